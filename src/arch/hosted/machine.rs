@@ -1,0 +1,161 @@
+//! A machine: RAM, frame descriptors, machine-local statics, CPUs.
+
+use super::cpu;
+use crate::addr::{PAGE_SHIFT, PhysRange};
+use crate::arch::CpuId;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::any::Any;
+use std::boxed::Box;
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Mutex;
+use std::vec::Vec;
+
+/// Bytes of a frame descriptor, as `mm::page` asserts it.
+const DESCRIPTOR_SIZE: usize = 32;
+/// RAM and descriptors are laid out from a multiple of this: the largest buddy block.
+const GRAIN: u64 = 4 << 20;
+
+std::thread_local! {
+    static CURRENT: Cell<Option<&'static Machine>> = const { Cell::new(None) };
+}
+
+/// One emulated machine. See the module above.
+pub struct Machine {
+    ram: Vec<PhysRange>,
+    arena: Block,
+    vmemmap: Block,
+    start: u64,
+    locals: Mutex<HashMap<usize, Box<dyn Any + Send + Sync>>>,
+}
+
+impl Machine {
+    /// Builds a machine with these ranges of RAM and runs `f` on its boot CPU.
+    ///
+    /// Host memory is taken for the whole span from the lowest to the highest
+    /// range, but touched only where it is used.
+    pub fn run<R>(ram: &[PhysRange], f: impl FnOnce(&Machine) -> R) -> R {
+        let low = ram.iter().map(|r| r.start().get()).min().expect("a machine has RAM");
+        let high = ram.iter().map(|r| r.end().get()).max().expect("a machine has RAM");
+        let start = low & !(GRAIN - 1);
+        let span = high.next_multiple_of(GRAIN) - start;
+        let machine = Machine {
+            ram: ram.to_vec(),
+            arena: Block::new(span as usize, 2 << 20),
+            vmemmap: Block::new((span >> PAGE_SHIFT) as usize * DESCRIPTOR_SIZE, 4096),
+            start,
+            locals: Mutex::new(HashMap::new()),
+        };
+        machine.attached(CpuId::BOOT, || f(&machine))
+    }
+
+    /// Runs `f(i)` on CPU `i` for each `i` below `cpus`, at once, and waits for all.
+    /// The calling CPU rests meanwhile, so CPU 0 is one of them.
+    pub fn on_cpus(&self, cpus: usize, f: impl Fn(usize) + Sync) {
+        std::thread::scope(|scope| {
+            for i in 0..cpus {
+                let f = &f;
+                let id = CpuId::new(i).expect("no more than NR_CPUS");
+                scope.spawn(move || self.attached(id, || f(i)));
+            }
+        });
+    }
+
+    /// The ranges of RAM that it was built with.
+    #[must_use]
+    pub fn ram(&self) -> &[PhysRange] {
+        &self.ram
+    }
+
+    fn attached<R>(&self, id: CpuId, f: impl FnOnce() -> R) -> R {
+        struct Detach(Option<&'static Machine>);
+        impl Drop for Detach {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+        // SAFETY: `Detach` takes the reference away again before `self` can end,
+        // and it is read through `current` alone, whose users run inside `f`.
+        let here = unsafe { core::mem::transmute::<&Machine, &'static Machine>(self) };
+        let _detach = Detach(CURRENT.replace(Some(here)));
+        cpu::set_id(id);
+        f()
+    }
+
+    pub(super) fn page_offset(&self) -> usize {
+        self.arena.address().wrapping_sub(self.start as usize)
+    }
+
+    pub(super) fn vmemmap_base(&self) -> usize {
+        let first = (self.start >> PAGE_SHIFT) as usize;
+        self.vmemmap.address().wrapping_sub(first.wrapping_mul(DESCRIPTOR_SIZE))
+    }
+}
+
+/// The machine that the calling thread is a CPU of.
+pub(super) fn current() -> &'static Machine {
+    CURRENT.get().expect("this thread is no CPU of a machine: call inside Machine::run")
+}
+
+/// A static that exists once per machine: on bare metal a plain static, here one
+/// instance for each [`Machine`], made when it is first used.
+pub struct MachineLocal<T: 'static> {
+    init: fn() -> T,
+}
+
+impl<T> MachineLocal<T> {
+    /// For `machine_local!` alone.
+    #[doc(hidden)]
+    pub const fn new(init: fn() -> T) -> Self {
+        Self { init }
+    }
+}
+
+impl<T: Any + Send + Sync> Deref for MachineLocal<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        let key = core::ptr::from_ref(self).addr();
+        let mut locals = current().locals.lock().unwrap_or_else(|e| e.into_inner());
+        let value = locals.entry(key).or_insert_with(|| Box::new((self.init)()));
+        let value: &T = value.downcast_ref().expect("the key is the static's own address");
+        // SAFETY: an entry is boxed and never removed before the machine ends, and
+        // what the interface hands out is valid until then.
+        unsafe { core::mem::transmute::<&T, &T>(value) }
+    }
+}
+
+/// Zeroed host memory that is given back when dropped.
+struct Block {
+    ptr: *mut u8,
+    layout: Layout,
+}
+
+// SAFETY: the block is only an address here; its bytes are reached through the interface.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn new(bytes: usize, align: usize) -> Self {
+        let layout = Layout::from_size_align(bytes, align).expect("a sane size");
+        // SAFETY: `bytes` is not zero: a machine has RAM.
+        let ptr = unsafe { alloc_zeroed(layout) };
+        if ptr.is_null() {
+            handle_alloc_error(layout);
+        }
+        Self { ptr, layout }
+    }
+
+    fn address(&self) -> usize {
+        self.ptr.expose_provenance()
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { dealloc(self.ptr, self.layout) }
+    }
+}

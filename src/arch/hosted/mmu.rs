@@ -1,0 +1,1 @@
+//! The MMU: an adversary that keeps stale translations for as long as it may.

@@ -1,0 +1,52 @@
+//! The machine of `arch`'s interface, on an ordinary process.
+//!
+//! A [`Machine`] owns an arena of host memory that stands for RAM, the array of
+//! frame descriptors for it, one instance of every [`MachineLocal`], and an MMU
+//! that misbehaves as far as the architecture permits. Threads are its CPUs. Any
+//! number of machines live side by side, so tests run in parallel.
+//!
+//! Everything obtained through the interface (addresses, descriptors, machine
+//! locals) is valid until the machine's closure returns.
+
+pub mod cpu;
+pub mod irq;
+mod machine;
+pub mod mmu;
+
+pub use machine::{Machine, MachineLocal};
+
+use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
+
+/// What to add to a physical address for its linear-map address; wraps.
+#[must_use]
+pub fn page_offset() -> usize {
+    machine::current().page_offset()
+}
+
+/// The linear-map address of a byte of RAM.
+#[must_use]
+pub fn phys_to_virt(pa: PhysAddr) -> VirtAddr {
+    VirtAddr::new((pa.get() as usize).wrapping_add(page_offset()))
+}
+
+/// The physical address behind a linear-map address.
+#[must_use]
+pub fn virt_to_phys(va: VirtAddr) -> PhysAddr {
+    PhysAddr::new(va.get().wrapping_sub(page_offset()) as u64)
+}
+
+/// The address at which the descriptor of frame 0 would lie; wraps.
+#[must_use]
+pub fn vmemmap_base() -> usize {
+    machine::current().vmemmap_base()
+}
+
+/// Fills the frame at `pa` with zeros.
+///
+/// # Safety
+/// The frame is RAM of this machine and nobody else uses it.
+pub unsafe fn clear_page(pa: PhysAddr) {
+    let ptr = core::ptr::with_exposed_provenance_mut::<u8>(phys_to_virt(pa).get());
+    // SAFETY: the caller owns the frame, which lies in the arena.
+    unsafe { ptr.write_bytes(0, PAGE_SIZE) }
+}

@@ -1,0 +1,95 @@
+//! What the CPU does, behind one small interface.
+//!
+//! The rest of the kernel sees the names below and nothing else of the machine.
+//! `aarch64/` provides them on bare metal; `hosted/` provides the same names on an
+//! ordinary process, so that everything above runs natively under tests:
+//!
+//! | name | what it is |
+//! | --- | --- |
+//! | [`irq::with_masked`] | the only way to an [`IrqMasked`], the proof that per-CPU access and locks ask for |
+//! | [`cpu`] | which CPU this is, how to wait politely |
+//! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
+//! | [`vmemmap_base`] | where the array of frame descriptors lies |
+//! | [`MachineLocal`] | a static that exists once per machine |
+//! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
+//!
+//! `pgtable/` holds what both machines share: the descriptor format and the one
+//! place that edits page tables.
+
+use core::marker::PhantomData;
+
+#[cfg(target_os = "none")]
+pub mod aarch64;
+#[cfg(target_os = "none")]
+pub use aarch64::{
+    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys,
+    vmemmap_base,
+};
+
+#[cfg(not(target_os = "none"))]
+pub mod hosted;
+#[cfg(not(target_os = "none"))]
+pub use hosted::{
+    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys,
+    vmemmap_base,
+};
+
+/// Where things lie in the kernel's half of the 48-bit address space (TTBR1).
+pub mod layout {
+    use crate::addr::{VirtAddr, VirtRange};
+
+    const fn range(start: usize, end: usize) -> VirtRange {
+        VirtRange::new(VirtAddr::new(start), VirtAddr::new(end))
+    }
+    /// The linear map: physical address + `PAGE_OFFSET`, for all 16 TiB that a PFN reaches.
+    pub const LINEAR: VirtRange = range(0xffff_0000_0000_0000, 0xffff_1000_0000_0000);
+    /// The kernel image, wherever in RAM it was loaded.
+    pub const KIMAGE: VirtRange = range(0xffff_8000_0000_0000, 0xffff_8000_4000_0000);
+    /// vmalloc, vmap and ioremap.
+    pub const VMALLOC: VirtRange = range(0xffff_8001_0000_0000, 0xffff_f000_0000_0000);
+    /// The frame descriptors: 32 bytes for each of 2^32 frames.
+    pub const VMEMMAP: VirtRange = range(0xffff_fc00_0000_0000, 0xffff_fc20_0000_0000);
+    /// Compile-time slots for what must be mapped before an allocator is there.
+    pub const FIXMAP: VirtRange = range(0xffff_ff80_0000_0000, 0xffff_ff80_0100_0000);
+}
+
+/// How many CPUs a kernel can bring up.
+pub const NR_CPUS: usize = 8;
+
+/// The number of a CPU, in the order in which they came up: 0 is the boot CPU.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(transparent)]
+pub struct CpuId(u8);
+
+impl CpuId {
+    /// The boot CPU.
+    pub const BOOT: Self = Self(0);
+
+    /// CPU `n`; `None` from [`NR_CPUS`] on.
+    #[must_use]
+    pub const fn new(n: usize) -> Option<Self> {
+        if n < NR_CPUS { Some(Self(n as u8)) } else { None }
+    }
+    /// Its number, below [`NR_CPUS`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Proof that interrupts are masked on this CPU for as long as the borrow lives.
+///
+/// It is handed out by [`irq::with_masked`] alone, as a borrow that ends with the
+/// closure, so masks nest by construction: no guard can be dropped out of order
+/// and switch interrupts on early. It can't leave its CPU.
+pub struct IrqMasked {
+    here: PhantomData<*mut ()>,
+}
+
+impl IrqMasked {
+    /// # Safety
+    /// Interrupts are masked on this CPU, and stay so while the value lives.
+    pub(in crate::arch) const unsafe fn assume() -> Self {
+        Self { here: PhantomData }
+    }
+}

@@ -1,0 +1,40 @@
+//! Granule: the memory subsystem of an AArch64 kernel.
+//!
+//! The rooms, from the top down; imports point down this list and never up:
+//! [`init`] boots, [`mm`] is everything hardware-independent, [`firmware`] reads
+//! untrusted bytes, [`drivers`] speak to devices, [`sync`] and [`percpu`] are locks
+//! and per-CPU data, [`arch`] is what the CPU does, [`addr`] are the address types.
+
+#![no_std]
+
+#[cfg(not(target_os = "none"))]
+extern crate std;
+
+extern crate alloc;
+
+pub mod addr;
+pub mod arch;
+pub mod firmware;
+pub mod mm;
+pub mod percpu;
+pub mod sync;
+
+/// Declares statics that exist once per machine: plain statics on bare metal, one
+/// instance per emulated machine on a host. The initialiser is a constant expression.
+#[macro_export]
+macro_rules! machine_local {
+    ($($(#[$meta:meta])* $vis:vis static $name:ident: $ty:ty = $init:expr;)*) => {$(
+        $(#[$meta])*
+        #[cfg(target_os = "none")]
+        $vis static $name: $crate::arch::MachineLocal<$ty> =
+            $crate::arch::MachineLocal::new($init);
+        $(#[$meta])*
+        #[cfg(not(target_os = "none"))]
+        $vis static $name: $crate::arch::MachineLocal<$ty> = {
+            fn init() -> $ty {
+                $init
+            }
+            $crate::arch::MachineLocal::new(init)
+        };
+    )*};
+}

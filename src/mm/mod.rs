@@ -1,0 +1,5 @@
+//! Memory management: everything that does not depend on the hardware.
+
+pub mod gfp;
+pub mod page;
+pub mod page_alloc;

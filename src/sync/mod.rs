@@ -1,0 +1,11 @@
+//! Locks and their order.
+//!
+//! Every lock has a [`Rank`]. A CPU takes locks in rising rank only; builds with
+//! debug assertions check it at every acquisition and name both locks on a breach.
+//! The order, outermost first, is the order of [`Rank`]'s variants.
+
+mod once;
+mod spinlock;
+
+pub use once::Once;
+pub use spinlock::{Rank, SpinGuard, SpinLock};
