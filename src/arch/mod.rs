@@ -53,6 +53,8 @@ pub mod layout {
     pub const FIXMAP: VirtRange = range(0xffff_ff80_0000_0000, 0xffff_ff80_0100_0000);
 }
 
+pub mod pgtable;
+
 /// How many CPUs a kernel can bring up.
 pub const NR_CPUS: usize = 8;
 
