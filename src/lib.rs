@@ -14,7 +14,10 @@ extern crate alloc;
 
 pub mod addr;
 pub mod arch;
+#[cfg(target_os = "none")]
+pub mod drivers;
 pub mod firmware;
+pub mod init;
 pub mod mm;
 pub mod percpu;
 pub mod sync;
@@ -37,4 +40,17 @@ macro_rules! machine_local {
             $crate::arch::MachineLocal::new(init)
         };
     )*};
+}
+
+/// Defines the main function of a kernel image: `fn(&Boot) -> u8`, which runs when
+/// the boot is done and gives the exit code.
+#[macro_export]
+macro_rules! kernel_main {
+    ($main:path) => {
+        #[unsafe(no_mangle)]
+        fn granule_main(boot: &$crate::init::Boot) -> u8 {
+            let main: fn(&$crate::init::Boot) -> u8 = $main;
+            main(boot)
+        }
+    };
 }

@@ -1,0 +1,190 @@
+/*
+ * The first instructions: the arm64 Image header, the drop to EL1, a stack, Rust.
+ *
+ * On entry, as Linux's Documentation/arch/arm64/booting.rst asks of a boot loader:
+ * MMU and data cache off, interrupts masked, x0 = physical address of the device
+ * tree, the image cleaned to the point of coherency. Entered at EL1, EL2 or EL3.
+ *
+ * Until the MMU is on, x19 = device tree, x20 = physical address of the image,
+ * x21 = the exception level that the boot loader entered at.
+ */
+
+.macro mov_q reg, value
+    movz    \reg, #((\value >> 16) & 0xffff), lsl #16
+    movk    \reg, #(\value & 0xffff)
+.endm
+
+.section .head.text, "ax"
+.global _start
+_start:
+    b       primary_entry
+    .long   0
+    .quad   0                       // text_offset: none
+    .quad   _image_size             // made to cover the symbol table by scripts/mkimage
+    .quad   0xa                     // little endian, 4 KiB pages, anywhere in RAM
+    .quad   0, 0, 0
+    .ascii  "ARM\x64"
+    .long   0
+
+.section .idmap.text, "ax"
+
+primary_entry:
+    msr     daifset, #0xf
+    mov     x19, x0
+    adrp    x20, _text
+    mrs     x21, CurrentEL
+    ubfx    x21, x21, #2, #2
+    adrp    x0, early_vectors
+    add     x0, x0, :lo12:early_vectors
+    cmp     x21, #2
+    b.lo    at_el1
+    b.eq    at_el2
+
+at_el3:
+    msr     vbar_el3, x0
+    mov     x1, #0x531              // SCR_EL3: RW, HCE, NS, and the RES1 bits 5:4
+    msr     scr_el3, x1
+    msr     cptr_el3, xzr
+    msr     mdcr_el3, xzr
+    mrs     x1, id_aa64pfr0_el1
+    ubfx    x2, x1, #24, #4         // GIC: a system-register interface is there
+    cbz     x2, 1f
+    mov     x2, #0xf                // SRE, DFB, DIB, Enable
+    msr     S3_6_C12_C12_5, x2      // ICC_SRE_EL3
+    isb
+1:  ubfx    x1, x1, #8, #4          // EL2 implemented?
+    cbz     x1, 2f
+    mov     x2, #0x3c9              // EL2h, DAIF masked
+    msr     spsr_el3, x2
+    adr     x2, at_el2
+    msr     elr_el3, x2
+    isb
+    eret
+2:  mov_q   x2, 0x30d00800          // SCTLR_EL1: MMU and caches off, RES1 bits
+    msr     sctlr_el1, x2
+    mov     x2, #0x3c5              // EL1h, DAIF masked
+    msr     spsr_el3, x2
+    adr     x2, at_el1
+    msr     elr_el3, x2
+    isb
+    eret
+
+at_el2:
+    adrp    x0, early_vectors
+    add     x0, x0, :lo12:early_vectors
+    msr     vbar_el2, x0
+    mov     x1, #(1 << 31)          // HCR_EL2: EL1 is AArch64; nothing trapped
+    msr     hcr_el2, x1
+    isb
+    mov     x1, #3                  // CNTHCTL_EL2: EL1 may read the counter and timer
+    msr     cnthctl_el2, x1
+    msr     cntvoff_el2, xzr
+    mrs     x1, midr_el1
+    msr     vpidr_el2, x1
+    mrs     x1, mpidr_el1
+    msr     vmpidr_el2, x1
+    mov     x1, #0x33ff             // CPTR_EL2: no trap of FP and SIMD
+    msr     cptr_el2, x1
+    msr     hstr_el2, xzr
+    msr     vttbr_el2, xzr
+
+    mrs     x1, id_aa64dfr0_el1
+    ubfx    x1, x1, #8, #4          // PMUVer: 0 none, 15 not the architected one
+    mov     x2, xzr
+    cbz     x1, 1f
+    cmp     x1, #15
+    b.eq    1f
+    mrs     x2, pmcr_el0
+    ubfx    x2, x2, #11, #5         // all event counters to EL1
+1:  msr     mdcr_el2, x2
+
+    mrs     x1, id_aa64pfr0_el1
+    ubfx    x1, x1, #24, #4
+    cbz     x1, 2f
+    mrs     x1, S3_4_C12_C9_5       // ICC_SRE_EL2
+    orr     x1, x1, #1              // SRE
+    orr     x1, x1, #8              // Enable: EL1 may use its own
+    msr     S3_4_C12_C9_5, x1
+    isb
+    msr     S3_4_C12_C11_0, xzr     // ICH_HCR_EL2
+
+2:  mrs     x1, id_aa64mmfr0_el1
+    ubfx    x1, x1, #56, #4         // FGT: fine-grained traps, all off
+    cbz     x1, 3f
+    msr     S3_4_C3_C1_4, xzr       // HDFGRTR_EL2
+    msr     S3_4_C3_C1_5, xzr       // HDFGWTR_EL2
+    msr     S3_4_C1_C1_4, xzr       // HFGRTR_EL2
+    msr     S3_4_C1_C1_5, xzr       // HFGWTR_EL2
+    msr     S3_4_C1_C1_6, xzr       // HFGITR_EL2
+3:  mrs     x1, id_aa64mmfr1_el1
+    ubfx    x1, x1, #40, #4         // HCX
+    cbz     x1, 4f
+    msr     S3_4_C1_C2_2, xzr       // HCRX_EL2
+4:  mov_q   x1, 0x30d00800
+    msr     sctlr_el1, x1
+    mov     x1, #0x3c5
+    msr     spsr_el2, x1
+    adr     x1, at_el1
+    msr     elr_el2, x1
+    isb
+    eret
+
+at_el1:
+    msr     spsel, #1
+    adrp    x0, early_vectors
+    add     x0, x0, :lo12:early_vectors
+    msr     vbar_el1, x0
+    mov_q   x0, 0x30d00800
+    msr     sctlr_el1, x0
+    isb
+
+    // The cycle counter runs from here on, where there is one.
+    mrs     x1, id_aa64dfr0_el1
+    ubfx    x1, x1, #8, #4
+    cbz     x1, 1f
+    cmp     x1, #15
+    b.eq    1f
+    mov     x1, #0x45               // PMCR_EL0: enable, reset and widen the cycle counter
+    msr     pmcr_el0, x1
+    msr     pmccfiltr_el0, xzr
+    mov     x1, #(1 << 31)
+    msr     pmcntenset_el0, x1
+    isb
+
+1:  adrp    x0, _boot_stack_top
+    mov     sp, x0
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x20
+    bl      early_map               // returns with the MMU on, in the identity map
+    ldr     x8, =primary_switched
+    br      x8
+
+.section .text, "ax"
+
+primary_switched:
+    adrp    x0, _boot_stack_top     // the same stack by its virtual address
+    mov     sp, x0
+    adrp    x0, vectors
+    add     x0, x0, :lo12:vectors
+    msr     vbar_el1, x0
+    msr     tpidr_el1, xzr          // CPU 0
+    isb
+
+    adrp    x0, _bss
+    adrp    x1, _ebss
+1:  stp     xzr, xzr, [x0], #16
+    stp     xzr, xzr, [x0], #16
+    stp     xzr, xzr, [x0], #16
+    stp     xzr, xzr, [x0], #16
+    cmp     x0, x1
+    b.lo    1b
+
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x19
+    mov     x1, x20
+    mov     x2, x21
+    bl      start_kernel
+2:  wfe
+    b       2b

@@ -1,0 +1,67 @@
+//! This CPU: its number, waiting, and its cycle counter.
+
+use crate::arch::{CpuId, IrqMasked};
+use crate::percpu::PerCpu;
+use core::arch::asm;
+use core::cell::Cell;
+
+static HELD: PerCpu<Cell<u32>> = PerCpu::new([const { Cell::new(0) }; crate::arch::NR_CPUS]);
+
+/// Which CPU this is: TPIDR_EL1 holds its number.
+#[inline(always)]
+#[must_use]
+pub fn id(_irq: &IrqMasked) -> CpuId {
+    let n: usize;
+    // SAFETY: reads a register that the kernel alone writes.
+    unsafe { asm!("mrs {}, tpidr_el1", out(reg) n, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: set to a number below NR_CPUS when the CPU came up.
+    unsafe { CpuId::new(n).unwrap_unchecked() }
+}
+
+/// Waits a moment in a spin loop.
+#[inline]
+pub fn relax() {
+    core::hint::spin_loop();
+}
+
+/// Runs `f` on the bit set of lock ranks that this CPU holds.
+pub fn held_ranks<R>(irq: &IrqMasked, f: impl FnOnce(&Cell<u32>) -> R) -> R {
+    f(HELD.get(irq))
+}
+
+/// The cycle counter, PMCCNTR_EL0: on hardware cycles of this CPU, under QEMU's
+/// `-icount shift=0` executed instructions. 0 always where there is no PMU.
+#[inline]
+#[must_use]
+pub fn cycles() -> u64 {
+    let n: u64;
+    // SAFETY: reads a counter. No `nomem`: it must stay where it was put.
+    unsafe { asm!("isb", "mrs {}, pmccntr_el0", out(reg) n, options(nostack, preserves_flags)) };
+    n
+}
+
+/// Ticks of the generic timer, CNTVCT_EL0.
+#[must_use]
+pub fn ticks() -> u64 {
+    let n: u64;
+    // SAFETY: reads a counter.
+    unsafe { asm!("isb", "mrs {}, cntvct_el0", out(reg) n, options(nostack, preserves_flags)) };
+    n
+}
+
+/// Ticks in a second, CNTFRQ_EL0; 0 where the firmware forgot to say.
+#[must_use]
+pub fn tick_frequency() -> u64 {
+    let n: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {}, cntfrq_el0", out(reg) n, options(nomem, nostack, preserves_flags)) };
+    n
+}
+
+/// Stops this CPU for good.
+pub fn park() -> ! {
+    loop {
+        // SAFETY: masks everything and waits.
+        unsafe { asm!("msr daifset, #0xf", "wfe", options(nomem, nostack)) };
+    }
+}

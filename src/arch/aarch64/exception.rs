@@ -1,0 +1,184 @@
+//! Exceptions taken to EL1: the frame that vectors.S saves, what the syndrome
+//! means, and who is told (Arm ARM D1.3, D24.2.40 ESR_EL1).
+
+use core::fmt;
+use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+
+/// The registers at an exception, as vectors.S lays them out.
+#[repr(C)]
+pub struct Frame {
+    /// x0 to x30.
+    pub x: [u64; 31],
+    /// The stack pointer.
+    pub sp: u64,
+    /// ELR_EL1: where it happened.
+    pub elr: u64,
+    /// SPSR_EL1: the processor state there.
+    pub spsr: u64,
+    /// ESR_EL1: the syndrome.
+    pub esr: u64,
+    /// FAR_EL1: the address that faulted, where the syndrome says that it is valid.
+    pub far: u64,
+    record: [u64; 2],
+}
+
+const _: () = assert!(size_of::<Frame>() == 304);
+
+/// Which vector was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A synchronous exception, an IRQ, a FIQ or an SError through vector `n` of 16.
+    Vector(u8),
+    /// A synchronous exception with the stack pointer beyond its stack.
+    StackOverflow,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Vector(n) = *self else { return f.write_str("kernel stack overflow") };
+        let what = ["synchronous exception", "IRQ", "FIQ", "SError"][usize::from(n & 3)];
+        let from = ["EL1 with SP_EL0", "EL1", "EL0", "EL0 (AArch32)"][usize::from(n >> 2 & 3)];
+        write!(f, "{what} from {from}")
+    }
+}
+
+/// Who ends the kernel on an exception that nobody resolves.
+pub type FatalHandler = fn(&Frame, Kind) -> !;
+
+static FATAL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Registers who reports fatal exceptions. Once, at boot.
+pub fn set_fatal_handler(handler: FatalHandler) {
+    FATAL.store(handler as *mut (), Relaxed);
+}
+
+/// `hlt #0xf000`: a semihosting call. Where no host listens it is undefined.
+const SEMIHOSTING_HLT: u32 = 0xd45e_0000;
+
+const EC_UNKNOWN: u64 = 0x00;
+
+/// vectors.S comes here with every exception but those that found no stack.
+///
+/// # Safety
+/// For vectors.S alone: `frame` is the frame that it saved.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn exception_handler(frame: &mut Frame, vector: u64) {
+    let kind = Kind::Vector(vector as u8);
+    if kind == Kind::Vector(4) && frame.esr >> 26 == EC_UNKNOWN {
+        // SAFETY: the CPU fetched an instruction from there a moment ago.
+        let instruction = unsafe { (frame.elr as *const u32).read() };
+        if instruction == SEMIHOSTING_HLT {
+            frame.x[0] = u64::MAX;
+            frame.elr += 4;
+            return;
+        }
+    }
+    fatal(frame, kind)
+}
+
+/// vectors.S comes here, on the emergency stack, when the stack had overflown.
+///
+/// # Safety
+/// For vectors.S alone: `frame` is the frame that it saved.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn stack_overflow_handler(frame: &mut Frame) -> ! {
+    fatal(frame, Kind::StackOverflow)
+}
+
+fn fatal(frame: &Frame, kind: Kind) -> ! {
+    let handler = FATAL.load(Relaxed);
+    if handler.is_null() {
+        super::early::report_fault(frame.esr, frame.elr, frame.far, 4, frame.x[30]);
+    }
+    // SAFETY: `set_fatal_handler` is the only writer, and stores a `FatalHandler`.
+    let handler = unsafe { core::mem::transmute::<*mut (), FatalHandler>(handler) };
+    handler(frame, kind)
+}
+
+/// A syndrome in words.
+pub struct Syndrome(pub u64);
+
+impl Syndrome {
+    /// Whether FAR_EL1 holds an address.
+    #[must_use]
+    pub fn has_address(&self) -> bool {
+        matches!(self.class(), 0x20 | 0x21 | 0x22 | 0x24 | 0x25 | 0x34 | 0x35)
+            && !(self.is_abort() && self.0 & (1 << 10) != 0 && self.0 & 0x3f == 0x10)
+    }
+    /// Whether it is a data abort on a write.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        matches!(self.class(), 0x24 | 0x25) && self.0 & (1 << 6) != 0
+    }
+    fn class(&self) -> u64 {
+        self.0 >> 26 & 0x3f
+    }
+    fn is_abort(&self) -> bool {
+        matches!(self.class(), 0x20 | 0x21 | 0x24 | 0x25)
+    }
+}
+
+impl fmt::Display for Syndrome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class = match self.class() {
+            0x00 => "unknown reason (an undefined instruction)",
+            0x01 => "trapped WFI or WFE",
+            0x07 => "floating point or SIMD, which the kernel does not use",
+            0x0d => "branch target (BTI)",
+            0x0e => "illegal execution state",
+            0x15 => "SVC",
+            0x16 => "HVC",
+            0x17 => "SMC",
+            0x18 => "trapped system register access",
+            0x20 | 0x21 => "instruction abort",
+            0x22 => "misaligned program counter",
+            0x24 | 0x25 => "data abort",
+            0x26 => "misaligned stack pointer",
+            0x2f => "SError",
+            0x3c => "BRK",
+            _ => "reserved or unexpected class",
+        };
+        write!(f, "{class}")?;
+        if self.is_abort() {
+            let status = self.0 & 0x3f;
+            let what = match status {
+                0x00..=0x03 => "address size fault",
+                0x04..=0x07 => "translation fault",
+                0x08..=0x0b => "access flag fault",
+                0x0c..=0x0f => "permission fault",
+                0x10 => "synchronous external abort",
+                0x14..=0x17 => "external abort on a table walk",
+                0x21 => "alignment fault",
+                0x30 => "TLB conflict",
+                0x31 => "unsupported atomic hardware update",
+                _ => "other fault",
+            };
+            write!(f, ", {what}")?;
+            if matches!(status, 0x00..=0x0f | 0x14..=0x17) {
+                write!(f, ", level {}", status & 3)?;
+            }
+            if matches!(self.class(), 0x24 | 0x25) {
+                f.write_str(if self.is_write() { ", on a write" } else { ", on a read" })?;
+            }
+        }
+        write!(f, " (EC {:#04x}, ISS {:#09x})", self.class(), self.0 & 0x1ff_ffff)
+    }
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  pc  {:016x}   sp  {:016x}   pstate {:08x}", self.elr, self.sp, self.spsr)?;
+        for row in 0..8 {
+            for column in 0..4 {
+                let i = row + column * 8;
+                if i < 31 {
+                    write!(f, "  {}x{i} {:016x}", if i < 10 { " " } else { "" }, self.x[i])?;
+                }
+            }
+            if row < 7 {
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! What this CPU can do, from its ID registers (Arm ARM D24.2).
+
+use bitflags::bitflags;
+use core::arch::asm;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+bitflags! {
+    /// Optional features that concern memory.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Features: u32 {
+        /// FEAT_PAN: the kernel can't touch user memory by accident.
+        const PAN = 1 << 0;
+        /// FEAT_HAFDBS: the walker sets the access flag.
+        const HAF = 1 << 1;
+        /// FEAT_HAFDBS: the walker sets the dirty state too.
+        const HDBS = 1 << 2;
+        /// FEAT_VMID16: VMIDs of 16 bits.
+        const VMID16 = 1 << 3;
+        /// 16-bit ASIDs.
+        const ASID16 = 1 << 4;
+        /// FEAT_TTCNP: CPUs with the same tables may share TLB entries.
+        const CNP = 1 << 5;
+        /// FEAT_E0PD: EL0 can't probe the kernel's half by timing.
+        const E0PD = 1 << 6;
+        /// FEAT_BTI: branch targets are checked.
+        const BTI = 1 << 7;
+        /// FEAT_LSE: atomic instructions.
+        const LSE = 1 << 8;
+        /// FEAT_TLBIRANGE: TLB invalidation by range.
+        const TLBIRANGE = 1 << 9;
+        /// FEAT_PMUv3: a cycle counter.
+        const PMU = 1 << 10;
+        /// FEAT_BBM level 2: block sizes may be changed without break-before-make.
+        const BBML2 = 1 << 11;
+    }
+}
+
+static FEATURES: AtomicU32 = AtomicU32::new(0);
+static ZVA_BLOCK: AtomicUsize = AtomicUsize::new(0);
+
+macro_rules! id_register {
+    ($name:literal) => {{
+        let value: u64;
+        // SAFETY: reads an ID register, which has no side effect at EL1.
+        unsafe {
+            asm!(concat!("mrs {}, ", $name), out(reg) value,
+                options(nomem, nostack, preserves_flags));
+        }
+        value
+    }};
+}
+pub(super) use id_register;
+
+/// An ID field of four bits at `shift`.
+#[inline(always)]
+pub(super) const fn field(register: u64, shift: u32) -> u64 {
+    (register >> shift) & 0xf
+}
+
+/// Reads the ID registers. Plain integers only: the early boot calls it too.
+#[inline(always)]
+pub(super) fn detect() -> Features {
+    let isar0 = id_register!("id_aa64isar0_el1");
+    let mmfr0 = id_register!("id_aa64mmfr0_el1");
+    let mmfr1 = id_register!("id_aa64mmfr1_el1");
+    let mmfr2 = id_register!("id_aa64mmfr2_el1");
+    let pfr1 = id_register!("id_aa64pfr1_el1");
+    let dfr0 = id_register!("id_aa64dfr0_el1");
+
+    let mut bits = 0;
+    let mut note = |there: bool, feature: Features| bits |= if there { feature.bits() } else { 0 };
+    note(field(mmfr1, 20) >= 1, Features::PAN);
+    note(field(mmfr1, 0) >= 1, Features::HAF);
+    note(field(mmfr1, 0) >= 2, Features::HDBS);
+    note(field(mmfr1, 4) == 2, Features::VMID16);
+    note(field(mmfr0, 4) == 2, Features::ASID16);
+    note(field(mmfr2, 0) >= 1, Features::CNP);
+    note(field(mmfr2, 60) >= 1, Features::E0PD);
+    note(field(mmfr2, 52) >= 2, Features::BBML2);
+    note(field(pfr1, 0) >= 1, Features::BTI);
+    note(field(isar0, 20) >= 2, Features::LSE);
+    note(field(isar0, 56) >= 2, Features::TLBIRANGE);
+    note((1..15).contains(&field(dfr0, 8)), Features::PMU);
+    Features::from_bits_retain(bits)
+}
+
+/// Notes the features and switches on those that need only a bit: PAN.
+pub(super) fn init() {
+    let features = detect();
+    FEATURES.store(features.bits(), Relaxed);
+    super::mmu::set_tlb_range(features.contains(Features::TLBIRANGE));
+
+    let dczid = id_register!("dczid_el0");
+    if dczid & (1 << 4) == 0 {
+        ZVA_BLOCK.store(4 << (dczid & 0xf), Relaxed);
+    }
+    if features.contains(Features::PAN) {
+        // SAFETY: SCTLR_EL1.SPAN = 0 sets PSTATE.PAN on each exception to EL1, and
+        // the second write sets it now; the kernel has no business with EL0's memory.
+        unsafe {
+            asm!(
+                "mrs {t}, sctlr_el1",
+                "bic {t}, {t}, #(1 << 23)",
+                "msr sctlr_el1, {t}",
+                "isb",
+                ".inst 0xd500419f", // msr pan, #1
+                t = out(reg) _,
+                options(nostack)
+            );
+        }
+    }
+}
+
+/// What was found.
+#[must_use]
+pub fn features() -> Features {
+    Features::from_bits_retain(FEATURES.load(Relaxed))
+}
+
+/// The bytes that DC ZVA clears, or 0 where it must not be used.
+#[inline]
+#[must_use]
+pub fn zva_block() -> usize {
+    ZVA_BLOCK.load(Relaxed)
+}
+
+/// The CPU's name and revision, from MIDR_EL1.
+pub struct CpuName(u64);
+
+/// Which CPU this is.
+#[must_use]
+pub fn cpu_name() -> CpuName {
+    CpuName(id_register!("midr_el1"))
+}
+
+impl fmt::Display for CpuName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (implementer, part) = ((self.0 >> 24) & 0xff, (self.0 >> 4) & 0xfff);
+        let name = match (implementer, part) {
+            (0x41, 0xd03) => "Cortex-A53",
+            (0x41, 0xd04) => "Cortex-A35",
+            (0x41, 0xd05) => "Cortex-A55",
+            (0x41, 0xd07) => "Cortex-A57",
+            (0x41, 0xd08) => "Cortex-A72",
+            (0x41, 0xd0b) => "Cortex-A76",
+            (0x41, 0xd0c) => "Neoverse-N1",
+            (0x41, 0xd40) => "Neoverse-V1",
+            (0x41, 0xd47) => "Cortex-A710",
+            (0x41, 0xd49) => "Neoverse-N2",
+            (0x00, 0x051) => "QEMU max",
+            _ => "unknown CPU",
+        };
+        let (variant, revision) = ((self.0 >> 20) & 0xf, self.0 & 0xf);
+        write!(f, "{name} r{variant}p{revision} (MIDR {:#010x})", self.0)
+    }
+}
+
+/// The bits of a physical address that the CPU can emit (ID_AA64MMFR0_EL1.PARange).
+#[must_use]
+pub fn physical_address_bits() -> u32 {
+    match field(id_register!("id_aa64mmfr0_el1"), 0) {
+        0 => 32,
+        1 => 36,
+        2 => 40,
+        3 => 42,
+        4 => 44,
+        5 => 48,
+        _ => 52,
+    }
+}

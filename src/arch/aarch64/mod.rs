@@ -1,0 +1,97 @@
+//! The machine of `arch`'s interface, on bare metal.
+
+pub mod backtrace;
+pub mod cache;
+pub mod cpu;
+pub mod early;
+pub mod exception;
+pub mod features;
+pub mod fixmap;
+pub mod image;
+pub mod irq;
+pub mod mmu;
+pub mod paging;
+
+use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
+use core::ops::Deref;
+
+core::arch::global_asm!(include_str!("../../../boot/head.S"));
+core::arch::global_asm!(include_str!("vectors.S"));
+
+/// First thing in the high half: notes where the image lies and what the CPU can do,
+/// and takes the identity map away.
+pub(crate) fn init(image: PhysAddr) {
+    image::init(image);
+    features::init();
+    paging::drop_identity_map();
+}
+
+/// What to add to a physical address for its linear-map address.
+#[inline(always)]
+#[must_use]
+pub const fn page_offset() -> usize {
+    super::layout::LINEAR.start().get()
+}
+
+/// The linear-map address of a byte of RAM.
+#[inline(always)]
+#[must_use]
+pub const fn phys_to_virt(pa: PhysAddr) -> VirtAddr {
+    VirtAddr::new((pa.get() as usize).wrapping_add(page_offset()))
+}
+
+/// The physical address behind a linear-map address.
+#[inline(always)]
+#[must_use]
+pub const fn virt_to_phys(va: VirtAddr) -> PhysAddr {
+    PhysAddr::new(va.get().wrapping_sub(page_offset()) as u64)
+}
+
+/// The address at which the descriptor of frame 0 would lie.
+#[inline(always)]
+#[must_use]
+pub const fn vmemmap_base() -> usize {
+    super::layout::VMEMMAP.start().get()
+}
+
+/// Fills the frame at `pa` with zeros, a cache block at a time where DC ZVA may be used.
+///
+/// # Safety
+/// The frame is RAM in the linear map and nobody else uses it.
+pub unsafe fn clear_page(pa: PhysAddr) {
+    let mut at = phys_to_virt(pa).get();
+    let end = at + PAGE_SIZE;
+    let block = features::zva_block();
+    if block == 0 {
+        // SAFETY: the caller owns the frame.
+        unsafe { core::ptr::with_exposed_provenance_mut::<u8>(at).write_bytes(0, PAGE_SIZE) };
+        return;
+    }
+    while at < end {
+        // SAFETY: the caller owns the frame; a block is a power of two of at most 2 KiB.
+        unsafe { core::arch::asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags)) };
+        at += block;
+    }
+}
+
+/// A static that exists once per machine, and this is the machine.
+pub struct MachineLocal<T: 'static> {
+    value: T,
+}
+
+impl<T> MachineLocal<T> {
+    /// For `machine_local!` alone.
+    #[doc(hidden)]
+    pub const fn new(value: T) -> Self {
+        Self { value }
+    }
+}
+
+impl<T> Deref for MachineLocal<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}

@@ -1,0 +1,5 @@
+//! Devices: the console's UART and the semihosting host.
+
+pub mod console;
+pub mod semihosting;
+pub mod uart;

@@ -1,0 +1,86 @@
+//! The report of a fault: what, where, the registers, and how it came there.
+
+use super::kallsyms::{Symbolized, Symbols};
+use crate::addr::VirtAddr;
+use crate::arch::aarch64::backtrace::Backtrace;
+use crate::arch::aarch64::exception::{Frame, Kind, Syndrome};
+use crate::arch::aarch64::image;
+use crate::arch::layout;
+use crate::drivers::console::print_dying;
+use core::fmt;
+
+/// The image's symbol table.
+fn symbols() -> Option<Symbols<'static>> {
+    Symbols::new(image::symbol_table_bytes())
+}
+
+/// An address as a function and an offset.
+struct At(usize);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Symbolized { symbols: symbols(), address: self.0 }.fmt(f)
+    }
+}
+
+/// Prints return addresses as calls.
+pub(super) fn print_backtrace(backtrace: Backtrace) {
+    print_dying(format_args!("Backtrace:\n"));
+    for (i, address) in backtrace.enumerate() {
+        // The call is the instruction before the return address.
+        let call = address.get().wrapping_sub(4);
+        print_dying(format_args!("  {i:2}: {address:#018x} {}\n", At(call)));
+    }
+}
+
+/// Prints all that is known of an exception.
+pub(super) fn report(frame: &Frame, kind: Kind) {
+    let syndrome = Syndrome(frame.esr);
+    let far = VirtAddr::new(frame.far as usize);
+    print_dying(format_args!("\nUnhandled exception: {kind}: {syndrome}\n"));
+    if kind == Kind::StackOverflow {
+        print_dying(format_args!("  kernel stack overflow: SP was {:#018x}\n", frame.sp));
+    }
+    print_dying(format_args!("  at {}\n", At(frame.elr as usize)));
+    if syndrome.has_address() {
+        print_dying(format_args!("  address {far:#018x}: {}\n", Region(far)));
+    }
+    print_dying(format_args!(
+        "  ESR {:#010x}  FAR {:#018x}  ELR {:#018x}\n{frame}\n",
+        frame.esr, frame.far, frame.elr
+    ));
+    print_backtrace(Backtrace::from_fp(frame.x[29] as usize));
+}
+
+/// What lies around an address, in words.
+struct Region(VirtAddr);
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let va = self.0;
+        let name = if va.get() < crate::addr::PAGE_SIZE {
+            "the page at zero"
+        } else if image::boot_stack_guard().contains(va) {
+            "the guard page of the boot CPU's stack"
+        } else if image::text().contains(va) {
+            "the kernel's text"
+        } else if image::rodata().contains(va) {
+            "the kernel's constants"
+        } else if image::data().contains(va) {
+            "the kernel's data"
+        } else if layout::LINEAR.contains(va) {
+            "the linear map"
+        } else if layout::VMALLOC.contains(va) {
+            "the vmalloc area"
+        } else if layout::VMEMMAP.contains(va) {
+            "the frame descriptors"
+        } else if layout::FIXMAP.contains(va) {
+            "the fixmap"
+        } else if va.get() >> 48 == 0 {
+            "the user half"
+        } else {
+            "nothing of the kernel's"
+        };
+        f.write_str(name)
+    }
+}

@@ -1,0 +1,13 @@
+//! The boot, top to bottom, as in Linux's init/main.c; and what the kernel does when
+//! it can't go on.
+
+#[cfg(target_os = "none")]
+mod fault;
+mod kallsyms;
+#[cfg(target_os = "none")]
+mod panic;
+#[cfg(target_os = "none")]
+mod start;
+
+#[cfg(target_os = "none")]
+pub use start::Boot;
