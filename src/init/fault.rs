@@ -23,13 +23,23 @@ impl fmt::Display for At {
     }
 }
 
-/// Prints return addresses as calls.
+/// Prints return addresses as calls, a run of the same one once.
 pub(super) fn print_backtrace(backtrace: Backtrace) {
     print_dying(format_args!("Backtrace:\n"));
-    for (i, address) in backtrace.enumerate() {
+    let mut backtrace = backtrace.peekable();
+    let mut i = 0;
+    while let Some(address) = backtrace.next() {
+        let mut repeated = 0;
+        while backtrace.next_if_eq(&address).is_some() {
+            repeated += 1;
+        }
         // The call is the instruction before the return address.
         let call = address.get().wrapping_sub(4);
         print_dying(format_args!("  {i:2}: {address:#018x} {}\n", At(call)));
+        if repeated > 0 {
+            print_dying(format_args!("      ... and again {repeated} times\n"));
+        }
+        i += 1 + repeated;
     }
 }
 

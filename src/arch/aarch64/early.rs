@@ -47,6 +47,7 @@ unsafe extern "C" {
     static _etext: u8;
     static _erodata: u8;
     static _boot_tables: u8;
+    static _boot_stack_guard: u8;
     static _boot_stack_top: u8;
 }
 
@@ -133,6 +134,7 @@ unsafe extern "C" fn early_map(image: usize) {
     // SAFETY: image_size in the header, as scripts/mkimage wrote it.
     let bytes = unsafe { ((image + 16) as *const u64).read_volatile() } as usize;
     let (etext, erodata) = (here!(_etext) - image, here!(_erodata) - image);
+    let guard = here!(_boot_stack_guard) - image;
     let mut offset = 0;
     while offset < bytes {
         let pte = pool.take();
@@ -147,7 +149,9 @@ unsafe extern "C" fn early_map(image: usize) {
                 KernelAttrs::KERNEL
             };
             let pa = PhysAddr::new((image + from) as u64);
-            write(pte, page, Descriptor::leaf(Level::Pte, pa, attrs, false));
+            if from != guard {
+                write(pte, page, Descriptor::leaf(Level::Pte, pa, attrs, false));
+            }
             page += 1;
         }
         link(&mut pool, kernel, layout::KIMAGE.start().get() + offset, pte);

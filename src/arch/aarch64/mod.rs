@@ -18,12 +18,10 @@ use core::ops::Deref;
 core::arch::global_asm!(include_str!("../../../boot/head.S"));
 core::arch::global_asm!(include_str!("vectors.S"));
 
-/// First thing in the high half: notes where the image lies and what the CPU can do,
-/// and takes the identity map away.
+/// First thing in the high half: notes where the image lies and what the CPU can do.
 pub(crate) fn init(image: PhysAddr) {
     image::init(image);
     features::init();
-    paging::drop_identity_map();
 }
 
 /// What to add to a physical address for its linear-map address.

@@ -1,10 +1,61 @@
 //! Changes of the translation tables as a whole (Arm ARM D8.17).
 
+use super::image;
+use crate::addr::{PhysAddr, VirtAddr};
 use core::arch::asm;
+
+/// A table without an entry.
+#[repr(align(4096))]
+struct EmptyTable {
+    _words: [u64; 512],
+}
+
+static RESERVED_PG_DIR: EmptyTable = EmptyTable { _words: [0; 512] };
+
+core::arch::global_asm!(
+    ".section .idmap.text, \"ax\"",
+    ".global replace_ttbr1",
+    "replace_ttbr1:", // x0 = the new tables, x1 = the empty one
+    "msr ttbr1_el1, x1",
+    "isb",
+    "tlbi vmalle1",
+    "dsb nsh",
+    "isb",
+    "msr ttbr1_el1, x0",
+    "isb",
+    "ret",
+);
+
+unsafe extern "C" {
+    static replace_ttbr1: u8;
+}
+
+/// Makes `pgd` the tables of the upper half. Old and new may map the same address
+/// with different block sizes, so there is a moment with neither: the switch runs in
+/// the identity map (Linux: cpu_replace_ttbr1).
+///
+/// # Safety
+/// `pgd` maps all that the kernel uses, alike but for block sizes and permissions;
+/// the identity map is still there; interrupts are masked.
+pub(crate) unsafe fn switch_ttbr1(pgd: PhysAddr) {
+    let code = image::phys(VirtAddr::from_ptr(&raw const replace_ttbr1));
+    let empty = image::phys(VirtAddr::from_ptr(&raw const RESERVED_PG_DIR));
+    // SAFETY: as the caller says; the code touches no memory while nothing is mapped.
+    unsafe {
+        asm!(
+            "blr {code}",
+            code = in(reg) code.get(),
+            in("x0") pgd.get(),
+            in("x1") empty.get(),
+            out("x30") _,
+            options(nostack)
+        );
+    }
+}
 
 /// Stops walks of the lower half: the identity map has served. Nothing of the kernel
 /// lies there until processes come.
-pub(super) fn drop_identity_map() {
+pub(crate) fn drop_identity_map() {
     // SAFETY: the kernel runs in the upper half by now; EPD0 makes each access to the
     // lower half a fault, and the TLB forgets what it knew of it.
     unsafe {
