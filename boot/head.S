@@ -34,9 +34,59 @@ primary_entry:
     adrp    x20, _text
     mrs     x21, CurrentEL
     ubfx    x21, x21, #2, #2
+    bl      drop_to_el1
+    bl      start_cycle_counter
+    adrp    x0, _boot_stack_top
+    mov     sp, x0
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x20
+    bl      early_map               // returns with the MMU on, in the identity map
+    ldr     x8, =primary_switched
+    br      x8
+
+/*
+ * Another core comes here, from PSCI's CPU_ON or a spin table, in the state that the
+ * boot protocol asks for. smp.rs starts one at a time; who is not the one that it
+ * waits for parks.
+ */
+.global secondary_entry
+secondary_entry:
+    msr     daifset, #0xf
+    bl      drop_to_el1
+    bl      start_cycle_counter
+    adrp    x9, SECONDARY_DATA
+    add     x9, x9, :lo12:SECONDARY_DATA
+    ldp     x0, x1, [x9]            // MPIDR, MAIR
+    mrs     x2, mpidr_el1
+    and     x3, x2, #0xff00000000   // Aff3
+    and     x2, x2, #0xffffff       // Aff2 to Aff0
+    orr     x2, x2, x3
+    cmp     x0, x2
+    b.ne    early_park
+    ldp     x2, x3, [x9, #16]       // TCR, SCTLR
+    ldp     x4, x5, [x9, #32]       // TTBR0, TTBR1
+    msr     mair_el1, x1
+    msr     tcr_el1, x2
+    msr     ttbr0_el1, x4
+    msr     ttbr1_el1, x5
+    isb
+    tlbi    vmalle1
+    dsb     nsh
+    ic      iallu
+    dsb     nsh
+    isb
+    msr     sctlr_el1, x3
+    isb
+    ldr     x8, =secondary_switched
+    br      x8
+
+/* Drops from EL3 or EL2 to EL1, MMU and caches off, early vectors; x0 to x3 change. */
+drop_to_el1:
+    mrs     x0, CurrentEL
+    cmp     x0, #(2 << 2)
     adrp    x0, early_vectors
     add     x0, x0, :lo12:early_vectors
-    cmp     x21, #2
     b.lo    at_el1
     b.eq    at_el2
 
@@ -137,8 +187,10 @@ at_el1:
     mov_q   x0, 0x30d00800
     msr     sctlr_el1, x0
     isb
+    ret
 
-    // The cycle counter runs from here on, where there is one.
+/* The cycle counter runs from here on, where there is one; x1 changes. */
+start_cycle_counter:
     mrs     x1, id_aa64dfr0_el1
     ubfx    x1, x1, #8, #4
     cbz     x1, 1f
@@ -150,15 +202,7 @@ at_el1:
     mov     x1, #(1 << 31)
     msr     pmcntenset_el0, x1
     isb
-
-1:  adrp    x0, _boot_stack_top
-    mov     sp, x0
-    mov     x29, xzr
-    mov     x30, xzr
-    mov     x0, x20
-    bl      early_map               // returns with the MMU on, in the identity map
-    ldr     x8, =primary_switched
-    br      x8
+1:  ret
 
 .section .text, "ax"
 
@@ -188,3 +232,20 @@ primary_switched:
     bl      start_kernel
 2:  wfe
     b       2b
+
+secondary_switched:
+    adrp    x9, SECONDARY_DATA
+    add     x9, x9, :lo12:SECONDARY_DATA
+    ldp     x0, x1, [x9, #48]       // stack, CPU number
+    mov     sp, x0
+    msr     tpidr_el1, x1
+    adrp    x0, vectors
+    add     x0, x0, :lo12:vectors
+    msr     vbar_el1, x0
+    isb
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x1
+    bl      secondary_start_kernel
+1:  wfe
+    b       1b

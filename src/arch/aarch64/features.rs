@@ -85,7 +85,7 @@ pub(super) fn detect() -> Features {
     Features::from_bits_retain(bits)
 }
 
-/// Notes the features and switches on those that need only a bit: PAN.
+/// Notes the features of the boot CPU, and switches them on.
 pub(super) fn init() {
     let features = detect();
     FEATURES.store(features.bits(), Relaxed);
@@ -95,7 +95,12 @@ pub(super) fn init() {
     if dczid & (1 << 4) == 0 {
         ZVA_BLOCK.store(4 << (dczid & 0xf), Relaxed);
     }
-    if features.contains(Features::PAN) {
+    init_cpu();
+}
+
+/// Switches on, on this CPU, what needs only a bit: PAN.
+pub(super) fn init_cpu() {
+    if features().contains(Features::PAN) {
         // SAFETY: SCTLR_EL1.SPAN = 0 sets PSTATE.PAN on each exception to EL1, and
         // the second write sets it now; the kernel has no business with EL0's memory.
         unsafe {

@@ -11,6 +11,7 @@ pub mod image;
 pub mod irq;
 pub mod mmu;
 pub mod paging;
+pub mod smp;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use core::ops::Deref;

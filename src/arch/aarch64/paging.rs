@@ -61,7 +61,7 @@ pub(crate) fn drop_identity_map() {
     unsafe {
         asm!(
             "mrs {t}, tcr_el1",
-            "orr {t}, {t}, #(1 << 7)",
+            "orr {t}, {t}, {epd0}",
             "msr tcr_el1, {t}",
             "msr ttbr0_el1, xzr",
             "isb",
@@ -69,7 +69,39 @@ pub(crate) fn drop_identity_map() {
             "dsb nsh",
             "isb",
             t = out(reg) _,
+            epd0 = const TCR_EPD0,
             options(nostack)
         );
     }
 }
+
+/// TCR_EL1.EPD0: no walks of the lower half.
+pub(super) const TCR_EPD0: u64 = 1 << 7;
+
+macro_rules! register {
+    ($(#[$doc:meta])* $name:ident, $register:literal) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name() -> u64 {
+            let value: u64;
+            // SAFETY: reads a register.
+            unsafe {
+                asm!(concat!("mrs {}, ", $register), out(reg) value,
+                    options(nomem, nostack, preserves_flags));
+            }
+            value
+        }
+    };
+}
+register!(
+    /// TCR_EL1 as it is.
+    tcr, "tcr_el1"
+);
+register!(
+    /// SCTLR_EL1 as it is.
+    sctlr, "sctlr_el1"
+);
+register!(
+    /// TTBR1_EL1 as it is.
+    ttbr1, "ttbr1_el1"
+);
