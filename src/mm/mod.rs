@@ -1,5 +1,6 @@
 //! Memory management: everything that does not depend on the hardware.
 
 pub mod gfp;
+pub mod init_mm;
 pub mod page;
 pub mod page_alloc;

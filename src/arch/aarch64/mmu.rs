@@ -1,34 +1,129 @@
-//! Barriers and TLB invalidation.
+//! Barriers, TLB invalidation and descriptor words, for `arch::pgtable` alone.
+//!
+//! Each function is one instruction. Which of them to issue, and in which order, is
+//! decided in `arch::pgtable`; the hosted machine provides the same names.
 
-use crate::addr::VirtAddr;
+use crate::addr::{PAGE_SIZE, VirtAddr};
+use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
+use crate::arch::pgtable::tlbi::{RangeOp, va_operand};
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-macro_rules! op {
-    ($name:ident, $text:literal) => {
-        #[doc = $text]
+macro_rules! instruction {
+    ($(#[$doc:meta])* $name:ident, $asm:literal) => {
+        $(#[$doc])*
         #[inline(always)]
         pub fn $name() {
-            // SAFETY: a barrier or an invalidation, which loses nothing.
-            unsafe { asm!($text, options(nostack, preserves_flags)) }
+            // SAFETY: orders memory accesses or drops cached translations, which is
+            // harmless at any time; no `nomem`, so that the compiler keeps order too.
+            unsafe { asm!($asm, options(nostack, preserves_flags)) }
         }
     };
 }
-op!(dsb_ishst, "dsb ishst");
-op!(dsb_ish, "dsb ish");
-op!(isb, "isb");
-op!(tlbi_vmalle1is, "tlbi vmalle1is");
 
-/// tlbi vaale1is
+instruction!(
+    /// Earlier stores are visible to all CPUs of the inner shareable domain, their
+    /// table walkers included.
+    dsb_ishst, "dsb ishst"
+);
+instruction!(
+    /// Earlier accesses and TLB invalidations are complete on all CPUs of the inner
+    /// shareable domain.
+    dsb_ish, "dsb ish"
+);
+instruction!(
+    /// Earlier accesses and local TLB invalidations are complete for this CPU.
+    dsb_nsh, "dsb nsh"
+);
+instruction!(
+    /// What follows is fetched and translated afresh.
+    isb, "isb"
+);
+instruction!(
+    /// Drops all EL1&0 translations on all CPUs.
+    tlbi_vmalle1is, "tlbi vmalle1is"
+);
+instruction!(
+    /// Drops all EL1&0 translations on this CPU.
+    tlbi_vmalle1, "tlbi vmalle1"
+);
+
+/// Drops what is cached of `va`, of all ASIDs, at all levels, on all CPUs.
 #[inline(always)]
-pub fn tlbi_vaale1is(va: VirtAddr) {
-    let operand = va.get() as u64 >> 12 & ((1 << 44) - 1);
-    // SAFETY: an invalidation loses nothing.
-    unsafe { asm!("tlbi vaale1is, {}", in(reg) operand, options(nostack, preserves_flags)) }
+pub fn tlbi_vaae1is(va: VirtAddr) {
+    // SAFETY: as above.
+    unsafe { asm!("tlbi vaae1is, {}", in(reg) va_operand(va), options(nostack, preserves_flags)) }
 }
 
-static RANGE: AtomicBool = AtomicBool::new(false);
-/// FEAT_TLBIRANGE.
+/// Drops what is cached of `va`, of all ASIDs, at the last level, on all CPUs.
+#[inline(always)]
+pub fn tlbi_vaale1is(va: VirtAddr) {
+    // SAFETY: as above.
+    unsafe { asm!("tlbi vaale1is, {}", in(reg) va_operand(va), options(nostack, preserves_flags)) }
+}
+
+/// As [`tlbi_vaae1is`] for a range. Only where [`has_tlb_range`].
+#[inline(always)]
+pub fn tlbi_rvaae1is(op: RangeOp) {
+    // TLBI RVAAE1IS by its number: assemblers know the name only from Armv8.4 on.
+    // SAFETY: as above.
+    unsafe {
+        asm!("sys #0, c8, c2, #3, {}", in(reg) op.operand(), options(nostack, preserves_flags));
+    }
+}
+
+/// As [`tlbi_vaale1is`] for a range. Only where [`has_tlb_range`].
+#[inline(always)]
+pub fn tlbi_rvaale1is(op: RangeOp) {
+    // TLBI RVAALE1IS.
+    // SAFETY: as above.
+    unsafe {
+        asm!("sys #0, c8, c2, #7, {}", in(reg) op.operand(), options(nostack, preserves_flags));
+    }
+}
+
+static TLB_RANGE: AtomicBool = AtomicBool::new(false);
+
+/// Whether every CPU has FEAT_TLBIRANGE.
+#[inline]
+#[must_use]
+pub fn has_tlb_range() -> bool {
+    TLB_RANGE.load(Relaxed)
+}
+
+/// Says whether every CPU has FEAT_TLBIRANGE; at boot, from `IdMmfr::has_tlb_range`.
 pub fn set_tlb_range(there: bool) {
-    RANGE.store(there, Relaxed);
+    TLB_RANGE.store(there, Relaxed);
+}
+
+/// Reads a word of a table.
+#[inline(always)]
+#[must_use]
+pub fn read_descriptor(word: &AtomicU64) -> Descriptor {
+    Descriptor::from_bits(word.load(Relaxed))
+}
+
+/// Writes a word of a table, in one access of 64 bits.
+#[inline(always)]
+pub fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
+    word.store(descriptor.bits(), Relaxed);
+}
+
+/// Invalidates all words of a table, which lies in Normal memory.
+pub fn clear_table(words: &[AtomicU64; PTRS_PER_TABLE]) {
+    let dczid: u64;
+    // SAFETY: reads an ID register.
+    unsafe { asm!("mrs {}, dczid_el0", out(reg) dczid, options(nomem, nostack, preserves_flags)) };
+    // DZP (bit 4) forbids DC ZVA; BS (3:0) is log2 of the words of 4 bytes that it zeroes.
+    let block = 4usize << (dczid & 0xf);
+    if dczid & 1 << 4 != 0 || block > PAGE_SIZE {
+        words.iter().for_each(|w| w.store(0, Relaxed));
+        return;
+    }
+    let start = words.as_ptr().expose_provenance();
+    for at in (start..start + PAGE_SIZE).step_by(block) {
+        // SAFETY: zeroes `block` bytes within the table: it is page-aligned, as every
+        // `Table` is, and its words may be written through a shared borrow.
+        unsafe { asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags)) };
+    }
 }

@@ -1,14 +1,23 @@
 //! Page tables of the EL1 kernel regime: VMSAv8-64 with the 4 KiB granule, 48-bit
 //! addresses and four levels, called PGD, PUD, PMD and PTE as in Linux.
 //!
-//! Both machines share this room: [`descriptor`] is the format, [`mair`] the memory
-//! types, [`tcr`] the control register. These three are plain constant integer code,
-//! fit to run before the MMU is on.
+//! Both machines share this room. [`descriptor`] is the format, [`mair`] the memory
+//! types, [`tcr`] the control register: these three are plain constant integer code,
+//! fit to run before the MMU is on. [`Mapper`] is the one place that edits tables;
+//! [`FlushOwed`] is the TLB invalidation that an edit leaves to do.
 
 pub mod descriptor;
+mod flush;
 pub mod mair;
+mod mapper;
+mod split;
+mod table;
 pub mod tcr;
+pub mod tlbi;
 
 pub use descriptor::{Descriptor, KernelAttrs, Kind, Level, Permission};
+pub use flush::FlushOwed;
 pub use mair::{MAIR_EL1, MemoryType};
+pub use mapper::{MapError, MapFlags, Mapper, Translation};
+pub use table::{Entry, Leaf, Table, TableAccess, TableAddr};
 pub use tcr::{IdMmfr, tcr_el1};

@@ -1,0 +1,145 @@
+//! Changing the size in which live memory is mapped: always by break-before-make.
+#![deny(unsafe_code)]
+
+use super::descriptor::{KernelAttrs, Level, PTRS_PER_TABLE};
+use super::flush::FlushOwed;
+use super::mapper::{MapError, Mapper, Straddling, check};
+use super::table::{Entry, Leaf, TableAccess, TableAddr};
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::arch::mmu;
+
+impl<A: TableAccess> Mapper<'_, A> {
+    /// Sees to it that no block and no contiguous set spans an end of `va`, so that
+    /// the range can be changed by itself. What it maps stays as it is, also on errors.
+    ///
+    /// # Errors
+    /// `Misaligned`, `OutOfRange`, `NoMemory`; `BreakBeforeMake` where a block can't be
+    /// unmapped for the moment that this takes.
+    pub fn split(&mut self, va: VirtRange) -> Result<(), MapError> {
+        check(va)?;
+        for at in [va.start(), va.end()] {
+            while let Some(s) = self.straddling(at) {
+                if !self.can_unfold(&s) {
+                    return Err(MapError::BreakBeforeMake);
+                }
+                if s.leaf.contiguous {
+                    self.unfold(&s);
+                } else {
+                    self.split_block(&s, at)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a block by a table that maps the same in the next smaller size.
+    fn split_block(&mut self, s: &Straddling, cut: VirtAddr) -> Result<(), MapError> {
+        let down = s
+            .level
+            .down()
+            .expect("a page spans no multiple of its size but its start");
+        let new = self.access.alloc().ok_or(MapError::NoMemory)?;
+        let Leaf { pa, attrs, .. } = s.leaf;
+        self.access.with(new, |t| {
+            t.clear_all();
+            for i in 0..PTRS_PER_TABLE {
+                let offset = i << down.shift();
+                let set = (s.va.start() + offset).align_down(down.cont_size());
+                let set = VirtRange::from_size(set, down.cont_size());
+                // The set that is cut would have to be unfolded at once.
+                let contiguous = set.start() == cut || !set.contains(cut);
+                t.set_leaf(
+                    down,
+                    i,
+                    Leaf {
+                        pa: pa + offset as u64,
+                        attrs,
+                        contiguous,
+                    },
+                );
+            }
+        });
+        let index = s.level.index(s.va.start());
+        self.access.with(s.table, |t| t.clear(index));
+        let mut owed = FlushOwed::NONE;
+        owed.add_leaves(s.va, s.level);
+        owed.settle(self.access);
+        self.access.with(s.table, |t| t.set_table(index, new));
+        mmu::dsb_ishst();
+        mmu::isb();
+        Ok(())
+    }
+
+    /// Maps `va`, one block of 2 MiB or 1 GiB that is mapped in the next smaller size,
+    /// by a single descriptor, and frees the table.
+    ///
+    /// # Errors
+    /// `Misaligned` where `va` is no such block; `BreakBeforeMake` where what it maps is
+    /// not one piece of memory with the same attributes, or the range can't be broken.
+    pub fn collapse(&mut self, va: VirtRange) -> Result<(), MapError> {
+        check(va)?;
+        let level = match va.len() {
+            len if len == Level::Pud.size() => Level::Pud,
+            len if len == Level::Pmd.size() => Level::Pmd,
+            _ => return Err(MapError::Misaligned),
+        };
+        if !va.start().is_aligned(level.size()) {
+            return Err(MapError::Misaligned);
+        }
+        let Some((parent, table, down)) = self.table_under(va.start(), level) else {
+            return Err(MapError::BreakBeforeMake);
+        };
+        let (pa, attrs) = self.as_one(table, down).ok_or(MapError::BreakBeforeMake)?;
+        let breakable = self.access.may_break(va) && !va.contains(self.access.window(parent));
+        if !breakable || !pa.is_aligned(level.size() as u64) {
+            return Err(MapError::BreakBeforeMake);
+        }
+        let index = level.index(va.start());
+        self.access.with(parent, |t| t.clear(index));
+        let mut owed = FlushOwed::NONE;
+        owed.add_leaves(va, down);
+        owed.add_table(va.start(), level, table, self.access);
+        owed.settle(self.access);
+        let leaf = Leaf {
+            pa,
+            attrs,
+            contiguous: false,
+        };
+        self.access.with(parent, |t| t.set_leaf(level, index, leaf));
+        mmu::dsb_ishst();
+        mmu::isb();
+        Ok(())
+    }
+
+    /// The table of `level` for `va`, the one below it that it links there, and that
+    /// one's level.
+    fn table_under(&self, va: VirtAddr, level: Level) -> Option<(TableAddr, TableAddr, Level)> {
+        let (mut table, mut at) = (self.root, Level::Pgd);
+        loop {
+            let entry = self.access.with(table, |t| t.entry(at, at.index(va)));
+            let (Entry::Table(next), Some(down)) = (entry, at.down()) else {
+                return None;
+            };
+            if at == level {
+                return Some((table, next, down));
+            }
+            (table, at) = (next, down);
+        }
+    }
+
+    /// What a table of `level` maps, if that is one piece of memory with one kind of
+    /// attributes.
+    fn as_one(&self, table: TableAddr, level: Level) -> Option<(PhysAddr, KernelAttrs)> {
+        self.access.with(table, |t| {
+            let Entry::Leaf(first) = t.entry(level, 0) else {
+                return None;
+            };
+            let alike = (1..PTRS_PER_TABLE).all(|i| {
+                let expected = first.pa + (i << level.shift()) as u64;
+                matches!(t.entry(level, i), Entry::Leaf(leaf)
+                    if leaf.pa == expected && leaf.attrs == first.attrs)
+            });
+            alike.then_some((first.pa, first.attrs))
+        })
+    }
+}

@@ -1,0 +1,151 @@
+//! Table pages: the only words that a walker reads, and who may write them.
+//!
+//! A [`TableAddr`] is the proof that a frame holds a table; the links between tables
+//! are read as such proofs and written from them, so the code that edits the tree
+//! needs no `unsafe`. [`TableAccess`] is the door from a table's address to its words
+//! and the source of table pages.
+
+use super::descriptor::{Descriptor, KernelAttrs, Kind, Level, PTRS_PER_TABLE};
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::arch::mmu;
+use core::sync::atomic::AtomicU64;
+
+/// A frame that holds a translation table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(transparent)]
+pub struct TableAddr(PhysAddr);
+
+impl TableAddr {
+    /// # Safety
+    /// The frame at `pa`, a multiple of 4 KiB, is used as a table and nothing else for
+    /// as long as the value or a copy is used, and holds either a table already (its
+    /// links leading to such frames again) or is cleared before it is read.
+    #[must_use]
+    pub const unsafe fn new(pa: PhysAddr) -> Self {
+        Self(pa)
+    }
+    /// Its physical address.
+    #[must_use]
+    pub const fn phys(self) -> PhysAddr {
+        self.0
+    }
+}
+
+/// An entry of a table, read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// Maps nothing.
+    Invalid,
+    /// The table below.
+    Table(TableAddr),
+    /// Memory.
+    Leaf(Leaf),
+}
+
+/// A page or block of memory as an entry maps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaf {
+    /// Where the memory starts.
+    pub pa: PhysAddr,
+    /// How it is mapped.
+    pub attrs: KernelAttrs,
+    /// Whether it is one of a contiguous set of sixteen.
+    pub contiguous: bool,
+}
+
+/// The words of a table.
+#[repr(C, align(4096))]
+pub struct Table {
+    words: [AtomicU64; PTRS_PER_TABLE],
+}
+
+impl Table {
+    /// The table that can be accessed at `va`.
+    ///
+    /// # Safety
+    /// `va`, a multiple of 4 KiB, is mapped read and write to a [`TableAddr`]'s frame
+    /// for all of `'a`.
+    #[must_use]
+    pub unsafe fn at<'a>(va: VirtAddr) -> &'a Self {
+        // SAFETY: mapped for `'a` as the caller says; the words are atomics, for which
+        // any bytes are valid and which everybody may share.
+        unsafe { &*core::ptr::with_exposed_provenance::<Self>(va.get()) }
+    }
+
+    /// The raw word at `index`.
+    #[inline]
+    #[must_use]
+    pub fn descriptor(&self, index: usize) -> Descriptor {
+        mmu::read_descriptor(&self.words[index])
+    }
+    /// The entry at `index` of this table of `level`.
+    #[inline]
+    #[must_use]
+    pub fn entry(&self, level: Level, index: usize) -> Entry {
+        let descriptor = self.descriptor(index);
+        match descriptor.kind(level) {
+            Kind::Invalid => Entry::Invalid,
+            Kind::Table(pa) => Entry::Table(TableAddr(pa)),
+            Kind::Leaf(pa, attrs) => Entry::Leaf(Leaf {
+                pa,
+                attrs,
+                contiguous: descriptor.is_contiguous(),
+            }),
+        }
+    }
+    /// Whether no entry is valid.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        (0..PTRS_PER_TABLE).all(|i| !self.descriptor(i).is_valid())
+    }
+
+    /// Invalidates all entries of a table that isn't linked yet.
+    pub(super) fn clear_all(&self) {
+        mmu::clear_table(&self.words);
+    }
+    #[inline]
+    pub(super) fn clear(&self, index: usize) {
+        mmu::write_descriptor(&self.words[index], Descriptor::INVALID);
+    }
+    #[inline]
+    pub(super) fn set_leaf(&self, level: Level, index: usize, leaf: Leaf) {
+        let d = Descriptor::leaf(level, leaf.pa, leaf.attrs, leaf.contiguous);
+        mmu::write_descriptor(&self.words[index], d);
+    }
+    #[inline]
+    pub(super) fn set_table(&self, index: usize, table: TableAddr) {
+        mmu::write_descriptor(&self.words[index], Descriptor::table(table.0));
+    }
+
+    /// The next of a chain of tables that are out of the tree but may still be walked:
+    /// the link is an invalid descriptor to the walker.
+    pub(super) fn dead_link(&self) -> Option<TableAddr> {
+        let bits = self.descriptor(0).bits();
+        (bits & DEAD_LINK != 0).then_some(TableAddr(PhysAddr::new(bits & !DEAD_LINK)))
+    }
+    pub(super) fn set_dead_link(&self, next: TableAddr) {
+        let link = Descriptor::from_bits(next.0.get() | DEAD_LINK);
+        mmu::write_descriptor(&self.words[0], link);
+    }
+}
+
+/// Marks a link of the dead; bit 0, which makes a descriptor valid, stays clear.
+const DEAD_LINK: u64 = 1 << 1;
+
+/// How the editor of the tables reaches their words, and where table pages come from.
+/// The words may be reached on the hosted arena, through the linear map, or, before
+/// there is one, through a fixmap window: uses of [`TableAccess::with`] never nest.
+pub trait TableAccess {
+    /// A page for a table, its content unspecified; `None` when memory is short.
+    fn alloc(&mut self) -> Option<TableAddr>;
+    /// Takes back a table page that no walker can reach any more.
+    fn free(&mut self, table: TableAddr);
+    /// Runs `f` on a table's words.
+    fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R;
+    /// The address through which [`TableAccess::with`] reaches the table.
+    fn window(&self, table: TableAddr) -> VirtAddr;
+    /// Whether `va` may be unmapped for a moment while its descriptors change: nothing
+    /// that runs meanwhile (this code, its stack, other CPUs) uses the range, or a
+    /// fault in it is retried.
+    fn may_break(&self, va: VirtRange) -> bool;
+}

@@ -1,0 +1,118 @@
+//! The operands of TLB invalidations by address (Arm ARM D8.17.5).
+#![deny(unsafe_code)]
+
+use super::descriptor::VA_BITS;
+use crate::addr::{PAGE_SHIFT, VirtAddr};
+
+/// The pages that the largest range operation covers: `(31 + 1) << (5 * 3 + 1)`.
+pub const MAX_RANGE_PAGES: usize = 32 << 16;
+
+/// Bits 43:0 of the operand of `TLBI VAAE1IS` and its kin: `VA[55:12]`, the rest zero.
+#[must_use]
+pub const fn va_operand(va: VirtAddr) -> u64 {
+    (va.get() as u64) >> PAGE_SHIFT & ((1 << 44) - 1)
+}
+
+/// What a range operation covers: `(NUM + 1) << (5 * SCALE + 1)` pages from `start`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RangeOp {
+    start: VirtAddr,
+    scale: u8,
+    num: u8,
+}
+
+impl RangeOp {
+    /// The largest operation that starts at `start` and covers no more than `pages`;
+    /// `None` where that is a single page, for which `TLBI VAAE1IS` serves, or nothing.
+    #[must_use]
+    pub const fn largest(start: VirtAddr, pages: usize) -> Option<Self> {
+        let mut scale = 3;
+        loop {
+            let unit = 1 << (5 * scale + 1);
+            if pages >= unit {
+                let units = pages / unit;
+                let num = if units > 32 { 31 } else { units - 1 };
+                return Some(Self {
+                    start,
+                    scale: scale as u8,
+                    num: num as u8,
+                });
+            }
+            if scale == 0 {
+                return None;
+            }
+            scale -= 1;
+        }
+    }
+    /// How many pages it covers.
+    #[must_use]
+    pub const fn pages(self) -> usize {
+        (self.num as usize + 1) << (5 * self.scale as usize + 1)
+    }
+    /// The operand: TG (bits 47:46) 01 for 4 KiB, SCALE (45:44), NUM (43:39), no level
+    /// hint (38:37), BaseADDR (36:0) `VA[48:12]`.
+    #[must_use]
+    pub const fn operand(self) -> u64 {
+        let base = (self.start.get() as u64) >> PAGE_SHIFT & ((1 << 37) - 1);
+        0b01 << 46 | (self.scale as u64) << 44 | (self.num as u64) << 39 | base
+    }
+}
+
+/// The address that [`va_operand`] was made from, its page offset left out.
+#[must_use]
+pub const fn decode_va(operand: u64) -> VirtAddr {
+    sign_extend(operand << PAGE_SHIFT)
+}
+
+/// The start and the pages of the [`RangeOp`] that the operand was made from.
+#[must_use]
+pub const fn decode_range(operand: u64) -> (VirtAddr, usize) {
+    let (scale, num) = (operand >> 44 & 3, operand >> 39 & 31);
+    let start = sign_extend((operand & ((1 << 37) - 1)) << PAGE_SHIFT);
+    (start, ((num + 1) << (5 * scale + 1)) as usize)
+}
+
+const fn sign_extend(va: u64) -> VirtAddr {
+    let unused = 64 - VA_BITS;
+    VirtAddr::new(((va << unused) as i64 >> unused) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operands() {
+        let va = VirtAddr::new(0xffff_8000_1234_5678);
+        // VA[55:12]: the ASID and level fields above stay clear.
+        assert_eq!(va_operand(va), 0x0ff8_0001_2345);
+        assert_eq!(
+            decode_va(va_operand(va)),
+            VirtAddr::new(0xffff_8000_1234_5000)
+        );
+        // 16 pages: SCALE 0, NUM 7.
+        let op = RangeOp::largest(VirtAddr::new(0xffff_8000_1234_5000), 16).unwrap();
+        assert_eq!(op.operand(), 1 << 46 | 7 << 39 | 0x18_0001_2345);
+        // 64 pages: SCALE 1, NUM 0.
+        let op = RangeOp::largest(VirtAddr::new(0xffff_0000_0000_0000), 64).unwrap();
+        assert_eq!(op.operand(), 1 << 46 | 1 << 44 | 0x10_0000_0000);
+    }
+
+    #[test]
+    fn ranges_cover_no_more_than_asked_and_add_up() {
+        for pages in (0..5000).chain([MAX_RANGE_PAGES - 1, MAX_RANGE_PAGES]) {
+            let (mut left, mut ops) = (pages, 0);
+            let mut at = VirtAddr::new(0xffff_8000_0000_0000);
+            while let Some(op) = RangeOp::largest(at, left) {
+                assert_eq!(decode_range(op.operand()), (at, op.pages()));
+                assert!(op.pages() <= left);
+                left -= op.pages();
+                at = at + (op.pages() << PAGE_SHIFT);
+                ops += 1;
+            }
+            assert!(left <= 1 && ops <= 4, "{pages}: {left} left after {ops}");
+        }
+        let op = RangeOp::largest(VirtAddr::new(0), usize::MAX).unwrap();
+        assert_eq!(op.pages(), MAX_RANGE_PAGES);
+    }
+}
