@@ -22,16 +22,14 @@ use core::marker::PhantomData;
 pub mod aarch64;
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys,
-    vmemmap_base,
+    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
 };
 
 #[cfg(not(target_os = "none"))]
 pub mod hosted;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
-    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys,
-    vmemmap_base,
+    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).
@@ -70,7 +68,11 @@ impl CpuId {
     /// CPU `n`; `None` from [`NR_CPUS`] on.
     #[must_use]
     pub const fn new(n: usize) -> Option<Self> {
-        if n < NR_CPUS { Some(Self(n as u8)) } else { None }
+        if n < NR_CPUS {
+            Some(Self(n as u8))
+        } else {
+            None
+        }
     }
     /// Its number, below [`NR_CPUS`].
     #[must_use]

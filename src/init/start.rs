@@ -27,8 +27,13 @@ unsafe extern "C" fn start_kernel(dtb: u64, image: u64, entry_level: u64) -> ! {
     exception::set_fatal_handler(panic::fatal_exception);
     console::init();
     console::attach_semihosting();
-    info!("Granule on {}, entered at EL{entry_level}, dtb {dtb:#x}", features::cpu_name());
+    info!(
+        "Granule on {}, entered at EL{entry_level}, dtb {dtb:#x}",
+        features::cpu_name()
+    );
     info!("features {:?}", features::features());
-    let boot = Boot { entry_level: entry_level as u8 };
+    let boot = Boot {
+        entry_level: entry_level as u8,
+    };
     panic::end(granule_main(&boot))
 }

@@ -174,7 +174,11 @@ impl Frame {
 
     #[inline]
     fn from_link(link: u32) -> Option<Self> {
-        if link == Self::NULL { None } else { Some(Self(Pfn::new(link))) }
+        if link == Self::NULL {
+            None
+        } else {
+            Some(Self(Pfn::new(link)))
+        }
     }
     #[inline]
     fn to_link(frame: Option<Self>) -> u32 {

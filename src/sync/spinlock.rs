@@ -48,7 +48,11 @@ unsafe impl<T: ?Sized + Send> Send for SpinLock<T> {}
 impl<T> SpinLock<T> {
     /// An open lock of `rank` around `value`.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { locked: AtomicBool::new(false), rank, value: UnsafeCell::new(value) }
+        Self {
+            locked: AtomicBool::new(false),
+            rank,
+            value: UnsafeCell::new(value),
+        }
     }
 }
 
@@ -88,7 +92,12 @@ impl<T: ?Sized> SpinLock<T> {
 
 impl<T: ?Sized> fmt::Debug for SpinLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SpinLock({:?}, locked {})", self.rank, self.locked.load(Ordering::Relaxed))
+        write!(
+            f,
+            "SpinLock({:?}, locked {})",
+            self.rank,
+            self.locked.load(Ordering::Relaxed)
+        )
     }
 }
 

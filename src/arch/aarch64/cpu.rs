@@ -65,3 +65,9 @@ pub fn park() -> ! {
         unsafe { asm!("msr daifset, #0xf", "wfe", options(nomem, nostack)) };
     }
 }
+
+/// Waits for an interrupt or an event.
+pub fn wait() {
+    // SAFETY: only waits.
+    unsafe { asm!("wfe", options(nomem, nostack, preserves_flags)) };
+}

@@ -75,7 +75,11 @@ pub fn pud_phys() -> PhysAddr {
 }
 
 fn entry(level: Level, va: VirtAddr) -> &'static AtomicU64 {
-    let table = if level == Level::Pmd { &TABLES[1] } else { &TABLES[2] };
+    let table = if level == Level::Pmd {
+        &TABLES[1]
+    } else {
+        &TABLES[2]
+    };
     // SAFETY: an array of u64 is one of AtomicU64; all accesses from now on are atomic.
     let table = unsafe { &*table.0.get().cast::<[AtomicU64; 512]>() };
     &table[level.index(va)]
@@ -179,7 +183,10 @@ const FDT: VirtAddr = VirtAddr::new(FIXMAP.start().get() + PMD_SIZE);
 #[must_use]
 pub fn map_fdt(pa: PhysAddr) -> Option<VirtAddr> {
     let base = pa.align_down(PMD_SIZE as u64);
-    if !pa.is_aligned(8) || pa.get() >> 48 != 0 || base.get() >> 48 != (base.get() + (2 * PMD_SIZE as u64) - 1) >> 48 {
+    if !pa.is_aligned(8)
+        || pa.get() >> 48 != 0
+        || base.get() >> 48 != (base.get() + (2 * PMD_SIZE as u64) - 1) >> 48
+    {
         return None;
     }
     for i in 0..2 {

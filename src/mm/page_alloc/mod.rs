@@ -1,10 +1,10 @@
 //! The page allocator (a first-fit stand-in until the buddy lands).
 
 use crate::addr::{Order, Pfn, PhysRange};
+use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
-use crate::arch::irq::with_masked;
 use crate::sync::{Rank, SpinLock};
 use alloc::collections::BTreeMap;
 
@@ -45,7 +45,10 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
     })?;
     let frame = Frame::new(pfn)?;
     for i in 0..order.pages() {
-        frame.within(order, i).page().set_refcount(u32::from(i == 0));
+        frame
+            .within(order, i)
+            .page()
+            .set_refcount(u32::from(i == 0));
         if gfp.contains(Gfp::__GFP_ZERO) {
             // SAFETY: just allocated.
             unsafe { crate::arch::clear_page((pfn + i).phys()) }
