@@ -1,5 +1,6 @@
 //! Devices: the console's UART and the semihosting host.
 
 pub mod console;
+pub mod irqchip;
 pub mod semihosting;
 pub mod uart;

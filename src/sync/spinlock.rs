@@ -29,6 +29,8 @@ pub enum Rank {
     Memblock,
     /// The heap that serves before SLUB is up.
     BootHeap,
+    /// The interrupt controller's shared registers.
+    Irqchip,
     /// The console.
     Console,
 }
