@@ -32,6 +32,7 @@ mod memory;
 mod node;
 mod report;
 mod sheaf;
+#[expect(clippy::module_inception, reason = "one slab of the slab allocator")]
 mod slab;
 mod slabinfo;
 mod validate;
