@@ -1,0 +1,319 @@
+//! Memory by size (Linux: kmalloc and friends, include/linux/slab.h, mm/slab_common.c).
+//!
+//! Sizes up to 8192 bytes come from one cache per size class and kind of memory.
+//! The class of a constant size is found at compile time. Larger sizes are whole
+//! blocks of pages.
+
+use super::flags::SlabFlags;
+use super::kmem_cache::KmemCache;
+use super::layout::CacheLayout;
+use super::memory;
+use super::report;
+use crate::addr::{Order, PAGE_SIZE, VirtAddr};
+use crate::machine_local;
+use crate::mm::gfp::Gfp;
+use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page_alloc;
+use core::panic::Location;
+use core::ptr::NonNull;
+
+/// The largest size that comes from a class; above are pages.
+pub const KMALLOC_MAX_CACHE_SIZE: usize = 8192;
+/// The largest size that can be had at all.
+pub const KMALLOC_MAX_SIZE: usize = Order::MAX.bytes();
+/// What an allocation of no bytes returns: freeing it does nothing (Linux: ZERO_SIZE_PTR).
+pub const ZERO_SIZE_PTR: NonNull<u8> =
+    NonNull::without_provenance(core::num::NonZeroUsize::new(16).unwrap());
+
+/// Marks the first frame of a large allocation in `owner`; no cache has this address.
+const LARGE_KMALLOC: usize = usize::from_be_bytes(*b"kmalloc!");
+
+/// The size classes in bytes.
+const CLASSES: [usize; 13] = [
+    8,
+    16,
+    32,
+    64,
+    96,
+    128,
+    192,
+    256,
+    512,
+    1024,
+    2048,
+    4096,
+    KMALLOC_MAX_CACHE_SIZE,
+];
+
+/// One cache per class, named by a prefix and the size.
+macro_rules! classes {
+    ($prefix:literal, $flags:expr) => {
+        [
+            class(concat!($prefix, "8"), 0, $flags),
+            class(concat!($prefix, "16"), 1, $flags),
+            class(concat!($prefix, "32"), 2, $flags),
+            class(concat!($prefix, "64"), 3, $flags),
+            class(concat!($prefix, "96"), 4, $flags),
+            class(concat!($prefix, "128"), 5, $flags),
+            class(concat!($prefix, "192"), 6, $flags),
+            class(concat!($prefix, "256"), 7, $flags),
+            class(concat!($prefix, "512"), 8, $flags),
+            class(concat!($prefix, "1k"), 9, $flags),
+            class(concat!($prefix, "2k"), 10, $flags),
+            class(concat!($prefix, "4k"), 11, $flags),
+            class(concat!($prefix, "8k"), 12, $flags),
+        ]
+    };
+}
+
+/// Kinds of memory that have caches of their own (Linux: enum kmalloc_cache_type).
+#[derive(Clone, Copy)]
+enum KmallocType {
+    Normal,
+    Reclaim,
+    Dma,
+}
+
+const TYPES: usize = 3;
+
+machine_local! {
+    static KMALLOC_CACHES: [[KmemCache; CLASSES.len()]; TYPES] = [
+        classes!("kmalloc-", SlabFlags::empty()),
+        classes!("kmalloc-rcl-", SlabFlags::RECLAIM_ACCOUNT),
+        classes!("dma-kmalloc-", SlabFlags::CACHE_DMA),
+    ];
+}
+
+const fn class(name: &'static str, index: usize, flags: SlabFlags) -> KmemCache {
+    let size = CLASSES[index];
+    // Powers of two are aligned to themselves, the others to their largest power of
+    // two. The page allocator aligns blocks, so 8192 needs no more than a page.
+    let align = 1 << size.trailing_zeros();
+    let align = if align > PAGE_SIZE { PAGE_SIZE } else { align };
+    match CacheLayout::new(size, align, flags, false) {
+        Ok(layout) => KmemCache::new(name, layout, flags, None, true),
+        Err(_) => panic!("no layout for a kmalloc class"),
+    }
+}
+
+/// Classes by (size - 1) / 8, for sizes up to 192.
+const SMALL: [u8; 24] = [
+    0, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 6,
+];
+
+/// The class of the smallest objects of at least `size` bytes, 1 to
+/// [`KMALLOC_MAX_CACHE_SIZE`] (Linux: kmalloc_index). Folds for a constant.
+#[inline(always)]
+const fn kmalloc_index(size: usize) -> usize {
+    if size <= 192 {
+        SMALL[(size - 1) / 8] as usize
+    } else {
+        (usize::BITS - (size - 1).leading_zeros()) as usize - 1
+    }
+}
+
+/// Which kind of memory `gfp` asks for (Linux: kmalloc_type).
+#[inline(always)]
+const fn kmalloc_type(gfp: Gfp) -> KmallocType {
+    if gfp.intersects(Gfp::__GFP_DMA.union(Gfp::__GFP_DMA32)) {
+        KmallocType::Dma
+    } else if gfp.contains(Gfp::__GFP_RECLAIMABLE) {
+        KmallocType::Reclaim
+    } else {
+        KmallocType::Normal
+    }
+}
+
+/// All kmalloc caches.
+pub(super) fn caches() -> impl Iterator<Item = &'static KmemCache> {
+    let all: &'static [[KmemCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
+    all.iter().flatten()
+}
+
+/// The bytes that an allocation of `size` bytes gets: its class's, or whole pages;
+/// `None` above [`KMALLOC_MAX_SIZE`] (Linux: kmalloc_size_roundup).
+#[inline]
+#[must_use]
+pub const fn kmalloc_size_roundup(size: usize) -> Option<usize> {
+    if size == 0 {
+        Some(0)
+    } else if size <= KMALLOC_MAX_CACHE_SIZE {
+        Some(CLASSES[kmalloc_index(size)])
+    } else {
+        match Order::for_bytes(size) {
+            Some(order) => Some(order.bytes()),
+            None => None,
+        }
+    }
+}
+
+/// Allocates `size` bytes. A power of two is aligned to itself, other sizes to the
+/// largest power of two that divides their class, 8 at least. No bytes give
+/// [`ZERO_SIZE_PTR`]. Any context that `gfp` is fit for.
+///
+/// `None` where memory is short, or `size` above [`KMALLOC_MAX_SIZE`].
+#[inline(always)]
+#[must_use]
+pub fn kmalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
+    if size > KMALLOC_MAX_CACHE_SIZE {
+        return kmalloc_large(size, gfp);
+    }
+    if size == 0 {
+        return Some(ZERO_SIZE_PTR);
+    }
+    let caches: &'static [[KmemCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
+    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc(gfp)
+}
+
+/// As [`kmalloc`], filled with zeros.
+#[inline(always)]
+#[must_use]
+pub fn kzalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
+    kmalloc(size, gfp | Gfp::__GFP_ZERO)
+}
+
+/// As [`kmalloc`] for `n` elements of `size` bytes; `None` too if the product overflows.
+#[inline(always)]
+#[must_use]
+pub fn kmalloc_array(n: usize, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
+    kmalloc(n.checked_mul(size)?, gfp)
+}
+
+/// As [`kmalloc_array`], filled with zeros.
+#[inline(always)]
+#[must_use]
+pub fn kcalloc(n: usize, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
+    kmalloc_array(n, size, gfp | Gfp::__GFP_ZERO)
+}
+
+/// Pages as one allocation, for sizes above the classes.
+#[cold]
+#[inline(never)]
+fn kmalloc_large(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
+    let order = Order::for_bytes(size)?;
+    // The kernel reaches it by a fixed address, so it can't be moved.
+    let gfp = (gfp | Gfp::__GFP_COMP) & !(Gfp::__GFP_HIGHMEM | Gfp::__GFP_MOVABLE);
+    let frame = page_alloc::alloc_pages(gfp, order)?;
+    let page = frame.page();
+    page.set_owner(LARGE_KMALLOC);
+    page.set_private(u32::from(order.get()));
+    memory::object_ptr(frame.virt())
+}
+
+/// What a pointer that is to be freed or measured points at.
+enum Allocation {
+    Object(&'static KmemCache),
+    Large(Frame, Order),
+}
+
+#[inline(always)]
+fn find(at: VirtAddr) -> Option<Allocation> {
+    let frame = Frame::from_virt(at)?;
+    let page = frame.page();
+    if page.flags().contains(PageFlags::SLAB) {
+        // SAFETY: a frame marked SLAB has its cache in `owner`, which lives while it
+        // has slabs.
+        return Some(Allocation::Object(unsafe {
+            memory::from_owner(page.owner())
+        }));
+    }
+    find_large(frame, at)
+}
+
+#[cold]
+#[inline(never)]
+fn find_large(frame: Frame, at: VirtAddr) -> Option<Allocation> {
+    let page = frame.page();
+    let order = Order::new(u8::try_from(page.private()).ok()?)?;
+    (page.owner() == LARGE_KMALLOC && at.page_offset() == 0)
+        .then_some(Allocation::Large(frame, order))
+}
+
+/// Frees what [`kmalloc`] and its kin returned. Null and [`ZERO_SIZE_PTR`] are fine.
+/// Any context.
+///
+/// # Panics
+/// Where it finds that `ptr` is no allocation, or is free already.
+///
+/// # Safety
+/// `ptr` is null or came from here, and nobody uses the memory afterwards.
+#[inline]
+#[track_caller]
+pub unsafe fn kfree(ptr: *const u8) {
+    let at = VirtAddr::from_ptr(ptr);
+    if at.get() <= ZERO_SIZE_PTR.addr().get() {
+        return;
+    }
+    match find(at) {
+        Some(Allocation::Object(cache)) => cache.free_object(at, Location::caller()),
+        Some(Allocation::Large(frame, order)) => kfree_large(frame, order),
+        None => report::foreign_free("kfree", at, Location::caller()),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn kfree_large(frame: Frame, order: Order) {
+    frame.page().set_owner(0);
+    page_alloc::free_pages(frame, order);
+}
+
+/// How many bytes the allocation at `ptr` really has; 0 for null and
+/// [`ZERO_SIZE_PTR`]. Those past the size asked for are the caller's too.
+///
+/// # Panics
+/// If `ptr` is no allocation.
+///
+/// # Safety
+/// `ptr` is null or came from [`kmalloc`] or its kin, and is not free.
+#[must_use]
+#[track_caller]
+pub unsafe fn ksize(ptr: *const u8) -> usize {
+    let at = VirtAddr::from_ptr(ptr);
+    if at.get() <= ZERO_SIZE_PTR.addr().get() {
+        return 0;
+    }
+    match find(at) {
+        Some(Allocation::Object(cache)) => cache.object_size(),
+        Some(Allocation::Large(_, order)) => order.bytes(),
+        None => report::foreign_free("ksize", at, Location::caller()),
+    }
+}
+
+/// Makes the allocation at `ptr` `size` bytes large, in place where its class
+/// allows, and returns where it is now; its bytes stay up to the smaller size. Null
+/// allocates; size 0 frees and gives [`ZERO_SIZE_PTR`].
+///
+/// With `__GFP_ZERO` the bytes past the old size are zero, if that flag was given
+/// for every earlier step of this allocation too.
+///
+/// `None` where memory is short; then the old allocation stays as it is.
+///
+/// # Safety
+/// `ptr` is null or came from [`kmalloc`] or its kin and is not free; after success
+/// it is used no more, but through the pointer returned.
+#[must_use]
+#[track_caller]
+pub unsafe fn krealloc(ptr: *const u8, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
+    // SAFETY: as the caller says.
+    let have = unsafe { ksize(ptr) };
+    if size == 0 {
+        // SAFETY: as the caller says.
+        unsafe { kfree(ptr) };
+        return Some(ZERO_SIZE_PTR);
+    }
+    if size <= have {
+        let here = NonNull::new(ptr.cast_mut())?;
+        if gfp.contains(Gfp::__GFP_ZERO) {
+            // SAFETY: `size..have` lies in the allocation, past what its owner keeps.
+            unsafe { memory::zero(here.add(size), have - size) };
+        }
+        return Some(here);
+    }
+    let new = kmalloc(size, gfp)?;
+    // SAFETY: both are allocations of at least `have` bytes, and the new one is another.
+    unsafe { core::ptr::copy_nonoverlapping(ptr, new.as_ptr(), have) };
+    // SAFETY: as the caller says.
+    unsafe { kfree(ptr) };
+    Some(new)
+}

@@ -1,0 +1,161 @@
+//! How objects lie in a slab, and how large a slab is (Linux: calculate_sizes,
+//! calculate_order in mm/slub.c).
+//!
+//! An object's slot is `size` bytes: the object itself, with `RED_ZONE` a guarded
+//! gap up to `red_end`, then the free link if the object's own bytes must survive
+//! being free (a constructor ran over them, or they hold poison); otherwise the
+//! link lies in the middle of the object, where an overflow from a neighbour is
+//! least likely to reach it.
+#![deny(unsafe_code)]
+
+use super::flags::{CreateError, SlabFlags};
+use super::sheaf::SHEAF_OBJECTS;
+use crate::addr::{Order, PAGE_SIZE};
+use crate::arch::NR_CPUS;
+
+/// Bytes of a free link, and the least alignment of an object.
+pub(super) const WORD: usize = 8;
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
+/// The largest slab that is taken for the sake of packing (Linux: slab_max_order).
+const MAX_ORDER: u8 = 3;
+/// How many objects a slab should hold (Linux: slab_min_objects, from the CPUs).
+const MIN_OBJECTS: usize = 4 * ((usize::BITS - NR_CPUS.leading_zeros()) as usize + 1);
+
+/// The geometry of a cache's objects and slabs. Sizes in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct CacheLayout {
+    /// What the user may use.
+    pub object_size: u32,
+    /// From one object to the next.
+    pub size: u32,
+    /// Where the red zone ends; `object_size` without one.
+    pub red_end: u32,
+    /// Where in its slot the free link lies.
+    pub offset: u32,
+    /// What every object's address is a multiple of.
+    pub align: u32,
+    /// The order of slabs.
+    pub order: Order,
+    /// The order that will do when memory is short.
+    pub min_order: Order,
+}
+
+impl CacheLayout {
+    /// The layout for objects of `object_size` bytes at multiples of `align`.
+    pub const fn new(
+        object_size: usize,
+        align: usize,
+        flags: SlabFlags,
+        has_ctor: bool,
+    ) -> Result<Self, CreateError> {
+        if !align.is_power_of_two() || align > PAGE_SIZE {
+            return Err(CreateError::Align);
+        }
+        if object_size == 0 || object_size > Order::MAX.bytes() {
+            return Err(CreateError::Size);
+        }
+        let align = calculate_alignment(object_size, align, flags);
+        let mut end = object_size.next_multiple_of(WORD);
+        let mut red_end = object_size;
+        if flags.contains(SlabFlags::RED_ZONE) {
+            if end == object_size {
+                end += WORD;
+            }
+            red_end = end;
+        }
+        let outside = has_ctor || flags.contains(SlabFlags::POISON);
+        let offset = if outside {
+            end
+        } else {
+            (object_size / 2) & !(WORD - 1)
+        };
+        let size = (if outside { end + WORD } else { end }).next_multiple_of(align);
+        let Some(min_order) = Order::for_bytes(size) else {
+            return Err(CreateError::Size);
+        };
+        Ok(Self {
+            object_size: object_size as u32,
+            size: size as u32,
+            red_end: red_end as u32,
+            offset: offset as u32,
+            align: align as u32,
+            order: calculate_order(size, min_order),
+            min_order,
+        })
+    }
+
+    /// How many objects a slab of `order` holds.
+    #[inline]
+    pub const fn objects(&self, order: Order) -> u16 {
+        (order.bytes() as u32 / self.size) as u16
+    }
+
+    /// How many objects a sheaf holds: fewer of large ones, so that what lies idle
+    /// on a CPU stays a few pages.
+    pub const fn sheaf_capacity(&self) -> u32 {
+        match self.size {
+            0..256 => SHEAF_OBJECTS as u32,
+            256..1024 => 28,
+            1024..4096 => 12,
+            _ => 6,
+        }
+    }
+
+    /// How many empty slabs are kept (Linux: set_min_partial).
+    pub const fn min_partial(&self) -> usize {
+        let half = self.size.ilog2() as usize / 2;
+        if half < 5 {
+            5
+        } else if half > 10 {
+            10
+        } else {
+            half
+        }
+    }
+}
+
+/// The alignment that `flags` make of the one asked for.
+const fn calculate_alignment(size: usize, align: usize, flags: SlabFlags) -> usize {
+    let mut wanted = if align < WORD { WORD } else { align };
+    if flags.contains(SlabFlags::HWCACHE_ALIGN) {
+        let mut line = CACHE_LINE;
+        while size <= line / 2 && line > WORD {
+            line /= 2;
+        }
+        if line > wanted {
+            wanted = line;
+        }
+    }
+    wanted
+}
+
+/// The order at which a slab holds enough objects and wastes little: a sixteenth
+/// if that can be had, then an eighth, and so on; else what one object needs.
+const fn calculate_order(size: usize, min_order: Order) -> Order {
+    let largest = PAGE_SIZE << MAX_ORDER;
+    if size > largest {
+        return min_order;
+    }
+    let fit = largest / size;
+    let objects = if fit < MIN_OBJECTS { fit } else { MIN_OBJECTS };
+    let start = match Order::for_bytes(objects * size) {
+        Some(order) => order.get(),
+        None => MAX_ORDER,
+    };
+    let mut fraction = 16;
+    while fraction > 1 {
+        let mut order = start;
+        while order <= MAX_ORDER {
+            let bytes = PAGE_SIZE << order;
+            if (bytes % size) * fraction <= bytes
+                && let Some(order) = Order::new(order)
+            {
+                return order;
+            }
+            order += 1;
+        }
+        fraction /= 2;
+    }
+    min_order
+}

@@ -1,0 +1,270 @@
+//! The mechanism of the slab allocator: bytes of slabs, and references in atomics.
+//!
+//! All that touches memory behind the policy's back is here: reading and writing
+//! the free link of an object, patterns in free objects, making a sheaf or a cache
+//! out of an object, and following `owner` from a frame to its cache.
+
+use super::caches::sheaf_cache;
+use super::kmem_cache::KmemCache;
+use super::layout::CacheLayout;
+use super::sheaf::{NO_SHEAF, Sheaf};
+use crate::addr::VirtAddr;
+use crate::mm::gfp::Gfp;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::panic::Location;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// The memory of one slab as a row of slots. It is made from a slab's head frame
+/// alone, so its bytes are RAM that belongs to the slab; every access is in bounds.
+///
+/// The policy keeps that only slots of free objects are touched, while it holds
+/// the node's lock or is their only owner.
+#[derive(Clone, Copy)]
+pub(super) struct Slots {
+    base: VirtAddr,
+    size: u32,
+    offset: u32,
+    count: u16,
+}
+
+impl Slots {
+    /// The slots of the slab of `count` objects at `base`.
+    ///
+    /// # Safety
+    /// `count * layout.size` bytes at `base` belong to a slab of `layout`'s cache.
+    pub unsafe fn new(base: VirtAddr, layout: &CacheLayout, count: u16) -> Self {
+        Self {
+            base,
+            size: layout.size,
+            offset: layout.offset,
+            count,
+        }
+    }
+
+    /// How many there are.
+    #[inline]
+    pub fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// The address of object `index`.
+    #[inline]
+    pub fn address(&self, index: u16) -> VirtAddr {
+        debug_assert!(index < self.count);
+        self.base + index as usize * self.size as usize
+    }
+
+    /// The number of the object at `object`; `None` if no object starts there.
+    #[inline]
+    pub fn index_of(&self, object: VirtAddr) -> Option<u16> {
+        // A slab is at most 4 MiB, so what lies further off or below falls out.
+        let distance = u32::try_from(object.get().wrapping_sub(self.base.get())).ok()?;
+        let index = distance / self.size;
+        (index < u32::from(self.count) && index * self.size == distance).then_some(index as u16)
+    }
+
+    /// The free link of object `index`, as stored.
+    #[inline]
+    pub fn link(&self, index: u16) -> u64 {
+        let at = self.bytes(index, self.offset, 8).cast::<u64>();
+        // SAFETY: `bytes` checked the bounds; links are aligned, and the object is free.
+        unsafe { at.read() }
+    }
+
+    /// Stores the free link of object `index`.
+    #[inline]
+    pub fn set_link(&self, index: u16, link: u64) {
+        let at = self.bytes(index, self.offset, 8).cast::<u64>();
+        // SAFETY: `bytes` checked the bounds; links are aligned, and the object is free.
+        unsafe { at.write(link) }
+    }
+
+    /// Fills `len` bytes of slot `index` from `from`.
+    pub fn fill(&self, index: u16, from: u32, len: u32, value: u8) {
+        let at = self.bytes(index, from, len);
+        // SAFETY: `bytes` checked the bounds; the object is free or these bytes are
+        // no part of it.
+        unsafe { at.write_bytes(value, len as usize) }
+    }
+
+    /// The first byte in `len` bytes of slot `index` from `from` that differs from
+    /// `value`: its offset in the slot, and what it is.
+    pub fn find_other(&self, index: u16, from: u32, len: u32, value: u8) -> Option<(u32, u8)> {
+        let at = self.bytes(index, from, len);
+        (0..len).find_map(|i| {
+            // SAFETY: below `len` from a checked start; written by `fill` before.
+            let byte = unsafe { at.add(i as usize).read() };
+            (byte != value).then_some((from + i, byte))
+        })
+    }
+
+    #[inline]
+    fn bytes(&self, index: u16, from: u32, len: u32) -> *mut u8 {
+        assert!(index < self.count && from + len <= self.size);
+        ptr::with_exposed_provenance_mut(self.address(index).get() + from as usize)
+    }
+}
+
+/// A sheaf in hand. It is in no CPU's slot and in no barn but this, so whoever has it
+/// may fill it, empty it, or give its memory back.
+pub(super) struct OwnedSheaf(&'static Sheaf);
+
+impl OwnedSheaf {
+    /// A new, empty sheaf for `cache`; `None` if memory is short. Doesn't sleep. No node
+    /// lock may be held.
+    pub fn allocate(cache: &KmemCache, gfp: Gfp) -> Option<Self> {
+        let gfp = (gfp | Gfp::__GFP_NOWARN) & !(Gfp::__GFP_DIRECT_RECLAIM | Gfp::__GFP_NOFAIL);
+        allocate_value(sheaf_cache(), gfp, Sheaf::new(cache.sheaf_capacity())).map(Self)
+    }
+
+    /// Stands for no sheaf.
+    pub fn none() -> Self {
+        Self(&NO_SHEAF)
+    }
+
+    /// Gives its memory back. No node lock may be held.
+    pub fn release(self) {
+        if self.capacity() == 0 {
+            return;
+        }
+        assert!(
+            self.count() == 0,
+            "release of a sheaf that holds {} objects",
+            self.count()
+        );
+        sheaf_cache().free_object(VirtAddr::from_ptr(self.0), Location::caller());
+    }
+}
+
+impl Deref for OwnedSheaf {
+    type Target = Sheaf;
+    fn deref(&self) -> &Sheaf {
+        self.0
+    }
+}
+
+/// A place on a CPU for a sheaf, or for the stand-in where there is none.
+pub(super) struct SheafSlot(AtomicPtr<Sheaf>);
+
+impl SheafSlot {
+    /// Without a sheaf.
+    pub const fn new() -> Self {
+        Self(AtomicPtr::new((&raw const NO_SHEAF).cast_mut()))
+    }
+    /// The sheaf in it, for its CPU.
+    #[inline(always)]
+    pub fn get(&self) -> &Sheaf {
+        // SAFETY: a slot holds a sheaf or the stand-in. Sheaves leave it only by
+        // `replace` and `swap`, which its CPU alone calls, and not under this borrow.
+        unsafe { &*self.0.load(Ordering::Relaxed) }
+    }
+    /// The sheaf in it, for a report by any CPU while the cache does not shrink.
+    pub fn get_remote(&self) -> &Sheaf {
+        // SAFETY: as in `get`; its words were written before it was put here.
+        unsafe { &*self.0.load(Ordering::Acquire) }
+    }
+    /// Puts `sheaf` here and hands out what was. By its CPU alone, or while nobody
+    /// uses the cache.
+    pub fn replace(&self, sheaf: OwnedSheaf) -> OwnedSheaf {
+        let old = self.0.load(Ordering::Relaxed);
+        self.0
+            .store(ptr::from_ref(sheaf.0).cast_mut(), Ordering::Release);
+        // SAFETY: it was stored from a reference that lives until it is released.
+        OwnedSheaf(unsafe { &*old })
+    }
+    /// Lets two slots of one CPU change their sheaves.
+    pub fn swap(&self, other: &Self) {
+        let here = self.0.load(Ordering::Relaxed);
+        self.0
+            .store(other.0.load(Ordering::Relaxed), Ordering::Release);
+        other.0.store(here, Ordering::Release);
+    }
+}
+
+/// A cell for a reference or none: the links of the list of caches.
+pub(super) struct StaticLink<T: 'static> {
+    to: AtomicPtr<T>,
+    of: PhantomData<&'static T>,
+}
+
+impl<T> StaticLink<T> {
+    /// Refers to nothing.
+    pub const fn new() -> Self {
+        Self {
+            to: AtomicPtr::new(ptr::null_mut()),
+            of: PhantomData,
+        }
+    }
+    /// What it refers to.
+    pub fn get(&self) -> Option<&'static T> {
+        // SAFETY: only references were stored.
+        unsafe { self.to.load(Ordering::Relaxed).as_ref() }
+    }
+    /// Lets it refer to `to`.
+    pub fn set(&self, to: Option<&'static T>) {
+        let to = to.map_or(ptr::null_mut(), |to| ptr::from_ref(to).cast_mut());
+        self.to.store(to, Ordering::Relaxed);
+    }
+}
+
+/// What a frame's `owner` says for a slab of `cache`.
+pub(super) fn to_owner(cache: &'static KmemCache) -> usize {
+    ptr::from_ref(cache).expose_provenance()
+}
+
+/// The cache that a slab frame's `owner` names.
+///
+/// # Safety
+/// `owner` was made by `to_owner` and the cache has not been destroyed.
+#[inline(always)]
+pub(super) unsafe fn from_owner(owner: usize) -> &'static KmemCache {
+    // SAFETY: as the caller says.
+    unsafe { &*ptr::with_exposed_provenance::<KmemCache>(owner) }
+}
+
+/// The object at `at` as a pointer.
+#[inline(always)]
+pub(super) fn object_ptr(at: VirtAddr) -> Option<NonNull<u8>> {
+    NonNull::new(ptr::with_exposed_provenance_mut(at.get()))
+}
+
+/// Allocates an object of `cache` and moves `value` into it, to live there until
+/// `free_value`; `None` if memory is short.
+pub(super) fn allocate_value<T>(
+    cache: &'static KmemCache,
+    gfp: Gfp,
+    value: T,
+) -> Option<&'static T> {
+    let layout = cache.layout();
+    assert!(size_of::<T>() <= cache.object_size() && align_of::<T>() <= layout.align as usize);
+    let at = ptr::with_exposed_provenance_mut::<T>(cache.alloc_object(gfp)?.get());
+    // SAFETY: the object was allocated just now, and is large and aligned enough.
+    unsafe {
+        at.write(value);
+        Some(&*at)
+    }
+}
+
+/// Drops what `allocate_value` made and frees its object.
+///
+/// # Safety
+/// It came from `allocate_value` with this `cache`, and no reference to it is used again.
+#[track_caller]
+pub(super) unsafe fn free_value<T>(cache: &'static KmemCache, value: &'static T) {
+    let at = VirtAddr::from_ptr(value);
+    // SAFETY: as the caller says, this is the last use of the value.
+    unsafe { ptr::with_exposed_provenance_mut::<T>(at.get()).drop_in_place() };
+    cache.free_object(at, Location::caller());
+}
+
+/// Fills `len` bytes with zeros.
+///
+/// # Safety
+/// The caller owns these bytes.
+#[inline(always)]
+pub(super) unsafe fn zero(at: NonNull<u8>, len: usize) {
+    // SAFETY: as the caller says.
+    unsafe { at.write_bytes(0, len) }
+}

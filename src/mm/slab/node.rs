@@ -1,0 +1,218 @@
+//! A cache's share of a node: partial slabs and spare sheaves (Linux: struct
+//! kmem_cache_node, mm/slab.h).
+//!
+//! Slabs with free objects are on the partial list, empty ones among them; full
+//! slabs are on no list and come back with their first free. All of it is guarded
+//! by the node's lock, which CPUs take for a batch of objects at a time.
+#![deny(unsafe_code)]
+
+use super::barn::Barn;
+use super::kmem_cache::KmemCache;
+use super::sheaf::Sheaf;
+use super::slab::{END, Slab};
+use crate::addr::VirtAddr;
+use crate::mm::page::Frame;
+use core::panic::Location;
+
+/// A doubly linked list of slabs through their head frames.
+pub(super) struct SlabList {
+    first: Option<Frame>,
+    last: Option<Frame>,
+    len: usize,
+}
+
+impl SlabList {
+    pub const fn new() -> Self {
+        Self {
+            first: None,
+            last: None,
+            len: 0,
+        }
+    }
+
+    pub fn first(&self) -> Option<Slab> {
+        self.first.map(Slab::from_frame)
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn push_back(&mut self, slab: Slab) {
+        let frame = slab.frame();
+        frame.page().set_next(None);
+        frame.page().set_prev(self.last);
+        match self.last {
+            Some(last) => last.page().set_next(Some(frame)),
+            None => self.first = Some(frame),
+        }
+        self.last = Some(frame);
+        self.len += 1;
+    }
+
+    pub fn remove(&mut self, slab: Slab) {
+        let page = slab.frame().page();
+        let (next, prev) = (page.next(), page.prev());
+        let here = Some(slab.frame());
+        let linked = match prev {
+            Some(prev) => prev.page().next() == here,
+            None => self.first == here,
+        } && match next {
+            Some(next) => next.page().prev() == here,
+            None => self.last == here,
+        };
+        assert!(
+            linked,
+            "slab {}: list corrupted at {slab:?}",
+            slab.cache().name()
+        );
+        match prev {
+            Some(prev) => prev.page().set_next(next),
+            None => self.first = next,
+        }
+        match next {
+            Some(next) => next.page().set_prev(prev),
+            None => self.last = prev,
+        }
+        page.set_next(None);
+        page.set_prev(None);
+        self.len -= 1;
+    }
+
+    pub fn pop(&mut self) -> Option<Slab> {
+        let slab = self.first()?;
+        self.remove(slab);
+        Some(slab)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Slab> + use<> {
+        core::iter::successors(self.first, |frame| frame.page().next()).map(Slab::from_frame)
+    }
+}
+
+/// See the module's documentation.
+pub(super) struct Node {
+    pub partial: SlabList,
+    pub barn: Barn,
+    /// Slabs, partial, full and empty.
+    pub slabs: usize,
+    /// Objects in all slabs, in use and free.
+    pub total: usize,
+    /// Objects that are out of their slabs: allocated, or in a sheaf.
+    pub in_use: usize,
+}
+
+impl Node {
+    pub const fn new() -> Self {
+        Self {
+            partial: SlabList::new(),
+            barn: Barn::new(),
+            slabs: 0,
+            total: 0,
+            in_use: 0,
+        }
+    }
+
+    /// Takes one object from a partial slab.
+    pub fn take_one(&mut self, cache: &KmemCache) -> Option<VirtAddr> {
+        let mut object = None;
+        self.take(cache, 1, |o| object = Some(o));
+        object
+    }
+
+    /// Fills `sheaf` from partial slabs as far as they reach.
+    pub fn refill(&mut self, cache: &KmemCache, sheaf: &Sheaf) {
+        self.take(cache, sheaf.room(), |object| assert!(sheaf.push(object)));
+    }
+
+    fn take(&mut self, cache: &KmemCache, want: u32, mut give: impl FnMut(VirtAddr)) {
+        let mut left = want;
+        while left > 0
+            && let Some(slab) = self.partial.first()
+        {
+            let taken = slab.take(cache, left, &mut give);
+            self.in_use += taken as usize;
+            left -= taken;
+            if slab.first_free() == END {
+                self.partial.remove(slab);
+            }
+        }
+    }
+
+    /// Takes in a new slab, of which the maker may have taken objects.
+    pub fn add(&mut self, cache: &KmemCache, slab: Slab) {
+        self.slabs += 1;
+        self.total += usize::from(slab.slots(cache).count());
+        self.in_use += usize::from(slab.in_use());
+        if slab.first_free() != END {
+            self.partial.push_back(slab);
+        }
+    }
+
+    /// Takes `object` back into its slab. If that leaves more empty slabs than the
+    /// cache keeps, the slab goes to `discard`.
+    pub fn put(
+        &mut self,
+        cache: &KmemCache,
+        object: VirtAddr,
+        caller: &'static Location<'static>,
+        discard: &mut SlabList,
+    ) {
+        let slab = Slab::containing(object).filter(|slab| core::ptr::eq(slab.cache(), cache));
+        let Some(slab) = slab else {
+            super::report::invalid_free(cache, object, caller)
+        };
+        let was_full = slab.first_free() == END;
+        slab.put(cache, object, caller);
+        self.in_use -= 1;
+        let empty = slab.in_use() == 0;
+        if empty && self.partial.len() >= cache.layout().min_partial() {
+            if !was_full {
+                self.partial.remove(slab);
+            }
+            self.discard(cache, slab, discard);
+        } else if was_full {
+            self.partial.push_back(slab);
+        }
+    }
+
+    /// Puts all of `sheaf` back into slabs.
+    pub fn flush(
+        &mut self,
+        cache: &KmemCache,
+        sheaf: &Sheaf,
+        caller: &'static Location<'static>,
+        discard: &mut SlabList,
+    ) {
+        while let Some(object) = sheaf.pop() {
+            self.put(cache, object, caller, discard);
+        }
+    }
+
+    /// Moves all empty slabs to `discard`.
+    pub fn discard_empty(&mut self, cache: &KmemCache, discard: &mut SlabList) {
+        let mut at = self.partial.first;
+        while let Some(frame) = at {
+            at = frame.page().next();
+            let slab = Slab::from_frame(frame);
+            if slab.in_use() == 0 {
+                self.partial.remove(slab);
+                self.discard(cache, slab, discard);
+            }
+        }
+    }
+
+    fn discard(&mut self, cache: &KmemCache, slab: Slab, discard: &mut SlabList) {
+        self.slabs -= 1;
+        self.total -= usize::from(slab.slots(cache).count());
+        discard.push_back(slab);
+    }
+}
+
+/// Gives the slabs on `discard` back to the page allocator. No lock of a higher rank
+/// than the node's may be held, nor that.
+pub(super) fn release_all(mut discard: SlabList) {
+    while let Some(slab) = discard.pop() {
+        slab.release();
+    }
+}

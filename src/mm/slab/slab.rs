@@ -1,0 +1,276 @@
+//! One slab: a block of pages cut into objects of one cache (Linux: struct slab,
+//! mm/slab.h).
+//!
+//! What is known about it lies in its frame descriptors. The head has `SLAB | HEAD`,
+//! its order in `private`, the number of its objects in use and the first free one
+//! in `mapcount`, the node's list in `next` and `prev`; each tail has `SLAB | TAIL`
+//! and its head's number in `private`; all have the cache in `owner`, so that a free
+//! finds its cache from any frame without a detour over the head.
+//!
+//! Free objects form a list by their numbers. A link is stored in the free object,
+//! mixed with the cache's key and its own address, so a stray write is found when
+//! the link is next followed (Linux: SLAB_FREELIST_HARDENED).
+
+use super::kmem_cache::KmemCache;
+use super::memory::{self, Slots};
+use crate::addr::{Order, Pfn, VirtAddr};
+use crate::mm::gfp::Gfp;
+use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page_alloc;
+use core::panic::Location;
+
+/// The end of a freelist.
+pub(super) const END: u16 = u16::MAX;
+/// The link word of an object that lies free in a sheaf, in builds that mark those.
+const IN_SHEAF: u64 = END as u64 - 1;
+/// The link word of an object that is allocated, in builds that mark those.
+const LIVE: u64 = 1 << 32;
+
+/// A slab, by its head frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slab(Frame);
+
+impl Slab {
+    /// The slab that the byte at `at` lies in.
+    pub fn containing(at: VirtAddr) -> Option<Self> {
+        let frame = Frame::from_virt(at)?;
+        let page = frame.page();
+        let flags = page.flags();
+        if !flags.contains(PageFlags::SLAB) {
+            return None;
+        }
+        if flags.contains(PageFlags::TAIL) {
+            return Frame::new(Pfn::new(page.private())).map(Self);
+        }
+        Some(Self(frame))
+    }
+
+    /// Makes a slab of `cache`, with all objects free and constructed, on no list.
+    /// Falls back to the smallest order where memory is short. Nobody else may
+    /// hold a lock; masks and flags must allow what `gfp` allows.
+    pub fn allocate(cache: &'static KmemCache, gfp: Gfp) -> Option<Self> {
+        let layout = cache.layout();
+        let gfp = cache.page_gfp(gfp);
+        let (frame, order) = if layout.order > layout.min_order {
+            let light = (gfp | Gfp::__GFP_NOWARN | Gfp::__GFP_NORETRY)
+                & !(Gfp::__GFP_NOFAIL | Gfp::__GFP_DIRECT_RECLAIM);
+            match page_alloc::alloc_pages(light, layout.order) {
+                Some(frame) => (frame, layout.order),
+                None => (
+                    page_alloc::alloc_pages(gfp, layout.min_order)?,
+                    layout.min_order,
+                ),
+            }
+        } else {
+            (page_alloc::alloc_pages(gfp, layout.order)?, layout.order)
+        };
+        let owner = memory::to_owner(cache);
+        for n in 0..order.pages() {
+            let page = frame.within(order, n).page();
+            page.set_owner(owner);
+            let (part, private) = if n == 0 {
+                (PageFlags::HEAD, u32::from(order.get()))
+            } else {
+                (PageFlags::TAIL, frame.pfn().get())
+            };
+            page.set_private(private);
+            page.set_flags(PageFlags::SLAB | part);
+        }
+        let slab = Self(frame);
+        let slots = slab.slots(cache);
+        for index in 0..slots.count() {
+            cache.prepare(&slots, index);
+            let next = if index + 1 < slots.count() {
+                index + 1
+            } else {
+                END
+            };
+            slots.set_link(index, cache.encode(slots.address(index), u64::from(next)));
+        }
+        slab.set_counters(0, 0);
+        Some(slab)
+    }
+
+    /// Gives the pages of an empty slab that is on no list back.
+    pub fn release(self) {
+        assert!(
+            self.in_use() == 0,
+            "release of {self:?}, which has objects in use"
+        );
+        let order = self.order();
+        for n in 0..order.pages() {
+            let page = self.0.within(order, n).page();
+            page.set_flags(PageFlags::empty());
+            page.set_owner(0);
+            page.set_private(0);
+            page.set_mapcount(0);
+        }
+        page_alloc::free_pages(self.0, order);
+    }
+
+    /// Its head frame.
+    pub fn frame(self) -> Frame {
+        self.0
+    }
+
+    /// Takes it for a slab: it came off a list of slabs.
+    pub fn from_frame(frame: Frame) -> Self {
+        debug_assert!(
+            frame
+                .page()
+                .flags()
+                .contains(PageFlags::SLAB | PageFlags::HEAD)
+        );
+        Self(frame)
+    }
+
+    /// log2 of its pages.
+    pub fn order(self) -> Order {
+        Order::new(self.0.page().private() as u8).expect("a slab's head holds its order")
+    }
+
+    /// Its cache, as its head says.
+    pub fn cache(self) -> &'static KmemCache {
+        // SAFETY: frames are marked SLAB with their owner set, for as long as the
+        // cache has slabs; a cache with slabs is not destroyed.
+        unsafe { memory::from_owner(self.0.page().owner()) }
+    }
+
+    /// Its memory. `cache` is its cache.
+    #[inline]
+    pub fn slots(self, cache: &KmemCache) -> Slots {
+        let layout = cache.layout();
+        assert!(self.0.page().owner() == core::ptr::from_ref(cache).addr());
+        // SAFETY: its pages belong to the slab, whose cache has this layout, and hold
+        // that many objects.
+        unsafe { Slots::new(self.0.virt(), layout, layout.objects(self.order())) }
+    }
+
+    /// How many objects are out.
+    pub fn in_use(self) -> u16 {
+        (self.0.page().mapcount() >> 16) as u16
+    }
+
+    /// The first free object; `END` if there is none.
+    pub fn first_free(self) -> u16 {
+        self.0.page().mapcount() as u16
+    }
+
+    fn set_counters(self, in_use: u16, first_free: u16) {
+        self.0
+            .page()
+            .set_mapcount(u32::from(in_use) << 16 | u32::from(first_free));
+    }
+
+    /// Takes up to `want` objects and passes them to `give`; says how many. The
+    /// node's lock is held, or nobody else knows the slab.
+    pub fn take(self, cache: &KmemCache, want: u32, mut give: impl FnMut(VirtAddr)) -> u32 {
+        let slots = self.slots(cache);
+        let mut in_use = self.in_use();
+        let mut free = self.first_free();
+        let mut taken = 0;
+        while taken < want && free != END {
+            let object = slots.address(free);
+            let next = self.follow(cache, &slots, free);
+            in_use += 1;
+            taken += 1;
+            free = next;
+            give(object);
+        }
+        self.set_counters(in_use, free);
+        assert!(
+            (free == END) == (in_use == slots.count()),
+            "slab {}: freelist of {self:?} corrupted: {in_use} of {} objects in use, next free {free}",
+            cache.name(),
+            slots.count(),
+        );
+        taken
+    }
+
+    /// Takes an object back. The node's lock is held.
+    pub fn put(self, cache: &KmemCache, object: VirtAddr, caller: &'static Location<'static>) {
+        let slots = self.slots(cache);
+        let Some(index) = slots.index_of(object) else {
+            super::report::invalid_free(cache, object, caller)
+        };
+        let free = self.first_free();
+        let in_use = self.in_use();
+        if index == free || in_use == 0 {
+            super::report::double_free(cache, object, caller)
+        }
+        slots.set_link(index, cache.encode(object, u64::from(free)));
+        self.set_counters(in_use - 1, index);
+    }
+
+    /// The object after `index` on the freelist.
+    #[inline]
+    pub fn follow(self, cache: &KmemCache, slots: &Slots, index: u16) -> u16 {
+        let object = slots.address(index);
+        let next = cache.decode(object, slots.link(index));
+        if next < u64::from(slots.count()) || next == u64::from(END) {
+            return next as u16;
+        }
+        panic!(
+            "slab {}: freelist of {self:?} corrupted: object {object} holds no link",
+            cache.name()
+        );
+    }
+
+    /// Whether the object numbered `index` is on the freelist. The node's lock is held.
+    pub fn is_free(self, cache: &KmemCache, index: u16) -> bool {
+        let slots = self.slots(cache);
+        let mut free = self.first_free();
+        let mut left = slots.count();
+        while free != END && left > 0 {
+            if free == index {
+                return true;
+            }
+            free = self.follow(cache, &slots, free);
+            left -= 1;
+        }
+        false
+    }
+}
+
+impl core::fmt::Debug for Slab {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "slab at {}", self.0.virt())
+    }
+}
+
+/// Marks in the link words of objects outside of slabs, for builds with debug
+/// assertions: an object is free in a sheaf, or allocated. They make every double
+/// free certain to be found, and find writes to the word after free.
+pub(super) mod mark {
+    use super::{END, IN_SHEAF, KmemCache, LIVE, Location, Slab, VirtAddr};
+    use crate::mm::slab::report;
+
+    /// `object` comes out of a sheaf or slab.
+    pub fn allocated(cache: &KmemCache, object: VirtAddr) {
+        let Some(slab) = Slab::containing(object) else {
+            report::lost_object(cache, object)
+        };
+        let slots = slab.slots(cache);
+        let Some(index) = slots.index_of(object) else {
+            report::lost_object(cache, object)
+        };
+        if cache.decode(object, slots.link(index)) > u64::from(END) {
+            report::modified_after_free(cache, object);
+        }
+        slots.set_link(index, cache.encode(object, LIVE));
+    }
+
+    /// `object` is freed by `caller`, and has not been put anywhere yet.
+    pub fn freed(cache: &KmemCache, object: VirtAddr, caller: &'static Location<'static>) {
+        let index = Slab::containing(object)
+            .filter(|slab| core::ptr::eq(slab.cache(), cache))
+            .and_then(|slab| Some((slab.slots(cache), slab.slots(cache).index_of(object)?)));
+        let Some((slots, index)) = index else {
+            report::invalid_free(cache, object, caller)
+        };
+        if cache.decode(object, slots.link(index)) <= u64::from(END) {
+            report::double_free(cache, object, caller);
+        }
+        slots.set_link(index, cache.encode(object, IN_SHEAF));
+    }
+}

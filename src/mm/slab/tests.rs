@@ -1,0 +1,630 @@
+use super::*;
+use crate::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
+use crate::arch::hosted::Machine;
+use crate::mm::gfp::Gfp;
+use crate::mm::page::Frame;
+use crate::mm::page_alloc;
+use core::ptr::NonNull;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::vec::Vec;
+
+const K: Gfp = Gfp::GFP_KERNEL;
+
+/// Runs `f` on a machine of `kib` KiB with the page and slab allocators up.
+pub(super) fn on_machine<R>(kib: u64, f: impl FnOnce(&Machine) -> R) -> R {
+    Machine::run(
+        &[PhysRange::from_size(PhysAddr::new(0x4000_0000), kib << 10)],
+        |m| {
+            page_alloc::init(m.ram());
+            kmem_cache_init(0x5eed);
+            f(m)
+        },
+    )
+}
+
+/// Runs `f` on CPU `cpu`.
+pub(super) fn on_cpu(m: &Machine, cpu: usize, f: impl Fn() + Sync) {
+    m.on_cpus(cpu + 1, |i| {
+        if i == cpu {
+            f();
+        }
+    });
+}
+
+/// How many pages can be had.
+pub(super) fn free_page_count() -> usize {
+    let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_MEMALLOC;
+    let pages: Vec<Frame> =
+        core::iter::from_fn(|| page_alloc::alloc_pages(gfp, Order::ZERO)).collect();
+    let count = pages.len();
+    for page in pages {
+        page_alloc::free_pages(page, Order::ZERO);
+    }
+    count
+}
+
+fn free_all(objects: impl IntoIterator<Item = NonNull<u8>>) {
+    for object in objects {
+        // SAFETY: the tests pass each of their allocations once.
+        unsafe { kfree(object.as_ptr()) };
+    }
+}
+
+fn free(object: NonNull<u8>) {
+    free_all([object]);
+}
+
+fn create(name: &'static str, size: usize, flags: SlabFlags) -> &'static KmemCache {
+    kmem_cache_create(name, size, 8, flags, None).expect("a cache")
+}
+
+fn put(cache: &'static KmemCache, object: NonNull<u8>) {
+    // SAFETY: the tests free what they allocated, or mean to be caught.
+    unsafe { cache.free(object) };
+}
+
+#[test]
+fn classes_are_as_in_linux() {
+    on_machine(1024, |_| {
+        let cases = [
+            (1, 8),
+            (8, 8),
+            (9, 16),
+            (16, 16),
+            (17, 32),
+            (33, 64),
+            (64, 64),
+            (65, 96),
+            (96, 96),
+            (97, 128),
+            (129, 192),
+            (192, 192),
+            (193, 256),
+            (257, 512),
+            (1024, 1024),
+            (1025, 2048),
+            (4097, 8192),
+            (8192, 8192),
+            (8193, 16384),
+            (16385, 32768),
+        ];
+        for (size, class) in cases {
+            let object = kmalloc(size, K).expect("memory");
+            // SAFETY: just allocated.
+            assert_eq!(unsafe { ksize(object.as_ptr()) }, class, "size {size}");
+            assert_eq!(kmalloc_size_roundup(size), Some(class));
+            assert_eq!(
+                object.addr().get() % (1 << class.trailing_zeros()).min(32768),
+                0
+            );
+            free(object);
+        }
+        validate();
+    });
+}
+
+#[test]
+fn slab_orders_waste_little() {
+    use super::layout::CacheLayout;
+    for size in (8..9000).step_by(8) {
+        let layout = CacheLayout::new(size, 8, SlabFlags::empty(), false).expect("a layout");
+        let bytes = layout.order.bytes();
+        assert!(
+            layout.order.get() <= 3 && bytes % size <= bytes / 2,
+            "size {size}: {layout:?}"
+        );
+        assert!(layout.objects(layout.order) >= 3, "size {size}: {layout:?}");
+    }
+    let order = |size| CacheLayout::new(size, 8, SlabFlags::empty(), false).map(|l| l.order.get());
+    assert_eq!(
+        [64, 256, 1024, 4096, 8192].map(order),
+        [0, 1, 3, 3, 3].map(Ok)
+    );
+    assert_eq!(order(40_000), Ok(4));
+    assert_eq!(order(0), Err(CreateError::Size));
+    assert_eq!(order(Order::MAX.bytes() + 1), Err(CreateError::Size));
+    let aligned = |align| CacheLayout::new(24, align, SlabFlags::empty(), false).map(|l| l.size);
+    assert_eq!(aligned(16), Ok(32));
+    assert_eq!(aligned(3), Err(CreateError::Align));
+    assert_eq!(aligned(8192), Err(CreateError::Align));
+    let line = |size| CacheLayout::new(size, 8, SlabFlags::HWCACHE_ALIGN, false).map(|l| l.size);
+    assert_eq!([20, 40, 65].map(line), [32, 64, 128].map(Ok));
+}
+
+#[test]
+fn nothing_is_a_fine_size_and_pointer() {
+    on_machine(1024, |_| {
+        assert_eq!(kmalloc(0, K), Some(ZERO_SIZE_PTR));
+        // SAFETY: both are allowed.
+        unsafe {
+            kfree(core::ptr::null());
+            kfree(ZERO_SIZE_PTR.as_ptr());
+            assert_eq!(ksize(core::ptr::null()), 0);
+        }
+        assert_eq!(kcalloc(usize::MAX / 2, 3, K), None);
+        assert_eq!(kmalloc(KMALLOC_MAX_SIZE + 1, K), None);
+        assert_eq!(kmalloc(usize::MAX, K), None);
+    });
+}
+
+#[test]
+fn zeroed_memory_is_zero() {
+    on_machine(4096, |_| {
+        for size in [8, 100, 192, 1000, 8192, 20000] {
+            for _ in 0..3 {
+                let object = kzalloc(size, K).expect("memory");
+                // SAFETY: `size` bytes of it are ours.
+                let bytes = unsafe { core::slice::from_raw_parts_mut(object.as_ptr(), size) };
+                assert!(bytes.iter().all(|&b| b == 0), "size {size}");
+                bytes.fill(0xee);
+                free(object);
+            }
+        }
+    });
+}
+
+#[test]
+fn realloc_keeps_bytes_and_stays_where_it_can() {
+    on_machine(4096, |_| {
+        let first = kmalloc(20, K | Gfp::__GFP_ZERO).expect("memory");
+        // SAFETY: 20 bytes are ours.
+        unsafe { first.write_bytes(7, 20) };
+        // SAFETY: `first` is a live allocation.
+        let same = unsafe { krealloc(first.as_ptr(), 30, K | Gfp::__GFP_ZERO) };
+        assert_eq!(same, Some(first));
+        for size in [40, 9000, 30000, 50] {
+            // SAFETY: the last one is live, and given up here.
+            let grown = unsafe { krealloc(first.as_ptr(), 30, K) };
+            assert_eq!(grown, Some(first));
+            let copy = kmalloc(30, K).expect("memory");
+            // SAFETY: both have 30 bytes.
+            unsafe { copy.copy_from_nonoverlapping(first, 30) };
+            // SAFETY: `copy` is live.
+            let moved = unsafe { krealloc(copy.as_ptr(), size, K) }.expect("memory");
+            // SAFETY: 30 bytes were kept.
+            let bytes = unsafe { core::slice::from_raw_parts(moved.as_ptr(), 30) };
+            assert!(bytes[..20].iter().all(|&b| b == 7) && bytes[20..].iter().all(|&b| b == 0));
+            free(moved);
+        }
+        // SAFETY: `first` is live.
+        assert_eq!(
+            unsafe { krealloc(first.as_ptr(), 0, K) },
+            Some(ZERO_SIZE_PTR)
+        );
+        // SAFETY: null allocates.
+        free(unsafe { krealloc(core::ptr::null(), 64, K) }.expect("memory"));
+        assert_eq!(
+            slabinfo().map(|info| info.active_objects).sum::<usize>(),
+            active_at_rest()
+        );
+        validate();
+    });
+}
+
+/// Objects that the allocator itself uses: sheaves and caches.
+fn active_at_rest() -> usize {
+    slabinfo()
+        .filter(|info| ["slab_sheaf", "kmem_cache"].contains(&info.name))
+        .map(|info| info.active_objects)
+        .sum()
+}
+
+#[test]
+fn frees_are_reused_last_first_and_shrink_gives_all_back() {
+    on_machine(4096, |m| {
+        let before = free_page_count();
+        let objects: Vec<_> = (0..2000).map(|_| kmalloc(64, K).expect("memory")).collect();
+        validate();
+        let unique: std::collections::BTreeSet<_> = objects.iter().collect();
+        assert_eq!(unique.len(), objects.len());
+        let info = slabinfo()
+            .find(|info| info.name == "kmalloc-64")
+            .expect("listed");
+        assert_eq!(info.active_objects, 2000);
+        assert_eq!(info.total_objects, 2048);
+        let last = *objects.last().expect("some");
+        free(last);
+        assert_eq!(kmalloc(64, K), Some(last));
+        free_all(objects);
+        validate();
+        let info = slabinfo()
+            .find(|info| info.name == "kmalloc-64")
+            .expect("listed");
+        assert_eq!(info.active_objects, 0);
+        assert!(info.slabs < 32, "empty slabs go back: {info:?}");
+        m.on_cpus(1, |_| shrink_all());
+        validate();
+        assert_eq!(free_page_count(), before);
+    });
+}
+
+#[test]
+fn objects_travel_between_cpus_by_the_sheaf() {
+    on_machine(8192, |m| {
+        let before = free_page_count();
+        let channel = Mutex::new(Vec::<usize>::new());
+        let made = AtomicUsize::new(0);
+        let rounds = if cfg!(miri) { 200 } else { 6000 };
+        m.on_cpus(4, |cpu| {
+            if cpu % 2 == 0 {
+                for _ in 0..rounds {
+                    let object = kmalloc(256, K).expect("memory");
+                    // SAFETY: 256 bytes are ours.
+                    unsafe { object.cast::<usize>().write(object.addr().get()) };
+                    made.fetch_add(1, Relaxed);
+                    channel
+                        .lock()
+                        .unwrap()
+                        .push(object.as_ptr().expose_provenance());
+                    while channel.lock().unwrap().len() > 300 {
+                        std::thread::yield_now();
+                    }
+                }
+            } else {
+                let mut freed = 0;
+                while freed < rounds {
+                    let Some(object) = channel.lock().unwrap().pop() else {
+                        continue;
+                    };
+                    let ptr = core::ptr::with_exposed_provenance::<usize>(object);
+                    // SAFETY: the object was handed over to this CPU.
+                    unsafe {
+                        assert_eq!(ptr.read(), object);
+                        kfree(ptr.cast());
+                    }
+                    freed += 1;
+                }
+            }
+        });
+        validate();
+        let info = slabinfo()
+            .find(|info| info.name == "kmalloc-256")
+            .expect("listed");
+        assert_eq!(info.active_objects, 0, "{info:?}");
+        m.on_cpus(4, |_| shrink_all());
+        m.on_cpus(1, |_| shrink_all());
+        assert_eq!(free_page_count(), before);
+    });
+}
+
+#[test]
+fn dma_memory_is_of_its_own_slabs() {
+    on_machine(1024, |_| {
+        let active = |name| {
+            slabinfo()
+                .find(|info| info.name == name)
+                .map(|info| info.active_objects)
+        };
+        let a = kmalloc(32, Gfp::GFP_KERNEL | Gfp::__GFP_DMA).expect("memory");
+        let b = kmalloc(32, Gfp::GFP_KERNEL | Gfp::__GFP_RECLAIMABLE).expect("memory");
+        let c = kmalloc(32, Gfp::GFP_DMA32).expect("memory");
+        assert_eq!(active("dma-kmalloc-32"), Some(2));
+        assert_eq!(active("kmalloc-rcl-32"), Some(1));
+        assert_eq!(active("kmalloc-32"), Some(0));
+        let dma = create("dma", 32, SlabFlags::CACHE_DMA);
+        assert!(dma.page_gfp(K).contains(Gfp::__GFP_DMA));
+        let plain = create("plain", 32, SlabFlags::empty());
+        let asked = K | Gfp::__GFP_DMA | Gfp::__GFP_ZERO | Gfp::__GFP_MOVABLE;
+        assert_eq!(
+            plain.page_gfp(asked),
+            K,
+            "where the memory lies is the cache's"
+        );
+        free_all([a, b, c]);
+    });
+}
+
+#[test]
+fn out_of_memory_is_none_and_passes() {
+    on_machine(1024, |m| {
+        for size in [8, 96, 1024, 8192, 20000] {
+            let before = free_page_count();
+            let objects: Vec<_> = core::iter::from_fn(|| kmalloc(size, Gfp::GFP_NOWAIT)).collect();
+            assert!(
+                objects.len() * size > 600 << 10,
+                "size {size}: got {}",
+                objects.len()
+            );
+            assert_eq!(kmalloc(size, K), None);
+            validate();
+            free_all(objects);
+            validate();
+            free(kmalloc(size, K).expect("memory again"));
+            m.on_cpus(1, |_| shrink_all());
+            assert_eq!(free_page_count(), before, "size {size}");
+        }
+    });
+}
+
+#[test]
+fn short_memory_is_used_by_the_page() {
+    on_machine(1024, |_| {
+        // Leave every second page, so that no block of a higher order is to be had.
+        let mut pages: Vec<_> =
+            core::iter::from_fn(|| page_alloc::alloc_pages(Gfp::GFP_NOWAIT, Order::ZERO)).collect();
+        pages.sort();
+        let (free, kept): (Vec<_>, Vec<_>) = pages
+            .into_iter()
+            .partition(|frame| frame.pfn().get() % 2 == 0);
+        for frame in free {
+            page_alloc::free_pages(frame, Order::ZERO);
+        }
+        let object = kmalloc(1024, K).expect("a slab of a single page will do");
+        validate();
+        self::free(object);
+        assert_eq!(kmalloc(8192, K), None);
+        for frame in kept {
+            page_alloc::free_pages(frame, Order::ZERO);
+        }
+        let more: Vec<_> = (0..40).map(|_| kmalloc(1024, K).expect("memory")).collect();
+        validate();
+        free_all(more);
+        validate();
+    });
+}
+
+#[test]
+fn constructed_objects_stay_constructed() {
+    fn ctor(object: NonNull<u8>) {
+        // SAFETY: an object of 24 bytes.
+        unsafe { object.write_bytes(0x11, 24) };
+    }
+    on_machine(1024, |_| {
+        let cache = kmem_cache_create("ctor", 24, 8, SlabFlags::empty(), Some(ctor)).expect("one");
+        let objects: Vec<_> = (0..300).map(|_| cache.alloc(K).expect("memory")).collect();
+        for object in &objects {
+            // SAFETY: 24 bytes are ours.
+            let bytes = unsafe { core::slice::from_raw_parts(object.as_ptr(), 24) };
+            assert!(bytes.iter().all(|&b| b == 0x11));
+            // SAFETY: ours.
+            unsafe { object.write(0x22) };
+        }
+        objects.iter().for_each(|&object| put(cache, object));
+        for _ in 0..300 {
+            let object = cache.alloc(K).expect("memory");
+            // SAFETY: 24 bytes are ours.
+            let bytes = unsafe { core::slice::from_raw_parts(object.as_ptr(), 24) };
+            assert!(bytes[0] == 0x22 || bytes[0] == 0x11);
+            assert!(bytes[1..].iter().all(|&b| b == 0x11));
+        }
+    });
+}
+
+#[test]
+fn destroy_refuses_live_objects_and_gives_all_back() {
+    on_machine(1024, |m| {
+        let before = free_page_count();
+        let cache = create("mortal", 100, SlabFlags::HWCACHE_ALIGN);
+        let other = create("other", 100, SlabFlags::empty());
+        let object = cache.alloc(K).expect("memory");
+        on_cpu(m, 1, || put(cache, cache.alloc(K).expect("memory")));
+        // SAFETY: nobody else uses it.
+        assert_eq!(
+            unsafe { kmem_cache_destroy(cache) },
+            Err(DestroyError::Live(1))
+        );
+        assert!(slabinfo().any(|info| info.name == "mortal" && info.active_objects == 1));
+        put(cache, object);
+        // SAFETY: nobody uses it again.
+        assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
+        assert!(slabinfo().all(|info| info.name != "mortal"));
+        assert!(slabinfo().any(|info| info.name == "other"));
+        let third = create("third", 8, SlabFlags::empty());
+        validate();
+        // SAFETY: nobody uses them again.
+        unsafe {
+            assert_eq!(kmem_cache_destroy(other), Ok(()));
+            assert_eq!(kmem_cache_destroy(third), Ok(()));
+        }
+        let kmalloc_8 = super::kmalloc::caches().next().expect("one");
+        // SAFETY: it is refused.
+        assert_eq!(
+            unsafe { kmem_cache_destroy(kmalloc_8) },
+            Err(DestroyError::Permanent)
+        );
+        shrink_all();
+        validate();
+        assert_eq!(free_page_count(), before);
+    });
+}
+
+#[test]
+fn it_is_not_available_before_it_is_up() {
+    Machine::run(
+        &[PhysRange::from_size(PhysAddr::new(0x4000_0000), 1 << 20)],
+        |m| {
+            page_alloc::init(m.ram());
+            assert!(!slab_is_available());
+            kmem_cache_init(1);
+            assert!(slab_is_available());
+            assert_eq!(slabinfo().count(), 2 + 3 * 13);
+        },
+    );
+}
+
+// Misuse.
+
+#[test]
+#[should_panic(expected = "slab kmalloc-64: double free of object")]
+fn double_free_at_once() {
+    on_machine(1024, |_| {
+        let object = kmalloc(64, K).expect("memory");
+        free(object);
+        free(object);
+    });
+}
+
+#[test]
+#[cfg_attr(
+    not(debug_assertions),
+    ignore = "marks in free objects are for debug builds"
+)]
+#[should_panic(expected = "slab kmalloc-64: double free of object")]
+fn double_free_later() {
+    on_machine(1024, |_| {
+        let objects: Vec<_> = (0..200).map(|_| kmalloc(64, K).expect("memory")).collect();
+        free_all(objects.iter().copied());
+        free(objects[3]);
+    });
+}
+
+#[test]
+#[cfg_attr(
+    not(debug_assertions),
+    ignore = "marks in free objects are for debug builds"
+)]
+#[should_panic(expected = "slab kmalloc-64: double free of object")]
+fn double_free_on_another_cpu() {
+    on_machine(1024, |m| {
+        let object = kmalloc(64, K).expect("memory");
+        let at = VirtAddr::from_ptr(object.as_ptr());
+        free(object);
+        let caught = Mutex::new(None);
+        on_cpu(m, 1, || {
+            let again = core::ptr::with_exposed_provenance::<u8>(at.get());
+            // SAFETY: none: it is to be caught.
+            let result = std::panic::catch_unwind(|| unsafe { kfree(again) });
+            *caught.lock().unwrap() = result.err();
+        });
+        if let Some(panic) = caught.into_inner().unwrap() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "slab checked: double free of object")]
+fn double_free_with_consistency_checks() {
+    on_machine(1024, |_| {
+        let cache = create("checked", 40, SlabFlags::CONSISTENCY_CHECKS);
+        let objects: Vec<_> = (0..50).map(|_| cache.alloc(K).expect("memory")).collect();
+        objects.iter().for_each(|&object| put(cache, object));
+        put(cache, objects[20]);
+    });
+}
+
+#[test]
+#[should_panic(expected = "slab checked: freelist of slab at")]
+fn overwritten_freelist() {
+    on_machine(1024, |_| {
+        let cache = create("checked", 40, SlabFlags::CONSISTENCY_CHECKS);
+        let object = cache.alloc(K).expect("memory");
+        put(cache, object);
+        // SAFETY: none: it is to be caught.
+        unsafe { object.write_bytes(0x41, 40) };
+        let _ = cache.alloc(K);
+    });
+}
+
+#[test]
+#[cfg_attr(
+    not(debug_assertions),
+    ignore = "marks in free objects are for debug builds"
+)]
+#[should_panic(expected = "was modified after free")]
+fn write_after_free() {
+    on_machine(1024, |_| {
+        let object = kmalloc(64, K).expect("memory");
+        free(object);
+        // SAFETY: none: it is to be caught.
+        unsafe { object.write_bytes(0x41, 64) };
+        let _ = kmalloc(64, K);
+    });
+}
+
+#[test]
+#[should_panic(expected = "kfree: free of")]
+fn free_of_a_foreign_pointer() {
+    on_machine(1024, |_| {
+        let here = 5u8;
+        // SAFETY: none: it is to be caught.
+        unsafe { kfree(&raw const here) };
+    });
+}
+
+#[test]
+#[should_panic(expected = "kfree: free of")]
+fn free_of_a_page_that_is_no_slab() {
+    on_machine(1024, |_| {
+        let page = page_alloc::alloc_pages(K, Order::ZERO).expect("memory");
+        // SAFETY: none: it is to be caught.
+        unsafe { kfree(core::ptr::with_exposed_provenance(page.virt().get())) };
+    });
+}
+
+#[test]
+#[should_panic(expected = "kfree: free of")]
+fn free_of_the_middle_of_a_large_allocation() {
+    on_machine(1024, |_| {
+        let large = kmalloc(20000, K).expect("memory");
+        // SAFETY: none: it is to be caught.
+        unsafe { kfree(large.as_ptr().wrapping_add(PAGE_SIZE)) };
+    });
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "found when it reaches its slab")]
+#[should_panic(expected = "slab kmalloc-64: invalid free of")]
+fn free_of_the_middle_of_an_object() {
+    on_machine(1024, |_| {
+        let object = kmalloc(64, K).expect("memory");
+        // SAFETY: none: it is to be caught.
+        unsafe { kfree(object.as_ptr().wrapping_add(8)) };
+    });
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "found when it reaches its slab")]
+#[should_panic(expected = "slab one: invalid free of")]
+fn free_to_the_wrong_cache() {
+    on_machine(1024, |_| {
+        let one = create("one", 64, SlabFlags::empty());
+        let other = create("other", 64, SlabFlags::empty());
+        put(one, other.alloc(K).expect("memory"));
+    });
+}
+
+#[test]
+#[should_panic(expected = "red zone of object")]
+fn write_past_the_end() {
+    on_machine(1024, |_| {
+        let cache = create("red", 21, SlabFlags::RED_ZONE);
+        let object = cache.alloc(K).expect("memory");
+        // SAFETY: none: it is to be caught.
+        unsafe { object.add(21).write(0) };
+        put(cache, object);
+    });
+}
+
+#[test]
+#[should_panic(expected = "poison of object")]
+fn write_after_free_into_poison() {
+    on_machine(1024, |_| {
+        let cache = create("poisoned", 21, SlabFlags::POISON);
+        let object = cache.alloc(K).expect("memory");
+        put(cache, object);
+        // SAFETY: none: it is to be caught.
+        unsafe { object.add(20).write(0) };
+        let _ = cache.alloc(K);
+    });
+}
+
+#[test]
+fn debug_caches_work_when_nothing_is_wrong() {
+    on_machine(1024, |_| {
+        let cache = create("debug", 21, SlabFlags::DEBUG);
+        for _ in 0..3 {
+            let objects: Vec<_> = (0..300).map(|_| cache.alloc(K).expect("memory")).collect();
+            for object in &objects {
+                // SAFETY: 21 bytes are ours.
+                unsafe { object.write_bytes(0xff, 21) };
+            }
+            validate();
+            objects.into_iter().for_each(|object| put(cache, object));
+            validate();
+        }
+        // SAFETY: nobody uses it again.
+        assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
+    });
+}
