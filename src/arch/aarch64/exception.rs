@@ -54,6 +54,18 @@ pub fn set_fatal_handler(handler: FatalHandler) {
     FATAL.store(handler as *mut (), Relaxed);
 }
 
+/// Who handles interrupts.
+pub type IrqHandler = fn();
+
+static IRQ: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Registers who handles interrupts, on all CPUs. Once, before any is enabled.
+pub fn set_irq_handler(handler: IrqHandler) {
+    IRQ.store(handler as *mut (), Relaxed);
+}
+
+const IRQ_FROM_EL1: u8 = 5;
+
 /// `hlt #0xf000`: a semihosting call. Where no host listens it is undefined.
 const SEMIHOSTING_HLT: u32 = 0xd45e_0000;
 
@@ -74,6 +86,12 @@ unsafe extern "C" fn exception_handler(frame: &mut Frame, vector: u64) {
             frame.elr += 4;
             return;
         }
+    }
+    let irq = IRQ.load(Relaxed);
+    if kind == Kind::Vector(IRQ_FROM_EL1) && !irq.is_null() {
+        // SAFETY: `set_irq_handler` is the only writer, and stores an `IrqHandler`.
+        let handler = unsafe { core::mem::transmute::<*mut (), IrqHandler>(irq) };
+        return handler();
     }
     fatal(frame, kind)
 }

@@ -25,3 +25,9 @@ pub fn is_masked() -> bool {
     unsafe { asm!("mrs {}, daif", out(reg) daif, options(nomem, nostack, preserves_flags)) };
     daif & (1 << 7) != 0
 }
+
+/// Lets interrupts in on this CPU, for good: once its handler and controller are ready.
+pub fn enable() {
+    // SAFETY: as said; handlers run on the current stack, which has room.
+    unsafe { asm!("msr daifclr, #3", options(nostack)) };
+}

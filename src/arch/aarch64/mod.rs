@@ -12,6 +12,7 @@ pub mod irq;
 pub mod mmu;
 pub mod paging;
 pub mod smp;
+pub mod timer;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use core::ops::Deref;

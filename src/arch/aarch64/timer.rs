@@ -1,0 +1,35 @@
+//! This CPU's timer: the virtual timer of EL1 (Arm ARM D12.2.4).
+
+use super::cpu;
+use core::arch::asm;
+
+/// The GIC's number of its interrupt where the device tree names none: PPI 11.
+pub const DEFAULT_INTERRUPT: u32 = 27;
+
+/// Fires once, `ticks` from now, and again until [`stop`] or another `fire_in`.
+pub fn fire_in(ticks: u64) {
+    let at = cpu::ticks().saturating_add(ticks);
+    // SAFETY: the timer is this CPU's own, and the kernel's alone.
+    unsafe {
+        asm!(
+            "msr cntv_cval_el0, {at}",
+            "msr cntv_ctl_el0, {on}", // ENABLE, not IMASK
+            "isb",
+            at = in(reg) at,
+            on = in(reg) 1u64,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Fires no more.
+pub fn stop() {
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            "msr cntv_ctl_el0, xzr",
+            "isb",
+            options(nostack, preserves_flags)
+        )
+    };
+}
