@@ -4,3 +4,4 @@ pub mod gfp;
 pub mod init_mm;
 pub mod page;
 pub mod page_alloc;
+pub mod vmalloc;
