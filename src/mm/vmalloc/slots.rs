@@ -89,7 +89,8 @@ struct Header {
     prev: u32,
 }
 
-/// A table of `T`s. See the module's documentation.
+/// A table of `T`s. See the module's documentation. Values that are still in it when it is
+/// dropped are not dropped, nor its pages given back: tables are statics.
 pub struct SlotTable<T> {
     root: [usize; ROOT],
     /// First page with a free slot.
@@ -106,7 +107,7 @@ pub struct SlotTable<T> {
     of: PhantomData<T>,
 }
 
-impl<T: Copy> SlotTable<T> {
+impl<T> SlotTable<T> {
     const SLOT_SIZE: usize = size_of::<Slot<T>>().next_power_of_two();
     /// log2 of the slots of a page, the header included.
     const SHIFT: u32 = (PAGE_SIZE / Self::SLOT_SIZE).ilog2();
@@ -220,10 +221,11 @@ impl<T: Copy> SlotTable<T> {
         let was_full = core::mem::replace(&mut header.free, number & (Self::PER_PAGE - 1));
         header.live -= 1;
         let now_empty = header.live == 0;
-        // SAFETY: the slot is live, so it holds a value, and the table is borrowed mutably.
+        // SAFETY: the slot is live, so it holds a value, which is moved out as the link ceases
+        // to say so; the table is borrowed mutably.
         let value = unsafe {
             (*slot).link = was_full;
-            (*slot).value.assume_init()
+            (*slot).value.assume_init_read()
         };
         self.live -= 1;
         if was_full == 0 {

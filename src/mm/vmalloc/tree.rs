@@ -11,8 +11,8 @@
 
 use super::slots::{NIL, SlotPage, SlotTable};
 
-/// What a [`Tree`] holds: a plain value with a key and a sum.
-pub trait Item: Copy {
+/// What a [`Tree`] holds: a value with a key and a sum.
+pub trait Item {
     /// What links carry about the items below.
     type Sum: Copy + Eq;
     /// The sum of an empty subtree.
@@ -50,7 +50,6 @@ pub struct Link<S> {
 }
 
 /// An item and the subtrees on both sides of it.
-#[derive(Clone, Copy)]
 pub struct Node<I: Item> {
     /// The item.
     pub item: I,
@@ -219,9 +218,9 @@ impl<I: Item> Tree<I> {
     /// is carried up with the new one. `None`, with nothing changed, where a page
     /// must be donated first.
     pub fn insert(&mut self, item: I, successor: impl FnOnce(&mut I)) -> Option<u32> {
-        let sides = [Self::NONE; 2];
-        let new = self.slots.insert(Node { item, sides })?;
-        let key = (item.key(), new);
+        let (key, sum) = (item.key(), item.sum(I::EMPTY, I::EMPTY));
+        let new = self.slots.insert(Node { item, sides: [Self::NONE; 2] })?;
+        let key = (key, new);
         let mut path = Path::new();
         let mut at = self.root.top;
         while at != NIL {
@@ -238,11 +237,7 @@ impl<I: Item> Tree<I> {
         if let Some(depth) = next {
             successor(self.item_mut(path.nodes[depth]));
         }
-        let leaf = Link {
-            top: new,
-            height: 1,
-            sum: item.sum(I::EMPTY, I::EMPTY),
-        };
+        let leaf = Link { top: new, height: 1, sum };
         self.carry_up(&path, leaf, next.unwrap_or(usize::MAX));
         Some(new)
     }
@@ -253,8 +248,9 @@ impl<I: Item> Tree<I> {
     /// Where the number is stale.
     #[track_caller]
     pub fn remove(&mut self, number: u32, successor: impl FnOnce(&mut I)) -> (I, Option<SlotPage>) {
-        let node = *self.node(number);
-        let key = (node.item.key(), number);
+        let node = self.node(number);
+        let (key, sides) = ((node.item.key(), number), node.sides);
+        let [left, right] = sides;
         let mut path = Path::new();
         let mut at = self.root.top;
         while at != number {
@@ -268,18 +264,18 @@ impl<I: Item> Tree<I> {
             path.push(at, side);
             at = here.link(side).top;
         }
-        if node.link(Right).top == NIL {
+        if right.top == NIL {
             // What comes next lies above.
             let next = path.successor();
             if let Some(depth) = next {
                 successor(self.item_mut(path.nodes[depth]));
             }
-            self.carry_up(&path, *node.link(Left), next.unwrap_or(usize::MAX));
+            self.carry_up(&path, left, next.unwrap_or(usize::MAX));
         } else {
             // What comes next is the leftmost below on the right, and takes its place.
             let place = path.len;
             path.push(number, Right);
-            let mut next = node.link(Right).top;
+            let mut next = right.top;
             loop {
                 let left = self.node(next).link(Left).top;
                 if left == NIL {
@@ -291,7 +287,7 @@ impl<I: Item> Tree<I> {
             path.nodes[place] = next;
             let moved = self.node_mut(next);
             successor(&mut moved.item);
-            let below = core::mem::replace(&mut moved.sides, node.sides)[Right as usize];
+            let below = core::mem::replace(&mut moved.sides, sides)[Right as usize];
             self.carry_up(&path, below, place);
         }
         let (node, page) = self.slots.remove(number);

@@ -55,7 +55,6 @@ pub struct VaRequest {
     pub range: VirtRange,
 }
 
-#[derive(Clone, Copy)]
 struct Area<T> {
     range: VirtRange,
     /// Free bytes below `range`.
@@ -63,7 +62,7 @@ struct Area<T> {
     data: T,
 }
 
-impl<T: Copy> Item for Area<T> {
+impl<T> Item for Area<T> {
     type Sum = usize;
     const EMPTY: usize = 0;
     #[inline]
@@ -85,14 +84,14 @@ impl<T> Area<T> {
 }
 
 /// A range of addresses and the areas in it. See the module's documentation.
-pub struct VaSpace<T: Copy> {
+pub struct VaSpace<T> {
     range: VirtRange,
     tree: Tree<Area<T>>,
     /// End of the highest area: all above is free.
     top: VirtAddr,
 }
 
-impl<T: Copy> VaSpace<T> {
+impl<T> VaSpace<T> {
     /// A space that is all free. `range` is of whole pages.
     pub const fn new(range: VirtRange) -> Self {
         Self {
@@ -105,11 +104,6 @@ impl<T: Copy> VaSpace<T> {
     /// All its addresses.
     pub const fn range(&self) -> VirtRange {
         self.range
-    }
-
-    /// The number of areas.
-    pub const fn len(&self) -> usize {
-        self.tree.len()
     }
 
     /// The pages that hold its nodes.
@@ -179,7 +173,7 @@ impl<T: Copy> VaSpace<T> {
     /// Where there is no such area.
     #[track_caller]
     pub fn free(&mut self, id: AreaId) -> (T, Option<SlotPage>) {
-        let area = self.tree.node(id.0).item;
+        let area = &self.tree.node(id.0).item;
         let freed = area.gap + area.range.len();
         if area.range.end() == self.top {
             self.top = self.top - freed;

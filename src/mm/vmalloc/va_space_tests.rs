@@ -40,7 +40,7 @@ fn alloc<T: Copy>(space: &mut VaSpace<T>, want: VaRequest, data: T) -> Result<Ar
     }
 }
 
-fn release_all<T: Copy>(space: &mut VaSpace<T>) {
+fn release_all<T>(space: &mut VaSpace<T>) {
     while space.shrink().is_some() {}
     space.validate();
 }
