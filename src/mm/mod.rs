@@ -2,6 +2,8 @@
 
 pub mod gfp;
 pub mod init_mm;
+pub mod ioremap;
 pub mod page;
 pub mod page_alloc;
 pub mod slab;
+pub mod vmalloc;

@@ -1,0 +1,147 @@
+//! Mappings of device memory (Linux: mm/ioremap.c, arch/arm64/mm/ioremap.c).
+//!
+//! RAM is refused: the linear map has it as Normal memory already, and a second memory
+//! type for the same bytes loses coherency. For the same reason live mappings of the same
+//! addresses must agree on the type.
+#![deny(unsafe_code)]
+
+use crate::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr, PhysRange, VirtAddr};
+use crate::arch::pgtable::KernelAttrs;
+use crate::mm::gfp::Gfp;
+use crate::mm::page::{Frame, PageFlags};
+use crate::mm::vmalloc::{
+    self,
+    memtype::{IoType, Reservation, ReserveError},
+};
+use core::panic::Location;
+
+/// The physical addresses that a descriptor without FEAT_LPA reaches.
+const PHYS_LIMIT: u64 = 1 << 48;
+
+/// Why a device could not be mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IoremapError {
+    /// Size 0, or beyond the addresses there are.
+    Invalid,
+    /// Part of it is RAM that the kernel manages.
+    Ram,
+    /// Part of it is mapped with another memory type.
+    Conflict,
+    /// No memory, or no addresses.
+    NoMemory,
+}
+
+impl core::fmt::Display for IoremapError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Invalid => "no such addresses",
+            Self::Ram => "the addresses are RAM",
+            Self::Conflict => "the addresses are mapped with another memory type",
+            Self::NoMemory => "out of memory",
+        })
+    }
+}
+
+/// Device memory, mapped until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it unmaps the device"]
+pub struct IoMem {
+    at: VirtAddr,
+    phys: PhysRange,
+    io: IoType,
+}
+
+impl IoMem {
+    /// The address of the first byte asked for.
+    #[must_use]
+    pub const fn virt(&self) -> VirtAddr {
+        self.at
+    }
+    /// The physical addresses asked for.
+    #[must_use]
+    pub const fn phys(&self) -> PhysRange {
+        self.phys
+    }
+    /// How it is mapped.
+    #[must_use]
+    pub const fn io_type(&self) -> IoType {
+        self.io
+    }
+}
+
+impl Drop for IoMem {
+    fn drop(&mut self) {
+        let found = vmalloc::unmap_device(self.at.align_down(PAGE_SIZE));
+        assert!(found, "iounmap: {:?} is not mapped at {}", self.phys, self.at);
+    }
+}
+
+/// Maps `size` bytes of device registers at `phys` as Device-nGnRE. Neither needs to be of
+/// whole pages. Process context.
+#[track_caller]
+pub fn ioremap(phys: PhysAddr, size: u64) -> Result<IoMem, IoremapError> {
+    map(phys, size, IoType::Device, KernelAttrs::DEVICE)
+}
+
+/// As [`ioremap`], as Normal non-cacheable memory: writes may be gathered (frame buffers).
+#[track_caller]
+pub fn ioremap_wc(phys: PhysAddr, size: u64) -> Result<IoMem, IoremapError> {
+    map(phys, size, IoType::WriteCombining, KernelAttrs::NORMAL_NC)
+}
+
+/// As [`ioremap`], as Normal cacheable memory: what behaves as RAM but isn't the kernel's
+/// (firmware tables, persistent memory).
+#[track_caller]
+pub fn ioremap_cache(phys: PhysAddr, size: u64) -> Result<IoMem, IoremapError> {
+    map(phys, size, IoType::Cached, KernelAttrs::KERNEL)
+}
+
+/// Ends a mapping; the same as dropping it. Any context.
+pub fn iounmap(mem: IoMem) {
+    drop(mem);
+}
+
+#[track_caller]
+fn map(phys: PhysAddr, size: u64, io: IoType, attrs: KernelAttrs) -> Result<IoMem, IoremapError> {
+    let end = phys.checked_add(size).filter(|end| size > 0 && end.get() <= PHYS_LIMIT);
+    let end = end.ok_or(IoremapError::Invalid)?;
+    let page = PAGE_SIZE as u64;
+    let page_end = end.align_up(page).ok_or(IoremapError::Invalid)?;
+    let pages = PhysRange::new(phys.align_down(page), page_end);
+    if holds_ram(pages.whole_pages()) {
+        return Err(IoremapError::Ram);
+    }
+    let reserve = || Reservation::new(pages, io, Gfp::GFP_KERNEL);
+    let reservation = match reserve() {
+        // Perhaps with what is unmapped lazily, which TLBs may still hold.
+        Err(ReserveError::Conflict) => {
+            vmalloc::vm_unmap_aliases();
+            reserve()
+        }
+        other => other,
+    };
+    let reservation = reservation.map_err(|error| match error {
+        ReserveError::Conflict => IoremapError::Conflict,
+        ReserveError::NoMemory => IoremapError::NoMemory,
+    })?;
+    let start = vmalloc::map_device(pages, attrs, reservation, Location::caller())
+        .ok_or(IoremapError::NoMemory)?;
+    Ok(IoMem { at: start + phys.page_offset(), phys: PhysRange::new(phys, end), io })
+}
+
+/// Whether a frame has a descriptor and is not reserved. Descriptors come in aligned
+/// blocks of the largest order, so a block without them is passed over at once.
+fn holds_ram(frames: PfnRange) -> bool {
+    let mut at = frames.start();
+    while at < frames.end() {
+        match Frame::new(at) {
+            Some(frame) if !frame.page().flags().contains(PageFlags::RESERVED) => return true,
+            Some(_) => at = at + 1,
+            None => at = (at + 1).align_up(Order::MAX),
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

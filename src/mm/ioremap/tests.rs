@@ -1,0 +1,102 @@
+//! Device mappings: attributes, offsets, what is refused, what comes back.
+
+use super::*;
+use crate::mm::init_mm;
+use crate::mm::vmalloc::tests::{free_pages, machine};
+use std::format;
+
+const UART: PhysAddr = PhysAddr::new(0x0900_0000);
+const RAM: PhysAddr = PhysAddr::new(0x4000_0000);
+
+#[test]
+fn ioremap_maps_each_type_and_keeps_the_offset() {
+    machine(1024, |_| {
+        let before = free_pages();
+        let far = PhysAddr::new(0x80_0000_0000);
+        let a = ioremap(UART + 0x18, 0x1000).unwrap();
+        let b = ioremap_wc(far, 3 << 20).unwrap();
+        let c = ioremap_cache(PhysAddr::new(0x0100_0000), 1).unwrap();
+        assert_eq!(a.virt().page_offset(), 0x18);
+        assert_eq!((a.phys().len(), a.io_type()), (0x1000, IoType::Device));
+        // The last byte asked for lies on a second page.
+        let device = Some((UART + 0x1017, KernelAttrs::DEVICE));
+        assert_eq!(init_mm::translate(a.virt() + 0xfff), device);
+        let last = Some((far + (3 << 20) - 1, KernelAttrs::NORMAL_NC));
+        assert_eq!(init_mm::translate(b.virt() + (3 << 20) - 1), last);
+        assert_eq!(init_mm::translate(b.virt() + (3 << 20)), None, "the guard page");
+        assert_eq!(init_mm::translate(c.virt()).unwrap().1, KernelAttrs::KERNEL);
+        vmalloc::validate();
+        let info: std::vec::Vec<_> = vmalloc::vmallocinfo().collect();
+        assert!(format!("{}", info[0]).ends_with("phys=0x0000000009000000 ioremap"));
+        assert!(format!("{}", info[0]).contains("ioremap/tests.rs"));
+        iounmap(a);
+        drop((b, c));
+        vmalloc::shrink();
+        assert_eq!(vmalloc::vmallocinfo().count(), 0);
+        assert_eq!(free_pages(), before);
+    });
+}
+
+#[test]
+fn ioremap_refuses_ram_but_not_what_is_reserved() {
+    machine(1024, |_| {
+        let ram = |phys, size| assert_eq!(ioremap(phys, size).err(), Some(IoremapError::Ram));
+        ram(RAM, 1);
+        ram(RAM + 4095, 1);
+        ram(RAM - 4096, 4097);
+        ram(PhysAddr::new(0), 1 << 40);
+        let before = ioremap(RAM - 4096, 4096).unwrap();
+        for i in 4..6 {
+            let frame = Frame::new((RAM + i * 4096).pfn().unwrap()).unwrap();
+            frame.page().set_flags(PageFlags::RESERVED);
+        }
+        let reserved = ioremap_cache(RAM + 4 * 4096, 2 * 4096).unwrap();
+        ram(RAM + 4 * 4096, 2 * 4096 + 1);
+        drop((before, reserved));
+    });
+}
+
+#[test]
+fn ioremap_refuses_nonsense() {
+    machine(1024, |_| {
+        let top = PhysAddr::new(1 << 48);
+        let cases = [(UART, 0), (top, 1), (top - 1, 2), (PhysAddr::new(u64::MAX), 1), (UART, !0)];
+        for (phys, size) in cases {
+            assert_eq!(ioremap(phys, size).err(), Some(IoremapError::Invalid), "{phys} {size:#x}");
+        }
+        assert!(ioremap(top - 1, 1).is_ok());
+    });
+}
+
+#[test]
+fn ioremap_refuses_a_second_memory_type() {
+    machine(1024, |_| {
+        let a = ioremap(UART, 0x3000).unwrap();
+        let same = ioremap(UART + 0x1000, 0x1000).unwrap();
+        let conflict = Some(IoremapError::Conflict);
+        assert_eq!(ioremap_wc(UART + 0x2fff, 1).err(), conflict);
+        assert_eq!(ioremap_cache(UART - 0x1000, 0x1001).err(), conflict);
+        let beside = ioremap_wc(UART + 0x3000, 0x1000).unwrap();
+        drop(a);
+        // The smaller mapping holds its page yet.
+        assert_eq!(ioremap_wc(UART + 0x1000, 1).err(), conflict);
+        let now_free = ioremap_wc(UART, 0x1000).unwrap();
+        drop((same, beside, now_free));
+        let other = ioremap_cache(UART, 0x4000).unwrap();
+        vmalloc::validate();
+        drop(other);
+    });
+}
+
+#[test]
+fn a_type_is_held_until_no_tlb_can_have_it() {
+    machine(1024, |_| {
+        drop(ioremap(UART, 1).unwrap());
+        assert_ne!(vmalloc::vmalloc_stat().lazy, 0);
+        let range = PhysRange::from_size(UART, 0x1000);
+        let refused = Reservation::new(range, IoType::WriteCombining, Gfp::GFP_KERNEL);
+        assert_eq!(refused.err(), Some(ReserveError::Conflict));
+        // ioremap itself flushes what is unmapped, and succeeds.
+        assert!(ioremap_wc(UART, 1).is_ok());
+    });
+}

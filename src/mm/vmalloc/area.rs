@@ -1,0 +1,101 @@
+//! Areas of the kernel's virtual address space (Linux: struct vm_struct, vmap_area).
+#![deny(unsafe_code)]
+
+use super::memtype::Reservation;
+use super::page_chain::PageChain;
+use crate::addr::{PhysAddr, VirtRange};
+use bitflags::bitflags;
+use core::fmt;
+use core::panic::Location;
+
+bitflags! {
+    /// What an area is for (Linux: include/linux/vmalloc.h).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct VmFlags: u8 {
+        /// Devices, mapped by `ioremap` and its kin.
+        const VM_IOREMAP = 1 << 0;
+        /// Pages of its own, from `vmalloc`.
+        const VM_ALLOC = 1 << 1;
+        /// Somebody's pages, mapped by `vmap`.
+        const VM_MAP = 1 << 2;
+        /// Being set up: its pages are not all mapped yet.
+        const VM_UNINITIALIZED = 1 << 5;
+    }
+}
+
+/// What is given back when an area ends, once no TLB holds its translations any more.
+#[derive(Debug)]
+pub enum Backing {
+    /// Nothing: the pages are somebody else's.
+    None,
+    /// The area's own pages.
+    Pages(PageChain),
+    /// The claim to a memory type for a device's addresses.
+    Io(#[expect(dead_code, reason = "kept to be dropped")] Reservation),
+}
+
+/// Where an area is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// In use.
+    Busy,
+    /// Being unmapped by the CPU that frees it.
+    Unmapping,
+    /// Unmapped, but TLBs may hold its translations.
+    Lazy,
+    /// Its addresses wait for the next area of the same size; no TLB holds them.
+    Pooled,
+}
+
+/// An area and its life. The guard page at its end is part of its addresses.
+#[derive(Debug)]
+pub struct VmArea {
+    pub(super) flags: VmFlags,
+    pub(super) state: State,
+    /// The next area on the list that its state puts it on.
+    pub(super) next: u32,
+    /// Pages mapped, the guard page left out.
+    pub(super) nr_pages: u32,
+    /// What a device area maps.
+    pub(super) phys: PhysAddr,
+    pub(super) caller: &'static Location<'static>,
+    pub(super) backing: Backing,
+}
+
+/// A line of [`vmallocinfo`](super::vmallocinfo).
+#[derive(Clone, Copy, Debug)]
+pub struct VmallocInfo {
+    /// Its addresses, the guard page included.
+    pub range: VirtRange,
+    /// What it is for.
+    pub flags: VmFlags,
+    /// How many pages are mapped.
+    pub nr_pages: u32,
+    /// What a device area maps; 0 otherwise.
+    pub phys: PhysAddr,
+    /// Who asked for it.
+    pub caller: &'static Location<'static>,
+}
+
+impl fmt::Display for VmallocInfo {
+    /// As a line of Linux's /proc/vmallocinfo, the caller as a place in the source.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (start, end) = (self.range.start().get(), self.range.end().get());
+        write!(f, "{start:#018x}-{end:#018x} {:7}", self.range.len())?;
+        write!(f, " {}:{}", self.caller.file(), self.caller.line())?;
+        // Linux counts the pages of vmalloc and vmap alone.
+        if self.flags.intersects(VmFlags::VM_ALLOC.union(VmFlags::VM_MAP)) {
+            write!(f, " pages={}", self.nr_pages)?;
+        }
+        if self.flags.contains(VmFlags::VM_IOREMAP) {
+            write!(f, " phys={:#018x} ioremap", self.phys.get())?;
+        }
+        if self.flags.contains(VmFlags::VM_ALLOC) {
+            write!(f, " vmalloc")?;
+        }
+        if self.flags.contains(VmFlags::VM_MAP) {
+            write!(f, " vmap")?;
+        }
+        Ok(())
+    }
+}

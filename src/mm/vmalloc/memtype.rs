@@ -1,0 +1,154 @@
+//! Which memory type device addresses are mapped with, so that no byte is mapped with two.
+//!
+//! Mappings of one address with different memory types lose coherency and order (Arm ARM
+//! B2.16, "Mismatched memory attributes"). Each type has an interval tree of the ranges
+//! mapped so; a claim is refused where a tree of another type has an overlap.
+//!
+//! Linux: arch/x86/mm/pat/memtype_interval.c; arm64 has no such check.
+#![deny(unsafe_code)]
+
+use super::slots::{NIL, SlotPage};
+use super::tree::{Item, Side, Tree};
+use crate::addr::{PhysAddr, PhysRange};
+use crate::arch::irq::with_masked;
+use crate::machine_local;
+use crate::mm::gfp::Gfp;
+use crate::sync::{Rank, SpinLock};
+
+/// How device addresses are mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IoType {
+    /// Device-nGnRE.
+    Device = 0,
+    /// Normal, non-cacheable.
+    WriteCombining = 1,
+    /// Normal, write-back.
+    Cached = 2,
+}
+
+/// Why a range was not reserved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReserveError {
+    /// Part of it is reserved with another type.
+    Conflict,
+    /// No memory for the record.
+    NoMemory,
+}
+
+struct Span(PhysRange);
+
+impl Item for Span {
+    /// The highest end.
+    type Sum = u64;
+    const EMPTY: u64 = 0;
+    fn key(&self) -> usize {
+        self.0.start().get() as usize
+    }
+    fn sum(&self, left: u64, right: u64) -> u64 {
+        self.0.end().get().max(left).max(right)
+    }
+}
+
+/// The ranges of each type; they may overlap within one.
+struct MemTypes([Tree<Span>; 3]);
+
+machine_local! {
+    // Taken with no other lock held; the rank keeps it so.
+    static MEMTYPES: SpinLock<MemTypes> =
+        SpinLock::new(Rank::Vmap, MemTypes([const { Tree::new() }; 3]));
+}
+
+/// The claim to map a range with a type; ends when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    io: IoType,
+    number: u32,
+}
+
+impl MemTypes {
+    fn conflicts(&self, range: PhysRange, io: IoType) -> bool {
+        let others = self.0.iter().enumerate().filter(|(i, _)| *i != io as usize);
+        others.map(|(_, tree)| overlaps(tree, range)).any(|hit| hit)
+    }
+}
+
+/// Whether an item of `tree` overlaps `range`. If the left subtree reaches beyond the
+/// start of `range`, it holds an overlap or what reaches so far starts after `range`,
+/// and so does all on the right.
+fn overlaps(tree: &Tree<Span>, range: PhysRange) -> bool {
+    let mut at = tree.root().top;
+    while at != NIL {
+        let node = tree.node(at);
+        if node.item.0.overlaps(range) {
+            return true;
+        }
+        let left = node.link(Side::Left);
+        let side = if left.sum > range.start().get() { Side::Left } else { Side::Right };
+        at = node.link(side).top;
+    }
+    false
+}
+
+impl Reservation {
+    /// Claims `range`, which is not empty, for mappings of type `io`.
+    pub fn new(range: PhysRange, io: IoType, gfp: Gfp) -> Result<Self, ReserveError> {
+        let mut page = None;
+        loop {
+            let number = with_masked(|irq| {
+                let mut types = MEMTYPES.lock(irq);
+                if types.conflicts(range, io) {
+                    return Err(ReserveError::Conflict);
+                }
+                let tree = &mut types.0[io as usize];
+                if let Some(Err(_unneeded)) = page.take().map(|page| tree.donate(page))
+                    && !tree.has_room()
+                {
+                    return Err(ReserveError::NoMemory);
+                }
+                if !tree.has_room() {
+                    return Ok(None);
+                }
+                Ok(tree.insert(Span(range), |_| {}))
+            })?;
+            match number {
+                Some(number) => return Ok(Self { io, number }),
+                None => page = Some(SlotPage::alloc(gfp).ok_or(ReserveError::NoMemory)?),
+            }
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let (_, page) = with_masked(|irq| {
+            let tree = &mut MEMTYPES.lock(irq).0[self.io as usize];
+            tree.remove(self.number, |_| {})
+        });
+        drop(page);
+    }
+}
+
+/// Gives back the pages that hold no record.
+pub(super) fn shrink() {
+    for io in 0..3 {
+        while let Some(page) = with_masked(|irq| MEMTYPES.lock(irq).0[io].shrink()) {
+            drop(page);
+        }
+    }
+}
+
+/// Checks the trees.
+///
+/// # Panics
+/// Where an invariant is broken, among them that no byte has two types.
+pub(super) fn validate() {
+    with_masked(|irq| {
+        let types = MEMTYPES.lock(irq);
+        for (i, io) in [IoType::Device, IoType::WriteCombining, IoType::Cached].iter().enumerate() {
+            types.0[i].validate(|_, span| {
+                assert!(!types.conflicts(span.0, *io), "{:?} has two memory types", span.0);
+                assert!(span.0.start() < span.0.end() && span.0.end() > PhysAddr::new(0));
+            });
+        }
+    });
+}

@@ -1,0 +1,260 @@
+//! Kernel virtual memory: contiguous addresses for scattered pages (Linux: mm/vmalloc.c).
+//!
+//! ```text
+//! vmalloc, vmap, ioremap        this file, mm::ioremap
+//!   vm_area      an area's way into use and out of it
+//!   purge        giving back what was lazily unmapped
+//!   vmap_areas   areas and their life: in use, lazy, pooled
+//!     va_space   which addresses are whose: lowest gap that fits, O(log areas)
+//!       tree       augmented AVL tree over slot numbers
+//!         slots      table of slots in single pages: all the `unsafe` there is
+//!   page_chain   the pages of an area, linked through their descriptors
+//!   memtype      which device addresses are mapped with which memory type
+//! ```
+//!
+//! # Guard pages
+//! Every area ends with a page of addresses that is never mapped, so running off its end
+//! is a fault and not the neighbour's data.
+//!
+//! # When pages and addresses come back
+//! `vfree` clears the tables at once and flushes no TLB. Area and pages wait on the lazy
+//! list until one flush serves for all of it: when more than `(log2(cpus) + 1) * 32 MiB`
+//! of addresses wait (as Linux has it), when more than 1/256 of RAM waits with them, when
+//! addresses or pages run out, or on [`vm_unmap_aliases`].
+//!
+//! Linux gives the pages back before the flush: a stale TLB entry can only be used by a
+//! caller that touches freed memory. Here they wait, because that caller's bug would
+//! then destroy whoever owns the page next, and the wait costs next to nothing: no more
+//! instructions, and at most 1/256 of RAM.
+//!
+//! # Context
+//! Nothing here sleeps unless `gfp` allows it for a page. Allocations belong in process
+//! context; [`vfree`], [`vunmap`] and dropping a mapping may be called with interrupts
+//! masked too: the area is then merely put on the lazy list, and a purge that is due is
+//! left to the next caller (Linux: vfree_atomic). Page-table locks and the page
+//! allocator's are taken, so no caller may hold those.
+//!
+//! Lock order: `Rank::Vmap` alone, or before `Rank::Zone` where a page of records goes
+//! back. Mapping, flushing and giving pages back happen outside of it.
+#![deny(unsafe_code)]
+
+mod area;
+pub mod memtype;
+mod page_chain;
+mod purge;
+#[expect(unsafe_code, reason = "the mechanism that the policy above stands on")]
+mod slots;
+mod tree;
+mod va_space;
+mod vm_area;
+mod vmap_areas;
+
+#[cfg(test)]
+pub(in crate::mm) mod tests;
+#[cfg(test)]
+mod va_space_tests;
+
+pub use area::{VmFlags, VmallocInfo};
+pub use vmap_areas::VmallocStat;
+
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
+use crate::arch::irq::with_masked;
+use crate::arch::layout;
+use crate::arch::pgtable::{KernelAttrs, MapFlags};
+use crate::machine_local;
+use crate::mm::gfp::Gfp;
+use crate::mm::init_mm;
+use crate::mm::page::Frame;
+use crate::sync::{Rank, SpinLock};
+use area::Backing;
+use core::panic::Location;
+use memtype::Reservation;
+use page_chain::PageChain;
+use purge::{Wait, purge};
+use vm_area::{Request, finish, or_purge, unmap_area};
+use vmap_areas::{Limits, VmapAreas};
+
+/// Before `init` knows better: one CPU and 64 MiB.
+const FIRST_LIMITS: Limits = limits(1, (64 << 20) >> PAGE_SHIFT);
+
+machine_local! {
+    static VMAP: SpinLock<VmapAreas> =
+        SpinLock::new(Rank::Vmap, VmapAreas::new(layout::VMALLOC, FIRST_LIMITS));
+}
+
+const fn limits(cpus: usize, ram_pages: usize) -> Limits {
+    let lazy_max_pages = (cpus.ilog2() as usize + 1) * (32 << 20 >> PAGE_SHIFT);
+    let share = ram_pages / 256;
+    let lazy_max_frames = if share < lazy_max_pages { share } else { lazy_max_pages };
+    Limits { lazy_max_pages, lazy_max_frames }
+}
+
+/// Sets the bounds of lazy unmapping for `cpus` CPUs, 1 at least, and `ram_pages` pages of
+/// RAM. vmalloc works before, with those of a small machine. (Linux: vmalloc_init.)
+pub fn init(cpus: usize, ram_pages: usize) {
+    with_areas(|areas| areas.set_limits(limits(cpus, ram_pages)));
+}
+
+fn with_areas<R>(f: impl FnOnce(&mut VmapAreas) -> R) -> R {
+    with_masked(|irq| f(&mut VMAP.lock(irq)))
+}
+
+/// Allocates `size` bytes, rounded up to pages, that are contiguous in virtual addresses
+/// alone; their address, or `None` where `size` is 0 or there is not enough of memory or
+/// addresses, with nothing kept. The content is as `gfp` says. Process context.
+///
+/// Linux: `__vmalloc`.
+#[track_caller]
+#[must_use]
+pub fn vmalloc(size: usize, gfp: Gfp) -> Option<VirtAddr> {
+    // Single pages with a permanent address: zones yes, mobility and compounds no.
+    let placement = Gfp::__GFP_MOVABLE | Gfp::__GFP_RECLAIMABLE | Gfp::__GFP_COMP;
+    let gfp = gfp.difference(placement);
+    let nr_pages = pages_of(size)?;
+    let pages = or_purge(|| PageChain::alloc(nr_pages, gfp))?;
+    let request = Request { nr_pages, flags: VmFlags::VM_ALLOC, ..Request::new(gfp) };
+    finish(request.area(PhysAddr::new(0))?, Backing::Pages(pages), |used, backing| {
+        let Backing::Pages(pages) = backing else { return Ok(()) };
+        init_mm::map_pages(used.start(), pages.iter().map(Frame::phys), KernelAttrs::KERNEL)
+    })
+}
+
+/// [`vmalloc`], filled with zeros.
+#[track_caller]
+#[must_use]
+pub fn vzalloc(size: usize, gfp: Gfp) -> Option<VirtAddr> {
+    vmalloc(size, gfp | Gfp::__GFP_ZERO)
+}
+
+/// Frees what [`vmalloc`] returned. Any context; address 0 is fine.
+///
+/// # Panics
+/// Where no such area is in use: freed twice, or never allocated.
+#[track_caller]
+pub fn vfree(va: VirtAddr) {
+    if va.get() != 0 && !unmap_area(va, VmFlags::VM_ALLOC) {
+        bad_address("vfree", va);
+    }
+}
+
+/// Maps the pages of `frames` one after the other, as `prot` says; the address, or `None`
+/// where there are none or not enough of memory or addresses, with nothing kept. The pages
+/// stay the caller's, who must not free them before [`vunmap`] and, if a stale TLB
+/// entry matters, [`vm_unmap_aliases`]. Process context.
+#[track_caller]
+#[must_use]
+pub fn vmap(frames: &[Frame], prot: KernelAttrs) -> Option<VirtAddr> {
+    let nr_pages = pages_of(frames.len().checked_mul(PAGE_SIZE)?)?;
+    let request = Request { nr_pages, flags: VmFlags::VM_MAP, ..Request::new(Gfp::GFP_KERNEL) };
+    finish(request.area(PhysAddr::new(0))?, Backing::None, |used, _| {
+        init_mm::map_pages(used.start(), frames.iter().map(|frame| frame.phys()), prot)
+    })
+}
+
+/// Ends what [`vmap`] began. Any context; address 0 is fine.
+///
+/// # Panics
+/// Where no such area is in use.
+#[track_caller]
+pub fn vunmap(va: VirtAddr) {
+    if va.get() != 0 && !unmap_area(va, VmFlags::VM_MAP) {
+        bad_address("vunmap", va);
+    }
+}
+
+/// Whether `va` lies where vmalloc, vmap and ioremap allocate.
+#[must_use]
+pub fn is_vmalloc_addr(va: VirtAddr) -> bool {
+    layout::VMALLOC.contains(va)
+}
+
+/// The page that is mapped at `va` of the vmalloc range; `None` where nothing is, or
+/// nothing that has a descriptor. Any context.
+#[must_use]
+pub fn vmalloc_to_page(va: VirtAddr) -> Option<Frame> {
+    if !is_vmalloc_addr(va) {
+        return None;
+    }
+    let (pa, _) = init_mm::translate(va)?;
+    Frame::new(pa.pfn()?)
+}
+
+/// The areas in use, in the order of their addresses, as lines of /proc/vmallocinfo. The
+/// lock is taken for each, so areas may come and go meanwhile.
+pub fn vmallocinfo() -> impl Iterator<Item = VmallocInfo> {
+    let mut from = layout::VMALLOC.start();
+    core::iter::from_fn(move || {
+        let info = with_areas(|areas| areas.info(from))?;
+        from = info.range.end();
+        Some(info)
+    })
+}
+
+/// How many pages are in use, and how many wait.
+#[must_use]
+pub fn vmalloc_stat() -> VmallocStat {
+    with_areas(|areas| areas.stat())
+}
+
+/// Flushes what is lazily unmapped, gives its pages back, and frees all addresses that
+/// are not in use. Afterwards no CPU can reach a page through an area freed before.
+/// With interrupts masked, areas that another CPU is purging may be left to it.
+pub fn vm_unmap_aliases() {
+    purge(Wait::Yes);
+    while with_areas(|areas| areas.drain_pools()) {}
+}
+
+/// Gives back every page that no area in use needs: what [`vm_unmap_aliases`] does, and
+/// the pages of records and page tables. Walks all tables of the vmalloc range: for
+/// when memory is short, and for counting. Process context.
+pub fn shrink() {
+    vm_unmap_aliases();
+    while let Some(page) = with_areas(|areas| areas.shrink()) {
+        drop(page);
+    }
+    memtype::shrink();
+    init_mm::free_tables(layout::VMALLOC).flush();
+}
+
+/// Checks all areas, lists and counts; for tests and reports, while nothing else is done.
+///
+/// # Panics
+/// Where an invariant is broken.
+pub fn validate() {
+    with_areas(|areas| areas.validate());
+    memtype::validate();
+}
+
+/// Maps device addresses for `mm::ioremap`: whole pages, with a reservation of their
+/// memory type.
+pub(super) fn map_device(
+    phys: PhysRange,
+    attrs: KernelAttrs,
+    reservation: Reservation,
+    caller: &'static Location<'static>,
+) -> Option<VirtAddr> {
+    let nr_pages = pages_of(usize::try_from(phys.len()).ok()?)?;
+    let flags = VmFlags::VM_IOREMAP;
+    let request = Request { nr_pages, flags, caller, ..Request::new(Gfp::GFP_KERNEL) };
+    finish(request.area(phys.start())?, Backing::Io(reservation), |used, _| {
+        init_mm::map_range(used, phys.start(), attrs, MapFlags::empty())
+    })
+}
+
+/// Ends what [`map_device`] began; whether there was such a mapping.
+pub(super) fn unmap_device(va: VirtAddr) -> bool {
+    unmap_area(va, VmFlags::VM_IOREMAP)
+}
+
+fn pages_of(size: usize) -> Option<u32> {
+    // One page more, the guard, must fit as well.
+    let pages = size.checked_add(PAGE_SIZE - 1)? >> PAGE_SHIFT;
+    if pages == 0 { None } else { u32::try_from(pages).ok().filter(|n| *n < u32::MAX) }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn bad_address(what: &str, va: VirtAddr) -> ! {
+    panic!("{what}: no such area is in use at {va}");
+}

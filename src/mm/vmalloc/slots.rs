@@ -1,0 +1,462 @@
+//! A growable table of slots that are named by `u32`: the memory under the trees.
+//!
+//! Trees and lists over slot numbers need no `unsafe`; this is the mechanism below
+//! them, and all of its `unsafe` is here. Slots lie in single pages of the page
+//! allocator, so growth asks for no contiguous memory, and a slot never moves:
+//!
+//! ```text
+//! number:  directory (9 bits and up) | page (9 bits) | slot in the page
+//! root ──► directory page ──► slot page: header, slot 1, slot 2, ...
+//! ```
+//!
+//! The table never allocates by itself. Where a slot or a directory is missing,
+//! [`SlotTable::insert`] hands the value back, and the caller, who can drop its lock
+//! and may sleep, fetches a [`SlotPage`] and donates it. Pages without a live
+//! slot come back to the caller in the same way, all but one.
+//!
+//! Invariants: the first word of a slot is `LIVE` exactly while its value may be
+//! read, so a stale number is a panic and never a wild access; slot 0 of every page
+//! is its header, so number 0 is never a slot: links use it as null.
+
+use crate::addr::{Order, PAGE_SIZE, VirtAddr};
+use crate::mm::gfp::Gfp;
+use crate::mm::page::Frame;
+use crate::mm::page_alloc;
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
+
+/// No slot.
+pub const NIL: u32 = 0;
+
+/// Entries of a directory page.
+const DIR_SHIFT: u32 = 9;
+const DIR: usize = 1 << DIR_SHIFT;
+/// Directory pages at most: 2 million slots of 128 bytes.
+const ROOT: usize = 128;
+/// First word of a slot in use. Free slots hold the number of the next free slot there.
+const LIVE: u32 = u32::MAX;
+/// End of a list of pages.
+const NO_PAGE: u32 = u32::MAX >> 1;
+/// Directory entry without a page: this bit, and above it the next such entry.
+const HOLE: usize = 1;
+
+/// A page on its way into a table or out of it; given back when dropped.
+#[derive(Debug)]
+pub struct SlotPage(Frame);
+
+impl SlotPage {
+    /// A page from the page allocator; any context that `gfp` permits.
+    #[must_use]
+    pub fn alloc(gfp: Gfp) -> Option<Self> {
+        page_alloc::alloc_pages(gfp, Order::ZERO).map(Self)
+    }
+
+    fn into_address(self) -> usize {
+        let address = self.0.virt().get();
+        core::mem::forget(self);
+        address
+    }
+
+    fn from_address(address: usize) -> Self {
+        let frame = Frame::from_virt(VirtAddr::new(address));
+        Self(frame.expect("a page of the table came from the page allocator"))
+    }
+}
+
+impl Drop for SlotPage {
+    fn drop(&mut self) {
+        page_alloc::free_pages(self.0, Order::ZERO);
+    }
+}
+
+#[repr(C)]
+struct Slot<T> {
+    link: u32,
+    value: MaybeUninit<T>,
+}
+
+/// Slot 0 of a page.
+#[repr(C)]
+struct Header {
+    /// Where a slot has its link: never `LIVE`.
+    not_live: u32,
+    /// First free slot of the page; 0: none.
+    free: u32,
+    live: u32,
+    /// Neighbours on the list of pages that have a free slot.
+    next: u32,
+    prev: u32,
+}
+
+/// A table of `T`s. See the module's documentation. Values that are still in it when it is
+/// dropped are not dropped, nor its pages given back: tables are statics.
+pub struct SlotTable<T> {
+    root: [usize; ROOT],
+    /// First page with a free slot.
+    partial: u32,
+    /// First directory entry whose page was given back.
+    holes: u32,
+    /// Directory entries ever used.
+    entries: u32,
+    /// Slot pages now.
+    pages: u32,
+    /// Slot pages without a live slot: 0 or 1 between calls.
+    empty: u32,
+    live: usize,
+    of: PhantomData<T>,
+}
+
+impl<T> SlotTable<T> {
+    const SLOT_SIZE: usize = size_of::<Slot<T>>().next_power_of_two();
+    /// log2 of the slots of a page, the header included.
+    const SHIFT: u32 = (PAGE_SIZE / Self::SLOT_SIZE).ilog2();
+    const PER_PAGE: u32 = 1 << Self::SHIFT;
+    const FITS: () = assert!(
+        size_of::<Header>() <= Self::SLOT_SIZE
+            && align_of::<Slot<T>>() <= Self::SLOT_SIZE
+            && Self::SLOT_SIZE <= PAGE_SIZE / 4
+    );
+
+    /// An empty table, which holds no page.
+    pub const fn new() -> Self {
+        () = Self::FITS;
+        Self {
+            root: [0; ROOT],
+            partial: NO_PAGE,
+            holes: NO_PAGE,
+            entries: 0,
+            pages: 0,
+            empty: 0,
+            live: 0,
+            of: PhantomData,
+        }
+    }
+
+    /// The number of live slots.
+    pub const fn len(&self) -> usize {
+        self.live
+    }
+
+    /// The number of pages that the table holds, directories included.
+    pub fn pages_held(&self) -> usize {
+        self.pages as usize + self.root.iter().filter(|&&dir| dir != 0).count()
+    }
+
+    /// Whether the next [`SlotTable::insert`] succeeds.
+    pub const fn has_room(&self) -> bool {
+        self.partial != NO_PAGE
+    }
+
+    /// The value of slot `number`.
+    ///
+    /// # Panics
+    /// Where the slot is not live: a stale link.
+    #[inline]
+    #[track_caller]
+    pub fn get(&self, number: u32) -> &T {
+        match self.live_slot(number) {
+            // SAFETY: a live slot holds a value, which changes through `&mut self` alone.
+            Some(slot) => unsafe { (*slot).value.assume_init_ref() },
+            None => stale(number),
+        }
+    }
+
+    /// The value of slot `number`, to change it.
+    ///
+    /// # Panics
+    /// Where the slot is not live: a stale link.
+    #[inline]
+    #[track_caller]
+    pub fn get_mut(&mut self, number: u32) -> &mut T {
+        match self.live_slot(number) {
+            // SAFETY: a live slot holds a value, and `&mut self` makes the borrow the only one.
+            Some(slot) => unsafe { (*slot).value.assume_init_mut() },
+            None => stale(number),
+        }
+    }
+
+    /// Takes a slot for `value`; its number, or `None` where a page must be donated first.
+    pub fn insert(&mut self, value: T) -> Option<u32> {
+        let page = self.partial;
+        if page == NO_PAGE {
+            return None;
+        }
+        let header = self.header(page);
+        let at = header.free;
+        if header.live == 0 {
+            self.empty -= 1;
+        }
+        let number = page << Self::SHIFT | at;
+        let slot = self
+            .slot(number)
+            .expect("a page on the list is in its directory");
+        // SAFETY: the slot lies in a page of the table, and no reference to it exists:
+        // it is free, and `self` is borrowed mutably.
+        let next = unsafe {
+            (*slot).value.write(value);
+            core::mem::replace(&mut (*slot).link, LIVE)
+        };
+        let header = self.header(page);
+        header.free = next;
+        header.live += 1;
+        if next == 0 {
+            self.unlink(page);
+        }
+        self.live += 1;
+        Some(number)
+    }
+
+    /// Gives slot `number` back. With it may come a page that is no longer needed.
+    ///
+    /// # Panics
+    /// Where the slot is not live: freed twice.
+    #[track_caller]
+    pub fn remove(&mut self, number: u32) -> (T, Option<SlotPage>) {
+        let Some(slot) = self.live_slot(number) else {
+            stale(number)
+        };
+        let page = number >> Self::SHIFT;
+        let header = self.header(page);
+        let was_full = core::mem::replace(&mut header.free, number & (Self::PER_PAGE - 1));
+        header.live -= 1;
+        let now_empty = header.live == 0;
+        // SAFETY: the slot is live, so it holds a value, which is moved out as the link ceases
+        // to say so; the table is borrowed mutably.
+        let value = unsafe {
+            (*slot).link = was_full;
+            (*slot).value.assume_init_read()
+        };
+        self.live -= 1;
+        if was_full == 0 {
+            self.link(page);
+        }
+        if !now_empty {
+            return (value, None);
+        }
+        if self.empty == 0 {
+            self.empty = 1;
+            return (value, None);
+        }
+        (value, Some(self.release(page)))
+    }
+
+    /// Takes in a page, as slots or as the directory that is missing for them:
+    /// donate until [`SlotTable::has_room`]. Gives the page back where it is not needed
+    /// or where the table has reached its largest size.
+    pub fn donate(&mut self, page: SlotPage) -> Result<(), SlotPage> {
+        let number = if self.holes != NO_PAGE {
+            self.holes
+        } else {
+            self.entries
+        };
+        let at = (number >> DIR_SHIFT) as usize;
+        if self.has_room() || at >= ROOT {
+            return Err(page);
+        }
+        if self.root[at] == 0 {
+            let address = page.into_address();
+            let entries = with_exposed_provenance_mut::<usize>(address);
+            for i in 0..DIR {
+                // SAFETY: `address` is a page which the table owns since `into_address`.
+                unsafe { entries.add(i).write(HOLE) }
+            }
+            self.root[at] = address;
+            return Ok(());
+        }
+        if number == self.holes {
+            self.holes = (*self.entry(number) >> 1) as u32;
+        } else {
+            self.entries += 1;
+        }
+        let address = page.into_address();
+        *self.entry(number) = address;
+        let header = Header {
+            not_live: 0,
+            free: 1,
+            live: 0,
+            next: NO_PAGE,
+            prev: NO_PAGE,
+        };
+        // SAFETY: `address` is a page which the table owns since `into_address`; header
+        // and slots lie within it (`FITS`) and are aligned to a slot's size.
+        unsafe { with_exposed_provenance_mut::<Header>(address).write(header) };
+        for i in 1..Self::PER_PAGE {
+            let slot = with_exposed_provenance_mut::<u32>(address + i as usize * Self::SLOT_SIZE);
+            // SAFETY: as above; the link is the first word of a slot (`repr(C)`).
+            unsafe { slot.write((i + 1) % Self::PER_PAGE) };
+        }
+        self.pages += 1;
+        self.empty += 1;
+        self.link(number);
+        Ok(())
+    }
+
+    /// Takes a page out that holds nothing: the spare one, and once no slot is live
+    /// the directories too. Call until `None`.
+    pub fn shrink(&mut self) -> Option<SlotPage> {
+        if self.empty > 0 {
+            let mut page = self.partial;
+            while self.header(page).live != 0 {
+                page = self.header(page).next;
+            }
+            self.empty -= 1;
+            return Some(self.release(page));
+        }
+        if self.live > 0 {
+            return None;
+        }
+        (self.holes, self.entries) = (NO_PAGE, 0);
+        let dir = self.root.iter_mut().find(|dir| **dir != 0)?;
+        Some(SlotPage::from_address(core::mem::take(dir)))
+    }
+
+    /// Checks every page, list and count.
+    ///
+    /// # Panics
+    /// Where an invariant is broken.
+    pub fn validate(&self) {
+        let (mut pages, mut live, mut empty, mut partial) = (0, 0, 0, 0);
+        for number in 0..self.entries {
+            let Some(address) = self.page(number) else {
+                continue;
+            };
+            // SAFETY: a page in a directory has its header at its start, and no
+            // mutable reference to it exists while `self` is borrowed.
+            let header = unsafe { &*with_exposed_provenance::<Header>(address) };
+            let (mut free, mut at) = (0, header.free);
+            while at != 0 {
+                free += 1;
+                assert!(
+                    at < Self::PER_PAGE && free < Self::PER_PAGE,
+                    "free list of page {number}"
+                );
+                let slot = self
+                    .slot(number << Self::SHIFT | at)
+                    .expect("the page is there");
+                // SAFETY: the slot lies in a page of the table; links are always initialised.
+                at = unsafe { (*slot).link };
+            }
+            assert_ne!(header.not_live, LIVE);
+            assert_eq!(
+                free + header.live,
+                Self::PER_PAGE - 1,
+                "slots of page {number}"
+            );
+            pages += 1;
+            live += header.live as usize;
+            empty += u32::from(header.live == 0);
+            partial += u32::from(free > 0);
+            let in_page = 1..Self::PER_PAGE;
+            let counted = in_page.filter(|i| self.live_slot(number << Self::SHIFT | i).is_some());
+            assert_eq!(
+                counted.count() as u32,
+                header.live,
+                "live slots of page {number}"
+            );
+        }
+        assert_eq!((pages, live, empty), (self.pages, self.live, self.empty));
+        assert!(empty <= 1, "{empty} empty pages are kept");
+        let (mut at, mut before) = (self.partial, NO_PAGE);
+        while at != NO_PAGE {
+            let address = self
+                .page(at)
+                .expect("a page on the list is in its directory");
+            // SAFETY: as above.
+            let header = unsafe { &*with_exposed_provenance::<Header>(address) };
+            assert_eq!(header.prev, before, "list of pages with room");
+            assert_ne!(header.free, 0, "page {at} has no room");
+            partial -= 1;
+            (before, at) = (at, header.next);
+        }
+        assert_eq!(partial, 0, "pages with room that are not on the list");
+    }
+
+    /// The address of slot page `number`.
+    #[inline]
+    fn page(&self, number: u32) -> Option<usize> {
+        let dir = *self.root.get((number >> DIR_SHIFT) as usize)?;
+        if dir == 0 {
+            return None;
+        }
+        let entry = with_exposed_provenance::<usize>(dir).wrapping_add(number as usize % DIR);
+        // SAFETY: a root entry that is not null is a directory page of the table,
+        // written in full when it was donated.
+        let entry = unsafe { *entry };
+        if entry & HOLE == 0 { Some(entry) } else { None }
+    }
+
+    #[inline]
+    fn slot(&self, number: u32) -> Option<*mut Slot<T>> {
+        let at = (number & (Self::PER_PAGE - 1)) as usize * Self::SLOT_SIZE;
+        Some(with_exposed_provenance_mut(
+            self.page(number >> Self::SHIFT)? + at,
+        ))
+    }
+
+    #[inline]
+    fn live_slot(&self, number: u32) -> Option<*mut Slot<T>> {
+        let slot = self.slot(number)?;
+        // SAFETY: the address lies in a page of the table. Its first word is a link, or
+        // `not_live` in slot 0; both are initialised with the page.
+        if unsafe { (&raw const (*slot).link).read() } == LIVE {
+            Some(slot)
+        } else {
+            None
+        }
+    }
+
+    fn header(&mut self, page: u32) -> &mut Header {
+        let address = self
+            .page(page)
+            .expect("a page of the table is in its directory");
+        // SAFETY: a slot page begins with its header, which is reached through
+        // `&mut self` alone here.
+        unsafe { &mut *with_exposed_provenance_mut::<Header>(address) }
+    }
+
+    fn entry(&mut self, page: u32) -> &mut usize {
+        let dir = self.root[(page >> DIR_SHIFT) as usize];
+        assert_ne!(dir, 0, "page {page} of the table has no directory");
+        // SAFETY: a directory page of the table, reached through `&mut self` alone.
+        unsafe { &mut *with_exposed_provenance_mut::<usize>(dir).add(page as usize % DIR) }
+    }
+
+    /// Puts `page` at the front of the list of pages with a free slot.
+    fn link(&mut self, page: u32) {
+        let next = core::mem::replace(&mut self.partial, page);
+        let header = self.header(page);
+        (header.next, header.prev) = (next, NO_PAGE);
+        if next != NO_PAGE {
+            self.header(next).prev = page;
+        }
+    }
+
+    fn unlink(&mut self, page: u32) {
+        let header = self.header(page);
+        let (next, prev) = (header.next, header.prev);
+        if prev == NO_PAGE {
+            self.partial = next;
+        } else {
+            self.header(prev).next = next;
+        }
+        if next != NO_PAGE {
+            self.header(next).prev = prev;
+        }
+    }
+
+    /// Takes `page`, which has no live slot, out of the table.
+    fn release(&mut self, page: u32) -> SlotPage {
+        self.unlink(page);
+        self.pages -= 1;
+        let hole = (core::mem::replace(&mut self.holes, page) as usize) << 1 | HOLE;
+        SlotPage::from_address(core::mem::replace(self.entry(page), hole))
+    }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn stale(number: u32) -> ! {
+    panic!("slot {number:#x} is not live: a stale link, or freed twice");
+}

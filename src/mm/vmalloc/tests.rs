@@ -1,0 +1,432 @@
+//! vmalloc on the emulated machine: contents, guards, life cycles, exhaustion.
+
+use super::*;
+use crate::addr::{Order, VirtRange};
+use crate::arch;
+use crate::arch::hosted::Machine;
+use crate::mm::page_alloc;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::format;
+use std::vec::Vec;
+
+/// Runs `f` on a machine of `kib` KiB of RAM.
+pub(in crate::mm) fn machine<R>(kib: u64, f: impl FnOnce(&Machine) -> R) -> R {
+    let ram = [PhysRange::from_size(PhysAddr::new(0x4000_0000), kib << 10)];
+    Machine::run(&ram, |m| {
+        page_alloc::init(m.ram());
+        init_mm::install(init_mm::new_root().unwrap());
+        f(m)
+    })
+}
+
+fn take_all() -> Vec<Frame> {
+    core::iter::from_fn(|| page_alloc::alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO)).collect()
+}
+
+/// How many single pages can be had.
+pub(in crate::mm) fn free_pages() -> usize {
+    let all = take_all();
+    let count = all.len();
+    all.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+    count
+}
+
+/// The addresses of `pages` pages from `va`.
+fn range(va: VirtAddr, pages: usize) -> VirtRange {
+    VirtRange::from_size(va, pages * PAGE_SIZE)
+}
+
+fn word(va: VirtAddr) -> *mut u64 {
+    let (pa, _) = init_mm::translate(va).unwrap_or_else(|| panic!("nothing is mapped at {va}"));
+    core::ptr::with_exposed_provenance_mut(arch::phys_to_virt(pa).get())
+}
+
+#[expect(unsafe_code, reason = "reaches into pages as a user of an area does")]
+fn write(va: VirtAddr, value: u64) {
+    // SAFETY: a page that a live area maps, and whose owner is this test.
+    unsafe { word(va).write(value) }
+}
+
+#[expect(unsafe_code, reason = "reaches into pages as a user of an area does")]
+fn read(va: VirtAddr) -> u64 {
+    // SAFETY: a page that a live area maps, and whose owner is this test.
+    unsafe { word(va).read() }
+}
+
+/// Marks every page of an area.
+fn fill(va: VirtAddr, pages: usize, tag: u64) {
+    for i in 0..pages {
+        write(va + i * PAGE_SIZE, tag << 32 | i as u64);
+        write(va + i * PAGE_SIZE + PAGE_SIZE - 8, !tag);
+    }
+}
+
+fn check(va: VirtAddr, pages: usize, tag: u64) {
+    for i in 0..pages {
+        assert_eq!(read(va + i * PAGE_SIZE), tag << 32 | i as u64, "page {i} at {va}");
+        assert_eq!(read(va + i * PAGE_SIZE + PAGE_SIZE - 8), !tag, "page {i} at {va}");
+    }
+}
+
+#[test]
+fn vmalloc_areas_are_mapped_to_their_end_and_apart() {
+    machine(2048, |_| {
+        let before = free_pages();
+        let a = vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+        let b = vmalloc(1, Gfp::GFP_KERNEL).unwrap();
+        fill(a, 3, 1);
+        fill(b, 1, 2);
+        check(a, 3, 1);
+        assert_eq!(b, a + 4 * PAGE_SIZE, "one guard page between");
+        assert_eq!(init_mm::translate(a + 3 * PAGE_SIZE), None);
+        assert_eq!(init_mm::translate(b + PAGE_SIZE), None);
+        assert!(is_vmalloc_addr(a) && !is_vmalloc_addr(VirtAddr::new(0x1000)));
+        let frame = vmalloc_to_page(a + PAGE_SIZE + 5).unwrap();
+        assert_eq!(frame.phys() + 5, init_mm::translate(a + PAGE_SIZE + 5).unwrap().0);
+        assert_eq!(vmalloc_to_page(b + PAGE_SIZE), None);
+        assert_eq!(vmalloc_stat().mapped, 4);
+        validate();
+        vfree(a);
+        vfree(b);
+        vfree(VirtAddr::new(0));
+        assert_eq!(init_mm::translate(a), None);
+        validate();
+        shrink();
+        assert_eq!(vmalloc_stat(), VmallocStat::default());
+        assert_eq!(free_pages(), before);
+    });
+}
+
+#[test]
+fn vzalloc_zeroes_what_others_left() {
+    machine(1024, |_| {
+        let dirty = vmalloc(8 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+        fill(dirty, 8, !0);
+        vfree(dirty);
+        vm_unmap_aliases();
+        let va = vzalloc(8 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+        for at in (0..8 * PAGE_SIZE).step_by(8) {
+            assert_eq!(read(va + at), 0);
+        }
+    });
+}
+
+#[test]
+fn vmalloc_refuses_nonsense() {
+    machine(1024, |_| {
+        let before = free_pages();
+        for size in [0, usize::MAX, usize::MAX - PAGE_SIZE, 1 << 45, 1 << 40, 2 << 20] {
+            assert_eq!(vmalloc(size, Gfp::GFP_KERNEL), None, "{size:#x} bytes");
+        }
+        assert_eq!(vmap(&[], KernelAttrs::KERNEL), None);
+        validate();
+        shrink();
+        assert_eq!(free_pages(), before);
+    });
+}
+
+#[test]
+fn pages_wait_for_the_flush_and_addresses_too() {
+    machine(1024, |_| {
+        let va = vmalloc(4 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+        let frames: Vec<_> = (0..4).map(|i| vmalloc_to_page(va + i * PAGE_SIZE).unwrap()).collect();
+        vfree(va);
+        let stat = vmalloc_stat();
+        assert_eq!((stat.mapped, stat.lazy, stat.lazy_frames), (0, 5, 4));
+        let taken = take_all();
+        assert!(taken.iter().all(|frame| !frames.contains(frame)), "reused before the flush");
+        taken.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+        assert_ne!(vmalloc(4 * PAGE_SIZE, Gfp::GFP_KERNEL), Some(va), "reused before the flush");
+        vm_unmap_aliases();
+        let taken = take_all();
+        assert!(frames.iter().all(|frame| taken.contains(frame)), "not given back by the purge");
+        taken.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+        assert_eq!(vmalloc(4 * PAGE_SIZE, Gfp::GFP_KERNEL), Some(va), "the lowest gap that fits");
+    });
+}
+
+#[test]
+fn waiting_pages_are_bounded_and_pools_serve_the_same_size() {
+    machine(4096, |m| {
+        init(1, 4096);
+        assert_eq!(limits(1, 4096).lazy_max_frames, 16);
+        assert_eq!(limits(4, 1 << 22).lazy_max_pages, 3 * 8192);
+        assert_eq!(limits(4, 1 << 22).lazy_max_frames, 1 << 14);
+        let mut seen = Vec::new();
+        for _ in 0..100 {
+            let va = vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+            seen.push(va);
+            vfree(va);
+            assert!(vmalloc_stat().lazy_frames <= 16);
+            validate();
+        }
+        seen.sort();
+        seen.dedup();
+        assert!(seen.len() <= 12, "{} different areas", seen.len());
+        assert!(vmalloc_stat().pooled > 0);
+        // Memory that waits is no reason to fail.
+        let most = vmalloc((free_pages() - 20) * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+        vfree(most);
+        let ram = m.ram()[0].len() as usize / PAGE_SIZE;
+        assert!(vmalloc((ram - 30) * PAGE_SIZE, Gfp::GFP_KERNEL).is_some());
+    });
+}
+
+#[test]
+fn vfree_with_interrupts_masked_defers_the_purge() {
+    machine(2048, |_| {
+        init(1, 256);
+        let areas: Vec<_> =
+            (0..8).map(|_| vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL).unwrap()).collect();
+        with_masked(|_| areas.iter().for_each(|va| vfree(*va)));
+        assert_eq!(vmalloc_stat().lazy_frames, 8);
+        let va = vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+        vfree(va);
+        assert_eq!(vmalloc_stat().lazy_frames, 0);
+    });
+}
+
+#[test]
+fn vmap_maps_the_given_pages_as_asked() {
+    machine(1024, |_| {
+        let before = free_pages();
+        let mut frames = take_all();
+        frames.split_off(5).into_iter().for_each(|f| page_alloc::free_pages(f, Order::ZERO));
+        frames.reverse();
+        let va = vmap(&frames, KernelAttrs::KERNEL_RO).unwrap();
+        let again = vmap(&frames[1..2], KernelAttrs::KERNEL).unwrap();
+        for (i, frame) in frames.iter().enumerate() {
+            let (pa, attrs) = init_mm::translate(va + i * PAGE_SIZE).unwrap();
+            assert_eq!((pa, attrs), (frame.phys(), KernelAttrs::KERNEL_RO));
+        }
+        write(again, 42);
+        assert_eq!(read(va + PAGE_SIZE), 42);
+        assert_eq!(init_mm::translate(va + 5 * PAGE_SIZE), None);
+        vunmap(va);
+        vunmap(again);
+        shrink();
+        frames.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+        assert_eq!(free_pages(), before);
+    });
+}
+
+#[test]
+fn vmallocinfo_lists_areas_in_order_as_linux_does() {
+    machine(1024, |_| {
+        let a = vmalloc(2 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+        let b = vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+        let line = line!() + 1;
+        let c = vmap(&[vmalloc_to_page(a).unwrap()], KernelAttrs::KERNEL).unwrap();
+        vfree(b);
+        let info: Vec<_> = vmallocinfo().collect();
+        let expected = [(range(a, 3), VmFlags::VM_ALLOC, 2), (range(c, 2), VmFlags::VM_MAP, 1)];
+        assert_eq!(info.iter().map(|i| (i.range, i.flags, i.nr_pages)).collect::<Vec<_>>(), expected);
+        let text = format!("{}", info[1]);
+        let file = file!();
+        assert_eq!(
+            text,
+            format!("0xffff800100005000-0xffff800100007000    8192 {file}:{line} pages=1 vmap")
+        );
+        assert!(format!("{}", info[0]).ends_with("pages=2 vmalloc"));
+    });
+}
+
+#[test]
+#[should_panic(expected = "vfree: no such area is in use at 0xffff800100000000")]
+fn vfree_twice_is_caught() {
+    machine(1024, |_| {
+        let va = vmalloc(1, Gfp::GFP_KERNEL).unwrap();
+        vfree(va);
+        vfree(va);
+    });
+}
+
+#[test]
+#[should_panic(expected = "vfree: no such area")]
+fn vfree_into_the_middle_is_caught() {
+    machine(1024, |_| vfree(vmalloc(9000, Gfp::GFP_KERNEL).unwrap() + PAGE_SIZE));
+}
+
+#[test]
+#[should_panic(expected = "vunmap: no such area")]
+fn vunmap_of_a_vmalloc_area_is_caught() {
+    machine(1024, |_| vunmap(vmalloc(9000, Gfp::GFP_KERNEL).unwrap()));
+}
+
+#[test]
+#[should_panic(expected = "backs a vmalloc area")]
+fn a_page_taken_from_under_an_area_is_caught() {
+    machine(1024, |_| {
+        let va = vmalloc(9000, Gfp::GFP_KERNEL).unwrap();
+        let page = vmalloc_to_page(va).unwrap().page();
+        page.set_flags(crate::mm::page::PageFlags::SLAB);
+        vfree(va);
+        vm_unmap_aliases();
+    });
+}
+
+/// With every number of free pages from none to enough: it works or leaves no trace.
+#[test]
+fn vmalloc_out_of_memory_leaks_nothing() {
+    machine(1024, |_| {
+        let total = free_pages();
+        let mut worked = 0;
+        for left in 0..20 {
+            let mut taken = take_all();
+            let rest = taken.split_off(taken.len() - left);
+            rest.into_iter().for_each(|f| page_alloc::free_pages(f, Order::ZERO));
+            let frames = &taken[..4];
+            for round in 0..2 {
+                let va = vmalloc(8 * PAGE_SIZE, Gfp::GFP_KERNEL);
+                let mapped = vmap(frames, KernelAttrs::KERNEL);
+                validate();
+                if let Some(va) = va {
+                    fill(va, 8, 7);
+                    check(va, 8, 7);
+                    vfree(va);
+                }
+                if let Some(va) = mapped {
+                    vunmap(va);
+                }
+                worked += usize::from(va.is_some());
+                if round == 1 {
+                    shrink();
+                    assert_eq!(free_pages(), left, "pages are lost");
+                    assert_eq!(vmalloc_stat(), VmallocStat::default());
+                }
+            }
+            taken.into_iter().for_each(|f| page_alloc::free_pages(f, Order::ZERO));
+            assert_eq!(free_pages(), total);
+        }
+        // 8 pages, 3 tables, a directory and a page of records.
+        assert_eq!(worked, 2 * (20 - 13));
+    });
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Vmalloc(usize),
+    Vmap(usize),
+    Free(usize),
+    Purge,
+    Shrink,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (1usize..20).prop_map(Op::Vmalloc),
+        1 => (250usize..270).prop_map(Op::Vmalloc),
+        2 => (1usize..9).prop_map(Op::Vmap),
+        6 => any::<usize>().prop_map(Op::Free),
+        1 => Just(Op::Purge),
+        1 => Just(Op::Shrink),
+    ]
+}
+
+/// Areas in use, as `address -> (pages, tag)`; those without a tag are vmap's.
+type Model = BTreeMap<VirtAddr, (usize, Option<u64>)>;
+
+fn step(model: &mut Model, op: &Op, tag: u64, shared: &[Frame]) {
+    match *op {
+        Op::Vmalloc(pages) => {
+            let Some(va) = vmalloc(pages * PAGE_SIZE - 7, Gfp::GFP_KERNEL) else { return };
+            fill(va, pages, tag);
+            assert_eq!(init_mm::translate(va + pages * PAGE_SIZE), None, "the guard page");
+            assert!(model.insert(va, (pages, Some(tag))).is_none());
+        }
+        Op::Vmap(pages) => {
+            let Some(va) = vmap(&shared[..pages], KernelAttrs::KERNEL) else { return };
+            assert_eq!(vmalloc_to_page(va + (pages - 1) * PAGE_SIZE), Some(shared[pages - 1]));
+            assert!(model.insert(va, (pages, None)).is_none());
+        }
+        Op::Free(n) => {
+            if let Some(va) = model.keys().nth(n % model.len().max(1)).copied() {
+                match model.remove(&va).unwrap() {
+                    (pages, Some(tag)) => {
+                        check(va, pages, tag);
+                        vfree(va);
+                    }
+                    (_, None) => vunmap(va),
+                }
+            }
+        }
+        Op::Purge => vm_unmap_aliases(),
+        Op::Shrink => shrink(),
+    }
+}
+
+fn end(mut model: Model, shared: &[Frame]) {
+    while !model.is_empty() {
+        step(&mut model, &Op::Free(0), 0, shared);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 2 } else { 60 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+    #[test]
+    fn vmalloc_random_operations_agree_with_the_model(
+        ops in prop::collection::vec(op(), 1..if cfg!(miri) { 20 } else { 120 })
+    ) {
+        machine(4096, |_| {
+            init(1, 8192);
+            let shared = some_frames(9);
+            let before = free_pages();
+            let mut model = Model::new();
+            for (tag, op) in ops.iter().enumerate() {
+                step(&mut model, op, tag as u64, &shared);
+                validate();
+                let areas: Vec<_> = vmallocinfo().map(|i| (i.range, i.nr_pages as usize)).collect();
+                let expected = model.iter().map(|(va, (n, _))| (range(*va, n + 1), *n));
+                assert_eq!(areas, expected.collect::<Vec<_>>());
+            }
+            end(model, &shared);
+            shrink();
+            validate();
+            assert_eq!(vmalloc_stat(), VmallocStat::default());
+            assert_eq!(free_pages(), before);
+        });
+    }
+}
+
+fn some_frames(n: usize) -> Vec<Frame> {
+    (0..n).map(|_| page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap()).collect()
+}
+
+#[test]
+fn vmalloc_on_several_cpus_keeps_areas_apart() {
+    let rounds = if cfg!(miri) { 10 } else { 1500 };
+    machine(8192, |m| {
+        init(1, 8192);
+        let shared = some_frames(9);
+        let before = free_pages();
+        m.on_cpus(4, |cpu| {
+            let mut random = 0x9e37_79b9_7f4a_7c15 ^ (cpu as u64 + 1);
+            let mut model = Model::new();
+            for round in 0..rounds {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                let n = (random >> 8) as usize;
+                let op = match random % 16 {
+                    0..6 => Op::Vmalloc(n % 12 + 1),
+                    6..8 => Op::Vmap(n % 9 + 1),
+                    15 if n % 8 == 0 => Op::Shrink,
+                    15 => Op::Purge,
+                    _ => Op::Free(n),
+                };
+                step(&mut model, &op, (cpu * rounds + round) as u64, &shared);
+            }
+            end(model, &shared);
+        });
+        validate();
+        shrink();
+        validate();
+        assert_eq!(vmalloc_stat(), VmallocStat::default());
+        assert_eq!(free_pages(), before);
+    });
+}

@@ -1,0 +1,321 @@
+//! The address allocator: which part of a range of virtual addresses is whose.
+//!
+//! One tree of the areas in use, each with the free gap below it; links carry the
+//! largest gap of their subtree, so the lowest gap that fits is found in
+//! one descent, however many areas there are. Free space needs no memory of its own,
+//! and neighbouring free ranges are one gap by construction.
+//!
+//! Linux keeps free ranges in a tree beside the tree of areas (mm/vmalloc.c,
+//! `find_vmap_lowest_match`); the search gives the same addresses.
+#![deny(unsafe_code)]
+
+use super::slots::{NIL, SlotPage};
+use super::tree::{Item, Link, Side, Tree};
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+
+/// Names an area of a [`VaSpace`] for as long as it is allocated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct AreaId(u32);
+
+impl AreaId {
+    /// Its number, never 0.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+    /// The area with this number; `None` for 0.
+    pub const fn new(number: u32) -> Option<Self> {
+        if number == NIL {
+            None
+        } else {
+            Some(Self(number))
+        }
+    }
+}
+
+/// Why no addresses could be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VaError {
+    /// Size 0 or not of whole pages, or an alignment that is no power of two or below a page.
+    Invalid,
+    /// No gap fits.
+    NoSpace,
+    /// A page must be donated first ([`VaSpace::donate`]).
+    NeedsPage,
+}
+
+/// What is asked of [`VaSpace::alloc`].
+#[derive(Clone, Copy, Debug)]
+pub struct VaRequest {
+    /// Bytes, a multiple of the page size.
+    pub size: usize,
+    /// Bytes, a power of two of a page at least.
+    pub align: usize,
+    /// The area lies within it.
+    pub range: VirtRange,
+}
+
+struct Area<T> {
+    range: VirtRange,
+    /// Free bytes below `range`.
+    gap: usize,
+    data: T,
+}
+
+impl<T> Item for Area<T> {
+    type Sum = usize;
+    const EMPTY: usize = 0;
+    #[inline]
+    fn key(&self) -> usize {
+        self.range.start().get()
+    }
+    #[inline]
+    fn sum(&self, left: usize, right: usize) -> usize {
+        self.gap.max(left).max(right)
+    }
+}
+
+impl<T> Area<T> {
+    /// The free range below the area, from `low` on.
+    fn gap_from(&self, low: VirtAddr) -> VirtRange {
+        let start = self.range.start();
+        VirtRange::new(low.max(start - self.gap), start)
+    }
+}
+
+/// A range of addresses and the areas in it. See the module's documentation.
+pub struct VaSpace<T> {
+    range: VirtRange,
+    tree: Tree<Area<T>>,
+    /// End of the highest area: all above is free.
+    top: VirtAddr,
+}
+
+impl<T> VaSpace<T> {
+    /// A space that is all free. `range` is of whole pages.
+    pub const fn new(range: VirtRange) -> Self {
+        Self {
+            range,
+            tree: Tree::new(),
+            top: range.start(),
+        }
+    }
+
+    /// All its addresses.
+    pub const fn range(&self) -> VirtRange {
+        self.range
+    }
+
+    /// The pages that hold its nodes.
+    pub fn pages_held(&self) -> usize {
+        self.tree.pages_held()
+    }
+
+    /// Takes a page for nodes: what to do on [`VaError::NeedsPage`], before asking again.
+    /// `Err` gives the page back: there is room, or the table can't grow further.
+    pub fn donate(&mut self, page: SlotPage) -> Result<(), SlotPage> {
+        self.tree.donate(page)
+    }
+
+    /// Gives back a page that holds no node; call until `None`.
+    pub fn shrink(&mut self) -> Option<SlotPage> {
+        self.tree.shrink()
+    }
+
+    /// Allocates the lowest addresses that fit, in a number of steps that is
+    /// logarithmic in the number of areas.
+    ///
+    /// For an alignment above a page a gap is sought that fits however it lies, which
+    /// is `align - PAGE_SIZE` longer; where `range` is just as long as `size`, just that
+    /// place is tried. (Linux: `adjust_search_size`.)
+    pub fn alloc(&mut self, request: VaRequest, data: T) -> Result<AreaId, VaError> {
+        let VaRequest { size, align, .. } = request;
+        let whole_pages = size != 0 && size.is_multiple_of(PAGE_SIZE);
+        if !whole_pages || !align.is_power_of_two() || align < PAGE_SIZE {
+            return Err(VaError::Invalid);
+        }
+        let range = request.range.intersect(self.range);
+        let slack = if range.len() == size {
+            0
+        } else {
+            align - PAGE_SIZE
+        };
+        let length = size.checked_add(slack).ok_or(VaError::NoSpace)?;
+        let (below, gap) = self
+            .lowest_gap(range.start(), length)
+            .ok_or(VaError::NoSpace)?;
+        let start = gap.start().align_up(align).ok_or(VaError::NoSpace)?;
+        let fits = VirtRange::new(start, gap.end().min(range.end()));
+        if fits.len() < size {
+            return Err(VaError::NoSpace);
+        }
+        if !self.tree.has_room() {
+            return Err(VaError::NeedsPage);
+        }
+        let range = VirtRange::from_size(start, size);
+        let area = Area {
+            range,
+            gap: start - below,
+            data,
+        };
+        let cut = |next: &mut Area<T>| next.gap = next.range.start() - range.end();
+        let number = self
+            .tree
+            .insert(area, cut)
+            .expect("there is room, as seen above");
+        self.top = self.top.max(range.end());
+        Ok(AreaId(number))
+    }
+
+    /// Frees area `id`; what was kept with it, and a page if one is not needed any more.
+    ///
+    /// # Panics
+    /// Where there is no such area.
+    #[track_caller]
+    pub fn free(&mut self, id: AreaId) -> (T, Option<SlotPage>) {
+        let area = &self.tree.node(id.0).item;
+        let freed = area.gap + area.range.len();
+        if area.range.end() == self.top {
+            self.top = self.top - freed;
+        }
+        let (area, page) = self.tree.remove(id.0, |next| next.gap += freed);
+        (area.data, page)
+    }
+
+    /// The area that `va` lies in.
+    pub fn find(&self, va: VirtAddr) -> Option<AreaId> {
+        let at = self.tree.floor(va.get())?;
+        self.tree
+            .node(at)
+            .item
+            .range
+            .contains(va)
+            .then_some(AreaId(at))
+    }
+
+    /// The first area that starts at `va` or above: with its end as the next `va`,
+    /// all areas in order.
+    pub fn at_or_above(&self, va: VirtAddr) -> Option<AreaId> {
+        self.tree.lower_bound(va.get()).map(AreaId)
+    }
+
+    /// The addresses of area `id`. Panics where there is none.
+    #[track_caller]
+    pub fn area(&self, id: AreaId) -> VirtRange {
+        self.tree.node(id.0).item.range
+    }
+
+    /// What is kept with area `id`. Panics where there is none.
+    #[track_caller]
+    pub fn get(&self, id: AreaId) -> &T {
+        &self.tree.node(id.0).item.data
+    }
+
+    /// What is kept with area `id`, to change it. Panics where there is none.
+    #[track_caller]
+    pub fn get_mut(&mut self, id: AreaId) -> &mut T {
+        &mut self.tree.item_mut(id.0).data
+    }
+
+    /// All areas in order.
+    pub fn iter(&self) -> impl Iterator<Item = (AreaId, VirtRange, &T)> {
+        let mut from = Some(self.range.start());
+        core::iter::from_fn(move || {
+            let id = self.at_or_above(from.take()?)?;
+            let area = &self.tree.node(id.0).item;
+            from = Some(area.range.end());
+            Some((id, area.range, &area.data))
+        })
+    }
+
+    /// The lowest free range at or above `low` of at least `length` bytes, and where the
+    /// gap that it lies in begins.
+    fn lowest_gap(&self, low: VirtAddr, length: usize) -> Option<(VirtAddr, VirtRange)> {
+        let found = if low <= self.range.start() {
+            self.lowest_in(self.tree.root(), length)
+        } else {
+            self.lowest_above(low, length)
+        };
+        let (below, end) = match found {
+            Some(area) => {
+                let area = &self.tree.node(area).item;
+                (area.range.start() - area.gap, area.range.start())
+            }
+            None => (self.top, self.range.end()),
+        };
+        let gap = VirtRange::new(low.max(below), end);
+        (gap.len() >= length).then_some((below, gap))
+    }
+
+    /// The lowest area of a subtree with a gap of `length` below it.
+    fn lowest_in(&self, subtree: &Link<usize>, length: usize) -> Option<u32> {
+        if subtree.sum < length {
+            return None;
+        }
+        let mut at = subtree.top;
+        loop {
+            let node = self.tree.node(at);
+            at = if node.link(Side::Left).sum >= length {
+                node.link(Side::Left).top
+            } else if node.item.gap >= length {
+                return Some(at);
+            } else {
+                node.link(Side::Right).top
+            };
+        }
+    }
+
+    /// The lowest area with `length` free bytes below it that lie at `low` or above.
+    ///
+    /// On the way down to `low`, the areas and subtrees on the right of the way are
+    /// candidates, the last of them the lowest. Only the first area above `low` can
+    /// have a gap that reaches below it.
+    fn lowest_above(&self, low: VirtAddr, length: usize) -> Option<u32> {
+        let (mut at, mut first) = (self.tree.root().top, None);
+        let mut subtree = None;
+        while at != NIL {
+            let node = self.tree.node(at);
+            if node.item.range.start() <= low {
+                at = node.link(Side::Right).top;
+                continue;
+            }
+            // Everything here and on the right starts above `low`; what is found further
+            // down on the left is lower, and so takes precedence.
+            if node.item.gap_from(low).len() >= length {
+                first = Some(at);
+                subtree = None;
+            } else if node.link(Side::Right).sum >= length {
+                first = None;
+                subtree = Some(*node.link(Side::Right));
+            }
+            at = node.link(Side::Left).top;
+        }
+        first.or_else(|| self.lowest_in(&subtree?, length))
+    }
+
+    /// Checks the tree and that areas and gaps tile the space.
+    ///
+    /// # Panics
+    /// Where an invariant is broken.
+    pub fn validate(&self) {
+        let mut end = self.range.start();
+        self.tree.validate(|_, area| {
+            assert_eq!(
+                area.range.start() - area.gap,
+                end,
+                "gap below {:?}",
+                area.range
+            );
+            assert!(!area.range.is_empty() && self.range.contains_range(area.range));
+            assert!(area.range.start().is_aligned(PAGE_SIZE));
+            assert!(area.range.end().is_aligned(PAGE_SIZE));
+            end = area.range.end();
+        });
+        assert_eq!(end, self.top, "end of the highest area");
+    }
+
+    #[cfg(test)]
+    pub(super) fn steps(&self) -> usize {
+        self.tree.steps.take()
+    }
+}

@@ -1,0 +1,134 @@
+//! The way of an area into use and out of it (Linux: __get_vm_area_node, remove_vm_area).
+#![deny(unsafe_code)]
+
+use super::area::{Backing, State, VmArea, VmFlags};
+use super::purge::{Wait, purge};
+use super::slots::{self, SlotPage};
+use super::va_space::{AreaId, VaError, VaRequest};
+use super::{vm_unmap_aliases, with_areas};
+use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
+use crate::arch::pgtable::MapError;
+use crate::arch::{irq, layout};
+use crate::mm::gfp::Gfp;
+use crate::mm::init_mm;
+use core::panic::Location;
+
+/// What of a caller's flags holds for the page of a record: how hard to try, but neither
+/// zones nor what is done with the page (Linux: GFP_RECLAIM_MASK).
+const RECLAIM_MASK: Gfp = Gfp::__GFP_RECLAIM
+    .union(Gfp::__GFP_IO)
+    .union(Gfp::__GFP_FS)
+    .union(Gfp::__GFP_HIGH)
+    .union(Gfp::__GFP_MEMALLOC)
+    .union(Gfp::__GFP_NOMEMALLOC)
+    .union(Gfp::__GFP_NORETRY)
+    .union(Gfp::__GFP_RETRY_MAYFAIL)
+    .union(Gfp::__GFP_NOFAIL)
+    .union(Gfp::__GFP_NOWARN);
+
+/// What an area is allocated for.
+pub struct Request {
+    /// Pages to map: the guard page comes on top.
+    pub nr_pages: u32,
+    /// What it is for.
+    pub flags: VmFlags,
+    /// How to get memory for its record.
+    pub gfp: Gfp,
+    /// Who asks for it.
+    pub caller: &'static Location<'static>,
+}
+
+impl Request {
+    /// No pages yet, and nothing in particular, for this function's caller.
+    #[track_caller]
+    pub fn new(gfp: Gfp) -> Self {
+        let flags = VmFlags::empty();
+        Self { nr_pages: 0, flags, gfp, caller: Location::caller() }
+    }
+
+    /// Finds addresses, getting memory for records and purging as needed. The area is not
+    /// in use before [`finish`]. `phys`: what a device area maps, else 0. (Linux:
+    /// __get_vm_area_node.)
+    pub fn area(&self, phys: PhysAddr) -> Option<(AreaId, VirtRange)> {
+        let size = (self.nr_pages as usize + 1) * PAGE_SIZE;
+        let request = VaRequest { size, align: PAGE_SIZE, range: layout::VMALLOC };
+        let (mut page, mut purged) = (None, false);
+        loop {
+            let area = VmArea {
+                flags: self.flags | VmFlags::VM_UNINITIALIZED,
+                state: State::Busy,
+                next: slots::NIL,
+                nr_pages: self.nr_pages,
+                phys,
+                caller: self.caller,
+                backing: Backing::None,
+            };
+            let (refused, found) = with_areas(|areas| {
+                let refused = page.take().map(|page| areas.donate(page));
+                (refused, areas.alloc(request, area))
+            });
+            match found {
+                Ok(found) => return Some(found),
+                // The table of records has reached its largest size.
+                Err(VaError::NeedsPage) if matches!(refused, Some(Err(_))) => return None,
+                Err(VaError::NeedsPage) => {
+                    let gfp = self.gfp.intersection(RECLAIM_MASK);
+                    page = Some(or_purge(|| SlotPage::alloc(gfp))?);
+                }
+                Err(VaError::NoSpace) if !purged => {
+                    vm_unmap_aliases();
+                    purged = true;
+                }
+                Err(VaError::NoSpace | VaError::Invalid) => return None,
+            }
+        }
+    }
+}
+
+/// What `get` gets; where that is nothing, it is asked once more after a purge, since
+/// pages that wait for a flush may make up for what is missing.
+pub fn or_purge<T>(get: impl Fn() -> Option<T>) -> Option<T> {
+    match get() {
+        None if purge(Wait::Yes) => get(),
+        got => got,
+    }
+}
+
+/// Maps an area by `map` and puts it into use; or takes everything back.
+pub fn finish(
+    (id, range): (AreaId, VirtRange),
+    backing: Backing,
+    map: impl Fn(VirtRange, &Backing) -> Result<(), MapError>,
+) -> Option<VirtAddr> {
+    let used = VirtRange::new(range.start(), range.end() - PAGE_SIZE);
+    let mapped = or_purge(|| map(used, &backing).ok());
+    with_areas(|areas| areas.publish(id, backing));
+    if mapped.is_none() {
+        undo(range);
+        return None;
+    }
+    Some(range.start())
+}
+
+#[cold]
+#[inline(never)]
+fn undo(range: VirtRange) {
+    unmap_area(range.start(), VmFlags::all());
+    // Memory is short: nothing of the attempt stays behind.
+    purge(Wait::Yes);
+}
+
+/// Unmaps the area of one of `kinds` that starts at `va`; whether there was one.
+pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
+    let Some((id, range)) = with_areas(|areas| areas.claim(va, kinds)) else {
+        return false;
+    };
+    let used = VirtRange::new(range.start(), range.end() - PAGE_SIZE);
+    let owed = init_mm::unmap(used);
+    let due = with_areas(|areas| areas.retire(id, owed));
+    if due && !irq::is_masked() {
+        purge(Wait::No);
+    }
+    true
+}
+

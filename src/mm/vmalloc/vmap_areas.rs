@@ -1,0 +1,308 @@
+//! The areas of the vmalloc range and what becomes of them: in use, lazily unmapped,
+//! pooled, free (Linux: mm/vmalloc.c, struct vmap_node and vmap_pool).
+//!
+//! A freed area's translations are gone from the tables at once, but TLBs may hold
+//! them. It waits on the lazy list until one flush serves for many, and with it wait its
+//! addresses and its pages. Then a small area goes into the pool of its size, where the
+//! next request of that size finds it at once; others leave the tree.
+#![deny(unsafe_code)]
+
+use super::area::{Backing, State, VmArea, VmallocInfo};
+use super::slots::{NIL, SlotPage};
+use super::va_space::{AreaId, VaError, VaRequest, VaSpace};
+use super::VmFlags;
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::mm::init_mm::TlbFlush;
+use arrayvec::ArrayVec;
+
+/// The largest area that is pooled, the guard page included (Linux: MAX_VA_SIZE_PAGES).
+const POOLED_PAGES: usize = 256;
+/// Areas that are dealt with in one holding of the lock.
+pub const BATCH: usize = 32;
+
+/// When lazily unmapped areas are purged.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Pages of addresses on the lazy list, and in the pools (Linux: lazy_max_pages).
+    pub lazy_max_pages: usize,
+    /// Page frames that wait with their areas.
+    pub lazy_max_frames: usize,
+}
+
+/// Pages in areas, by the state of the area.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct VmallocStat {
+    /// Pages mapped in areas in use (Linux: VmallocUsed counts those of vmalloc).
+    pub mapped: usize,
+    /// Pages of addresses, guard pages included, that are lazily unmapped.
+    pub lazy: usize,
+    /// Page frames that wait with them.
+    pub lazy_frames: usize,
+    /// Pages of addresses in the pools.
+    pub pooled: usize,
+    /// Pages that hold the records of all this.
+    pub records: usize,
+}
+
+/// Areas on their way from the lazy list, and the flush that they wait for.
+pub struct Purge {
+    /// The first of them.
+    pub head: u32,
+    /// To be done before [`VmapAreas::reclaim`].
+    pub owed: TlbFlush,
+}
+
+/// What [`VmapAreas::start_purge`] found.
+pub enum PurgeStart {
+    /// No area is lazily unmapped.
+    Nothing,
+    /// Another CPU is at it.
+    Busy,
+    /// Flush, reclaim until done, then [`VmapAreas::end_purge`].
+    Areas(Purge),
+}
+
+/// See the module's documentation.
+pub struct VmapAreas {
+    space: VaSpace<VmArea>,
+    lazy: u32,
+    owed: TlbFlush,
+    pools: [u32; POOLED_PAGES],
+    stat: VmallocStat,
+    limits: Limits,
+    purging: bool,
+}
+
+impl VmapAreas {
+    /// No areas in `range`.
+    pub const fn new(range: VirtRange, limits: Limits) -> Self {
+        Self {
+            space: VaSpace::new(range),
+            lazy: NIL,
+            owed: TlbFlush::NONE,
+            pools: [NIL; POOLED_PAGES],
+            stat: VmallocStat { mapped: 0, lazy: 0, lazy_frames: 0, pooled: 0, records: 0 },
+            limits,
+            purging: false,
+        }
+    }
+
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    pub fn stat(&self) -> VmallocStat {
+        VmallocStat { records: self.space.pages_held(), ..self.stat }
+    }
+
+    /// Finds addresses for `area`.
+    pub fn alloc(
+        &mut self,
+        request: VaRequest,
+        area: VmArea,
+    ) -> Result<(AreaId, VirtRange), VaError> {
+        let nr_pages = area.nr_pages as usize;
+        let id = match self.from_pool(&request) {
+            Some(id) => {
+                *self.space.get_mut(id) = area;
+                id
+            }
+            None => self.space.alloc(request, area)?,
+        };
+        self.stat.mapped += nr_pages;
+        Ok((id, self.space.area(id)))
+    }
+
+    fn from_pool(&mut self, request: &VaRequest) -> Option<AreaId> {
+        let pages = request.size / PAGE_SIZE;
+        let anywhere = request.range.contains_range(self.space.range());
+        if !anywhere || request.align != PAGE_SIZE || !request.size.is_multiple_of(PAGE_SIZE) {
+            return None;
+        }
+        let id = AreaId::new(*self.pools.get(pages.checked_sub(1)?)?)?;
+        self.pools[pages - 1] = self.space.get(id).next;
+        self.stat.pooled -= pages;
+        Some(id)
+    }
+
+    /// Takes a page for records (see [`VaSpace::donate`]).
+    pub fn donate(&mut self, page: SlotPage) -> Result<(), SlotPage> {
+        self.space.donate(page)
+    }
+
+    /// Gives back a page that holds no record.
+    pub fn shrink(&mut self) -> Option<SlotPage> {
+        self.space.shrink()
+    }
+
+    /// The area is mapped: it has its pages from now on.
+    pub fn publish(&mut self, id: AreaId, backing: Backing) {
+        let area = self.space.get_mut(id);
+        area.flags.remove(VmFlags::VM_UNINITIALIZED);
+        area.backing = backing;
+    }
+
+    /// Claims the area in use that starts at `va` and is one of `kinds`, to unmap it;
+    /// the caller is the only one who gets it.
+    pub fn claim(&mut self, va: VirtAddr, kinds: VmFlags) -> Option<(AreaId, VirtRange)> {
+        let id = self.space.find(va)?;
+        let range = self.space.area(id);
+        let area = self.space.get_mut(id);
+        let usable = area.flags.intersects(kinds) && !area.flags.contains(VmFlags::VM_UNINITIALIZED);
+        if range.start() != va || area.state != State::Busy || !usable {
+            return None;
+        }
+        area.state = State::Unmapping;
+        Some((id, range))
+    }
+
+    /// Puts an area whose tables are cleared on the lazy list; whether that is
+    /// long enough now for a purge.
+    pub fn retire(&mut self, id: AreaId, owed: TlbFlush) -> bool {
+        let next = core::mem::replace(&mut self.lazy, id.get());
+        let pages = self.space.area(id).len() / PAGE_SIZE;
+        let area = self.space.get_mut(id);
+        area.state = State::Lazy;
+        area.next = next;
+        if let Backing::Pages(chain) = &area.backing {
+            self.stat.lazy_frames += chain.len() as usize;
+        }
+        self.stat.mapped -= area.nr_pages as usize;
+        self.stat.lazy += pages;
+        self.owed = core::mem::replace(&mut self.owed, TlbFlush::NONE).merge(owed);
+        self.stat.lazy > self.limits.lazy_max_pages
+            || self.stat.lazy_frames > self.limits.lazy_max_frames
+    }
+
+    /// Takes all areas off the lazy list.
+    pub fn start_purge(&mut self) -> PurgeStart {
+        if self.purging {
+            return PurgeStart::Busy;
+        }
+        if self.lazy == NIL {
+            return PurgeStart::Nothing;
+        }
+        self.purging = true;
+        let head = core::mem::replace(&mut self.lazy, NIL);
+        let owed = core::mem::replace(&mut self.owed, TlbFlush::NONE);
+        PurgeStart::Areas(Purge { head, owed })
+    }
+
+    /// Reclaims areas after the flush, a few at a time; what they held is put into
+    /// `out`, for the caller to drop without the lock. Whether areas are left.
+    pub fn reclaim(&mut self, head: &mut u32, out: &mut ArrayVec<Backing, BATCH>) -> bool {
+        while let Some(id) = AreaId::new(*head) {
+            if out.is_full() {
+                return true;
+            }
+            let pages = self.space.area(id).len() / PAGE_SIZE;
+            let area = self.space.get_mut(id);
+            *head = area.next;
+            let backing = core::mem::replace(&mut area.backing, Backing::None);
+            if let Backing::Pages(chain) = &backing {
+                self.stat.lazy_frames -= chain.len() as usize;
+            }
+            self.stat.lazy -= pages;
+            if pages <= POOLED_PAGES && self.stat.pooled + pages <= self.limits.lazy_max_pages {
+                area.state = State::Pooled;
+                area.next = core::mem::replace(&mut self.pools[pages - 1], id.get());
+                self.stat.pooled += pages;
+            } else {
+                drop(self.space.free(id));
+            }
+            out.push(backing);
+        }
+        false
+    }
+
+    /// The purge is over.
+    pub fn end_purge(&mut self) {
+        self.purging = false;
+    }
+
+    /// Frees pooled addresses, a few at a time. Whether some are left.
+    pub fn drain_pools(&mut self) -> bool {
+        let mut budget = BATCH;
+        for pages in 1..=POOLED_PAGES {
+            while let Some(id) = AreaId::new(self.pools[pages - 1]) {
+                if budget == 0 {
+                    return true;
+                }
+                budget -= 1;
+                let (area, _page) = self.space.free(id);
+                self.pools[pages - 1] = area.next;
+                self.stat.pooled -= pages;
+            }
+        }
+        false
+    }
+
+    /// The first area in use that starts at `va` or above.
+    pub fn info(&self, va: VirtAddr) -> Option<VmallocInfo> {
+        let mut id = self.space.at_or_above(va)?;
+        loop {
+            let (range, area) = (self.space.area(id), self.space.get(id));
+            if area.state == State::Busy && !area.flags.contains(VmFlags::VM_UNINITIALIZED) {
+                let VmArea { flags, nr_pages, phys, caller, .. } = *area;
+                return Some(VmallocInfo { range, flags, nr_pages, phys, caller });
+            }
+            id = self.space.at_or_above(range.end())?;
+        }
+    }
+
+    /// Checks the space, the lists and the counts, while no purge is under way.
+    ///
+    /// # Panics
+    /// Where an invariant is broken.
+    pub fn validate(&self) {
+        self.space.validate();
+        assert!(!self.purging, "validate during a purge");
+        let mut stat = VmallocStat::default();
+        let (mut lazy, mut pooled) = (0, 0);
+        for (id, range, area) in self.space.iter() {
+            let pages = range.len() / PAGE_SIZE;
+            assert!((area.nr_pages as usize) < pages, "{range:?} has no guard page");
+            match area.state {
+                State::Busy | State::Unmapping => stat.mapped += area.nr_pages as usize,
+                State::Lazy => {
+                    lazy += 1;
+                    stat.lazy += pages;
+                }
+                State::Pooled => {
+                    pooled += 1;
+                    stat.pooled += pages;
+                    assert!(matches!(area.backing, Backing::None), "{id:?} in a pool");
+                }
+            }
+            match &area.backing {
+                Backing::Pages(chain) => {
+                    assert_eq!(chain.iter().count() as u32, chain.len());
+                    assert_eq!(chain.len(), area.nr_pages, "pages of {range:?}");
+                    if area.state == State::Lazy {
+                        stat.lazy_frames += chain.len() as usize;
+                    }
+                }
+                Backing::Io(_) => assert!(area.flags.contains(VmFlags::VM_IOREMAP)),
+                Backing::None => {}
+            }
+        }
+        assert_eq!(stat, self.stat);
+        assert_eq!(self.list_len(self.lazy, State::Lazy, None), lazy);
+        assert!(lazy > 0 || self.owed.is_none(), "a flush is owed for lazy areas alone");
+        let pools = self.pools.iter().enumerate();
+        let len = pools.map(|(i, head)| self.list_len(*head, State::Pooled, Some(i + 1)));
+        assert_eq!(len.sum::<usize>(), pooled);
+    }
+
+    fn list_len(&self, mut head: u32, state: State, pages: Option<usize>) -> usize {
+        let mut len = 0;
+        while let Some(id) = AreaId::new(head) {
+            let area = self.space.get(id);
+            assert_eq!(area.state, state, "on the list of another state");
+            assert!(pages.is_none_or(|pages| self.space.area(id).len() == pages * PAGE_SIZE));
+            len += 1;
+            head = area.next;
+        }
+        len
+    }
+}
