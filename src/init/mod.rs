@@ -7,9 +7,13 @@ mod kallsyms;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
+mod setup;
+#[cfg(target_os = "none")]
 mod secondary;
 #[cfg(target_os = "none")]
 mod start;
+#[cfg(target_os = "none")]
+mod steps;
 
 #[cfg(target_os = "none")]
 pub use start::Boot;

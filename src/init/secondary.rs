@@ -1,8 +1,96 @@
-//! The other cores, from their first Rust function on.
+//! The other cores: sent on their way by the boot CPU, and their first Rust function.
 
-use crate::arch::CpuId;
+use super::interrupts;
+use crate::addr::PhysAddr;
 use crate::arch::aarch64::{cpu, smp};
-use log::info;
+use crate::arch::{CpuId, NR_CPUS};
+use crate::firmware::fdt::{Cpu, Psci, PsciMethod, Tree};
+use crate::mm::gfp::Gfp;
+use crate::mm::ioremap::ioremap_cache;
+use crate::mm::vmalloc;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use log::{info, warn};
+
+/// Bytes of a stack (linker.ld: STACK_SIZE), which is aligned to twice that.
+const STACK_SIZE: usize = 64 << 10;
+
+/// Brings up the cores of the device tree, one after the other. One that fails is
+/// reported, and the others go on.
+pub(super) fn bring_up(tree: &Tree<'_>) {
+    smp::init();
+    let Some(cpus) = tree.cpus() else { return };
+    let own = smp::mpidr();
+    let mut next = 1;
+    for core in cpus.iter().filter(Cpu::is_available) {
+        let Some(mpidr) = core.mpidr() else {
+            warn!("a cpu node without a usable reg is left out");
+            continue;
+        };
+        if mpidr == own {
+            continue;
+        }
+        let Some(id) = CpuId::new(next) else {
+            warn!("core {mpidr:#x}: left out, this kernel is built for {NR_CPUS} CPUs");
+            continue;
+        };
+        match start(tree, &core, id, mpidr) {
+            Ok(()) => next += 1,
+            Err(why) => warn!("core {mpidr:#x} did not start: {why}"),
+        }
+    }
+    info!("SMP: {} of {NR_CPUS} CPUs up", smp::online().count());
+}
+
+fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &'static str> {
+    let stack = vmalloc::vmalloc_aligned(STACK_SIZE, 2 * STACK_SIZE, Gfp::GFP_KERNEL)
+        .ok_or("no memory for its stack")?;
+    let top = stack + STACK_SIZE;
+    // SAFETY: the boot CPU runs this, for one core at a time; the stack is new.
+    let entry = unsafe { smp::prepare(id, mpidr, top) };
+    let sent = match core.enable_method() {
+        Some(method) if method == "spin-table" => release(core, entry),
+        Some(method) if method == "psci" => match tree.psci() {
+            Some(psci) => cpu_on(&psci, mpidr, entry),
+            None => Err("the device tree has no PSCI node"),
+        },
+        _ => Err("its enable-method is neither psci nor spin-table"),
+    };
+    let started = sent.and_then(|()| {
+        if smp::wait_online(id) { Ok(()) } else { Err("it was sent off and never came up") }
+    });
+    if started.is_err() {
+        smp::withdraw();
+        // A core that may be on its way could still use the stack: only one that was
+        // never sent off gives it back.
+        if sent.is_err() {
+            vmalloc::vfree(stack);
+        }
+    }
+    started
+}
+
+fn cpu_on(
+    psci: &Psci<'_>,
+    mpidr: u64,
+    entry: PhysAddr,
+) -> Result<(), &'static str> {
+    let function = psci.cpu_on().ok_or("PSCI has no cpu_on")?;
+    let mut args = [0; 17];
+    (args[0], args[1]) = (mpidr, entry.get());
+    let result = match psci.method().ok_or("PSCI names neither hvc nor smc")? {
+        PsciMethod::Hvc => smccc::hvc64(function, args)[0],
+        PsciMethod::Smc => smccc::smc64(function, args)[0],
+    };
+    if result == 0 { Ok(()) } else { Err("PSCI refused") }
+}
+
+fn release(core: &Cpu<'_>, entry: PhysAddr) -> Result<(), &'static str> {
+    let at = core.release_address().ok_or("its cpu-release-addr is missing")?;
+    let word = ioremap_cache(at, 8).map_err(|_| "its release address can't be mapped")?;
+    // SAFETY: the device tree says that the core waits on this word.
+    unsafe { smp::release_spin_table(word.virt(), entry) };
+    Ok(())
+}
 
 /// head.S comes here on a core that started, on its own stack, with TPIDR_EL1 set.
 ///
@@ -10,12 +98,41 @@ use log::info;
 /// For head.S alone, once on each core.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn secondary_start_kernel(number: u64) -> ! {
-    let Some(id) = CpuId::new(number as usize) else {
-        cpu::park()
-    };
+    let Some(id) = CpuId::new(number as usize) else { cpu::park() };
+    interrupts::init_cpu();
     smp::came_up(id);
-    info!("CPU{number}: up, MPIDR {:#x}", smp::mpidr());
+    idle(id)
+}
+
+/// What other CPUs are asked to do; see [`on_each`].
+static WORK: [AtomicPtr<()>; NR_CPUS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; NR_CPUS];
+
+fn idle(id: CpuId) -> ! {
     loop {
-        cpu::wait();
+        let work = WORK[id.index()].load(Ordering::Acquire);
+        if work.is_null() {
+            cpu::wait();
+            continue;
+        }
+        // SAFETY: `on_each` is the only writer, and stores a `fn(CpuId)`.
+        let work = unsafe { core::mem::transmute::<*mut (), fn(CpuId)>(work) };
+        work(id);
+        WORK[id.index()].store(core::ptr::null_mut(), Ordering::Release);
+    }
+}
+
+/// Runs `work` on all CPUs at once, this one too, and waits until all are done.
+/// Boot CPU only.
+pub fn on_each(work: fn(CpuId)) {
+    for other in smp::online().skip(1) {
+        WORK[other.index()].store(work as *mut (), Ordering::Release);
+    }
+    cpu::wake_all();
+    work(CpuId::BOOT);
+    for other in smp::online().skip(1) {
+        while !WORK[other.index()].load(Ordering::Acquire).is_null() {
+            cpu::relax();
+        }
     }
 }

@@ -1,15 +1,24 @@
 //! `start_kernel`: from the first instruction in the high half to a running kernel.
 
-use super::panic;
+use super::steps::Steps;
+use super::{panic, setup};
 use crate::addr::PhysAddr;
 use crate::arch::aarch64::{self as arch, exception, features};
 use crate::drivers::console;
-use log::info;
+use crate::firmware::cmdline::CommandLine;
+use crate::firmware::fdt::FdtError;
+use core::fmt;
+use log::{error, info};
 
-/// What the boot hands to the kernel's main function.
+/// The exit code of a kernel that could not boot.
+const EXIT_STOP: u8 = 1;
+
+/// What the boot hands to the image's main function.
 pub struct Boot {
-    /// The exception level that the boot loader entered at.
-    pub entry_level: u8,
+    /// The kernel command line.
+    pub cmdline: CommandLine<'static>,
+    /// What each step of the boot took.
+    pub steps: Steps,
 }
 
 unsafe extern "Rust" {
@@ -23,17 +32,59 @@ unsafe extern "Rust" {
 /// For head.S alone, once.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn start_kernel(dtb: u64, image: u64, entry_level: u64) -> ! {
+    let mut steps = Steps::start();
     arch::init(PhysAddr::new(image));
     exception::set_fatal_handler(panic::fatal_exception);
     console::init();
-    console::attach_semihosting();
-    info!(
-        "Granule on {}, entered at EL{entry_level}, dtb {dtb:#x}",
-        features::cpu_name()
-    );
-    info!("features {:?}", features::features());
-    let boot = Boot {
-        entry_level: entry_level as u8,
-    };
-    panic::end(granule_main(&boot))
+    info!("Granule {} on {}", env!("CARGO_PKG_VERSION"), features::cpu_name());
+    info!("entered at EL{entry_level}, image at {image:#x}, device tree at {dtb:#x}");
+    steps.done("first instructions");
+
+    match boot(PhysAddr::new(dtb), steps) {
+        Ok(boot) => panic::end(granule_main(&boot)),
+        Err(stop) => {
+            console::attach_semihosting();
+            error!("{stop}");
+            panic::end(EXIT_STOP)
+        }
+    }
+}
+
+/// The boot, in order.
+fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
+    let tree = setup::device_tree(dtb)?;
+    setup::console(&tree);
+    let cmdline = setup::command_line(&tree);
+    steps.done("device tree");
+
+    Ok(Boot { cmdline, steps })
+}
+
+/// Why the kernel can't boot.
+#[derive(Debug)]
+pub enum Stop {
+    /// The device tree is no device tree.
+    DeviceTree(FdtError),
+    /// The device tree is where none can be.
+    DeviceTreeAddress(PhysAddr),
+}
+
+impl From<FdtError> for Stop {
+    fn from(error: FdtError) -> Self {
+        Self::DeviceTree(error)
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot boot: ")?;
+        match self {
+            Self::DeviceTree(error) => error.fmt(f),
+            Self::DeviceTreeAddress(at) => write!(
+                f,
+                "x0 = {at} is no address of a device tree (a multiple of 8 below 2^48): \
+                 boot the Image, not the ELF file"
+            ),
+        }
+    }
 }

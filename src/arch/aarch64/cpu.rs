@@ -71,3 +71,9 @@ pub fn wait() {
     // SAFETY: only waits.
     unsafe { asm!("wfe", options(nomem, nostack, preserves_flags)) };
 }
+
+/// Wakes all CPUs that [`wait`].
+pub fn wake_all() {
+    // SAFETY: a barrier and an event.
+    unsafe { asm!("dsb ishst", "sev", options(nostack, preserves_flags)) };
+}

@@ -253,6 +253,24 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         Ok(owed)
     }
 
+    /// Links a table that exists already into the PGD, for the 512 GiB around `va`: for
+    /// the fixmap, whose tables serve the first and the final tree alike.
+    ///
+    /// # Errors
+    /// `AlreadyMapped`.
+    pub fn graft(&mut self, va: VirtAddr, table: TableAddr) -> Result<(), MapError> {
+        let index = Level::Pgd.index(va);
+        let linked = self.access.with(self.root, |t| {
+            let free = !t.descriptor(index).is_valid();
+            if free {
+                t.set_table(index, table);
+            }
+            free
+        });
+        mmu::dsb_ishst();
+        if linked { Ok(()) } else { Err(MapError::AlreadyMapped) }
+    }
+
     /// Takes empty tables that translate any of `va` out of the tree. Their pages are
     /// freed when the flush is settled.
     pub fn prune(&mut self, va: VirtRange) -> FlushOwed {

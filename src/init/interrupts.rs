@@ -1,0 +1,135 @@
+//! Interrupts: the controller and the timer of the device tree, and who is called.
+
+use crate::addr::{PhysRange, VirtAddr};
+use crate::arch::aarch64::{cpu, exception, irq as arch_irq, timer};
+use crate::arch::{CpuId, IrqMasked, NR_CPUS, irq};
+use crate::drivers::irqchip::{self, IrqchipError, Private};
+use crate::firmware::fdt::{Gic, Tree};
+use crate::mm::ioremap::ioremap;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use log::{info, warn};
+
+/// Ticks of a CPU in a second (Linux: CONFIG_HZ).
+pub const HZ: u64 = 100;
+
+/// The interrupt that stops a CPU for good.
+const SGI_STOP: Private = Private::sgi(1);
+const SGI_STOP_ID: u32 = 1;
+
+/// Bytes of a GICv3 redistributor without virtual LPIs.
+const REDISTRIBUTOR_BYTES: u64 = 2 * 64 << 10;
+
+static TIMER_ID: AtomicU32 = AtomicU32::new(timer::DEFAULT_INTERRUPT);
+static TICKS: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
+static TICK_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// How often the timer has interrupted this CPU.
+#[must_use]
+pub fn ticks(cpu: CpuId) -> u64 {
+    TICKS[cpu.index()].load(Relaxed)
+}
+
+/// Calls `hook` from each tick on each CPU, with interrupts masked; one hook at a time.
+pub fn set_tick_hook(hook: Option<fn()>) {
+    TICK_HOOK.store(hook.map_or(core::ptr::null_mut(), |hook| hook as *mut ()), Relaxed);
+}
+
+/// Finds the interrupt controller and the timer. Boot CPU, once vmalloc is up.
+pub(super) fn init(tree: &Tree<'_>) {
+    match controller(tree) {
+        Ok(kind) => info!("Interrupt controller: {kind}"),
+        Err(why) => return warn!("no interrupts: {why}"),
+    }
+    if let Some(id) = tree.timer().and_then(|timer| timer.interrupt_id(2)) {
+        TIMER_ID.store(id, Relaxed);
+    }
+    exception::set_irq_handler(handle);
+    init_cpu();
+}
+
+/// Lets this CPU be interrupted, and starts its tick. On each CPU.
+pub(super) fn init_cpu() {
+    if !irqchip::present() {
+        return;
+    }
+    let ready = irq::with_masked(|irq| {
+        irqchip::init_cpu(irq)?;
+        let timer = Private::from_id(TIMER_ID.load(Relaxed)).ok_or(IrqchipError::CannotEnable)?;
+        irqchip::enable(SGI_STOP, irq)?;
+        irqchip::enable(timer, irq)
+    });
+    match ready {
+        Ok(()) => {
+            timer::fire_in(cpu::tick_frequency() / HZ);
+            arch_irq::enable();
+        }
+        Err(why) => warn!("this CPU has no interrupts: {why:?}"),
+    }
+}
+
+/// Stops all other CPUs, for the end.
+pub(super) fn stop_others() {
+    irq::with_masked(|irq| {
+        let own = cpu::id(irq);
+        for other in crate::arch::aarch64::smp::online().filter(|&other| other != own) {
+            irqchip::send(SGI_STOP, other, irq);
+        }
+    });
+}
+
+fn controller(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
+    let controller = tree.interrupt_controller().ok_or("the device tree names no GIC")?;
+    let region = |index: usize| controller.reg(index).map(|reg| reg.range());
+    let distributor = region(0).ok_or("the GIC has no distributor")?;
+    let second = region(1).ok_or("the GIC has no second region")?;
+    let map = |range: PhysRange| -> Result<VirtAddr, &'static str> {
+        let registers = ioremap(range.start(), range.len()).map_err(|_| "the GIC can't be mapped")?;
+        let at = registers.virt();
+        // Mapped for good.
+        core::mem::forget(registers);
+        Ok(at)
+    };
+    match controller.gic {
+        Gic::V2 => {
+            let (distributor, interface) = (map(distributor)?, map(second)?);
+            // SAFETY: the device tree says that a GICv2 is there; mapped for good, for
+            // this driver alone.
+            unsafe { irqchip::init_v2(distributor, interface) };
+            Ok("GICv2")
+        }
+        Gic::V3 => {
+            // QEMU's window holds hundreds; as many as there can be CPUs are enough.
+            let bytes = second.len().min(NR_CPUS as u64 * REDISTRIBUTOR_BYTES);
+            let count = (bytes / REDISTRIBUTOR_BYTES) as usize;
+            let (distributor, redistributors) =
+                (map(distributor)?, map(PhysRange::from_size(second.start(), bytes))?);
+            // SAFETY: as above, for a GICv3.
+            unsafe { irqchip::init_v3(distributor, redistributors, count) }
+                .map_err(|_| "the GIC's registers are none of a GICv3")?;
+            Ok("GICv3")
+        }
+    }
+}
+
+/// The IRQ vector.
+fn handle() {
+    irq::with_masked(|irq| {
+        irqchip::handle(irq, |id| match id {
+            SGI_STOP_ID => cpu::park(),
+            id if id == TIMER_ID.load(Relaxed) => tick(irq),
+            id => warn!("unexpected interrupt {id}"),
+        });
+    });
+}
+
+fn tick(irq: &IrqMasked) {
+    timer::fire_in(cpu::tick_frequency() / HZ);
+    let count = &TICKS[cpu::id(irq).index()];
+    count.store(count.load(Relaxed) + 1, Relaxed);
+    let hook = TICK_HOOK.load(Relaxed);
+    if !hook.is_null() {
+        // SAFETY: `set_tick_hook` is the only writer, and stores a `fn()`.
+        let hook = unsafe { core::mem::transmute::<*mut (), fn()>(hook) };
+        hook();
+    }
+}

@@ -1,0 +1,184 @@
+//! `paging_init`: the final tables (Linux: arch/arm64/mm/mmu.c, paging_init).
+
+use super::start::Stop;
+use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
+use crate::arch::aarch64::{fixmap, image, paging};
+use crate::arch::pgtable::{
+    KernelAttrs, MapError, MapFlags, Mapper, Table, TableAccess, TableAddr,
+};
+use crate::arch::{self, IrqMasked, irq, layout};
+use crate::mm::init_mm;
+use crate::mm::memblock::Memblock;
+use crate::mm::sparse::PopulateError;
+use log::info;
+
+/// Table pages from memblock, through the fixmap's window: there is no linear map yet.
+struct EarlyAccess<'a> {
+    memblock: &'a mut Memblock,
+    tables: u32,
+}
+
+impl TableAccess for EarlyAccess<'_> {
+    fn alloc(&mut self) -> Option<TableAddr> {
+        let page = PAGE_SIZE as u64;
+        let pa = self.memblock.phys_alloc(page, page).ok()?;
+        self.tables += 1;
+        // SAFETY: memblock has reserved the page for this; the editor clears it first.
+        Some(unsafe { TableAddr::new(pa) })
+    }
+
+    fn free(&mut self, table: TableAddr) {
+        // A failure leaves the page reserved; the boot ends then anyway.
+        let _ = self.memblock.free(PhysRange::from_size(table.phys(), PAGE_SIZE as u64));
+    }
+
+    fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R {
+        fixmap::with_table(table.phys(), |va| {
+            // SAFETY: the window maps the table's page while this runs.
+            f(unsafe { Table::at(va) })
+        })
+    }
+
+    fn window(&self, _: TableAddr) -> VirtAddr {
+        fixmap::Slot::Table.address()
+    }
+
+    fn may_break(&self, _: VirtRange) -> bool {
+        // No walker has these tables yet.
+        true
+    }
+}
+
+/// Builds the final tables and makes them the upper half's: the image section by
+/// section, the linear map over all RAM that may be mapped, and the fixmap. Then the
+/// first tables are of no more use, but for the fixmap's, and their pages are freed.
+pub(super) fn paging_init(memblock: &mut Memblock) -> Result<(), Stop> {
+    let mut access = EarlyAccess { memblock, tables: 0 };
+    let root = build(&mut access).map_err(Stop::PageTables)?;
+    let tables = access.tables;
+
+    // SAFETY: the new tables map the image, the fixmap and the stack as the old ones
+    // do; the identity map is still there.
+    irq::with_masked(|_| unsafe { paging::switch_ttbr1(root.phys()) });
+    paging::drop_identity_map();
+    init_mm::install(root);
+    info!("paging: {tables} tables, linear map at {}", layout::LINEAR.start());
+
+    let boot_tables = image::boot_tables();
+    let freed = PhysRange::from_size(image::phys(boot_tables.start()), boot_tables.len() as u64);
+    memblock.free(freed).map_err(Stop::Memblock)
+}
+
+fn build(access: &mut EarlyAccess<'_>) -> Result<TableAddr, MapError> {
+    let root = Mapper::new_table(access)?;
+    let flags = MapFlags::empty();
+    let guard = image::boot_stack_guard();
+    let data = image::data();
+    // The symbol table lies behind .bss and ends with the Image.
+    let sections = [
+        (image::text(), KernelAttrs::KERNEL_ROX),
+        (image::rodata(), KernelAttrs::KERNEL_RO),
+        (VirtRange::new(data.start(), guard.start()), KernelAttrs::KERNEL),
+        (VirtRange::new(guard.end(), data.end()), KernelAttrs::KERNEL),
+        (image::symbol_table(), KernelAttrs::KERNEL_RO),
+    ];
+    let mut mapper = Mapper::new(root, access);
+    for (va, attrs) in sections.into_iter().filter(|(va, _)| !va.is_empty()) {
+        mapper.map(va, image::phys(va.start()), attrs, flags)?;
+    }
+    // SAFETY: the fixmap's PUD is linked into the first tables, so it is a table.
+    let fixmap_pud = unsafe { TableAddr::new(fixmap::pud_phys()) };
+    mapper.graft(layout::FIXMAP.start(), fixmap_pud)?;
+
+    // What the image may not write must not be writable by its other address either.
+    let read_only = PhysRange::new(image::phys(image::text().start()), image_data_start());
+    let symbols = image::symbol_table();
+    let symbols = PhysRange::from_size(image::phys(symbols.start()), symbols.len() as u64);
+    let mut at = PhysAddr::new(0);
+    while let Some(ram) = next_mapped(access.memblock, at) {
+        at = ram.end();
+        map_linear(root, access, ram, &[read_only, symbols])?;
+    }
+    Ok(root)
+}
+
+/// Maps a range of RAM in the linear map, those of `read_only` that lie in it so.
+fn map_linear(
+    root: TableAddr,
+    access: &mut EarlyAccess<'_>,
+    ram: PhysRange,
+    read_only: &[PhysRange],
+) -> Result<(), MapError> {
+    let mut at = ram.start();
+    while at < ram.end() {
+        let inside = read_only.iter().find(|r| r.contains(at));
+        let next = read_only.iter().map(|r| r.start()).filter(|&start| start > at).min();
+        let (end, attrs) = match inside {
+            Some(range) => (range.end(), KernelAttrs::KERNEL_RO),
+            None => (next.unwrap_or(ram.end()), KernelAttrs::KERNEL),
+        };
+        let end = end.min(ram.end());
+        let va = VirtRange::from_size(arch::phys_to_virt(at), (end - at) as usize);
+        Mapper::new(root, access).map(va, at, attrs, MapFlags::empty())?;
+        at = end;
+    }
+    Ok(())
+}
+
+fn image_data_start() -> PhysAddr {
+    image::phys(image::data().start())
+}
+
+/// The first range of whole pages of RAM at or above `from` that may be mapped.
+fn next_mapped(memblock: &Memblock, from: PhysAddr) -> Option<PhysRange> {
+    memblock
+        .memory()
+        .filter(|region| !region.is_nomap())
+        .map(|region| region.range().whole_pages().phys())
+        .find(|range| range.start() >= from && !range.is_empty())
+}
+
+/// Table pages for the vmemmap, from whoever brings a section up.
+struct SectionAccess<'a> {
+    page: &'a mut dyn FnMut() -> Option<Pfn>,
+}
+
+impl TableAccess for SectionAccess<'_> {
+    fn alloc(&mut self) -> Option<TableAddr> {
+        let pfn = (self.page)()?;
+        // SAFETY: taken for this, from free RAM; the editor clears it first.
+        Some(unsafe { TableAddr::new(pfn.phys()) })
+    }
+
+    fn free(&mut self, _: TableAddr) {
+        // Only a failed map gives tables back; the section's page stays with it.
+    }
+
+    fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R {
+        // SAFETY: the linear map covers all RAM, and so every table.
+        f(unsafe { Table::at(self.window(table)) })
+    }
+
+    fn window(&self, table: TableAddr) -> VirtAddr {
+        arch::phys_to_virt(table.phys())
+    }
+
+    fn may_break(&self, _: VirtRange) -> bool {
+        false
+    }
+}
+
+/// Maps frame descriptors: the kernel's `sparse::Populate`. The tables of the vmemmap
+/// are edited here alone, under the lock of sections, so no other lock is needed.
+pub(super) fn populate_vmemmap(
+    _: &IrqMasked,
+    va: VirtRange,
+    backing: PhysRange,
+    page: &mut dyn FnMut() -> Option<Pfn>,
+) -> Result<(), PopulateError> {
+    // SAFETY: TTBR1 holds the final PGD.
+    let root = unsafe { TableAddr::new(PhysAddr::new(paging::ttbr1()).align_down(PAGE_SIZE as u64)) };
+    Mapper::new(root, &mut SectionAccess { page })
+        .map(va, backing.start(), KernelAttrs::KERNEL, MapFlags::empty())
+        .map_err(|_| PopulateError)
+}

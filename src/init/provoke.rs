@@ -1,0 +1,68 @@
+//! Faults on demand: `granule.fault=NAME` on the command line breaks a rule of memory
+//! at the end of boot, to see that it is caught and how the report reads.
+
+use crate::addr::{PAGE_SIZE, VirtAddr};
+use crate::arch::aarch64::image;
+use core::hint::black_box;
+use core::ptr::with_exposed_provenance_mut;
+
+/// The faults that can be provoked, with what they do.
+pub const FAULTS: &[(&str, &str, fn())] = &[
+    ("null", "read through a null pointer", null),
+    ("wx", "write to the kernel's text", wx),
+    ("exec", "execute data", exec),
+    ("stack", "overflow the stack", stack),
+    ("guard", "write past the end of a vmalloc area", guard),
+    ("panic", "panic", || panic!("granule.fault=panic")),
+];
+
+/// Provokes the fault called `name`; `false` if there is none of that name.
+pub fn provoke(name: &str) -> bool {
+    let Some((name, what, fault)) = FAULTS.iter().find(|f| f.0 == name) else { return false };
+    log::warn!("granule.fault={name}: about to {what}");
+    fault();
+    panic!("granule.fault={name}: nothing caught it");
+}
+
+#[inline(never)]
+fn null() {
+    // SAFETY: not sound, and meant so: the page at zero is never mapped, so it faults.
+    let value = unsafe { black_box(core::ptr::null::<u64>()).read_volatile() };
+    black_box(value);
+}
+
+#[inline(never)]
+fn wx() {
+    let target = image::text().start();
+    // SAFETY: not sound, and meant so: text is mapped read-only, so it faults.
+    unsafe { with_exposed_provenance_mut::<u32>(target.get()).write_volatile(0) }
+}
+
+#[inline(never)]
+fn exec() {
+    static DATA: [core::sync::atomic::AtomicU32; 1] =
+        [core::sync::atomic::AtomicU32::new(0xd65f_03c0)]; // ret
+    // SAFETY: not sound, and meant so: data is mapped execute-never, so it faults.
+    let code: fn() = unsafe { core::mem::transmute(black_box(&raw const DATA)) };
+    code();
+}
+
+#[inline(never)]
+fn stack() {
+    #[expect(unconditional_recursion, reason = "overflowing the stack is the point")]
+    #[inline(never)]
+    fn deeper(depth: u64) -> u64 {
+        let frame = black_box([depth; 32]);
+        deeper(depth + 1) + frame[(depth % 32) as usize]
+    }
+    black_box(deeper(0));
+}
+
+#[inline(never)]
+fn guard() {
+    let area = crate::mm::vmalloc::vmalloc(3 * PAGE_SIZE, crate::mm::gfp::Gfp::GFP_KERNEL);
+    let Some(area) = area else { panic!("granule.fault=guard: vmalloc failed") };
+    let beyond: VirtAddr = area + 3 * PAGE_SIZE;
+    // SAFETY: not sound, and meant so: a guard page follows each area, so it faults.
+    unsafe { with_exposed_provenance_mut::<u64>(beyond.get()).write_volatile(1) }
+}
