@@ -1,6 +1,7 @@
 //! Memory management: everything that does not depend on the hardware.
 
 pub mod gfp;
+pub mod heap;
 pub mod init_mm;
 pub mod ioremap;
 pub mod page;

@@ -200,33 +200,24 @@ fn kmalloc_large(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     memory::object_ptr(frame.virt())
 }
 
-/// What a pointer that is to be freed or measured points at.
-enum Allocation {
-    Object(&'static KmemCache),
-    Large(Frame, Order),
+/// The cache whose object lies at `at`, if it lies in a slab.
+#[inline(always)]
+fn cache_of(at: VirtAddr) -> Option<&'static KmemCache> {
+    let page = Frame::from_virt(at)?.page();
+    if !page.flags().contains(PageFlags::SLAB) {
+        return None;
+    }
+    // SAFETY: a frame marked SLAB has its cache in `owner`, which lives while it has
+    // slabs.
+    Some(unsafe { memory::from_owner(page.owner()) })
 }
 
-#[inline(always)]
-fn find(at: VirtAddr) -> Option<Allocation> {
+/// The large allocation that starts at `at`.
+fn large_at(at: VirtAddr) -> Option<(Frame, Order)> {
     let frame = Frame::from_virt(at)?;
     let page = frame.page();
-    if page.flags().contains(PageFlags::SLAB) {
-        // SAFETY: a frame marked SLAB has its cache in `owner`, which lives while it
-        // has slabs.
-        return Some(Allocation::Object(unsafe {
-            memory::from_owner(page.owner())
-        }));
-    }
-    find_large(frame, at)
-}
-
-#[cold]
-#[inline(never)]
-fn find_large(frame: Frame, at: VirtAddr) -> Option<Allocation> {
-    let page = frame.page();
     let order = Order::new(u8::try_from(page.private()).ok()?)?;
-    (page.owner() == LARGE_KMALLOC && at.page_offset() == 0)
-        .then_some(Allocation::Large(frame, order))
+    (page.owner() == LARGE_KMALLOC && at.page_offset() == 0).then_some((frame, order))
 }
 
 /// Frees what [`kmalloc`] and its kin returned. Null and [`ZERO_SIZE_PTR`] are fine.
@@ -244,16 +235,18 @@ pub unsafe fn kfree(ptr: *const u8) {
     if at.get() <= ZERO_SIZE_PTR.addr().get() {
         return;
     }
-    match find(at) {
-        Some(Allocation::Object(cache)) => cache.free_object(at, Location::caller()),
-        Some(Allocation::Large(frame, order)) => kfree_large(frame, order),
-        None => report::foreign_free("kfree", at, Location::caller()),
+    match cache_of(at) {
+        Some(cache) => cache.free_object(at, Location::caller()),
+        None => kfree_large(at, Location::caller()),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn kfree_large(frame: Frame, order: Order) {
+fn kfree_large(at: VirtAddr, caller: &'static Location<'static>) {
+    let Some((frame, order)) = large_at(at) else {
+        report::foreign_free("kfree", at, caller)
+    };
     frame.page().set_owner(0);
     page_alloc::free_pages(frame, order);
 }
@@ -273,9 +266,11 @@ pub unsafe fn ksize(ptr: *const u8) -> usize {
     if at.get() <= ZERO_SIZE_PTR.addr().get() {
         return 0;
     }
-    match find(at) {
-        Some(Allocation::Object(cache)) => cache.object_size(),
-        Some(Allocation::Large(_, order)) => order.bytes(),
+    if let Some(cache) = cache_of(at) {
+        return cache.object_size();
+    }
+    match large_at(at) {
+        Some((_, order)) => order.bytes(),
         None => report::foreign_free("ksize", at, Location::caller()),
     }
 }

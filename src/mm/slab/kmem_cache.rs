@@ -242,11 +242,7 @@ impl KmemCache {
         if cfg!(debug_assertions) {
             mark::freed(self, object, caller);
         }
-        let done = with_masked(|irq| {
-            let main = self.cpu.get(irq).main.get();
-            main.top() != Some(object) && main.push(object)
-        });
-        if !done {
+        if !with_masked(|irq| self.cpu.get(irq).main.get().push(object)) {
             self.free_slow(object, caller);
         }
     }

@@ -38,6 +38,8 @@ mod slabinfo;
 mod validate;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 pub use caches::{

@@ -64,7 +64,8 @@ impl Sheaf {
         Some(VirtAddr::new(object.load(Relaxed)))
     }
 
-    /// Puts `object` if there is room, and says whether.
+    /// Puts `object`, and says whether that went: not if there is no room, nor if the
+    /// object lies on top already.
     #[inline(always)]
     pub fn push(&self, object: VirtAddr) -> bool {
         let count = self.count();
@@ -74,18 +75,23 @@ impl Sheaf {
         let Some(slot) = self.objects.get(count as usize) else {
             return false;
         };
+        if self.below(count) == Some(object) {
+            return false;
+        }
         slot.store(object.get(), Relaxed);
         self.count.store(count + 1, Relaxed);
         true
     }
 
     /// The object that was put last, which stays.
-    #[inline(always)]
     pub fn top(&self) -> Option<VirtAddr> {
-        let last = self.count().wrapping_sub(1);
-        self.objects
-            .get(last as usize)
-            .map(|object| VirtAddr::new(object.load(Relaxed)))
+        self.below(self.count())
+    }
+
+    #[inline(always)]
+    fn below(&self, count: u32) -> Option<VirtAddr> {
+        let object = self.objects.get(count.wrapping_sub(1) as usize)?;
+        Some(VirtAddr::new(object.load(Relaxed)))
     }
 
     /// All objects in it, as far as they stay while its CPU goes on.

@@ -164,50 +164,70 @@ fn zeroed_memory_is_zero() {
     });
 }
 
+fn bytes_of<'a>(object: NonNull<u8>, len: usize) -> &'a [u8] {
+    // SAFETY: the tests ask for bytes of theirs that are initialised.
+    unsafe { core::slice::from_raw_parts(object.as_ptr(), len) }
+}
+
+/// Objects that users have, not the allocator itself.
+fn active_objects() -> usize {
+    slabinfo()
+        .filter(|info| !["slab_sheaf", "kmem_cache"].contains(&info.name))
+        .map(|info| info.active_objects)
+        .sum()
+}
+
+fn resize(object: NonNull<u8>, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
+    // SAFETY: the tests go on with what comes back.
+    unsafe { krealloc(object.as_ptr(), size, gfp) }
+}
+
 #[test]
-fn realloc_keeps_bytes_and_stays_where_it_can() {
-    on_machine(4096, |_| {
-        let first = kmalloc(20, K | Gfp::__GFP_ZERO).expect("memory");
+fn realloc_stays_in_its_class() {
+    on_machine(1024, |_| {
+        let zero = K | Gfp::__GFP_ZERO;
+        let object = kzalloc(20, K).expect("memory");
         // SAFETY: 20 bytes are ours.
-        unsafe { first.write_bytes(7, 20) };
-        // SAFETY: `first` is a live allocation.
-        let same = unsafe { krealloc(first.as_ptr(), 30, K | Gfp::__GFP_ZERO) };
-        assert_eq!(same, Some(first));
-        for size in [40, 9000, 30000, 50] {
-            // SAFETY: the last one is live, and given up here.
-            let grown = unsafe { krealloc(first.as_ptr(), 30, K) };
-            assert_eq!(grown, Some(first));
-            let copy = kmalloc(30, K).expect("memory");
-            // SAFETY: both have 30 bytes.
-            unsafe { copy.copy_from_nonoverlapping(first, 30) };
-            // SAFETY: `copy` is live.
-            let moved = unsafe { krealloc(copy.as_ptr(), size, K) }.expect("memory");
-            // SAFETY: 30 bytes were kept.
-            let bytes = unsafe { core::slice::from_raw_parts(moved.as_ptr(), 30) };
-            assert!(bytes[..20].iter().all(|&b| b == 7) && bytes[20..].iter().all(|&b| b == 0));
-            free(moved);
-        }
-        // SAFETY: `first` is live.
+        unsafe { object.write_bytes(7, 20) };
+        assert_eq!(resize(object, 32, zero), Some(object));
         assert_eq!(
-            unsafe { krealloc(first.as_ptr(), 0, K) },
-            Some(ZERO_SIZE_PTR)
+            bytes_of(object, 32),
+            [[7; 20].as_slice(), &[0; 12]].concat()
         );
-        // SAFETY: null allocates.
-        free(unsafe { krealloc(core::ptr::null(), 64, K) }.expect("memory"));
+        assert_eq!(resize(object, 10, zero), Some(object));
+        assert_eq!(resize(object, 32, zero), Some(object));
         assert_eq!(
-            slabinfo().map(|info| info.active_objects).sum::<usize>(),
-            active_at_rest()
+            bytes_of(object, 32),
+            [[7; 10].as_slice(), &[0; 22]].concat()
         );
-        validate();
+        assert_eq!(resize(object, 0, K), Some(ZERO_SIZE_PTR));
+        assert_eq!(active_objects(), 0);
     });
 }
 
-/// Objects that the allocator itself uses: sheaves and caches.
-fn active_at_rest() -> usize {
-    slabinfo()
-        .filter(|info| ["slab_sheaf", "kmem_cache"].contains(&info.name))
-        .map(|info| info.active_objects)
-        .sum()
+#[test]
+fn realloc_moves_with_its_bytes() {
+    on_machine(4096, |_| {
+        // SAFETY: null allocates.
+        let mut object = unsafe { krealloc(core::ptr::null(), 30, K) }.expect("memory");
+        // SAFETY: 30 bytes are ours.
+        unsafe { object.write_bytes(7, 30) };
+        for size in [40, 100, 9000, 30000] {
+            let moved = resize(object, size, K).expect("memory");
+            assert_ne!(moved, object);
+            assert_eq!(bytes_of(moved, 30), [7; 30]);
+            object = moved;
+            assert_eq!(active_objects(), usize::from(size <= 8192));
+        }
+        assert_eq!(
+            resize(object, KMALLOC_MAX_SIZE, K),
+            None,
+            "there is not so much"
+        );
+        assert_eq!(bytes_of(object, 30), [7; 30]);
+        free(object);
+        validate();
+    });
 }
 
 #[test]

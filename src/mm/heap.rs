@@ -1,0 +1,187 @@
+//! The kernel's heap: what `alloc::{boxed, vec, collections}` live on.
+//!
+//! Until the slab allocator is up, a list allocator serves from a small buffer of
+//! the image; afterwards kmalloc does. What came from the buffer goes back to it at
+//! any time, told apart by its address. Any context: allocations can't sleep.
+
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::arch::irq::with_masked;
+use crate::mm::gfp::Gfp;
+use crate::mm::slab::{
+    self, KMALLOC_MAX_CACHE_SIZE, kfree, kmalloc, kmalloc_size_roundup, kzalloc, slab_is_available,
+};
+use crate::sync::{Rank, SpinLock};
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::ptr::{self, NonNull};
+use linked_list_allocator::Heap;
+
+/// Bytes of the buffer that serves before the slab allocator is up.
+pub const EARLY_HEAP_SIZE: usize = 64 << 10;
+
+/// Memory for the heap before the slab allocator is up.
+#[repr(C, align(4096))]
+pub struct EarlyBuffer(UnsafeCell<MaybeUninit<[u8; EARLY_HEAP_SIZE]>>);
+
+// SAFETY: its bytes are reached by the one heap that it is given to.
+unsafe impl Sync for EarlyBuffer {}
+
+impl EarlyBuffer {
+    /// A buffer.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new(MaybeUninit::uninit()))
+    }
+}
+
+impl Default for EarlyBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The heap. See the module's documentation.
+pub struct KernelHeap {
+    buffer: &'static EarlyBuffer,
+    early: SpinLock<Heap>,
+}
+
+impl KernelHeap {
+    /// A heap that begins with `buffer`.
+    ///
+    /// # Safety
+    /// Nobody else uses `buffer`.
+    #[must_use]
+    pub const unsafe fn new(buffer: &'static EarlyBuffer) -> Self {
+        Self {
+            buffer,
+            early: SpinLock::new(Rank::BootHeap, Heap::empty()),
+        }
+    }
+
+    /// Bytes of the early buffer that are in use.
+    pub fn early_used(&self) -> usize {
+        with_masked(|irq| self.early.lock(irq).used())
+    }
+
+    fn early_range(&self) -> VirtRange {
+        let start = VirtAddr::from_ptr(self.buffer.0.get());
+        VirtRange::new(start, start + EARLY_HEAP_SIZE)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn early_alloc(&self, layout: Layout) -> *mut u8 {
+        with_masked(|irq| {
+            let mut heap = self.early.lock(irq);
+            if heap.size() == 0 {
+                // SAFETY: the buffer is this heap's alone, for ever, as `new` demands.
+                unsafe { heap.init(self.buffer.0.get().cast(), EARLY_HEAP_SIZE) };
+            }
+            heap.allocate_first_fit(layout)
+                .map_or(ptr::null_mut(), NonNull::as_ptr)
+        })
+    }
+}
+
+/// The size to ask of kmalloc for `layout`: one whose class is aligned well enough;
+/// `None` if there is none. Folds for a constant layout.
+#[inline(always)]
+const fn kmalloc_size(layout: Layout) -> Option<usize> {
+    let (size, align) = (layout.size(), layout.align());
+    let size = if size < align { align } else { size };
+    let Some(class) = kmalloc_size_roundup(size) else {
+        return None;
+    };
+    if align <= PAGE_SIZE && size <= KMALLOC_MAX_CACHE_SIZE {
+        // A class is aligned to the largest power of two that divides it.
+        if class & (align - 1) != 0 {
+            size.checked_next_power_of_two()
+        } else {
+            Some(size)
+        }
+    } else {
+        // Blocks of pages are aligned to themselves.
+        Some(class)
+    }
+}
+
+/// What the heap may do for memory: its callers' context is unknown.
+const HEAP_GFP: Gfp = Gfp::GFP_NOWAIT;
+
+// SAFETY: `alloc` returns null or memory for the layout that is no one else's:
+// the buffer's list allocator and kmalloc guarantee that, and `kmalloc_size` picks a
+// class of enough bytes and alignment. Nothing here unwinds but on misuse.
+unsafe impl GlobalAlloc for KernelHeap {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !slab_is_available() {
+            return self.early_alloc(layout);
+        }
+        let object = kmalloc_size(layout).and_then(|size| kmalloc(size, HEAP_GFP));
+        object.map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if !slab_is_available() {
+            let at = self.early_alloc(layout);
+            if !at.is_null() {
+                // SAFETY: allocated just now with this layout.
+                unsafe { at.write_bytes(0, layout.size()) };
+            }
+            return at;
+        }
+        let object = kmalloc_size(layout).and_then(|size| kzalloc(size, HEAP_GFP));
+        object.map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        if self.early_range().contains(VirtAddr::from_ptr(at)) {
+            let Some(at) = NonNull::new(at) else { return };
+            // SAFETY: it came from this list allocator with this layout, as the caller says.
+            with_masked(|irq| unsafe { self.early.lock(irq).deallocate(at, layout) });
+            return;
+        }
+        // SAFETY: what is not of the buffer came from kmalloc.
+        unsafe { kfree(at) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller says that `new_size` is fit for a layout of this alignment.
+        let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        if !self.early_range().contains(VirtAddr::from_ptr(at)) {
+            // SAFETY: it came from kmalloc, by this heap.
+            let have = unsafe { slab::ksize(at) };
+            // A much smaller size moves, so that a block of pages does not stay for a few bytes.
+            if new_size <= have && new_size >= have / 4 {
+                return at;
+            }
+        }
+        // SAFETY: as `new`.
+        let to = unsafe { self.alloc(new) };
+        if to.is_null() {
+            return to;
+        }
+        let keep = layout.size().min(new_size);
+        // SAFETY: both are allocations of at least `keep` bytes, and not the same.
+        unsafe { ptr::copy_nonoverlapping(at, to, keep) };
+        // SAFETY: the caller gives it up.
+        unsafe { self.dealloc(at, layout) };
+        to
+    }
+}
+
+#[cfg(target_os = "none")]
+static EARLY_BUFFER: EarlyBuffer = EarlyBuffer::new();
+
+/// The heap of the kernel image.
+#[cfg(target_os = "none")]
+#[global_allocator]
+// SAFETY: the buffer is named here alone.
+pub static KERNEL_HEAP: KernelHeap = unsafe { KernelHeap::new(&EARLY_BUFFER) };
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,341 @@
+//! Random operations on several CPUs against a model that remembers what is allocated.
+
+use super::tests::{free_page_count, on_cpu, on_machine};
+use super::*;
+use crate::arch::hosted::Machine;
+use crate::mm::gfp::Gfp;
+use core::ptr::NonNull;
+use proptest::prelude::*;
+use std::sync::Mutex;
+use std::vec::Vec;
+
+const CPUS: usize = 3;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Kmalloc {
+        cpu: usize,
+        sizes: Vec<usize>,
+        gfp: Gfp,
+    },
+    Krealloc {
+        cpu: usize,
+        which: usize,
+        size: usize,
+    },
+    Kfree {
+        cpu: usize,
+        first: usize,
+        count: usize,
+    },
+    Create {
+        size: usize,
+        align: u32,
+        flags: SlabFlags,
+    },
+    Alloc {
+        cpu: usize,
+        cache: usize,
+        count: usize,
+    },
+    Free {
+        cpu: usize,
+        cache: usize,
+        first: usize,
+        count: usize,
+    },
+    Destroy {
+        cache: usize,
+    },
+    Shrink {
+        cpu: usize,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let size = prop_oneof![
+        6 => 1usize..300,
+        3 => 300usize..9000,
+        1 => 9000usize..50_000,
+    ];
+    let gfp = prop_oneof![
+        4 => Just(Gfp::GFP_KERNEL),
+        2 => Just(Gfp::GFP_KERNEL | Gfp::__GFP_ZERO),
+        1 => Just(Gfp::GFP_ATOMIC | Gfp::__GFP_DMA),
+        1 => Just(Gfp::GFP_NOWAIT | Gfp::__GFP_RECLAIMABLE | Gfp::__GFP_ZERO),
+    ];
+    // Many of one size reach past the sheaves; a few of random sizes mix the classes.
+    let sizes = prop_oneof![
+        (size.clone(), 1usize..150)
+            .prop_map(|(size, n)| std::vec![size; n.min(200_000 / size + 1)]),
+        prop::collection::vec(size.clone(), 1..20),
+    ];
+    let flags = prop_oneof![
+        4 => Just(SlabFlags::empty()),
+        2 => Just(SlabFlags::HWCACHE_ALIGN),
+        1 => Just(SlabFlags::DEBUG),
+        1 => Just(SlabFlags::RED_ZONE | SlabFlags::CACHE_DMA),
+        1 => Just(SlabFlags::CONSISTENCY_CHECKS | SlabFlags::RECLAIM_ACCOUNT),
+    ];
+    let cpu = 0..CPUS;
+    let any = 0usize..10_000;
+    prop_oneof![
+        4 => (cpu.clone(), sizes, gfp).prop_map(|(cpu, sizes, gfp)| Op::Kmalloc { cpu, sizes, gfp }),
+        2 => (cpu.clone(), any.clone(), size.clone())
+            .prop_map(|(cpu, which, size)| Op::Krealloc { cpu, which, size }),
+        5 => (cpu.clone(), any.clone(), 1usize..200)
+            .prop_map(|(cpu, first, count)| Op::Kfree { cpu, first, count }),
+        1 => (size, 0u32..8, flags)
+            .prop_map(|(size, align, flags)| Op::Create { size, align, flags }),
+        3 => (cpu.clone(), any.clone(), 1usize..150)
+            .prop_map(|(cpu, cache, count)| Op::Alloc { cpu, cache, count }),
+        4 => (cpu.clone(), any.clone(), any.clone(), 1usize..150)
+            .prop_map(|(cpu, cache, first, count)| Op::Free { cpu, cache, first, count }),
+        1 => any.prop_map(|cache| Op::Destroy { cache }),
+        1 => cpu.prop_map(|cpu| Op::Shrink { cpu }),
+    ]
+}
+
+/// An allocation, filled with a byte of its own.
+struct Piece {
+    at: NonNull<u8>,
+    len: usize,
+    fill: u8,
+}
+
+// SAFETY: it stands for memory that only its holder uses.
+unsafe impl Send for Piece {}
+
+impl Piece {
+    fn new(at: NonNull<u8>, len: usize, fill: u8) -> Self {
+        // SAFETY: `len` bytes at `at` were allocated just now.
+        unsafe { at.write_bytes(fill, len) };
+        Self { at, len, fill }
+    }
+
+    fn check(&self) {
+        // SAFETY: its bytes were written when it was made, and it is allocated.
+        let bytes = unsafe { core::slice::from_raw_parts(self.at.as_ptr(), self.len) };
+        assert!(
+            bytes.iter().all(|&b| b == self.fill),
+            "{} bytes at {:?}",
+            self.len,
+            self.at
+        );
+    }
+}
+
+struct Cache {
+    cache: &'static KmemCache,
+    align: usize,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Default)]
+struct Model {
+    pieces: Vec<Piece>,
+    caches: Vec<Cache>,
+    fill: u8,
+}
+
+impl Model {
+    fn next_fill(&mut self) -> u8 {
+        self.fill = self.fill.wrapping_add(1);
+        self.fill
+    }
+
+    fn kmalloc(&mut self, size: usize, gfp: Gfp) {
+        let Some(at) = kmalloc(size, gfp) else { return };
+        if gfp.contains(Gfp::__GFP_ZERO) {
+            // SAFETY: `size` bytes were allocated just now.
+            let bytes = unsafe { core::slice::from_raw_parts(at.as_ptr(), size) };
+            assert!(
+                bytes.iter().all(|&b| b == 0),
+                "{size} bytes at {at:?} are not zero"
+            );
+        }
+        let fill = self.next_fill();
+        // SAFETY: a live allocation.
+        let all = unsafe { ksize(at.as_ptr()) };
+        assert!(all >= size && Some(all) == kmalloc_size_roundup(size));
+        self.pieces.push(Piece::new(at, all, fill));
+    }
+
+    fn krealloc(&mut self, which: usize, size: usize) {
+        if self.pieces.is_empty() {
+            return;
+        }
+        let which = which % self.pieces.len();
+        let piece = &self.pieces[which];
+        piece.check();
+        // SAFETY: the piece is live, and replaced below if that went well.
+        let Some(at) = (unsafe { krealloc(piece.at.as_ptr(), size, Gfp::GFP_KERNEL) }) else {
+            piece.check();
+            return;
+        };
+        Piece {
+            at,
+            len: piece.len.min(size),
+            fill: piece.fill,
+        }
+        .check();
+        // SAFETY: a live allocation.
+        let all = unsafe { ksize(at.as_ptr()) };
+        self.pieces[which] = Piece::new(at, all, piece.fill);
+    }
+
+    fn step(&mut self, m: &Machine, op: &Op) {
+        let model = Mutex::new(self);
+        let with = |cpu: usize, f: &(dyn Fn(&mut Model) + Sync)| {
+            on_cpu(m, cpu, || f(&mut model.lock().unwrap()));
+        };
+        match *op {
+            Op::Kmalloc {
+                cpu,
+                ref sizes,
+                gfp,
+            } => with(cpu, &|model| {
+                sizes.iter().for_each(|&size| model.kmalloc(size, gfp));
+            }),
+            Op::Krealloc { cpu, which, size } => with(cpu, &|model| model.krealloc(which, size)),
+            Op::Kfree { cpu, first, count } => with(cpu, &|model| {
+                for piece in drain(&mut model.pieces, first, count) {
+                    piece.check();
+                    // SAFETY: a live allocation, forgotten here.
+                    unsafe { kfree(piece.at.as_ptr()) };
+                }
+            }),
+            Op::Create { size, align, flags } => with(0, &|model| {
+                let align = 1 << align;
+                if model.caches.len() < 5
+                    && let Ok(cache) = kmem_cache_create("model", size, align, flags, None)
+                {
+                    model.caches.push(Cache {
+                        cache,
+                        align,
+                        pieces: Vec::new(),
+                    });
+                }
+            }),
+            Op::Alloc { cpu, cache, count } => with(cpu, &|model| {
+                let mut fill = model.fill;
+                if let Some(cache) = pick(&mut model.caches, cache) {
+                    for _ in 0..count.min(200_000 / cache.cache.object_size() + 1) {
+                        let Some(at) = cache.cache.alloc(Gfp::GFP_KERNEL) else {
+                            break;
+                        };
+                        assert!(at.addr().get().is_multiple_of(cache.align));
+                        fill = fill.wrapping_add(1);
+                        cache
+                            .pieces
+                            .push(Piece::new(at, cache.cache.object_size(), fill));
+                    }
+                }
+                model.fill = fill;
+            }),
+            Op::Free {
+                cpu,
+                cache,
+                first,
+                count,
+            } => with(cpu, &|model| {
+                if let Some(cache) = pick(&mut model.caches, cache) {
+                    for piece in drain(&mut cache.pieces, first, count) {
+                        piece.check();
+                        // SAFETY: a live object, forgotten here.
+                        unsafe { cache.cache.free(piece.at) };
+                    }
+                }
+            }),
+            Op::Destroy { cache } => with(0, &|model| {
+                if let Some(Cache { cache, pieces, .. }) = pick(&mut model.caches, cache) {
+                    // SAFETY: it is forgotten where that went well.
+                    let result = unsafe { kmem_cache_destroy(cache) };
+                    match pieces.len() {
+                        0 => assert_eq!(result, Ok(())),
+                        n => assert_eq!(result, Err(DestroyError::Live(n))),
+                    }
+                    if result.is_ok() {
+                        let gone: *const KmemCache = *cache;
+                        model.caches.retain(|c| !core::ptr::eq(c.cache, gone));
+                    }
+                }
+            }),
+            Op::Shrink { cpu } => with(cpu, &|_| shrink_all()),
+        }
+    }
+
+    fn check(&self) {
+        validate();
+        for cache in &self.caches {
+            assert_eq!(cache.cache.info().active_objects, cache.pieces.len());
+        }
+        let small = self
+            .pieces
+            .iter()
+            .filter(|p| p.len <= KMALLOC_MAX_CACHE_SIZE)
+            .count();
+        let active: usize = slabinfo()
+            .filter(|info| info.name.contains("kmalloc-"))
+            .map(|info| info.active_objects)
+            .sum();
+        assert_eq!(active, small);
+    }
+}
+
+fn pick(caches: &mut [Cache], which: usize) -> Option<&mut Cache> {
+    let count = caches.len();
+    caches.get_mut(which.checked_rem(count)?)
+}
+
+fn drain(pieces: &mut Vec<Piece>, first: usize, count: usize) -> Vec<Piece> {
+    let first = first.checked_rem(pieces.len()).unwrap_or(0);
+    let end = (first + count).min(pieces.len());
+    pieces.drain(first..end).collect()
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: if cfg!(miri) { 2 } else { 24 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+    #[test]
+    fn random_operations_match_the_model(
+        ops in prop::collection::vec(op(), 1..if cfg!(miri) { 10 } else { 80 }),
+        mib in 1u64..5,
+    ) {
+        on_machine(mib << 10, |m| {
+            let before = free_page_count();
+            let mut model = Model::default();
+            for op in &ops {
+                model.step(m, op);
+                model.check();
+            }
+            for piece in model.pieces.drain(..) {
+                piece.check();
+                // SAFETY: live allocations, forgotten here.
+                unsafe { kfree(piece.at.as_ptr()) };
+            }
+            for Cache { cache, pieces, .. } in model.caches.drain(..) {
+                for piece in pieces {
+                    piece.check();
+                    // SAFETY: live objects, forgotten here.
+                    unsafe { cache.free(piece.at) };
+                }
+                // SAFETY: it is forgotten here.
+                assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
+            }
+            validate();
+            // Each CPU flushes its own sheaves; what one gives up may be another's sheaf.
+            m.on_cpus(CPUS, |_| shrink_all());
+            on_cpu(m, 0, shrink_all);
+            validate();
+            assert_eq!(free_page_count(), before);
+        });
+    }
+}
