@@ -1,0 +1,116 @@
+//! `mm_init`: from what the boot loader handed over to a working allocator stack
+//! (Linux: mm/mm_init.c, mm_core_init).
+
+use super::paging;
+use super::start::Stop;
+use crate::addr::{PhysAddr, PhysRange};
+use crate::arch::aarch64::{features, fixmap, image};
+use crate::arch::{NR_CPUS, irq};
+use crate::firmware::cmdline::CommandLine;
+use crate::firmware::fdt::Tree;
+use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan};
+use crate::mm::memblock::{Memblock, Region};
+use crate::mm::mmzone::NodeId;
+use crate::mm::page_alloc::{self, ZoneLimits};
+use crate::mm::{heap, slab, vmalloc};
+use crate::sync::{Rank, SpinLock};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use log::{Level, info};
+
+static MEMBLOCK: SpinLock<Memblock> = SpinLock::new(Rank::Memblock, Memblock::new());
+
+/// The kernel's heap: `Box`, `Vec` and the rest of `alloc`.
+#[global_allocator]
+static HEAP: heap::KernelHeap = {
+    static BUFFER: heap::EarlyBuffer = heap::EarlyBuffer::new();
+    // SAFETY: the buffer is named here alone.
+    unsafe { heap::KernelHeap::new(&BUFFER) }
+};
+
+/// Runs `f` on memblock. It is the boot CPU's alone, and only during boot.
+fn with_memblock<R>(f: impl FnOnce(&mut Memblock) -> R) -> R {
+    irq::with_masked(|irq| f(&mut MEMBLOCK.lock(irq)))
+}
+
+/// Fills memblock, and prints what it holds.
+pub(super) fn memblock_init(
+    tree: Tree<'static>,
+    dtb: PhysAddr,
+    command_line: CommandLine<'static>,
+) -> Result<BootInfo<'static>, Stop> {
+    let handover = Handover {
+        tree,
+        dtb: PhysRange::from_size(dtb, tree.total_size() as u64),
+        image: image::all_phys(),
+        command_line,
+    };
+    let mut sink = |level: Level, message: core::fmt::Arguments<'_>| log::log!(level, "{message}");
+    with_memblock(|memblock| {
+        let info = early_init_dt_scan(memblock, handover, Some(grow_early), &mut sink)?;
+        let reach = PhysAddr::new(1 << features::physical_address_bits());
+        if memblock.end_of_dram() > reach {
+            log::warn!("RAM above {reach} is out of this CPU's reach, and left out");
+            memblock.cap_memory_range(PhysRange::new(PhysAddr::new(0), reach))?;
+        }
+        Ok(info)
+    })
+}
+
+/// Makes one of memblock's grown arrays reachable before there is a linear map.
+fn grow_early(range: PhysRange) -> Option<&'static mut [Region]> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let window = NEXT.fetch_add(1, Relaxed);
+    let va = fixmap::map_memblock(window, range)?;
+    let slots = range.len() as usize / size_of::<Region>();
+    let ptr = core::ptr::with_exposed_provenance_mut::<Region>(va.get());
+    for slot in 0..slots {
+        // SAFETY: within the range that was just mapped, for this alone.
+        unsafe { ptr.add(slot).write(Region::EMPTY) };
+    }
+    // SAFETY: mapped for good, for this alone, and each slot is written.
+    Some(unsafe { core::slice::from_raw_parts_mut(ptr, slots) })
+}
+
+/// Builds the final page tables.
+pub(super) fn paging_init() -> Result<(), Stop> {
+    with_memblock(paging::paging_init)
+}
+
+/// Hands all free memory to the page allocator.
+pub(super) fn free_area_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
+    with_memblock(|memblock| {
+        let limits = ZoneLimits {
+            dma: boot.zones.dma,
+            dma32: boot.zones.dma32,
+            ..ZoneLimits::default()
+        };
+        let present = memblock.memory().iter().map(|region| {
+            let node = region.nid.and_then(|nid| NodeId::new(nid.get().into()));
+            (node.unwrap_or(NodeId::FIRST), region.range.whole_pages())
+        });
+        let free = memblock.free_mem_ranges(None).map(|free| free.range.whole_pages());
+        let free = free.filter(|range| !range.is_empty());
+        // SAFETY: memblock's free memory is RAM that nobody reserved, and the linear
+        // map covers all RAM but what is marked no-map, which free ranges leave out.
+        unsafe { page_alloc::free_area_init(limits, present, free, paging::populate_vmemmap) }
+            .map_err(Stop::Zones)?;
+        for array in memblock.discard() {
+            // SAFETY: memblock uses its grown arrays no more.
+            unsafe { page_alloc::free_reserved_area(array.whole_pages()) };
+        }
+        Ok(())
+    })
+}
+
+/// Brings up kmalloc; from here on the heap is on it.
+pub(super) fn kmem_cache_init() -> Result<(), Stop> {
+    slab::kmem_cache_init();
+    info!("SLUB: kmalloc is up; the early heap holds {} bytes", HEAP.early_used());
+    Ok(())
+}
+
+/// Sets the bounds of vmalloc.
+pub(super) fn vmalloc_init() {
+    let pages: u32 = page_alloc::zones().map(|zone| zone.managed).sum();
+    vmalloc::init(NR_CPUS, pages as usize);
+}
