@@ -23,6 +23,8 @@ pub enum Rank {
     SlabNode,
     /// A CMA area's bitmap (Linux: cma.lock).
     Cma,
+    /// The bringing up of sections of frame descriptors (Linux: pgdat.node_size_lock).
+    Section,
     /// A zone's free lists (Linux: zone.lock).
     Zone,
     /// memblock's arrays (boot only).
