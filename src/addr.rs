@@ -152,11 +152,7 @@ impl PhysAddr {
     /// The frame that holds this byte; `None` above 16 TiB.
     #[must_use]
     pub const fn pfn(self) -> Option<Pfn> {
-        if self.0 < Pfn::LIMIT.phys().0 {
-            Some(Pfn((self.0 >> PAGE_SHIFT) as u32))
-        } else {
-            None
-        }
+        if self.0 < Pfn::LIMIT.phys().0 { Some(Pfn((self.0 >> PAGE_SHIFT) as u32)) } else { None }
     }
 }
 
@@ -267,11 +263,7 @@ impl Order {
     /// This order; `None` above [`Order::MAX`].
     #[must_use]
     pub const fn new(order: u8) -> Option<Self> {
-        if order <= Self::MAX.0 {
-            Some(Self(order))
-        } else {
-            None
-        }
+        if order <= Self::MAX.0 { Some(Self(order)) } else { None }
     }
     /// The smallest order of at least `bytes` bytes; `None` above [`Order::MAX`]
     /// (Linux: get_order).
@@ -281,11 +273,7 @@ impl Order {
             return Some(Self::ZERO);
         }
         let order = usize::BITS - ((bytes - 1) >> PAGE_SHIFT).leading_zeros();
-        if order <= Self::MAX.0 as u32 {
-            Some(Self(order as u8))
-        } else {
-            None
-        }
+        if order <= Self::MAX.0 as u32 { Some(Self(order as u8)) } else { None }
     }
     /// Its number, 0 to 10.
     #[must_use]
@@ -315,11 +303,7 @@ impl Order {
     /// The next smaller order; `None` below zero.
     #[must_use]
     pub const fn down(self) -> Option<Self> {
-        if self.0 > 0 {
-            Some(Self(self.0 - 1))
-        } else {
-            None
-        }
+        if self.0 > 0 { Some(Self(self.0 - 1)) } else { None }
     }
     /// All orders from `self` to [`Order::MAX`], rising.
     pub fn and_up(self) -> impl DoubleEndedIterator<Item = Self> {
@@ -486,15 +470,9 @@ mod tests {
 
     #[test]
     fn order_for_bytes_is_get_order() {
-        for (bytes, order) in [
-            (0, 0),
-            (1, 0),
-            (4096, 0),
-            (4097, 1),
-            (8192, 1),
-            (8193, 2),
-            (4 << 20, 10),
-        ] {
+        for (bytes, order) in
+            [(0, 0), (1, 0), (4096, 0), (4097, 1), (8192, 1), (8193, 2), (4 << 20, 10)]
+        {
             assert_eq!(Order::for_bytes(bytes), Order::new(order), "{bytes}");
         }
         assert_eq!(Order::for_bytes((4 << 20) + 1), None);
@@ -504,10 +482,7 @@ mod tests {
     #[test]
     fn whole_pages_cut_ragged_edges_and_the_top() {
         let r = |a, b| PhysRange::new(PhysAddr::new(a), PhysAddr::new(b)).whole_pages();
-        assert_eq!(
-            r(0x40000800, 0x40003800),
-            PfnRange::new(Pfn::new(0x40001), Pfn::new(0x40003))
-        );
+        assert_eq!(r(0x40000800, 0x40003800), PfnRange::new(Pfn::new(0x40001), Pfn::new(0x40003)));
         assert!(r(0x40000800, 0x40000900).is_empty());
         assert!(r(u64::MAX - 10, u64::MAX).is_empty());
         assert_eq!(r(0, u64::MAX).end(), Pfn::LIMIT);

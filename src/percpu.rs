@@ -34,9 +34,7 @@ impl<T> PerCpu<T> {
             i += 1;
         }
         // SAFETY: all NR_CPUS elements were written above; the layouts are the same.
-        Self {
-            slots: unsafe { core::mem::transmute_copy(&slots) },
-        }
+        Self { slots: unsafe { core::mem::transmute_copy(&slots) } }
     }
 
     /// This CPU's value.

@@ -68,11 +68,7 @@ impl CpuId {
     /// CPU `n`; `None` from [`NR_CPUS`] on.
     #[must_use]
     pub const fn new(n: usize) -> Option<Self> {
-        if n < NR_CPUS {
-            Some(Self(n as u8))
-        } else {
-            None
-        }
+        if n < NR_CPUS { Some(Self(n as u8)) } else { None }
     }
     /// Its number, below [`NR_CPUS`].
     #[must_use]

@@ -30,11 +30,7 @@ enum Device {
 
 impl Console {
     const fn new() -> Self {
-        Self {
-            device: Device::None,
-            early: ArrayVec::new_const(),
-            lost: 0,
-        }
+        Self { device: Device::None, early: ArrayVec::new_const(), lost: 0 }
     }
 
     fn attach(&mut self, device: Device) {

@@ -28,11 +28,7 @@ impl Private {
         u8::try_from(id).ok().filter(|&n| n < 32).map(Self)
     }
     fn id(self) -> IntId {
-        if self.0 < 16 {
-            IntId::sgi(self.0.into())
-        } else {
-            IntId::ppi(u32::from(self.0) - 16)
-        }
+        if self.0 < 16 { IntId::sgi(self.0.into()) } else { IntId::ppi(u32::from(self.0) - 16) }
     }
 }
 
@@ -50,14 +46,8 @@ pub enum IrqchipError {
 /// GICv3's distributor and redistributors take a lock; its CPU interface is registers.
 /// Of GICv2 all is memory, but the CPU interface's is banked by CPU.
 enum Irqchip {
-    V2 {
-        gic: SpinLock<GicV2<'static>>,
-        interface: VirtAddr,
-    },
-    V3 {
-        gic: SpinLock<GicV3<'static>>,
-        redistributors: usize,
-    },
+    V2 { gic: SpinLock<GicV2<'static>>, interface: VirtAddr },
+    V3 { gic: SpinLock<GicV3<'static>>, redistributors: usize },
 }
 
 static IRQCHIP: Once<Irqchip> = Once::new();
@@ -89,10 +79,7 @@ pub unsafe fn init_v2(distributor: VirtAddr, interface: VirtAddr) {
     // Without the security state's view, bit 0 of the control register enables the
     // group that this state owns, whichever that is.
     gic.enable_group0(true);
-    IRQCHIP.call_once(|| Irqchip::V2 {
-        gic: SpinLock::new(Rank::Irqchip, gic),
-        interface,
-    });
+    IRQCHIP.call_once(|| Irqchip::V2 { gic: SpinLock::new(Rank::Irqchip, gic), interface });
 }
 
 /// Uses a GICv3 with its distributor and `redistributors` redistributors mapped at
@@ -117,10 +104,7 @@ pub unsafe fn init_v3(
     let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, redistributors) };
     let mut gic = gic.map_err(|_| IrqchipError::NotAGic)?;
     gic.setup(0);
-    IRQCHIP.call_once(|| Irqchip::V3 {
-        gic: SpinLock::new(Rank::Irqchip, gic),
-        redistributors,
-    });
+    IRQCHIP.call_once(|| Irqchip::V3 { gic: SpinLock::new(Rank::Irqchip, gic), redistributors });
     Ok(())
 }
 
@@ -143,10 +127,7 @@ pub fn init_cpu(irq: &IrqMasked) -> Result<(), IrqchipError> {
             gic.enable_group0(true);
             Ok(())
         }
-        Some(Irqchip::V3 {
-            gic,
-            redistributors,
-        }) => {
+        Some(Irqchip::V3 { gic, redistributors }) => {
             let mut gic = gic.lock(irq);
             let own = own_redistributor(&mut gic, *redistributors)?;
             gic.init_cpu(own);
@@ -159,10 +140,7 @@ pub fn init_cpu(irq: &IrqMasked) -> Result<(), IrqchipError> {
 
 fn own_redistributor(gic: &mut GicV3<'_>, count: usize) -> Result<usize, IrqchipError> {
     (0..count)
-        .find(|&n| {
-            gic.gicr_typer(n)
-                .is_ok_and(|typer| typer.core_mpidr() == smp::mpidr())
-        })
+        .find(|&n| gic.gicr_typer(n).is_ok_and(|typer| typer.core_mpidr() == smp::mpidr()))
         .ok_or(IrqchipError::NoRedistributor)
 }
 
@@ -177,13 +155,9 @@ pub fn enable(private: Private, irq: &IrqMasked) -> Result<(), IrqchipError> {
         Some(Irqchip::V2 { gic, .. }) => {
             let mut gic = gic.lock(irq);
             gic.set_interrupt_priority(id, PRIORITY);
-            gic.enable_interrupt(id, true)
-                .map_err(|_| IrqchipError::CannotEnable)
+            gic.enable_interrupt(id, true).map_err(|_| IrqchipError::CannotEnable)
         }
-        Some(Irqchip::V3 {
-            gic,
-            redistributors,
-        }) => {
+        Some(Irqchip::V3 { gic, redistributors }) => {
             let mut gic = gic.lock(irq);
             let own = Some(own_redistributor(&mut gic, *redistributors)?);
             gic.set_interrupt_priority(id, own, PRIORITY)

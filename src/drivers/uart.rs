@@ -27,9 +27,7 @@ impl Uart {
         }
         let registers = NonNull::new(with_exposed_provenance_mut(base.get()))?;
         // SAFETY: as the caller says, and aligned.
-        Some(Self::Pl011(Pl011::new(unsafe {
-            UniqueMmioPointer::new(registers)
-        })))
+        Some(Self::Pl011(Pl011::new(unsafe { UniqueMmioPointer::new(registers) })))
     }
 
     /// A mini UART whose registers are mapped at `base`.

@@ -19,11 +19,7 @@ struct At(usize);
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Symbolized {
-            symbols: symbols(),
-            address: self.0,
-        }
-        .fmt(f)
+        Symbolized { symbols: symbols(), address: self.0 }.fmt(f)
     }
 }
 
@@ -53,10 +49,7 @@ pub(super) fn report(frame: &Frame, kind: Kind) {
     let far = VirtAddr::new(frame.far as usize);
     print_dying(format_args!("\nUnhandled exception: {kind}: {syndrome}\n"));
     if kind == Kind::StackOverflow {
-        print_dying(format_args!(
-            "  kernel stack overflow: SP was {:#018x}\n",
-            frame.sp
-        ));
+        print_dying(format_args!("  kernel stack overflow: SP was {:#018x}\n", frame.sp));
     }
     print_dying(format_args!("  at {}\n", At(frame.elr as usize)));
     if syndrome.has_address() {

@@ -21,9 +21,7 @@ impl<'a> Symbols<'a> {
         let rest = blob.strip_prefix(MAGIC)?;
         let (length, rest) = rest.split_first_chunk::<8>()?;
         let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-        Some(Self {
-            text: rest.get(..length)?,
-        })
+        Some(Self { text: rest.get(..length)? })
     }
 
     /// The function that holds `address`, and how far into it that is.
@@ -31,10 +29,7 @@ impl<'a> Symbols<'a> {
     pub fn lookup(&self, address: usize) -> Option<(&'a str, usize)> {
         // The start of the line that holds byte `at`.
         let line_start = |at: usize| {
-            self.text[..at]
-                .iter()
-                .rposition(|&b| b == b'\n')
-                .map_or(0, |newline| newline + 1)
+            self.text[..at].iter().rposition(|&b| b == b'\n').map_or(0, |newline| newline + 1)
         };
         // `low` starts a line at or below the address, `high` one above it or the end.
         let (mut low, mut high) = (0, self.text.len());
@@ -105,38 +100,19 @@ mod tests {
 
     #[test]
     fn every_address_finds_its_function() {
-        let starts = [
-            0x1000,
-            0x1004,
-            0x1100,
-            0x2000,
-            0x2040,
-            0xffff_8000_0000_0000usize,
-        ];
+        let starts = [0x1000, 0x1004, 0x1100, 0x2000, 0x2040, 0xffff_8000_0000_0000usize];
         let names = ["a", "bb", "_ZN3foo3barE", "d_longer_name", "e", "_stext"];
         for n in 1..=starts.len() {
-            let lines: std::string::String = starts
-                .iter()
-                .zip(names)
-                .take(n)
-                .map(|(a, s)| format!("{a:016x} {s}\n"))
-                .collect();
+            let lines: std::string::String =
+                starts.iter().zip(names).take(n).map(|(a, s)| format!("{a:016x} {s}\n")).collect();
             let blob = blob(&lines);
             let symbols = Symbols::new(&blob).expect("a table");
             assert_eq!(symbols.lookup(0xfff), None);
             for i in 0..n {
-                let next = if i + 1 < n {
-                    starts[i + 1]
-                } else {
-                    starts[i] + 0x100
-                };
+                let next = if i + 1 < n { starts[i + 1] } else { starts[i] + 0x100 };
                 for address in [starts[i], starts[i] + 1, next - 1] {
                     let found = symbols.lookup(address);
-                    assert_eq!(
-                        found,
-                        Some((names[i], address - starts[i])),
-                        "{n} {address:#x}"
-                    );
+                    assert_eq!(found, Some((names[i], address - starts[i])), "{n} {address:#x}");
                 }
             }
         }

@@ -7,9 +7,9 @@ mod kallsyms;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
-mod setup;
-#[cfg(target_os = "none")]
 mod secondary;
+#[cfg(target_os = "none")]
+mod setup;
 #[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]

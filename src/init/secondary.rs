@@ -69,11 +69,7 @@ fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &
     started
 }
 
-fn cpu_on(
-    psci: &Psci<'_>,
-    mpidr: u64,
-    entry: PhysAddr,
-) -> Result<(), &'static str> {
+fn cpu_on(psci: &Psci<'_>, mpidr: u64, entry: PhysAddr) -> Result<(), &'static str> {
     let function = psci.cpu_on().ok_or("PSCI has no cpu_on")?;
     let mut args = [0; 17];
     (args[0], args[1]) = (mpidr, entry.get());
@@ -105,8 +101,7 @@ unsafe extern "C" fn secondary_start_kernel(number: u64) -> ! {
 }
 
 /// What other CPUs are asked to do; see [`on_each`].
-static WORK: [AtomicPtr<()>; NR_CPUS] =
-    [const { AtomicPtr::new(core::ptr::null_mut()) }; NR_CPUS];
+static WORK: [AtomicPtr<()>; NR_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; NR_CPUS];
 
 fn idle(id: CpuId) -> ! {
     loop {

@@ -2,6 +2,7 @@
 //! (Linux: include/linux/gfp_types.h).
 #![deny(unsafe_code)]
 
+use crate::mm::mmzone::Migratetype;
 use bitflags::bitflags;
 
 bitflags! {
@@ -98,5 +99,18 @@ impl Gfp {
     #[must_use]
     pub const fn allows_blocking(self) -> bool {
         self.contains(Self::__GFP_DIRECT_RECLAIM)
+    }
+
+    /// What kind of pageblock the pages belong in (Linux: gfp_migratetype).
+    #[inline]
+    #[must_use]
+    pub const fn migratetype(self) -> Migratetype {
+        if self.contains(Self::__GFP_RECLAIMABLE) {
+            Migratetype::Reclaimable
+        } else if self.contains(Self::__GFP_MOVABLE) {
+            Migratetype::Movable
+        } else {
+            Migratetype::Unmovable
+        }
     }
 }

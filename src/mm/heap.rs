@@ -54,10 +54,7 @@ impl KernelHeap {
     /// Nobody else uses `buffer`.
     #[must_use]
     pub const unsafe fn new(buffer: &'static EarlyBuffer) -> Self {
-        Self {
-            buffer,
-            early: SpinLock::new(Rank::BootHeap, Heap::empty()),
-        }
+        Self { buffer, early: SpinLock::new(Rank::BootHeap, Heap::empty()) }
     }
 
     /// Bytes of the early buffer that are in use.
@@ -79,8 +76,7 @@ impl KernelHeap {
                 // SAFETY: the buffer is this heap's alone, for ever, as `new` demands.
                 unsafe { heap.init(self.buffer.0.get().cast(), EARLY_HEAP_SIZE) };
             }
-            heap.allocate_first_fit(layout)
-                .map_or(ptr::null_mut(), NonNull::as_ptr)
+            heap.allocate_first_fit(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
         })
     }
 }
@@ -96,11 +92,7 @@ const fn kmalloc_size(layout: Layout) -> Option<usize> {
     };
     if align <= PAGE_SIZE && size <= KMALLOC_MAX_CACHE_SIZE {
         // A class is aligned to the largest power of two that divides it.
-        if class & (align - 1) != 0 {
-            size.checked_next_power_of_two()
-        } else {
-            Some(size)
-        }
+        if class & (align - 1) != 0 { size.checked_next_power_of_two() } else { Some(size) }
     } else {
         // Blocks of pages are aligned to themselves.
         Some(class)

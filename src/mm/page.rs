@@ -1,28 +1,38 @@
 //! Frame descriptors (Linux: struct page, include/linux/mm_types.h).
 //!
 //! One [`Page`] of 32 bytes describes one frame. A [`Frame`] is the proof that a
-//! frame number has a descriptor: it is made by checking, or read out of another
-//! descriptor, so following a link needs no check.
+//! frame number has a descriptor: it is made by checking, read out of another
+//! descriptor, or reached within the aligned block of [`Order::MAX`] that another
+//! frame lies in, because descriptors come to life in such blocks ([`super::sparse`]).
+//!
+//! Who may write what: the owner of an allocated frame writes its flags, reference
+//! count, map count, `private`, links and `owner`. The frame's place (zone, node and
+//! the order it was allocated with) is the page allocator's; so is the pageblock's
+//! migratetype, which it writes while the frame belongs to somebody else: hence a
+//! byte of its own. A descriptor of all zeros is that of a reserved frame.
 
 use crate::addr::{Order, PAGE_SHIFT, Pfn, PhysAddr, VirtAddr};
 use crate::arch;
+use crate::mm::mmzone::{Migratetype, ZoneId};
+use crate::mm::sparse;
 use bitflags::bitflags;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::num::NonZeroU32;
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 bitflags! {
-    /// What a frame is (the low 16 bits of its flags word).
+    /// What a frame is.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub struct PageFlags: u32 {
-        /// Not the allocator's: firmware, the image, or taken before the allocator was up.
-        const RESERVED = 1 << 0;
+    pub struct PageFlags: u16 {
+        /// No RAM here: the frame has a descriptor because its neighbours need one.
+        const HOLE = 1 << 0;
         /// The head of a free block in a buddy list; `private` is its order.
         const BUDDY = 1 << 1;
         /// Part of a slab; `owner` is its cache.
         const SLAB = 1 << 2;
-        /// The head of a compound page; `private` is its order.
+        /// The head of a compound page.
         const HEAD = 1 << 3;
-        /// A tail of a compound page; `private` is its head's frame number.
+        /// A tail of a compound page; `prev` is its head.
         const TAIL = 1 << 4;
         /// On a per-CPU list.
         const PCP = 1 << 5;
@@ -37,16 +47,49 @@ bitflags! {
     }
 }
 
+/// A place that remembers a frame or none; atomic, accessed relaxed.
+///
+/// Only frames are stored, so what comes out is proof again; all zeros is none.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Link(AtomicU32);
+
+impl Link {
+    /// An empty link.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+    /// The frame that was stored last.
+    #[inline]
+    pub fn get(&self) -> Option<Frame> {
+        NonZeroU32::new(self.0.load(Relaxed)).map(Frame)
+    }
+    /// Remembers `frame`.
+    #[inline]
+    pub fn set(&self, frame: Option<Frame>) {
+        self.0.store(frame.map_or(0, |f| f.0.get()), Relaxed);
+    }
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The descriptor of one frame. All fields are atomics accessed relaxed: plain
 /// loads and stores, ordered by the lock or the mask that guards the frame.
 #[repr(C, align(32))]
 pub struct Page {
-    flags: AtomicU32,
+    flags: AtomicU16,
+    place: AtomicU8,
+    block: AtomicU8,
     refcount: AtomicU32,
     mapcount: AtomicU32,
     private: AtomicU32,
-    next: AtomicU32,
-    prev: AtomicU32,
+    next: Link,
+    prev: Link,
     owner: AtomicUsize,
 }
 
@@ -69,7 +112,7 @@ macro_rules! field {
 
 impl Page {
     field!(
-        /// How many users hold the frame; 0 means that it is free.
+        /// How many users hold the frame; 0 where it is free or reserved.
         refcount, set_refcount, u32
     );
     field!(
@@ -77,7 +120,7 @@ impl Page {
         mapcount, set_mapcount, u32
     );
     field!(
-        /// The order of a free or compound block, a tail's head, or the owner's own.
+        /// The order of a free block, or the owner's own.
         private, set_private, u32
     );
     field!(
@@ -88,50 +131,84 @@ impl Page {
     /// What the frame is.
     #[inline]
     pub fn flags(&self) -> PageFlags {
-        PageFlags::from_bits_truncate(self.flags.load(Relaxed))
+        PageFlags::from_bits_retain(self.flags.load(Relaxed))
     }
-    /// Says what the frame is; the other bits of the word stay.
+    /// Says what the frame is.
     #[inline]
     pub fn set_flags(&self, flags: PageFlags) {
-        let kept = self.flags.load(Relaxed) & !PageFlags::all().bits();
-        self.flags.store(kept | flags.bits(), Relaxed);
+        self.flags.store(flags.bits(), Relaxed);
     }
     /// The next frame of the list that this one is on.
     #[inline]
     pub fn next(&self) -> Option<Frame> {
-        Frame::from_link(self.next.load(Relaxed))
+        self.next.get()
     }
     /// Links the next frame.
     #[inline]
     pub fn set_next(&self, next: Option<Frame>) {
-        self.next.store(Frame::to_link(next), Relaxed);
+        self.next.set(next);
     }
     /// The frame before this one on its list.
     #[inline]
     pub fn prev(&self) -> Option<Frame> {
-        Frame::from_link(self.prev.load(Relaxed))
+        self.prev.get()
     }
     /// Links the frame before.
     #[inline]
     pub fn set_prev(&self, prev: Option<Frame>) {
-        self.prev.store(Frame::to_link(prev), Relaxed);
+        self.prev.set(prev);
+    }
+
+    /// Adds one to the reference count and returns what it was; atomic.
+    pub(in crate::mm) fn refcount_add(&self) -> u32 {
+        self.refcount.fetch_add(1, Relaxed)
+    }
+    /// Takes one off the reference count and returns what it was; atomic.
+    pub(in crate::mm) fn refcount_sub(&self) -> u32 {
+        self.refcount.fetch_sub(1, core::sync::atomic::Ordering::AcqRel)
+    }
+
+    /// The zone of the block that starts here; right for heads of blocks alone,
+    /// and for the first frame of each aligned block of [`Order::MAX`].
+    #[inline]
+    pub(in crate::mm) fn zone(&self) -> ZoneId {
+        ZoneId::from_bits(self.place.load(Relaxed))
+    }
+    /// The order with which the block that starts here last left the free lists.
+    #[inline]
+    pub(in crate::mm) fn order(&self) -> u8 {
+        self.place.load(Relaxed) >> ZoneId::BITS
+    }
+    /// Sets both.
+    #[inline]
+    pub(in crate::mm) fn set_place(&self, zone: ZoneId, order: Order) {
+        self.place.store(zone.bits() | order.get() << ZoneId::BITS, Relaxed);
+    }
+    #[inline]
+    pub(in crate::mm) fn block_migratetype(&self) -> Migratetype {
+        Migratetype::from_bits(self.block.load(Relaxed))
+    }
+    #[inline]
+    pub(in crate::mm) fn set_block_migratetype(&self, mt: Migratetype) {
+        self.block.store(mt as u8, Relaxed);
     }
 }
 
-/// A frame that has a descriptor.
+/// A frame that has a descriptor. Inside is its number plus one, so that an
+/// `Option<Frame>` is as small.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
-pub struct Frame(Pfn);
+pub struct Frame(NonZeroU32);
 
 impl Frame {
-    const NULL: u32 = u32::MAX;
-
     /// The frame numbered `pfn`, if it has a descriptor (Linux: pfn_valid, pfn_to_page).
+    #[inline]
     #[must_use]
     pub fn new(pfn: Pfn) -> Option<Self> {
-        crate::mm::page_alloc::has_descriptor(pfn).then_some(Self(pfn))
+        if sparse::is_populated(pfn) { Some(Self::assume(pfn)) } else { None }
     }
     /// The frame behind a linear-map address (Linux: virt_to_page).
+    #[inline]
     #[must_use]
     pub fn from_virt(va: VirtAddr) -> Option<Self> {
         Self::new(arch::virt_to_phys(va).pfn()?)
@@ -140,13 +217,13 @@ impl Frame {
     #[inline]
     #[must_use]
     pub const fn pfn(self) -> Pfn {
-        self.0
+        Pfn::new(self.0.get() - 1)
     }
     /// The physical address of its first byte.
     #[inline]
     #[must_use]
     pub const fn phys(self) -> PhysAddr {
-        self.0.phys()
+        self.pfn().phys()
     }
     /// Its first byte in the linear map (Linux: page_address).
     #[inline]
@@ -158,36 +235,51 @@ impl Frame {
     #[inline]
     #[must_use]
     pub fn page(self) -> &'static Page {
-        let at = arch::vmemmap_base().wrapping_add(self.0.get() as usize * size_of::<Page>());
+        let at = sparse::descriptor(self.pfn()).get();
         // SAFETY: a `Frame` is made only for a number whose descriptor is mapped,
         // which it stays; its fields are atomics, for which any bytes are valid.
         unsafe { &*core::ptr::with_exposed_provenance::<Page>(at) }
     }
     /// The frame `n` after this one within a block of `order` that `self` starts.
-    /// Descriptors come to life in aligned blocks of the largest order, so it has one.
     #[inline]
     #[must_use]
     pub fn within(self, order: Order, n: u32) -> Self {
-        assert!(self.0.is_aligned(order) && n < order.pages());
-        Self(self.0 + n)
+        assert!(self.pfn().is_aligned(order) && n < order.pages());
+        Self::assume(self.pfn() + n)
+    }
+    /// The first frame of the aligned block of `order` that this one lies in.
+    #[inline]
+    #[must_use]
+    pub const fn align_down(self, order: Order) -> Self {
+        Self::assume(self.pfn().align_down(order))
+    }
+    /// The other half of the block of `order + 1` that the block at `self` belongs to.
+    ///
+    /// # Panics
+    /// For [`Order::MAX`], whose blocks have no buddy.
+    #[inline]
+    #[must_use]
+    pub fn buddy(self, order: Order) -> Self {
+        assert!(order < Order::MAX);
+        Self::assume(self.pfn().buddy(order))
+    }
+    /// The frames of the block of `order` that starts here, rising.
+    pub fn block(self, order: Order) -> impl DoubleEndedIterator<Item = Self> {
+        (0..order.pages()).map(move |n| self.within(order, n))
     }
 
+    /// The frame numbered `pfn`, which the caller knows to have a descriptor.
     #[inline]
-    fn from_link(link: u32) -> Option<Self> {
-        if link == Self::NULL {
-            None
-        } else {
-            Some(Self(Pfn::new(link)))
+    const fn assume(pfn: Pfn) -> Self {
+        match NonZeroU32::new(pfn.get().wrapping_add(1)) {
+            Some(raw) => Self(raw),
+            None => unreachable!(),
         }
-    }
-    #[inline]
-    fn to_link(frame: Option<Self>) -> u32 {
-        frame.map_or(Self::NULL, |f| f.0.get())
     }
 }
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Frame({:#x})", u64::from(self.0.get()) << PAGE_SHIFT)
+        write!(f, "Frame({:#x})", u64::from(self.pfn().get()) << PAGE_SHIFT)
     }
 }

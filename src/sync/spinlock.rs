@@ -23,6 +23,8 @@ pub enum Rank {
     SlabNode,
     /// A CMA area's bitmap (Linux: cma.lock).
     Cma,
+    /// The bringing up of sections of frame descriptors (Linux: pgdat.node_size_lock).
+    Section,
     /// A zone's free lists (Linux: zone.lock).
     Zone,
     /// memblock's arrays (boot only).
@@ -50,11 +52,7 @@ unsafe impl<T: ?Sized + Send> Send for SpinLock<T> {}
 impl<T> SpinLock<T> {
     /// An open lock of `rank` around `value`.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self {
-            locked: AtomicBool::new(false),
-            rank,
-            value: UnsafeCell::new(value),
-        }
+        Self { locked: AtomicBool::new(false), rank, value: UnsafeCell::new(value) }
     }
 }
 
@@ -94,12 +92,7 @@ impl<T: ?Sized> SpinLock<T> {
 
 impl<T: ?Sized> fmt::Debug for SpinLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "SpinLock({:?}, locked {})",
-            self.rank,
-            self.locked.load(Ordering::Relaxed)
-        )
+        write!(f, "SpinLock({:?}, locked {})", self.rank, self.locked.load(Ordering::Relaxed))
     }
 }
 

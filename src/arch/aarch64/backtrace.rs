@@ -43,10 +43,6 @@ impl Iterator for Backtrace {
         // SAFETY: 16 aligned bytes within a stack, which is always mapped.
         let [fp, lr] = unsafe { record.read() };
         self.fp = fp;
-        if lr == 0 {
-            None
-        } else {
-            Some(VirtAddr::new(lr))
-        }
+        if lr == 0 { None } else { Some(VirtAddr::new(lr)) }
     }
 }

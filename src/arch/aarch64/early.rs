@@ -154,12 +154,7 @@ unsafe extern "C" fn early_map(image: usize) {
             }
             page += 1;
         }
-        link(
-            &mut pool,
-            kernel,
-            layout::KIMAGE.start().get() + offset,
-            pte,
-        );
+        link(&mut pool, kernel, layout::KIMAGE.start().get() + offset, pte);
         link(&mut pool, identity, image + offset, pte);
         offset += Level::Pte.table_span();
     }
@@ -207,11 +202,7 @@ fn link(pool: &mut Pool, root: usize, va: usize, pte: usize) {
     let va = VirtAddr::new(va);
     let pud = below(pool, root, Level::Pgd.index(va));
     let pmd = below(pool, pud, Level::Pud.index(va));
-    write(
-        pmd,
-        Level::Pmd.index(va),
-        Descriptor::table(PhysAddr::new(pte as u64)),
-    );
+    write(pmd, Level::Pmd.index(va), Descriptor::table(PhysAddr::new(pte as u64)));
 }
 
 unsafe extern "C" {
@@ -237,11 +228,7 @@ fn put_hex(value: u64) {
     let mut i = 0;
     while i < 16 {
         let digit = (value >> (60 - 4 * i)) as u8 & 0xf;
-        text[2 + i] = if digit < 10 {
-            b'0' + digit
-        } else {
-            b'a' + digit - 10
-        };
+        text[2 + i] = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
         i += 1;
     }
     // SAFETY: as above; the last byte is zero.

@@ -178,39 +178,21 @@ impl fmt::Display for Syndrome {
                 write!(f, ", level {}", status & 3)?;
             }
             if matches!(self.class(), 0x24 | 0x25) {
-                f.write_str(if self.is_write() {
-                    ", on a write"
-                } else {
-                    ", on a read"
-                })?;
+                f.write_str(if self.is_write() { ", on a write" } else { ", on a read" })?;
             }
         }
-        write!(
-            f,
-            " (EC {:#04x}, ISS {:#09x})",
-            self.class(),
-            self.0 & 0x1ff_ffff
-        )
+        write!(f, " (EC {:#04x}, ISS {:#09x})", self.class(), self.0 & 0x1ff_ffff)
     }
 }
 
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "  pc  {:016x}   sp  {:016x}   pstate {:08x}",
-            self.elr, self.sp, self.spsr
-        )?;
+        writeln!(f, "  pc  {:016x}   sp  {:016x}   pstate {:08x}", self.elr, self.sp, self.spsr)?;
         for row in 0..8 {
             for column in 0..4 {
                 let i = row + column * 8;
                 if i < 31 {
-                    write!(
-                        f,
-                        "  {}x{i} {:016x}",
-                        if i < 10 { " " } else { "" },
-                        self.x[i]
-                    )?;
+                    write!(f, "  {}x{i} {:016x}", if i < 10 { " " } else { "" }, self.x[i])?;
                 }
             }
             if row < 7 {

@@ -75,11 +75,7 @@ pub fn pud_phys() -> PhysAddr {
 }
 
 fn entry(level: Level, va: VirtAddr) -> &'static AtomicU64 {
-    let table = if level == Level::Pmd {
-        &TABLES[1]
-    } else {
-        &TABLES[2]
-    };
+    let table = if level == Level::Pmd { &TABLES[1] } else { &TABLES[2] };
     // SAFETY: an array of u64 is one of AtomicU64; all accesses from now on are atomic.
     let table = unsafe { &*table.0.get().cast::<[AtomicU64; 512]>() };
     &table[level.index(va)]

@@ -35,10 +35,7 @@ pub(super) fn init(phys: PhysAddr) {
 /// The physical address behind an address in the image.
 #[must_use]
 pub fn phys(va: VirtAddr) -> PhysAddr {
-    assert!(
-        layout::KIMAGE.contains(va),
-        "{va} is not in the kernel image"
-    );
+    assert!(layout::KIMAGE.contains(va), "{va} is not in the kernel image");
     PhysAddr::new(PHYS.load(Relaxed)) + (va - layout::KIMAGE.start()) as u64
 }
 

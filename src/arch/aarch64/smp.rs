@@ -76,9 +76,7 @@ pub fn online_mask() -> u32 {
 /// The CPUs that are up.
 pub fn online() -> impl Iterator<Item = CpuId> {
     let mask = online_mask();
-    (0..NR_CPUS)
-        .filter(move |&n| mask >> n & 1 != 0)
-        .filter_map(CpuId::new)
+    (0..NR_CPUS).filter(move |&n| mask >> n & 1 != 0).filter_map(CpuId::new)
 }
 
 /// The affinity of a CPU that is up.
@@ -104,11 +102,7 @@ pub(crate) fn init() {
     // The image starts at a multiple of 2 MiB, so one PTE table does.
     for page in 0..(end - start).div_ceil(PAGE_SIZE) {
         let at = image::phys(start) + (page * PAGE_SIZE) as u64;
-        write(
-            3,
-            page,
-            Descriptor::leaf(Level::Pte, at, KernelAttrs::KERNEL_ROX, false),
-        );
+        write(3, page, Descriptor::leaf(Level::Pte, at, KernelAttrs::KERNEL_ROX, false));
     }
     mmu::dsb_ishst();
 }

@@ -25,11 +25,5 @@ pub fn fire_in(ticks: u64) {
 /// Fires no more.
 pub fn stop() {
     // SAFETY: as above.
-    unsafe {
-        asm!(
-            "msr cntv_ctl_el0, xzr",
-            "isb",
-            options(nostack, preserves_flags)
-        )
-    };
+    unsafe { asm!("msr cntv_ctl_el0, xzr", "isb", options(nostack, preserves_flags)) };
 }

@@ -36,16 +36,8 @@ impl Machine {
     /// Host memory is taken for the whole span from the lowest to the highest
     /// range, but touched only where it is used.
     pub fn run<R>(ram: &[PhysRange], f: impl FnOnce(&Machine) -> R) -> R {
-        let low = ram
-            .iter()
-            .map(|r| r.start().get())
-            .min()
-            .expect("a machine has RAM");
-        let high = ram
-            .iter()
-            .map(|r| r.end().get())
-            .max()
-            .expect("a machine has RAM");
+        let low = ram.iter().map(|r| r.start().get()).min().expect("a machine has RAM");
+        let high = ram.iter().map(|r| r.end().get()).max().expect("a machine has RAM");
         let start = low & !(GRAIN - 1);
         let span = high.next_multiple_of(GRAIN) - start;
         let machine = Machine {
@@ -97,17 +89,13 @@ impl Machine {
 
     pub(super) fn vmemmap_base(&self) -> usize {
         let first = (self.start >> PAGE_SHIFT) as usize;
-        self.vmemmap
-            .address()
-            .wrapping_sub(first.wrapping_mul(DESCRIPTOR_SIZE))
+        self.vmemmap.address().wrapping_sub(first.wrapping_mul(DESCRIPTOR_SIZE))
     }
 }
 
 /// The machine that the calling thread is a CPU of.
 pub(super) fn current() -> &'static Machine {
-    CURRENT
-        .get()
-        .expect("this thread is no CPU of a machine: call inside Machine::run")
+    CURRENT.get().expect("this thread is no CPU of a machine: call inside Machine::run")
 }
 
 /// A static that exists once per machine: on bare metal a plain static, here one
@@ -131,9 +119,7 @@ impl<T: Any + Send + Sync> Deref for MachineLocal<T> {
         let key = core::ptr::from_ref(self).addr();
         let mut locals = current().locals.lock().unwrap_or_else(|e| e.into_inner());
         let value = locals.entry(key).or_insert_with(|| Box::new((self.init)()));
-        let value: &T = value
-            .downcast_ref()
-            .expect("the key is the static's own address");
+        let value: &T = value.downcast_ref().expect("the key is the static's own address");
         // SAFETY: an entry is boxed and never removed before the machine ends, and
         // what the interface hands out is valid until then.
         unsafe { core::mem::transmute::<&T, &T>(value) }

@@ -132,11 +132,7 @@ impl KernelAttrs {
     pub const fn data(memory: MemoryType, writable: bool) -> Self {
         // The architecture takes Device and Non-cacheable memory as Outer Shareable
         // whatever the field says (Arm ARM D8.6.2); it says so here.
-        let sh = if memory.is_cacheable() {
-            SH_INNER
-        } else {
-            SH_OUTER
-        };
+        let sh = if memory.is_cacheable() { SH_INNER } else { SH_OUTER };
         let ap = if writable { 0 } else { AP_RDONLY };
         Self((memory.index() as u64) << ATTR_INDX_SHIFT | sh | ap | AF | PXN | UXN)
     }
@@ -202,11 +198,7 @@ impl KernelAttrs {
 impl core::fmt::Debug for KernelAttrs {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{:?} {:?}", self.memory(), self.permission())?;
-        if self.is_guarded() {
-            write!(f, " guarded")
-        } else {
-            Ok(())
-        }
+        if self.is_guarded() { write!(f, " guarded") } else { Ok(()) }
     }
 }
 
@@ -251,11 +243,7 @@ impl Descriptor {
     /// set of sixteen that map contiguous memory alike.
     #[must_use]
     pub const fn leaf(level: Level, pa: PhysAddr, attrs: KernelAttrs, contiguous: bool) -> Self {
-        let kind = if matches!(level, Level::Pte) {
-            TABLE_OR_PAGE | VALID
-        } else {
-            VALID
-        };
+        let kind = if matches!(level, Level::Pte) { TABLE_OR_PAGE | VALID } else { VALID };
         let contiguous = if contiguous { CONTIGUOUS } else { 0 };
         Self(pa.get() & OUTPUT_ADDRESS | attrs.0 | contiguous | kind)
     }
@@ -317,15 +305,9 @@ mod tests {
         let levels = [Level::Pgd, Level::Pud, Level::Pmd, Level::Pte];
         for (level, size) in levels.into_iter().zip(sizes) {
             assert_eq!(level.size(), size);
-            assert_eq!(
-                level.down().map(Level::table_span),
-                (size > 4096).then_some(size)
-            );
+            assert_eq!(level.down().map(Level::table_span), (size > 4096).then_some(size));
         }
-        assert_eq!(
-            (Level::Pte.cont_size(), Level::Pmd.cont_size()),
-            (64 << 10, 32 << 20)
-        );
+        assert_eq!((Level::Pte.cont_size(), Level::Pmd.cont_size()), (64 << 10, 32 << 20));
         // 0xffff_8000_1234_5678: PGD 256, PUD 0, PMD 145, PTE 325.
         let va = VirtAddr::new(0xffff_8000_1234_5678);
         assert_eq!(levels.map(|l| l.index(va)), [256, 0, 145, 325]);
@@ -344,10 +326,7 @@ mod tests {
         // SH=10, AttrIndx=3 and 1.
         assert_eq!(word(KernelAttrs::DEVICE), 0x0060_0000_4000_060f);
         assert_eq!(word(KernelAttrs::NORMAL_NC), 0x0060_0000_4000_0607);
-        assert_eq!(
-            word(KernelAttrs::KERNEL_ROX.guarded()),
-            0x0044_0000_4000_0783
-        );
+        assert_eq!(word(KernelAttrs::KERNEL_ROX.guarded()), 0x0044_0000_4000_0783);
         let block = Descriptor::leaf(Level::Pmd, pa, KernelAttrs::KERNEL, false);
         assert_eq!(block.bits(), 0x0060_0000_4000_0701);
         let set = Descriptor::leaf(Level::Pte, pa, KernelAttrs::KERNEL, true);
@@ -408,10 +387,7 @@ mod tests {
         assert!(rw.same_memory(KernelAttrs::KERNEL_RO.guarded()));
         assert!(!rw.same_memory(KernelAttrs::NORMAL_NC));
         assert!(!rw.same_memory(KernelAttrs::data(MemoryType::NormalWt, true)));
-        assert_eq!(
-            rw.with_permission(Permission::Rx),
-            Some(KernelAttrs::KERNEL_ROX)
-        );
+        assert_eq!(rw.with_permission(Permission::Rx), Some(KernelAttrs::KERNEL_ROX));
         assert_eq!(KernelAttrs::DEVICE.with_permission(Permission::Rx), None);
     }
 }

@@ -28,12 +28,8 @@ pub struct FlushOwed {
 
 impl FlushOwed {
     /// Nothing owed.
-    pub const NONE: Self = Self {
-        range: None,
-        stride: Level::Pud.table_span(),
-        tables: false,
-        dead: None,
-    };
+    pub const NONE: Self =
+        Self { range: None, stride: Level::Pud.table_span(), tables: false, dead: None };
 
     /// Whether nothing is owed.
     #[must_use]

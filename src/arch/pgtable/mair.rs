@@ -69,10 +69,7 @@ impl MemoryType {
     /// Whether accesses have side effects: never speculated, never unaligned.
     #[must_use]
     pub const fn is_device(self) -> bool {
-        matches!(
-            self,
-            Self::DeviceNgnre | Self::DeviceNgnrne | Self::DeviceGre
-        )
+        matches!(self, Self::DeviceNgnre | Self::DeviceNgnrne | Self::DeviceGre)
     }
 
     /// Whether data caches may hold it.

@@ -105,21 +105,11 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
     #[must_use]
     pub fn translate(&self, va: VirtAddr) -> Option<Translation> {
         let (level, _, entry) = self.lookup(va);
-        let Entry::Leaf(Leaf {
-            pa,
-            attrs,
-            contiguous,
-        }) = entry
-        else {
+        let Entry::Leaf(Leaf { pa, attrs, contiguous }) = entry else {
             return None;
         };
         let offset = va.get() & (level.size() - 1);
-        Some(Translation {
-            pa: pa + offset as u64,
-            attrs,
-            level,
-            contiguous,
-        })
+        Some(Translation { pa: pa + offset as u64, attrs, level, contiguous })
     }
 
     /// Maps `va` to the memory that starts at `pa`, in the largest pieces that the
@@ -188,15 +178,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
                         return Err(MapError::AlreadyMapped);
                     }
                     check_page(pa)?;
-                    t.set_leaf(
-                        Level::Pte,
-                        index,
-                        Leaf {
-                            pa,
-                            attrs,
-                            contiguous: false,
-                        },
-                    );
+                    t.set_leaf(Level::Pte, index, Leaf { pa, attrs, contiguous: false });
                     pages.next();
                     index += 1;
                 }
@@ -299,20 +281,11 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         let Entry::Leaf(leaf) = entry else {
             return None;
         };
-        let size = if leaf.contiguous {
-            level.cont_size()
-        } else {
-            level.size()
-        };
+        let size = if leaf.contiguous { level.cont_size() } else { level.size() };
         if at.is_aligned(size) {
             return None;
         }
-        Some(Straddling {
-            table,
-            level,
-            va: VirtRange::from_size(at.align_down(size), size),
-            leaf,
-        })
+        Some(Straddling { table, level, va: VirtRange::from_size(at.align_down(size), size), leaf })
     }
 
     /// Sees to it that no contiguous set spans an end of `va`; an error if a block does.
@@ -334,8 +307,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
     }
 
     fn cuts_member(&self, s: &Straddling, ends: [VirtAddr; 2]) -> bool {
-        ends.iter()
-            .any(|&at| s.va.contains(at) && !at.is_aligned(s.level.size()))
+        ends.iter().any(|&at| s.va.contains(at) && !at.is_aligned(s.level.size()))
     }
 
     pub(super) fn can_unfold(&self, s: &Straddling) -> bool {
@@ -345,10 +317,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
     /// Takes the contiguous bit away from a set, by break-before-make.
     pub(super) fn unfold(&mut self, s: &Straddling) {
         let first = s.level.index(s.va.start());
-        self.rewrite(s.table, s.level, first, s.va, |leaf| Leaf {
-            contiguous: false,
-            ..leaf
-        });
+        self.rewrite(s.table, s.level, first, s.va, |leaf| Leaf { contiguous: false, ..leaf });
     }
 
     /// Breaks the leaves of a contiguous set or a single one, invalidates, and makes
@@ -434,11 +403,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
                     }
                     for i in 0..piece.entries() {
                         let pa = here + (i << piece.level.shift()) as u64;
-                        let leaf = Leaf {
-                            pa,
-                            attrs,
-                            contiguous: piece.contiguous,
-                        };
+                        let leaf = Leaf { pa, attrs, contiguous: piece.contiguous };
                         t.set_leaf(piece.level, first + i, leaf);
                     }
                     done += piece.size();
@@ -453,11 +418,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
                     // one means smaller pieces.
                     let owed = self.prune(VirtRange::from_size(va.start(), piece.size()));
                     if owed.is_none() {
-                        flags |= if piece.contiguous {
-                            MapFlags::NO_CONT
-                        } else {
-                            piece.smaller()
-                        };
+                        flags |= if piece.contiguous { MapFlags::NO_CONT } else { piece.smaller() };
                     }
                     owed.settle(self.access);
                 }
@@ -520,10 +481,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         holds: &impl Fn(KernelAttrs) -> bool,
     ) -> bool {
         parts(va, level).all(|(index, part)| {
-            match (
-                self.access.with(table, |t| t.entry(level, index)),
-                level.down(),
-            ) {
+            match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
                 (Entry::Table(next), Some(down)) => self.all_leaves(next, down, part, holds),
                 (Entry::Leaf(leaf), _) => holds(leaf.attrs),
                 _ => true,
@@ -562,16 +520,12 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         owed: &mut FlushOwed,
     ) {
         for (index, part) in parts(va, level) {
-            match (
-                self.access.with(table, |t| t.entry(level, index)),
-                level.down(),
-            ) {
+            match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
                 (Entry::Table(next), Some(down)) => {
                     self.protect_in(next, down, part, attrs, owed);
                 }
                 (Entry::Leaf(leaf), _) if leaf.attrs != attrs => {
-                    self.access
-                        .with(table, |t| t.set_leaf(level, index, Leaf { attrs, ..leaf }));
+                    self.access.with(table, |t| t.set_leaf(level, index, Leaf { attrs, ..leaf }));
                     owed.add_leaves(part, level);
                 }
                 _ => {}
@@ -591,19 +545,12 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
             if part.start() < done {
                 continue;
             }
-            match (
-                self.access.with(table, |t| t.entry(level, index)),
-                level.down(),
-            ) {
+            match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
                 (Entry::Table(next), Some(down)) => {
                     self.protect_by_break(next, down, part, attrs);
                 }
                 (Entry::Leaf(leaf), _) if leaf.attrs != attrs => {
-                    let size = if leaf.contiguous {
-                        level.cont_size()
-                    } else {
-                        level.size()
-                    };
+                    let size = if leaf.contiguous { level.cont_size() } else { level.size() };
                     let whole = VirtRange::from_size(part.start().align_down(size), size);
                     let first = level.index(whole.start());
                     self.rewrite(table, level, first, whole, |leaf| Leaf { attrs, ..leaf });
@@ -662,11 +609,7 @@ impl Piece {
     }
     /// What makes the next choice one of a lower level.
     fn smaller(self) -> MapFlags {
-        if self.level == Level::Pud {
-            NO_PUD
-        } else {
-            MapFlags::NO_BLOCK
-        }
+        if self.level == Level::Pud { NO_PUD } else { MapFlags::NO_BLOCK }
     }
 }
 
@@ -680,10 +623,7 @@ pub(super) fn parts(va: VirtRange, level: Level) -> impl Iterator<Item = (usize,
         if at >= va.end() {
             return None;
         }
-        let next = at
-            .align_down(level.size())
-            .saturating_add(level.size())
-            .min(va.end());
+        let next = at.align_down(level.size()).saturating_add(level.size()).min(va.end());
         let part = VirtRange::new(at, next);
         let index = level.index(at);
         at = next;

@@ -34,10 +34,7 @@ impl<A: TableAccess> Mapper<'_, A> {
 
     /// Replaces a block by a table that maps the same in the next smaller size.
     fn split_block(&mut self, s: &Straddling, cut: VirtAddr) -> Result<(), MapError> {
-        let down = s
-            .level
-            .down()
-            .expect("a page spans no multiple of its size but its start");
+        let down = s.level.down().expect("a page spans no multiple of its size but its start");
         let new = self.access.alloc().ok_or(MapError::NoMemory)?;
         let Leaf { pa, attrs, .. } = s.leaf;
         self.access.with(new, |t| {
@@ -48,15 +45,7 @@ impl<A: TableAccess> Mapper<'_, A> {
                 let set = VirtRange::from_size(set, down.cont_size());
                 // The set that is cut would have to be unfolded at once.
                 let contiguous = set.start() == cut || !set.contains(cut);
-                t.set_leaf(
-                    down,
-                    i,
-                    Leaf {
-                        pa: pa + offset as u64,
-                        attrs,
-                        contiguous,
-                    },
-                );
+                t.set_leaf(down, i, Leaf { pa: pa + offset as u64, attrs, contiguous });
             }
         });
         let index = s.level.index(s.va.start());
@@ -100,11 +89,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         owed.add_leaves(va, down);
         owed.add_table(va.start(), level, table, self.access);
         owed.settle(self.access);
-        let leaf = Leaf {
-            pa,
-            attrs,
-            contiguous: false,
-        };
+        let leaf = Leaf { pa, attrs, contiguous: false };
         self.access.with(parent, |t| t.set_leaf(level, index, leaf));
         mmu::dsb_ishst();
         mmu::isb();

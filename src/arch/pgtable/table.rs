@@ -86,11 +86,9 @@ impl Table {
         match descriptor.kind(level) {
             Kind::Invalid => Entry::Invalid,
             Kind::Table(pa) => Entry::Table(TableAddr(pa)),
-            Kind::Leaf(pa, attrs) => Entry::Leaf(Leaf {
-                pa,
-                attrs,
-                contiguous: descriptor.is_contiguous(),
-            }),
+            Kind::Leaf(pa, attrs) => {
+                Entry::Leaf(Leaf { pa, attrs, contiguous: descriptor.is_contiguous() })
+            }
         }
     }
     /// Whether no entry is valid.

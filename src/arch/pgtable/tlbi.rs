@@ -32,11 +32,7 @@ impl RangeOp {
             if pages >= unit {
                 let units = pages / unit;
                 let num = if units > 32 { 31 } else { units - 1 };
-                return Some(Self {
-                    start,
-                    scale: scale as u8,
-                    num: num as u8,
-                });
+                return Some(Self { start, scale: scale as u8, num: num as u8 });
             }
             if scale == 0 {
                 return None;
@@ -86,10 +82,7 @@ mod tests {
         let va = VirtAddr::new(0xffff_8000_1234_5678);
         // VA[55:12]: the ASID and level fields above stay clear.
         assert_eq!(va_operand(va), 0x0ff8_0001_2345);
-        assert_eq!(
-            decode_va(va_operand(va)),
-            VirtAddr::new(0xffff_8000_1234_5000)
-        );
+        assert_eq!(decode_va(va_operand(va)), VirtAddr::new(0xffff_8000_1234_5000));
         // 16 pages: SCALE 0, NUM 7.
         let op = RangeOp::largest(VirtAddr::new(0xffff_8000_1234_5000), 16).unwrap();
         assert_eq!(op.operand(), 1 << 46 | 7 << 39 | 0x18_0001_2345);

@@ -11,14 +11,11 @@ fn layout(size: usize, align: usize) -> Layout {
 
 /// A heap on a machine where the slab allocator is not up yet.
 fn on_machine(buffer: &'static EarlyBuffer, f: impl FnOnce(&KernelHeap)) {
-    Machine::run(
-        &[PhysRange::from_size(PhysAddr::new(0x4000_0000), 2 << 20)],
-        |m| {
-            page_alloc::init(m.ram());
-            // SAFETY: each test has a buffer of its own.
-            f(&unsafe { KernelHeap::new(buffer) });
-        },
-    );
+    Machine::run(&[PhysRange::from_size(PhysAddr::new(0x4000_0000), 2 << 20)], |m| {
+        page_alloc::init(m.ram());
+        // SAFETY: each test has a buffer of its own.
+        f(&unsafe { KernelHeap::new(buffer) });
+    });
 }
 
 /// Allocates, checks alignment, and fills with `value`.
@@ -26,10 +23,7 @@ fn filled(heap: &KernelHeap, layout: Layout, value: u8) -> *mut u8 {
     // SAFETY: sizes are not zero; the bytes are ours.
     unsafe {
         let at = heap.alloc(layout);
-        assert!(
-            !at.is_null() && at.addr().is_multiple_of(layout.align()),
-            "{layout:?}"
-        );
+        assert!(!at.is_null() && at.addr().is_multiple_of(layout.align()), "{layout:?}");
         at.write_bytes(value, layout.size());
         at
     }
@@ -37,9 +31,7 @@ fn filled(heap: &KernelHeap, layout: Layout, value: u8) -> *mut u8 {
 
 fn holds(at: *mut u8, len: usize, value: u8) -> bool {
     // SAFETY: the tests ask about bytes that they wrote.
-    unsafe { core::slice::from_raw_parts(at, len) }
-        .iter()
-        .all(|&b| b == value)
+    unsafe { core::slice::from_raw_parts(at, len) }.iter().all(|&b| b == value)
 }
 
 #[test]

@@ -1,70 +1,235 @@
-//! The page allocator (a first-fit stand-in until the buddy lands).
+//! The page allocator (Linux: mm/page_alloc.c).
+//!
+//! | file | what it decides |
+//! | --- | --- |
+//! | `buddy` | splitting and merging of free blocks |
+//! | `fallback` | which other migratetype to take from, pageblock stealing |
+//! | `pcp` | each CPU's own lists |
+//! | `slowpath` | which zone, how deep into its reserves, what to try when all fails |
+//! | `deferred` | when sections of memory come up |
+//! | `compound` | compound pages and reference counts |
+//! | `check` | what is wrong with a free |
+//!
+//! A block that is allocated has one reference, no flags (or `HEAD`, its tails `TAIL`),
+//! and its zone and order in its head's descriptor. A free block's frames have no
+//! references; its head is `BUDDY` or `PCP`. What is neither was never the allocator's:
+//! the descriptor of a reserved frame is all zeros, with no references.
+//!
+//! A reference may be taken only by who holds one, so a count of one stays one while its
+//! holder frees the page, and neither end needs an atomic instruction.
+//!
+//! Lock order: `Rank::Section`, then one zone's lock (`Rank::Zone`). Per-CPU lists are
+//! reached with interrupts masked.
 
-use crate::addr::{Order, Pfn, PhysRange};
+mod buddy;
+mod bulk;
+mod check;
+mod compound;
+mod deferred;
+mod fallback;
+mod pcp;
+mod report;
+mod slowpath;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_exact};
+pub use check::{State, state_of};
+pub use compound::{block_order, compound_head, get_page, put_page, split_page};
+pub use deferred::{InitError, ZoneLimits};
+pub use pcp::{drain_all_pages, drain_local_pages};
+pub use report::{ZoneInfo, nr_free_pages, nr_used_pages, zones};
+pub use validate::{Invalid, validate};
+
+use crate::addr::{Order, PfnRange};
 use crate::arch::irq::with_masked;
-use crate::machine_local;
+use crate::arch::{self, CpuId, NR_CPUS};
 use crate::mm::gfp::Gfp;
-use crate::mm::page::Frame;
-use crate::sync::{Rank, SpinLock};
-use alloc::collections::BTreeMap;
+use crate::mm::mmzone::{self, NodeId, ZoneId, ZoneType, Zonelist};
+use crate::mm::page::{Frame, PageFlags};
+use crate::mm::sparse::{FreeRam, Populate};
 
-machine_local! {
-    static FREE: SpinLock<BTreeMap<u32, bool>> = SpinLock::new(Rank::Zone, BTreeMap::new());
+/// Starts the page allocator: from here on [`alloc_pages`] works, and all of `free` is
+/// its to give out. Costs as much as there are ranges, not as they are large, and brings
+/// up the first section of the zone that the kernel's own allocations prefer.
+///
+/// `present` is all RAM with the node it belongs to, `free` the part of it that nobody
+/// uses; both in rising order. The frame descriptors' array is mapped through `populate`.
+///
+/// # Errors
+/// [`InitError`], which says what is wrong with the ranges, or that there is no memory.
+///
+/// # Safety
+/// The `free` ranges are RAM that is mapped in the linear map and that nobody uses.
+pub unsafe fn free_area_init(
+    limits: ZoneLimits,
+    present: impl Iterator<Item = (NodeId, PfnRange)> + Clone,
+    free: impl Iterator<Item = PfnRange> + Clone,
+    populate: Populate,
+) -> Result<(), InitError> {
+    // SAFETY: the caller's promise is the same.
+    let free = free.map(|range| unsafe { FreeRam::new(range) });
+    with_masked(|irq| {
+        deferred::init(irq, limits, present, free, populate)?;
+        mmzone::build_zonelists(|a, b| u32::from(a != b));
+        mmzone::setup_per_zone_wmarks(NR_CPUS as u32);
+        for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
+            pcp::setup(cpu, NodeId::FIRST);
+        }
+        let mut zones = Zonelist::of(NodeId::FIRST).zones(ZoneType::Normal);
+        if zones.any(|id| deferred::grow_zone(irq, id) || id.zone().free() != 0) {
+            Ok(())
+        } else {
+            Err(InitError::NoMemory)
+        }
+    })
 }
 
-/// Hands RAM to the allocator.
-pub fn init(ram: &[PhysRange]) {
-    with_masked(|irq| {
-        let mut free = FREE.lock(irq);
-        for r in ram {
-            for pfn in r.whole_pages().iter() {
-                free.insert(pfn.get(), true);
-            }
+/// Starts the page allocator of a hosted machine with all of `ram` free on one node.
+#[cfg(not(target_os = "none"))]
+pub fn init(ram: &[crate::addr::PhysRange]) {
+    let ranges = ram.iter().map(|range| range.whole_pages());
+    let present = ranges.clone().map(|range| (NodeId::FIRST, range));
+    let limits = ZoneLimits::default();
+    let mapped = crate::mm::sparse::mapped_from_the_start;
+    // SAFETY: all RAM of a hosted machine is mapped, and fresh.
+    let result = unsafe { free_area_init(limits, present, ranges, mapped) };
+    result.expect("RAM of a hosted machine is sorted");
+}
+
+/// Allocates 2^order contiguous frames, aligned to as much, and returns the first, with
+/// one reference; `None` where memory is short of what `gfp` may use. Any context as
+/// `gfp` says: without `__GFP_DIRECT_RECLAIM` from interrupt handlers and under locks of
+/// lower rank than `Rank::Section` too (Linux: alloc_pages).
+///
+/// Order 0 comes from this CPU's own list without a lock or an atomic instruction; the
+/// watermarks are looked at when that is refilled.
+#[inline]
+pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
+    if order == Order::ZERO
+        && !gfp.contains(Gfp::__GFP_THISNODE)
+        && let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp))
+    {
+        let page = frame.page();
+        page.set_flags(PageFlags::empty());
+        page.set_refcount(1);
+        if gfp.contains(Gfp::__GFP_ZERO) {
+            clear_block(frame, order);
         }
+        return Some(frame);
+    }
+    slowpath::alloc(gfp, order)
+}
+
+/// Gives back the block of `order` at `frame` that [`alloc_pages`] returned; the caller
+/// holds its only reference. Any context (Linux: __free_pages).
+///
+/// # Panics
+/// On a double free, a wrong order, a frame that was never allocated, a page that others
+/// hold, or one that is still in a slab; the message names the frame and its state, and
+/// the panic is located at the caller.
+#[inline]
+#[track_caller]
+pub fn free_pages(frame: Frame, order: Order) {
+    let page = frame.page();
+    if page.flags().bits() != 0 || page.refcount() != 1 || page.order() != order.get() {
+        return free_unusual(frame, order);
+    }
+    page.set_refcount(0);
+    if pcp::has_lists(order) {
+        with_masked(|irq| pcp::free(irq, frame, order));
+    } else {
+        free_to_buddy(frame, order);
+    }
+}
+
+/// A page with flags, or one that can't be freed.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn free_unusual(frame: Frame, order: Order) {
+    let page = frame.page();
+    // Marks that say what the page was good for, and need no undoing.
+    let harmless = PageFlags::TABLE | PageFlags::VMALLOC | PageFlags::MOVABLE;
+    let flags = page.flags() - harmless;
+    if page.refcount() != 1 || page.order() != order.get() || !(flags - PageFlags::HEAD).is_empty()
+    {
+        check::bad_free(frame, order);
+    }
+    if flags.contains(PageFlags::HEAD) {
+        compound::unprep_compound(frame, order);
+    }
+    page.set_flags(PageFlags::empty());
+    free_pages(frame, order);
+}
+
+#[inline(never)]
+fn free_to_buddy(frame: Frame, order: Order) {
+    with_masked(|irq| {
+        let mut zone = frame.page().zone().zone().lock(irq);
+        let mt = buddy::pageblock_migratetype(frame);
+        zone.free_one(frame, order, mt);
     });
 }
 
-/// Whether the frame has a descriptor.
-pub fn has_descriptor(pfn: Pfn) -> bool {
-    with_masked(|irq| FREE.lock(irq).contains_key(&pfn.get()))
+/// Makes a block that was just taken off the lists its owner's.
+fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
+    let page = frame.page();
+    page.set_flags(PageFlags::empty());
+    page.set_refcount(1);
+    if gfp.contains(Gfp::__GFP_COMP) && order > Order::ZERO {
+        compound::prep_compound(frame, order);
+    }
+    if gfp.contains(Gfp::__GFP_ZERO) {
+        clear_block(frame, order);
+    }
 }
 
-/// Allocates 2^order contiguous frames; the head frame, or `None`.
-pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
-    let pfn = with_masked(|irq| {
-        let mut free = FREE.lock(irq);
-        let n = order.pages();
-        let pfn = free
-            .keys()
-            .copied()
-            .find(|&p| p % n == 0 && (p..p + n).all(|q| free.get(&q) == Some(&true)))?;
-        for q in pfn..pfn + n {
-            free.insert(q, false);
+/// Fills a block that was just allocated with zeros.
+fn clear_block(frame: Frame, order: Order) {
+    for single in frame.block(order) {
+        // SAFETY: the frame is RAM of a block that was just taken off the free lists,
+        // and whose owner does not know of it yet.
+        unsafe { arch::clear_page(single.phys()) }
+    }
+}
+
+/// Gives memory that was reserved at boot to the allocator: the image's init part, tables
+/// that served until now. Returns how many pages (Linux: free_reserved_area).
+///
+/// # Panics
+/// Where a frame of it is a hole, or the allocator's already.
+///
+/// # Safety
+/// The range is RAM that is mapped in the linear map, and nobody uses it any more.
+#[track_caller]
+pub unsafe fn free_reserved_area(range: PfnRange) -> u32 {
+    with_masked(|irq| {
+        if deferred::online_range(irq, range).is_err() {
+            return 0;
         }
-        Some(Pfn::new(pfn))
-    })?;
-    let frame = Frame::new(pfn)?;
-    for i in 0..order.pages() {
-        frame
-            .within(order, i)
-            .page()
-            .set_refcount(u32::from(i == 0));
-        if gfp.contains(Gfp::__GFP_ZERO) {
-            // SAFETY: just allocated.
-            unsafe { crate::arch::clear_page((pfn + i).phys()) }
+        release_reserved(irq, range)
+    })
+}
+
+/// Puts reserved frames with descriptors on the free lists.
+#[track_caller]
+fn release_reserved(irq: &arch::IrqMasked, range: PfnRange) -> u32 {
+    for pfn in range.iter() {
+        if Frame::new(pfn).map(state_of) != Some(State::Reserved) {
+            check::bad_range(pfn, "reserved memory can't be freed");
         }
     }
-    Some(frame)
-}
-
-/// Gives back what `alloc_pages` returned for `order`.
-pub fn free_pages(frame: Frame, order: Order) {
-    frame.page().set_refcount(0);
-    with_masked(|irq| {
-        let mut free = FREE.lock(irq);
-        for i in 0..order.pages() {
-            let was = free.insert((frame.pfn() + i).get(), true);
-            assert_eq!(was, Some(false), "double free");
-        }
-    });
+    let mut freed = 0;
+    for (pfn, order) in range.blocks(Order::MAX) {
+        let Some(frame) = Frame::new(pfn) else { continue };
+        let id: ZoneId = frame.align_down(Order::MAX).page().zone();
+        let mut zone = id.zone().lock(irq);
+        buddy::add(&zone.zone.managed, order.pages());
+        let mt = buddy::pageblock_migratetype(frame);
+        zone.free_one(frame, order, mt);
+        freed += order.pages();
+    }
+    freed
 }

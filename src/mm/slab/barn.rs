@@ -19,10 +19,7 @@ pub(super) struct Barn {
 
 impl Barn {
     pub const fn new() -> Self {
-        Self {
-            full: ArrayVec::new_const(),
-            empty: ArrayVec::new_const(),
-        }
+        Self { full: ArrayVec::new_const(), empty: ArrayVec::new_const() }
     }
 
     /// Lets `slot` have a full sheaf for its empty one, if there is one; says whether.

@@ -92,19 +92,14 @@ pub fn kmem_cache_create(
 /// No other CPU uses the cache meanwhile, and after success nobody does.
 #[track_caller]
 pub unsafe fn kmem_cache_destroy(cache: &'static KmemCache) -> Result<(), DestroyError> {
-    let permanent = [&*KMEM_CACHE, &*SHEAVES]
-        .into_iter()
-        .chain(kmalloc::caches());
+    let permanent = [&*KMEM_CACHE, &*SHEAVES].into_iter().chain(kmalloc::caches());
     if permanent.into_iter().any(|c| core::ptr::eq(c, cache)) {
         return Err(DestroyError::Permanent);
     }
     cache.shrink_all_cpus(Location::caller());
     let live = with_masked(|irq| cache.node().lock(irq).in_use);
     if live > 0 {
-        log::error!(
-            "kmem_cache_destroy {}: {live} objects are still allocated",
-            cache.name()
-        );
+        log::error!("kmem_cache_destroy {}: {live} objects are still allocated", cache.name());
         return Err(DestroyError::Live(live));
     }
     unregister(cache);
@@ -136,9 +131,7 @@ pub(super) fn nth(n: usize) -> Option<&'static KmemCache> {
 fn register(cache: &'static KmemCache) {
     with_masked(|irq| {
         let list = SLAB_CACHES.lock(irq);
-        let key = mix(KEY
-            .load(Relaxed)
-            .wrapping_add(core::ptr::from_ref(cache).addr() as u64));
+        let key = mix(KEY.load(Relaxed).wrapping_add(core::ptr::from_ref(cache).addr() as u64));
         KEY.store(key, Relaxed);
         cache.set_key(mix(key));
         match list.last.get() {

@@ -37,9 +37,7 @@ pub(super) fn init_object(cache: &KmemCache, slots: &Slots, index: u16) {
 
 /// Checks an object that was free until now, and marks it as allocated.
 pub(super) fn check_allocated(cache: &KmemCache, object: VirtAddr) {
-    let Some((slots, index)) = find(cache, object) else {
-        report::lost_object(cache, object)
-    };
+    let Some((slots, index)) = find(cache, object) else { report::lost_object(cache, object) };
     let when = "on allocation";
     if cache.flags().contains(SlabFlags::RED_ZONE) {
         check_red_zone(cache, &slots, index, RED_INACTIVE, when);
@@ -76,12 +74,7 @@ fn find(cache: &KmemCache, object: VirtAddr) -> Option<(Slots, u16)> {
 
 fn fill_red_zone(cache: &KmemCache, slots: &Slots, index: u16, value: u8) {
     let layout = cache.layout();
-    slots.fill(
-        index,
-        layout.object_size,
-        layout.red_end - layout.object_size,
-        value,
-    );
+    slots.fill(index, layout.object_size, layout.red_end - layout.object_size, value);
 }
 
 fn check_red_zone(cache: &KmemCache, slots: &Slots, index: u16, value: u8, when: &str) {

@@ -29,21 +29,8 @@ pub const ZERO_SIZE_PTR: NonNull<u8> =
 const LARGE_KMALLOC: usize = usize::from_be_bytes(*b"kmalloc!");
 
 /// The size classes in bytes.
-const CLASSES: [usize; 13] = [
-    8,
-    16,
-    32,
-    64,
-    96,
-    128,
-    192,
-    256,
-    512,
-    1024,
-    2048,
-    4096,
-    KMALLOC_MAX_CACHE_SIZE,
-];
+const CLASSES: [usize; 13] =
+    [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, KMALLOC_MAX_CACHE_SIZE];
 
 /// One cache per class, named by a prefix and the size.
 macro_rules! classes {
@@ -97,9 +84,7 @@ const fn class(name: &'static str, index: usize, flags: SlabFlags) -> KmemCache 
 }
 
 /// Classes by (size - 1) / 8, for sizes up to 192.
-const SMALL: [u8; 24] = [
-    0, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 6,
-];
+const SMALL: [u8; 24] = [0, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 6];
 
 /// The class of the smallest objects of at least `size` bytes, 1 to
 /// [`KMALLOC_MAX_CACHE_SIZE`] (Linux: kmalloc_index). Folds for a constant.
@@ -244,9 +229,7 @@ pub unsafe fn kfree(ptr: *const u8) {
 #[cold]
 #[inline(never)]
 fn kfree_large(at: VirtAddr, caller: &'static Location<'static>) {
-    let Some((frame, order)) = large_at(at) else {
-        report::foreign_free("kfree", at, caller)
-    };
+    let Some((frame, order)) = large_at(at) else { report::foreign_free("kfree", at, caller) };
     frame.page().set_owner(0);
     page_alloc::free_pages(frame, order);
 }

@@ -45,10 +45,7 @@ pub(super) struct CpuSheaves {
 
 impl CpuSheaves {
     const fn new() -> Self {
-        Self {
-            main: SheafSlot::new(),
-            spare: SheafSlot::new(),
-        }
+        Self { main: SheafSlot::new(), spare: SheafSlot::new() }
     }
 }
 
@@ -80,11 +77,7 @@ impl KmemCache {
             cpu: PerCpu::new([const { CpuSheaves::new() }; NR_CPUS]),
             layout,
             flags,
-            sheaf_capacity: if sheaves && !debug {
-                layout.sheaf_capacity()
-            } else {
-                0
-            },
+            sheaf_capacity: if sheaves && !debug { layout.sheaf_capacity() } else { 0 },
             key: AtomicU64::new(0),
             ctor,
             name,

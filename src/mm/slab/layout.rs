@@ -65,11 +65,7 @@ impl CacheLayout {
             red_end = end;
         }
         let outside = has_ctor || flags.contains(SlabFlags::POISON);
-        let offset = if outside {
-            end
-        } else {
-            (object_size / 2) & !(WORD - 1)
-        };
+        let offset = if outside { end } else { (object_size / 2) & !(WORD - 1) };
         let size = (if outside { end + WORD } else { end }).next_multiple_of(align);
         let Some(min_order) = Order::for_bytes(size) else {
             return Err(CreateError::Size);

@@ -35,12 +35,7 @@ impl Slots {
     /// # Safety
     /// `count * layout.size` bytes at `base` belong to a slab of `layout`'s cache.
     pub unsafe fn new(base: VirtAddr, layout: &CacheLayout, count: u16) -> Self {
-        Self {
-            base,
-            size: layout.size,
-            offset: layout.offset,
-            count,
-        }
+        Self { base, size: layout.size, offset: layout.offset, count }
     }
 
     /// How many there are.
@@ -129,11 +124,7 @@ impl OwnedSheaf {
         if self.capacity() == 0 {
             return;
         }
-        assert!(
-            self.count() == 0,
-            "release of a sheaf that holds {} objects",
-            self.count()
-        );
+        assert!(self.count() == 0, "release of a sheaf that holds {} objects", self.count());
         sheaf_cache().free_object(VirtAddr::from_ptr(self.0), Location::caller());
     }
 }
@@ -169,16 +160,14 @@ impl SheafSlot {
     /// uses the cache.
     pub fn replace(&self, sheaf: OwnedSheaf) -> OwnedSheaf {
         let old = self.0.load(Ordering::Relaxed);
-        self.0
-            .store(ptr::from_ref(sheaf.0).cast_mut(), Ordering::Release);
+        self.0.store(ptr::from_ref(sheaf.0).cast_mut(), Ordering::Release);
         // SAFETY: it was stored from a reference that lives until it is released.
         OwnedSheaf(unsafe { &*old })
     }
     /// Lets two slots of one CPU change their sheaves.
     pub fn swap(&self, other: &Self) {
         let here = self.0.load(Ordering::Relaxed);
-        self.0
-            .store(other.0.load(Ordering::Relaxed), Ordering::Release);
+        self.0.store(other.0.load(Ordering::Relaxed), Ordering::Release);
         other.0.store(here, Ordering::Release);
     }
 }
@@ -192,10 +181,7 @@ pub(super) struct StaticLink<T: 'static> {
 impl<T> StaticLink<T> {
     /// Refers to nothing.
     pub const fn new() -> Self {
-        Self {
-            to: AtomicPtr::new(ptr::null_mut()),
-            of: PhantomData,
-        }
+        Self { to: AtomicPtr::new(ptr::null_mut()), of: PhantomData }
     }
     /// What it refers to.
     pub fn get(&self) -> Option<&'static T> {

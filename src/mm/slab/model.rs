@@ -13,43 +13,14 @@ const CPUS: usize = 3;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Kmalloc {
-        cpu: usize,
-        sizes: Vec<usize>,
-        gfp: Gfp,
-    },
-    Krealloc {
-        cpu: usize,
-        which: usize,
-        size: usize,
-    },
-    Kfree {
-        cpu: usize,
-        first: usize,
-        count: usize,
-    },
-    Create {
-        size: usize,
-        align: u32,
-        flags: SlabFlags,
-    },
-    Alloc {
-        cpu: usize,
-        cache: usize,
-        count: usize,
-    },
-    Free {
-        cpu: usize,
-        cache: usize,
-        first: usize,
-        count: usize,
-    },
-    Destroy {
-        cache: usize,
-    },
-    Shrink {
-        cpu: usize,
-    },
+    Kmalloc { cpu: usize, sizes: Vec<usize>, gfp: Gfp },
+    Krealloc { cpu: usize, which: usize, size: usize },
+    Kfree { cpu: usize, first: usize, count: usize },
+    Create { size: usize, align: u32, flags: SlabFlags },
+    Alloc { cpu: usize, cache: usize, count: usize },
+    Free { cpu: usize, cache: usize, first: usize, count: usize },
+    Destroy { cache: usize },
+    Shrink { cpu: usize },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -116,12 +87,7 @@ impl Piece {
     fn check(&self) {
         // SAFETY: its bytes were written when it was made, and it is allocated.
         let bytes = unsafe { core::slice::from_raw_parts(self.at.as_ptr(), self.len) };
-        assert!(
-            bytes.iter().all(|&b| b == self.fill),
-            "{} bytes at {:?}",
-            self.len,
-            self.at
-        );
+        assert!(bytes.iter().all(|&b| b == self.fill), "{} bytes at {:?}", self.len, self.at);
     }
 }
 
@@ -149,10 +115,7 @@ impl Model {
         if gfp.contains(Gfp::__GFP_ZERO) {
             // SAFETY: `size` bytes were allocated just now.
             let bytes = unsafe { core::slice::from_raw_parts(at.as_ptr(), size) };
-            assert!(
-                bytes.iter().all(|&b| b == 0),
-                "{size} bytes at {at:?} are not zero"
-            );
+            assert!(bytes.iter().all(|&b| b == 0), "{size} bytes at {at:?} are not zero");
         }
         let fill = self.next_fill();
         // SAFETY: a live allocation.
@@ -173,12 +136,7 @@ impl Model {
             piece.check();
             return;
         };
-        Piece {
-            at,
-            len: piece.len.min(size),
-            fill: piece.fill,
-        }
-        .check();
+        Piece { at, len: piece.len.min(size), fill: piece.fill }.check();
         // SAFETY: a live allocation.
         let all = unsafe { ksize(at.as_ptr()) };
         self.pieces[which] = Piece::new(at, all, piece.fill);
@@ -190,11 +148,7 @@ impl Model {
             on_cpu(m, cpu, || f(&mut model.lock().unwrap()));
         };
         match *op {
-            Op::Kmalloc {
-                cpu,
-                ref sizes,
-                gfp,
-            } => with(cpu, &|model| {
+            Op::Kmalloc { cpu, ref sizes, gfp } => with(cpu, &|model| {
                 sizes.iter().for_each(|&size| model.kmalloc(size, gfp));
             }),
             Op::Krealloc { cpu, which, size } => with(cpu, &|model| model.krealloc(which, size)),
@@ -210,11 +164,7 @@ impl Model {
                 if model.caches.len() < 5
                     && let Ok(cache) = kmem_cache_create("model", size, align, flags, None)
                 {
-                    model.caches.push(Cache {
-                        cache,
-                        align,
-                        pieces: Vec::new(),
-                    });
+                    model.caches.push(Cache { cache, align, pieces: Vec::new() });
                 }
             }),
             Op::Alloc { cpu, cache, count } => with(cpu, &|model| {
@@ -226,19 +176,12 @@ impl Model {
                         };
                         assert!(at.addr().get().is_multiple_of(cache.align));
                         fill = fill.wrapping_add(1);
-                        cache
-                            .pieces
-                            .push(Piece::new(at, cache.cache.object_size(), fill));
+                        cache.pieces.push(Piece::new(at, cache.cache.object_size(), fill));
                     }
                 }
                 model.fill = fill;
             }),
-            Op::Free {
-                cpu,
-                cache,
-                first,
-                count,
-            } => with(cpu, &|model| {
+            Op::Free { cpu, cache, first, count } => with(cpu, &|model| {
                 if let Some(cache) = pick(&mut model.caches, cache) {
                     for piece in drain(&mut cache.pieces, first, count) {
                         piece.check();
@@ -270,11 +213,7 @@ impl Model {
         for cache in &self.caches {
             assert_eq!(cache.cache.info().active_objects, cache.pieces.len());
         }
-        let small = self
-            .pieces
-            .iter()
-            .filter(|p| p.len <= KMALLOC_MAX_CACHE_SIZE)
-            .count();
+        let small = self.pieces.iter().filter(|p| p.len <= KMALLOC_MAX_CACHE_SIZE).count();
         let active: usize = slabinfo()
             .filter(|info| info.name.contains("kmalloc-"))
             .map(|info| info.active_objects)

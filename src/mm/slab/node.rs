@@ -23,11 +23,7 @@ pub(super) struct SlabList {
 
 impl SlabList {
     pub const fn new() -> Self {
-        Self {
-            first: None,
-            last: None,
-            len: 0,
-        }
+        Self { first: None, last: None, len: 0 }
     }
 
     pub fn first(&self) -> Option<Slab> {
@@ -61,11 +57,7 @@ impl SlabList {
             Some(next) => next.page().prev() == here,
             None => self.last == here,
         };
-        assert!(
-            linked,
-            "slab {}: list corrupted at {slab:?}",
-            slab.cache().name()
-        );
+        assert!(linked, "slab {}: list corrupted at {slab:?}", slab.cache().name());
         match prev {
             Some(prev) => prev.page().set_next(next),
             None => self.first = next,
@@ -104,13 +96,7 @@ pub(super) struct Node {
 
 impl Node {
     pub const fn new() -> Self {
-        Self {
-            partial: SlabList::new(),
-            barn: Barn::new(),
-            slabs: 0,
-            total: 0,
-            in_use: 0,
-        }
+        Self { partial: SlabList::new(), barn: Barn::new(), slabs: 0, total: 0, in_use: 0 }
     }
 
     /// Takes one object from a partial slab.
@@ -159,9 +145,7 @@ impl Node {
         discard: &mut SlabList,
     ) {
         let slab = Slab::containing(object).filter(|slab| core::ptr::eq(slab.cache(), cache));
-        let Some(slab) = slab else {
-            super::report::invalid_free(cache, object, caller)
-        };
+        let Some(slab) = slab else { super::report::invalid_free(cache, object, caller) };
         let was_full = slab.first_free() == END;
         slab.put(cache, object, caller);
         self.in_use -= 1;

@@ -9,19 +9,13 @@ use core::panic::Location;
 #[cold]
 #[inline(never)]
 pub(super) fn double_free(cache: &KmemCache, object: VirtAddr, caller: &Location<'_>) -> ! {
-    panic!(
-        "slab {}: double free of object {object} by {caller}",
-        cache.name()
-    )
+    panic!("slab {}: double free of object {object} by {caller}", cache.name())
 }
 
 #[cold]
 #[inline(never)]
 pub(super) fn invalid_free(cache: &KmemCache, object: VirtAddr, caller: &Location<'_>) -> ! {
-    panic!(
-        "slab {}: invalid free of {object}, no object of it, by {caller}",
-        cache.name()
-    )
+    panic!("slab {}: invalid free of {object}, no object of it, by {caller}", cache.name())
 }
 
 #[cold]
@@ -33,19 +27,13 @@ pub(super) fn foreign_free(what: &str, object: VirtAddr, caller: &Location<'_>) 
 #[cold]
 #[inline(never)]
 pub(super) fn modified_after_free(cache: &KmemCache, object: VirtAddr) -> ! {
-    panic!(
-        "slab {}: object {object} was modified after free",
-        cache.name()
-    )
+    panic!("slab {}: object {object} was modified after free", cache.name())
 }
 
 #[cold]
 #[inline(never)]
 pub(super) fn lost_object(cache: &KmemCache, object: VirtAddr) -> ! {
-    panic!(
-        "slab {}: {object} in a sheaf of it is no object of it",
-        cache.name()
-    )
+    panic!("slab {}: {object} in a sheaf of it is no object of it", cache.name())
 }
 
 #[cold]

@@ -97,9 +97,6 @@ impl Sheaf {
     /// All objects in it, as far as they stay while its CPU goes on.
     pub fn iter(&self) -> impl Iterator<Item = VirtAddr> + '_ {
         let count = self.count() as usize;
-        self.objects
-            .iter()
-            .take(count)
-            .map(|object| VirtAddr::new(object.load(Relaxed)))
+        self.objects.iter().take(count).map(|object| VirtAddr::new(object.load(Relaxed)))
     }
 }

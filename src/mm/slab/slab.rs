@@ -56,10 +56,7 @@ impl Slab {
                 & !(Gfp::__GFP_NOFAIL | Gfp::__GFP_DIRECT_RECLAIM);
             match page_alloc::alloc_pages(light, layout.order) {
                 Some(frame) => (frame, layout.order),
-                None => (
-                    page_alloc::alloc_pages(gfp, layout.min_order)?,
-                    layout.min_order,
-                ),
+                None => (page_alloc::alloc_pages(gfp, layout.min_order)?, layout.min_order),
             }
         } else {
             (page_alloc::alloc_pages(gfp, layout.order)?, layout.order)
@@ -80,11 +77,7 @@ impl Slab {
         let slots = slab.slots(cache);
         for index in 0..slots.count() {
             cache.prepare(&slots, index);
-            let next = if index + 1 < slots.count() {
-                index + 1
-            } else {
-                END
-            };
+            let next = if index + 1 < slots.count() { index + 1 } else { END };
             slots.set_link(index, cache.encode(slots.address(index), u64::from(next)));
         }
         slab.set_counters(0, 0);
@@ -93,10 +86,7 @@ impl Slab {
 
     /// Gives the pages of an empty slab that is on no list back.
     pub fn release(self) {
-        assert!(
-            self.in_use() == 0,
-            "release of {self:?}, which has objects in use"
-        );
+        assert!(self.in_use() == 0, "release of {self:?}, which has objects in use");
         let order = self.order();
         for n in 0..order.pages() {
             let page = self.0.within(order, n).page();
@@ -115,12 +105,7 @@ impl Slab {
 
     /// Takes it for a slab: it came off a list of slabs.
     pub fn from_frame(frame: Frame) -> Self {
-        debug_assert!(
-            frame
-                .page()
-                .flags()
-                .contains(PageFlags::SLAB | PageFlags::HEAD)
-        );
+        debug_assert!(frame.page().flags().contains(PageFlags::SLAB | PageFlags::HEAD));
         Self(frame)
     }
 
@@ -157,9 +142,7 @@ impl Slab {
     }
 
     fn set_counters(self, in_use: u16, first_free: u16) {
-        self.0
-            .page()
-            .set_mapcount(u32::from(in_use) << 16 | u32::from(first_free));
+        self.0.page().set_mapcount(u32::from(in_use) << 16 | u32::from(first_free));
     }
 
     /// Takes up to `want` objects and passes them to `give`; says how many. The
@@ -247,13 +230,9 @@ pub(super) mod mark {
 
     /// `object` comes out of a sheaf or slab.
     pub fn allocated(cache: &KmemCache, object: VirtAddr) {
-        let Some(slab) = Slab::containing(object) else {
-            report::lost_object(cache, object)
-        };
+        let Some(slab) = Slab::containing(object) else { report::lost_object(cache, object) };
         let slots = slab.slots(cache);
-        let Some(index) = slots.index_of(object) else {
-            report::lost_object(cache, object)
-        };
+        let Some(index) = slots.index_of(object) else { report::lost_object(cache, object) };
         if cache.decode(object, slots.link(index)) > u64::from(END) {
             report::modified_after_free(cache, object);
         }
@@ -265,9 +244,7 @@ pub(super) mod mark {
         let index = Slab::containing(object)
             .filter(|slab| core::ptr::eq(slab.cache(), cache))
             .and_then(|slab| Some((slab.slots(cache), slab.slots(cache).index_of(object)?)));
-        let Some((slots, index)) = index else {
-            report::invalid_free(cache, object, caller)
-        };
+        let Some((slots, index)) = index else { report::invalid_free(cache, object, caller) };
         if cache.decode(object, slots.link(index)) <= u64::from(END) {
             report::double_free(cache, object, caller);
         }

@@ -38,13 +38,7 @@ impl SlabInfo {
             let node = cache.node().lock(irq);
             let on_cpus = cache.cpus().iter().flat_map(|cpu| [&cpu.main, &cpu.spare]);
             let in_sheaves = on_cpus.map(|slot| slot.get_remote().count()).sum::<u32>()
-                + node
-                    .barn
-                    .sheaves()
-                    .0
-                    .iter()
-                    .map(|sheaf| sheaf.count())
-                    .sum::<u32>();
+                + node.barn.sheaves().0.iter().map(|sheaf| sheaf.count()).sum::<u32>();
             let in_sheaves = in_sheaves as usize;
             Self {
                 name: cache.name(),

@@ -13,14 +13,11 @@ const K: Gfp = Gfp::GFP_KERNEL;
 
 /// Runs `f` on a machine of `kib` KiB with the page and slab allocators up.
 pub(super) fn on_machine<R>(kib: u64, f: impl FnOnce(&Machine) -> R) -> R {
-    Machine::run(
-        &[PhysRange::from_size(PhysAddr::new(0x4000_0000), kib << 10)],
-        |m| {
-            page_alloc::init(m.ram());
-            kmem_cache_init(0x5eed);
-            f(m)
-        },
-    )
+    Machine::run(&[PhysRange::from_size(PhysAddr::new(0x4000_0000), kib << 10)], |m| {
+        page_alloc::init(m.ram());
+        kmem_cache_init(0x5eed);
+        f(m)
+    })
 }
 
 /// Runs `f` on CPU `cpu`.
@@ -94,10 +91,7 @@ fn classes_are_as_in_linux() {
             // SAFETY: just allocated.
             assert_eq!(unsafe { ksize(object.as_ptr()) }, class, "size {size}");
             assert_eq!(kmalloc_size_roundup(size), Some(class));
-            assert_eq!(
-                object.addr().get() % (1 << class.trailing_zeros()).min(32768),
-                0
-            );
+            assert_eq!(object.addr().get() % (1 << class.trailing_zeros()).min(32768), 0);
             free(object);
         }
         validate();
@@ -110,17 +104,11 @@ fn slab_orders_waste_little() {
     for size in (8..9000).step_by(8) {
         let layout = CacheLayout::new(size, 8, SlabFlags::empty(), false).expect("a layout");
         let bytes = layout.order.bytes();
-        assert!(
-            layout.order.get() <= 3 && bytes % size <= bytes / 2,
-            "size {size}: {layout:?}"
-        );
+        assert!(layout.order.get() <= 3 && bytes % size <= bytes / 2, "size {size}: {layout:?}");
         assert!(layout.objects(layout.order) >= 3, "size {size}: {layout:?}");
     }
     let order = |size| CacheLayout::new(size, 8, SlabFlags::empty(), false).map(|l| l.order.get());
-    assert_eq!(
-        [64, 256, 1024, 4096, 8192].map(order),
-        [0, 1, 3, 3, 3].map(Ok)
-    );
+    assert_eq!([64, 256, 1024, 4096, 8192].map(order), [0, 1, 3, 3, 3].map(Ok));
     assert_eq!(order(40_000), Ok(4));
     assert_eq!(order(0), Err(CreateError::Size));
     assert_eq!(order(Order::MAX.bytes() + 1), Err(CreateError::Size));
@@ -190,16 +178,10 @@ fn realloc_stays_in_its_class() {
         // SAFETY: 20 bytes are ours.
         unsafe { object.write_bytes(7, 20) };
         assert_eq!(resize(object, 32, zero), Some(object));
-        assert_eq!(
-            bytes_of(object, 32),
-            [[7; 20].as_slice(), &[0; 12]].concat()
-        );
+        assert_eq!(bytes_of(object, 32), [[7; 20].as_slice(), &[0; 12]].concat());
         assert_eq!(resize(object, 10, zero), Some(object));
         assert_eq!(resize(object, 32, zero), Some(object));
-        assert_eq!(
-            bytes_of(object, 32),
-            [[7; 10].as_slice(), &[0; 22]].concat()
-        );
+        assert_eq!(bytes_of(object, 32), [[7; 10].as_slice(), &[0; 22]].concat());
         assert_eq!(resize(object, 0, K), Some(ZERO_SIZE_PTR));
         assert_eq!(active_objects(), 0);
     });
@@ -219,11 +201,7 @@ fn realloc_moves_with_its_bytes() {
             object = moved;
             assert_eq!(active_objects(), usize::from(size <= 8192));
         }
-        assert_eq!(
-            resize(object, KMALLOC_MAX_SIZE, K),
-            None,
-            "there is not so much"
-        );
+        assert_eq!(resize(object, KMALLOC_MAX_SIZE, K), None, "there is not so much");
         assert_eq!(bytes_of(object, 30), [7; 30]);
         free(object);
         validate();
@@ -238,9 +216,7 @@ fn frees_are_reused_last_first_and_shrink_gives_all_back() {
         validate();
         let unique: std::collections::BTreeSet<_> = objects.iter().collect();
         assert_eq!(unique.len(), objects.len());
-        let info = slabinfo()
-            .find(|info| info.name == "kmalloc-64")
-            .expect("listed");
+        let info = slabinfo().find(|info| info.name == "kmalloc-64").expect("listed");
         assert_eq!(info.active_objects, 2000);
         assert_eq!(info.total_objects, 2048);
         let last = *objects.last().expect("some");
@@ -248,9 +224,7 @@ fn frees_are_reused_last_first_and_shrink_gives_all_back() {
         assert_eq!(kmalloc(64, K), Some(last));
         free_all(objects);
         validate();
-        let info = slabinfo()
-            .find(|info| info.name == "kmalloc-64")
-            .expect("listed");
+        let info = slabinfo().find(|info| info.name == "kmalloc-64").expect("listed");
         assert_eq!(info.active_objects, 0);
         assert!(info.slabs < 32, "empty slabs go back: {info:?}");
         m.on_cpus(1, |_| shrink_all());
@@ -273,10 +247,7 @@ fn objects_travel_between_cpus_by_the_sheaf() {
                     // SAFETY: 256 bytes are ours.
                     unsafe { object.cast::<usize>().write(object.addr().get()) };
                     made.fetch_add(1, Relaxed);
-                    channel
-                        .lock()
-                        .unwrap()
-                        .push(object.as_ptr().expose_provenance());
+                    channel.lock().unwrap().push(object.as_ptr().expose_provenance());
                     while channel.lock().unwrap().len() > 300 {
                         std::thread::yield_now();
                     }
@@ -298,9 +269,7 @@ fn objects_travel_between_cpus_by_the_sheaf() {
             }
         });
         validate();
-        let info = slabinfo()
-            .find(|info| info.name == "kmalloc-256")
-            .expect("listed");
+        let info = slabinfo().find(|info| info.name == "kmalloc-256").expect("listed");
         assert_eq!(info.active_objects, 0, "{info:?}");
         m.on_cpus(4, |_| shrink_all());
         m.on_cpus(1, |_| shrink_all());
@@ -311,11 +280,8 @@ fn objects_travel_between_cpus_by_the_sheaf() {
 #[test]
 fn dma_memory_is_of_its_own_slabs() {
     on_machine(1024, |_| {
-        let active = |name| {
-            slabinfo()
-                .find(|info| info.name == name)
-                .map(|info| info.active_objects)
-        };
+        let active =
+            |name| slabinfo().find(|info| info.name == name).map(|info| info.active_objects);
         let a = kmalloc(32, Gfp::GFP_KERNEL | Gfp::__GFP_DMA).expect("memory");
         let b = kmalloc(32, Gfp::GFP_KERNEL | Gfp::__GFP_RECLAIMABLE).expect("memory");
         let c = kmalloc(32, Gfp::GFP_DMA32).expect("memory");
@@ -326,11 +292,7 @@ fn dma_memory_is_of_its_own_slabs() {
         assert!(dma.page_gfp(K).contains(Gfp::__GFP_DMA));
         let plain = create("plain", 32, SlabFlags::empty());
         let asked = K | Gfp::__GFP_DMA | Gfp::__GFP_ZERO | Gfp::__GFP_MOVABLE;
-        assert_eq!(
-            plain.page_gfp(asked),
-            K,
-            "where the memory lies is the cache's"
-        );
+        assert_eq!(plain.page_gfp(asked), K, "where the memory lies is the cache's");
         free_all([a, b, c]);
     });
 }
@@ -341,11 +303,7 @@ fn out_of_memory_is_none_and_passes() {
         for size in [8, 96, 1024, 8192, 20000] {
             let before = free_page_count();
             let objects: Vec<_> = core::iter::from_fn(|| kmalloc(size, Gfp::GFP_NOWAIT)).collect();
-            assert!(
-                objects.len() * size > 600 << 10,
-                "size {size}: got {}",
-                objects.len()
-            );
+            assert!(objects.len() * size > 600 << 10, "size {size}: got {}", objects.len());
             assert_eq!(kmalloc(size, K), None);
             validate();
             free_all(objects);
@@ -364,9 +322,8 @@ fn short_memory_is_used_by_the_page() {
         let mut pages: Vec<_> =
             core::iter::from_fn(|| page_alloc::alloc_pages(Gfp::GFP_NOWAIT, Order::ZERO)).collect();
         pages.sort();
-        let (free, kept): (Vec<_>, Vec<_>) = pages
-            .into_iter()
-            .partition(|frame| frame.pfn().get() % 2 == 0);
+        let (free, kept): (Vec<_>, Vec<_>) =
+            pages.into_iter().partition(|frame| frame.pfn().get() % 2 == 0);
         for frame in free {
             page_alloc::free_pages(frame, Order::ZERO);
         }
@@ -420,10 +377,7 @@ fn destroy_refuses_live_objects_and_gives_all_back() {
         let object = cache.alloc(K).expect("memory");
         on_cpu(m, 1, || put(cache, cache.alloc(K).expect("memory")));
         // SAFETY: nobody else uses it.
-        assert_eq!(
-            unsafe { kmem_cache_destroy(cache) },
-            Err(DestroyError::Live(1))
-        );
+        assert_eq!(unsafe { kmem_cache_destroy(cache) }, Err(DestroyError::Live(1)));
         assert!(slabinfo().any(|info| info.name == "mortal" && info.active_objects == 1));
         put(cache, object);
         // SAFETY: nobody uses it again.
@@ -439,10 +393,7 @@ fn destroy_refuses_live_objects_and_gives_all_back() {
         }
         let kmalloc_8 = super::kmalloc::caches().next().expect("one");
         // SAFETY: it is refused.
-        assert_eq!(
-            unsafe { kmem_cache_destroy(kmalloc_8) },
-            Err(DestroyError::Permanent)
-        );
+        assert_eq!(unsafe { kmem_cache_destroy(kmalloc_8) }, Err(DestroyError::Permanent));
         shrink_all();
         validate();
         assert_eq!(free_page_count(), before);
@@ -451,16 +402,13 @@ fn destroy_refuses_live_objects_and_gives_all_back() {
 
 #[test]
 fn it_is_not_available_before_it_is_up() {
-    Machine::run(
-        &[PhysRange::from_size(PhysAddr::new(0x4000_0000), 1 << 20)],
-        |m| {
-            page_alloc::init(m.ram());
-            assert!(!slab_is_available());
-            kmem_cache_init(1);
-            assert!(slab_is_available());
-            assert_eq!(slabinfo().count(), 2 + 3 * 13);
-        },
-    );
+    Machine::run(&[PhysRange::from_size(PhysAddr::new(0x4000_0000), 1 << 20)], |m| {
+        page_alloc::init(m.ram());
+        assert!(!slab_is_available());
+        kmem_cache_init(1);
+        assert!(slab_is_available());
+        assert_eq!(slabinfo().count(), 2 + 3 * 13);
+    });
 }
 
 // Misuse.
@@ -476,10 +424,7 @@ fn double_free_at_once() {
 }
 
 #[test]
-#[cfg_attr(
-    not(debug_assertions),
-    ignore = "marks in free objects are for debug builds"
-)]
+#[cfg_attr(not(debug_assertions), ignore = "marks in free objects are for debug builds")]
 #[should_panic(expected = "slab kmalloc-64: double free of object")]
 fn double_free_later() {
     on_machine(1024, |_| {
@@ -490,10 +435,7 @@ fn double_free_later() {
 }
 
 #[test]
-#[cfg_attr(
-    not(debug_assertions),
-    ignore = "marks in free objects are for debug builds"
-)]
+#[cfg_attr(not(debug_assertions), ignore = "marks in free objects are for debug builds")]
 #[should_panic(expected = "slab kmalloc-64: double free of object")]
 fn double_free_on_another_cpu() {
     on_machine(1024, |m| {
@@ -538,10 +480,7 @@ fn overwritten_freelist() {
 }
 
 #[test]
-#[cfg_attr(
-    not(debug_assertions),
-    ignore = "marks in free objects are for debug builds"
-)]
+#[cfg_attr(not(debug_assertions), ignore = "marks in free objects are for debug builds")]
 #[should_panic(expected = "was modified after free")]
 fn write_after_free() {
     on_machine(1024, |_| {

@@ -36,41 +36,20 @@ impl KmemCache {
         let mut prev = None;
         let (mut slabs, mut free, mut objects) = (0, 0, 0);
         for slab in node.partial.iter() {
-            assert!(
-                slab.frame().page().prev() == prev,
-                "{name}: list broken at {slab:?}"
-            );
+            assert!(slab.frame().page().prev() == prev, "{name}: list broken at {slab:?}");
             prev = Some(slab.frame());
             slabs += 1;
-            assert!(
-                slabs <= node.partial.len(),
-                "{name}: partial list has a loop"
-            );
+            assert!(slabs <= node.partial.len(), "{name}: partial list has a loop");
             let count = slab.slots(self).count();
             let walked = self.validate_slab(slab);
             assert!(walked > 0, "{name}: full {slab:?} on the partial list");
             free += usize::from(walked);
             objects += usize::from(count);
         }
-        assert_eq!(
-            slabs,
-            node.partial.len(),
-            "{name}: partial list is shorter than it says"
-        );
-        assert_eq!(
-            free,
-            node.total - node.in_use,
-            "{name}: free objects outside of partial slabs"
-        );
-        assert!(
-            slabs <= node.slabs && objects <= node.total,
-            "{name}: more partial than all"
-        );
-        assert_eq!(
-            slabs == node.slabs,
-            objects == node.total,
-            "{name}: full slabs miscounted"
-        );
+        assert_eq!(slabs, node.partial.len(), "{name}: partial list is shorter than it says");
+        assert_eq!(free, node.total - node.in_use, "{name}: free objects outside of partial slabs");
+        assert!(slabs <= node.slabs && objects <= node.total, "{name}: more partial than all");
+        assert_eq!(slabs == node.slabs, objects == node.total, "{name}: full slabs miscounted");
     }
 
     /// Checks one slab, and returns how many objects are on its freelist.
@@ -78,48 +57,23 @@ impl KmemCache {
         let name = self.name();
         let order = slab.order();
         let layout = self.layout();
-        assert!(
-            order == layout.order || order == layout.min_order,
-            "{name}: order of {slab:?}"
-        );
+        assert!(order == layout.order || order == layout.min_order, "{name}: order of {slab:?}");
         for n in 0..order.pages() {
             let page = slab.frame().within(order, n).page();
-            let part = if n == 0 {
-                PageFlags::HEAD
-            } else {
-                PageFlags::TAIL
-            };
-            assert_eq!(
-                page.flags(),
-                PageFlags::SLAB | part,
-                "{name}: page {n} of {slab:?}"
-            );
-            assert_eq!(
-                page.owner(),
-                slab.frame().page().owner(),
-                "{name}: owner in {slab:?}"
-            );
-            assert!(
-                n == 0 || page.private() == slab.frame().pfn().get(),
-                "{name}: tail {n}"
-            );
+            let part = if n == 0 { PageFlags::HEAD } else { PageFlags::TAIL };
+            assert_eq!(page.flags(), PageFlags::SLAB | part, "{name}: page {n} of {slab:?}");
+            assert_eq!(page.owner(), slab.frame().page().owner(), "{name}: owner in {slab:?}");
+            assert!(n == 0 || page.private() == slab.frame().pfn().get(), "{name}: tail {n}");
         }
         let slots = slab.slots(self);
         let mut at = slab.first_free();
         let mut walked = 0;
         while at != END {
             walked += 1;
-            assert!(
-                walked <= slots.count(),
-                "{name}: freelist of {slab:?} has a loop"
-            );
+            assert!(walked <= slots.count(), "{name}: freelist of {slab:?} has a loop");
             at = slab.follow(self, &slots, at);
         }
-        assert_eq!(
-            walked + slab.in_use(),
-            slots.count(),
-            "{name}: objects of {slab:?}"
-        );
+        assert_eq!(walked + slab.in_use(), slots.count(), "{name}: objects of {slab:?}");
         walked
     }
 
@@ -129,29 +83,14 @@ impl KmemCache {
         for cpu in self.cpus().iter() {
             for sheaf in [cpu.main.get_remote(), cpu.spare.get_remote()] {
                 let fits = sheaf.capacity() == 0 || sheaf.capacity() == capacity;
-                assert!(
-                    fits && sheaf.count() <= sheaf.capacity(),
-                    "{name}: a sheaf's counts"
-                );
+                assert!(fits && sheaf.count() <= sheaf.capacity(), "{name}: a sheaf's counts");
             }
             let spare = cpu.spare.get_remote();
-            assert!(
-                spare.count() == 0 || spare.room() == 0,
-                "{name}: spare half full"
-            );
+            assert!(spare.count() == 0 || spare.room() == 0, "{name}: spare half full");
         }
         let (full, empty) = node.barn.sheaves();
-        assert!(
-            full.iter()
-                .all(|s| s.room() == 0 && s.capacity() == capacity),
-            "{name}: barn"
-        );
-        assert!(
-            empty
-                .iter()
-                .all(|s| s.count() == 0 && s.capacity() == capacity),
-            "{name}: barn"
-        );
+        assert!(full.iter().all(|s| s.room() == 0 && s.capacity() == capacity), "{name}: barn");
+        assert!(empty.iter().all(|s| s.count() == 0 && s.capacity() == capacity), "{name}: barn");
         let on_cpus = || self.cpus().iter().flat_map(|cpu| [&cpu.main, &cpu.spare]);
         let sheaves = || {
             on_cpus()
@@ -159,10 +98,7 @@ impl KmemCache {
                 .chain(full.iter().map(|sheaf| -> &Sheaf { sheaf }))
         };
         let objects = || sheaves().flat_map(Sheaf::iter).enumerate();
-        assert!(
-            objects().count() <= node.in_use,
-            "{name}: more objects in sheaves than in use"
-        );
+        assert!(objects().count() <= node.in_use, "{name}: more objects in sheaves than in use");
         for (n, object) in objects() {
             self.validate_free_object(object);
             assert!(
@@ -181,16 +117,10 @@ impl KmemCache {
         let index = slots
             .index_of(object)
             .unwrap_or_else(|| panic!("{name}: {object} in a sheaf is no start of an object"));
-        assert!(
-            !slab.is_free(self, index),
-            "{name}: {object} is in a sheaf and in its slab"
-        );
+        assert!(!slab.is_free(self, index), "{name}: {object} is in a sheaf and in its slab");
         if cfg!(debug_assertions) {
             let word = self.decode(object, slots.link(index));
-            assert!(
-                word <= u64::from(END),
-                "{name}: {object} was modified after free"
-            );
+            assert!(word <= u64::from(END), "{name}: {object} was modified after free");
         }
     }
 }

@@ -74,5 +74,8 @@ impl Drop for PageChain {
 #[cold]
 #[inline(never)]
 fn not_ours(frame: Frame) -> ! {
-    panic!("{frame:?} backs a vmalloc area and was freed or used behind its back: {:?}", frame.page().flags());
+    panic!(
+        "{frame:?} backs a vmalloc area and was freed or used behind its back: {:?}",
+        frame.page().flags()
+    );
 }

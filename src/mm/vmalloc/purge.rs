@@ -49,4 +49,3 @@ fn flush_and_reclaim(owed: TlbFlush, mut areas_left: u32) {
     }
     with_areas(|areas| areas.end_purge());
 }
-

@@ -188,9 +188,7 @@ impl<T> SlotTable<T> {
             self.empty -= 1;
         }
         let number = page << Self::SHIFT | at;
-        let slot = self
-            .slot(number)
-            .expect("a page on the list is in its directory");
+        let slot = self.slot(number).expect("a page on the list is in its directory");
         // SAFETY: the slot lies in a page of the table, and no reference to it exists:
         // it is free, and `self` is borrowed mutably.
         let next = unsafe {
@@ -213,9 +211,7 @@ impl<T> SlotTable<T> {
     /// Where the slot is not live: freed twice.
     #[track_caller]
     pub fn remove(&mut self, number: u32) -> (T, Option<SlotPage>) {
-        let Some(slot) = self.live_slot(number) else {
-            stale(number)
-        };
+        let Some(slot) = self.live_slot(number) else { stale(number) };
         let page = number >> Self::SHIFT;
         let header = self.header(page);
         let was_full = core::mem::replace(&mut header.free, number & (Self::PER_PAGE - 1));
@@ -245,11 +241,7 @@ impl<T> SlotTable<T> {
     /// donate until [`SlotTable::has_room`]. Gives the page back where it is not needed
     /// or where the table has reached its largest size.
     pub fn donate(&mut self, page: SlotPage) -> Result<(), SlotPage> {
-        let number = if self.holes != NO_PAGE {
-            self.holes
-        } else {
-            self.entries
-        };
+        let number = if self.holes != NO_PAGE { self.holes } else { self.entries };
         let at = (number >> DIR_SHIFT) as usize;
         if self.has_room() || at >= ROOT {
             return Err(page);
@@ -271,13 +263,7 @@ impl<T> SlotTable<T> {
         }
         let address = page.into_address();
         *self.entry(number) = address;
-        let header = Header {
-            not_live: 0,
-            free: 1,
-            live: 0,
-            next: NO_PAGE,
-            prev: NO_PAGE,
-        };
+        let header = Header { not_live: 0, free: 1, live: 0, next: NO_PAGE, prev: NO_PAGE };
         // SAFETY: `address` is a page which the table owns since `into_address`; header
         // and slots lie within it (`FITS`) and are aligned to a slot's size.
         unsafe { with_exposed_provenance_mut::<Header>(address).write(header) };
@@ -327,41 +313,26 @@ impl<T> SlotTable<T> {
             let (mut free, mut at) = (0, header.free);
             while at != 0 {
                 free += 1;
-                assert!(
-                    at < Self::PER_PAGE && free < Self::PER_PAGE,
-                    "free list of page {number}"
-                );
-                let slot = self
-                    .slot(number << Self::SHIFT | at)
-                    .expect("the page is there");
+                assert!(at < Self::PER_PAGE && free < Self::PER_PAGE, "free list of page {number}");
+                let slot = self.slot(number << Self::SHIFT | at).expect("the page is there");
                 // SAFETY: the slot lies in a page of the table; links are always initialised.
                 at = unsafe { (*slot).link };
             }
             assert_ne!(header.not_live, LIVE);
-            assert_eq!(
-                free + header.live,
-                Self::PER_PAGE - 1,
-                "slots of page {number}"
-            );
+            assert_eq!(free + header.live, Self::PER_PAGE - 1, "slots of page {number}");
             pages += 1;
             live += header.live as usize;
             empty += u32::from(header.live == 0);
             partial += u32::from(free > 0);
             let in_page = 1..Self::PER_PAGE;
             let counted = in_page.filter(|i| self.live_slot(number << Self::SHIFT | i).is_some());
-            assert_eq!(
-                counted.count() as u32,
-                header.live,
-                "live slots of page {number}"
-            );
+            assert_eq!(counted.count() as u32, header.live, "live slots of page {number}");
         }
         assert_eq!((pages, live, empty), (self.pages, self.live, self.empty));
         assert!(empty <= 1, "{empty} empty pages are kept");
         let (mut at, mut before) = (self.partial, NO_PAGE);
         while at != NO_PAGE {
-            let address = self
-                .page(at)
-                .expect("a page on the list is in its directory");
+            let address = self.page(at).expect("a page on the list is in its directory");
             // SAFETY: as above.
             let header = unsafe { &*with_exposed_provenance::<Header>(address) };
             assert_eq!(header.prev, before, "list of pages with room");
@@ -389,9 +360,7 @@ impl<T> SlotTable<T> {
     #[inline]
     fn slot(&self, number: u32) -> Option<*mut Slot<T>> {
         let at = (number & (Self::PER_PAGE - 1)) as usize * Self::SLOT_SIZE;
-        Some(with_exposed_provenance_mut(
-            self.page(number >> Self::SHIFT)? + at,
-        ))
+        Some(with_exposed_provenance_mut(self.page(number >> Self::SHIFT)? + at))
     }
 
     #[inline]
@@ -399,17 +368,11 @@ impl<T> SlotTable<T> {
         let slot = self.slot(number)?;
         // SAFETY: the address lies in a page of the table. Its first word is a link, or
         // `not_live` in slot 0; both are initialised with the page.
-        if unsafe { (&raw const (*slot).link).read() } == LIVE {
-            Some(slot)
-        } else {
-            None
-        }
+        if unsafe { (&raw const (*slot).link).read() } == LIVE { Some(slot) } else { None }
     }
 
     fn header(&mut self, page: u32) -> &mut Header {
-        let address = self
-            .page(page)
-            .expect("a page of the table is in its directory");
+        let address = self.page(page).expect("a page of the table is in its directory");
         // SAFETY: a slot page begins with its header, which is reached through
         // `&mut self` alone here.
         unsafe { &mut *with_exposed_provenance_mut::<Header>(address) }

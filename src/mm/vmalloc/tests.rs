@@ -177,8 +177,7 @@ fn waiting_pages_are_bounded_and_pools_serve_the_same_size() {
 fn vfree_with_interrupts_masked_defers_the_purge() {
     machine(2048, |_| {
         init(1, 256);
-        let areas: Vec<_> =
-            (0..8).map(|_| vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL).unwrap()).collect();
+        let areas: Vec<_> = (0..8).map(|_| vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL).unwrap()).collect();
         with_masked(|_| areas.iter().for_each(|va| vfree(*va)));
         assert_eq!(vmalloc_stat().lazy_frames, 8);
         let va = vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
@@ -221,7 +220,10 @@ fn vmallocinfo_lists_areas_in_order_as_linux_does() {
         vfree(b);
         let info: Vec<_> = vmallocinfo().collect();
         let expected = [(range(a, 3), VmFlags::VM_ALLOC, 2), (range(c, 2), VmFlags::VM_MAP, 1)];
-        assert_eq!(info.iter().map(|i| (i.range, i.flags, i.nr_pages)).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            info.iter().map(|i| (i.range, i.flags, i.nr_pages)).collect::<Vec<_>>(),
+            expected
+        );
         let text = format!("{}", info[1]);
         let file = file!();
         assert_eq!(

@@ -78,11 +78,7 @@ pub struct Path {
 impl Path {
     #[inline]
     fn new() -> Self {
-        Self {
-            nodes: [NIL; DEPTH],
-            turns: 0,
-            len: 0,
-        }
+        Self { nodes: [NIL; DEPTH], turns: 0, len: 0 }
     }
     #[inline]
     fn push(&mut self, node: u32, side: Side) {
@@ -91,11 +87,7 @@ impl Path {
         self.len += 1;
     }
     fn turn(&self, at: usize) -> Side {
-        if self.turns >> at & 1 == 0 {
-            Left
-        } else {
-            Right
-        }
+        if self.turns >> at & 1 == 0 { Left } else { Right }
     }
     /// The depth of the last left turn: that node comes next after the place in order.
     fn successor(&self) -> Option<usize> {
@@ -114,11 +106,7 @@ pub struct Tree<I: Item> {
 }
 
 impl<I: Item> Tree<I> {
-    const NONE: Link<I::Sum> = Link {
-        top: NIL,
-        height: 0,
-        sum: I::EMPTY,
-    };
+    const NONE: Link<I::Sum> = Link { top: NIL, height: 0, sum: I::EMPTY };
 
     /// An empty tree.
     pub const fn new() -> Self {
@@ -225,11 +213,7 @@ impl<I: Item> Tree<I> {
         let mut at = self.root.top;
         while at != NIL {
             let node = self.node(at);
-            let side = if key < (node.item.key(), at) {
-                Left
-            } else {
-                Right
-            };
+            let side = if key < (node.item.key(), at) { Left } else { Right };
             path.push(at, side);
             at = node.link(side).top;
         }
@@ -256,11 +240,7 @@ impl<I: Item> Tree<I> {
         while at != number {
             assert_ne!(at, NIL, "item {number:#x} is not in the tree");
             let here = self.node(at);
-            let side = if key < (here.item.key(), at) {
-                Left
-            } else {
-                Right
-            };
+            let side = if key < (here.item.key(), at) { Left } else { Right };
             path.push(at, side);
             at = here.link(side).top;
         }
@@ -315,30 +295,18 @@ impl<I: Item> Tree<I> {
         let node = self.node(number);
         let [left, right] = &node.sides;
         let sum = node.item.sum(left.sum, right.sum);
-        Link {
-            top: number,
-            height: left.height.max(right.height) + 1,
-            sum,
-        }
+        Link { top: number, height: left.height.max(right.height) + 1, sum }
     }
 
     /// Restores the balance of the subtree at `number`, whose sides are balanced and
     /// differ by two in height at most. The link to what is its top then.
     fn balance(&mut self, number: u32) -> Link<I::Sum> {
         let [left, right] = self.node(number).sides;
-        let (high, low) = if left.height > right.height {
-            (left, right)
-        } else {
-            (right, left)
-        };
+        let (high, low) = if left.height > right.height { (left, right) } else { (right, left) };
         if high.height - low.height <= 1 {
             return self.summary(number);
         }
-        let side = if left.height > right.height {
-            Left
-        } else {
-            Right
-        };
+        let side = if left.height > right.height { Left } else { Right };
         let child = self.node(high.top);
         if child.link(side.other()).height > child.link(side).height {
             let inner = self.turn(high.top, side.other());
@@ -368,16 +336,8 @@ impl<I: Item> Tree<I> {
             while at.top != NIL {
                 let node = self.slots.get(at.top);
                 let (left, right) = (node.link(Left), node.link(Right));
-                assert!(
-                    left.height.abs_diff(right.height) <= 1,
-                    "balance at {:#x}",
-                    at.top
-                );
-                assert!(
-                    self.summary(at.top) == at,
-                    "link to {:#x} is out of date",
-                    at.top
-                );
+                assert!(left.height.abs_diff(right.height) <= 1, "balance at {:#x}", at.top);
+                assert!(self.summary(at.top) == at, "link to {:#x} is out of date", at.top);
                 path.push(at.top, Left);
                 at = *left;
             }

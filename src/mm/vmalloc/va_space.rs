@@ -25,11 +25,7 @@ impl AreaId {
     }
     /// The area with this number; `None` for 0.
     pub const fn new(number: u32) -> Option<Self> {
-        if number == NIL {
-            None
-        } else {
-            Some(Self(number))
-        }
+        if number == NIL { None } else { Some(Self(number)) }
     }
 }
 
@@ -94,11 +90,7 @@ pub struct VaSpace<T> {
 impl<T> VaSpace<T> {
     /// A space that is all free. `range` is of whole pages.
     pub const fn new(range: VirtRange) -> Self {
-        Self {
-            range,
-            tree: Tree::new(),
-            top: range.start(),
-        }
+        Self { range, tree: Tree::new(), top: range.start() }
     }
 
     /// All its addresses.
@@ -135,15 +127,9 @@ impl<T> VaSpace<T> {
             return Err(VaError::Invalid);
         }
         let range = request.range.intersect(self.range);
-        let slack = if range.len() == size {
-            0
-        } else {
-            align - PAGE_SIZE
-        };
+        let slack = if range.len() == size { 0 } else { align - PAGE_SIZE };
         let length = size.checked_add(slack).ok_or(VaError::NoSpace)?;
-        let (below, gap) = self
-            .lowest_gap(range.start(), length)
-            .ok_or(VaError::NoSpace)?;
+        let (below, gap) = self.lowest_gap(range.start(), length).ok_or(VaError::NoSpace)?;
         let start = gap.start().align_up(align).ok_or(VaError::NoSpace)?;
         let fits = VirtRange::new(start, gap.end().min(range.end()));
         if fits.len() < size {
@@ -153,16 +139,9 @@ impl<T> VaSpace<T> {
             return Err(VaError::NeedsPage);
         }
         let range = VirtRange::from_size(start, size);
-        let area = Area {
-            range,
-            gap: start - below,
-            data,
-        };
+        let area = Area { range, gap: start - below, data };
         let cut = |next: &mut Area<T>| next.gap = next.range.start() - range.end();
-        let number = self
-            .tree
-            .insert(area, cut)
-            .expect("there is room, as seen above");
+        let number = self.tree.insert(area, cut).expect("there is room, as seen above");
         self.top = self.top.max(range.end());
         Ok(AreaId(number))
     }
@@ -185,12 +164,7 @@ impl<T> VaSpace<T> {
     /// The area that `va` lies in.
     pub fn find(&self, va: VirtAddr) -> Option<AreaId> {
         let at = self.tree.floor(va.get())?;
-        self.tree
-            .node(at)
-            .item
-            .range
-            .contains(va)
-            .then_some(AreaId(at))
+        self.tree.node(at).item.range.contains(va).then_some(AreaId(at))
     }
 
     /// The first area that starts at `va` or above: with its end as the next `va`,
@@ -300,12 +274,7 @@ impl<T> VaSpace<T> {
     pub fn validate(&self) {
         let mut end = self.range.start();
         self.tree.validate(|_, area| {
-            assert_eq!(
-                area.range.start() - area.gap,
-                end,
-                "gap below {:?}",
-                area.range
-            );
+            assert_eq!(area.range.start() - area.gap, end, "gap below {:?}", area.range);
             assert!(!area.range.is_empty() && self.range.contains_range(area.range));
             assert!(area.range.start().is_aligned(PAGE_SIZE));
             assert!(area.range.end().is_aligned(PAGE_SIZE));

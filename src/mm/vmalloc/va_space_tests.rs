@@ -21,19 +21,14 @@ fn machine<R>(mib: u64, f: impl FnOnce() -> R) -> R {
 }
 
 fn pages(from: usize, to: usize) -> VirtRange {
-    VirtRange::new(
-        VirtAddr::new(BASE + from * PAGE_SIZE),
-        VirtAddr::new(BASE + to * PAGE_SIZE),
-    )
+    VirtRange::new(VirtAddr::new(BASE + from * PAGE_SIZE), VirtAddr::new(BASE + to * PAGE_SIZE))
 }
 
 fn alloc<T: Copy>(space: &mut VaSpace<T>, want: VaRequest, data: T) -> Result<AreaId, VaError> {
     loop {
         match space.alloc(want, data) {
             Err(VaError::NeedsPage) => {
-                space
-                    .donate(SlotPage::alloc(Gfp::GFP_KERNEL).unwrap())
-                    .unwrap();
+                space.donate(SlotPage::alloc(Gfp::GFP_KERNEL).unwrap()).unwrap();
             }
             other => return other,
         }
@@ -54,17 +49,9 @@ struct Model {
 impl Model {
     fn alloc(&mut self, size: usize, align: usize, from: usize, to: usize) -> Option<usize> {
         let to = to.min(self.end);
-        let slack = if to.saturating_sub(from) == size {
-            0
-        } else {
-            align - 1
-        };
+        let slack = if to.saturating_sub(from) == size { 0 } else { align - 1 };
         let mut free = 0;
-        let ends = self
-            .areas
-            .iter()
-            .map(|(s, e)| (*s, *e))
-            .chain([(self.end, self.end)]);
+        let ends = self.areas.iter().map(|(s, e)| (*s, *e)).chain([(self.end, self.end)]);
         for (start, end) in ends {
             let low = free.max(from);
             if start >= low && start - low >= size + slack {
@@ -83,12 +70,7 @@ impl Model {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Alloc {
-        size: usize,
-        align: u32,
-        from: usize,
-        len: usize,
-    },
+    Alloc { size: usize, align: u32, from: usize, len: usize },
     Free(usize),
     Find(usize),
 }
@@ -109,27 +91,15 @@ fn op() -> impl Strategy<Value = Op> {
 fn against_the_model(ops: &[Op]) {
     const END: usize = 300;
     let mut space = VaSpace::new(pages(0, END));
-    let mut model = Model {
-        end: END,
-        areas: BTreeMap::new(),
-    };
+    let mut model = Model { end: END, areas: BTreeMap::new() };
     let mut ids: BTreeMap<usize, AreaId> = BTreeMap::new();
     for op in ops {
         match *op {
-            Op::Alloc {
-                size,
-                align,
-                from,
-                len,
-            } => {
+            Op::Alloc { size, align, from, len } => {
                 let align = 1 << align;
                 let expected = model.alloc(size, align, from, from + len);
                 let range = pages(from, from + len);
-                let want = VaRequest {
-                    size: size * PAGE_SIZE,
-                    align: align * PAGE_SIZE,
-                    range,
-                };
+                let want = VaRequest { size: size * PAGE_SIZE, align: align * PAGE_SIZE, range };
                 match (expected, alloc(&mut space, want, size)) {
                     (Some(at), Ok(id)) => {
                         assert_eq!(space.area(id), pages(at, at + size));
@@ -150,9 +120,7 @@ fn against_the_model(ops: &[Op]) {
             }
             Op::Find(at) => {
                 let below = model.areas.range(..=at).next_back();
-                let expected = below
-                    .filter(|(_, end)| at < **end)
-                    .map(|(start, _)| ids[start]);
+                let expected = below.filter(|(_, end)| at < **end).map(|(start, _)| ids[start]);
                 assert_eq!(space.find(pages(at, at).start()), expected);
             }
         }
@@ -183,11 +151,7 @@ proptest! {
 }
 
 fn whole(space: &VaSpace<usize>, pages: usize) -> VaRequest {
-    VaRequest {
-        size: pages * PAGE_SIZE,
-        align: PAGE_SIZE,
-        range: space.range(),
-    }
+    VaRequest { size: pages * PAGE_SIZE, align: PAGE_SIZE, range: space.range() }
 }
 
 #[test]
@@ -195,45 +159,21 @@ fn va_space_refuses_nonsense_and_exhaustion() {
     machine(4, || {
         let mut space = VaSpace::new(pages(0, 8));
         let whole = whole(&space, 1);
-        for (size, align) in [
-            (0, PAGE_SIZE),
-            (100, PAGE_SIZE),
-            (PAGE_SIZE, 3),
-            (PAGE_SIZE, 1),
-        ] {
-            let want = VaRequest {
-                size,
-                align,
-                ..whole
-            };
+        for (size, align) in [(0, PAGE_SIZE), (100, PAGE_SIZE), (PAGE_SIZE, 3), (PAGE_SIZE, 1)] {
+            let want = VaRequest { size, align, ..whole };
             assert_eq!(space.alloc(want, 0), Err(VaError::Invalid));
         }
-        let huge = VaRequest {
-            size: usize::MAX - PAGE_SIZE + 1,
-            align: 1 << 40,
-            ..whole
-        };
+        let huge = VaRequest { size: usize::MAX - PAGE_SIZE + 1, align: 1 << 40, ..whole };
         assert_eq!(space.alloc(huge, 0), Err(VaError::NoSpace));
         assert_eq!(
-            space.alloc(
-                VaRequest {
-                    range: pages(8, 20),
-                    ..whole
-                },
-                0
-            ),
+            space.alloc(VaRequest { range: pages(8, 20), ..whole }, 0),
             Err(VaError::NoSpace)
         );
         assert_eq!(space.alloc(whole, 0), Err(VaError::NeedsPage));
-        let ids: Vec<_> = (0..8)
-            .map(|i| alloc(&mut space, whole, i).unwrap())
-            .collect();
+        let ids: Vec<_> = (0..8).map(|i| alloc(&mut space, whole, i).unwrap()).collect();
         assert_eq!(alloc(&mut space, whole, 8), Err(VaError::NoSpace));
         drop(space.free(ids[3]));
-        assert_eq!(
-            alloc(&mut space, whole, 9).map(|id| space.area(id)),
-            Ok(pages(3, 4))
-        );
+        assert_eq!(alloc(&mut space, whole, 9).map(|id| space.area(id)), Ok(pages(3, 4)));
     });
 }
 
@@ -255,9 +195,7 @@ fn steps(live: usize) -> usize {
     machine(if live > 100_000 { 256 } else { 16 }, || {
         let mut space = VaSpace::new(pages(0, 1 << 30));
         let want = whole(&space, 2);
-        let ids: Vec<_> = (0..live)
-            .map(|i| alloc(&mut space, want, i).unwrap())
-            .collect();
+        let ids: Vec<_> = (0..live).map(|i| alloc(&mut space, want, i).unwrap()).collect();
         for id in ids.iter().skip(live / 2).step_by(3).take(live / 10) {
             drop(space.free(*id));
         }
@@ -277,10 +215,7 @@ fn va_space_steps_grow_with_the_logarithm() {
     let few = steps(100);
     let many = steps(10_000);
     std::println!("nodes read per pair: {few} at 100 areas, {many} at 10,000");
-    assert!(
-        many < few * 5 / 2,
-        "{few} steps at 100 areas, {many} at 10,000"
-    );
+    assert!(many < few * 5 / 2, "{few} steps at 100 areas, {many} at 10,000");
     assert!(many < 150, "{many} steps at 10,000 areas");
 }
 

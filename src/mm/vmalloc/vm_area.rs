@@ -131,4 +131,3 @@ pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
     }
     true
 }
-

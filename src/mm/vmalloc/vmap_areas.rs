@@ -7,10 +7,10 @@
 //! next request of that size finds it at once; others leave the tree.
 #![deny(unsafe_code)]
 
+use super::VmFlags;
 use super::area::{Backing, State, VmArea, VmallocInfo};
 use super::slots::{NIL, SlotPage};
 use super::va_space::{AreaId, VaError, VaRequest, VaSpace};
-use super::VmFlags;
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::mm::init_mm::TlbFlush;
 use arrayvec::ArrayVec;
@@ -148,7 +148,8 @@ impl VmapAreas {
         let id = self.space.find(va)?;
         let range = self.space.area(id);
         let area = self.space.get_mut(id);
-        let usable = area.flags.intersects(kinds) && !area.flags.contains(VmFlags::VM_UNINITIALIZED);
+        let usable =
+            area.flags.intersects(kinds) && !area.flags.contains(VmFlags::VM_UNINITIALIZED);
         if range.start() != va || area.state != State::Busy || !usable {
             return None;
         }

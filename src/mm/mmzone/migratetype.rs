@@ -1,0 +1,94 @@
+//! Migratetypes: what the pages of a pageblock have in common (Linux: enum migratetype).
+
+use core::fmt;
+
+/// What may be done with the pages in use of a pageblock. Free blocks of each kind have
+/// lists of their own, so that what can't be moved does not scatter over all of memory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Migratetype {
+    /// They stay where they are.
+    Unmovable,
+    /// Their owners can move them.
+    Movable,
+    /// They can be reclaimed.
+    Reclaimable,
+    /// A reserve of large blocks for allocations that can't wait.
+    HighAtomic,
+    /// A CMA area's, lent to movable allocations.
+    Cma,
+    /// Nothing is allocated here: the block is being emptied.
+    Isolate,
+}
+
+impl Migratetype {
+    /// How many there are.
+    pub const COUNT: usize = 6;
+    /// How many of them allocations ask for, and per-CPU lists hold (Linux: MIGRATE_PCPTYPES).
+    pub const PCPTYPES: usize = 3;
+    /// All of them.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Unmovable,
+        Self::Movable,
+        Self::Reclaimable,
+        Self::HighAtomic,
+        Self::Cma,
+        Self::Isolate,
+    ];
+
+    /// The migratetype in the low bits of `bits`.
+    #[inline]
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        match bits & 7 {
+            0 => Self::Unmovable,
+            1 => Self::Movable,
+            2 => Self::Reclaimable,
+            3 => Self::HighAtomic,
+            4 => Self::Cma,
+            _ => Self::Isolate,
+        }
+    }
+    /// Its index in tables of [`Migratetype::COUNT`] entries.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+    /// Whose blocks may be taken when there are none of this kind, best first
+    /// (Linux: fallbacks).
+    #[must_use]
+    pub const fn fallbacks(self) -> &'static [Self] {
+        match self {
+            Self::Unmovable => &[Self::Reclaimable, Self::Movable],
+            Self::Movable => &[Self::Reclaimable, Self::Unmovable],
+            Self::Reclaimable => &[Self::Unmovable, Self::Movable],
+            _ => &[],
+        }
+    }
+    /// Whether blocks of it may merge with those of another such kind
+    /// (Linux: migratetype_is_mergeable).
+    #[inline]
+    #[must_use]
+    pub const fn is_mergeable(self) -> bool {
+        (self as usize) < Self::PCPTYPES
+    }
+    /// Its name as Linux prints it in /proc/pagetypeinfo.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unmovable => "Unmovable",
+            Self::Movable => "Movable",
+            Self::Reclaimable => "Reclaimable",
+            Self::HighAtomic => "HighAtomic",
+            Self::Cma => "CMA",
+            Self::Isolate => "Isolate",
+        }
+    }
+}
+
+impl fmt::Display for Migratetype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,159 @@
+//! A zone: its figures, which anyone may read, and its free lists under its lock.
+
+use super::{Migratetype, ZoneId};
+use crate::addr::{Order, Pfn, PfnRange};
+use crate::arch::IrqMasked;
+use crate::mm::page::Frame;
+use crate::sync::{Rank, SpinGuard, SpinLock};
+use core::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
+
+/// A part of a node's memory (Linux: struct zone). Figures are in pages; those that
+/// change do so under the zone's lock, and are read without.
+pub struct Zone {
+    id: ZoneId,
+    pub(in crate::mm) area: SpinLock<FreeArea>,
+    /// For each migratetype a bit for each order that has a free block.
+    pub(in crate::mm) orders: [AtomicU16; Migratetype::COUNT],
+    pub(in crate::mm) free: AtomicU32,
+    pub(in crate::mm) free_cma: AtomicU32,
+    pub(in crate::mm) free_highatomic: AtomicU32,
+    pub(in crate::mm) isolated: AtomicU32,
+    /// Pages in pageblocks of `HighAtomic`, free or not.
+    pub(in crate::mm) reserved_highatomic: AtomicU32,
+    /// Free pages whose descriptors are not up yet.
+    pub(in crate::mm) deferred: AtomicU32,
+    pub(in crate::mm) start: AtomicU32,
+    pub(in crate::mm) end: AtomicU32,
+    pub(in crate::mm) present: AtomicU32,
+    pub(in crate::mm) managed: AtomicU32,
+    pub(in crate::mm) cma: AtomicU32,
+    pub(in crate::mm) watermark: [AtomicU32; 4],
+    pub(in crate::mm) lowmem_reserve: [AtomicU32; super::MAX_NR_ZONES],
+    pub(in crate::mm) pcp_batch: AtomicU32,
+    pub(in crate::mm) pcp_high: AtomicU32,
+}
+
+impl Zone {
+    const fn new(id: u8) -> Self {
+        const ZERO: AtomicU32 = AtomicU32::new(0);
+        Self {
+            id: ZoneId::from_bits(id),
+            area: SpinLock::new(Rank::Zone, FreeArea::new()),
+            orders: [const { AtomicU16::new(0) }; Migratetype::COUNT],
+            free: ZERO,
+            free_cma: ZERO,
+            free_highatomic: ZERO,
+            isolated: ZERO,
+            reserved_highatomic: ZERO,
+            deferred: ZERO,
+            start: ZERO,
+            end: ZERO,
+            present: ZERO,
+            managed: ZERO,
+            cma: ZERO,
+            watermark: [ZERO; 4],
+            lowmem_reserve: [ZERO; super::MAX_NR_ZONES],
+            pcp_batch: AtomicU32::new(1),
+            pcp_high: AtomicU32::new(4),
+        }
+    }
+
+    /// Which zone it is.
+    #[must_use]
+    pub fn id(&self) -> ZoneId {
+        self.id
+    }
+    /// From its first to its last frame, holes and other zones' frames included.
+    #[must_use]
+    pub fn spanned(&self) -> PfnRange {
+        PfnRange::new(Pfn::new(self.start.load(Relaxed)), Pfn::new(self.end.load(Relaxed)))
+    }
+    /// Pages of RAM in it.
+    #[must_use]
+    pub fn present(&self) -> u32 {
+        self.present.load(Relaxed)
+    }
+    /// Pages that the allocator was given; the rest of the present ones are reserved.
+    #[must_use]
+    pub fn managed(&self) -> u32 {
+        self.managed.load(Relaxed)
+    }
+    /// Pages of CMA areas in it.
+    #[must_use]
+    pub fn cma(&self) -> u32 {
+        self.cma.load(Relaxed)
+    }
+    /// Pages in free blocks, isolated ones apart, and those whose section is not up yet.
+    #[must_use]
+    pub fn free(&self) -> u32 {
+        self.free.load(Relaxed) + self.deferred.load(Relaxed)
+    }
+    /// Whether it has memory to allocate.
+    #[must_use]
+    pub fn is_populated(&self) -> bool {
+        self.managed() != 0
+    }
+
+    /// Takes the zone's lock.
+    pub(in crate::mm) fn lock<'a>(&'a self, irq: &'a IrqMasked) -> LockedZone<'a> {
+        LockedZone { zone: self, area: self.area.lock(irq) }
+    }
+}
+
+pub(super) const fn all() -> [Zone; ZoneId::COUNT] {
+    [
+        Zone::new(0),
+        Zone::new(1),
+        Zone::new(2),
+        Zone::new(3),
+        Zone::new(4),
+        Zone::new(5),
+        Zone::new(6),
+        Zone::new(7),
+        Zone::new(8),
+        Zone::new(9),
+        Zone::new(10),
+        Zone::new(11),
+        Zone::new(12),
+        Zone::new(13),
+        Zone::new(14),
+        Zone::new(15),
+    ]
+}
+
+/// A list of free blocks of one order and migratetype.
+#[derive(Clone, Copy, Default, Debug)]
+pub(in crate::mm) struct FreeList {
+    pub(in crate::mm) head: Option<Frame>,
+    pub(in crate::mm) tail: Option<Frame>,
+    pub(in crate::mm) nr_free: u32,
+}
+
+/// A zone's free blocks, by order and migratetype (Linux: struct free_area).
+pub(in crate::mm) struct FreeArea {
+    lists: [[FreeList; Migratetype::COUNT]; Order::COUNT],
+}
+
+impl FreeArea {
+    const fn new() -> Self {
+        const EMPTY: FreeList = FreeList { head: None, tail: None, nr_free: 0 };
+        Self { lists: [[EMPTY; Migratetype::COUNT]; Order::COUNT] }
+    }
+}
+
+/// A zone whose lock this CPU holds. The operations on free blocks are in
+/// `page_alloc::buddy` and `page_alloc::fallback`.
+pub(in crate::mm) struct LockedZone<'a> {
+    pub(in crate::mm) zone: &'a Zone,
+    area: SpinGuard<'a, FreeArea>,
+}
+
+impl LockedZone<'_> {
+    /// The list of free blocks of `order` and `mt`.
+    pub(in crate::mm) fn list(&self, order: Order, mt: Migratetype) -> &FreeList {
+        &self.area.lists[order.index()][mt.index()]
+    }
+    pub(in crate::mm) fn list_mut(&mut self, order: Order, mt: Migratetype) -> &mut FreeList {
+        &mut self.area.lists[order.index()][mt.index()]
+    }
+}

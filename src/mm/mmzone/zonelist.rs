@@ -1,0 +1,79 @@
+//! Zonelists: which zones an allocation may come from, best first
+//! (Linux: struct zonelist, build_all_zonelists).
+
+use super::{NodeId, ZoneId, ZoneType};
+use crate::machine_local;
+use crate::mm::gfp::Gfp;
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+/// A zone's number, or none.
+const NONE: u8 = u8::MAX;
+
+/// The populated zones in the order in which a node's allocations try them: its own from
+/// the widest to the narrowest, then those of the other nodes, nearest first.
+pub struct Zonelist {
+    own: [AtomicU8; ZoneId::COUNT],
+}
+
+machine_local! {
+    static ZONELISTS: [Zonelist; super::MAX_NUMNODES] =
+        [const { Zonelist { own: [const { AtomicU8::new(NONE) }; ZoneId::COUNT] } };
+            super::MAX_NUMNODES];
+}
+
+impl Zonelist {
+    /// The zonelist of `node`.
+    #[must_use]
+    pub fn of(node: NodeId) -> &'static Self {
+        &ZONELISTS[node.index()]
+    }
+
+    /// The zones that are no wider than `highest`, best first.
+    pub fn zones(&self, highest: ZoneType) -> impl Iterator<Item = ZoneId> {
+        self.own
+            .iter()
+            .map(|entry| entry.load(Relaxed))
+            .take_while(|&id| id != NONE)
+            .map(ZoneId::from_bits)
+            .filter(move |id| id.kind() <= highest)
+    }
+}
+
+/// Fills in the zonelists for the zones that are populated now. `distance` is that of a
+/// node from another; nearer nodes come first, and of nodes as near the lower numbered.
+pub(in crate::mm) fn build_zonelists(distance: impl Fn(NodeId, NodeId) -> u32) {
+    for node in NodeId::all() {
+        let mut order = [NodeId::FIRST; super::MAX_NUMNODES];
+        for (slot, other) in order.iter_mut().zip(NodeId::all()) {
+            *slot = other;
+        }
+        order.sort_unstable_by_key(|&other| (other != node, distance(node, other), other));
+        let zones = order
+            .iter()
+            .flat_map(|&n| ZoneType::ALL.iter().rev().map(move |&kind| ZoneId::new(n, kind)));
+        let mut entries = ZONELISTS[node.index()].own.iter();
+        for id in zones.filter(|id| id.zone().is_populated()) {
+            if let Some(entry) = entries.next() {
+                entry.store(id.bits(), Relaxed);
+            }
+        }
+        entries.for_each(|entry| entry.store(NONE, Relaxed));
+    }
+}
+
+impl Gfp {
+    /// The widest zone that will do (Linux: gfp_zone).
+    #[inline]
+    #[must_use]
+    pub const fn zone(self) -> ZoneType {
+        if self.contains(Self::__GFP_DMA) {
+            ZoneType::Dma
+        } else if self.contains(Self::__GFP_DMA32) {
+            ZoneType::Dma32
+        } else if self.contains(Self::__GFP_HIGHMEM) && self.contains(Self::__GFP_MOVABLE) {
+            ZoneType::Movable
+        } else {
+            ZoneType::Normal
+        }
+    }
+}

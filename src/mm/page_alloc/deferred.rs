@@ -1,0 +1,406 @@
+//! Bringing memory up section by section (Linux: deferred_grow_zone, mm/mm_init.c).
+//!
+//! At boot the free ranges are only written down: that costs as much as there are ranges,
+//! however large they are. Their pages count as free. When a zone's free lists fall short,
+//! the next section with free memory of that zone gets its descriptors, made of its own
+//! lowest free pages, and what is left goes to the free lists.
+//!
+//! The ranges never change afterwards. Whether a section was brought up is known to
+//! [`sparse`]; a section is up or down as a whole.
+#![deny(unsafe_code)]
+
+use super::buddy::{add, sub};
+use super::fallback::Reach;
+use crate::addr::{Order, Pfn, PfnRange};
+use crate::arch::IrqMasked;
+use crate::machine_local;
+use crate::mm::mmzone::{Migratetype, NodeId, ZoneId, ZoneType};
+use crate::mm::page::{Frame, PageFlags};
+use crate::mm::sparse::{self, FreeRam, MEMMAP_PAGES_PER_BLOCK, Populate, Section};
+use crate::sync::{Rank, SpinLock};
+use arrayvec::ArrayVec;
+use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Ranges that are remembered. The sections of those past it are brought up at once.
+const PRESENT_RANGES: usize = 64;
+const FREE_RANGES: usize = 128;
+/// Pages for the tables over the descriptors of a section: a page table of each level
+/// and a leaf of `sparse`'s.
+const TABLE_PAGES: u32 = 8;
+
+/// Where the zones end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZoneLimits {
+    /// The first frame that the device with the narrowest limit can't reach.
+    pub dma: Pfn,
+    /// The first frame above 4 GiB, or `dma` where that is as high.
+    pub dma32: Pfn,
+    /// What is kept for movable allocations.
+    pub movable: PfnRange,
+}
+
+impl Default for ZoneLimits {
+    /// All that is below 4 GiB is DMA, as Linux has it on arm64 where no device has a
+    /// narrower limit.
+    fn default() -> Self {
+        let four_gib = Pfn::new(1 << 20);
+        Self { dma: four_gib, dma32: four_gib, movable: PfnRange::new(Pfn::LIMIT, Pfn::LIMIT) }
+    }
+}
+
+impl ZoneLimits {
+    /// Rounds the limits to blocks of the largest order, to the safe side.
+    fn rounded(self) -> Self {
+        let dma = self.dma.align_down(Order::MAX);
+        Self {
+            dma,
+            dma32: self.dma32.align_down(Order::MAX).max(dma),
+            movable: PfnRange::new(
+                self.movable.start().align_up(Order::MAX),
+                self.movable.end().align_up(Order::MAX),
+            ),
+        }
+    }
+
+    /// The kind of zone that the block at `block` lies in, and up to where that holds.
+    fn classify(&self, block: Pfn) -> (ZoneType, Pfn) {
+        if self.movable.contains(block) {
+            return (ZoneType::Movable, self.movable.end());
+        }
+        let (kind, end) = if block < self.dma {
+            (ZoneType::Dma, self.dma)
+        } else if block < self.dma32 {
+            (ZoneType::Dma32, self.dma32)
+        } else {
+            (ZoneType::Normal, Pfn::LIMIT)
+        };
+        let start = self.movable.start();
+        (kind, if block < start && !self.movable.is_empty() { end.min(start) } else { end })
+    }
+}
+
+/// Why the allocator can't start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InitError {
+    /// The ranges are not rising, or overlap; the second of the two.
+    Unsorted(PfnRange),
+    /// A free range that is not RAM.
+    NotPresent(PfnRange),
+    /// There is no free memory, or not enough for its own descriptors.
+    NoMemory,
+    /// The allocator is up already.
+    Again,
+}
+
+impl fmt::Display for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsorted(range) => {
+                write!(f, "memory range {:?} overlaps or precedes the one before", range.phys())
+            }
+            Self::NotPresent(range) => {
+                write!(f, "free memory range {:?} lies outside RAM", range.phys())
+            }
+            Self::NoMemory => f.write_str("no free memory"),
+            Self::Again => f.write_str("the page allocator is up already"),
+        }
+    }
+}
+
+/// A section could not be brought up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::mm) struct OnlineError;
+
+/// What the firmware and memblock said, and how far it has been used.
+struct Sections {
+    present: ArrayVec<(NodeId, PfnRange), PRESENT_RANGES>,
+    free: ArrayVec<FreeRam, FREE_RANGES>,
+    limits: ZoneLimits,
+    populate: Populate,
+    /// Below it, no section that is down has free memory of the zone.
+    cursor: [Pfn; ZoneId::COUNT],
+}
+
+machine_local! {
+    static SECTIONS: SpinLock<Option<Sections>> = SpinLock::new(Rank::Section, None);
+}
+
+/// The zone of the block at `block`, and up to where that holds.
+fn zone_of(
+    limits: &ZoneLimits,
+    mut present: impl Iterator<Item = (NodeId, PfnRange)>,
+    block: Pfn,
+) -> (ZoneId, Pfn) {
+    let (kind, end) = limits.classify(block);
+    // A block in which two nodes meet belongs to the lower one.
+    match present.find(|(_, range)| range.end() > block) {
+        Some((node, range)) => (ZoneId::new(node, kind), end.min(range.end().align_up(Order::MAX))),
+        None => (ZoneId::new(NodeId::FIRST, kind), end),
+    }
+}
+
+/// Cuts a range of RAM into the parts of zones.
+fn zones_of(
+    limits: ZoneLimits,
+    present: impl Iterator<Item = (NodeId, PfnRange)> + Clone,
+    range: PfnRange,
+) -> impl Iterator<Item = (ZoneId, PfnRange)> {
+    let mut at = range.start();
+    core::iter::from_fn(move || {
+        if at >= range.end() {
+            return None;
+        }
+        let (zone, until) = zone_of(&limits, present.clone(), at.align_down(Order::MAX));
+        let part = PfnRange::new(at, until.min(range.end()));
+        at = part.end();
+        Some((zone, part))
+    })
+}
+
+/// Writes down what memory there is, and counts it. Ranges are sorted and disjoint.
+pub(super) fn init(
+    irq: &IrqMasked,
+    limits: ZoneLimits,
+    present: impl Iterator<Item = (NodeId, PfnRange)> + Clone,
+    free: impl Iterator<Item = FreeRam> + Clone,
+    populate: Populate,
+) -> Result<(), InitError> {
+    let mut sections = SECTIONS.lock(irq);
+    if sections.is_some() {
+        return Err(InitError::Again);
+    }
+    let limits = limits.rounded();
+    sorted(present.clone().map(|(_, range)| range))?;
+    sorted(free.clone().map(FreeRam::range))?;
+    for range in free.clone().map(FreeRam::range) {
+        // Adjacent ranges of RAM may hold a free one together.
+        let found: u32 = present.clone().map(|(_, ram)| ram.intersect(range).len()).sum();
+        if found != range.len() {
+            return Err(InitError::NotPresent(range));
+        }
+    }
+    for (_, range) in present.clone() {
+        for (id, part) in zones_of(limits, present.clone(), range) {
+            let zone = id.zone();
+            if zone.present() == 0 {
+                zone.start.store(part.start().get(), Relaxed);
+            }
+            zone.end.store(part.end().get(), Relaxed);
+            add(&zone.present, part.len());
+        }
+    }
+    for range in free.clone().map(FreeRam::range) {
+        for (id, part) in zones_of(limits, present.clone(), range) {
+            add(&id.zone().managed, part.len());
+            add(&id.zone().deferred, part.len());
+        }
+    }
+    // What can't be remembered comes up now, by whole sections.
+    let left_out = present
+        .clone()
+        .map(|(_, range)| range)
+        .skip(PRESENT_RANGES)
+        .chain(free.clone().map(FreeRam::range).skip(FREE_RANGES))
+        .map(|range| Section::of(range.start()))
+        .min();
+    if let Some(first) = left_out {
+        for (_, range) in present.clone().filter(|(_, range)| range.end() > first.start()) {
+            let mut at = range.start().max(first.start());
+            while at < range.end() {
+                let section = Section::of(at);
+                if sparse::populated_blocks(section) == 0 {
+                    // What it lacks is reported there; the rest goes on without it.
+                    let _ = online(irq, section, limits, present.clone(), free.clone(), populate);
+                }
+                at = section.end();
+            }
+        }
+    }
+    *sections = Some(Sections {
+        present: present.take(PRESENT_RANGES).collect(),
+        free: free.take(FREE_RANGES).collect(),
+        limits,
+        populate,
+        cursor: [Pfn::new(0); ZoneId::COUNT],
+    });
+    Ok(())
+}
+
+fn sorted(ranges: impl Iterator<Item = PfnRange>) -> Result<(), InitError> {
+    let mut end = Pfn::new(0);
+    for range in ranges {
+        if range.start() < end || range.end() > Pfn::LIMIT {
+            return Err(InitError::Unsorted(range));
+        }
+        end = range.end();
+    }
+    Ok(())
+}
+
+/// Brings up the next section that has free memory of `zone`. Returns whether there was
+/// one; the zone may have more free pages than before even where there was not.
+pub(super) fn grow_zone(irq: &IrqMasked, zone: ZoneId) -> bool {
+    let mut guard = SECTIONS.lock(irq);
+    let Some(sections) = guard.as_mut() else { return false };
+    if zone.zone().deferred.load(Relaxed) == 0 {
+        return false;
+    }
+    let mut at = sections.cursor[zone.index()];
+    // A section that fails for want of memory may be tried again.
+    let mut failed = None;
+    let found = loop {
+        let Some(range) = sections.free.iter().map(|f| f.range()).find(|f| f.end() > at) else {
+            break false;
+        };
+        at = at.max(range.start());
+        let block = at.align_down(Order::MAX);
+        let (here, until) = zone_of(&sections.limits, sections.present.iter().copied(), block);
+        if here != zone {
+            at = until;
+        } else if sparse::populated_blocks(Section::of(at)) != 0 {
+            at = Section::of(at).end();
+        } else {
+            let section = Section::of(at);
+            if sections.online(irq, section).is_ok() {
+                at = section.end();
+                break true;
+            }
+            failed = failed.or(Some(at));
+            at = section.end();
+        }
+    };
+    sections.cursor[zone.index()] = failed.unwrap_or(at);
+    found
+}
+
+/// Brings up the sections of `range`: what is reserved in it gets descriptors.
+pub(in crate::mm) fn online_range(irq: &IrqMasked, range: PfnRange) -> Result<(), OnlineError> {
+    let mut guard = SECTIONS.lock(irq);
+    let sections = guard.as_mut().ok_or(OnlineError)?;
+    let mut at = range.start();
+    while at < range.end() {
+        let section = Section::of(at);
+        if sparse::populated_blocks(section) == 0 {
+            sections.online(irq, section)?;
+        }
+        at = section.end();
+    }
+    Ok(())
+}
+
+impl Sections {
+    fn online(&mut self, irq: &IrqMasked, section: Section) -> Result<(), OnlineError> {
+        let (present, free) = (self.present.iter().copied(), self.free.iter().copied());
+        online(irq, section, self.limits, present, free, self.populate)
+    }
+}
+
+/// Gives `section` its descriptors and frees what is left of its free memory.
+fn online(
+    irq: &IrqMasked,
+    section: Section,
+    limits: ZoneLimits,
+    present: impl Iterator<Item = (NodeId, PfnRange)> + Clone,
+    free: impl Iterator<Item = FreeRam> + Clone,
+    map: Populate,
+) -> Result<(), OnlineError> {
+    let here = section.frames();
+    let present_here = present.clone().map(|(_, range)| range.intersect(here));
+    let blocks = present_here.clone().fold(0, |bits, range| bits | section.blocks_of(range));
+    let free_here = free.clone().map(|ram| ram.range().intersect(here));
+    let own: u32 = free_here.clone().map(PfnRange::len).sum();
+    let need = blocks.count_ones() * MEMMAP_PAGES_PER_BLOCK + TABLE_PAGES;
+    let zones = |range| zones_of(limits, present.clone(), range);
+    if blocks == 0 {
+        return Err(OnlineError);
+    }
+
+    // A section with too little free memory of its own borrows from the rest.
+    let mut spare = None;
+    let mut spare_left = 0;
+    while own + spare_left < need {
+        let Some(frame) = take_spare(irq) else {
+            give_back_spare(irq, spare);
+            return Err(OnlineError);
+        };
+        frame.page().set_next(spare);
+        spare = Some(frame);
+        spare_left += 1;
+    }
+    let mut next_spare = || {
+        let frame: Frame = spare?;
+        spare = frame.page().next();
+        frame.page().set_next(None);
+        sub(&frame.page().zone().zone().managed, 1);
+        Some(frame.pfn())
+    };
+    let populated = sparse::populate(irq, section, blocks, free.clone(), &mut next_spare, map);
+    give_back_spare(irq, spare);
+    let used = match populated {
+        Ok(used) => used,
+        // There were pages enough, so the tables are not what they should be.
+        Err(error) => panic!("page allocator: section {:?}: {error}", here.phys()),
+    };
+
+    prepare_blocks(section, blocks, present_here, |block| {
+        zone_of(&limits, present.clone(), block).0
+    });
+    for (id, part) in free_here.flat_map(zones) {
+        let zone = id.zone();
+        let left = PfnRange::new(part.start().max(used), part.end());
+        let mut locked = zone.lock(irq);
+        sub(&zone.deferred, part.len());
+        sub(&zone.managed, part.len() - left.len());
+        for (pfn, order) in left.blocks(Order::MAX) {
+            if let Some(frame) = Frame::new(pfn) {
+                locked.free_one(frame, order, Migratetype::Movable);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says of each block of a fresh section which zone it is in, and where it has holes;
+/// its pageblocks start as movable, which unmovable allocations then take over one by one.
+fn prepare_blocks(
+    section: Section,
+    blocks: u32,
+    present: impl Iterator<Item = PfnRange> + Clone,
+    zone_of: impl Fn(Pfn) -> ZoneId,
+) {
+    for n in (0..u32::BITS).filter(|n| blocks >> n & 1 != 0) {
+        let block = section.block(n);
+        let Some(first) = Frame::new(block.start()) else { continue };
+        first.page().set_place(zone_of(block.start()), Order::ZERO);
+        for at in (0..block.len()).step_by(Order::PAGEBLOCK.pages() as usize) {
+            first.within(Order::MAX, at).page().set_block_migratetype(Migratetype::Movable);
+        }
+        let mut at = block.start();
+        let ends = present.clone().map(|range| range.intersect(block)).filter(|r| !r.is_empty());
+        for range in ends.chain([PfnRange::new(block.end(), block.end())]) {
+            for hole in PfnRange::new(at, range.start()).iter() {
+                let frame = first.within(Order::MAX, hole - block.start());
+                frame.page().set_flags(PageFlags::HOLE);
+            }
+            at = range.end();
+        }
+    }
+}
+
+/// A page for another section's descriptors, from any zone that has one at hand.
+fn take_spare(irq: &IrqMasked) -> Option<Frame> {
+    let reach = Reach { cma: false, no_fragment: false };
+    ZoneId::all()
+        .filter(|id| id.kind() != ZoneType::Movable)
+        .find_map(|id| id.zone().lock(irq).rmqueue(Order::ZERO, Migratetype::Unmovable, reach))
+}
+
+fn give_back_spare(irq: &IrqMasked, mut spare: Option<Frame>) {
+    while let Some(frame) = spare {
+        spare = frame.page().next();
+        let mut zone = frame.page().zone().zone().lock(irq);
+        let mt = super::buddy::pageblock_migratetype(frame);
+        zone.free_one(frame, Order::ZERO, mt);
+    }
+}

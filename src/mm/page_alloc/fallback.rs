@@ -1,0 +1,170 @@
+//! Where pages come from when there are none of the migratetype asked for
+//! (Linux: __rmqueue, find_suitable_fallback, steal_suitable_fallback).
+//!
+//! The largest block of another type is taken, and where it is a large enough part of its
+//! pageblock, the whole pageblock changes its type with it: so kinds stay apart, and one
+//! theft serves many allocations.
+#![deny(unsafe_code)]
+
+use super::buddy::{buddy_order, pageblock_migratetype};
+use crate::addr::Order;
+use crate::mm::mmzone::{LockedZone, Migratetype};
+use crate::mm::page::{Frame, PageFlags};
+use core::sync::atomic::Ordering::Relaxed;
+
+/// How far `rmqueue` may go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::mm) struct Reach {
+    /// CMA's free pages may be borrowed.
+    pub(in crate::mm) cma: bool,
+    /// Only whole pageblocks may change hands (Linux: ALLOC_NOFRAGMENT).
+    pub(in crate::mm) no_fragment: bool,
+}
+
+/// Whether an allocation of `order` and `mt` should take over the whole pageblock
+/// (Linux: can_steal_fallback).
+fn can_steal(order: Order, mt: Migratetype) -> bool {
+    order.get() >= Order::PAGEBLOCK.get() / 2
+        || matches!(mt, Migratetype::Reclaimable | Migratetype::Unmovable)
+}
+
+impl LockedZone<'_> {
+    /// Takes a free block of `order` for `mt`.
+    pub(in crate::mm) fn rmqueue(
+        &mut self,
+        order: Order,
+        mt: Migratetype,
+        reach: Reach,
+    ) -> Option<Frame> {
+        // Movable pages fill CMA first once most of what is free is CMA's: otherwise the
+        // rest would run out while CMA's lies idle.
+        if reach.cma
+            && self.zone.free_cma.load(Relaxed) > self.zone.free.load(Relaxed) / 2
+            && let Some(frame) = self.rmqueue_smallest(order, Migratetype::Cma)
+        {
+            return Some(frame);
+        }
+        self.rmqueue_smallest(order, mt)
+            .or_else(
+                || {
+                    if reach.cma { self.rmqueue_smallest(order, Migratetype::Cma) } else { None }
+                },
+            )
+            .or_else(|| self.rmqueue_fallback(order, mt, reach.no_fragment))
+    }
+
+    /// Takes a block of `order` of another migratetype.
+    fn rmqueue_fallback(&mut self, order: Order, mt: Migratetype, whole: bool) -> Option<Frame> {
+        let least = if whole { order.max(Order::PAGEBLOCK) } else { order };
+        for current in least.and_up().rev() {
+            let Some(from) = self.find_suitable_fallback(current, mt) else { continue };
+            if !can_steal(current, mt) && mt == Migratetype::Movable && current > order {
+                // What is taken stays a stranger in its pageblock: then let it be small.
+                return order.and_up().find_map(|small| {
+                    let from = self.find_suitable_fallback(small, mt)?;
+                    self.steal(small, order, from, mt)
+                });
+            }
+            return self.steal(current, order, from, mt);
+        }
+        None
+    }
+
+    /// The migratetype to take a block of `order` from (Linux: find_suitable_fallback).
+    fn find_suitable_fallback(&self, order: Order, mt: Migratetype) -> Option<Migratetype> {
+        mt.fallbacks().iter().copied().find(|&from| self.list(order, from).nr_free != 0)
+    }
+
+    /// Takes `order` off a block of `current` of type `from`, and its pageblock with it
+    /// where that is worth it (Linux: steal_suitable_fallback).
+    fn steal(
+        &mut self,
+        current: Order,
+        order: Order,
+        from: Migratetype,
+        mt: Migratetype,
+    ) -> Option<Frame> {
+        let frame = self.list(current, from).head?;
+        if current >= Order::PAGEBLOCK {
+            for n in (0..current.pages()).step_by(Order::PAGEBLOCK.pages() as usize) {
+                frame.within(current, n).page().set_block_migratetype(mt);
+            }
+            self.del_from_free_list(frame, current, from);
+            self.expand(frame, order, current, mt);
+            self.account_sub(mt, order.pages());
+            frame.page().set_place(self.zone.id(), order);
+            return Some(frame);
+        }
+        if can_steal(current, mt) && self.pageblock_suits(frame, from, mt) {
+            self.move_freepages_block(frame, from, mt);
+            return self.rmqueue_smallest(order, mt);
+        }
+        self.take(frame, order, current, from);
+        Some(frame)
+    }
+
+    /// Whether at least half of the pageblock is free or in use by pages like `mt`.
+    fn pageblock_suits(&self, frame: Frame, from: Migratetype, mt: Migratetype) -> bool {
+        let (free, movable) = count_pageblock(frame);
+        let alike = if mt == Migratetype::Movable {
+            movable
+        } else if from == Migratetype::Movable {
+            // What can't be moved is counted as alike: it is unmovable or reclaimable.
+            Order::PAGEBLOCK.pages() - free - movable
+        } else {
+            0
+        };
+        free + alike >= Order::PAGEBLOCK.pages() / 2
+    }
+
+    /// Moves the free blocks of the pageblock of `frame` from the lists of `from` to those
+    /// of `to`, and the pageblock with them; returns how many pages were moved. None of
+    /// its free blocks may be larger than a pageblock.
+    pub(in crate::mm) fn move_freepages_block(
+        &mut self,
+        frame: Frame,
+        from: Migratetype,
+        to: Migratetype,
+    ) -> u32 {
+        let first = frame.align_down(Order::PAGEBLOCK);
+        debug_assert_eq!(pageblock_migratetype(first), from);
+        let mut moved = 0;
+        let mut at = 0;
+        while at < Order::PAGEBLOCK.pages() {
+            let frame = first.within(Order::PAGEBLOCK, at);
+            match buddy_order(frame) {
+                Some(order) => {
+                    self.del_from_free_list(frame, order, from);
+                    self.add_to_free_list(frame, order, to, false);
+                    moved += order.pages();
+                    at += order.pages();
+                }
+                None => at += 1,
+            }
+        }
+        first.page().set_block_migratetype(to);
+        self.account_sub(from, moved);
+        self.account_add(to, moved);
+        moved
+    }
+}
+
+/// How many pages of the pageblock of `frame` are free, and how many are in use and movable.
+fn count_pageblock(frame: Frame) -> (u32, u32) {
+    let first = frame.align_down(Order::PAGEBLOCK);
+    let (mut free, mut movable, mut at) = (0, 0, 0);
+    while at < Order::PAGEBLOCK.pages() {
+        let frame = first.within(Order::PAGEBLOCK, at);
+        at += match buddy_order(frame) {
+            Some(order) => {
+                free += order.pages();
+                order.pages()
+            }
+            None => {
+                movable += u32::from(frame.page().flags().contains(PageFlags::MOVABLE));
+                1
+            }
+        };
+    }
+    (free, movable)
+}

@@ -1,0 +1,289 @@
+//! Per-CPU page lists: small blocks that a CPU keeps to itself (Linux: struct
+//! per_cpu_pages, rmqueue_pcplist, free_unref_page).
+//!
+//! A list is a stack through the descriptors' `next`, reached with interrupts masked by
+//! its CPU alone; a block on it has the `PCP` flag and no references. Lists are refilled
+//! from and spilled to the zone in batches under one hold of its lock. The counts may be
+//! read by any CPU; a CPU that wants another's lists emptied sets its `high` to 0, which
+//! the owner heeds at its next free or refill.
+#![deny(unsafe_code)]
+
+use super::buddy::pageblock_migratetype;
+use super::fallback::Reach;
+use crate::addr::Order;
+use crate::arch::{CpuId, IrqMasked, NR_CPUS};
+use crate::machine_local;
+use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::{LockedZone, Migratetype, NodeId, ZoneId, Zonelist};
+use crate::mm::page::{Frame, Link, PageFlags};
+use crate::percpu::PerCpu;
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+
+/// The orders that have lists: 0 to 3, and a pageblock for huge pages.
+pub(super) const ORDERS: [Order; 5] = match (Order::new(1), Order::new(2), Order::new(3)) {
+    (Some(one), Some(two), Some(three)) => [Order::ZERO, one, two, three, Order::PAGEBLOCK],
+    _ => unreachable!(),
+};
+/// Lists of an order: one for each type of `Migratetype::PCPTYPES`; a power of two.
+const COLUMNS: usize = 4;
+const _: () = assert!(Migratetype::PCPTYPES <= COLUMNS);
+
+/// A CPU's lists of one zone.
+#[repr(align(128))]
+pub(super) struct PerCpuPages {
+    lists: [[Link; COLUMNS]; ORDERS.len()],
+    /// Pages on all the lists.
+    count: AtomicU32,
+    /// The count from which a free spills a batch; 0 asks for all.
+    high: AtomicU32,
+}
+
+/// A CPU's lists of all zones.
+pub(super) struct CpuPages {
+    zones: [PerCpuPages; ZoneId::COUNT],
+    /// The best zone for each combination of the zone modifiers, which are the low bits
+    /// of a GFP word.
+    preferred: [AtomicU8; ZONE_MODIFIERS],
+}
+
+/// Combinations of `__GFP_DMA`, `__GFP_HIGHMEM`, `__GFP_DMA32` and `__GFP_MOVABLE`.
+const ZONE_MODIFIERS: usize = 16;
+
+const _: () = assert!(
+    Gfp::__GFP_DMA.union(Gfp::__GFP_HIGHMEM).union(Gfp::__GFP_DMA32).bits() == 7
+        && Gfp::__GFP_MOVABLE.bits() == 8
+        && Gfp::__GFP_RECLAIMABLE.bits() == 16
+);
+
+machine_local! {
+    static PCP: PerCpu<CpuPages> = PerCpu::new([const { CpuPages::new() }; NR_CPUS]);
+}
+
+impl CpuPages {
+    const fn new() -> Self {
+        Self {
+            zones: [const { PerCpuPages::new() }; ZoneId::COUNT],
+            preferred: [const { AtomicU8::new(0) }; ZONE_MODIFIERS],
+        }
+    }
+}
+
+/// The row of `order` in a CPU's lists, if it has one (Linux: order_to_pindex).
+#[inline]
+const fn row(order: Order) -> Option<usize> {
+    match order.get() {
+        order @ 0..=3 => Some(order as usize),
+        9 => Some(4),
+        _ => None,
+    }
+}
+
+/// Whether blocks of `order` have per-CPU lists (Linux: pcp_allowed_order).
+#[inline]
+pub(super) const fn has_lists(order: Order) -> bool {
+    row(order).is_some()
+}
+
+impl PerCpuPages {
+    const fn new() -> Self {
+        Self {
+            lists: [const { [const { Link::new() }; COLUMNS] }; ORDERS.len()],
+            count: AtomicU32::new(0),
+            high: AtomicU32::new(u32::MAX),
+        }
+    }
+
+    /// Takes the block that was put on the list last.
+    #[inline]
+    fn pop(&self, row: usize, column: usize, order: Order) -> Option<Frame> {
+        let list = &self.lists[row][column % COLUMNS];
+        let frame = list.get()?;
+        let page = frame.page();
+        list.set(page.next());
+        self.count.store(self.count.load(Relaxed).wrapping_sub(order.pages()), Relaxed);
+        Some(frame)
+    }
+
+    /// Puts a block on a list; returns how many pages the lists then hold.
+    #[inline]
+    fn push(&self, row: usize, column: usize, frame: Frame, order: Order) -> u32 {
+        let list = &self.lists[row][column % COLUMNS];
+        let page = frame.page();
+        page.set_next(list.get());
+        page.set_flags(PageFlags::PCP);
+        list.set(Some(frame));
+        let count = self.count.load(Relaxed).wrapping_add(order.pages());
+        self.count.store(count, Relaxed);
+        count
+    }
+
+    /// The blocks of a list, from the top; exact while its CPU leaves it alone.
+    pub(super) fn blocks(&self, row: usize, column: usize) -> impl Iterator<Item = Frame> {
+        core::iter::successors(self.lists[row][column].get(), |frame| frame.page().next())
+    }
+
+    /// Pages on all the lists.
+    pub(super) fn count(&self) -> u32 {
+        self.count.load(Relaxed)
+    }
+}
+
+/// Takes a page off this CPU's list, where there is one: no lock, no atomic.
+#[inline]
+pub(super) fn alloc_fast(irq: &IrqMasked, gfp: Gfp) -> Option<Frame> {
+    let cpu = PCP.get(irq);
+    let zone = cpu.preferred[gfp.bits() as usize % ZONE_MODIFIERS].load(Relaxed);
+    let pcp = &cpu.zones[ZoneId::from_bits(zone).index()];
+    let column = (gfp.bits() >> Gfp::__GFP_MOVABLE.bits().trailing_zeros()) as usize;
+    pcp.pop(0, column, Order::ZERO)
+}
+
+/// Takes a block of `zone` off this CPU's list, refilling it where it is empty.
+pub(super) fn alloc(
+    irq: &IrqMasked,
+    zone: ZoneId,
+    order: Order,
+    mt: Migratetype,
+    reach: Reach,
+) -> Option<Frame> {
+    let row = row(order)?;
+    let pcp = &PCP.get(irq).zones[zone.index()];
+    if pcp.high.load(Relaxed) == 0 {
+        drain_zone(irq, zone);
+    }
+    pcp.pop(row, mt.index(), order).or_else(|| {
+        refill(pcp, &mut zone.zone().lock(irq), row, order, mt, reach);
+        pcp.pop(row, mt.index(), order)
+    })
+}
+
+/// Fills a list with a batch (Linux: rmqueue_bulk).
+fn refill(
+    pcp: &PerCpuPages,
+    zone: &mut LockedZone<'_>,
+    row: usize,
+    order: Order,
+    mt: Migratetype,
+    reach: Reach,
+) {
+    let batch = zone.zone.pcp_batch.load(Relaxed) >> order.get();
+    for _ in 0..batch.max(1) {
+        let Some(frame) = zone.rmqueue(order, mt, reach) else { return };
+        pcp.push(row, mt.index(), frame, order);
+    }
+}
+
+/// Puts a block that is free on this CPU's list. The caller has checked that its order
+/// has lists.
+#[inline]
+pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order) {
+    let Some(row) = row(order) else { return };
+    let column = match pageblock_migratetype(frame) {
+        Migratetype::Isolate => return free_isolated(irq, frame, order),
+        // Borrowed and reserved pageblocks get their pages back when the list spills.
+        Migratetype::Cma | Migratetype::HighAtomic => Migratetype::Movable.index(),
+        mt => mt.index(),
+    };
+    let id = frame.page().zone();
+    let pcp = &PCP.get(irq).zones[id.index()];
+    let count = pcp.push(row, column, frame, order);
+    if count >= pcp.high.load(Relaxed) {
+        spill(irq, id, row, column);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn free_isolated(irq: &IrqMasked, frame: Frame, order: Order) {
+    let mut zone = frame.page().zone().zone().lock(irq);
+    let mt = pageblock_migratetype(frame);
+    zone.free_one(frame, order, mt);
+}
+
+/// Gives a batch back to the zone, from the list at `row` and `column` first
+/// (Linux: free_pcppages_bulk).
+#[cold]
+#[inline(never)]
+fn spill(irq: &IrqMasked, id: ZoneId, row: usize, column: usize) {
+    let zone = id.zone();
+    let pcp = &PCP.get(irq).zones[id.index()];
+    if pcp.high.load(Relaxed) == 0 {
+        return drain_zone(irq, id);
+    }
+    give_back(pcp, &mut zone.lock(irq), row * COLUMNS + column, zone.pcp_batch.load(Relaxed));
+}
+
+/// Frees at least `pages` pages, or all, from list `first` on.
+fn give_back(pcp: &PerCpuPages, zone: &mut LockedZone<'_>, first: usize, pages: u32) {
+    const LISTS: usize = COLUMNS * ORDERS.len();
+    let mut left = pages;
+    for list in (first..LISTS).chain(0..first) {
+        let (row, column) = (list / COLUMNS, list % COLUMNS);
+        let order = ORDERS[row];
+        while left > 0
+            && let Some(frame) = pcp.pop(row, column, order)
+        {
+            frame.page().set_flags(PageFlags::empty());
+            let mt = pageblock_migratetype(frame);
+            zone.free_one(frame, order, mt);
+            left = left.saturating_sub(order.pages());
+        }
+    }
+}
+
+/// Gives all that this CPU's lists of a zone hold back to it.
+fn drain_zone(irq: &IrqMasked, id: ZoneId) {
+    let zone = id.zone();
+    let pcp = &PCP.get(irq).zones[id.index()];
+    pcp.high.store(zone.pcp_high.load(Relaxed), Relaxed);
+    if pcp.count() != 0 {
+        give_back(pcp, &mut zone.lock(irq), 0, u32::MAX);
+    }
+}
+
+/// Gives all that this CPU's lists hold back to the zones (Linux: drain_local_pages).
+/// Any context.
+pub fn drain_local_pages(irq: &IrqMasked) {
+    for id in ZoneId::all() {
+        drain_zone(irq, id);
+    }
+}
+
+/// Drains this CPU's lists, and asks the other CPUs to drain theirs, which they do at
+/// their next free or refill (Linux: drain_all_pages).
+pub fn drain_all_pages(irq: &IrqMasked) {
+    for cpu in PCP.iter() {
+        for pcp in &cpu.zones {
+            if pcp.count() != 0 {
+                pcp.high.store(0, Relaxed);
+            }
+        }
+    }
+    drain_local_pages(irq);
+}
+
+/// Pages of `zone` on all CPUs' lists.
+#[must_use]
+pub(in crate::mm) fn count(zone: ZoneId) -> u32 {
+    PCP.iter().fold(0u32, |sum, cpu| sum.wrapping_add(cpu.zones[zone.index()].count()))
+}
+
+/// CPU `cpu`'s lists of `zone`, for those who look on.
+pub(super) fn of(cpu: CpuId, zone: ZoneId) -> &'static PerCpuPages {
+    &PCP.of(cpu).zones[zone.index()]
+}
+
+/// Sizes the lists of all CPUs by what their zones say, and makes `node` the one that
+/// `cpu` allocates from first.
+pub(super) fn setup(cpu: CpuId, node: NodeId) {
+    let pages = PCP.of(cpu);
+    for (pcp, id) in pages.zones.iter().zip(ZoneId::all()) {
+        pcp.high.store(id.zone().pcp_high.load(Relaxed), Relaxed);
+    }
+    for (bits, entry) in (0..).zip(&pages.preferred) {
+        let highest = Gfp::from_bits_retain(bits).zone();
+        if let Some(id) = Zonelist::of(node).zones(highest).next() {
+            entry.store(id.bits(), Relaxed);
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! What the calls promise.
+
+use super::*;
+use crate::mm::mmzone::Wmark;
+use crate::mm::shrinker::{Shrinker, register_shrinker};
+use std::sync::Mutex;
+
+fn on_16m(f: impl FnOnce(&Machine)) {
+    on(&[ram(0x4000_0000, 16 * MIB)], f);
+}
+
+#[test]
+fn all_is_merged_again() {
+    on_16m(|_| {
+        let before = zones().next().unwrap().nr_free;
+        let mut pages = exhaust(KERNEL, Order::ZERO);
+        assert_eq!(nr_used_pages(), pages.len() as u32);
+        // Every other one first, so that nothing merges until late.
+        let rest: Vec<_> = pages.iter().copied().skip(1).step_by(2).collect();
+        pages = pages.into_iter().step_by(2).collect();
+        for page in pages.into_iter().chain(rest) {
+            free_pages(page, Order::ZERO);
+        }
+        with_masked(drain_local_pages);
+        let after = zones().next().unwrap().nr_free;
+        let by_order =
+            |nr: [[u32; Migratetype::COUNT]; Order::COUNT]| nr.map(|o| o.iter().sum::<u32>());
+        assert_eq!(by_order(before), by_order(after));
+    });
+}
+
+#[test]
+fn order_0_goes_round_on_one_cpu() {
+    on_16m(|m| {
+        let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+        free_pages(page, Order::ZERO);
+        assert_eq!(alloc_pages(KERNEL, Order::ZERO), Some(page));
+        free_pages(page, Order::ZERO);
+        m.on_cpus(2, |cpu| {
+            if cpu == 1 {
+                assert_ne!(alloc_pages(KERNEL, Order::ZERO), Some(page));
+            }
+        });
+    });
+}
+
+#[test]
+fn another_cpu_s_lists_drain_on_demand() {
+    on_16m(|m| {
+        m.on_cpus(2, |cpu| {
+            if cpu == 1 {
+                let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+                free_pages(page, Order::ZERO);
+            }
+        });
+        let zone = || zones().next().unwrap();
+        assert!(zone().pcp > 0);
+        with_masked(drain_all_pages);
+        m.on_cpus(2, |cpu| {
+            if cpu == 1 {
+                let held = alloc_pages(KERNEL, Order::ZERO).unwrap();
+                free_pages(held, Order::ZERO);
+            }
+        });
+        assert_eq!(zone().pcp, 0);
+    });
+}
+
+#[test]
+fn cpus_at_once() {
+    let rounds = if cfg!(miri) { 10 } else { 2000 };
+    on_16m(|m| {
+        let moved: Mutex<Vec<(Frame, Order)>> = Mutex::new(Vec::new());
+        m.on_cpus(4, |cpu| {
+            let mut held = Vec::new();
+            for i in 0..rounds {
+                let order = order(((i + cpu) % 5) as u8);
+                if let Some(frame) = alloc_pages(KERNEL | Gfp::__GFP_NOWARN, order) {
+                    bytes(frame)[0] = cpu as u8;
+                    held.push((frame, order));
+                }
+                if held.len() > 20 {
+                    let (frame, order) = held.swap_remove(i % 20);
+                    assert_eq!(bytes(frame)[0], cpu as u8);
+                    // Some go to be freed on another CPU.
+                    if i % 3 == 0 {
+                        moved.lock().unwrap().push((frame, order))
+                    } else {
+                        free_pages(frame, order);
+                    }
+                }
+                let taken = if i % 5 == 0 { moved.lock().unwrap().pop() } else { None };
+                if let Some((frame, order)) = taken {
+                    free_pages(frame, order);
+                }
+            }
+            for (frame, order) in held {
+                free_pages(frame, order);
+            }
+        });
+        for (frame, order) in moved.into_inner().unwrap() {
+            free_pages(frame, order);
+        }
+        assert_eq!(nr_used_pages(), 0);
+    });
+}
+
+#[test]
+fn zero_means_zero() {
+    on_16m(|_| {
+        for n in [0, 1, 4] {
+            let dirty = alloc_pages(KERNEL, order(n)).unwrap();
+            dirty.block(order(n)).for_each(|f| bytes(f).fill(0xa5));
+            free_pages(dirty, order(n));
+            let clean = alloc_pages(KERNEL | Gfp::__GFP_ZERO, order(n)).unwrap();
+            assert_eq!(clean, dirty);
+            assert!(clean.block(order(n)).all(|f| bytes(f).iter().all(|&b| b == 0)));
+            free_pages(clean, order(n));
+        }
+    });
+}
+
+#[test]
+fn kinds_keep_apart_by_pageblocks() {
+    on_16m(|_| {
+        let blocks = |gfp: Gfp| {
+            let mut blocks: Vec<_> = (0..100)
+                .map(|_| alloc_pages(gfp, Order::ZERO).unwrap().align_down(Order::PAGEBLOCK))
+                .collect();
+            blocks.sort();
+            blocks.dedup();
+            blocks
+        };
+        let unmovable = blocks(KERNEL);
+        let movable = blocks(MOVABLE);
+        let reclaimable = blocks(KERNEL | Gfp::__GFP_RECLAIMABLE);
+        assert_eq!(unmovable.len(), 1);
+        assert_eq!(reclaimable.len(), 1);
+        assert!(!movable.contains(&unmovable[0]) && !movable.contains(&reclaimable[0]));
+        assert_ne!(unmovable, reclaimable);
+        assert_eq!(buddy::pageblock_migratetype(unmovable[0]), Migratetype::Unmovable);
+        assert_eq!(buddy::pageblock_migratetype(reclaimable[0]), Migratetype::Reclaimable);
+    });
+}
+
+#[test]
+fn a_pageblock_that_is_half_free_changes_hands() {
+    on(&[ram(0x4000_0000, 4 * MIB)], |_| {
+        // One pageblock is movable and full, one movable and all free but one page.
+        let pages = exhaust(MOVABLE | Gfp::__GFP_MEMALLOC, Order::ZERO);
+        let last = pages[0].align_down(Order::MAX).within(Order::MAX, 1023);
+        let block = last.align_down(Order::PAGEBLOCK);
+        for &page in pages.iter().filter(|p| **p > block) {
+            free_pages(page, Order::ZERO);
+        }
+        with_masked(drain_local_pages);
+        check_sums();
+        assert_eq!(buddy::pageblock_migratetype(block), Migratetype::Movable);
+        let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+        assert_eq!(page.align_down(Order::PAGEBLOCK), block);
+        assert_eq!(buddy::pageblock_migratetype(block), Migratetype::Unmovable);
+        check_sums();
+    });
+}
+
+#[test]
+fn watermarks_hold_and_reserves_open() {
+    on_16m(|_| {
+        let zone = || zones().next().unwrap();
+        let [min, low, high] = zone().watermarks;
+        assert!(0 < min && min < low && low < high);
+        let quiet = |gfp| exhaust(gfp, order(4)).len();
+        quiet(KERNEL);
+        let after_kernel = zone().free();
+        assert!(after_kernel >= min && after_kernel < min + 32, "{after_kernel} of {min}");
+        assert_eq!(quiet(Gfp::GFP_NOWAIT), 0);
+        assert!(quiet(Gfp::GFP_ATOMIC) > 0);
+        let after_atomic = zone().free();
+        assert!(after_atomic < min && after_atomic >= min * 3 / 8);
+        assert_eq!(quiet(Gfp::GFP_ATOMIC | Gfp::__GFP_NOMEMALLOC), 0);
+        exhaust(KERNEL | Gfp::__GFP_MEMALLOC, Order::ZERO);
+        assert_eq!(zone().free(), 0);
+        assert_eq!(alloc_pages(KERNEL | Gfp::__GFP_NOWARN, Order::ZERO), None);
+    });
+}
+
+#[test]
+fn marks_are_linux_s() {
+    use crate::mm::mmzone::{min_free_kbytes, zone_batchsize};
+    // Linux 6.12 prints these for machines of so many KiB of low memory.
+    assert_eq!(min_free_kbytes(16 * 1024), 512);
+    assert_eq!(min_free_kbytes(512 * 1024), 2896);
+    assert_eq!(min_free_kbytes(1), 128);
+    assert_eq!(min_free_kbytes(1 << 40), 262_144);
+    // 16 MiB, 512 MiB and 4 GiB of pages.
+    assert_eq!(zone_batchsize(4096), 0);
+    assert_eq!(zone_batchsize(131_072), 31);
+    assert_eq!(zone_batchsize(1 << 20), 63);
+    on(&[ram(0x4000_0000, 16 * MIB)], |_| {
+        let zone = ZoneId::all().map(ZoneId::zone).find(|z| z.is_populated()).unwrap();
+        assert_eq!(zone.watermark(Wmark::Min), 128);
+        assert_eq!(zone.watermark(Wmark::Low), 128 + 32);
+        assert_eq!(zone.watermark(Wmark::High), 128 + 64);
+    });
+}
+
+/// Holds pages until it is asked to give them back.
+struct Cache(Mutex<Vec<Frame>>);
+static CACHE: Cache = Cache(Mutex::new(Vec::new()));
+
+impl Shrinker for Cache {
+    fn name(&self) -> &'static str {
+        "test"
+    }
+    fn count(&self, _: Gfp) -> usize {
+        self.0.lock().unwrap().len()
+    }
+    fn scan(&self, gfp: Gfp, objects: usize) -> usize {
+        // It may allocate, and is not asked again for that.
+        assert!(alloc_pages(gfp | Gfp::__GFP_NOWARN, Order::MAX).is_none());
+        let mut held = self.0.lock().unwrap();
+        let objects = objects.min(held.len());
+        held.drain(..objects).for_each(|page| free_pages(page, Order::ZERO));
+        objects
+    }
+}
+
+#[test]
+fn shrinkers_are_asked_before_failure() {
+    on_16m(|_| {
+        register_shrinker(&CACHE).unwrap();
+        *CACHE.0.lock().unwrap() = exhaust(Gfp::GFP_NOWAIT, Order::ZERO);
+        let held = CACHE.0.lock().unwrap().len();
+        assert_eq!(alloc_pages(Gfp::GFP_NOWAIT, Order::ZERO), None);
+        assert_eq!(CACHE.0.lock().unwrap().len(), held, "asked without permission");
+        assert!(alloc_pages(KERNEL, Order::ZERO).is_some());
+        assert!(CACHE.0.lock().unwrap().len() < held);
+        // A large block needs many rounds; without permission to go on there is one.
+        let light = KERNEL | Gfp::__GFP_NORETRY | Gfp::__GFP_NOWARN;
+        assert_eq!(alloc_pages(light, order(8)), None);
+        assert!(alloc_pages(KERNEL | Gfp::__GFP_RETRY_MAYFAIL, order(8)).is_some());
+        let rest = core::mem::take(&mut *CACHE.0.lock().unwrap());
+        rest.into_iter().for_each(|page| free_pages(page, Order::ZERO));
+    });
+}
+
+#[test]
+fn nofail_uses_the_last_page() {
+    on_16m(|_| {
+        exhaust(Gfp::GFP_ATOMIC, Order::ZERO);
+        let left = nr_free_pages();
+        assert!(left > 0);
+        let page = alloc_pages(KERNEL | Gfp::__GFP_NOFAIL, Order::ZERO);
+        assert!(page.is_some());
+    });
+}
+
+#[test]
+fn bulk_and_exact() {
+    on_16m(|_| {
+        let mut pages = [None; 100];
+        pages[7] = alloc_pages(KERNEL, Order::ZERO);
+        let kept = pages[7];
+        assert_eq!(alloc_pages_bulk(KERNEL, &mut pages), 100);
+        assert_eq!(pages[7], kept);
+        assert_eq!(nr_used_pages(), 100);
+        pages.into_iter().flatten().for_each(|page| free_pages(page, Order::ZERO));
+
+        let exact = alloc_pages_exact(KERNEL, 5 * 4096 + 1).unwrap();
+        assert_eq!(nr_used_pages(), 6);
+        check_sums();
+        free_pages_exact(exact, 5 * 4096 + 1);
+        assert_eq!(nr_used_pages(), 0);
+        assert_eq!(alloc_pages_exact(KERNEL, (4 << 20) + 1), None);
+        assert_eq!(alloc_pages_exact(KERNEL, 0), None);
+
+        let mut many = std::vec![None; 5000];
+        let got = alloc_pages_bulk(KERNEL | Gfp::__GFP_NOWARN, &mut many);
+        assert_eq!(got, many.iter().flatten().count());
+        assert!(got < 4096);
+    });
+}
+
+#[test]
+fn compound_pages_share_one_count() {
+    on_16m(|_| {
+        let head = alloc_pages(KERNEL | Gfp::__GFP_COMP, order(3)).unwrap();
+        let tail = head.within(order(3), 5);
+        assert_eq!(compound_head(tail), head);
+        assert_eq!(block_order(head), order(3));
+        get_page(tail);
+        assert_eq!(head.page().refcount(), 2);
+        put_page(head);
+        assert_eq!(nr_used_pages(), 8);
+        put_page(tail);
+        assert_eq!(nr_used_pages(), 0);
+        check_sums();
+    });
+}
+
+fn panics_on_free(f: impl FnOnce()) {
+    Machine::run(&[ram(0x4000_0000, 16 * MIB)], |m| {
+        init(m.ram());
+        f();
+    });
+}
+
+#[test]
+#[should_panic(expected = "double free: Frame(0x40")]
+fn double_free_on_the_cpu_s_list() {
+    panics_on_free(|| {
+        let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+        free_pages(page, Order::ZERO);
+        free_pages(page, Order::ZERO);
+    });
+}
+
+#[test]
+#[should_panic(expected = "it is free, in Frame(0x")]
+fn double_free_in_the_buddy() {
+    panics_on_free(|| {
+        let page = alloc_pages(KERNEL, order(4)).unwrap();
+        free_pages(page, order(4));
+        free_pages(page, order(4));
+    });
+}
+
+#[test]
+#[should_panic(expected = "wrong order")]
+fn wrong_order() {
+    panics_on_free(|| free_pages(alloc_pages(KERNEL, order(4)).unwrap(), order(3)));
+}
+
+#[test]
+#[should_panic(expected = "free of the inside of a block")]
+fn the_inside_of_a_block() {
+    panics_on_free(|| {
+        let page = alloc_pages(KERNEL, order(4)).unwrap();
+        free_pages(page.within(order(4), 4), order(2));
+    });
+}
+
+#[test]
+#[should_panic(expected = "never allocated")]
+fn reserved_page() {
+    panics_on_free(|| free_pages(Frame::new(Pfn::new(0x4_0000)).unwrap(), Order::ZERO));
+}
+
+#[test]
+#[should_panic(expected = "others hold")]
+fn shared_page() {
+    panics_on_free(|| {
+        let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+        get_page(page);
+        free_pages(page, Order::ZERO);
+    });
+}
+
+#[test]
+#[should_panic(expected = "still marked as in use")]
+fn slab_page() {
+    panics_on_free(|| {
+        let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+        page.page().set_flags(PageFlags::SLAB);
+        free_pages(page, Order::ZERO);
+    });
+}
+
+#[test]
+#[should_panic(expected = "free of the inside of a block")]
+fn tail_of_a_compound_page() {
+    panics_on_free(|| {
+        let head = alloc_pages(KERNEL | Gfp::__GFP_COMP, order(2)).unwrap();
+        free_pages(head.within(order(2), 1), Order::ZERO);
+    });
+}
+
+#[test]
+#[should_panic(expected = "get_page of Frame(0x")]
+fn reference_to_a_free_page() {
+    panics_on_free(|| {
+        let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+        free_pages(page, Order::ZERO);
+        get_page(page);
+    });
+}
+
+#[test]
+fn the_panic_is_located_at_the_caller() {
+    use std::sync::Arc;
+    let place = Arc::new(Mutex::new(None));
+    let seen = place.clone();
+    let me = std::thread::current().id();
+    let before = std::panic::take_hook();
+    std::panic::set_hook(std::boxed::Box::new(move |info| {
+        if std::thread::current().id() == me {
+            *seen.lock().unwrap() = info.location().map(|l| std::string::String::from(l.file()));
+        } else {
+            before(info);
+        }
+    }));
+    let result = std::panic::catch_unwind(|| {
+        panics_on_free(|| {
+            let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+            free_pages(page, Order::ZERO);
+            put_page(page);
+        });
+    });
+    assert!(result.is_err());
+    let place = place.lock().unwrap().clone().unwrap();
+    assert!(place.ends_with("api.rs"), "{place}");
+}

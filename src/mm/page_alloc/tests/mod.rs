@@ -1,0 +1,63 @@
+//! The allocator on small machines, against what it promises and against a model.
+
+mod api;
+mod model;
+mod sections;
+
+use super::*;
+use crate::addr::{Pfn, PhysAddr, PhysRange};
+use crate::arch::hosted::Machine;
+use crate::mm::mmzone::Migratetype;
+use std::vec::Vec;
+
+const MIB: u64 = 1 << 20;
+const KERNEL: Gfp = Gfp::GFP_KERNEL;
+const MOVABLE: Gfp = Gfp::GFP_HIGHUSER_MOVABLE;
+
+fn order(n: u8) -> Order {
+    Order::new(n).unwrap()
+}
+
+/// `size` bytes of RAM at `start`.
+fn ram(start: u64, size: u64) -> PhysRange {
+    PhysRange::from_size(PhysAddr::new(start), size)
+}
+
+fn frames(start: u64, size: u64) -> PfnRange {
+    ram(start, size).whole_pages()
+}
+
+/// Runs `f` on a machine with this RAM, all of it free, and checks all at the end.
+fn on(ranges: &[PhysRange], f: impl FnOnce(&Machine)) {
+    Machine::run(ranges, |m| {
+        init(ranges);
+        check_sums();
+        f(m);
+        check_sums();
+    });
+}
+
+/// Every invariant, and the sums to the page.
+fn check_sums() {
+    if let Err(invalid) = validate() {
+        panic!("{invalid}");
+    }
+    for zone in zones() {
+        assert_eq!(zone.present, zone.managed + zone.reserved(), "{zone}");
+        assert_eq!(zone.managed, zone.free() + zone.used(), "{zone}");
+        let blocks: u32 = Order::ZERO.and_up().map(|o| zone.blocks(o) * o.pages()).sum();
+        assert_eq!(blocks, zone.buddy + zone.isolated, "{zone}");
+    }
+}
+
+/// The bytes of a frame.
+fn bytes(frame: Frame) -> &'static mut [u8; 4096] {
+    let at = core::ptr::with_exposed_provenance_mut(frame.virt().get());
+    // SAFETY: tests look at frames that they own.
+    unsafe { &mut *at }
+}
+
+/// Allocates blocks of `order` until there are none.
+fn exhaust(gfp: Gfp, order: Order) -> Vec<Frame> {
+    core::iter::from_fn(|| alloc_pages(gfp | Gfp::__GFP_NOWARN, order)).collect()
+}
