@@ -4,7 +4,7 @@
 use super::paging;
 use super::start::Stop;
 use crate::addr::{PhysAddr, PhysRange};
-use crate::arch::aarch64::{features, fixmap, image};
+use crate::arch::aarch64::{cpu, features, fixmap, image};
 use crate::arch::{NR_CPUS, irq};
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::Tree;
@@ -12,20 +12,13 @@ use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan};
 use crate::mm::memblock::{Memblock, Region};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc::{self, ZoneLimits};
-use crate::mm::{heap, slab, vmalloc};
+use crate::mm::heap::KERNEL_HEAP;
+use crate::mm::{slab, vmalloc};
 use crate::sync::{Rank, SpinLock};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use log::{Level, info};
 
 static MEMBLOCK: SpinLock<Memblock> = SpinLock::new(Rank::Memblock, Memblock::new());
-
-/// The kernel's heap: `Box`, `Vec` and the rest of `alloc`.
-#[global_allocator]
-static HEAP: heap::KernelHeap = {
-    static BUFFER: heap::EarlyBuffer = heap::EarlyBuffer::new();
-    // SAFETY: the buffer is named here alone.
-    unsafe { heap::KernelHeap::new(&BUFFER) }
-};
 
 /// Runs `f` on memblock. It is the boot CPU's alone, and only during boot.
 fn with_memblock<R>(f: impl FnOnce(&mut Memblock) -> R) -> R {
@@ -85,7 +78,7 @@ pub(super) fn free_area_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
             ..ZoneLimits::default()
         };
         let present = memblock.memory().iter().map(|region| {
-            let node = region.nid.and_then(|nid| NodeId::new(nid.get().into()));
+            let node = region.nid.and_then(|nid| NodeId::new(nid.index()));
             (node.unwrap_or(NodeId::FIRST), region.range.whole_pages())
         });
         let free = memblock.free_mem_ranges(None).map(|free| free.range.whole_pages());
@@ -104,8 +97,8 @@ pub(super) fn free_area_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
 
 /// Brings up kmalloc; from here on the heap is on it.
 pub(super) fn kmem_cache_init() -> Result<(), Stop> {
-    slab::kmem_cache_init();
-    info!("SLUB: kmalloc is up; the early heap holds {} bytes", HEAP.early_used());
+    slab::kmem_cache_init(cpu::ticks());
+    info!("SLUB: kmalloc is up; the early heap holds {} bytes", KERNEL_HEAP.early_used());
     Ok(())
 }
 

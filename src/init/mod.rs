@@ -3,11 +3,19 @@
 
 #[cfg(target_os = "none")]
 mod fault;
+#[cfg(target_os = "none")]
+pub mod interrupts;
 mod kallsyms;
+#[cfg(target_os = "none")]
+mod mm;
+#[cfg(target_os = "none")]
+mod paging;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
-mod secondary;
+pub mod provoke;
+#[cfg(target_os = "none")]
+pub mod secondary;
 #[cfg(target_os = "none")]
 mod setup;
 #[cfg(target_os = "none")]
@@ -16,4 +24,4 @@ mod start;
 mod steps;
 
 #[cfg(target_os = "none")]
-pub use start::Boot;
+pub use start::{Boot, Stop};

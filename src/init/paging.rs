@@ -21,7 +21,7 @@ struct EarlyAccess<'a> {
 impl TableAccess for EarlyAccess<'_> {
     fn alloc(&mut self) -> Option<TableAddr> {
         let page = PAGE_SIZE as u64;
-        let pa = self.memblock.phys_alloc(page, page).ok()?;
+        let pa = self.memblock.phys_alloc(page, page).ok()?.start();
         self.tables += 1;
         // SAFETY: memblock has reserved the page for this; the editor clears it first.
         Some(unsafe { TableAddr::new(pa) })
@@ -133,8 +133,9 @@ fn image_data_start() -> PhysAddr {
 fn next_mapped(memblock: &Memblock, from: PhysAddr) -> Option<PhysRange> {
     memblock
         .memory()
+        .iter()
         .filter(|region| !region.is_nomap())
-        .map(|region| region.range().whole_pages().phys())
+        .map(|region| region.range.whole_pages().phys())
         .find(|range| range.start() >= from && !range.is_empty())
 }
 

@@ -1,12 +1,16 @@
 //! `start_kernel`: from the first instruction in the high half to a running kernel.
 
 use super::steps::Steps;
-use super::{panic, setup};
+use super::{interrupts, mm, panic, secondary, setup};
 use crate::addr::PhysAddr;
 use crate::arch::aarch64::{self as arch, exception, features};
 use crate::drivers::console;
 use crate::firmware::cmdline::CommandLine;
+use crate::arch::pgtable::MapError;
 use crate::firmware::fdt::FdtError;
+use crate::mm::memblock::MemblockError;
+use crate::mm::memblock::scan::ScanError;
+use crate::mm::page_alloc::InitError;
 use core::fmt;
 use log::{error, info};
 
@@ -57,6 +61,21 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     let cmdline = setup::command_line(&tree);
     steps.done("device tree");
 
+    let info = mm::memblock_init(tree, dtb, cmdline)?;
+    steps.done("memblock");
+    mm::paging_init()?;
+    steps.done("paging_init");
+    mm::free_area_init(&info)?;
+    steps.done("page allocator");
+    mm::kmem_cache_init()?;
+    steps.done("kmalloc");
+    mm::vmalloc_init();
+    steps.done("vmalloc");
+
+    interrupts::init(&tree);
+    steps.done("interrupts");
+    secondary::bring_up(&tree);
+    steps.done("other cores");
     Ok(Boot { cmdline, steps })
 }
 
@@ -67,6 +86,14 @@ pub enum Stop {
     DeviceTree(FdtError),
     /// The device tree is where none can be.
     DeviceTreeAddress(PhysAddr),
+    /// There is no memory to be had.
+    Scan(ScanError),
+    /// memblock failed.
+    Memblock(MemblockError),
+    /// The final page tables could not be built.
+    PageTables(MapError),
+    /// The page allocator can't start.
+    Zones(InitError),
 }
 
 impl From<FdtError> for Stop {
@@ -75,11 +102,27 @@ impl From<FdtError> for Stop {
     }
 }
 
+impl From<ScanError> for Stop {
+    fn from(error: ScanError) -> Self {
+        Self::Scan(error)
+    }
+}
+
+impl From<MemblockError> for Stop {
+    fn from(error: MemblockError) -> Self {
+        Self::Memblock(error)
+    }
+}
+
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("cannot boot: ")?;
         match self {
             Self::DeviceTree(error) => error.fmt(f),
+            Self::Scan(error) => error.fmt(f),
+            Self::Memblock(error) => error.fmt(f),
+            Self::PageTables(error) => write!(f, "page tables: {error}"),
+            Self::Zones(error) => write!(f, "page allocator: {error}"),
             Self::DeviceTreeAddress(at) => write!(
                 f,
                 "x0 = {at} is no address of a device tree (a multiple of 8 below 2^48): \

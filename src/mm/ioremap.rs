@@ -5,10 +5,10 @@
 //! addresses must agree on the type.
 #![deny(unsafe_code)]
 
-use crate::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr, PhysRange, VirtAddr};
+use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 use crate::arch::pgtable::KernelAttrs;
 use crate::mm::gfp::Gfp;
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page_alloc;
 use crate::mm::vmalloc::{
     self,
     memtype::{IoType, Reservation, ReserveError},
@@ -108,7 +108,7 @@ fn map(phys: PhysAddr, size: u64, io: IoType, attrs: KernelAttrs) -> Result<IoMe
     let page = PAGE_SIZE as u64;
     let page_end = end.align_up(page).ok_or(IoremapError::Invalid)?;
     let pages = PhysRange::new(phys.align_down(page), page_end);
-    if holds_ram(pages.whole_pages()) {
+    if page_alloc::manages(pages.whole_pages()) {
         return Err(IoremapError::Ram);
     }
     let reserve = || Reservation::new(pages, io, Gfp::GFP_KERNEL);
@@ -127,20 +127,6 @@ fn map(phys: PhysAddr, size: u64, io: IoType, attrs: KernelAttrs) -> Result<IoMe
     let start = vmalloc::map_device(pages, attrs, reservation, Location::caller())
         .ok_or(IoremapError::NoMemory)?;
     Ok(IoMem { at: start + phys.page_offset(), phys: PhysRange::new(phys, end), io })
-}
-
-/// Whether a frame has a descriptor and is not reserved. Descriptors come in aligned
-/// blocks of the largest order, so a block without them is passed over at once.
-fn holds_ram(frames: PfnRange) -> bool {
-    let mut at = frames.start();
-    while at < frames.end() {
-        match Frame::new(at) {
-            Some(frame) if !frame.page().flags().contains(PageFlags::RESERVED) => return true,
-            Some(_) => at = at + 1,
-            None => at = (at + 1).align_up(Order::MAX),
-        }
-    }
-    false
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Rank {
+    /// memblock's arrays (boot only).
+    Memblock,
     /// The list of all kmem caches (Linux: slab_mutex).
     SlabCaches,
     /// The address allocator of the vmalloc area (Linux: vmap_area_lock).
@@ -27,8 +29,6 @@ pub enum Rank {
     Section,
     /// A zone's free lists (Linux: zone.lock).
     Zone,
-    /// memblock's arrays (boot only).
-    Memblock,
     /// The heap that serves before SLUB is up.
     BootHeap,
     /// The interrupt controller's shared registers.

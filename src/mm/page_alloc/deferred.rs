@@ -10,9 +10,11 @@
 #![deny(unsafe_code)]
 
 use super::buddy::{add, sub};
+use super::check::{State, state_of};
 use super::fallback::Reach;
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
+use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::mmzone::{Migratetype, NodeId, ZoneId, ZoneType};
 use crate::mm::page::{Frame, PageFlags};
@@ -272,6 +274,39 @@ pub(super) fn grow_zone(irq: &IrqMasked, zone: ZoneId) -> bool {
     };
     sections.cursor[zone.index()] = failed.unwrap_or(at);
     found
+}
+
+/// Whether any frame of `range` is the allocator's, allocated or free, its section up or
+/// not; what is reserved or no RAM at all isn't. Any context.
+#[must_use]
+pub fn manages(range: PfnRange) -> bool {
+    let deferred = |part: PfnRange| {
+        with_masked(|irq| {
+            let guard = SECTIONS.lock(irq);
+            let free = guard.as_ref().map(|sections| &sections.free[..]);
+            free.unwrap_or(&[]).iter().any(|ram| ram.range().overlaps(part))
+        })
+    };
+    let mut at = range.start();
+    while at < range.end() {
+        match Frame::new(at) {
+            Some(frame) => {
+                if !matches!(state_of(frame), State::Hole | State::Reserved) {
+                    return true;
+                }
+                at = at + 1;
+            }
+            // Blocks without descriptors have none at all.
+            None => {
+                let block = PfnRange::new(at, (at + 1).align_up(Order::MAX).min(range.end()));
+                if deferred(block) {
+                    return true;
+                }
+                at = block.end();
+            }
+        }
+    }
+    false
 }
 
 /// Brings up the sections of `range`: what is reserved in it gets descriptors.

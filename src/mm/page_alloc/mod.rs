@@ -37,7 +37,7 @@ mod validate;
 pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_exact};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
-pub use deferred::{InitError, ZoneLimits};
+pub use deferred::{InitError, ZoneLimits, manages};
 pub use pcp::{drain_all_pages, drain_local_pages};
 pub use report::{ZoneInfo, nr_free_pages, nr_used_pages, zones};
 pub use validate::{Invalid, validate};

@@ -107,12 +107,23 @@ fn with_areas<R>(f: impl FnOnce(&mut VmapAreas) -> R) -> R {
 #[track_caller]
 #[must_use]
 pub fn vmalloc(size: usize, gfp: Gfp) -> Option<VirtAddr> {
+    vmalloc_aligned(size, PAGE_SIZE, gfp)
+}
+
+/// [`vmalloc`] at a multiple of `align`, a power of two, in bytes: for stacks.
+#[track_caller]
+#[must_use]
+pub fn vmalloc_aligned(size: usize, align: usize, gfp: Gfp) -> Option<VirtAddr> {
+    if !align.is_power_of_two() {
+        return None;
+    }
+    let align = align.max(PAGE_SIZE);
     // Single pages with a permanent address: zones yes, mobility and compounds no.
     let placement = Gfp::__GFP_MOVABLE | Gfp::__GFP_RECLAIMABLE | Gfp::__GFP_COMP;
     let gfp = gfp.difference(placement);
     let nr_pages = pages_of(size)?;
     let pages = or_purge(|| PageChain::alloc(nr_pages, gfp))?;
-    let request = Request { nr_pages, flags: VmFlags::VM_ALLOC, ..Request::new(gfp) };
+    let request = Request { nr_pages, align, flags: VmFlags::VM_ALLOC, ..Request::new(gfp) };
     finish(request.area(PhysAddr::new(0))?, Backing::Pages(pages), |used, backing| {
         let Backing::Pages(pages) = backing else { return Ok(()) };
         init_mm::map_pages(used.start(), pages.iter().map(Frame::phys), KernelAttrs::KERNEL)

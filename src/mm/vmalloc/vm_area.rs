@@ -30,6 +30,8 @@ const RECLAIM_MASK: Gfp = Gfp::__GFP_RECLAIM
 pub struct Request {
     /// Pages to map: the guard page comes on top.
     pub nr_pages: u32,
+    /// A multiple of the page size that its address is a multiple of.
+    pub align: usize,
     /// What it is for.
     pub flags: VmFlags,
     /// How to get memory for its record.
@@ -43,7 +45,7 @@ impl Request {
     #[track_caller]
     pub fn new(gfp: Gfp) -> Self {
         let flags = VmFlags::empty();
-        Self { nr_pages: 0, flags, gfp, caller: Location::caller() }
+        Self { nr_pages: 0, align: PAGE_SIZE, flags, gfp, caller: Location::caller() }
     }
 
     /// Finds addresses, getting memory for records and purging as needed. The area is not
@@ -51,7 +53,7 @@ impl Request {
     /// __get_vm_area_node.)
     pub fn area(&self, phys: PhysAddr) -> Option<(AreaId, VirtRange)> {
         let size = (self.nr_pages as usize + 1) * PAGE_SIZE;
-        let request = VaRequest { size, align: PAGE_SIZE, range: layout::VMALLOC };
+        let request = VaRequest { size, align: self.align, range: layout::VMALLOC };
         let (mut page, mut purged) = (None, false);
         loop {
             let area = VmArea {
