@@ -85,11 +85,41 @@ pub fn attach_semihosting() {
     });
 }
 
-/// Writes to the console as it is. Any context.
+/// Writes to the console, line by line. Any context. What is printed may take locks to
+/// find out what it says: the console's is held for each line alone.
 pub fn print(args: fmt::Arguments<'_>) {
-    irq::with_masked(|irq| {
-        let _ = CONSOLE.lock(irq).write_fmt(args);
-    });
+    let mut line = Line { bytes: ArrayVec::new() };
+    let _ = line.write_fmt(args);
+    line.flush();
+}
+
+/// A line in the making, or as much of a long one as fits.
+struct Line {
+    bytes: ArrayVec<u8, 160>,
+}
+
+impl Line {
+    fn flush(&mut self) {
+        if !self.bytes.is_empty() {
+            irq::with_masked(|irq| CONSOLE.lock(irq).write(&self.bytes));
+            self.bytes.clear();
+        }
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        for &byte in s.as_bytes() {
+            if self.bytes.is_full() {
+                self.flush();
+            }
+            self.bytes.push(byte);
+            if byte == b'\n' {
+                self.flush();
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Writes for a kernel that is about to end: whatever holds the lock won't return.

@@ -15,6 +15,8 @@ mod panic;
 #[cfg(target_os = "none")]
 pub mod provoke;
 #[cfg(target_os = "none")]
+pub mod report;
+#[cfg(target_os = "none")]
 pub mod secondary;
 #[cfg(target_os = "none")]
 mod setup;

@@ -1,0 +1,21 @@
+//! What the kernel prints at the end of its boot.
+
+use super::steps::Steps;
+use crate::arch::aarch64::features;
+use crate::kprint;
+use crate::mm::stat;
+
+/// Prints memory's state, in the manner of Linux's boot log and /proc.
+pub fn print(steps: &Steps) {
+    kprint!("\nCPU features: {:?}\n", features::features());
+    kprint!("\nZones (pages):\n{}", stat::Zones);
+    kprint!("\nFree blocks by order:\n{}", stat::BuddyInfo);
+    kprint!("\nSlab caches:\n{}", stat::Slabs);
+    kprint!("\nvmalloc areas:\n{}", stat::VmallocInfo);
+    kprint!("\n{}", stat::MemInfo);
+    kprint!("\nBoot steps (cycles; instructions under -icount shift=0):\n");
+    for (name, cycles) in steps.iter() {
+        kprint!("  {name:<24}{cycles:>12}\n");
+    }
+    kprint!("  {:<24}{:>12}\n\n", "all", steps.total());
+}
