@@ -1,0 +1,201 @@
+//! From an address on some bus to the CPU's, and how far devices can reach.
+//!
+//! A node's `reg` is an address on its parent's bus; the parent's `ranges` say where
+//! that bus lies on the grandparent's, and so on up to the root, whose children's
+//! addresses are the CPU's. `dma-ranges` say the same for what devices on the bus
+//! read and write.
+
+use super::Tree;
+use super::structure::{Node, Walk};
+use super::value::{Cells, Reg, number};
+use crate::addr::PhysAddr;
+use arrayvec::ArrayVec;
+
+/// The deepest node that can be translated, the root being at 1. Boards stay below
+/// half of this.
+const MAX_DEPTH: usize = 24;
+
+/// A node and its ancestors.
+#[derive(Clone)]
+pub struct Lineage<'a> {
+    /// From the root's child down to the node; empty for the root itself.
+    nodes: ArrayVec<Node<'a>, MAX_DEPTH>,
+    root: Node<'a>,
+}
+
+/// An entry of `ranges` or `dma-ranges`.
+struct Window {
+    child: u64,
+    parent: u64,
+    size: u64,
+}
+
+impl<'a> Lineage<'a> {
+    fn new(root: Node<'a>) -> Self {
+        Self { nodes: ArrayVec::new(), root }
+    }
+
+    /// The node itself.
+    #[must_use]
+    pub fn node(&self) -> Node<'a> {
+        self.nodes.last().copied().unwrap_or(self.root)
+    }
+
+    /// The node's parent; `None` for the root.
+    #[must_use]
+    pub fn parent(&self) -> Option<Node<'a>> {
+        let above = self.nodes.len().checked_sub(1)?;
+        Some(above.checked_sub(1).and_then(|i| self.nodes.get(i)).copied().unwrap_or(self.root))
+    }
+
+    /// Goes on by a relative path; `None` where there is no such node, or it lies
+    /// too deep.
+    pub(super) fn descend(&mut self, path: &[u8]) -> Option<()> {
+        for component in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
+            let child = self.node().children().find(|child| child.is_called(component))?;
+            self.nodes.try_push(child).ok()?;
+        }
+        Some(())
+    }
+
+    /// How addresses are written on the bus of the `level`th node (0: the root).
+    fn cells_of_bus(&self, level: usize) -> Cells {
+        level.checked_sub(1).and_then(|i| self.nodes.get(i)).unwrap_or(&self.root).cells()
+    }
+
+    /// The node's interrupt controller: what the nearest `interrupt-parent` says.
+    pub(super) fn interrupt_parent(&self) -> Option<u32> {
+        let nearest = self.nodes.iter().rev().chain([&self.root]);
+        nearest.into_iter().find_map(|node| node.cell("interrupt-parent"))
+    }
+
+    /// The node's `index`th `reg` entry as the CPU addresses it (Linux:
+    /// of_address_to_resource). `None` where there is none, or a bus on the way
+    /// does not reach the CPU.
+    #[must_use]
+    pub fn reg(&self, index: usize) -> Option<Reg> {
+        let parent = self.parent()?.cells();
+        let reg = self.node().regs(parent).nth(index)?;
+        let base = self.translate(self.nodes.len().checked_sub(1)?, reg.base, "ranges")?;
+        Some(Reg { base, ..reg })
+    }
+
+    /// An address on the bus of the `bus`th node (0: the root) as the CPU sees it.
+    fn translate(&self, bus: usize, address: PhysAddr, property: &str) -> Option<PhysAddr> {
+        let mut address = address.get();
+        // The root's bus is the CPU's, so its own `ranges` never count.
+        for level in (1..=bus).rev() {
+            let node = self.nodes.get(level - 1)?;
+            match node.property(property) {
+                // A bus that says nothing about DMA passes it on as it is.
+                None if property == "dma-ranges" => {}
+                None => return None,
+                Some([]) => {}
+                Some(value) => {
+                    let windows = windows(value, node.cells(), self.cells_of_bus(level - 1));
+                    address = windows.into_iter().flatten().find_map(|window| {
+                        let offset = address.checked_sub(window.child)?;
+                        if offset < window.size { window.parent.checked_add(offset) } else { None }
+                    })?;
+                }
+            }
+        }
+        Some(PhysAddr::new(address))
+    }
+
+    /// The last byte that devices on this node's bus can reach, by its own
+    /// `dma-ranges`; `None` where it sets no limit.
+    fn dma_limit(&self) -> Option<PhysAddr> {
+        let value = self.node().property("dma-ranges")?;
+        let bus = self.nodes.len();
+        let above = self.cells_of_bus(bus.saturating_sub(1));
+        let windows = windows(value, self.node().cells(), above)?;
+        let ends = windows.filter_map(|window| {
+            let parent = PhysAddr::new(window.parent);
+            let base = self.translate(bus.saturating_sub(1), parent, "dma-ranges")?;
+            Some(base.saturating_add(window.size.checked_sub(1)?))
+        });
+        ends.max()
+    }
+}
+
+/// The entries of a `ranges` value between a bus and the one above it; `None` if
+/// entries would have no length. A PCI bus has three cells of address, of which the
+/// first holds flags.
+fn windows(value: &[u8], below: Cells, above: Cells) -> Option<impl Iterator<Item = Window>> {
+    let child = below.address as usize * 4;
+    let parent = above.address as usize * 4;
+    let entry = child + parent + below.size as usize * 4;
+    let flags = if below.address == 3 { 4 } else { 0 };
+    let mut rest = value;
+    (entry > 0).then_some(core::iter::from_fn(move || {
+        loop {
+            let (this, next) = rest.split_at_checked(entry)?;
+            rest = next;
+            let (from, to) = this.split_at_checked(child)?;
+            let (to, size) = to.split_at_checked(parent)?;
+            let from = number(from.get(flags..)?);
+            if let (Some(child), Some(parent), Some(size)) = (from, number(to), number(size)) {
+                return Some(Window { child, parent, size });
+            }
+        }
+    }))
+}
+
+/// A walk that knows the ancestors of the node it stands at.
+pub(super) struct LineageWalk<'a> {
+    walk: Walk<'a>,
+    lineage: Lineage<'a>,
+}
+
+impl<'a> LineageWalk<'a> {
+    /// Goes to the next node. Nodes deeper than [`MAX_DEPTH`] are left out.
+    pub(super) fn next(&mut self) -> Option<&Lineage<'a>> {
+        loop {
+            let node = self.walk.next()?;
+            // The root, at depth 1, is not in the list.
+            let Some(above) = self.walk.depth().checked_sub(2) else { return Some(&self.lineage) };
+            self.lineage.nodes.truncate(above);
+            if self.lineage.nodes.len() == above && self.lineage.nodes.try_push(node).is_ok() {
+                return Some(&self.lineage);
+            }
+        }
+    }
+
+    /// Leaves out what lies below the node it stands at.
+    pub(super) fn skip_children(&mut self) {
+        self.walk.skip_children();
+    }
+}
+
+impl<'a> Tree<'a> {
+    /// The node of an absolute path with its ancestors.
+    pub(super) fn lineage_of(&self, path: &[u8]) -> Option<Lineage<'a>> {
+        let mut lineage = Lineage::new(self.root());
+        lineage.descend(path.strip_prefix(b"/")?)?;
+        Some(lineage)
+    }
+
+    pub(super) fn lineages(&self) -> LineageWalk<'a> {
+        LineageWalk { walk: self.walk(), lineage: Lineage::new(self.root()) }
+    }
+
+    /// The highest address that every device can reach by DMA: the least of what the
+    /// `dma-ranges` of available buses allow (Linux: of_dma_get_max_cpu_address).
+    /// `None` where no bus sets a limit.
+    #[must_use]
+    pub fn dma_limit(&self) -> Option<PhysAddr> {
+        let mut walk = self.lineages();
+        let mut limit = None;
+        while let Some(lineage) = walk.next() {
+            if lineage.node() != self.root() && !lineage.node().is_available() {
+                walk.skip_children();
+                continue;
+            }
+            if let Some(here) = lineage.dma_limit() {
+                limit = Some(limit.map_or(here, |limit: PhysAddr| limit.min(here)));
+            }
+        }
+        limit
+    }
+}

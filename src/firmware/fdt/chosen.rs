@@ -1,0 +1,122 @@
+//! `/chosen`: what the boot loader chose.
+
+use super::Tree;
+use super::address::Lineage;
+use super::structure::Node;
+use super::value::{Cells, Regs, Text};
+use crate::addr::PhysAddr;
+
+/// The node `/chosen`.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<'a> {
+    /// The node.
+    pub node: Node<'a>,
+    root_cells: Cells,
+}
+
+/// Where the boot loader says that the initrd is; unchecked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Initrd {
+    /// Its first byte.
+    pub start: PhysAddr,
+    /// The byte after its last.
+    pub end: PhysAddr,
+}
+
+impl<'a> Chosen<'a> {
+    /// The kernel command line.
+    #[must_use]
+    pub fn bootargs(&self) -> Option<Text<'a>> {
+        self.node.text("bootargs")
+    }
+    /// The initrd's first byte; the property may have one cell or two.
+    #[must_use]
+    pub fn initrd_start(&self) -> Option<PhysAddr> {
+        self.node.number("linux,initrd-start").map(PhysAddr::new)
+    }
+    /// The byte after the initrd's last.
+    #[must_use]
+    pub fn initrd_end(&self) -> Option<PhysAddr> {
+        self.node.number("linux,initrd-end").map(PhysAddr::new)
+    }
+    /// Both, where both are there.
+    #[must_use]
+    pub fn initrd(&self) -> Option<Initrd> {
+        Some(Initrd { start: self.initrd_start()?, end: self.initrd_end()? })
+    }
+    /// `stdout-path`, or its older name, as written.
+    #[must_use]
+    pub fn stdout_path(&self) -> Option<Text<'a>> {
+        self.node.text("stdout-path").or_else(|| self.node.text("linux,stdout-path"))
+    }
+    /// What RAM a kernel that runs after a crash may use; `None` for all.
+    #[must_use]
+    pub fn usable_memory_range(&self) -> Option<Regs<'a>> {
+        let value = self.node.property("linux,usable-memory-range")?;
+        Some(Regs::new(value, self.root_cells))
+    }
+    /// Whether there is a seed for address space randomisation.
+    #[must_use]
+    pub fn has_kaslr_seed(&self) -> bool {
+        self.node.has("kaslr-seed")
+    }
+    /// Random bytes from the boot loader.
+    #[must_use]
+    pub fn rng_seed(&self) -> Option<&'a [u8]> {
+        self.node.property("rng-seed")
+    }
+}
+
+/// `stdout-path` resolved.
+#[derive(Clone)]
+pub struct StdoutPath<'a> {
+    /// The node it leads to, and that node's ancestors.
+    pub lineage: Lineage<'a>,
+    /// What follows the colon: `115200n8`.
+    pub options: Option<Text<'a>>,
+}
+
+impl<'a> Tree<'a> {
+    /// The node `/chosen`.
+    #[must_use]
+    pub fn chosen(&self) -> Option<Chosen<'a>> {
+        let node = self.root().child("chosen")?;
+        Some(Chosen { node, root_cells: self.root().cells() })
+    }
+
+    /// The kernel command line, where there is one.
+    #[must_use]
+    pub fn bootargs(&self) -> Option<Text<'a>> {
+        self.chosen()?.bootargs()
+    }
+
+    /// The node that `stdout-path` leads to. It is a path, or an alias of one, with
+    /// options after a colon. An alias leads to a path and never to another alias,
+    /// so that none can lead in a circle.
+    #[must_use]
+    pub fn stdout(&self) -> Option<StdoutPath<'a>> {
+        let path = self.chosen()?.stdout_path()?.bytes();
+        let mut parts = path.splitn(2, |&byte| byte == b':');
+        let path = parts.next()?;
+        let options = parts.next().map(Text::new);
+        let lineage = if path.starts_with(b"/") {
+            self.lineage_of(path)?
+        } else {
+            let mut parts = path.splitn(2, |&byte| byte == b'/');
+            let mut lineage = self.lineage_of(self.alias(parts.next()?)?.bytes())?;
+            if let Some(rest) = parts.next() {
+                lineage.descend(rest)?;
+            }
+            lineage
+        };
+        Some(StdoutPath { lineage, options })
+    }
+
+    /// The path that `/aliases` has for a name.
+    #[must_use]
+    pub fn alias(&self, name: &[u8]) -> Option<Text<'a>> {
+        let aliases = self.root().child("aliases")?;
+        let property = aliases.properties().find(|property| property.name.bytes() == name)?;
+        Some(Text::until_nul(property.value))
+    }
+}

@@ -1,0 +1,171 @@
+//! The few devices that are needed before there are drivers.
+
+use super::Tree;
+use super::address::Lineage;
+use super::structure::Node;
+use super::value::{Reg, Strings, Text, words};
+use crate::addr::PhysRange;
+
+/// The console that `stdout-path` names.
+#[derive(Clone, Copy, Debug)]
+pub struct Console<'a> {
+    /// Its node.
+    pub node: Node<'a>,
+    /// Its registers, as the CPU addresses them.
+    pub registers: PhysRange,
+    /// log2 of the distance between registers, in bytes (`reg-shift`).
+    pub reg_shift: u32,
+    /// Bytes of an access to a register (`reg-io-width`), where said.
+    pub reg_io_width: Option<u32>,
+    /// What `stdout-path` has after the colon: `115200n8`.
+    pub options: Option<Text<'a>>,
+}
+
+impl<'a> Console<'a> {
+    /// What it is compatible with, most specific first.
+    #[must_use]
+    pub fn compatible(&self) -> Strings<'a> {
+        self.node.compatible()
+    }
+    /// Whether it is compatible with this: `arm,pl011`, `brcm,bcm2835-aux-uart`, ...
+    #[must_use]
+    pub fn is(&self, with: &str) -> bool {
+        self.node.is_compatible(with)
+    }
+}
+
+/// The kind of a Generic Interrupt Controller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gic {
+    /// GICv2 (or v1): distributor, then CPU interface.
+    V2,
+    /// GICv3 or v4: distributor, then redistributor regions.
+    V3,
+}
+
+/// The system's interrupt controller.
+#[derive(Clone)]
+pub struct InterruptController<'a> {
+    /// Its kind.
+    pub gic: Gic,
+    lineage: Lineage<'a>,
+}
+
+impl<'a> InterruptController<'a> {
+    /// Its node.
+    #[must_use]
+    pub fn node(&self) -> Node<'a> {
+        self.lineage.node()
+    }
+    /// Its `index`th region of registers, as the CPU addresses it: the distributor
+    /// is 0, the CPU interface or the first redistributor region 1.
+    #[must_use]
+    pub fn reg(&self, index: usize) -> Option<Reg> {
+        self.lineage.reg(index)
+    }
+    /// The number of redistributor regions (GICv3).
+    #[must_use]
+    pub fn redistributor_regions(&self) -> u32 {
+        self.node().cell("#redistributor-regions").unwrap_or(1)
+    }
+    /// Bytes from one redistributor to the next, where said (GICv3).
+    #[must_use]
+    pub fn redistributor_stride(&self) -> Option<u64> {
+        self.node().number("redistributor-stride")
+    }
+}
+
+/// The generic timer's node.
+#[derive(Clone, Copy, Debug)]
+pub struct Timer<'a> {
+    /// The node.
+    pub node: Node<'a>,
+    interrupt_cells: usize,
+}
+
+impl Timer<'_> {
+    /// Its `index`th interrupt as the GIC's binding has it: kind (1: PPI), number
+    /// within the kind, flags. In order: secure and non-secure physical, virtual,
+    /// hypervisor.
+    #[must_use]
+    pub fn interrupt(&self, index: usize) -> Option<(u32, u32, u32)> {
+        let value = self.node.property("interrupts")?;
+        let mut cells = words(value).skip(index.checked_mul(self.interrupt_cells)?);
+        Some((cells.next()?, cells.next()?, cells.next()?))
+    }
+    /// The GIC's interrupt number of a PPI or SPI.
+    #[must_use]
+    pub fn interrupt_id(&self, index: usize) -> Option<u32> {
+        match self.interrupt(index)? {
+            (0, number, _) => number.checked_add(32),
+            (1, number, _) => number.checked_add(16),
+            _ => None,
+        }
+    }
+    /// The counter's frequency in Hz, where the firmware failed to set CNTFRQ_EL0.
+    #[must_use]
+    pub fn clock_frequency(&self) -> Option<u32> {
+        self.node.cell("clock-frequency")
+    }
+}
+
+const GIC_V2: [&str; 5] = [
+    "arm,gic-400",
+    "arm,cortex-a15-gic",
+    "arm,cortex-a9-gic",
+    "arm,cortex-a7-gic",
+    "qcom,msm-qgic2",
+];
+
+impl<'a> Tree<'a> {
+    /// The console of `stdout-path`, with its registers' address translated.
+    #[must_use]
+    pub fn console(&self) -> Option<Console<'a>> {
+        let stdout = self.stdout()?;
+        let node = stdout.lineage.node();
+        Some(Console {
+            node,
+            registers: stdout.lineage.reg(0)?.range(),
+            reg_shift: node.cell("reg-shift").unwrap_or(0),
+            reg_io_width: node.cell("reg-io-width"),
+            options: stdout.options,
+        })
+    }
+
+    /// The interrupt controller: the first available node that is a known GIC.
+    #[must_use]
+    pub fn interrupt_controller(&self) -> Option<InterruptController<'a>> {
+        let mut walk = self.lineages();
+        while let Some(lineage) = walk.next() {
+            let node = lineage.node();
+            if !node.has("interrupt-controller") || !node.is_available() {
+                continue;
+            }
+            let gic = if node.is_compatible("arm,gic-v3") {
+                Gic::V3
+            } else if node.compatible().any(|text| GIC_V2.iter().any(|name| text == *name)) {
+                Gic::V2
+            } else {
+                continue;
+            };
+            return Some(InterruptController { gic, lineage: lineage.clone() });
+        }
+        None
+    }
+
+    /// The generic timer.
+    #[must_use]
+    pub fn timer(&self) -> Option<Timer<'a>> {
+        let mut walk = self.lineages();
+        while let Some(lineage) = walk.next() {
+            let node = lineage.node();
+            if node.is_compatible("arm,armv8-timer") || node.is_compatible("arm,armv7-timer") {
+                let parent = lineage.interrupt_parent().and_then(|phandle| self.by_phandle(phandle));
+                let cells = parent.and_then(|parent| parent.cell("#interrupt-cells"));
+                // The GIC's binding says three where the tree is silent.
+                return Some(Timer { node, interrupt_cells: cells.unwrap_or(3) as usize });
+            }
+        }
+        None
+    }
+}

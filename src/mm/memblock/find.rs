@@ -1,0 +1,114 @@
+//! Searching and allocating.
+
+use super::{Memblock, MemblockError, NodeId};
+use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange};
+
+/// Every address there is: for searches that no range confines.
+pub const ANYWHERE: PhysRange = PhysRange::new(PhysAddr::new(0), PhysAddr::new(u64::MAX));
+
+impl Memblock {
+    /// A free range of `size` bytes at a multiple of `align` inside `within`, the
+    /// highest or lowest there is (see [`Memblock::set_bottom_up`]). It is not taken.
+    /// The first page of memory is never given out (Linux:
+    /// memblock_find_in_range_node).
+    ///
+    /// # Errors
+    /// [`MemblockError::NoMemory`], [`MemblockError::Invalid`].
+    pub fn find_in_range(
+        &self,
+        size: u64,
+        align: u64,
+        within: PhysRange,
+        nid: Option<NodeId>,
+    ) -> Result<PhysRange, MemblockError> {
+        if size == 0 || !align.is_power_of_two() {
+            return Err(MemblockError::Invalid);
+        }
+        let page_1 = PhysAddr::new(PAGE_SIZE as u64);
+        let within = PhysRange::new(within.start().max(page_1), within.end());
+        let hotplug = !self.movable_node;
+        let found = if self.bottom_up {
+            self.free_ranges(nid, hotplug).find_map(|free| {
+                let free = free.range.intersect(within);
+                let range = PhysRange::from_size(free.start().align_up(align)?, size);
+                (range.len() == size && free.contains_range(range)).then_some(range)
+            })
+        } else {
+            self.free_ranges_reverse(nid, hotplug).find_map(|free| {
+                let free = free.range.intersect(within);
+                let last = free.end().get().checked_sub(size)?;
+                let range = PhysRange::from_size(PhysAddr::new(last).align_down(align), size);
+                free.contains_range(range).then_some(range)
+            })
+        };
+        found.ok_or(MemblockError::NoMemory)
+    }
+
+    /// Allocates inside a range, whether the CPU can reach it yet or not: the current
+    /// limit does not count (Linux: memblock_phys_alloc_range).
+    ///
+    /// # Errors
+    /// All of [`MemblockError`].
+    pub fn phys_alloc_range(
+        &mut self,
+        size: u64,
+        align: u64,
+        within: PhysRange,
+    ) -> Result<PhysRange, MemblockError> {
+        self.alloc_range_nid(size, align, within, None, false)
+    }
+
+    /// Allocates below the current limit.
+    ///
+    /// # Errors
+    /// All of [`MemblockError`].
+    pub fn phys_alloc(&mut self, size: u64, align: u64) -> Result<PhysRange, MemblockError> {
+        self.alloc_try_nid(size, align, ANYWHERE, None)
+    }
+
+    /// Allocates inside a range, from a node if one is given; with `exact_nid`, from
+    /// no other (Linux: memblock_alloc_range_nid).
+    ///
+    /// # Errors
+    /// All of [`MemblockError`].
+    pub fn alloc_range_nid(
+        &mut self,
+        size: u64,
+        align: u64,
+        within: PhysRange,
+        nid: Option<NodeId>,
+        exact_nid: bool,
+    ) -> Result<PhysRange, MemblockError> {
+        let range = match self.find_in_range(size, align, within, nid) {
+            Err(MemblockError::NoMemory) if nid.is_some() && !exact_nid => {
+                self.find_in_range(size, align, within, None)
+            }
+            found => found,
+        }?;
+        self.reserve(range)?;
+        Ok(range)
+    }
+
+    /// Allocates below the current limit, inside a range and from a node if that can
+    /// be. It is the node that is given up first, then the range's lower end, never
+    /// its upper end (Linux: memblock_alloc_try_nid).
+    ///
+    /// # Errors
+    /// All of [`MemblockError`].
+    pub fn alloc_try_nid(
+        &mut self,
+        size: u64,
+        align: u64,
+        within: PhysRange,
+        nid: Option<NodeId>,
+    ) -> Result<PhysRange, MemblockError> {
+        let end = within.end().min(self.current_limit);
+        match self.alloc_range_nid(size, align, PhysRange::new(within.start(), end), nid, false) {
+            Err(MemblockError::NoMemory) if within.start().get() > 0 => {
+                let within = PhysRange::new(PhysAddr::new(0), end);
+                self.alloc_range_nid(size, align, within, nid, false)
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! How many entries there are, and larger arrays up front for trees with many.
+//!
+//! memblock's arrays grow into memory that looks free, and during the scan much looks
+//! free that is not. So the number of regions is estimated first, from above, and
+//! where it exceeds the arrays, these are enlarged before anything is added, at a
+//! place in RAM that no reservation touches.
+
+use super::memory::usable;
+use super::{MAX_ENTRIES, Scan, ScanError};
+use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange};
+use crate::mm::memblock::resize::bytes_for;
+use crate::mm::memblock::{Grow, Kind};
+
+/// Regions that the two arrays may need.
+#[derive(Clone, Copy)]
+pub(super) struct Counts {
+    memory: usize,
+    reserved: usize,
+}
+
+/// Regions for what is not counted: the image, the tree, the initrd, the arrays
+/// themselves, cuts by `mem=`.
+const OTHER: usize = 12;
+
+impl Scan<'_, '_, '_> {
+    /// Counts entries, and refuses trees with too many.
+    pub(super) fn count(&self) -> Result<Counts, ScanError> {
+        let tree = self.handover.tree;
+        let too_many = |what: &'static str, count: usize| {
+            if count > MAX_ENTRIES { Err(ScanError::TooManyEntries { what, count }) } else { Ok(()) }
+        };
+        let ram = tree.memory().count();
+        too_many("entries of RAM", ram)?;
+        let map = tree.reservations().count();
+        too_many("entries of the reservation map", map)?;
+        let usable = tree.chosen().and_then(|chosen| chosen.usable_memory_range());
+        let usable = usable.map_or(0, Iterator::count);
+        too_many("usable memory ranges", usable)?;
+        let memmap = self.handover.command_line.memmap().count();
+        too_many("memmap= parameters", memmap)?;
+        let (mut regions, mut no_map) = (0, 0);
+        if let Some(reserved) = tree.reserved_memory() {
+            for region in reserved.regions() {
+                let count = region.regs().map_or(1, Iterator::count);
+                regions += count;
+                no_map += if region.no_map() { count } else { 0 };
+                too_many("reserved regions", regions)?;
+            }
+        }
+        Ok(Counts {
+            // Of overlapping ranges each can split another; a no-map range splits twice.
+            memory: 2 * ram + 2 * no_map + usable + OTHER,
+            reserved: map + regions + memmap + OTHER,
+        })
+    }
+
+    /// Enlarges the arrays that may be too small. Where that cannot be, the scan goes
+    /// on and fails only if they really are.
+    pub(super) fn presize(&mut self, counts: Counts, grow: Grow) -> Result<(), ScanError> {
+        for (kind, count) in [(Kind::Reserved, counts.reserved), (Kind::Memory, counts.memory)] {
+            if count <= self.memblock.capacity(kind) {
+                continue;
+            }
+            let place = bytes_for(count.next_power_of_two()).and_then(|b| self.untouched_place(b));
+            let Some(place) = place else {
+                self.warn(format_args!("no room for {count} early memory regions"));
+                continue;
+            };
+            match grow(place) {
+                Some(slots) => self.memblock.install(kind, slots, place)?,
+                None => self.warn(format_args!("cannot reach {place:?} for early memory regions")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The lowest place of `size` bytes in some entry of RAM that is in nobody's way.
+    fn untouched_place(&self, size: u64) -> Option<PhysRange> {
+        let page_1 = PhysAddr::new(PAGE_SIZE as u64);
+        self.handover.tree.memory().find_map(|entry| {
+            let ram = usable(&entry);
+            let mut at = ram.start().max(page_1);
+            loop {
+                let place = PhysRange::from_size(at, size);
+                if !ram.contains_range(place) {
+                    return None;
+                }
+                // Upwards past each obstacle: this ends, for every step leaves one behind.
+                match self.obstacles().find(|obstacle| obstacle.overlaps(place)) {
+                    Some(obstacle) => at = obstacle.end().align_up(PAGE_SIZE as u64)?,
+                    None => return Some(place),
+                }
+            }
+        })
+    }
+
+    /// Everything that will be reserved.
+    fn obstacles(&self) -> impl Iterator<Item = PhysRange> + '_ {
+        let tree = self.handover.tree;
+        let map = tree.reservations().map(|reg| reg.range());
+        let regions = tree.reserved_memory().into_iter().flat_map(|reserved| {
+            let regs = reserved.regions().filter_map(|region| region.regs());
+            regs.flatten().map(|reg| reg.range())
+        });
+        let memmap = self.handover.command_line.memmap().filter_map(Result::ok);
+        self.own().chain(map).chain(memmap).chain(regions)
+    }
+}
