@@ -139,6 +139,7 @@ impl<T: Any + Send + Sync> Deref for MachineLocal<T> {
 struct Block {
     ptr: *mut u8,
     layout: Layout,
+    align: usize,
 }
 
 // SAFETY: the block is only an address here; its bytes are reached through the interface.
@@ -148,17 +149,18 @@ unsafe impl Sync for Block {}
 
 impl Block {
     fn new(bytes: usize, align: usize) -> Self {
-        let layout = Layout::from_size_align(bytes, align).expect("a sane size");
+        // Aligned here and not by the allocator, which would touch every byte to zero it.
+        let layout = Layout::from_size_align(bytes + align, 16).expect("a sane size");
         // SAFETY: `bytes` is not zero: a machine has RAM.
         let ptr = unsafe { alloc_zeroed(layout) };
         if ptr.is_null() {
             handle_alloc_error(layout);
         }
-        Self { ptr, layout }
+        Self { ptr, layout, align }
     }
 
     fn address(&self) -> usize {
-        self.ptr.expose_provenance()
+        self.ptr.expose_provenance().next_multiple_of(self.align)
     }
 }
 

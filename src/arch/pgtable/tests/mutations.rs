@@ -80,12 +80,12 @@ const EDITS: &[Edit] = &[
         name: "unmap pages, invalidating by range",
         before: |rig| {
             crate::arch::mmu::set_tlb_range(true);
-            rig.mapper().map(pages(0, 65), MEM, RW, NONE).unwrap();
+            rig.mapper().map(pages(0, 5), MEM, RW, NONE).unwrap();
         },
-        edit: |rig| rig.mapper().unmap(pages(0, 65)).unwrap().settle(&mut rig.access),
+        edit: |rig| rig.mapper().unmap(pages(0, 5)).unwrap().settle(&mut rig.access),
         after: |rig| {
-            rig.check_range(pages(0, 65), None);
-            reuse(rig, pages(0, 65));
+            rig.check_range(pages(0, 5), None);
+            reuse(rig, pages(0, 5));
         },
     },
     Edit {
