@@ -1,7 +1,8 @@
 //! A machine: RAM, frame descriptors, machine-local statics, CPUs.
 
 use super::cpu;
-use crate::addr::{PAGE_SHIFT, PhysRange};
+use super::mmu::Mmu;
+use crate::addr::{PAGE_SHIFT, PhysAddr, PhysRange};
 use crate::arch::CpuId;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::any::Any;
@@ -28,6 +29,7 @@ pub struct Machine {
     vmemmap: Block,
     start: u64,
     locals: Mutex<HashMap<usize, Box<dyn Any + Send + Sync>>>,
+    pub(super) mmu: Mmu,
 }
 
 impl Machine {
@@ -46,6 +48,7 @@ impl Machine {
             vmemmap: Block::new((span >> PAGE_SHIFT) as usize * DESCRIPTOR_SIZE, 4096),
             start,
             locals: Mutex::new(HashMap::new()),
+            mmu: Mmu::default(),
         };
         machine.attached(CpuId::BOOT, || f(&machine))
     }
@@ -66,6 +69,12 @@ impl Machine {
     #[must_use]
     pub fn ram(&self) -> &[PhysRange] {
         &self.ram
+    }
+
+    /// Whether the byte at `pa` is RAM.
+    #[must_use]
+    pub fn is_ram(&self, pa: PhysAddr) -> bool {
+        self.ram.iter().any(|r| r.contains(pa))
     }
 
     fn attached<R>(&self, id: CpuId, f: impl FnOnce() -> R) -> R {
@@ -130,6 +139,7 @@ impl<T: Any + Send + Sync> Deref for MachineLocal<T> {
 struct Block {
     ptr: *mut u8,
     layout: Layout,
+    align: usize,
 }
 
 // SAFETY: the block is only an address here; its bytes are reached through the interface.
@@ -139,17 +149,18 @@ unsafe impl Sync for Block {}
 
 impl Block {
     fn new(bytes: usize, align: usize) -> Self {
-        let layout = Layout::from_size_align(bytes, align).expect("a sane size");
+        // Aligned here and not by the allocator, which would touch every byte to zero it.
+        let layout = Layout::from_size_align(bytes + align, 16).expect("a sane size");
         // SAFETY: `bytes` is not zero: a machine has RAM.
         let ptr = unsafe { alloc_zeroed(layout) };
         if ptr.is_null() {
             handle_alloc_error(layout);
         }
-        Self { ptr, layout }
+        Self { ptr, layout, align }
     }
 
     fn address(&self) -> usize {
-        self.ptr.expose_provenance()
+        self.ptr.expose_provenance().next_multiple_of(self.align)
     }
 }
 

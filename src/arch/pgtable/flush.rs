@@ -60,13 +60,9 @@ impl FlushOwed {
         let start = va.align_down(level.size());
         self.add(VirtRange::from_size(start, level.size()), level.size());
         self.tables = true;
-        self.dead = match self.dead {
-            None => Some((table, table)),
-            Some((first, last)) => {
-                access.with(table, |t| t.set_dead_link(first));
-                Some((table, last))
-            }
-        };
+        let next = self.dead.map(|(first, _)| first);
+        access.with(table, |t| t.set_dead_link(next));
+        self.dead = Some((table, self.dead.map_or(table, |(_, last)| last)));
     }
 
     #[inline]
@@ -86,7 +82,7 @@ impl FlushOwed {
         self.tables |= other.tables;
         self.dead = match (self.dead, other.dead) {
             (Some((first, last)), Some((next, end))) => {
-                access.with(last, |t| t.set_dead_link(next));
+                access.with(last, |t| t.set_dead_link(Some(next)));
                 Some((first, end))
             }
             (dead, None) | (None, dead) => dead,
@@ -96,6 +92,16 @@ impl FlushOwed {
 
     /// Invalidates, on all CPUs, and frees the table pages. Any context.
     pub fn settle<A: TableAccess>(self, access: &mut A) {
+        let owed = self.range.is_some();
+        self.settle_before_make(access);
+        if owed {
+            mmu::isb();
+        }
+    }
+
+    /// As [`FlushOwed::settle`] between break and make: this CPU isn't synchronized yet,
+    /// as it has to be after the make anyway.
+    pub(super) fn settle_before_make<A: TableAccess>(self, access: &mut A) {
         if let Some(range) = self.range {
             invalidate(range, self.stride, self.tables);
         }
@@ -113,8 +119,8 @@ impl FlushOwed {
 const MAX_TLBI_OPS: usize = PTRS_PER_TABLE;
 
 /// Makes earlier edits of the tables visible to all walkers, then drops what the TLBs
-/// hold of `range`, one address in each `stride` bytes; then this CPU starts afresh
-/// (Linux: flush_tlb_kernel_range; Arm ARM D8.17.1, R_DDMVT).
+/// hold of `range`, one address in each `stride` bytes (Linux: flush_tlb_kernel_range;
+/// Arm ARM D8.17.1, R_DDMVT).
 fn invalidate(range: VirtRange, stride: usize, tables: bool) {
     mmu::dsb_ishst();
     let start = range.start().align_down(stride);
@@ -132,7 +138,6 @@ fn invalidate(range: VirtRange, stride: usize, tables: bool) {
         }
     }
     mmu::dsb_ish();
-    mmu::isb();
 }
 
 fn one(va: VirtAddr, tables: bool) {

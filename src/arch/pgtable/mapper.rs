@@ -140,8 +140,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
                 Err(e) => return Err(self.undo(VirtRange::new(va.start(), at), at, e)),
             }
         }
-        mmu::dsb_ishst();
-        mmu::isb();
+        publish();
         Ok(())
     }
 
@@ -191,8 +190,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         };
         match result {
             Ok(()) => {
-                mmu::dsb_ishst();
-                mmu::isb();
+                publish();
                 Ok(())
             }
             Err(e) => Err(self.undo(VirtRange::new(va, at), at, e)),
@@ -231,6 +229,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
             self.protect_in(self.root, Level::Pgd, va, attrs, &mut owed);
         } else {
             self.protect_by_break(self.root, Level::Pgd, va, attrs);
+            publish();
         }
         Ok(owed)
     }
@@ -301,6 +300,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
             // Looked up again: both ends may lie in the same set.
             if let Some(s) = self.straddling(at) {
                 self.unfold(&s);
+                publish();
             }
         }
         Ok(())
@@ -314,14 +314,15 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         self.access.may_break(s.va) && !s.va.contains(self.access.window(s.table))
     }
 
-    /// Takes the contiguous bit away from a set, by break-before-make.
+    /// Takes the contiguous bit away from a set, by break-before-make. [`publish`] is to
+    /// follow.
     pub(super) fn unfold(&mut self, s: &Straddling) {
         let first = s.level.index(s.va.start());
         self.rewrite(s.table, s.level, first, s.va, |leaf| Leaf { contiguous: false, ..leaf });
     }
 
     /// Breaks the leaves of a contiguous set or a single one, invalidates, and makes
-    /// them anew as `change` says.
+    /// them anew as `change` says. [`publish`] is to follow.
     fn rewrite(
         &mut self,
         table: TableAddr,
@@ -340,7 +341,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         });
         let mut owed = FlushOwed::NONE;
         owed.add_leaves(va, level);
-        owed.settle(self.access);
+        owed.settle_before_make(self.access);
         self.access.with(table, |t| {
             for (i, entry) in old.into_iter().enumerate().take(count) {
                 if let Entry::Leaf(leaf) = entry {
@@ -348,8 +349,6 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
                 }
             }
         });
-        mmu::dsb_ishst();
-        mmu::isb();
     }
 
     /// The table of `level` that translates `va`, made if it isn't there.
@@ -420,7 +419,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
                     if owed.is_none() {
                         flags |= if piece.contiguous { MapFlags::NO_CONT } else { piece.smaller() };
                     }
-                    owed.settle(self.access);
+                    owed.settle_before_make(self.access);
                 }
             }
         }
@@ -629,6 +628,12 @@ pub(super) fn parts(va: VirtRange, level: Level) -> impl Iterator<Item = (usize,
         at = next;
         Some((index, part))
     })
+}
+
+/// Makes new entries visible to all walkers, and to this CPU's next instruction.
+pub(super) fn publish() {
+    mmu::dsb_ishst();
+    mmu::isb();
 }
 
 /// Whole pages, within one half of the address space.

@@ -14,6 +14,10 @@ mod split;
 mod table;
 pub mod tcr;
 pub mod tlbi;
+mod walk;
+
+#[cfg(test)]
+mod tests;
 
 pub use descriptor::{Descriptor, KernelAttrs, Kind, Level, Permission};
 pub use flush::FlushOwed;
@@ -21,3 +25,4 @@ pub use mair::{MAIR_EL1, MemoryType};
 pub use mapper::{MapError, MapFlags, Mapper, Translation};
 pub use table::{Entry, Leaf, Table, TableAccess, TableAddr};
 pub use tcr::{IdMmfr, tcr_el1};
+pub use walk::{BadTree, TreeStats};

@@ -3,10 +3,9 @@
 
 use super::descriptor::{KernelAttrs, Level, PTRS_PER_TABLE};
 use super::flush::FlushOwed;
-use super::mapper::{MapError, Mapper, Straddling, check};
+use super::mapper::{MapError, Mapper, Straddling, check, publish};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::arch::mmu;
 
 impl<A: TableAccess> Mapper<'_, A> {
     /// Sees to it that no block and no contiguous set spans an end of `va`, so that
@@ -24,6 +23,7 @@ impl<A: TableAccess> Mapper<'_, A> {
                 }
                 if s.leaf.contiguous {
                     self.unfold(&s);
+                    publish();
                 } else {
                     self.split_block(&s, at)?;
                 }
@@ -52,10 +52,9 @@ impl<A: TableAccess> Mapper<'_, A> {
         self.access.with(s.table, |t| t.clear(index));
         let mut owed = FlushOwed::NONE;
         owed.add_leaves(s.va, s.level);
-        owed.settle(self.access);
+        owed.settle_before_make(self.access);
         self.access.with(s.table, |t| t.set_table(index, new));
-        mmu::dsb_ishst();
-        mmu::isb();
+        publish();
         Ok(())
     }
 
@@ -88,11 +87,10 @@ impl<A: TableAccess> Mapper<'_, A> {
         let mut owed = FlushOwed::NONE;
         owed.add_leaves(va, down);
         owed.add_table(va.start(), level, table, self.access);
-        owed.settle(self.access);
+        owed.settle_before_make(self.access);
         let leaf = Leaf { pa, attrs, contiguous: false };
         self.access.with(parent, |t| t.set_leaf(level, index, leaf));
-        mmu::dsb_ishst();
-        mmu::isb();
+        publish();
         Ok(())
     }
 

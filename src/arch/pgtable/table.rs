@@ -121,9 +121,9 @@ impl Table {
         let bits = self.descriptor(0).bits();
         (bits & DEAD_LINK != 0).then_some(TableAddr(PhysAddr::new(bits & !DEAD_LINK)))
     }
-    pub(super) fn set_dead_link(&self, next: TableAddr) {
-        let link = Descriptor::from_bits(next.0.get() | DEAD_LINK);
-        mmu::write_descriptor(&self.words[0], link);
+    pub(super) fn set_dead_link(&self, next: Option<TableAddr>) {
+        let link = next.map_or(0, |next| next.0.get() | DEAD_LINK);
+        mmu::write_descriptor(&self.words[0], Descriptor::from_bits(link));
     }
 }
 

@@ -1,0 +1,474 @@
+//! The state of the MMU and what it makes of each step of software.
+
+use super::tlb::{Cached, Scope, Tlb};
+use super::{Access, Fault, word_at};
+use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
+use crate::arch::pgtable::descriptor::{
+    CONT_ENTRIES, Descriptor, Kind, Level, PTRS_PER_TABLE, Permission,
+};
+use crate::arch::{CpuId, NR_CPUS};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+/// Where the half that TTBR1 translates starts.
+const UPPER_HALF: VirtAddr = VirtAddr::new(0xffff_0000_0000_0000);
+/// How many addresses of late stores speculation draws from.
+const RECENT: usize = 64;
+
+/// How the adversary behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Where its choices start from.
+    pub seed: u64,
+    /// How many CPUs walk the tables, from CPU 0 up, whether or not threads run as them.
+    pub cpus: usize,
+    /// In 256ths: how likely each CPU walks an address whose descriptor is being stored,
+    /// just before and just after. At 256 all always do.
+    pub eagerness: u32,
+}
+
+impl Config {
+    /// Two CPUs that walk whatever is stored: the strictest.
+    #[must_use]
+    pub const fn eager(seed: u64) -> Self {
+        Self { seed, cpus: 2, eagerness: 256 }
+    }
+}
+
+/// A step that software takes and that can be taken out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[allow(missing_docs)]
+pub enum Step {
+    DsbIshst,
+    DsbIsh,
+    DsbNsh,
+    Isb,
+    TlbiAll,
+    TlbiLocal,
+    TlbiVa,
+    TlbiVaLast,
+    TlbiRange,
+    TlbiRangeLast,
+    /// A valid descriptor is made invalid.
+    Break,
+}
+
+/// What is taken out of software's steps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutation {
+    /// Every step of one kind.
+    Without(Step),
+    /// The step of this number, counted from zero.
+    WithoutNth(usize),
+    /// TLB invalidations reach the last level only.
+    LastLevelOnly,
+    /// TLB invalidations reach the CPU that issues them only.
+    LocalOnly,
+}
+
+/// A store to a table that walkers need not see yet.
+#[derive(Clone, Copy)]
+struct Pending {
+    cpu: CpuId,
+    old: Descriptor,
+    /// The storing CPU's own walker sees it.
+    seen_by_self: bool,
+}
+
+#[derive(Default)]
+struct Cpu {
+    tlb: Tlb,
+    /// Invalidations issued and not complete, and whether they reach all CPUs.
+    issued: Vec<(Scope, bool)>,
+    /// Until `isb`, instructions in flight may use these ...
+    limbo: Vec<Cached>,
+    /// ... and act on these former words.
+    in_flight: BTreeMap<PhysAddr, Vec<Descriptor>>,
+}
+
+/// A table that is linked into the tree.
+#[derive(Clone, Copy)]
+struct Linked {
+    level: Level,
+    va: VirtAddr,
+}
+
+pub(super) struct State {
+    rng: u64,
+    config: Config,
+    root: PhysAddr,
+    cpus: [Cpu; NR_CPUS],
+    linked: BTreeMap<PhysAddr, Linked>,
+    pending: BTreeMap<PhysAddr, Vec<Pending>>,
+    /// Addresses of late stores, for speculation.
+    recent: Vec<VirtAddr>,
+    mutation: Option<Mutation>,
+    steps: Vec<Step>,
+}
+
+/// What a walk may look at besides memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Walk {
+    /// Starts now; what it finds is cached.
+    Fresh,
+    /// Belongs to an instruction in flight since before the last `dsb`.
+    InFlight,
+}
+
+impl State {
+    pub fn new(root: PhysAddr, config: Config) -> Self {
+        assert!(config.cpus <= NR_CPUS);
+        let mut state = Self {
+            rng: config.seed,
+            config,
+            root,
+            cpus: Default::default(),
+            linked: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            recent: Vec::new(),
+            mutation: None,
+            steps: Vec::new(),
+        };
+        state.link(root, Level::Pgd, UPPER_HALF);
+        state
+    }
+
+    /// A number below `n` (splitmix64).
+    fn random(&mut self, n: usize) -> usize {
+        self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.rng;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) % n as u64) as usize
+    }
+
+    pub fn mutate(&mut self, mutation: Option<Mutation>) {
+        self.mutation = mutation;
+        self.steps.clear();
+    }
+
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Counts a step; whether it is to be taken.
+    fn takes(&mut self, step: Step) -> bool {
+        self.steps.push(step);
+        match self.mutation {
+            Some(Mutation::Without(kind)) => kind != step,
+            Some(Mutation::WithoutNth(n)) => n + 1 != self.steps.len(),
+            _ => true,
+        }
+    }
+
+    /// Software takes `step`, which does `f`.
+    pub fn step(&mut self, step: Step, f: impl FnOnce(&mut Self)) {
+        self.speculate();
+        if self.takes(step) {
+            f(self);
+        }
+        self.speculate();
+    }
+
+    // Barriers.
+
+    /// A DSB by `cpu`: walkers see earlier stores, on all CPUs or on its own. Stores of
+    /// other CPUs that it has learnt of through a lock count as earlier; which those
+    /// are isn't known here, so it is all of them.
+    pub fn stores_complete(&mut self, cpu: CpuId, on_all: bool) {
+        if !on_all {
+            for p in self.pending.values_mut().flatten().filter(|p| p.cpu == cpu) {
+                p.seen_by_self = true;
+            }
+            return;
+        }
+        for (pa, stores) in core::mem::take(&mut self.pending) {
+            let own = stores.iter().filter(|p| p.cpu == cpu).map(|p| p.old);
+            let in_flight = &mut self.cpus[cpu.index()].in_flight;
+            in_flight.entry(pa).or_default().extend(own);
+        }
+    }
+
+    /// A DSB by `cpu`: its earlier invalidations are complete, on all CPUs or on its own.
+    pub fn invalidations_complete(&mut self, cpu: CpuId, on_all: bool) {
+        let issued = core::mem::take(&mut self.cpus[cpu.index()].issued);
+        for (scope, broadcast) in &issued {
+            let scope = match self.mutation {
+                Some(Mutation::LastLevelOnly) => Scope { last_level: true, ..*scope },
+                _ => *scope,
+            };
+            let broadcast = *broadcast && self.mutation != Some(Mutation::LocalOnly);
+            let dropped = self.cpus[cpu.index()].tlb.drop_scope(scope);
+            self.cpus[cpu.index()].limbo.extend(dropped);
+            if broadcast && on_all {
+                self.cpus.iter_mut().for_each(|c| drop(c.tlb.drop_scope(scope)));
+            }
+        }
+        if !on_all {
+            // Complete here, yet not on the others.
+            let rest = issued.into_iter().filter(|(_, broadcast)| *broadcast);
+            self.cpus[cpu.index()].issued.extend(rest);
+        }
+    }
+
+    /// An ISB by `cpu`.
+    pub fn synchronize(&mut self, cpu: CpuId) {
+        let cpu = &mut self.cpus[cpu.index()];
+        cpu.limbo.clear();
+        cpu.in_flight.clear();
+    }
+
+    /// A TLBI by `cpu`: takes effect when it is complete.
+    pub fn invalidate(&mut self, cpu: CpuId, scope: Scope, broadcast: bool) {
+        for (pa, stores) in &self.pending {
+            let Some((va, level)) = self.address_of(*pa) else {
+                continue;
+            };
+            let spans = VirtRange::from_size(va, level.size());
+            let overtakes = stores.iter().any(|p| p.cpu == cpu && p.old.is_valid());
+            assert!(
+                !(overtakes && scope.covers(spans)),
+                "TLBI before dsb: the invalidation of {spans:?} may overtake the store to its \
+                 {level:?} descriptor"
+            );
+        }
+        self.cpus[cpu.index()].issued.push((scope, broadcast));
+    }
+
+    // Stores.
+
+    /// A store of `new` to a table's word by `cpu`.
+    pub fn store(&mut self, cpu: CpuId, word: &AtomicU64, new: Descriptor) {
+        let pa = super::super::virt_to_phys(VirtAddr::from_ptr(core::ptr::from_ref(word)));
+        let old = Descriptor::from_bits(word.load(Relaxed));
+        let place = self.address_of(pa);
+        if old.is_valid() && !new.is_valid() && place.is_some() && !self.takes(Step::Break) {
+            return;
+        }
+        if let Some((va, level)) = place {
+            self.check_change(va, level, old, new);
+            self.recent_push(va);
+            self.walk_by_all(va);
+        }
+        word.store(new.bits(), Relaxed);
+        let pending = Pending { cpu, old, seen_by_self: false };
+        self.pending.entry(pa).or_default().push(pending);
+        let Some((va, level)) = place else { return };
+        if old != new {
+            if let Kind::Table(table) = old.kind(level) {
+                self.unlink(table);
+            }
+            if let (Kind::Table(table), Some(down)) = (new.kind(level), level.down()) {
+                self.link(table, down, va);
+            }
+        }
+        self.walk_by_all(va);
+    }
+
+    /// All words of a table that isn't linked are made invalid by `cpu`.
+    pub fn clear_table(&mut self, cpu: CpuId, words: &[AtomicU64; PTRS_PER_TABLE]) {
+        let pa = super::super::virt_to_phys(VirtAddr::from_ptr(words));
+        assert!(!self.linked.contains_key(&pa), "the table at {pa} is cleared while linked");
+        for (i, cpu) in self.cpus.iter().enumerate() {
+            assert!(
+                !cpu.tlb.points_at(pa),
+                "the page at {pa} is made a table while CPU {i} may walk it as an old one"
+            );
+        }
+        for (i, word) in words.iter().enumerate() {
+            let old = Descriptor::from_bits(word.swap(0, Relaxed));
+            if old != Descriptor::INVALID {
+                let pending = Pending { cpu, old, seen_by_self: false };
+                self.pending.entry(pa + 8 * i as u64).or_default().push(pending);
+            }
+        }
+    }
+
+    /// The address and the level that the word at `pa` decides about, if it is linked.
+    fn address_of(&self, pa: PhysAddr) -> Option<(VirtAddr, Level)> {
+        let table = self.linked.get(&pa.align_down(PAGE_SIZE as u64))?;
+        let index = pa.page_offset() / 8;
+        Some((table.va + (index << table.level.shift()), table.level))
+    }
+
+    fn check_change(&self, va: VirtAddr, level: Level, old: Descriptor, new: Descriptor) {
+        let allowed = match (old.kind(level), new.kind(level)) {
+            (Kind::Invalid, _) | (_, Kind::Invalid) => true,
+            (Kind::Table(a), Kind::Table(b)) => a == b,
+            (Kind::Leaf(a, x), Kind::Leaf(b, y)) => {
+                a == b && x.same_memory(y) && old.is_contiguous() == new.is_contiguous()
+            }
+            _ => false,
+        };
+        assert!(
+            allowed,
+            "break-before-make: the {level:?} descriptor for {va} goes from {old:?} to {new:?} \
+             without being invalid in between"
+        );
+    }
+
+    fn link(&mut self, table: PhysAddr, level: Level, va: VirtAddr) {
+        let before = self.linked.insert(table, Linked { level, va });
+        assert!(before.is_none(), "the table at {table} is linked twice");
+        let Some(down) = level.down() else { return };
+        for i in 0..PTRS_PER_TABLE {
+            let word = word_at(table + 8 * i as u64).expect("a table lies in RAM");
+            if let Kind::Table(next) = Descriptor::from_bits(word.load(Relaxed)).kind(level) {
+                self.link(next, down, va + (i << level.shift()));
+            }
+        }
+    }
+
+    fn unlink(&mut self, table: PhysAddr) {
+        let Some(Linked { level, .. }) = self.linked.remove(&table) else {
+            return;
+        };
+        for i in 0..PTRS_PER_TABLE {
+            let word = word_at(table + 8 * i as u64).expect("a table lies in RAM");
+            if let Kind::Table(next) = Descriptor::from_bits(word.load(Relaxed)).kind(level) {
+                self.unlink(next);
+            }
+        }
+    }
+
+    // Walks.
+
+    fn recent_push(&mut self, va: VirtAddr) {
+        if self.recent.len() < RECENT {
+            self.recent.push(va);
+        } else {
+            let at = self.random(RECENT);
+            self.recent[at] = va;
+        }
+    }
+
+    /// Each CPU walks `va` or not, as eagerly as configured.
+    fn walk_by_all(&mut self, va: VirtAddr) {
+        for cpu in 0..self.config.cpus {
+            if (self.random(256) as u32) < self.config.eagerness {
+                let _ = self.walk(cpu, va, Walk::Fresh);
+            }
+        }
+    }
+
+    /// Some CPU walks some address near a late store.
+    fn speculate(&mut self) {
+        if self.recent.is_empty() || self.config.cpus == 0 {
+            return;
+        }
+        let cpu = self.random(self.config.cpus);
+        let at = self.random(self.recent.len());
+        let va = self.recent[at] + self.random(32) * PAGE_SIZE;
+        let _ = self.walk(cpu, va, Walk::Fresh);
+    }
+
+    /// The word at `pa` as CPU `cpu`'s walker may see it.
+    fn look(&mut self, cpu: usize, pa: PhysAddr, walk: Walk) -> Descriptor {
+        let word = word_at(pa);
+        let word = word.unwrap_or_else(|_| panic!("a walk reads {pa}, which is no RAM"));
+        let mut seen = std::vec![Descriptor::from_bits(word.load(Relaxed))];
+        let stores = self.pending.get(&pa).into_iter().flatten();
+        let unseen = stores.filter(|p| !(p.cpu.index() == cpu && p.seen_by_self));
+        seen.extend(unseen.map(|p| p.old));
+        if walk == Walk::InFlight {
+            seen.extend(self.cpus[cpu].in_flight.get(&pa).into_iter().flatten());
+        }
+        let at = self.random(seen.len());
+        seen[at]
+    }
+
+    /// Translates `va` from the root or from a cached table.
+    fn walk(&mut self, cpu: usize, va: VirtAddr, walk: Walk) -> Option<Cached> {
+        if va < UPPER_HALF {
+            return None;
+        }
+        let mut from = std::vec![(Level::Pgd, self.root)];
+        from.extend(self.cpus[cpu].tlb.tables(va));
+        let start = self.random(from.len());
+        let (mut level, mut table) = from[start];
+        loop {
+            let word = table + 8 * level.index(va) as u64;
+            let descriptor = self.look(cpu, word, walk);
+            match (descriptor.kind(level), level.down()) {
+                (Kind::Table(next), Some(down)) => {
+                    if walk == Walk::Fresh {
+                        self.cpus[cpu].tlb.insert_table(down, va, next);
+                    }
+                    (level, table) = (down, next);
+                }
+                (Kind::Leaf(pa, attrs), _) => {
+                    let cached = Cached {
+                        va: VirtRange::from_size(va.align_down(level.size()), level.size()),
+                        pa,
+                        attrs,
+                        level,
+                        contiguous: descriptor.is_contiguous(),
+                        descriptor,
+                    };
+                    return Some(self.cache(cpu, cached, table, walk));
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// Caches what a walk through `table` found, alone or as the set that it is part of.
+    fn cache(&mut self, cpu: usize, mut new: Cached, table: PhysAddr, walk: Walk) -> Cached {
+        let Cached { descriptor, level, .. } = new;
+        assert!(
+            !descriptor.is_writable_and_executable() && !descriptor.is_open_to_el0(),
+            "{:?} is writable and executable, or open to EL0: {descriptor:?}",
+            new.va
+        );
+        if new.contiguous && self.random(2) == 0 {
+            let set = new.va.start().align_down(level.cont_size());
+            let first = level.index(set);
+            let pa = PhysAddr::new(new.pa.get() - (new.va.start() - set) as u64);
+            assert!(
+                pa.is_aligned(level.cont_size() as u64),
+                "the contiguous set at {set} maps memory at {pa}, which is not aligned"
+            );
+            for i in 0..CONT_ENTRIES {
+                let d = self.look(cpu, table + 8 * (first + i) as u64, walk);
+                let Kind::Leaf(to, attrs) = d.kind(level) else {
+                    continue;
+                };
+                let alike = d.is_contiguous()
+                    && to == pa + (i << level.shift()) as u64
+                    && attrs.same_memory(new.attrs);
+                assert!(alike, "entry {i} of the contiguous set at {set} is unlike: {d:?}");
+            }
+            new.va = VirtRange::from_size(set, level.cont_size());
+            new.pa = pa;
+        }
+        if walk == Walk::Fresh {
+            if let Err(old) = self.cpus[cpu].tlb.insert(new) {
+                panic!("break-before-make: CPU {cpu} caches {new:?} beside {old:?}");
+            }
+        }
+        new
+    }
+
+    /// What an access by `cpu` to `va` leads to.
+    pub fn access(&mut self, cpu: CpuId, va: VirtAddr, access: Access) -> Result<PhysAddr, Fault> {
+        let cpu = cpu.index();
+        let here = &self.cpus[cpu];
+        let mut stale: Vec<Cached> = here.tlb.covering(va).copied().collect();
+        stale.extend(here.limbo.iter().filter(|c| c.va.contains(va)));
+        let walks = 1 + usize::from(!here.in_flight.is_empty());
+        let choice = self.random(stale.len() + walks);
+        let found = match stale.get(choice) {
+            Some(cached) => Some(*cached),
+            None if choice == stale.len() => self.walk(cpu, va, Walk::Fresh),
+            None => self.walk(cpu, va, Walk::InFlight),
+        };
+        let cached = found.ok_or(Fault::Translation)?;
+        let allowed = match access {
+            Access::Read => true,
+            Access::Write => cached.attrs.permission() == Permission::Rw,
+            Access::Exec => cached.attrs.permission() == Permission::Rx,
+        };
+        if allowed { Ok(cached.translate(va)) } else { Err(Fault::Permission) }
+    }
+}

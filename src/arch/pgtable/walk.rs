@@ -1,0 +1,129 @@
+//! Reading a whole tree: what it maps, and whether it is as it should be.
+#![deny(unsafe_code)]
+
+use super::descriptor::{CONT_ENTRIES, Level, PTRS_PER_TABLE};
+use super::mapper::{Mapper, Translation, parts};
+use super::table::{Entry, Leaf, TableAccess, TableAddr};
+use crate::addr::{VirtAddr, VirtRange};
+use core::fmt;
+
+/// What is wrong with a tree; see [`Mapper::validate`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadTree {
+    /// The first address that the entry decides about.
+    pub va: VirtAddr,
+    /// The level of its table.
+    pub level: Level,
+    /// What is wrong.
+    pub what: &'static str,
+}
+
+impl fmt::Display for BadTree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} entry for {}: {}", self.level, self.va, self.what)
+    }
+}
+
+/// What a tree consists of.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TreeStats {
+    /// Table pages, the root's included.
+    pub tables: usize,
+    /// Leaves by level: blocks of 1 GiB, blocks of 2 MiB, pages.
+    pub leaves: [usize; 3],
+    /// Leaves that are in contiguous sets.
+    pub contiguous: usize,
+}
+
+impl<A: TableAccess> Mapper<'_, A> {
+    /// Calls `f` with each leaf that maps some of `va`, rising: its first address and
+    /// what it says. A contiguous set counts sixteen times.
+    pub fn for_each_leaf(&self, va: VirtRange, mut f: impl FnMut(VirtAddr, Translation)) {
+        self.leaves_in(self.root, Level::Pgd, va, &mut f);
+    }
+
+    fn leaves_in(
+        &self,
+        table: TableAddr,
+        level: Level,
+        va: VirtRange,
+        f: &mut impl FnMut(VirtAddr, Translation),
+    ) {
+        for (index, part) in parts(va, level) {
+            match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
+                (Entry::Table(next), Some(down)) => self.leaves_in(next, down, part, f),
+                (Entry::Leaf(Leaf { pa, attrs, contiguous }), _) => {
+                    let start = part.start().align_down(level.size());
+                    f(start, Translation { pa, attrs, level, contiguous });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Walks the whole tree, which translates from `base` on, and checks every
+    /// invariant: nothing is writable and executable or open to EL0, memory is aligned
+    /// to the size in which it is mapped, and contiguous sets are alike and complete.
+    ///
+    /// # Errors
+    /// The first entry found that is wrong.
+    pub fn validate(&self, base: VirtAddr) -> Result<TreeStats, BadTree> {
+        let mut stats = TreeStats::default();
+        self.validate_in(self.root, Level::Pgd, base, &mut stats)?;
+        Ok(stats)
+    }
+
+    fn validate_in(
+        &self,
+        table: TableAddr,
+        level: Level,
+        base: VirtAddr,
+        stats: &mut TreeStats,
+    ) -> Result<(), BadTree> {
+        stats.tables += 1;
+        for index in 0..PTRS_PER_TABLE {
+            let va = base + (index << level.shift());
+            let (entry, descriptor) =
+                self.access.with(table, |t| (t.entry(level, index), t.descriptor(index)));
+            let bad = |what| Err(BadTree { va, level, what });
+            match (entry, level.down()) {
+                (Entry::Invalid, _) if descriptor.is_valid() => {
+                    return bad("a block where none can be");
+                }
+                (Entry::Invalid, _) => {}
+                (Entry::Table(next), Some(down)) => self.validate_in(next, down, va, stats)?,
+                (Entry::Table(_), None) => return bad("a table below the last level"),
+                (Entry::Leaf(leaf), _) => {
+                    if descriptor.is_writable_and_executable() {
+                        return bad("writable and executable");
+                    }
+                    if descriptor.is_open_to_el0() {
+                        return bad("open to EL0");
+                    }
+                    stats.leaves[level as usize - 1] += 1;
+                    if leaf.contiguous {
+                        stats.contiguous += 1;
+                        if !self.is_in_set(table, level, index, leaf) {
+                            return bad("unlike the rest of its contiguous set");
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a contiguous leaf's set maps contiguous, aligned memory alike.
+    fn is_in_set(&self, table: TableAddr, level: Level, index: usize, leaf: Leaf) -> bool {
+        let offset = index % CONT_ENTRIES;
+        let Some(start) = leaf.pa.get().checked_sub((offset << level.shift()) as u64) else {
+            return false;
+        };
+        start.is_multiple_of(level.cont_size() as u64)
+            && (0..CONT_ENTRIES).all(|i| {
+                let pa = crate::addr::PhysAddr::new(start + (i << level.shift()) as u64);
+                let entry = self.access.with(table, |t| t.entry(level, index - offset + i));
+                entry == Entry::Leaf(Leaf { pa, ..leaf })
+            })
+    }
+}
