@@ -179,9 +179,7 @@ fn kmalloc_large(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     // The kernel reaches it by a fixed address, so it can't be moved.
     let gfp = (gfp | Gfp::__GFP_COMP) & !(Gfp::__GFP_HIGHMEM | Gfp::__GFP_MOVABLE);
     let frame = page_alloc::alloc_pages(gfp, order)?;
-    let page = frame.page();
-    page.set_owner(LARGE_KMALLOC);
-    page.set_private(u32::from(order.get()));
+    frame.page().set_owner(LARGE_KMALLOC);
     memory::object_ptr(frame.virt())
 }
 
@@ -200,9 +198,8 @@ fn cache_of(at: VirtAddr) -> Option<&'static KmemCache> {
 /// The large allocation that starts at `at`.
 fn large_at(at: VirtAddr) -> Option<(Frame, Order)> {
     let frame = Frame::from_virt(at)?;
-    let page = frame.page();
-    let order = Order::new(u8::try_from(page.private()).ok()?)?;
-    (page.owner() == LARGE_KMALLOC && at.page_offset() == 0).then_some((frame, order))
+    let is_start = frame.page().owner() == LARGE_KMALLOC && at.page_offset() == 0;
+    is_start.then(|| (frame, page_alloc::block_order(frame)))
 }
 
 /// Frees what [`kmalloc`] and its kin returned. Null and [`ZERO_SIZE_PTR`] are fine.

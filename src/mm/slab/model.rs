@@ -1,6 +1,6 @@
 //! Random operations on several CPUs against a model that remembers what is allocated.
 
-use super::tests::{free_page_count, on_cpu, on_machine};
+use super::tests::{on_cpu, on_machine, used_pages};
 use super::*;
 use crate::arch::hosted::Machine;
 use crate::mm::gfp::Gfp;
@@ -249,7 +249,7 @@ proptest! {
         mib in 1u64..5,
     ) {
         on_machine(mib << 10, |m| {
-            let before = free_page_count();
+            let before = used_pages();
             let mut model = Model::default();
             for op in &ops {
                 model.step(m, op);
@@ -274,7 +274,7 @@ proptest! {
             m.on_cpus(CPUS, |_| shrink_all());
             on_cpu(m, 0, shrink_all);
             validate();
-            assert_eq!(free_page_count(), before);
+            assert_eq!(used_pages(), before);
         });
     }
 }

@@ -1,11 +1,11 @@
 //! One slab: a block of pages cut into objects of one cache (Linux: struct slab,
 //! mm/slab.h).
 //!
-//! What is known about it lies in its frame descriptors. The head has `SLAB | HEAD`,
-//! its order in `private`, the number of its objects in use and the first free one
-//! in `mapcount`, the node's list in `next` and `prev`; each tail has `SLAB | TAIL`
-//! and its head's number in `private`; all have the cache in `owner`, so that a free
-//! finds its cache from any frame without a detour over the head.
+//! What is known about it lies in its frame descriptors. They are marked as those of
+//! a compound page are: the head with `HEAD`, each tail with `TAIL` and the head in
+//! `prev`. All have `SLAB` and the cache in `owner`, so that a free finds its cache
+//! from any frame without a detour over the head. The head has the number of objects
+//! in use and the first free one in `mapcount`, and the node's list in `next` and `prev`.
 //!
 //! Free objects form a list by their numbers. A link is stored in the free object,
 //! mixed with the cache's key and its own address, so a stray write is found when
@@ -13,10 +13,10 @@
 
 use super::kmem_cache::KmemCache;
 use super::memory::{self, Slots};
-use crate::addr::{Order, Pfn, VirtAddr};
+use crate::addr::{Order, VirtAddr};
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::page_alloc;
+use crate::mm::page_alloc::{self, block_order, compound_head};
 use core::panic::Location;
 
 /// The end of a freelist.
@@ -34,15 +34,8 @@ impl Slab {
     /// The slab that the byte at `at` lies in.
     pub fn containing(at: VirtAddr) -> Option<Self> {
         let frame = Frame::from_virt(at)?;
-        let page = frame.page();
-        let flags = page.flags();
-        if !flags.contains(PageFlags::SLAB) {
-            return None;
-        }
-        if flags.contains(PageFlags::TAIL) {
-            return Frame::new(Pfn::new(page.private())).map(Self);
-        }
-        Some(Self(frame))
+        let in_slab = frame.page().flags().contains(PageFlags::SLAB);
+        in_slab.then(|| Self(compound_head(frame)))
     }
 
     /// Makes a slab of `cache`, with all objects free and constructed, on no list.
@@ -62,16 +55,15 @@ impl Slab {
             (page_alloc::alloc_pages(gfp, layout.order)?, layout.order)
         };
         let owner = memory::to_owner(cache);
-        for n in 0..order.pages() {
-            let page = frame.within(order, n).page();
+        for part in frame.block(order) {
+            let page = part.page();
             page.set_owner(owner);
-            let (part, private) = if n == 0 {
-                (PageFlags::HEAD, u32::from(order.get()))
+            if part == frame {
+                page.set_flags(PageFlags::SLAB | PageFlags::HEAD);
             } else {
-                (PageFlags::TAIL, frame.pfn().get())
-            };
-            page.set_private(private);
-            page.set_flags(PageFlags::SLAB | part);
+                page.set_prev(Some(frame));
+                page.set_flags(PageFlags::SLAB | PageFlags::TAIL);
+            }
         }
         let slab = Self(frame);
         let slots = slab.slots(cache);
@@ -88,12 +80,10 @@ impl Slab {
     pub fn release(self) {
         assert!(self.in_use() == 0, "release of {self:?}, which has objects in use");
         let order = self.order();
-        for n in 0..order.pages() {
-            let page = self.0.within(order, n).page();
-            page.set_flags(PageFlags::empty());
-            page.set_owner(0);
-            page.set_private(0);
-            page.set_mapcount(0);
+        self.0.page().set_mapcount(0);
+        for part in self.0.block(order) {
+            part.page().set_flags(PageFlags::empty());
+            part.page().set_owner(0);
         }
         page_alloc::free_pages(self.0, order);
     }
@@ -111,7 +101,7 @@ impl Slab {
 
     /// log2 of its pages.
     pub fn order(self) -> Order {
-        Order::new(self.0.page().private() as u8).expect("a slab's head holds its order")
+        block_order(self.0)
     }
 
     /// Its cache, as its head says.

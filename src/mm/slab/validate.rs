@@ -58,12 +58,13 @@ impl KmemCache {
         let order = slab.order();
         let layout = self.layout();
         assert!(order == layout.order || order == layout.min_order, "{name}: order of {slab:?}");
-        for n in 0..order.pages() {
-            let page = slab.frame().within(order, n).page();
-            let part = if n == 0 { PageFlags::HEAD } else { PageFlags::TAIL };
-            assert_eq!(page.flags(), PageFlags::SLAB | part, "{name}: page {n} of {slab:?}");
-            assert_eq!(page.owner(), slab.frame().page().owner(), "{name}: owner in {slab:?}");
-            assert!(n == 0 || page.private() == slab.frame().pfn().get(), "{name}: tail {n}");
+        let head = slab.frame();
+        for frame in head.block(order) {
+            let page = frame.page();
+            let part = if frame == head { PageFlags::HEAD } else { PageFlags::TAIL };
+            assert_eq!(page.flags(), PageFlags::SLAB | part, "{name}: {frame:?} of {slab:?}");
+            assert_eq!(page.owner(), head.page().owner(), "{name}: owner of {frame:?}");
+            assert!(frame == head || page.prev() == Some(head), "{name}: head of {frame:?}");
         }
         let slots = slab.slots(self);
         let mut at = slab.first_free();
