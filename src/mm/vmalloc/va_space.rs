@@ -257,7 +257,6 @@ impl<T> VaSpace<T> {
             // down on the left is lower, and so takes precedence.
             if node.item.gap_from(low).len() >= length {
                 first = Some(at);
-                subtree = None;
             } else if node.link(Side::Right).sum >= length {
                 first = None;
                 subtree = Some(*node.link(Side::Right));
