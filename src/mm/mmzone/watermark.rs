@@ -120,17 +120,19 @@ pub(in crate::mm) fn zone_batchsize(managed: u32) -> u32 {
 }
 
 /// Computes watermarks, lowmem reserves and the sizes of per-CPU lists from what the zones
-/// manage now. `cpus` share each zone's low watermark as the size of their lists.
-pub(in crate::mm) fn setup_per_zone_wmarks(cpus: u32) {
+/// manage now, and from `min_free`, the KiB to keep free, where that is given. `cpus` share
+/// each zone's low watermark as the size of their lists.
+pub(in crate::mm) fn setup_per_zone_wmarks(cpus: u32, min_free: Option<u64>) {
     let zones = || ZoneId::all().map(ZoneId::zone).filter(|zone| zone.is_populated());
     let lowmem: u64 = zones()
         .filter(|zone| zone.id().kind() != ZoneType::Movable)
         .map(|zone| u64::from(zone.managed()))
         .sum();
-    let pages_min = min_free_kbytes(lowmem << (PAGE_SHIFT - 10)) >> (PAGE_SHIFT - 10);
+    let kbytes = min_free.unwrap_or_else(|| min_free_kbytes(lowmem << (PAGE_SHIFT - 10)));
+    let pages_min = (kbytes >> (PAGE_SHIFT - 10)).min(lowmem);
     for zone in zones() {
         let managed = u64::from(zone.managed());
-        let share = if lowmem == 0 { 0 } else { pages_min * managed / lowmem };
+        let share = (pages_min * managed).checked_div(lowmem).unwrap_or(0);
         let min = if zone.id().kind() == ZoneType::Movable {
             (managed / 1024).clamp(SWAP_CLUSTER_MAX, 128)
         } else {
@@ -154,7 +156,7 @@ pub(in crate::mm) fn setup_per_zone_wmarks(cpus: u32) {
                 if other > kind {
                     wider += ZoneId::new(node, other).zone().managed();
                 }
-                let reserve = if ratio == 0 || other <= kind { 0 } else { wider / ratio };
+                let reserve = if other <= kind { 0 } else { wider.checked_div(ratio).unwrap_or(0) };
                 zone.lowmem_reserve[other.index()].store(reserve, Relaxed);
             }
         }

@@ -18,8 +18,6 @@ pub struct Zone {
     pub(in crate::mm) free_cma: AtomicU32,
     pub(in crate::mm) free_highatomic: AtomicU32,
     pub(in crate::mm) isolated: AtomicU32,
-    /// Pages in pageblocks of `HighAtomic`, free or not.
-    pub(in crate::mm) reserved_highatomic: AtomicU32,
     /// Free pages whose descriptors are not up yet.
     pub(in crate::mm) deferred: AtomicU32,
     pub(in crate::mm) start: AtomicU32,
@@ -35,24 +33,22 @@ pub struct Zone {
 
 impl Zone {
     const fn new(id: u8) -> Self {
-        const ZERO: AtomicU32 = AtomicU32::new(0);
         Self {
             id: ZoneId::from_bits(id),
             area: SpinLock::new(Rank::Zone, FreeArea::new()),
             orders: [const { AtomicU16::new(0) }; Migratetype::COUNT],
-            free: ZERO,
-            free_cma: ZERO,
-            free_highatomic: ZERO,
-            isolated: ZERO,
-            reserved_highatomic: ZERO,
-            deferred: ZERO,
-            start: ZERO,
-            end: ZERO,
-            present: ZERO,
-            managed: ZERO,
-            cma: ZERO,
-            watermark: [ZERO; 4],
-            lowmem_reserve: [ZERO; super::MAX_NR_ZONES],
+            free: AtomicU32::new(0),
+            free_cma: AtomicU32::new(0),
+            free_highatomic: AtomicU32::new(0),
+            isolated: AtomicU32::new(0),
+            deferred: AtomicU32::new(0),
+            start: AtomicU32::new(0),
+            end: AtomicU32::new(0),
+            present: AtomicU32::new(0),
+            managed: AtomicU32::new(0),
+            cma: AtomicU32::new(0),
+            watermark: [const { AtomicU32::new(0) }; 4],
+            lowmem_reserve: [const { AtomicU32::new(0) }; super::MAX_NR_ZONES],
             pcp_batch: AtomicU32::new(1),
             pcp_high: AtomicU32::new(4),
         }

@@ -73,10 +73,7 @@ pub unsafe fn free_area_init(
     with_masked(|irq| {
         deferred::init(irq, limits, present, free, populate)?;
         mmzone::build_zonelists(|a, b| u32::from(a != b));
-        mmzone::setup_per_zone_wmarks(NR_CPUS as u32);
-        for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
-            pcp::setup(cpu, NodeId::FIRST);
-        }
+        setup(None);
         let mut zones = Zonelist::of(NodeId::FIRST).zones(ZoneType::Normal);
         if zones.any(|id| deferred::grow_zone(irq, id) || id.zone().free() != 0) {
             Ok(())
@@ -84,6 +81,20 @@ pub unsafe fn free_area_init(
             Err(InitError::NoMemory)
         }
     })
+}
+
+fn setup(min_free_kbytes: Option<u64>) {
+    mmzone::setup_per_zone_wmarks(NR_CPUS as u32, min_free_kbytes);
+    for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
+        pcp::setup(cpu, NodeId::FIRST);
+    }
+}
+
+/// Keeps `kib` KiB free instead of what the size of memory suggests, shared among the zones
+/// as their min watermarks (Linux: vm.min_free_kbytes). At boot, or while no other CPU
+/// allocates.
+pub fn set_min_free_kbytes(kib: u64) {
+    setup(Some(kib));
 }
 
 /// Starts the page allocator of a hosted machine with all of `ram` free on one node.

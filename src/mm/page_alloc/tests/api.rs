@@ -410,3 +410,15 @@ fn the_panic_is_located_at_the_caller() {
     let place = place.lock().unwrap().clone().unwrap();
     assert!(place.ends_with("api.rs"), "{place}");
 }
+
+#[test]
+fn min_free_kbytes_moves_the_marks() {
+    on_16m(|_| {
+        set_min_free_kbytes(1024);
+        assert_eq!(zones().next().unwrap().watermarks[0], 256);
+        exhaust(KERNEL, Order::ZERO);
+        assert_eq!(nr_free_pages(), 256);
+        set_min_free_kbytes(0);
+        assert_eq!(exhaust(KERNEL, Order::ZERO).len(), 256);
+    });
+}
