@@ -1,0 +1,113 @@
+//! The harness of the kernel tests: an image of its own, booted like the kernel.
+//!
+//! It prints one line per test, `test NAME ... ok` or `... FAILED`, and its exit code is
+//! not 0 if one failed. A panic or a fault ends the image: `scripts/test` counts the test
+//! that was running as failed, and boots again for those after it.
+//!
+//! | word of the command line | what it does |
+//! | --- | --- |
+//! | `granule.list` | names the tests, runs none |
+//! | `granule.test=WORD` | runs those whose name holds the word, or begins with it if it begins with `kernel::` |
+//! | `granule.test_after=NAME` | runs those after this one |
+//!
+//! A test gives back what it takes: pages that are in use afterwards and were not before
+//! fail it.
+
+use granule::arch::irq::with_masked;
+use granule::init::Boot;
+use granule::kprintln;
+use granule::mm::{page_alloc, slab, vmalloc};
+
+/// One test.
+pub struct Test {
+    /// `kernel::IMAGE::FUNCTION`.
+    pub name: &'static str,
+    /// Panics if something is wrong.
+    pub run: fn(),
+}
+
+/// Declares the tests of an image, and its main function.
+#[macro_export]
+macro_rules! kernel_tests {
+    ($($(#[$meta:meta])* fn $name:ident() $body:block)*) => {
+        $($(#[$meta])* fn $name() $body)*
+
+        fn main(boot: &granule::init::Boot) -> u8 {
+            $crate::harness::run(boot, &[$($crate::harness::Test {
+                name: concat!("kernel::", env!("CARGO_CRATE_NAME"), "::", stringify!($name)),
+                run: $name,
+            }),*])
+        }
+        granule::kernel_main!(main);
+    };
+}
+
+/// Runs the tests that the command line selects; the exit code.
+pub fn run(boot: &Boot, tests: &[Test]) -> u8 {
+    if boot.cmdline.granule("list").is_some() {
+        for test in tests {
+            kprintln!("{}: test", test.name);
+        }
+        return 0;
+    }
+    let word = boot.cmdline.granule("test").unwrap_or("");
+    let after = boot.cmdline.granule("test_after");
+    let selected = |test: &&Test| {
+        if word.starts_with("kernel::") { test.name.starts_with(word) } else { test.name.contains(word) }
+    };
+    let skipped = after.map_or(0, |name| {
+        tests.iter().position(|test| test.name == name).map_or(tests.len(), |at| at + 1)
+    });
+    let mut failed = 0;
+    for test in tests[skipped..].iter().filter(selected) {
+        let passed = leaves_nothing(test);
+        kprintln!("test {} ... {}", test.name, if passed { "ok" } else { "FAILED" });
+        failed += u8::from(!passed);
+    }
+    failed.min(1)
+}
+
+/// Runs a test; whether as many pages are in use afterwards as before, and the allocators
+/// are sound.
+fn leaves_nothing(test: &Test) -> bool {
+    let before = settled_pages();
+    (test.run)();
+    let after = settled_pages();
+    if let Err(invalid) = page_alloc::validate() {
+        kprintln!("{}: {invalid}", test.name);
+        return false;
+    }
+    slab::validate();
+    vmalloc::validate();
+    if before != after {
+        kprintln!("{}: leaks: {before} pages were in use, now {after} are", test.name);
+    }
+    before == after
+}
+
+/// How many pages are in use when all caches have given up what they keep.
+pub fn settled_pages() -> u32 {
+    vmalloc::shrink();
+    slab::shrink_all();
+    with_masked(page_alloc::drain_all_pages);
+    page_alloc::nr_used_pages()
+}
+
+/// A generator of numbers that repeat from run to run (xorshift64*).
+pub struct Random(u64);
+
+#[allow(dead_code, reason = "not every image draws numbers")]
+impl Random {
+    /// A sequence of its own for each seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize) % limit
+    }
+}

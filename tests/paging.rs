@@ -1,0 +1,84 @@
+//! The kernel's own mappings, as the tables say and as the MMU sees them.
+
+#![no_std]
+#![no_main]
+
+mod harness;
+#[path = "harness/mmu.rs"]
+mod mmu;
+
+use granule::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
+use granule::arch::aarch64::image;
+use granule::arch::layout;
+use granule::arch::pgtable::{KernelAttrs, MapError, Permission};
+use granule::mm::gfp::Gfp;
+use granule::mm::init_mm;
+use granule::mm::page_alloc::{alloc_pages, free_pages};
+
+fn pages(range: VirtRange) -> impl Iterator<Item = VirtAddr> {
+    (range.start().get()..range.end().get()).step_by(PAGE_SIZE).map(VirtAddr::new)
+}
+
+/// A place in the vmalloc range far from all areas.
+const FREE: VirtAddr = VirtAddr::new(layout::VMALLOC.end().get() - (1 << 30));
+
+kernel_tests! {
+    fn text_is_executable_and_never_writable() {
+        for page in pages(image::text()) {
+            assert_eq!(mmu::read_at(page), Some(image::phys(page)));
+            assert_eq!(mmu::write_at(page), None, "text at {page:?} is writable");
+            let (_, attrs) = init_mm::translate(page).expect("mapped");
+            assert_eq!(attrs.permission(), Permission::Rx);
+        }
+    }
+
+    fn constants_are_neither() {
+        for page in pages(image::rodata()) {
+            assert!(mmu::read_at(page).is_some());
+            assert_eq!(mmu::write_at(page), None, "a constant at {page:?} is writable");
+            let (_, attrs) = init_mm::translate(page).expect("mapped");
+            assert_eq!(attrs.permission(), Permission::Ro);
+        }
+    }
+
+    fn data_is_never_executable() {
+        for page in pages(image::data()) {
+            if image::boot_stack_guard().contains(page) {
+                assert_eq!(mmu::read_at(page), None, "the stack has no guard page");
+                continue;
+            }
+            let Some((_, attrs)) = init_mm::translate(page) else { continue };
+            assert_ne!(attrs.permission(), Permission::Rx);
+        }
+    }
+
+    fn the_image_is_not_writable_through_the_linear_map() {
+        for page in pages(VirtRange::new(image::text().start(), image::rodata().end())) {
+            let alias = granule::arch::phys_to_virt(image::phys(page));
+            assert_eq!(mmu::write_at(alias), None, "{page:?} is writable at {alias:?}");
+        }
+    }
+
+    fn the_lower_half_is_empty() {
+        for address in [0, 0x1000, 0x0900_0000, 0x4000_0000, 0x4020_0000] {
+            assert_eq!(mmu::read_at(VirtAddr::new(address)), None, "{address:#x} is mapped");
+        }
+    }
+
+    fn a_page_goes_through_all_its_states() {
+        let frame = alloc_pages(Gfp::GFP_KERNEL | Gfp::__GFP_ZERO, Order::ZERO).expect("memory");
+        let range = VirtRange::from_size(FREE, PAGE_SIZE);
+        assert_eq!(mmu::read_at(FREE), None);
+        init_mm::map_pages(FREE, [frame.phys()].into_iter(), KernelAttrs::KERNEL).expect("free");
+        assert_eq!(mmu::write_at(FREE), Some(frame.phys()));
+        let again = init_mm::map_pages(FREE, [frame.phys()].into_iter(), KernelAttrs::KERNEL);
+        assert_eq!(again, Err(MapError::AlreadyMapped));
+        init_mm::protect(range, KernelAttrs::KERNEL_RO).expect("mapped").flush();
+        assert_eq!(mmu::read_at(FREE), Some(frame.phys()));
+        assert_eq!(mmu::write_at(FREE), None);
+        init_mm::unmap(range).flush();
+        assert_eq!(mmu::read_at(FREE), None);
+        init_mm::free_tables(range).flush();
+        free_pages(frame, Order::ZERO);
+    }
+}

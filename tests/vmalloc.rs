@@ -1,0 +1,148 @@
+//! vmalloc, vmap and the kernel's page tables on the running kernel, with the MMU asked.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod harness;
+#[path = "harness/mmu.rs"]
+mod mmu;
+
+use alloc::vec::Vec;
+use granule::addr::{Order, PAGE_SIZE, VirtAddr};
+use granule::arch::pgtable::KernelAttrs;
+use granule::mm::gfp::Gfp;
+use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::vmalloc::{
+    is_vmalloc_addr, validate, vfree, vm_unmap_aliases, vmalloc, vmalloc_to_page, vmap, vunmap, vzalloc,
+};
+use harness::Random;
+
+fn words(at: VirtAddr, bytes: usize) -> &'static mut [u64] {
+    let ptr = core::ptr::with_exposed_provenance_mut(at.get());
+    // SAFETY: the caller has mapped as much there and uses it by one slice at a time.
+    unsafe { core::slice::from_raw_parts_mut(ptr, bytes / 8) }
+}
+
+kernel_tests! {
+    fn an_area_is_mapped_page_by_page_and_guarded() {
+        let pages = 5;
+        let at = vmalloc(pages * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        assert!(is_vmalloc_addr(at));
+        for n in 0..pages {
+            let page = at + n * PAGE_SIZE;
+            let frame = vmalloc_to_page(page).expect("mapped");
+            assert_eq!(mmu::read_at(page), Some(frame.phys()));
+            assert_eq!(mmu::write_at(page), Some(frame.phys()));
+            words(page, PAGE_SIZE).fill(n as u64);
+            // The same bytes through the linear map.
+            assert!(words(frame.virt(), PAGE_SIZE).iter().all(|&word| word == n as u64));
+        }
+        assert_eq!(mmu::read_at(at + pages * PAGE_SIZE), None, "no guard page");
+        vfree(at);
+    }
+
+    fn a_freed_area_is_gone() {
+        let at = vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        words(at, PAGE_SIZE)[0] = 1;
+        vfree(at);
+        vm_unmap_aliases();
+        for n in 0..3 {
+            assert_eq!(mmu::read_at(at + n * PAGE_SIZE), None, "page {n} is still mapped");
+            assert!(vmalloc_to_page(at + n * PAGE_SIZE).is_none());
+        }
+    }
+
+    fn zeroed_areas_are_zero() {
+        let dirty = vmalloc(16 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        words(dirty, 16 * PAGE_SIZE).fill(!0);
+        vfree(dirty);
+        vm_unmap_aliases();
+        let clean = vzalloc(16 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        assert!(words(clean, 16 * PAGE_SIZE).iter().all(|&word| word == 0));
+        vfree(clean);
+    }
+
+    fn what_cannot_be_is_refused() {
+        assert_eq!(vmalloc(0, Gfp::GFP_KERNEL), None);
+        assert_eq!(vmalloc(usize::MAX, Gfp::GFP_KERNEL), None);
+        assert_eq!(vmalloc(1 << 45, Gfp::GFP_KERNEL | Gfp::__GFP_NOWARN), None);
+    }
+
+    fn frames_can_be_mapped_again_read_only() {
+        let frames: Vec<_> =
+            (0..4).map(|_| alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory")).collect();
+        for (n, frame) in frames.iter().enumerate() {
+            words(frame.virt(), PAGE_SIZE).fill(n as u64 + 7);
+        }
+        let at = vmap(&frames, KernelAttrs::KERNEL_RO).expect("memory");
+        for (n, frame) in frames.iter().enumerate() {
+            let page = at + n * PAGE_SIZE;
+            assert_eq!(mmu::read_at(page), Some(frame.phys()));
+            assert_eq!(mmu::write_at(page), None, "read-only is writable");
+            assert!(words(page, PAGE_SIZE).iter().all(|&word| word == n as u64 + 7));
+        }
+        vunmap(at);
+        for frame in frames {
+            free_pages(frame, Order::ZERO);
+        }
+    }
+
+    fn large_areas_need_no_contiguous_memory() {
+        let bytes = 64 << 20;
+        let at = vmalloc(bytes, Gfp::GFP_KERNEL).expect("memory");
+        for offset in (0..bytes).step_by(PAGE_SIZE) {
+            words(at + offset, 8)[0] = offset as u64;
+        }
+        for offset in (0..bytes).step_by(PAGE_SIZE) {
+            assert_eq!(words(at + offset, 8)[0], offset as u64);
+        }
+        vfree(at);
+    }
+
+    fn random_areas_keep_apart() {
+        let mut random = Random::new(3);
+        let mut areas: Vec<(VirtAddr, usize, u64)> = Vec::new();
+        for step in 0..2000u64 {
+            if areas.len() < 60 && random.below(2) == 0 {
+                let bytes = (1 + random.below(12)) * PAGE_SIZE;
+                let at = vmalloc(bytes, Gfp::GFP_KERNEL).expect("memory");
+                for offset in (0..bytes).step_by(PAGE_SIZE) {
+                    words(at + offset, 8)[0] = step;
+                }
+                areas.push((at, bytes, step));
+            } else if !areas.is_empty() {
+                let (at, bytes, mark) = areas.swap_remove(random.below(areas.len()));
+                for offset in (0..bytes).step_by(PAGE_SIZE) {
+                    assert_eq!(words(at + offset, 8)[0], mark, "{at:?} was overwritten");
+                }
+                vfree(at);
+            }
+            if step % 200 == 0 {
+                validate();
+            }
+        }
+        for (at, ..) in areas {
+            vfree(at);
+        }
+    }
+
+    fn exhaustion_is_an_answer() {
+        let gfp = Gfp::GFP_KERNEL | Gfp::__GFP_NORETRY | Gfp::__GFP_NOWARN;
+        let mut areas = Vec::new();
+        for _ in 0..10_000 {
+            match vmalloc(16 << 20, gfp) {
+                Some(at) => areas.push(at),
+                None => break,
+            }
+        }
+        let n = areas.len();
+        for at in areas {
+            vfree(at);
+        }
+        assert!((1..10_000).contains(&n), "{n} areas of 16 MiB");
+        let again = vmalloc(16 << 20, Gfp::GFP_KERNEL).expect("it is there again");
+        vfree(again);
+    }
+}
