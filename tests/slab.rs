@@ -15,8 +15,8 @@ use core::ptr::NonNull;
 use granule::mm::gfp::Gfp;
 use granule::mm::slab::{
     DestroyError, KMALLOC_MAX_SIZE, SlabFlags, ZERO_SIZE_PTR, kfree, kmalloc, kmalloc_array,
-    kmalloc_size_roundup, kmem_cache_create, kmem_cache_destroy, krealloc, ksize, kzalloc, slabinfo,
-    validate,
+    kmalloc_size_roundup, kmem_cache_create, kmem_cache_destroy, krealloc, ksize, kzalloc,
+    slabinfo, validate,
 };
 use harness::Random;
 

@@ -15,7 +15,8 @@ use granule::arch::pgtable::KernelAttrs;
 use granule::mm::gfp::Gfp;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
 use granule::mm::vmalloc::{
-    is_vmalloc_addr, validate, vfree, vm_unmap_aliases, vmalloc, vmalloc_to_page, vmap, vunmap, vzalloc,
+    is_vmalloc_addr, validate, vfree, vm_unmap_aliases, vmalloc, vmalloc_to_page, vmap, vunmap,
+    vzalloc,
 };
 use harness::Random;
 

@@ -19,7 +19,8 @@ struct At(usize);
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Symbolized { symbols: symbols(), address: self.0 }.fmt(f)
+        let is_code = image::text().contains(VirtAddr::new(self.0));
+        Symbolized { symbols: symbols().filter(|_| is_code), address: self.0 }.fmt(f)
     }
 }
 
@@ -52,6 +53,7 @@ pub(super) fn report(frame: &Frame, kind: Kind) {
         print_dying(format_args!("  kernel stack overflow: SP was {:#018x}\n", frame.sp));
     }
     print_dying(format_args!("  at {}\n", At(frame.elr as usize)));
+    print_dying(format_args!("  called from {} or below\n", At(frame.x[30] as usize)));
     if syndrome.has_address() {
         print_dying(format_args!("  address {far:#018x}: {}\n", Region(far)));
     }

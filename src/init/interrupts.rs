@@ -83,7 +83,8 @@ fn controller(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
     let distributor = region(0).ok_or("the GIC has no distributor")?;
     let second = region(1).ok_or("the GIC has no second region")?;
     let map = |range: PhysRange| -> Result<VirtAddr, &'static str> {
-        let registers = ioremap(range.start(), range.len()).map_err(|_| "the GIC can't be mapped")?;
+        let registers =
+            ioremap(range.start(), range.len()).map_err(|_| "the GIC can't be mapped")?;
         let at = registers.virt();
         // Mapped for good.
         core::mem::forget(registers);

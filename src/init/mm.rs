@@ -8,15 +8,18 @@ use crate::arch::aarch64::{cpu, features, fixmap, image};
 use crate::arch::{NR_CPUS, irq};
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::Tree;
+use crate::mm::heap::KERNEL_HEAP;
 use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan};
 use crate::mm::memblock::{Memblock, Region};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc::{self, ZoneLimits};
-use crate::mm::heap::KERNEL_HEAP;
 use crate::mm::{slab, vmalloc};
 use crate::sync::{Rank, SpinLock};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use log::{Level, info};
+
+/// Regions of each kind that are printed.
+const MAP_LINES: usize = 32;
 
 static MEMBLOCK: SpinLock<Memblock> = SpinLock::new(Rank::Memblock, Memblock::new());
 
@@ -45,8 +48,22 @@ pub(super) fn memblock_init(
             log::warn!("RAM above {reach} is out of this CPU's reach, and left out");
             memblock.cap_memory_range(PhysRange::new(PhysAddr::new(0), reach))?;
         }
+        print_map(memblock);
         Ok(info)
     })
+}
+
+/// Prints RAM, and what of it is taken.
+fn print_map(memblock: &Memblock) {
+    for (name, regions) in [("memory", memblock.memory()), ("reserved", memblock.reserved())] {
+        info!("{name}: {} regions", regions.len());
+        for region in regions.iter().take(MAP_LINES) {
+            info!("  {region}");
+        }
+        if regions.len() > MAP_LINES {
+            info!("  ... and {} more", regions.len() - MAP_LINES);
+        }
+    }
 }
 
 /// Makes one of memblock's grown arrays reachable before there is a linear map.
@@ -72,11 +89,8 @@ pub(super) fn paging_init() -> Result<(), Stop> {
 /// Hands all free memory to the page allocator.
 pub(super) fn free_area_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
     with_memblock(|memblock| {
-        let limits = ZoneLimits {
-            dma: boot.zones.dma,
-            dma32: boot.zones.dma32,
-            ..ZoneLimits::default()
-        };
+        let limits =
+            ZoneLimits { dma: boot.zones.dma, dma32: boot.zones.dma32, ..ZoneLimits::default() };
         let present = memblock.memory().iter().map(|region| {
             let node = region.nid.and_then(|nid| NodeId::new(nid.index()));
             (node.unwrap_or(NodeId::FIRST), region.range.whole_pages())

@@ -178,7 +178,8 @@ pub(super) fn populate_vmemmap(
     page: &mut dyn FnMut() -> Option<Pfn>,
 ) -> Result<(), PopulateError> {
     // SAFETY: TTBR1 holds the final PGD.
-    let root = unsafe { TableAddr::new(PhysAddr::new(paging::ttbr1()).align_down(PAGE_SIZE as u64)) };
+    let root =
+        unsafe { TableAddr::new(PhysAddr::new(paging::ttbr1()).align_down(PAGE_SIZE as u64)) };
     Mapper::new(root, &mut SectionAccess { page })
         .map(va, backing.start(), KernelAttrs::KERNEL, MapFlags::empty())
         .map_err(|_| PopulateError)

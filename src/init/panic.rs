@@ -1,6 +1,6 @@
 //! The end: a panic reports and stops the machine.
 
-use super::fault;
+use super::{fault, interrupts};
 use crate::arch::aarch64::backtrace::Backtrace;
 use crate::arch::aarch64::{cpu, exception};
 use crate::drivers::{console, semihosting};
@@ -21,6 +21,7 @@ pub(super) fn first_report() -> bool {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     if first_report() {
+        interrupts::stop_others();
         console::print_dying(format_args!("\nKernel panic: {}\n", info.message()));
         if let Some(at) = info.location() {
             console::print_dying(format_args!("  at {at}\n"));
@@ -43,6 +44,7 @@ pub fn end(code: u8) -> ! {
 /// Reports an exception that nothing resolves, and ends.
 pub(super) fn fatal_exception(frame: &exception::Frame, kind: exception::Kind) -> ! {
     if first_report() {
+        interrupts::stop_others();
         fault::report(frame, kind);
     } else {
         console::print_dying(format_args!(

@@ -73,8 +73,7 @@ impl fmt::Display for Zones {
                 zone.pcp_batch,
                 zone.pcp_high,
             )?;
-            let figures =
-                [zone.present, zone.managed, zone.reserved(), zone.free(), zone.used()];
+            let figures = [zone.present, zone.managed, zone.reserved(), zone.free(), zone.used()];
             write!(f, "report: zone {}/{} ", zone.id.node().index(), zone.id.kind())?;
             Figures(figures).fmt(f)?;
             for (sum, figure) in total.iter_mut().zip(figures) {
@@ -92,7 +91,10 @@ struct Figures([u32; 5]);
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [present, managed, reserved, free, used] = self.0;
-        writeln!(f, "present {present} managed {managed} reserved {reserved} free {free} used {used}")
+        writeln!(
+            f,
+            "present {present} managed {managed} reserved {reserved} free {free} used {used}"
+        )
     }
 }
 

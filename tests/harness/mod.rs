@@ -53,7 +53,11 @@ pub fn run(boot: &Boot, tests: &[Test]) -> u8 {
     let word = boot.cmdline.granule("test").unwrap_or("");
     let after = boot.cmdline.granule("test_after");
     let selected = |test: &&Test| {
-        if word.starts_with("kernel::") { test.name.starts_with(word) } else { test.name.contains(word) }
+        if word.starts_with("kernel::") {
+            test.name.starts_with(word)
+        } else {
+            test.name.contains(word)
+        }
     };
     let skipped = after.map_or(0, |name| {
         tests.iter().position(|test| test.name == name).map_or(tests.len(), |at| at + 1)

@@ -160,7 +160,8 @@ impl<'a> Tree<'a> {
         while let Some(lineage) = walk.next() {
             let node = lineage.node();
             if node.is_compatible("arm,armv8-timer") || node.is_compatible("arm,armv7-timer") {
-                let parent = lineage.interrupt_parent().and_then(|phandle| self.by_phandle(phandle));
+                let parent =
+                    lineage.interrupt_parent().and_then(|phandle| self.by_phandle(phandle));
                 let cells = parent.and_then(|parent| parent.cell("#interrupt-cells"));
                 // The GIC's binding says three where the tree is silent.
                 return Some(Timer { node, interrupt_cells: cells.unwrap_or(3) as usize });

@@ -221,8 +221,10 @@ impl<'a> Tree<'a> {
         let mut walk = self.walk();
         let map = walk.find(|node| node.is_compatible("numa-distance-map-v1"))?;
         let (triples, _) = map.property("distance-matrix")?.as_chunks::<12>();
-        Some(triples.iter().filter_map(|triple| {
-            Some((be32(triple, 0)?, be32(triple, 4)?, be32(triple, 8)?))
-        }))
+        Some(
+            triples
+                .iter()
+                .filter_map(|triple| Some((be32(triple, 0)?, be32(triple, 4)?, be32(triple, 8)?))),
+        )
     }
 }

@@ -63,10 +63,9 @@ impl<'a> Tree<'a> {
     /// The first defect found, in the order header, reservation map, structure.
     pub fn new(blob: &'a [u8]) -> Result<Self, FdtError> {
         let header = Header::parse(blob)?;
-        let blob = blob.get(..header.total_size).ok_or(FdtError::Truncated {
-            total_size: header.total_size,
-            length: blob.len(),
-        })?;
+        let blob = blob
+            .get(..header.total_size)
+            .ok_or(FdtError::Truncated { total_size: header.total_size, length: blob.len() })?;
         let reservations = header.reservations(blob)?;
         let blocks = Blocks::new(header.structure(blob)?, header.strings(blob)?);
         let root = blocks.validate()?;

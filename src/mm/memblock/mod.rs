@@ -228,11 +228,7 @@ impl Memblock {
     ///
     /// # Errors
     /// [`MemblockError::Full`].
-    pub fn set_node(
-        &mut self,
-        range: PhysRange,
-        nid: Option<NodeId>,
-    ) -> Result<(), MemblockError> {
+    pub fn set_node(&mut self, range: PhysRange, nid: Option<NodeId>) -> Result<(), MemblockError> {
         self.growing(Kind::Memory, range, |array| array.change(range, |region| region.nid = nid))
     }
 

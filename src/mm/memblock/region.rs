@@ -65,11 +65,8 @@ pub struct Region {
 
 impl Region {
     /// What unused slots of an array hold.
-    pub const EMPTY: Self = Self::new(
-        PhysRange::new(PhysAddr::new(0), PhysAddr::new(0)),
-        None,
-        RegionFlags::empty(),
-    );
+    pub const EMPTY: Self =
+        Self::new(PhysRange::new(PhysAddr::new(0), PhysAddr::new(0)), None, RegionFlags::empty());
 
     /// A region.
     #[must_use]

@@ -28,7 +28,9 @@ impl Scan<'_, '_, '_> {
             let nid = node.numa_node().and_then(|number| {
                 let nid = NodeId::new(number);
                 if nid.is_none() {
-                    self.warn(format_args!("{name}: NUMA node {number} is beyond what is supported"));
+                    self.warn(format_args!(
+                        "{name}: NUMA node {number} is beyond what is supported"
+                    ));
                 }
                 nid
             });
@@ -61,7 +63,8 @@ impl Scan<'_, '_, '_> {
             .filter_map(|own| outer_pages(own).filter(|own| self.memblock.is_region_memory(*own)))
             .take(8)
             .collect();
-        if !own.contains(&self.handover.image) && !self.memblock.is_region_memory(self.handover.image)
+        if !own.contains(&self.handover.image)
+            && !self.memblock.is_region_memory(self.handover.image)
         {
             let image = self.handover.image;
             self.warn(format_args!("the kernel image at {image:?} is not in RAM"));

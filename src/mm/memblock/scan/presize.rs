@@ -27,7 +27,11 @@ impl Scan<'_, '_, '_> {
     pub(super) fn count(&self) -> Result<Counts, ScanError> {
         let tree = self.handover.tree;
         let too_many = |what: &'static str, count: usize| {
-            if count > MAX_ENTRIES { Err(ScanError::TooManyEntries { what, count }) } else { Ok(()) }
+            if count > MAX_ENTRIES {
+                Err(ScanError::TooManyEntries { what, count })
+            } else {
+                Ok(())
+            }
         };
         let ram = tree.memory().count();
         too_many("entries of RAM", ram)?;

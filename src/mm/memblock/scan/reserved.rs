@@ -33,14 +33,18 @@ impl<'a> Scan<'_, '_, 'a> {
         let chosen = self.handover.tree.chosen()?;
         let Some(initrd) = chosen.initrd() else {
             if chosen.node.has("linux,initrd-start") || chosen.node.has("linux,initrd-end") {
-                self.warn(format_args!("initrd ignored: its start or end is missing or unreadable"));
+                self.warn(format_args!(
+                    "initrd ignored: its start or end is missing or unreadable"
+                ));
             }
             return None;
         };
         let (start, end) = (initrd.start, initrd.end);
         if end <= start {
             if end != start {
-                self.warn(format_args!("initrd ignored: it ends at {end}, below its start {start}"));
+                self.warn(format_args!(
+                    "initrd ignored: it ends at {end}, below its start {start}"
+                ));
             }
             return None;
         }
