@@ -167,6 +167,7 @@ unsafe impl GlobalAlloc for KernelHeap {
 }
 
 #[cfg(target_os = "none")]
+#[unsafe(link_section = ".noinit")]
 static EARLY_BUFFER: EarlyBuffer = EarlyBuffer::new();
 
 /// The heap of the kernel image.

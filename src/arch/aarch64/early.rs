@@ -71,7 +71,19 @@ impl Pool {
         }
         let table = here!(POOL) + self.next * PAGE_SIZE;
         self.next += 1;
+        clear(table);
         table
+    }
+}
+
+/// Fills the table at physical address `table` with invalid descriptors.
+#[inline(always)]
+fn clear(table: usize) {
+    let mut at = table;
+    while at < table + PAGE_SIZE {
+        // SAFETY: one of the boot tables or fixmap tables; nobody else uses it yet.
+        unsafe { core::arch::asm!("stp xzr, xzr, [{}]", in(reg) at, options(nostack)) };
+        at += 16;
     }
 }
 
@@ -118,12 +130,11 @@ unsafe extern "C" fn early_map(image: usize) {
     // part of the file, and the boot protocol has the image's memory cleaned.
     unsafe { cache::invalidate_poc(keep, top) };
 
-    let mut at = here!(_boot_tables);
     let tables_end = fixmap::tables_end();
-    while at < tables_end {
-        // SAFETY: the boot tables and the fixmap tables, which lie side by side.
-        unsafe { (at as *mut u64).write_volatile(0) };
-        at += 8;
+    let mut fixmap_table = tables_end - fixmap::TABLES_BYTES;
+    while fixmap_table < tables_end {
+        clear(fixmap_table);
+        fixmap_table += PAGE_SIZE;
     }
 
     let mut pool = Pool { next: 0 };

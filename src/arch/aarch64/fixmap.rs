@@ -51,10 +51,13 @@ impl Slot {
 #[unsafe(link_section = ".boot.keep")]
 static TABLES: [BootTable; 3] = [const { BootTable::new() }; 3];
 
+/// Bytes of the fixmap's tables.
+pub(super) const TABLES_BYTES: usize = 3 * PAGE_SIZE;
+
 /// The end of the fixmap's tables, which follow the boot tables. Runs with the MMU off.
 #[inline(always)]
 pub(super) fn tables_end() -> usize {
-    (&raw const TABLES).addr() + 3 * PAGE_SIZE
+    (&raw const TABLES).addr() + TABLES_BYTES
 }
 
 /// Links the fixmap's tables: calls `f(table, index, next)` for each link, with 0 for
