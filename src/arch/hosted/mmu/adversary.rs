@@ -87,6 +87,31 @@ struct Cpu {
     in_flight: BTreeMap<PhysAddr, Vec<Descriptor>>,
 }
 
+/// Choices that can be repeated (splitmix64).
+struct Rng(u64);
+
+impl Rng {
+    /// A number below `n`.
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) % n as u64) as usize
+    }
+
+    /// One of `all`, each as likely as another.
+    fn pick<T>(&mut self, all: impl Iterator<Item = T>) -> Option<T> {
+        let mut picked = None;
+        for (n, item) in all.enumerate() {
+            if n == 0 || self.below(n + 1) == 0 {
+                picked = Some(item);
+            }
+        }
+        picked
+    }
+}
+
 /// A table that is linked into the tree.
 #[derive(Clone, Copy)]
 struct Linked {
@@ -95,7 +120,7 @@ struct Linked {
 }
 
 pub(super) struct State {
-    rng: u64,
+    rng: Rng,
     config: Config,
     root: PhysAddr,
     cpus: [Cpu; NR_CPUS],
@@ -116,11 +141,17 @@ enum Walk {
     InFlight,
 }
 
+/// Where an access takes its translation from.
+enum Source {
+    Cached(Cached),
+    Walk(Walk),
+}
+
 impl State {
     pub fn new(root: PhysAddr, config: Config) -> Self {
         assert!(config.cpus <= NR_CPUS);
         let mut state = Self {
-            rng: config.seed,
+            rng: Rng(config.seed),
             config,
             root,
             cpus: Default::default(),
@@ -132,15 +163,6 @@ impl State {
         };
         state.link(root, Level::Pgd, UPPER_HALF);
         state
-    }
-
-    /// A number below `n` (splitmix64).
-    fn random(&mut self, n: usize) -> usize {
-        self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.rng;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) % n as u64) as usize
     }
 
     pub fn mutate(&mut self, mutation: Option<Mutation>) {
@@ -202,7 +224,12 @@ impl State {
             let dropped = self.cpus[cpu.index()].tlb.drop_scope(scope);
             self.cpus[cpu.index()].limbo.extend(dropped);
             if broadcast && on_all {
-                self.cpus.iter_mut().for_each(|c| drop(c.tlb.drop_scope(scope)));
+                for (i, other) in self.cpus.iter_mut().enumerate() {
+                    drop(other.tlb.drop_scope(scope));
+                    if i != cpu.index() {
+                        other.limbo.retain(|c| !scope.covers(c.va));
+                    }
+                }
             }
         }
         if !on_all {
@@ -338,7 +365,7 @@ impl State {
         if self.recent.len() < RECENT {
             self.recent.push(va);
         } else {
-            let at = self.random(RECENT);
+            let at = self.rng.below(RECENT);
             self.recent[at] = va;
         }
     }
@@ -346,7 +373,7 @@ impl State {
     /// Each CPU walks `va` or not, as eagerly as configured.
     fn walk_by_all(&mut self, va: VirtAddr) {
         for cpu in 0..self.config.cpus {
-            if (self.random(256) as u32) < self.config.eagerness {
+            if (self.rng.below(256) as u32) < self.config.eagerness {
                 let _ = self.walk(cpu, va, Walk::Fresh);
             }
         }
@@ -357,9 +384,9 @@ impl State {
         if self.recent.is_empty() || self.config.cpus == 0 {
             return;
         }
-        let cpu = self.random(self.config.cpus);
-        let at = self.random(self.recent.len());
-        let va = self.recent[at] + self.random(32) * PAGE_SIZE;
+        let cpu = self.rng.below(self.config.cpus);
+        let at = self.rng.below(self.recent.len());
+        let va = self.recent[at] + self.rng.below(32) * PAGE_SIZE;
         let _ = self.walk(cpu, va, Walk::Fresh);
     }
 
@@ -367,15 +394,15 @@ impl State {
     fn look(&mut self, cpu: usize, pa: PhysAddr, walk: Walk) -> Descriptor {
         let word = word_at(pa);
         let word = word.unwrap_or_else(|_| panic!("a walk reads {pa}, which is no RAM"));
-        let mut seen = std::vec![Descriptor::from_bits(word.load(Relaxed))];
         let stores = self.pending.get(&pa).into_iter().flatten();
         let unseen = stores.filter(|p| !(p.cpu.index() == cpu && p.seen_by_self));
-        seen.extend(unseen.map(|p| p.old));
-        if walk == Walk::InFlight {
-            seen.extend(self.cpus[cpu].in_flight.get(&pa).into_iter().flatten());
-        }
-        let at = self.random(seen.len());
-        seen[at]
+        let in_flight = match walk {
+            Walk::Fresh => None,
+            Walk::InFlight => self.cpus[cpu].in_flight.get(&pa),
+        };
+        let former = unseen.map(|p| p.old).chain(in_flight.into_iter().flatten().copied());
+        let now = Descriptor::from_bits(word.load(Relaxed));
+        self.rng.pick(core::iter::once(now).chain(former)).unwrap_or(now)
     }
 
     /// Translates `va` from the root or from a cached table.
@@ -383,10 +410,10 @@ impl State {
         if va < UPPER_HALF {
             return None;
         }
-        let mut from = std::vec![(Level::Pgd, self.root)];
-        from.extend(self.cpus[cpu].tlb.tables(va));
-        let start = self.random(from.len());
-        let (mut level, mut table) = from[start];
+        let root = (Level::Pgd, self.root);
+        let tables = self.cpus[cpu].tlb.tables(va);
+        let start = self.rng.pick(core::iter::once(root).chain(tables));
+        let (mut level, mut table) = start.unwrap_or(root);
         loop {
             let word = table + 8 * level.index(va) as u64;
             let descriptor = self.look(cpu, word, walk);
@@ -421,7 +448,7 @@ impl State {
             "{:?} is writable and executable, or open to EL0: {descriptor:?}",
             new.va
         );
-        if new.contiguous && self.random(2) == 0 {
+        if new.contiguous && self.rng.below(2) == 0 {
             let set = new.va.start().align_down(level.cont_size());
             let first = level.index(set);
             let pa = PhysAddr::new(new.pa.get() - (new.va.start() - set) as u64);
@@ -454,14 +481,14 @@ impl State {
     pub fn access(&mut self, cpu: CpuId, va: VirtAddr, access: Access) -> Result<PhysAddr, Fault> {
         let cpu = cpu.index();
         let here = &self.cpus[cpu];
-        let mut stale: Vec<Cached> = here.tlb.covering(va).copied().collect();
-        stale.extend(here.limbo.iter().filter(|c| c.va.contains(va)));
-        let walks = 1 + usize::from(!here.in_flight.is_empty());
-        let choice = self.random(stale.len() + walks);
-        let found = match stale.get(choice) {
-            Some(cached) => Some(*cached),
-            None if choice == stale.len() => self.walk(cpu, va, Walk::Fresh),
-            None => self.walk(cpu, va, Walk::InFlight),
+        let limbo = here.limbo.iter().filter(|c| c.va.contains(va));
+        let stale = here.tlb.covering(va).chain(limbo).map(|c| Source::Cached(*c));
+        let in_flight = (!here.in_flight.is_empty()).then_some(Source::Walk(Walk::InFlight));
+        let fresh = core::iter::once(Source::Walk(Walk::Fresh));
+        let found = match self.rng.pick(fresh.chain(in_flight).chain(stale)) {
+            Some(Source::Cached(cached)) => Some(cached),
+            Some(Source::Walk(walk)) => self.walk(cpu, va, walk),
+            None => None,
         };
         let cached = found.ok_or(Fault::Translation)?;
         let allowed = match access {

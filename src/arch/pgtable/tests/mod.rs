@@ -8,7 +8,7 @@ use super::{KernelAttrs, Mapper, Permission, Table, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
-use crate::arch::hosted::mmu::{Access, Config, Fault};
+use crate::arch::hosted::mmu::{Access, Config, Fault, Mmu};
 use crate::arch::phys_to_virt;
 use std::vec::Vec;
 
@@ -98,22 +98,7 @@ impl<'m> Rig<'m> {
     /// That every CPU finds `expected` at `va`, however often it looks.
     #[track_caller]
     pub fn check(&self, va: VirtAddr, expected: Option<(PhysAddr, KernelAttrs)>) {
-        for cpu in 0..2 {
-            let cpu = CpuId::new(cpu).unwrap();
-            for access in [Access::Read, Access::Write, Access::Exec] {
-                let want = match (expected, access) {
-                    (None, _) => Err(Fault::Translation),
-                    (Some((pa, _)), Access::Read) => Ok(pa),
-                    (Some((pa, a)), Access::Write) if a.permission() == Permission::Rw => Ok(pa),
-                    (Some((pa, a)), Access::Exec) if a.permission() == Permission::Rx => Ok(pa),
-                    _ => Err(Fault::Permission),
-                };
-                for _ in 0..3 {
-                    let got = self.machine.mmu().access_by(cpu, va, access);
-                    assert_eq!(got, want, "{access:?} of {va} by {cpu:?}");
-                }
-            }
-        }
+        check(self.machine.mmu(), va, expected);
     }
 
     /// As [`Rig::check`] for all of `va`, mapped to memory from `pa` on, or not at all.
@@ -124,6 +109,26 @@ impl<'m> Rig<'m> {
         for offset in (0..va.len()).step_by(step).chain([va.len() - PAGE_SIZE]) {
             let expected = expected.map(|(pa, attrs)| (pa + offset as u64, attrs));
             self.check(va.start() + offset, expected);
+        }
+    }
+}
+
+#[track_caller]
+pub fn check(mmu: &Mmu, va: VirtAddr, expected: Option<(PhysAddr, KernelAttrs)>) {
+    for cpu in 0..2 {
+        let cpu = CpuId::new(cpu).unwrap();
+        for access in [Access::Read, Access::Write, Access::Exec] {
+            let want = match (expected, access) {
+                (None, _) => Err(Fault::Translation),
+                (Some((pa, _)), Access::Read) => Ok(pa),
+                (Some((pa, a)), Access::Write) if a.permission() == Permission::Rw => Ok(pa),
+                (Some((pa, a)), Access::Exec) if a.permission() == Permission::Rx => Ok(pa),
+                _ => Err(Fault::Permission),
+            };
+            for _ in 0..3 {
+                let got = mmu.access_by(cpu, va, access);
+                assert_eq!(got, want, "{access:?} of {va} by {cpu:?}");
+            }
         }
     }
 }

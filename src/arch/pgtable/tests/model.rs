@@ -1,1 +1,326 @@
 //! Random edits against a map of pages.
+
+use super::*;
+use crate::addr::{PMD_SIZE, PUD_SIZE};
+use crate::arch::hosted::mmu::Mmu;
+use crate::arch::pgtable::{FlushOwed, Level, MapError, MapFlags, MemoryType};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+const BASE: VirtAddr = VirtAddr::new(0xffff_0000_0000_0000);
+/// Pages of the window that is edited: 8 MiB.
+const WINDOW: usize = 2048;
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// `shift` pages from the memory that would be aligned as the address is.
+    Map {
+        first: usize,
+        count: usize,
+        shift: usize,
+        attrs: KernelAttrs,
+        flags: MapFlags,
+    },
+    MapPages {
+        first: usize,
+        count: usize,
+        stride: usize,
+        attrs: KernelAttrs,
+    },
+    Unmap {
+        first: usize,
+        count: usize,
+    },
+    Protect {
+        first: usize,
+        count: usize,
+        attrs: KernelAttrs,
+    },
+    Split {
+        first: usize,
+        count: usize,
+    },
+    Collapse {
+        block: usize,
+    },
+    Prune {
+        first: usize,
+        count: usize,
+    },
+    Flush,
+    FailNextAlloc,
+}
+
+/// What ought to be mapped, page by page, and what may still be.
+struct Model {
+    window: VirtAddr,
+    mapped: BTreeMap<usize, (PhysAddr, KernelAttrs)>,
+    owed: Option<FlushOwed>,
+    /// Pages whose former translation the owed flush will end, or whose permissions.
+    stale: std::collections::BTreeSet<usize>,
+}
+
+impl Model {
+    fn new(window: VirtAddr) -> Self {
+        let stale = Default::default();
+        Self { window, mapped: BTreeMap::new(), owed: None, stale }
+    }
+
+    fn range(&self, first: usize, count: usize) -> VirtRange {
+        let count = count.min(WINDOW - first);
+        VirtRange::from_size(self.window + first * PAGE_SIZE, count * PAGE_SIZE)
+    }
+
+    fn memory(&self, page: usize) -> PhysAddr {
+        // As far from a multiple of 1 GiB as the window is.
+        let offset = self.window.get() & (PUD_SIZE - 1);
+        PhysAddr::new((0x10_0000_0000 + offset + page * PAGE_SIZE) as u64)
+    }
+
+    fn flush(&mut self, access: &mut ArenaAccess) {
+        if let Some(owed) = self.owed.take() {
+            owed.settle(access);
+        }
+        self.stale.clear();
+    }
+
+    fn owe(&mut self, owed: FlushOwed, access: &ArenaAccess) {
+        self.owed = Some(match self.owed.take() {
+            None => owed,
+            Some(earlier) => earlier.merge(owed, access),
+        });
+    }
+
+    fn apply(&mut self, root: TableAddr, access: &mut ArenaAccess, op: &Op) {
+        match *op {
+            Op::Map { first, count, shift, attrs, flags } => {
+                let va = self.range(first, count);
+                let (start, pages) = (self.memory(first + shift), first..first + va.len() / 4096);
+                self.settle_before(pages.clone(), access);
+                let result = Mapper::new(root, access).map(va, start, attrs, flags);
+                let memory = pages.clone().map(|p| start + ((p - first) * PAGE_SIZE) as u64);
+                self.after_map(result, pages.clone().zip(memory), attrs);
+            }
+            Op::MapPages { first, count, stride, attrs } => {
+                let va = self.range(first, count);
+                let pages = first..first + va.len() / 4096;
+                let memory: Vec<_> = pages.clone().map(|p| self.memory(p * stride)).collect();
+                self.settle_before(pages.clone(), access);
+                let frames = memory.iter().copied();
+                let result = Mapper::new(root, access).map_pages(va.start(), frames, attrs);
+                self.after_map(result, pages.zip(memory), attrs);
+            }
+            Op::Unmap { first, count } => {
+                let va = self.range(first, count);
+                if self.splits(root, access, va) {
+                    let owed = Mapper::new(root, access).unmap(va).unwrap();
+                    self.owe(owed, access);
+                    for page in first..first + va.len() / PAGE_SIZE {
+                        if self.mapped.remove(&page).is_some() {
+                            self.stale.insert(page);
+                        }
+                    }
+                }
+            }
+            Op::Protect { first, count, attrs } => {
+                let va = self.range(first, count);
+                if self.splits(root, access, va) {
+                    let owed = Mapper::new(root, access).protect(va, attrs).unwrap();
+                    self.owe(owed, access);
+                    for page in first..first + va.len() / PAGE_SIZE {
+                        if let Some(entry) = self.mapped.get_mut(&page) {
+                            entry.1 = attrs;
+                            self.stale.insert(page);
+                        }
+                    }
+                }
+            }
+            Op::Split { first, count } => {
+                let va = self.range(first, count);
+                self.splits(root, access, va);
+            }
+            Op::Collapse { block } => {
+                let first = block * 512;
+                let va = self.range(first, 512);
+                self.flush(access);
+                let was = Mapper::new(root, access).translate(va.start());
+                let alike = (0..512).all(|i| {
+                    let of_first = self.mapped.get(&first);
+                    let expected = of_first.map(|&(pa, a)| (pa + (i * PAGE_SIZE) as u64, a));
+                    expected.is_some() && self.mapped.get(&(first + i)).copied() == expected
+                });
+                let small = was.is_some_and(|t| t.level == Level::Pte);
+                let aligned = was.is_some_and(|t| t.pa.is_aligned(PMD_SIZE as u64));
+                let result = Mapper::new(root, access).collapse(va);
+                assert_eq!(result.is_ok(), alike && small && aligned, "{result:?}");
+            }
+            Op::Prune { first, count } => {
+                let owed = Mapper::new(root, access).prune(self.range(first, count));
+                self.owe(owed, access);
+            }
+            Op::Flush => self.flush(access),
+            Op::FailNextAlloc => access.budget = 0,
+        }
+        if !matches!(op, Op::FailNextAlloc) {
+            access.budget = usize::MAX;
+        }
+    }
+
+    /// Addresses are used anew only after the flush.
+    fn settle_before(&mut self, mut pages: std::ops::Range<usize>, access: &mut ArenaAccess) {
+        if pages.any(|p| self.stale.contains(&p)) {
+            self.flush(access);
+        }
+    }
+
+    fn splits(&mut self, root: TableAddr, access: &mut ArenaAccess, va: VirtRange) -> bool {
+        match Mapper::new(root, access).split(va) {
+            Ok(()) => true,
+            Err(e) => {
+                assert_eq!((e, access.budget), (MapError::NoMemory, 0));
+                false
+            }
+        }
+    }
+
+    fn after_map(
+        &mut self,
+        result: Result<(), MapError>,
+        new: impl Iterator<Item = (usize, PhysAddr)> + Clone,
+        attrs: KernelAttrs,
+    ) {
+        let overlaps = new.clone().any(|(page, _)| self.mapped.contains_key(&page));
+        match result {
+            Ok(()) => {
+                assert!(!overlaps, "mapped over a mapping");
+                self.mapped.extend(new.map(|(page, pa)| (page, (pa, attrs))));
+            }
+            Err(MapError::AlreadyMapped) => assert!(overlaps),
+            Err(e) => assert_eq!(e, MapError::NoMemory),
+        }
+    }
+
+    /// Looks at a page through all CPUs.
+    fn check(&self, mmu: &Mmu, page: usize) {
+        if self.stale.contains(&page) {
+            return;
+        }
+        let va = self.window + page * PAGE_SIZE;
+        check(mmu, va, self.mapped.get(&page).copied());
+    }
+
+    /// Compares the tables with the model, page by page.
+    fn check_tables(&self, root: TableAddr, access: &mut ArenaAccess) {
+        let mapper = Mapper::new(root, access);
+        for page in 0..WINDOW {
+            let t = mapper.translate(self.window + page * PAGE_SIZE).map(|t| (t.pa, t.attrs));
+            assert_eq!(t, self.mapped.get(&page).copied(), "page {page}");
+        }
+    }
+}
+
+fn any_attrs() -> impl Strategy<Value = KernelAttrs> {
+    prop_oneof![
+        4 => Just(KernelAttrs::KERNEL),
+        2 => Just(KernelAttrs::KERNEL_RO),
+        2 => Just(KernelAttrs::KERNEL_ROX),
+        1 => Just(KernelAttrs::NORMAL_NC),
+        1 => Just(KernelAttrs::data(MemoryType::DeviceNgnre, true)),
+    ]
+}
+
+/// Single pages, sets of sixteen, whole blocks, and anything.
+fn any_range() -> impl Strategy<Value = (usize, usize)> {
+    prop_oneof![
+        3 => (0..WINDOW, 1..40usize),
+        2 => (0..WINDOW / 16, 1..5usize).prop_map(|(f, n)| (f * 16, n * 16)),
+        2 => (0..WINDOW / 512, 1..3usize).prop_map(|(f, n)| (f * 512, n * 512)),
+        1 => (0..WINDOW, 1..WINDOW),
+    ]
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let flags = prop_oneof![3 => Just(0u32), 1 => 0..4u32].prop_map(MapFlags::from_bits_retain);
+    let shift = prop_oneof![4 => Just(0usize), 1 => 0..600usize];
+    prop_oneof![
+        6 => (any_range(), shift, any_attrs(), flags).prop_map(
+            |((first, count), shift, attrs, flags)| Op::Map { first, count, shift, attrs, flags }),
+        2 => ((0..WINDOW, 1..40usize), 1..4usize, any_attrs()).prop_map(
+            |((first, count), stride, attrs)| Op::MapPages { first, count, stride, attrs }),
+        5 => any_range().prop_map(|(first, count)| Op::Unmap { first, count }),
+        3 => (any_range(), any_attrs()).prop_map(
+            |((first, count), attrs)| Op::Protect { first, count, attrs }),
+        1 => any_range().prop_map(|(first, count)| Op::Split { first, count }),
+        2 => (0..WINDOW / 512).prop_map(|block| Op::Collapse { block }),
+        1 => any_range().prop_map(|(first, count)| Op::Prune { first, count }),
+        2 => Just(Op::Flush),
+        1 => Just(Op::FailNextAlloc),
+    ]
+}
+
+/// Across the end of a PUD table, so that tables of all levels come and go.
+const WINDOW_START: VirtAddr = VirtAddr::new(0xffff_8080_0000_0000 - WINDOW / 2 * PAGE_SIZE);
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 1 } else { 64 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn random_edits_do_what_the_model_says(
+        seed: u64,
+        eagerness in prop_oneof![Just(2u32), Just(32), Just(256)],
+        tlb_range: bool,
+        ops in prop::collection::vec((any_op(), 0..WINDOW), 1..if cfg!(miri) { 4 } else { 40 }),
+    ) {
+        Rig::run(Config { seed, cpus: 2, eagerness }, |rig| {
+            crate::arch::mmu::set_tlb_range(tlb_range);
+            let mut model = Model::new(WINDOW_START);
+            for (op, page) in &ops {
+                model.apply(rig.root, &mut rig.access, op);
+                for page in [*page, page / 7, 1023, 1024] {
+                    model.check(rig.machine.mmu(), page);
+                }
+                model.check_tables(rig.root, &mut rig.access);
+                rig.mapper().validate(BASE).unwrap();
+            }
+            let all = model.range(0, WINDOW);
+            model.flush(&mut rig.access);
+            (0..WINDOW).step_by(61).for_each(|page| model.check(rig.machine.mmu(), page));
+            rig.mapper().unmap(all).unwrap().settle(&mut rig.access);
+            rig.mapper().prune(all).settle(&mut rig.access);
+            assert_eq!(rig.access.in_use, 1, "tables are left over");
+        });
+    }
+}
+
+/// Several CPUs edit neighbouring windows, each checking its own through the eyes of all.
+#[test]
+fn cpus_edit_side_by_side() {
+    let (cpus, rounds) = if cfg!(miri) { (2, 2) } else { (3, 400) };
+    Rig::run(Config { seed: 5, cpus, eagerness: 16 }, |rig| {
+        let (root, machine) = (rig.root, rig.machine);
+        let access = Mutex::new(&mut rig.access);
+        machine.on_cpus(cpus, |cpu| {
+            let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[cpu as u8; 32]);
+            let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+            let mut model = Model::new(WINDOW_START + cpu * WINDOW * PAGE_SIZE);
+            let strategy = (any_op(), 0..WINDOW);
+            for _ in 0..rounds * (cpu + 1) {
+                let (op, page) = strategy.new_tree(&mut runner).unwrap().current();
+                let mut access = access.lock().unwrap_or_else(|e| e.into_inner());
+                model.apply(root, &mut access, &op);
+                model.check(machine.mmu(), page);
+            }
+            let mut access = access.lock().unwrap_or_else(|e| e.into_inner());
+            model.flush(&mut access);
+            model.check_tables(root, &mut access);
+        });
+        rig.mapper().validate(BASE).unwrap();
+    });
+}
