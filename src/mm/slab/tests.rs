@@ -6,7 +6,7 @@ use crate::mm::page::Frame;
 use crate::mm::page_alloc;
 use core::ptr::NonNull;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::vec::Vec;
 
 const K: Gfp = Gfp::GFP_KERNEL;
@@ -227,28 +227,39 @@ fn frees_are_reused_last_first_and_shrink_gives_all_back() {
     });
 }
 
+struct Tell<'a>(&'a AtomicBool);
+
+impl Drop for Tell<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_or(std::thread::panicking(), Relaxed);
+    }
+}
+
 #[test]
 fn objects_travel_between_cpus_by_the_sheaf() {
     on_machine(8192, |m| {
         let before = used_pages();
         let channel = Mutex::new(Vec::<usize>::new());
-        let made = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
         let rounds = if cfg!(miri) { 200 } else { 6000 };
         m.on_cpus(4, |cpu| {
+            // A CPU that panics must not leave the others waiting for it.
+            let _tell = Tell(&failed);
             if cpu % 2 == 0 {
                 for _ in 0..rounds {
                     let object = kmalloc(256, K).expect("memory");
                     // SAFETY: 256 bytes are ours.
                     unsafe { object.cast::<usize>().write(object.addr().get()) };
-                    made.fetch_add(1, Relaxed);
                     channel.lock().unwrap().push(object.as_ptr().expose_provenance());
                     while channel.lock().unwrap().len() > 300 {
+                        assert!(!failed.load(Relaxed), "another CPU failed");
                         std::thread::yield_now();
                     }
                 }
             } else {
                 let mut freed = 0;
                 while freed < rounds {
+                    assert!(!failed.load(Relaxed), "another CPU failed");
                     let Some(object) = channel.lock().unwrap().pop() else {
                         continue;
                     };
