@@ -23,8 +23,9 @@ use core::panic::Location;
 pub(super) const END: u16 = u16::MAX;
 /// The link word of an object that lies free in a sheaf, in builds that mark those.
 const IN_SHEAF: u64 = END as u64 - 1;
-/// The link word of an object that is allocated, in builds that mark those.
-const LIVE: u64 = 1 << 32;
+/// The link word of an object that is allocated, in builds that mark those. Its user
+/// may write any part of it: no byte by itself tells it from a free object's.
+const LIVE: u64 = 0x4c49_5645_4c49_5645;
 
 /// A slab, by its head frame.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -420,6 +420,22 @@ fn it_is_not_available_before_it_is_up() {
 
 // Misuse.
 
+/// What a user writes never looks like a free object's link, whichever byte it is.
+#[test]
+fn any_byte_of_an_object_is_its_users() {
+    on_machine(1024, |_| {
+        for at in 0..8 {
+            for value in 0..=u8::MAX {
+                let object = kmalloc(8, K).expect("memory");
+                // SAFETY: a byte of the object that was allocated just now.
+                unsafe { object.as_ptr().add(at).write(value) };
+                free(object);
+            }
+        }
+        validate();
+    });
+}
+
 #[test]
 #[should_panic(expected = "slab kmalloc-64: double free of object")]
 fn double_free_at_once() {
