@@ -28,6 +28,7 @@ use arrayvec::ArrayString;
 use bitmap::Bitmap;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
+use memory::Words;
 
 /// How many areas there can be (Linux: MAX_CMA_AREAS).
 pub const MAX_CMA_AREAS: usize = 20;
@@ -73,7 +74,6 @@ pub struct Cma {
     declared: Once<Declared>,
     /// The words of the bit map, once the area is active.
     words: SpinLock<Option<&'static [AtomicU64]>>,
-    allocated: AtomicU32,
     successes: AtomicU32,
     failures: AtomicU32,
 }
@@ -91,7 +91,7 @@ pub struct CmaInfo {
     pub range: PfnRange,
     /// Whether it can be allocated from.
     pub active: bool,
-    /// Pages that are allocated from it as contiguous memory.
+    /// Pages that are allocated from it as contiguous memory, in whole units.
     pub allocated: u32,
     /// The longest run of pages that are not.
     pub longest: u32,
@@ -106,7 +106,6 @@ impl Cma {
         Self {
             declared: Once::new(),
             words: SpinLock::new(Rank::Cma, None),
-            allocated: AtomicU32::new(0),
             successes: AtomicU32::new(0),
             failures: AtomicU32::new(0),
         }
@@ -161,9 +160,12 @@ impl Cma {
             return Ok(());
         }
         let bits = declared.range.len() >> declared.order_per_bit.get();
-        let words = memory::alloc_words(bits as usize).ok_or(CmaError::NoMemory)?;
-        page_alloc::init_cma_reserved(declared.range).map_err(CmaError::Memory)?;
-        with_masked(|irq| *self.words.lock(irq) = Some(words));
+        let words = Words::alloc(bits as usize).ok_or(CmaError::NoMemory)?;
+        if let Err(error) = page_alloc::init_cma_reserved(declared.range) {
+            words.free();
+            return Err(CmaError::Memory(error));
+        }
+        with_masked(|irq| *self.words.lock(irq) = Some(words.leak()));
         Ok(())
     }
 }
@@ -267,15 +269,15 @@ pub fn cma_alloc(area: &Cma, count: u32, align: Order) -> Option<Frame> {
     let frame = find_and_take(area, count, align);
     let counter = if frame.is_some() { &area.successes } else { &area.failures };
     counter.fetch_add(1, Relaxed);
-    if frame.is_some() {
-        area.allocated.fetch_add(count, Relaxed);
-    }
     frame
 }
 
 fn find_and_take(area: &Cma, count: u32, align: Order) -> Option<Frame> {
+    if count == 0 {
+        return None;
+    }
     let mut from = 0;
-    while count > 0 {
+    loop {
         // Claims the bits first, so that the pageblocks are emptied without the lock.
         let (range, bits) = area.with_bitmap(|declared, map| {
             let per_bit = declared.order_per_bit;
@@ -296,7 +298,6 @@ fn find_and_take(area: &Cma, count: u32, align: Order) -> Option<Frame> {
         }
         area.with_bitmap(|_, map| map.clear(bits));
     }
-    None
 }
 
 /// Gives back the `count` pages from `frame` on that [`cma_alloc`] returned, or any part of
@@ -313,7 +314,6 @@ pub fn cma_release(area: &Cma, frame: Frame, count: u32) -> bool {
         return false;
     }
     free_contig_range(range);
-    area.allocated.fetch_sub(count, Relaxed);
     area.with_bitmap(|declared, map| {
         let shift = declared.order_per_bit.get();
         let first = (range.start() - declared.range.start()) >> shift;
