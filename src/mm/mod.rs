@@ -1,5 +1,6 @@
 //! Memory management: everything that does not depend on the hardware.
 
+pub mod cma;
 pub mod gfp;
 pub mod heap;
 pub mod init_mm;

@@ -7,6 +7,7 @@
 //! | `pcp` | each CPU's own lists |
 //! | `slowpath` | which zone, how deep into its reserves, what to try when all fails |
 //! | `deferred` | when sections of memory come up |
+//! | `isolation` | emptying pageblocks, allocating given ranges |
 //! | `compound` | compound pages and reference counts |
 //! | `check` | what is wrong with a free |
 //!
@@ -27,6 +28,7 @@ mod check;
 mod compound;
 mod deferred;
 mod fallback;
+mod isolation;
 mod pcp;
 mod report;
 mod slowpath;
@@ -38,6 +40,7 @@ pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_exact};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
 pub use deferred::{InitError, ZoneLimits, manages};
+pub use isolation::{ContigError, alloc_contig_range, free_contig_range};
 pub use pcp::{drain_all_pages, drain_local_pages};
 pub use report::{ZoneInfo, nr_free_pages, nr_used_pages, zones};
 pub use validate::{Invalid, validate};
@@ -45,10 +48,12 @@ pub use validate::{Invalid, validate};
 use crate::addr::{Order, PfnRange};
 use crate::arch::irq::with_masked;
 use crate::arch::{self, CpuId, NR_CPUS};
+use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{self, NodeId, ZoneId, ZoneType, Zonelist};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::sparse::{FreeRam, Populate};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Starts the page allocator: from here on [`alloc_pages`] works, and all of `free` is
 /// its to give out. Costs as much as there are ranges, not as they are large, and brings
@@ -73,7 +78,7 @@ pub unsafe fn free_area_init(
     with_masked(|irq| {
         deferred::init(irq, limits, present, free, populate)?;
         mmzone::build_zonelists(|a, b| u32::from(a != b));
-        setup(None);
+        setup_watermarks();
         let mut zones = Zonelist::of(NodeId::FIRST).zones(ZoneType::Normal);
         if zones.any(|id| deferred::grow_zone(irq, id) || id.zone().free() != 0) {
             Ok(())
@@ -83,8 +88,17 @@ pub unsafe fn free_area_init(
     })
 }
 
-fn setup(min_free_kbytes: Option<u64>) {
-    mmzone::setup_per_zone_wmarks(NR_CPUS as u32, min_free_kbytes);
+machine_local! {
+    /// What was asked to be kept free, in KiB; `u64::MAX` for what memory suggests.
+    static MIN_FREE_KBYTES: AtomicU64 = AtomicU64::new(u64::MAX);
+}
+
+/// Computes watermarks and what depends on them from the memory there is now
+/// (Linux: init_per_zone_wmark_min).
+pub(in crate::mm) fn setup_watermarks() {
+    let min_free = MIN_FREE_KBYTES.load(Relaxed);
+    let min_free = if min_free == u64::MAX { None } else { Some(min_free) };
+    mmzone::setup_per_zone_wmarks(NR_CPUS as u32, min_free);
     for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
         pcp::setup(cpu, NodeId::FIRST);
     }
@@ -94,7 +108,8 @@ fn setup(min_free_kbytes: Option<u64>) {
 /// as their min watermarks (Linux: vm.min_free_kbytes). At boot, or while no other CPU
 /// allocates.
 pub fn set_min_free_kbytes(kib: u64) {
-    setup(Some(kib));
+    MIN_FREE_KBYTES.store(kib, Relaxed);
+    setup_watermarks();
 }
 
 /// Starts the page allocator of a hosted machine with all of `ram` free on one node.
@@ -222,6 +237,11 @@ pub unsafe fn free_reserved_area(range: PfnRange) -> u32 {
         }
         release_reserved(irq, range)
     })
+}
+
+/// Turns reserved memory into CMA's; see `isolation`.
+pub(in crate::mm) fn init_cma_reserved(range: PfnRange) -> Result<(), ContigError> {
+    with_masked(|irq| isolation::init_cma_reserved(irq, range))
 }
 
 /// Puts reserved frames with descriptors on the free lists.

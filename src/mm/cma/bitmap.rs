@@ -1,0 +1,104 @@
+//! The search for a run of clear bits (Linux: lib/bitmap.c, bitmap_find_next_zero_area_off).
+#![deny(unsafe_code)]
+
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A bit map over words that its owner guards by a lock.
+#[derive(Clone, Copy)]
+pub(super) struct Bitmap<'a> {
+    words: &'a [AtomicU64],
+    bits: usize,
+}
+
+impl<'a> Bitmap<'a> {
+    /// A map of `bits` bits; `None` where `words` are too few.
+    pub(super) fn new(words: &'a [AtomicU64], bits: usize) -> Option<Self> {
+        (bits.div_ceil(64) <= words.len()).then_some(Self { words, bits })
+    }
+
+    fn get(&self, word: usize) -> u64 {
+        self.words[word].load(Relaxed)
+    }
+
+    /// The first bit from `from` on that is `set` or not, or the number of bits.
+    fn find_next(&self, from: usize, set: bool) -> usize {
+        if from >= self.bits {
+            return self.bits;
+        }
+        let flip = if set { 0 } else { !0 };
+        let mut word = from / 64;
+        let mut left = (self.get(word) ^ flip) & (!0 << (from % 64));
+        while left == 0 {
+            word += 1;
+            if word * 64 >= self.bits {
+                return self.bits;
+            }
+            left = self.get(word) ^ flip;
+        }
+        (word * 64 + left.trailing_zeros() as usize).min(self.bits)
+    }
+
+    /// The first run of `count` clear bits at or after `from` whose first bit plus `offset`
+    /// is a multiple of `align`, a power of two.
+    pub(super) fn find_zero_area(
+        &self,
+        from: usize,
+        count: usize,
+        align: usize,
+        offset: usize,
+    ) -> Option<usize> {
+        let mut from = from;
+        loop {
+            let clear = self.find_next(from, false);
+            let start = (clear + offset).checked_next_multiple_of(align)? - offset;
+            let end = start.checked_add(count).filter(|&end| end <= self.bits)?;
+            let set = self.find_next(start, true);
+            if set >= end {
+                return Some(start);
+            }
+            from = set + 1;
+        }
+    }
+
+    /// Changes the bits of `range` through `change(word, mask)`.
+    fn each(&self, range: Range<usize>, mut change: impl FnMut(&AtomicU64, u64)) {
+        assert!(range.start <= range.end && range.end <= self.bits);
+        let mut at = range.start;
+        while at < range.end {
+            let end = ((at / 64 + 1) * 64).min(range.end);
+            let mask = (!0 >> (64 - (end - at))) << (at % 64);
+            change(&self.words[at / 64], mask);
+            at = end;
+        }
+    }
+
+    /// Sets the bits of `range`.
+    pub(super) fn set(&self, range: Range<usize>) {
+        self.each(range, |word, mask| word.store(word.load(Relaxed) | mask, Relaxed));
+    }
+    /// Clears the bits of `range`.
+    pub(super) fn clear(&self, range: Range<usize>) {
+        self.each(range, |word, mask| word.store(word.load(Relaxed) & !mask, Relaxed));
+    }
+    /// How many bits of `range` are set.
+    pub(super) fn count(&self, range: Range<usize>) -> usize {
+        let mut count = 0;
+        self.each(range, |word, mask| count += (word.load(Relaxed) & mask).count_ones() as usize);
+        count
+    }
+    /// How many bits there are.
+    pub(super) fn len(&self) -> usize {
+        self.bits
+    }
+    /// The longest run of clear bits.
+    pub(super) fn longest_zero_area(&self) -> usize {
+        let (mut longest, mut at) = (0, 0);
+        while at < self.bits {
+            let start = self.find_next(at, false);
+            at = self.find_next(start, true);
+            longest = longest.max(at - start);
+        }
+        longest
+    }
+}
