@@ -1,8 +1,12 @@
 //! Device mappings: attributes, offsets, what is refused, what comes back.
 
 use super::*;
+use crate::arch::hosted::Machine;
 use crate::mm::init_mm;
-use crate::mm::vmalloc::tests::{free_pages, machine};
+use crate::mm::mmzone::NodeId;
+use crate::mm::page_alloc::ZoneLimits;
+use crate::mm::sparse;
+use crate::mm::vmalloc::tests::{machine, used_pages};
 use std::format;
 
 const UART: PhysAddr = PhysAddr::new(0x0900_0000);
@@ -11,7 +15,7 @@ const RAM: PhysAddr = PhysAddr::new(0x4000_0000);
 #[test]
 fn ioremap_maps_each_type_and_keeps_the_offset() {
     machine(1024, |_| {
-        let before = free_pages();
+        let before = used_pages();
         let far = PhysAddr::new(0x80_0000_0000);
         let a = ioremap(UART + 0x18, 0x1000).unwrap();
         let b = ioremap_wc(far, 3 << 20).unwrap();
@@ -33,23 +37,45 @@ fn ioremap_maps_each_type_and_keeps_the_offset() {
         drop((b, c));
         vmalloc::shrink();
         assert_eq!(vmalloc::vmallocinfo().count(), 0);
-        assert_eq!(free_pages(), before);
+        assert_eq!(used_pages(), before);
     });
 }
 
 #[test]
+#[expect(unsafe_code, reason = "starts the page allocator with some RAM reserved")]
 fn ioremap_refuses_ram_but_not_what_is_reserved() {
-    machine(1024, |_| {
-        let ram = |phys, size| assert_eq!(ioremap(phys, size).err(), Some(IoremapError::Ram));
-        // The lowest pages hold the frame descriptors.
-        let own = RAM + 64 * 4096;
-        ram(own, 1);
-        ram(own + 4095, 1);
-        ram(RAM - 4096, 65 * 4096 + 1);
-        ram(PhysAddr::new(0), 1 << 40);
-        let before = ioremap(RAM - 4096, 4096).unwrap();
-        let reserved = ioremap_cache(RAM + 4096, 2 * 4096).unwrap();
-        drop((before, reserved));
+    let ram = PhysRange::from_size(RAM, 4 << 20);
+    let reserved = PhysRange::from_size(RAM + (1 << 20), 0x2000);
+    Machine::run(&[ram], |_| {
+        let before = PhysRange::new(RAM, reserved.start()).whole_pages();
+        let after = PhysRange::new(reserved.end(), ram.end()).whole_pages();
+        let present = [(NodeId::FIRST, ram.whole_pages())].into_iter();
+        // SAFETY: all RAM of a hosted machine is mapped, and fresh.
+        unsafe {
+            page_alloc::free_area_init(
+                ZoneLimits::default(),
+                present,
+                [before, after].into_iter(),
+                sparse::mapped_from_the_start,
+            )
+        }
+        .unwrap();
+        init_mm::install(init_mm::new_root().unwrap());
+        let ram_in_it = [
+            (RAM - 4096, ram.len()),
+            (reserved.end(), 1),
+            (ram.end() - 1, 2),
+            (PhysAddr::new(0), 1 << 40),
+            (reserved.start(), reserved.len() + 1),
+            (reserved.start() - 1, 1),
+        ];
+        for (phys, size) in ram_in_it {
+            assert_eq!(ioremap(phys, size).err(), Some(IoremapError::Ram), "{phys} {size:#x}");
+        }
+        let fine = [(RAM - 4096, 4096), (ram.end(), 1), (reserved.start(), reserved.len())];
+        for (phys, size) in fine {
+            assert!(ioremap_cache(phys, size).is_ok(), "{phys} {size:#x}");
+        }
     });
 }
 

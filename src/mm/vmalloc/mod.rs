@@ -90,9 +90,11 @@ const fn limits(cpus: usize, ram_pages: usize) -> Limits {
 }
 
 /// Sets the bounds of lazy unmapping for `cpus` CPUs, 1 at least, and `ram_pages` pages of
-/// RAM. vmalloc works before, with those of a small machine. (Linux: vmalloc_init.)
+/// RAM, and offers what waits to reclaim. vmalloc works before, with the bounds of a small
+/// machine. (Linux: vmalloc_init.)
 pub fn init(cpus: usize, ram_pages: usize) {
     with_areas(|areas| areas.set_limits(limits(cpus, ram_pages)));
+    purge::register();
 }
 
 fn with_areas<R>(f: impl FnOnce(&mut VmapAreas) -> R) -> R {
