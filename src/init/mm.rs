@@ -3,7 +3,7 @@
 
 use super::paging;
 use super::start::Stop;
-use crate::addr::{PhysAddr, PhysRange};
+use crate::addr::{Order, PhysAddr, PhysRange};
 use crate::arch::aarch64::{cpu, features, fixmap, image};
 use crate::arch::{NR_CPUS, irq};
 use crate::firmware::cmdline::CommandLine;
@@ -13,7 +13,7 @@ use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan};
 use crate::mm::memblock::{Memblock, Region};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc::{self, ZoneLimits};
-use crate::mm::{slab, vmalloc};
+use crate::mm::{cma, slab, vmalloc};
 use crate::sync::{Rank, SpinLock};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use log::{Level, info};
@@ -107,6 +107,22 @@ pub(super) fn free_area_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
         }
         Ok(())
     })
+}
+
+/// Lends the CMA areas to movable allocations.
+pub(super) fn cma_init(boot: &BootInfo<'_>) {
+    for area in &boot.cma {
+        let name = area.name.valid_prefix();
+        // SAFETY: the scan reserved the area for this, in RAM that is mapped.
+        let declared =
+            unsafe { cma::cma_init_reserved_mem(name, area.range.whole_pages(), Order::ZERO) };
+        match declared {
+            Ok(declared) if area.is_default => cma::set_default_area(declared),
+            Ok(_) => {}
+            Err(error) => log::warn!("cma: {name} at {:?}: {error}", area.range),
+        }
+    }
+    cma::cma_init_reserved_areas();
 }
 
 /// Brings up kmalloc; from here on the heap is on it.

@@ -3,7 +3,7 @@
 use super::steps::Steps;
 use crate::arch::aarch64::features;
 use crate::kprint;
-use crate::mm::stat;
+use crate::mm::{cma, stat};
 
 /// Prints memory's state, in the manner of Linux's boot log and /proc.
 pub fn print(steps: &Steps) {
@@ -12,6 +12,9 @@ pub fn print(steps: &Steps) {
     kprint!("\nFree blocks by order:\n{}", stat::BuddyInfo);
     kprint!("\nSlab caches:\n{}", stat::Slabs);
     kprint!("\nvmalloc areas:\n{}", stat::VmallocInfo);
+    if cma::areas().next().is_some() {
+        kprint!("\nCMA areas:\n{}", stat::CmaAreas);
+    }
     kprint!("\n{}", stat::MemInfo);
     kprint!("\nBoot steps (cycles; instructions under -icount shift=0):\n");
     for (name, cycles) in steps.iter() {

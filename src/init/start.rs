@@ -71,6 +71,8 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     steps.done("kmalloc");
     mm::vmalloc_init();
     steps.done("vmalloc");
+    mm::cma_init(&info);
+    steps.done("CMA");
 
     interrupts::init(&tree);
     steps.done("interrupts");

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 use crate::addr::{Order, PAGE_SIZE};
+use crate::mm::cma;
 use crate::mm::page_alloc::{self, ZoneInfo};
 use crate::mm::slab::{self, slabinfo};
 use crate::mm::vmalloc;
@@ -123,6 +124,30 @@ impl fmt::Display for Slabs {
         writeln!(f, "# name            active  total   size objs pages slabs")?;
         for cache in slabinfo().filter(|cache| cache.slabs > 0) {
             writeln!(f, "{cache}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The CMA areas, as in debugfs/cma.
+pub struct CmaAreas;
+
+impl fmt::Display for CmaAreas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for area in cma::areas() {
+            let info = area.info();
+            let default = cma::default_area().is_some_and(|other| core::ptr::eq(area, other));
+            writeln!(
+                f,
+                "{:<16} {:?} pages {} allocated {} longest free {}{}{}",
+                area.name(),
+                info.range.phys(),
+                info.range.len(),
+                info.allocated,
+                info.longest,
+                if info.active { "" } else { "  not in use" },
+                if default { "  default" } else { "" },
+            )?;
         }
         Ok(())
     }
