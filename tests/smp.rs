@@ -1,0 +1,138 @@
+//! All cores at once, and their timer interrupts.
+
+#![no_std]
+#![no_main]
+
+mod harness;
+
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use granule::addr::Order;
+use granule::arch::aarch64::{cpu, smp};
+use granule::arch::irq::with_masked;
+use granule::arch::{CpuId, NR_CPUS};
+use granule::init::{interrupts, secondary};
+use granule::mm::gfp::Gfp;
+use granule::mm::page::Frame;
+use granule::mm::page_alloc::{alloc_pages, drain_local_pages, free_pages};
+use granule::mm::slab::{kfree, kmalloc, shrink_all};
+use granule::mm::vmalloc::{vfree, vmalloc};
+use harness::Random;
+
+/// Operations of each core.
+const STEPS: u32 = 4000;
+/// Blocks that any core may take away to free them.
+const SLOTS: usize = 64;
+
+static PAGES: [AtomicUsize; SLOTS] = [const { AtomicUsize::new(0) }; SLOTS];
+static OBJECTS: [AtomicPtr<u8>; SLOTS] = [const { AtomicPtr::new(null_mut()) }; SLOTS];
+static DONE: [AtomicU32; NR_CPUS] = [const { AtomicU32::new(0) }; NR_CPUS];
+static IN_INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+
+/// A frame and its order as a word that is not 0.
+fn pack(frame: Frame, order: Order) -> usize {
+    (frame.pfn().get() as usize) << 8 | usize::from(order.get()) << 1 | 1
+}
+
+fn free_packed(word: usize) {
+    if word != 0 {
+        let frame = Frame::new(granule::addr::Pfn::new((word >> 8) as u32)).expect("it was one");
+        free_pages(frame, Order::new((word >> 1 & 15) as u8).expect("it was one"));
+    }
+}
+
+fn free_object(object: *mut u8) {
+    // SAFETY: who takes a pointer out of its slot is the only one to have it.
+    unsafe { kfree(object) }
+}
+
+/// Sizes by which objects are told apart: each byte of one holds the low byte of its size.
+fn filled(size: usize) -> Option<NonNull<u8>> {
+    let object = kmalloc(size, Gfp::GFP_KERNEL)?;
+    // SAFETY: it was allocated just now with that size.
+    unsafe { object.as_ptr().write_bytes(size as u8, size) };
+    Some(object)
+}
+
+fn work(id: CpuId) {
+    let mut random = Random::new(0x9e37_79b9 * (id.index() as u64 + 1));
+    for _ in 0..STEPS {
+        let slot = random.below(SLOTS);
+        match random.below(8) {
+            0..=2 => {
+                let order = Order::new(random.below(5) as u8).expect("below 11");
+                let word = alloc_pages(Gfp::GFP_KERNEL, order).map_or(0, |f| pack(f, order));
+                free_packed(PAGES[slot].swap(word, Ordering::AcqRel));
+            }
+            3..=6 => {
+                let size = 1 + random.below(3000);
+                let object = filled(size).map_or(null_mut(), NonNull::as_ptr);
+                if !object.is_null() {
+                    // SAFETY: its first and last byte.
+                    let ends = unsafe { (object.read(), object.add(size - 1).read()) };
+                    assert_eq!(ends, (size as u8, size as u8));
+                }
+                free_object(OBJECTS[slot].swap(object, Ordering::AcqRel));
+            }
+            _ => {
+                if let Some(area) = vmalloc(1 + random.below(20 << 12), Gfp::GFP_KERNEL) {
+                    vfree(area);
+                }
+            }
+        }
+    }
+    DONE[id.index()].fetch_add(STEPS, Ordering::AcqRel);
+}
+
+/// From the timer: what an interrupt handler may do.
+fn from_interrupt() {
+    let page = alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO);
+    let object = kmalloc(200, Gfp::GFP_ATOMIC);
+    if let Some(page) = page {
+        free_pages(page, Order::ZERO);
+    }
+    free_object(object.map_or(null_mut(), NonNull::as_ptr));
+    IN_INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+}
+
+fn give_up_caches(_: CpuId) {
+    shrink_all();
+    with_masked(drain_local_pages);
+}
+
+kernel_tests! {
+    fn all_cores_of_the_machine_are_up() {
+        assert_eq!(smp::online().count(), 4, "the machine of the tests has four");
+        for (i, a) in smp::online().enumerate() {
+            assert!(smp::online().skip(i + 1).all(|b| smp::affinity(a) != smp::affinity(b)));
+        }
+    }
+
+    fn each_core_is_interrupted() {
+        let before: [u64; NR_CPUS] =
+            core::array::from_fn(|n| interrupts::ticks(CpuId::new(n).expect("a CPU")));
+        let all = || smp::online().all(|id| interrupts::ticks(id) > before[id.index()]);
+        while !all() {
+            cpu::relax();
+        }
+    }
+
+    fn cores_and_interrupts_allocate_and_free() {
+        interrupts::set_tick_hook(Some(from_interrupt));
+        secondary::on_each(work);
+        while IN_INTERRUPTS.load(Ordering::Relaxed) < 20 {
+            cpu::relax();
+        }
+        interrupts::set_tick_hook(None);
+        for id in smp::online() {
+            assert_eq!(DONE[id.index()].load(Ordering::Acquire), STEPS, "CPU {id:?}");
+        }
+        for slot in &PAGES {
+            free_packed(slot.swap(0, Ordering::AcqRel));
+        }
+        for slot in &OBJECTS {
+            free_object(slot.swap(null_mut(), Ordering::AcqRel));
+        }
+        secondary::on_each(give_up_caches);
+    }
+}
