@@ -85,7 +85,7 @@ impl TlbFlush {
         self.0.range()
     }
 
-    /// Invalidates on all CPUs, then frees the table pages that are out of use.
+    /// Invalidates on all CPUs.
     pub fn flush(self) {
         // Dropping it does.
     }
@@ -93,7 +93,7 @@ impl TlbFlush {
     /// Both of two.
     pub fn merge(mut self, mut other: Self) -> Self {
         let (a, b) = (self.take(), other.take());
-        Self(a.merge(b, &LinearAccess))
+        Self(a.merge(b))
     }
 
     fn take(&mut self) -> FlushOwed {
@@ -103,9 +103,7 @@ impl TlbFlush {
 
 impl Drop for TlbFlush {
     fn drop(&mut self) {
-        if !self.is_none() {
-            self.take().settle(&mut LinearAccess);
-        }
+        self.take().settle();
     }
 }
 
@@ -186,11 +184,10 @@ pub fn unmap(va: VirtRange) -> TlbFlush {
     }
 }
 
-/// Takes empty tables for `va` out of use; their pages are freed by the flush. Walks
-/// whole tables: for batches, not for every unmap (Linux: free_kernel_pgtables,
-/// pmd_free_pte_page).
-pub fn free_tables(va: VirtRange) -> TlbFlush {
-    TlbFlush(edit(|m| m.prune(va)))
+/// Frees the tables for `va` that map nothing, after a flush. Walks whole tables: for
+/// batches, not for every unmap (Linux: pmd_free_pte_page).
+pub fn free_tables(va: VirtRange) {
+    edit(|m| m.prune(va, FlushOwed::NONE));
 }
 
 /// Gives everything that is mapped in `va` these attributes (Linux: change_memory_common,

@@ -9,11 +9,14 @@
 pub mod descriptor;
 mod flush;
 pub mod mair;
+mod map;
 mod mapper;
+mod protect;
 mod split;
 mod table;
 pub mod tcr;
 pub mod tlbi;
+mod unmap;
 mod walk;
 
 #[cfg(test)]

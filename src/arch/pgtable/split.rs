@@ -1,8 +1,8 @@
 //! Changing the size in which live memory is mapped: always by break-before-make.
 #![deny(unsafe_code)]
 
-use super::descriptor::{KernelAttrs, Level, PTRS_PER_TABLE};
-use super::flush::FlushOwed;
+use super::descriptor::{CONT_ENTRIES, KernelAttrs, Level, PTRS_PER_TABLE};
+use super::flush::{FlushOwed, Reach};
 use super::mapper::{MapError, Mapper, Straddling, check, publish};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
@@ -51,8 +51,8 @@ impl<A: TableAccess> Mapper<'_, A> {
         let index = s.level.index(s.va.start());
         self.access.with(s.table, |t| t.clear(index));
         let mut owed = FlushOwed::NONE;
-        owed.add_leaves(s.va, s.level);
-        owed.settle_before_make(self.access);
+        owed.add(s.va, s.level.size());
+        owed.settle_before_make(Reach::LastLevel);
         self.access.with(s.table, |t| t.set_table(index, new));
         publish();
         Ok(())
@@ -85,9 +85,9 @@ impl<A: TableAccess> Mapper<'_, A> {
         let index = level.index(va.start());
         self.access.with(parent, |t| t.clear(index));
         let mut owed = FlushOwed::NONE;
-        owed.add_leaves(va, down);
-        owed.add_table(va.start(), level, table, self.access);
-        owed.settle_before_make(self.access);
+        owed.add(va, down.size());
+        owed.settle_before_make(Reach::AllLevels);
+        self.access.free(table);
         let leaf = Leaf { pa, attrs, contiguous: false };
         self.access.with(parent, |t| t.set_leaf(level, index, leaf));
         publish();
@@ -124,5 +124,82 @@ impl<A: TableAccess> Mapper<'_, A> {
             });
             alike.then_some((first.pa, first.attrs))
         })
+    }
+
+    /// The leaf or contiguous set that spans `at` and starts before it.
+    fn straddling(&self, at: VirtAddr) -> Option<Straddling> {
+        let (level, table, entry) = self.lookup(at);
+        let Entry::Leaf(leaf) = entry else {
+            return None;
+        };
+        let size = if leaf.contiguous { level.cont_size() } else { level.size() };
+        if at.is_aligned(size) {
+            return None;
+        }
+        Some(Straddling { table, level, va: VirtRange::from_size(at.align_down(size), size), leaf })
+    }
+
+    /// Sees to it that no contiguous set spans an end of `va`; an error if a block does.
+    pub(super) fn free_ends(&mut self, va: VirtRange) -> Result<(), MapError> {
+        let ends = [va.start(), va.end()];
+        let cut = ends.map(|at| self.straddling(at));
+        for s in cut.iter().flatten() {
+            if !s.leaf.contiguous || !self.can_unfold(s) || self.cuts_member(s, ends) {
+                return Err(MapError::BreakBeforeMake);
+            }
+        }
+        for at in ends {
+            // Looked up again: both ends may lie in the same set.
+            if let Some(s) = self.straddling(at) {
+                self.unfold(&s);
+                publish();
+            }
+        }
+        Ok(())
+    }
+
+    fn cuts_member(&self, s: &Straddling, ends: [VirtAddr; 2]) -> bool {
+        ends.iter().any(|&at| s.va.contains(at) && !at.is_aligned(s.level.size()))
+    }
+
+    fn can_unfold(&self, s: &Straddling) -> bool {
+        self.access.may_break(s.va) && !s.va.contains(self.access.window(s.table))
+    }
+
+    /// Takes the contiguous bit away from a set, by break-before-make. [`publish`] is to
+    /// follow.
+    fn unfold(&mut self, s: &Straddling) {
+        let first = s.level.index(s.va.start());
+        self.rewrite(s.table, s.level, first, s.va, |leaf| Leaf { contiguous: false, ..leaf });
+    }
+
+    /// Breaks the leaves of a contiguous set or a single one, invalidates, and makes
+    /// them anew as `change` says. [`publish`] is to follow.
+    pub(super) fn rewrite(
+        &mut self,
+        table: TableAddr,
+        level: Level,
+        first: usize,
+        va: VirtRange,
+        change: impl Fn(Leaf) -> Leaf,
+    ) {
+        let mut old = [Entry::Invalid; CONT_ENTRIES];
+        let count = va.len() >> level.shift();
+        self.access.with(table, |t| {
+            for (i, slot) in old.iter_mut().enumerate().take(count) {
+                *slot = t.entry(level, first + i);
+                t.clear(first + i);
+            }
+        });
+        let mut owed = FlushOwed::NONE;
+        owed.add(va, level.size());
+        owed.settle_before_make(Reach::LastLevel);
+        self.access.with(table, |t| {
+            for (i, entry) in old.into_iter().enumerate().take(count) {
+                if let Entry::Leaf(leaf) = entry {
+                    t.set_leaf(level, first + i, change(leaf));
+                }
+            }
+        });
     }
 }

@@ -115,15 +115,17 @@ impl Table {
         mmu::write_descriptor(&self.words[index], Descriptor::table(table.0));
     }
 
-    /// The next of a chain of tables that are out of the tree but may still be walked:
-    /// the link is an invalid descriptor to the walker.
+    /// The next of a chain of empty tables that are out of the tree but may still be
+    /// walked: the link is an invalid descriptor to the walker.
     pub(super) fn dead_link(&self) -> Option<TableAddr> {
         let bits = self.descriptor(0).bits();
         (bits & DEAD_LINK != 0).then_some(TableAddr(PhysAddr::new(bits & !DEAD_LINK)))
     }
     pub(super) fn set_dead_link(&self, next: Option<TableAddr>) {
-        let link = next.map_or(0, |next| next.0.get() | DEAD_LINK);
-        mmu::write_descriptor(&self.words[0], Descriptor::from_bits(link));
+        if let Some(next) = next {
+            let link = Descriptor::from_bits(next.0.get() | DEAD_LINK);
+            mmu::write_descriptor(&self.words[0], link);
+        }
     }
 }
 

@@ -226,7 +226,7 @@ pub fn shrink() {
         drop(page);
     }
     memtype::shrink();
-    init_mm::free_tables(layout::VMALLOC).flush();
+    init_mm::free_tables(layout::VMALLOC);
 }
 
 /// Checks all areas, lists and counts; for tests and reports, while nothing else is done.

@@ -72,6 +72,9 @@ pub enum Mutation {
 struct Pending {
     cpu: CpuId,
     old: Descriptor,
+    /// Whether an instruction could have been translated by the old word alone: not
+    /// where that led to a table, whose words can't be read any more once it is freed.
+    decides: bool,
     /// The storing CPU's own walker sees it.
     seen_by_self: bool,
 }
@@ -206,7 +209,7 @@ impl State {
             return;
         }
         for (pa, stores) in core::mem::take(&mut self.pending) {
-            let own = stores.iter().filter(|p| p.cpu == cpu).map(|p| p.old);
+            let own = stores.iter().filter(|p| p.cpu == cpu && p.decides).map(|p| p.old);
             let in_flight = &mut self.cpus[cpu.index()].in_flight;
             in_flight.entry(pa).or_default().extend(own);
         }
@@ -279,7 +282,8 @@ impl State {
             self.walk_by_all(va);
         }
         word.store(new.bits(), Relaxed);
-        let pending = Pending { cpu, old, seen_by_self: false };
+        let decides = place.is_some_and(|(_, level)| !matches!(old.kind(level), Kind::Table(_)));
+        let pending = Pending { cpu, old, decides, seen_by_self: false };
         self.pending.entry(pa).or_default().push(pending);
         let Some((va, level)) = place else { return };
         if old != new {
@@ -306,7 +310,7 @@ impl State {
         for (i, word) in words.iter().enumerate() {
             let old = Descriptor::from_bits(word.swap(0, Relaxed));
             if old != Descriptor::INVALID {
-                let pending = Pending { cpu, old, seen_by_self: false };
+                let pending = Pending { cpu, old, decides: false, seen_by_self: false };
                 self.pending.entry(pa + 8 * i as u64).or_default().push(pending);
             }
         }

@@ -49,6 +49,7 @@ enum Op {
     Prune {
         first: usize,
         count: usize,
+        settle: bool,
     },
     Flush,
     FailNextAlloc,
@@ -58,7 +59,7 @@ enum Op {
 struct Model {
     window: VirtAddr,
     mapped: BTreeMap<usize, (PhysAddr, KernelAttrs)>,
-    owed: Option<FlushOwed>,
+    owed: FlushOwed,
     /// Pages whose former translation the owed flush will end, or whose permissions.
     stale: std::collections::BTreeSet<usize>,
 }
@@ -66,7 +67,7 @@ struct Model {
 impl Model {
     fn new(window: VirtAddr) -> Self {
         let stale = Default::default();
-        Self { window, mapped: BTreeMap::new(), owed: None, stale }
+        Self { window, mapped: BTreeMap::new(), owed: FlushOwed::NONE, stale }
     }
 
     fn range(&self, first: usize, count: usize) -> VirtRange {
@@ -80,18 +81,17 @@ impl Model {
         PhysAddr::new((0x10_0000_0000 + offset + page * PAGE_SIZE) as u64)
     }
 
-    fn flush(&mut self, access: &mut ArenaAccess) {
-        if let Some(owed) = self.owed.take() {
-            owed.settle(access);
-        }
+    fn take_owed(&mut self) -> FlushOwed {
+        core::mem::replace(&mut self.owed, FlushOwed::NONE)
+    }
+
+    fn flush(&mut self) {
+        self.take_owed().settle();
         self.stale.clear();
     }
 
-    fn owe(&mut self, owed: FlushOwed, access: &ArenaAccess) {
-        self.owed = Some(match self.owed.take() {
-            None => owed,
-            Some(earlier) => earlier.merge(owed, access),
-        });
+    fn owe(&mut self, owed: FlushOwed) {
+        self.owed = self.take_owed().merge(owed);
     }
 
     fn apply(&mut self, root: TableAddr, access: &mut ArenaAccess, op: &Op) {
@@ -99,7 +99,7 @@ impl Model {
             Op::Map { first, count, shift, attrs, flags } => {
                 let va = self.range(first, count);
                 let (start, pages) = (self.memory(first + shift), first..first + va.len() / 4096);
-                self.settle_before(pages.clone(), access);
+                self.settle_before(pages.clone());
                 let result = Mapper::new(root, access).map(va, start, attrs, flags);
                 let memory = pages.clone().map(|p| start + ((p - first) * PAGE_SIZE) as u64);
                 self.after_map(result, pages.clone().zip(memory), attrs);
@@ -108,7 +108,7 @@ impl Model {
                 let va = self.range(first, count);
                 let pages = first..first + va.len() / 4096;
                 let memory: Vec<_> = pages.clone().map(|p| self.memory(p * stride)).collect();
-                self.settle_before(pages.clone(), access);
+                self.settle_before(pages.clone());
                 let frames = memory.iter().copied();
                 let result = Mapper::new(root, access).map_pages(va.start(), frames, attrs);
                 self.after_map(result, pages.zip(memory), attrs);
@@ -117,7 +117,7 @@ impl Model {
                 let va = self.range(first, count);
                 if self.splits(root, access, va) {
                     let owed = Mapper::new(root, access).unmap(va).unwrap();
-                    self.owe(owed, access);
+                    self.owe(owed);
                     for page in first..first + va.len() / PAGE_SIZE {
                         if self.mapped.remove(&page).is_some() {
                             self.stale.insert(page);
@@ -129,7 +129,7 @@ impl Model {
                 let va = self.range(first, count);
                 if self.splits(root, access, va) {
                     let owed = Mapper::new(root, access).protect(va, attrs).unwrap();
-                    self.owe(owed, access);
+                    self.owe(owed);
                     for page in first..first + va.len() / PAGE_SIZE {
                         if let Some(entry) = self.mapped.get_mut(&page) {
                             entry.1 = attrs;
@@ -145,7 +145,7 @@ impl Model {
             Op::Collapse { block } => {
                 let first = block * 512;
                 let va = self.range(first, 512);
-                self.flush(access);
+                self.flush();
                 let was = Mapper::new(root, access).translate(va.start());
                 let alike = (0..512).all(|i| {
                     let of_first = self.mapped.get(&first);
@@ -157,11 +157,15 @@ impl Model {
                 let result = Mapper::new(root, access).collapse(va);
                 assert_eq!(result.is_ok(), alike && small && aligned, "{result:?}");
             }
-            Op::Prune { first, count } => {
-                let owed = Mapper::new(root, access).prune(self.range(first, count));
-                self.owe(owed, access);
+            Op::Prune { first, count, settle } => {
+                // Settles what was owed before, or leaves it owed.
+                let owed = if settle { self.take_owed() } else { FlushOwed::NONE };
+                Mapper::new(root, access).prune(self.range(first, count), owed);
+                if settle {
+                    self.stale.clear();
+                }
             }
-            Op::Flush => self.flush(access),
+            Op::Flush => self.flush(),
             Op::FailNextAlloc => access.budget = 0,
         }
         if !matches!(op, Op::FailNextAlloc) {
@@ -170,9 +174,9 @@ impl Model {
     }
 
     /// Addresses are used anew only after the flush.
-    fn settle_before(&mut self, mut pages: std::ops::Range<usize>, access: &mut ArenaAccess) {
+    fn settle_before(&mut self, mut pages: std::ops::Range<usize>) {
         if pages.any(|p| self.stale.contains(&p)) {
-            self.flush(access);
+            self.flush();
         }
     }
 
@@ -255,7 +259,8 @@ fn any_op() -> impl Strategy<Value = Op> {
             |((first, count), attrs)| Op::Protect { first, count, attrs }),
         1 => any_range().prop_map(|(first, count)| Op::Split { first, count }),
         2 => (0..WINDOW / 512).prop_map(|block| Op::Collapse { block }),
-        1 => any_range().prop_map(|(first, count)| Op::Prune { first, count }),
+        2 => (any_range(), any::<bool>()).prop_map(
+            |((first, count), settle)| Op::Prune { first, count, settle }),
         2 => Just(Op::Flush),
         1 => Just(Op::FailNextAlloc),
     ]
@@ -290,10 +295,10 @@ proptest! {
                 rig.mapper().validate(BASE).unwrap();
             }
             let all = model.range(0, WINDOW);
-            model.flush(&mut rig.access);
+            model.flush();
             (0..WINDOW).step_by(61).for_each(|page| model.check(rig.machine.mmu(), page));
-            rig.mapper().unmap(all).unwrap().settle(&mut rig.access);
-            rig.mapper().prune(all).settle(&mut rig.access);
+            rig.mapper().unmap(all).unwrap().settle();
+            rig.mapper().prune(all, FlushOwed::NONE);
             assert_eq!(rig.access.in_use, 1, "tables are left over");
         });
     }
@@ -318,7 +323,7 @@ fn cpus_edit_side_by_side() {
                 model.check(machine.mmu(), page);
             }
             let mut access = access.lock().unwrap_or_else(|e| e.into_inner());
-            model.flush(&mut access);
+            model.flush();
             model.check_tables(root, &mut access);
         });
         rig.mapper().validate(BASE).unwrap();

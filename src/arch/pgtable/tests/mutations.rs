@@ -4,7 +4,7 @@
 use super::*;
 use crate::addr::{PMD_SIZE, PUD_SIZE};
 use crate::arch::hosted::mmu::{Mutation, Step};
-use crate::arch::pgtable::MapFlags;
+use crate::arch::pgtable::{FlushOwed, MapFlags};
 use std::any::Any;
 use std::boxed::Box;
 use std::cell::Cell;
@@ -56,7 +56,7 @@ const EDITS: &[Edit] = &[
         name: "map a block over an empty table",
         before: |rig| {
             rig.mapper().map(pages(0, 1), OTHER, RW, NONE).unwrap();
-            rig.mapper().unmap(pages(0, 1)).unwrap().settle(&mut rig.access);
+            rig.mapper().unmap(pages(0, 1)).unwrap().settle();
         },
         edit: |rig| rig.mapper().map(block(), MEM, RW, NONE).unwrap(),
         after: |rig| {
@@ -70,7 +70,7 @@ const EDITS: &[Edit] = &[
     Edit {
         name: "unmap pages",
         before: |rig| rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().unmap(pages(0, 3)).unwrap().settle(&mut rig.access),
+        edit: |rig| rig.mapper().unmap(pages(0, 3)).unwrap().settle(),
         after: |rig| {
             rig.check_range(pages(0, 3), None);
             reuse(rig, pages(0, 3));
@@ -82,7 +82,7 @@ const EDITS: &[Edit] = &[
             crate::arch::mmu::set_tlb_range(true);
             rig.mapper().map(pages(0, 5), MEM, RW, NONE).unwrap();
         },
-        edit: |rig| rig.mapper().unmap(pages(0, 5)).unwrap().settle(&mut rig.access),
+        edit: |rig| rig.mapper().unmap(pages(0, 5)).unwrap().settle(),
         after: |rig| {
             rig.check_range(pages(0, 5), None);
             reuse(rig, pages(0, 5));
@@ -95,7 +95,7 @@ const EDITS: &[Edit] = &[
             let owed = rig.mapper().unmap(pages(0, 4)).unwrap();
             // The rest stays mapped, however late the flush.
             rig.check_range(pages(4, 12), Some((MEM + 0x4000, RW)));
-            owed.settle(&mut rig.access);
+            owed.settle();
         },
         after: |rig| {
             rig.check_range(pages(0, 4), None);
@@ -106,13 +106,13 @@ const EDITS: &[Edit] = &[
     Edit {
         name: "protect pages",
         before: |rig| rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().protect(pages(0, 3), RO).unwrap().settle(&mut rig.access),
+        edit: |rig| rig.mapper().protect(pages(0, 3), RO).unwrap().settle(),
         after: |rig| rig.check_range(pages(0, 3), Some((MEM, RO))),
     },
     Edit {
         name: "change the memory type",
         before: |rig| rig.mapper().map(pages(0, 2), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().protect(pages(0, 2), NC).unwrap().settle(&mut rig.access),
+        edit: |rig| rig.mapper().protect(pages(0, 2), NC).unwrap().settle(),
         after: |rig| rig.check_range(pages(0, 2), Some((MEM, NC))),
     },
     Edit {
@@ -121,7 +121,7 @@ const EDITS: &[Edit] = &[
         edit: |rig| rig.mapper().split(pages(5, 1)).unwrap(),
         after: |rig| {
             rig.check_range(block(), Some((MEM, RW)));
-            rig.mapper().protect(pages(5, 1), RO).unwrap().settle(&mut rig.access);
+            rig.mapper().protect(pages(5, 1), RO).unwrap().settle();
             rig.check_range(pages(5, 1), Some((MEM + 0x5000, RO)));
         },
     },
@@ -139,14 +139,30 @@ const EDITS: &[Edit] = &[
         },
     },
     Edit {
+        name: "unmap and release tables at once",
+        before: |rig| rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap(),
+        edit: |rig| {
+            let owed = rig.mapper().unmap(pages(0, 3)).unwrap();
+            assert_eq!(rig.mapper().prune(pages(0, 3), owed), 3);
+        },
+        after: |rig| {
+            rig.check_range(pages(0, 3), None);
+            reuse(rig, pages(0, 3));
+        },
+    },
+    Edit {
         name: "release tables",
         before: |rig| {
             rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap();
-            rig.mapper().unmap(pages(0, 3)).unwrap().settle(&mut rig.access);
+            rig.mapper().unmap(pages(0, 3)).unwrap().settle();
         },
-        edit: |rig| rig.mapper().prune(pages(0, 3)).settle(&mut rig.access),
+        edit: |rig| {
+            assert_eq!(rig.mapper().prune(pages(0, 3), FlushOwed::NONE), 3);
+            // A new table in the old one's place.
+            rig.mapper().map(pages(8, 1), OTHER, RW, NONE).unwrap();
+        },
         after: |rig| {
-            assert_eq!(rig.access.in_use, 1);
+            rig.check_range(pages(8, 1), Some((OTHER, RW)));
             rig.check_range(pages(0, 3), None);
             reuse(rig, pages(0, 3));
         },

@@ -1,0 +1,251 @@
+//! Mapping: new entries, and the tables on the way to them.
+#![deny(unsafe_code)]
+
+use super::descriptor::{CONT_ENTRIES, KernelAttrs, Level, PTRS_PER_TABLE, VA_BITS};
+use super::flush::FlushOwed;
+use super::mapper::{MapError, MapFlags, Mapper, check, publish};
+use super::table::{Entry, Leaf, TableAccess, TableAddr};
+use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
+use crate::arch::mmu;
+
+impl<A: TableAccess> Mapper<'_, A> {
+    /// Maps `va` to the memory that starts at `pa`, in the largest pieces that the
+    /// addresses and `flags` allow. All or nothing.
+    ///
+    /// # Errors
+    /// Any [`MapError`] but `BreakBeforeMake`.
+    pub fn map(
+        &mut self,
+        va: VirtRange,
+        pa: PhysAddr,
+        attrs: KernelAttrs,
+        flags: MapFlags,
+    ) -> Result<(), MapError> {
+        check(va)?;
+        if !pa.is_aligned(PAGE_SIZE as u64) {
+            return Err(MapError::Misaligned);
+        }
+        match pa.checked_add(va.len() as u64) {
+            Some(end) if end.get() <= 1 << VA_BITS => {}
+            _ => return Err(MapError::OutOfRange),
+        }
+        let mut at = va.start();
+        while at < va.end() {
+            let here = pa + (at - va.start()) as u64;
+            match self.map_run(VirtRange::new(at, va.end()), here, attrs, flags) {
+                Ok(bytes) => at = at + bytes,
+                Err(e) => return Err(self.undo(VirtRange::new(va.start(), at), at, e)),
+            }
+        }
+        publish();
+        Ok(())
+    }
+
+    /// Maps the page frames that `pages` yields one after the other from `va` on, page
+    /// by page. All or nothing.
+    ///
+    /// # Errors
+    /// Any [`MapError`] but `BreakBeforeMake`.
+    pub fn map_pages(
+        &mut self,
+        va: VirtAddr,
+        pages: impl Iterator<Item = PhysAddr>,
+        attrs: KernelAttrs,
+    ) -> Result<(), MapError> {
+        let mut pages = pages.peekable();
+        let mut at = va;
+        let result = loop {
+            if pages.peek().is_none() {
+                break Ok(());
+            }
+            if let Err(e) = check(VirtRange::from_size(at, PAGE_SIZE)) {
+                break Err(e);
+            }
+            let table = match self.table_for(at, Level::Pte) {
+                Ok(table) => table,
+                Err(e) => break Err(e),
+            };
+            let first = Level::Pte.index(at);
+            let mut index = first;
+            let filled = self.access.with(table, |t| {
+                while index < PTRS_PER_TABLE {
+                    let Some(&pa) = pages.peek() else { break };
+                    if t.descriptor(index).is_valid() {
+                        return Err(MapError::AlreadyMapped);
+                    }
+                    check_page(pa)?;
+                    t.set_leaf(Level::Pte, index, Leaf { pa, attrs, contiguous: false });
+                    pages.next();
+                    index += 1;
+                }
+                Ok(())
+            });
+            at = at + (index - first) * PAGE_SIZE;
+            if filled.is_err() {
+                break filled;
+            }
+        };
+        match result {
+            Ok(()) => {
+                publish();
+                Ok(())
+            }
+            Err(e) => Err(self.undo(VirtRange::new(va, at), at, e)),
+        }
+    }
+
+    /// Links a table that exists already into the PGD, for the 512 GiB around `va`: for
+    /// the fixmap, whose tables serve the first and the final tree alike.
+    ///
+    /// # Errors
+    /// `AlreadyMapped`.
+    pub fn graft(&mut self, va: VirtAddr, table: TableAddr) -> Result<(), MapError> {
+        let index = Level::Pgd.index(va);
+        let linked = self.access.with(self.root, |t| {
+            let free = !t.descriptor(index).is_valid();
+            if free {
+                t.set_table(index, table);
+            }
+            free
+        });
+        mmu::dsb_ishst();
+        if linked { Ok(()) } else { Err(MapError::AlreadyMapped) }
+    }
+
+    /// The table of `level` that translates `va`, made if it isn't there.
+    fn table_for(&mut self, va: VirtAddr, level: Level) -> Result<TableAddr, MapError> {
+        let (mut table, mut at) = (self.root, Level::Pgd);
+        while at != level {
+            let index = at.index(va);
+            table = match self.access.with(table, |t| t.entry(at, index)) {
+                Entry::Table(next) => next,
+                Entry::Leaf(_) => return Err(MapError::AlreadyMapped),
+                Entry::Invalid => {
+                    let new = Self::new_table(self.access)?;
+                    self.access.with(table, |t| t.set_table(index, new));
+                    new
+                }
+            };
+            let Some(down) = at.down() else { break };
+            at = down;
+        }
+        Ok(table)
+    }
+
+    /// Maps the start of `va` in pieces of one size within one table; the bytes mapped.
+    fn map_run(
+        &mut self,
+        va: VirtRange,
+        pa: PhysAddr,
+        attrs: KernelAttrs,
+        mut flags: MapFlags,
+    ) -> Result<usize, MapError> {
+        loop {
+            let piece = Piece::choose(va, pa, flags);
+            let table = self.table_for(va.start(), piece.level)?;
+            let (bytes, stop) = self.access.with(table, |t| {
+                let mut done = 0;
+                loop {
+                    let at = va.start() + done;
+                    let left = VirtRange::new(at, va.end());
+                    let here = pa + done as u64;
+                    // The table ends where its index starts over.
+                    let over = done > 0 && piece.level.index(at) == 0;
+                    if over || left.is_empty() || Piece::choose(left, here, flags) != piece {
+                        return (done, Entry::Invalid);
+                    }
+                    let first = piece.level.index(at);
+                    for i in first..first + piece.entries() {
+                        let entry = t.entry(piece.level, i);
+                        if entry != Entry::Invalid {
+                            return (done, entry);
+                        }
+                    }
+                    for i in 0..piece.entries() {
+                        let pa = here + (i << piece.level.shift()) as u64;
+                        let leaf = Leaf { pa, attrs, contiguous: piece.contiguous };
+                        t.set_leaf(piece.level, first + i, leaf);
+                    }
+                    done += piece.size();
+                }
+            });
+            match stop {
+                _ if bytes > 0 => return Ok(bytes),
+                Entry::Invalid => unreachable!("a piece was chosen for this very address"),
+                Entry::Leaf(_) => return Err(MapError::AlreadyMapped),
+                Entry::Table(_) => {
+                    // An empty table left from earlier makes room for a block; another
+                    // one means smaller pieces.
+                    let whole = VirtRange::from_size(va.start(), piece.size());
+                    if self.prune_before_make(whole, FlushOwed::NONE) == 0 {
+                        flags |= if piece.contiguous { MapFlags::NO_CONT } else { piece.smaller() };
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes back what a failed call has mapped, and the tables on the way to `at`.
+    #[cold]
+    fn undo(&mut self, va: VirtRange, at: VirtAddr, error: MapError) -> MapError {
+        let mut owed = FlushOwed::NONE;
+        if !va.is_empty() {
+            self.unmap_in(self.root, Level::Pgd, va, &mut owed);
+        }
+        // Tables for `at` itself may have been made, unless it was refused unseen.
+        let next = VirtRange::from_size(at, PAGE_SIZE);
+        let made = if check(next).is_ok() { next.end() } else { at };
+        self.prune(VirtRange::new(va.start(), made), owed);
+        error
+    }
+}
+
+/// A size in which a run is mapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Piece {
+    level: Level,
+    contiguous: bool,
+}
+
+impl Piece {
+    /// The largest that `va` and `pa` can start with.
+    fn choose(va: VirtRange, pa: PhysAddr, flags: MapFlags) -> Self {
+        let at = va.start().get() | pa.get() as usize;
+        let fits = |size: usize| at & (size - 1) == 0 && va.len() >= size;
+        let block = !flags.contains(MapFlags::NO_BLOCK);
+        let cont = !flags.contains(MapFlags::NO_CONT);
+        let (level, contiguous) = match () {
+            () if block && !flags.intersects(NO_PUD) && fits(Level::Pud.size()) => {
+                (Level::Pud, false)
+            }
+            () if block && cont && fits(Level::Pmd.cont_size()) => (Level::Pmd, true),
+            () if block && fits(Level::Pmd.size()) => (Level::Pmd, false),
+            () if cont && fits(Level::Pte.cont_size()) => (Level::Pte, true),
+            () => (Level::Pte, false),
+        };
+        Self { level, contiguous }
+    }
+    fn entries(self) -> usize {
+        if self.contiguous { CONT_ENTRIES } else { 1 }
+    }
+    fn size(self) -> usize {
+        self.entries() << self.level.shift()
+    }
+    /// What makes the next choice one of a lower level.
+    fn smaller(self) -> MapFlags {
+        if self.level == Level::Pud { NO_PUD } else { MapFlags::NO_BLOCK }
+    }
+}
+
+/// Set within [`Mapper::map_run`] alone: no blocks of 1 GiB here.
+const NO_PUD: MapFlags = MapFlags::from_bits_retain(1 << 31);
+
+fn check_page(pa: PhysAddr) -> Result<(), MapError> {
+    if !pa.is_aligned(PAGE_SIZE as u64) {
+        Err(MapError::Misaligned)
+    } else if pa.get() >> VA_BITS != 0 {
+        Err(MapError::OutOfRange)
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! Unmapping, and the release of tables that map nothing any more.
+#![deny(unsafe_code)]
+
+use super::descriptor::Level;
+use super::flush::{FlushOwed, Reach};
+use super::mapper::{MapError, Mapper, check, parts};
+use super::table::{Entry, TableAccess, TableAddr};
+use crate::addr::{PAGE_SIZE, VirtRange};
+use crate::arch::mmu;
+
+impl<A: TableAccess> Mapper<'_, A> {
+    /// Takes away whatever is mapped in `va`. Tables stay, empty or not; see
+    /// [`Mapper::prune`]. A contiguous set that the range cuts is unfolded.
+    ///
+    /// # Errors
+    /// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block, which
+    /// has to be [split](Mapper::split) first, or a contiguous set that can't be broken.
+    pub fn unmap(&mut self, va: VirtRange) -> Result<FlushOwed, MapError> {
+        check(va)?;
+        self.free_ends(va)?;
+        let mut owed = FlushOwed::NONE;
+        self.unmap_in(self.root, Level::Pgd, va, &mut owed);
+        Ok(owed)
+    }
+
+    pub(super) fn unmap_in(
+        &mut self,
+        table: TableAddr,
+        level: Level,
+        va: VirtRange,
+        owed: &mut FlushOwed,
+    ) {
+        let Some(down) = level.down() else {
+            let first = level.index(va.start());
+            let mut cleared: Option<(usize, usize)> = None;
+            self.access.with(table, |t| {
+                for i in first..first + va.len() / PAGE_SIZE {
+                    if t.descriptor(i).is_valid() {
+                        t.clear(i);
+                        cleared = Some((cleared.map_or(i, |c| c.0), i));
+                    }
+                }
+            });
+            if let Some((low, high)) = cleared {
+                let start = va.start() + (low - first) * PAGE_SIZE;
+                let bytes = (high + 1 - low) * PAGE_SIZE;
+                owed.add(VirtRange::from_size(start, bytes), level.size());
+            }
+            return;
+        };
+        for (index, part) in parts(va, level) {
+            match self.access.with(table, |t| t.entry(level, index)) {
+                Entry::Invalid => {}
+                Entry::Table(next) => self.unmap_in(next, down, part, owed),
+                Entry::Leaf(_) => {
+                    debug_assert_eq!(part.len(), level.size(), "free_ends saw to it");
+                    self.access.with(table, |t| t.clear(index));
+                    owed.add(part, level.size());
+                }
+            }
+        }
+    }
+
+    /// Takes empty tables that translate any of `va` out of the tree, settles that and
+    /// `owed` by one flush, and frees them; how many.
+    ///
+    /// It can't be put off: until walkers have forgotten an empty table, they would miss
+    /// what is mapped by a new one in its place.
+    pub fn prune(&mut self, va: VirtRange, owed: FlushOwed) -> usize {
+        let any = !owed.is_none();
+        let freed = self.prune_before_make(va, owed);
+        // Nothing changes by the tables alone; what is mapped anew brings its own barrier.
+        if any {
+            mmu::isb();
+        }
+        freed
+    }
+
+    /// As [`Mapper::prune`] but for the last barrier.
+    pub(super) fn prune_before_make(&mut self, va: VirtRange, mut owed: FlushOwed) -> usize {
+        let mut dead = None;
+        if check(va).is_ok() {
+            self.prune_in(self.root, Level::Pgd, va, &mut dead, &mut owed);
+        }
+        owed.settle_before_make(if dead.is_some() { Reach::AllLevels } else { Reach::LastLevel });
+        let mut freed = 0;
+        while let Some(table) = dead {
+            dead = self.access.with(table, |t| t.dead_link());
+            self.access.free(table);
+            freed += 1;
+        }
+        freed
+    }
+
+    fn prune_in(
+        &mut self,
+        table: TableAddr,
+        level: Level,
+        va: VirtRange,
+        dead: &mut Option<TableAddr>,
+        owed: &mut FlushOwed,
+    ) {
+        let Some(down) = level.down() else { return };
+        for (index, part) in parts(va, level) {
+            let Entry::Table(next) = self.access.with(table, |t| t.entry(level, index)) else {
+                continue;
+            };
+            self.prune_in(next, down, part, dead, owed);
+            if self.access.with(next, |t| t.is_empty()) {
+                self.access.with(table, |t| t.clear(index));
+                let spanned = part.start().align_down(level.size());
+                owed.add(VirtRange::from_size(spanned, level.size()), level.size());
+                self.access.with(next, |t| t.set_dead_link(dead.replace(next)));
+            }
+        }
+    }
+}
