@@ -24,7 +24,7 @@ pub(super) const END: u16 = u16::MAX;
 /// The link word of an object that lies free in a sheaf, in builds that mark those.
 const IN_SHEAF: u64 = END as u64 - 1;
 /// The link word of an object that is allocated, in builds that mark those.
-const LIVE: u64 = 1 << 32;
+const LIVE: u64 = !(END as u64);
 
 /// A slab, by its head frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
