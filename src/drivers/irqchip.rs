@@ -82,8 +82,37 @@ pub unsafe fn init_v2(distributor: VirtAddr, interface: VirtAddr) {
     IRQCHIP.call_once(|| Irqchip::V2 { gic: SpinLock::new(Rank::Irqchip, gic), interface });
 }
 
-/// Uses a GICv3 with its distributor and `redistributors` redistributors mapped at
-/// these addresses. Boot CPU, once.
+/// Bytes of a GICv3 redistributor without virtual LPIs.
+pub const REDISTRIBUTOR_BYTES: usize = 2 * 64 << 10;
+/// GICR_TYPER, the bits that say that a redistributor has pages for virtual LPIs too,
+/// and that it is the last of its region.
+const GICR_TYPER: usize = 0x08;
+const GICR_TYPER_VLPIS: u64 = 1 << 1;
+const GICR_TYPER_LAST: u64 = 1 << 4;
+
+/// How many redistributors there are in a region of `bytes` mapped at `base`: behind the
+/// last there may be nothing that answers.
+///
+/// # Safety
+/// As for [`init_v3`].
+unsafe fn count_redistributors(base: VirtAddr, bytes: usize) -> usize {
+    let (mut at, mut count) = (0, 0);
+    while at + REDISTRIBUTOR_BYTES <= bytes {
+        let typer = with_exposed_provenance_mut::<u64>((base + at + GICR_TYPER).get());
+        // SAFETY: the registers of a redistributor, as the one before it said that it is
+        // not the last.
+        let typer = unsafe { typer.read_volatile() };
+        count += 1;
+        if typer & GICR_TYPER_LAST != 0 {
+            break;
+        }
+        at += REDISTRIBUTOR_BYTES << u32::from(typer & GICR_TYPER_VLPIS != 0);
+    }
+    count
+}
+
+/// Uses a GICv3 with its distributor and a region of `bytes` of redistributors mapped
+/// at these addresses. Boot CPU, once.
 ///
 /// # Errors
 /// [`IrqchipError::NotAGic`].
@@ -93,8 +122,13 @@ pub unsafe fn init_v2(distributor: VirtAddr, interface: VirtAddr) {
 pub unsafe fn init_v3(
     distributor: VirtAddr,
     redistributor: VirtAddr,
-    redistributors: usize,
+    bytes: usize,
 ) -> Result<(), IrqchipError> {
+    // SAFETY: as the caller says.
+    let redistributors = unsafe { count_redistributors(redistributor, bytes) };
+    if redistributors == 0 {
+        return Err(IrqchipError::NoRedistributor);
+    }
     let gicd = NonNull::new(with_exposed_provenance_mut::<Gicd>(distributor.get()));
     let gicr = NonNull::new(with_exposed_provenance_mut::<GicrSgi>(redistributor.get()));
     let (Some(gicd), Some(gicr)) = (gicd, gicr) else {

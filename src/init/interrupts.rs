@@ -16,9 +16,6 @@ pub const HZ: u64 = 100;
 const SGI_STOP: Private = Private::sgi(1);
 const SGI_STOP_ID: u32 = 1;
 
-/// Bytes of a GICv3 redistributor without virtual LPIs.
-const REDISTRIBUTOR_BYTES: u64 = 2 * 64 << 10;
-
 static TIMER_ID: AtomicU32 = AtomicU32::new(timer::DEFAULT_INTERRUPT);
 static TICKS: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 static TICK_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -100,12 +97,11 @@ fn controller(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
         }
         Gic::V3 => {
             // QEMU's window holds hundreds; as many as there can be CPUs are enough.
-            let bytes = second.len().min(NR_CPUS as u64 * REDISTRIBUTOR_BYTES);
-            let count = (bytes / REDISTRIBUTOR_BYTES) as usize;
+            let bytes = second.len().min((NR_CPUS * irqchip::REDISTRIBUTOR_BYTES) as u64);
             let (distributor, redistributors) =
                 (map(distributor)?, map(PhysRange::from_size(second.start(), bytes))?);
             // SAFETY: as above, for a GICv3.
-            unsafe { irqchip::init_v3(distributor, redistributors, count) }
+            unsafe { irqchip::init_v3(distributor, redistributors, bytes as usize) }
                 .map_err(|_| "the GIC's registers are none of a GICv3")?;
             Ok("GICv3")
         }

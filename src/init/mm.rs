@@ -3,7 +3,7 @@
 
 use super::paging;
 use super::start::Stop;
-use crate::addr::{Order, PhysAddr, PhysRange};
+use crate::addr::{Order, Pfn, PhysAddr, PhysRange};
 use crate::arch::aarch64::{cpu, features, fixmap, image};
 use crate::arch::{NR_CPUS, irq};
 use crate::firmware::cmdline::CommandLine;
@@ -89,8 +89,13 @@ pub(super) fn paging_init() -> Result<(), Stop> {
 /// Hands all free memory to the page allocator.
 pub(super) fn free_area_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
     with_memblock(|memblock| {
-        let limits =
-            ZoneLimits { dma: boot.zones.dma, dma32: boot.zones.dma32, ..ZoneLimits::default() };
+        // The page allocator cuts zones at its largest blocks. Where a zone ends with RAM,
+        // the last block is not cut.
+        let end = |limit: Pfn| {
+            if limit == boot.zones.normal { limit.align_up(Order::MAX) } else { limit }
+        };
+        let (dma, dma32) = (end(boot.zones.dma), end(boot.zones.dma32));
+        let limits = ZoneLimits { dma, dma32, ..ZoneLimits::default() };
         let present = memblock.memory().iter().map(|region| {
             let node = region.nid.and_then(|nid| NodeId::new(nid.index()));
             (node.unwrap_or(NodeId::FIRST), region.range.whole_pages())
