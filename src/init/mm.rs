@@ -96,10 +96,10 @@ pub(super) fn free_area_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
         };
         let (dma, dma32) = (end(boot.zones.dma), end(boot.zones.dma32));
         let limits = ZoneLimits { dma, dma32, ..ZoneLimits::default() };
-        let present = memblock.memory().iter().map(|region| {
-            let node = region.nid.and_then(|nid| NodeId::new(nid.index()));
-            (node.unwrap_or(NodeId::FIRST), region.range.whole_pages())
-        });
+        let present = memblock
+            .memory()
+            .iter()
+            .map(|region| (region.nid.unwrap_or(NodeId::FIRST), region.range.whole_pages()));
         let free = memblock.free_mem_ranges(None).map(|free| free.range.whole_pages());
         let free = free.filter(|range| !range.is_empty());
         // SAFETY: memblock's free memory is RAM that nobody reserved, and the linear

@@ -10,6 +10,7 @@ use super::structure::{Node, Walk};
 use super::value::{Cells, Reg, number};
 use crate::addr::PhysAddr;
 use arrayvec::ArrayVec;
+use core::fmt;
 
 /// The deepest node that can be translated, the root being at 1. Boards stay below
 /// half of this.
@@ -21,6 +22,16 @@ pub struct Lineage<'a> {
     /// From the root's child down to the node; empty for the root itself.
     nodes: ArrayVec<Node<'a>, MAX_DEPTH>,
     root: Node<'a>,
+}
+
+impl fmt::Display for Lineage<'_> {
+    /// The node's path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.nodes.is_empty() {
+            return f.write_str("/");
+        }
+        self.nodes.iter().try_for_each(|node| write!(f, "/{}", node.name()))
+    }
 }
 
 /// An entry of `ranges` or `dma-ranges`.
@@ -143,14 +154,15 @@ fn windows(value: &[u8], below: Cells, above: Cells) -> Option<impl Iterator<Ite
 }
 
 /// A walk that knows the ancestors of the node it stands at.
-pub(super) struct LineageWalk<'a> {
+pub struct LineageWalk<'a> {
     walk: Walk<'a>,
     lineage: Lineage<'a>,
 }
 
 impl<'a> LineageWalk<'a> {
-    /// Goes to the next node. Nodes deeper than [`MAX_DEPTH`] are left out.
-    pub(super) fn next(&mut self) -> Option<&Lineage<'a>> {
+    /// Goes to the next node. Nodes too deep to be translated are left out.
+    #[expect(clippy::should_implement_trait, reason = "it lends")]
+    pub fn next(&mut self) -> Option<&Lineage<'a>> {
         loop {
             let node = self.walk.next()?;
             // The root, at depth 1, is not in the list.
@@ -163,7 +175,7 @@ impl<'a> LineageWalk<'a> {
     }
 
     /// Leaves out what lies below the node it stands at.
-    pub(super) fn skip_children(&mut self) {
+    pub fn skip_children(&mut self) {
         self.walk.skip_children();
     }
 }
@@ -176,7 +188,9 @@ impl<'a> Tree<'a> {
         Some(lineage)
     }
 
-    pub(super) fn lineages(&self) -> LineageWalk<'a> {
+    /// Every node with its ancestors, parents before their children.
+    #[must_use]
+    pub fn lineages(&self) -> LineageWalk<'a> {
         LineageWalk { walk: self.walk(), lineage: Lineage::new(self.root()) }
     }
 

@@ -32,7 +32,7 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
-pub use address::Lineage;
+pub use address::{Lineage, LineageWalk};
 pub use chosen::{Chosen, Initrd, StdoutPath};
 pub use cpus::{Cpu, Cpus, Psci, PsciMethod};
 pub use devices::{Console, Gic, InterruptController, Timer};

@@ -1,7 +1,8 @@
 //! Searching and allocating.
 
-use super::{Memblock, MemblockError, NodeId};
+use super::{Memblock, MemblockError};
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange};
+use crate::mm::mmzone::NodeId;
 
 /// Every address there is: for searches that no range confines.
 pub const ANYWHERE: PhysRange = PhysRange::new(PhysAddr::new(0), PhysAddr::new(u64::MAX));

@@ -1,7 +1,8 @@
 //! Walking over what is free, and over memory by node.
 
-use super::{Memblock, NodeId, Region};
+use super::{Memblock, Region};
 use crate::addr::{PfnRange, PhysAddr, PhysRange};
+use crate::mm::mmzone::NodeId;
 
 /// A range that is RAM, in the linear map, and not reserved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -40,10 +40,11 @@ pub mod scan;
 mod tests;
 
 pub use iter::{FreeMemRange, FreeMemRanges, FreeMemRangesReverse};
-pub use region::{INIT_MEMBLOCK_REGIONS, MAX_NUMNODES, NodeId, Region, RegionFlags};
+pub use region::{INIT_MEMBLOCK_REGIONS, Region, RegionFlags};
 pub use resize::Grow;
 
 use crate::addr::{PhysAddr, PhysRange};
+use crate::mm::mmzone::NodeId;
 use core::fmt;
 use region::RegionArray;
 

@@ -2,45 +2,10 @@
 
 use super::MemblockError;
 use crate::addr::{PhysAddr, PhysRange};
-use core::fmt;
+use crate::mm::mmzone::NodeId;
 
 /// The regions that an array holds before it grows.
 pub const INIT_MEMBLOCK_REGIONS: usize = 128;
-/// The number of NUMA nodes there may be.
-pub const MAX_NUMNODES: usize = 16;
-
-/// The number of a NUMA node, below [`MAX_NUMNODES`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[repr(transparent)]
-pub struct NodeId(u8);
-
-impl NodeId {
-    /// The first node, to which everything belongs on a machine without NUMA.
-    pub const ZERO: Self = Self(0);
-
-    /// The node of this number; `None` from [`MAX_NUMNODES`] on.
-    #[must_use]
-    pub const fn new(number: u32) -> Option<Self> {
-        if number < MAX_NUMNODES as u32 { Some(Self(number as u8)) } else { None }
-    }
-    /// Its number.
-    #[must_use]
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-    /// Its number as an index into tables of [`MAX_NUMNODES`] entries.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
 bitflags::bitflags! {
     /// What is special about a region (Linux: enum memblock_flags, with its values).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,13 +52,8 @@ impl Region {
     }
 
     /// Whether the two would be one region if they touched.
-    const fn is_like(&self, other: &Self) -> bool {
-        let nid = match (self.nid, other.nid) {
-            (Some(a), Some(b)) => a.0 == b.0,
-            (None, None) => true,
-            _ => false,
-        };
-        nid && self.flags.bits() == other.flags.bits()
+    fn is_like(&self, other: &Self) -> bool {
+        self.nid == other.nid && self.flags == other.flags
     }
 
     /// Whether the two touch and should be one region.
@@ -170,6 +130,11 @@ impl RegionArray {
         }
         slots[..self.len].copy_from_slice(self.regions());
         Ok(self.grown.replace((slots, at)).map(|(_, before)| before))
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_for_test(&mut self, index: usize, region: Region) {
+        self.regions_mut()[index] = region;
     }
 
     /// Empties the array and says where it lay, if it had grown.

@@ -58,7 +58,7 @@ impl fmt::Display for Region {
         let last = end.get().saturating_sub(1);
         write!(f, "[{start:#018x}-{last:#018x}], {:#018x} bytes", self.range.len())?;
         if let Some(nid) = self.nid {
-            write!(f, " on node {nid}")?;
+            write!(f, " on node {}", nid.index())?;
         }
         write!(f, " flags: {:#x}", self.flags.bits())
     }

@@ -58,8 +58,9 @@ impl<'a> Scan<'_, '_, 'a> {
             Some("it is not in RAM")
         } else if !self.memblock.memory.overlapping(range).all(mapped) {
             Some("part of it is not mapped")
-        } else if self.own().any(|own| own.overlaps(range)) {
-            Some("it overlaps what the kernel uses")
+        } else if self.obstacles().filter(|other| other.overlaps(range)).nth(1).is_some() {
+            // The first is the region itself, or what makes a dynamic one impossible.
+            Some("it overlaps another reservation")
         } else if info.cma.iter().any(|area| area.range.overlaps(range)) {
             Some("it overlaps another CMA area")
         } else if info.zones.ends().iter().any(|end| range.start() < *end && *end < range.end()) {

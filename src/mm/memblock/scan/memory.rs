@@ -3,7 +3,9 @@
 use super::{Scan, ScanError, Size};
 use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange};
 use crate::firmware::fdt::MemoryEntry;
-use crate::mm::memblock::{NodeId, RegionFlags};
+use crate::mm::memblock::RegionFlags;
+use crate::mm::mmzone::NodeId;
+use arrayvec::ArrayVec;
 
 /// The addresses that frame numbers reach.
 const REACHABLE: PhysRange = PhysRange::new(PhysAddr::new(0), Pfn::LIMIT.phys());
@@ -26,7 +28,7 @@ impl Scan<'_, '_, '_> {
                 self.warn(format_args!("{name}: the end of its {} is cut off", node.property));
             }
             let nid = node.numa_node().and_then(|number| {
-                let nid = NodeId::new(number);
+                let nid = NodeId::new(number as usize);
                 if nid.is_none() {
                     self.warn(format_args!(
                         "{name}: NUMA node {number} is beyond what is supported"
@@ -58,17 +60,13 @@ impl Scan<'_, '_, '_> {
     /// Cuts RAM to `linux,usable-memory-range` and to `mem=`. What the kernel itself
     /// lives on comes back, where it was RAM.
     pub(super) fn limit_memory(&mut self) -> Result<(), ScanError> {
-        let mut own: arrayvec::ArrayVec<PhysRange, 8> = self
-            .own()
-            .filter_map(|own| outer_pages(own).filter(|own| self.memblock.is_region_memory(*own)))
-            .take(8)
-            .collect();
-        if !own.contains(&self.handover.image)
-            && !self.memblock.is_region_memory(self.handover.image)
-        {
-            let image = self.handover.image;
+        let image = self.handover.image;
+        if !self.memblock.is_region_memory(image) {
             self.warn(format_args!("the kernel image at {image:?} is not in RAM"));
         }
+        let own = self.own().filter_map(outer_pages);
+        let own: ArrayVec<PhysRange, 5> =
+            own.filter(|own| self.memblock.is_region_memory(*own)).take(5).collect();
         self.cap_to_usable_range()?;
         match self.handover.command_line.mem() {
             Ok(None) => {}
@@ -83,7 +81,7 @@ impl Scan<'_, '_, '_> {
             }
             Err(error) => self.warn(format_args!("{error}")),
         }
-        for own in own.drain(..) {
+        for own in own {
             self.memblock.add(own)?;
         }
         if self.memblock.memory().is_empty() { Err(ScanError::NoRam) } else { Ok(()) }

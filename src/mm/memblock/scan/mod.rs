@@ -22,7 +22,7 @@ mod tests;
 
 pub use cma::{CMA_MIN_ALIGNMENT, CmaArea, MAX_CMA_AREAS};
 pub use reserved::{MAX_DYNAMIC_REGIONS, ReservedMem};
-pub use zones::ZoneLimits;
+pub use zones::MaxZonePfns;
 
 use super::{Grow, Memblock, MemblockError};
 use crate::addr::{PhysAddr, PhysRange};
@@ -58,7 +58,7 @@ pub struct BootInfo<'a> {
     /// The initrd, reserved; `None` where there is none, or none that is sane.
     pub initrd: Option<PhysRange>,
     /// Where the zones end.
-    pub zones: ZoneLimits,
+    pub zones: MaxZonePfns,
     /// The highest address that every device can reach, where a bus sets a limit.
     pub dma_limit: Option<PhysAddr>,
     /// The CMA areas, all reserved.
@@ -136,7 +136,7 @@ pub fn early_init_dt_scan<'a>(
     scan.check_initrd();
     scan.limit_memory()?;
     let dma_limit = scan.handover.tree.dma_limit();
-    let zones = ZoneLimits::new(scan.memblock, dma_limit);
+    let zones = MaxZonePfns::new(scan.memblock, dma_limit);
     scan.reserve_static()?;
     if let Some(grow) = grow {
         scan.memblock.allow_resize(grow);

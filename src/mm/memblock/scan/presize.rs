@@ -8,6 +8,7 @@
 use super::memory::usable;
 use super::{MAX_ENTRIES, Scan, ScanError};
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange};
+use crate::firmware::fdt::ReservedRegion;
 use crate::mm::memblock::resize::bytes_for;
 use crate::mm::memblock::{Grow, Kind};
 
@@ -99,11 +100,12 @@ impl Scan<'_, '_, '_> {
     }
 
     /// Everything that will be reserved.
-    fn obstacles(&self) -> impl Iterator<Item = PhysRange> + '_ {
+    pub(super) fn obstacles(&self) -> impl Iterator<Item = PhysRange> + '_ {
         let tree = self.handover.tree;
         let map = tree.reservations().map(|reg| reg.range());
         let regions = tree.reserved_memory().into_iter().flat_map(|reserved| {
-            let regs = reserved.regions().filter_map(|region| region.regs());
+            let regions = reserved.regions().filter(ReservedRegion::is_available);
+            let regs = regions.filter_map(|region| region.regs());
             regs.flatten().map(|reg| reg.range())
         });
         let memmap = self.handover.command_line.memmap().filter_map(Result::ok);

@@ -9,7 +9,7 @@ const FOUR_GIB: PhysAddr = PhysAddr::new(1 << 32);
 /// The ends of the zones as frame numbers. Each zone starts where the one before it
 /// ends, the first with the first frame of RAM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ZoneLimits {
+pub struct MaxZonePfns {
     /// The first frame of RAM.
     pub start: Pfn,
     /// The end of ZONE_DMA: what every device can reach.
@@ -20,7 +20,7 @@ pub struct ZoneLimits {
     pub normal: Pfn,
 }
 
-impl ZoneLimits {
+impl MaxZonePfns {
     /// The limits for this RAM and the highest address that all devices reach
     /// ([`dma_limit`](crate::firmware::fdt::Tree::dma_limit)).
     ///
