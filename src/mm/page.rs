@@ -213,6 +213,17 @@ impl Frame {
     pub fn from_virt(va: VirtAddr) -> Option<Self> {
         Self::new(arch::virt_to_phys(va).pfn()?)
     }
+    /// As `from_virt`, where the caller knows that there is a descriptor.
+    ///
+    /// # Safety
+    /// `va` is the linear-map address of a byte whose frame has a descriptor.
+    #[inline(always)]
+    #[must_use]
+    pub unsafe fn from_virt_unchecked(va: VirtAddr) -> Self {
+        let pfn = (arch::virt_to_phys(va).get() >> PAGE_SHIFT) as u32;
+        // SAFETY: a frame that has a descriptor has a number below `Pfn::LIMIT`.
+        Self(unsafe { NonZeroU32::new_unchecked(pfn + 1) })
+    }
     /// Its number.
     #[inline]
     #[must_use]

@@ -117,6 +117,7 @@ impl Node {
             && let Some(slab) = self.partial.first()
         {
             let taken = slab.take(cache, left, &mut give);
+            assert!(taken > 0, "slab {}: full {slab:?} on the partial list", cache.name());
             self.in_use += taken as usize;
             left -= taken;
             if slab.first_free() == END {

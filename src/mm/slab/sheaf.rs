@@ -13,12 +13,16 @@ use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 /// How many objects a sheaf has room for; large objects use less of it.
 pub(super) const SHEAF_OBJECTS: usize = 60;
 
-/// Free objects, used last in first out. 512 bytes with its header.
+/// Free objects, used last in first out.
+///
+/// They lie in `objects[room..capacity]`, the last one put first: so a put checks
+/// against zero alone whether there is room. `objects[capacity]` stays 0, which ends
+/// a take: no object lies at address 0.
 #[repr(C)]
 pub(super) struct Sheaf {
-    count: AtomicU32,
+    room: AtomicU32,
     capacity: AtomicU32,
-    objects: [AtomicUsize; SHEAF_OBJECTS],
+    objects: [AtomicUsize; SHEAF_OBJECTS + 1],
 }
 
 const _: () = assert!(size_of::<Sheaf>() <= 512);
@@ -32,71 +36,62 @@ impl Sheaf {
     pub(super) const fn new(capacity: u32) -> Self {
         assert!(capacity as usize <= SHEAF_OBJECTS);
         Self {
-            count: AtomicU32::new(0),
+            room: AtomicU32::new(capacity),
             capacity: AtomicU32::new(capacity),
-            objects: [const { AtomicUsize::new(0) }; SHEAF_OBJECTS],
+            objects: [const { AtomicUsize::new(0) }; SHEAF_OBJECTS + 1],
         }
     }
 
-    /// How many objects it holds.
+    /// For how many more objects there is room.
     #[inline(always)]
-    pub fn count(&self) -> u32 {
-        self.count.load(Relaxed)
+    pub fn room(&self) -> u32 {
+        self.room.load(Relaxed)
     }
 
     /// How many objects it holds at most; 0 marks the stand-in for no sheaf.
-    #[inline(always)]
     pub fn capacity(&self) -> u32 {
         self.capacity.load(Relaxed)
     }
 
-    /// For how many more objects there is room.
-    pub fn room(&self) -> u32 {
-        self.capacity() - self.count()
+    /// How many objects it holds.
+    pub fn count(&self) -> u32 {
+        self.capacity().saturating_sub(self.room())
     }
 
     /// Takes the object that was put last.
     #[inline(always)]
     pub fn pop(&self) -> Option<VirtAddr> {
-        let last = self.count().wrapping_sub(1);
-        let object = self.objects.get(last as usize)?;
-        self.count.store(last, Relaxed);
-        Some(VirtAddr::new(object.load(Relaxed)))
+        let room = self.room();
+        let object = self.objects.get(room as usize)?.load(Relaxed);
+        if object == 0 {
+            return None;
+        }
+        self.room.store(room + 1, Relaxed);
+        Some(VirtAddr::new(object))
     }
 
     /// Puts `object`, and says whether that went: not if there is no room, nor if the
     /// object lies on top already.
     #[inline(always)]
     pub fn push(&self, object: VirtAddr) -> bool {
-        let count = self.count();
-        if count >= self.capacity() {
+        let next = self.room().wrapping_sub(1);
+        let at = next as usize;
+        if at >= SHEAF_OBJECTS || self.objects[at + 1].load(Relaxed) == object.get() {
             return false;
         }
-        let Some(slot) = self.objects.get(count as usize) else {
-            return false;
-        };
-        if self.below(count) == Some(object) {
-            return false;
-        }
-        slot.store(object.get(), Relaxed);
-        self.count.store(count + 1, Relaxed);
+        self.objects[at].store(object.get(), Relaxed);
+        self.room.store(next, Relaxed);
         true
     }
 
     /// The object that was put last, which stays.
     pub fn top(&self) -> Option<VirtAddr> {
-        self.below(self.count())
-    }
-
-    #[inline(always)]
-    fn below(&self, count: u32) -> Option<VirtAddr> {
-        let object = self.objects.get(count.wrapping_sub(1) as usize)?;
-        Some(VirtAddr::new(object.load(Relaxed)))
+        self.iter().next()
     }
 
     /// All objects in it, as far as they stay while its CPU goes on.
     pub fn iter(&self) -> impl Iterator<Item = VirtAddr> + '_ {
-        let count = self.count() as usize;
-        self.objects.iter().take(count).map(|object| VirtAddr::new(object.load(Relaxed)))
+        let held = self.objects.iter().take(self.capacity() as usize).skip(self.room() as usize);
+        held.map(|object| VirtAddr::new(object.load(Relaxed)))
     }
 }
