@@ -99,8 +99,10 @@ fn controller(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
             Ok("GICv2")
         }
         Gic::V3 => {
-            // QEMU's window holds hundreds; as many as there can be CPUs are enough.
-            let bytes = second.len().min(NR_CPUS as u64 * REDISTRIBUTOR_BYTES);
+            // The window may hold hundreds. There is one for each CPU of the machine, and a
+            // read past the last is a fault.
+            let cpus = tree.cpus().map_or(1, |cpus| cpus.iter().count()).clamp(1, NR_CPUS);
+            let bytes = second.len().min(cpus as u64 * REDISTRIBUTOR_BYTES);
             let count = (bytes / REDISTRIBUTOR_BYTES) as usize;
             let (distributor, redistributors) =
                 (map(distributor)?, map(PhysRange::from_size(second.start(), bytes))?);
