@@ -78,7 +78,7 @@ kernel_tests! {
         assert_eq!(mmu::write_at(FREE), None);
         init_mm::unmap(range).flush();
         assert_eq!(mmu::read_at(FREE), None);
-        init_mm::free_tables(range).flush();
+        init_mm::free_tables(range);
         free_pages(frame, Order::ZERO);
     }
 }

@@ -1,0 +1,105 @@
+//! A contiguous memory area on the running kernel.
+//!
+//! Command line: cma=64M
+
+#![no_std]
+#![no_main]
+
+mod harness;
+
+use granule::addr::Order;
+use granule::mm::cma::{Cma, cma_alloc, cma_release, default_area};
+use granule::mm::gfp::Gfp;
+use granule::mm::page::Frame;
+use granule::mm::page_alloc::{alloc_pages, free_pages};
+
+/// Pages of the area that the command line asks for.
+const PAGES: u32 = 64 << 8;
+
+fn area() -> &'static Cma {
+    default_area().expect("an area: boot with cma=64M")
+}
+
+/// The first word of a frame, as the kernel reaches it.
+fn first_word(frame: Frame) -> *mut u64 {
+    core::ptr::with_exposed_provenance_mut(frame.virt().get())
+}
+
+kernel_tests! {
+    fn the_command_line_made_the_area() {
+        assert_eq!(area().range().len(), PAGES);
+    }
+
+    fn runs_are_contiguous_aligned_and_apart() {
+        let mut taken = [None; 4];
+        let wanted = [(1, 0), (7, 3), (512, 9), (3000, 10)];
+        for (slot, (count, align)) in taken.iter_mut().zip(wanted) {
+            let align = Order::new(align).expect("an order");
+            let first = cma_alloc(area(), count, align).expect("room");
+            assert!(first.pfn().is_aligned(align), "{first:?}");
+            assert!(area().range().contains(first.pfn()));
+            assert!(area().range().contains(first.pfn() + (count - 1)));
+            *slot = Some((first.pfn().get(), count));
+        }
+        let runs = taken.map(|run| run.expect("filled"));
+        for (i, &(start, count)) in runs.iter().enumerate() {
+            for &(other, others) in &runs[i + 1..] {
+                assert!(start + count <= other || other + others <= start, "{runs:x?} overlap");
+            }
+        }
+        for (start, count) in runs {
+            let frame = Frame::new(granule::addr::Pfn::new(start)).expect("a frame");
+            assert!(cma_release(area(), frame, count));
+        }
+    }
+
+    fn the_whole_area_can_be_had() {
+        for _ in 0..2 {
+            let all = cma_alloc(area(), PAGES, Order::ZERO).expect("it is empty");
+            assert_eq!(cma_alloc(area(), 1, Order::ZERO), None);
+            assert!(cma_release(area(), all, PAGES));
+        }
+        assert_eq!(cma_alloc(area(), PAGES + 1, Order::ZERO), None);
+    }
+
+    fn it_is_lent_to_movable_pages_alone() {
+        // Linked through their own first words.
+        for (gfp, may_borrow) in [(Gfp::GFP_KERNEL, false), (Gfp::GFP_HIGHUSER_MOVABLE, true)] {
+            let gfp = gfp | Gfp::__GFP_NORETRY | Gfp::__GFP_NOWARN;
+            let (mut last, mut borrowed) = (u64::MAX, 0u32);
+            while let Some(frame) = alloc_pages(gfp, Order::ZERO) {
+                // SAFETY: the page is this test's.
+                unsafe { first_word(frame).write(last) };
+                last = frame.pfn().get().into();
+                borrowed += u32::from(area().range().contains(frame.pfn()));
+            }
+            let refused = cma_alloc(area(), PAGES, Order::ZERO).is_none();
+            while let Ok(pfn) = u32::try_from(last) {
+                let frame = Frame::new(granule::addr::Pfn::new(pfn)).expect("a frame");
+                // SAFETY: as above.
+                last = unsafe { first_word(frame).read() };
+                free_pages(frame, Order::ZERO);
+            }
+            if may_borrow {
+                assert!(borrowed > PAGES / 2, "only {borrowed} pages were lent");
+                assert!(refused, "pages in use were given out");
+            } else {
+                assert_eq!(borrowed, 0, "the kernel's own pages can't be moved away");
+                assert!(!refused, "nothing is in the area");
+                return_all();
+            }
+        }
+    }
+
+    fn strangers_are_refused() {
+        let frame = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory");
+        assert!(!cma_release(area(), frame, 1));
+        free_pages(frame, Order::ZERO);
+    }
+}
+
+/// Gives back what holds the whole area.
+fn return_all() {
+    let first = Frame::new(area().range().start()).expect("a frame");
+    assert!(cma_release(area(), first, PAGES));
+}
