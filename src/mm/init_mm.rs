@@ -8,7 +8,8 @@
 use crate::addr::{Order, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::{
-    FlushOwed, KernelAttrs, MapError, MapFlags, Mapper, Table, TableAccess, TableAddr,
+    BadTree, FlushOwed, KernelAttrs, MapError, MapFlags, Mapper, Table, TableAccess, TableAddr,
+    Translation, TreeStats,
 };
 use crate::arch::{self, layout};
 use crate::machine_local;
@@ -16,6 +17,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc;
 use crate::sync::{Rank, SpinLock};
+use core::ops::ControlFlow;
 
 machine_local! {
     /// The PGD, once there is one.
@@ -215,4 +217,18 @@ pub fn split(va: VirtRange) -> Result<(), MapError> {
 #[must_use]
 pub fn translate(va: VirtAddr) -> Option<(PhysAddr, KernelAttrs)> {
     edit(|m| m.translate(va)).map(|t| (t.pa, t.attrs))
+}
+
+/// Calls `f` with each page or block that maps some of `va`, rising, until it breaks
+/// off. `f` runs under the page-table lock: it may take no lock of lower rank.
+pub fn for_each_leaf(va: VirtRange, f: impl FnMut(VirtAddr, Translation) -> ControlFlow<()>) {
+    edit(|m| m.for_each_leaf(va, f));
+}
+
+/// Walks the whole tree and checks every invariant; see [`Mapper::validate`].
+///
+/// # Errors
+/// The first entry found that is wrong.
+pub fn validate() -> Result<TreeStats, BadTree> {
+    edit(|m| m.validate(layout::LINEAR.start()))
 }

@@ -9,6 +9,7 @@ pub mod memblock;
 pub mod mmzone;
 pub mod page;
 pub mod page_alloc;
+pub mod ptdump;
 pub mod shrinker;
 pub mod slab;
 pub mod sparse;

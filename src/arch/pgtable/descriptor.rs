@@ -166,7 +166,7 @@ impl KernelAttrs {
         MemoryType::from_index((self.0 >> ATTR_INDX_SHIFT) as u8 & 7)
     }
     /// What the kernel may do; [`Permission::Rx`] even for a word from elsewhere that
-    /// is writable too: see [`Descriptor::is_writable_and_executable`].
+    /// is writable too.
     #[must_use]
     pub const fn permission(self) -> Permission {
         if self.0 & PXN == 0 {
@@ -176,6 +176,16 @@ impl KernelAttrs {
         } else {
             Permission::Ro
         }
+    }
+    /// Whether the kernel may write to it.
+    #[must_use]
+    pub const fn is_writable(self) -> bool {
+        self.0 & AP_RDONLY == 0
+    }
+    /// Whether the kernel may execute it.
+    #[must_use]
+    pub const fn is_executable(self) -> bool {
+        self.0 & PXN == 0
     }
     /// Whether branches into it are guarded.
     #[must_use]

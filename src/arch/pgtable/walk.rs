@@ -6,6 +6,7 @@ use super::mapper::{Mapper, Translation, parts};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{VirtAddr, VirtRange};
 use core::fmt;
+use core::ops::ControlFlow;
 
 /// What is wrong with a tree; see [`Mapper::validate`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,9 +38,13 @@ pub struct TreeStats {
 
 impl<A: TableAccess> Mapper<'_, A> {
     /// Calls `f` with each leaf that maps some of `va`, rising: its first address and
-    /// what it says. A contiguous set counts sixteen times.
-    pub fn for_each_leaf(&self, va: VirtRange, mut f: impl FnMut(VirtAddr, Translation)) {
-        self.leaves_in(self.root, Level::Pgd, va, &mut f);
+    /// what it says, until `f` breaks off. A contiguous set counts sixteen times.
+    pub fn for_each_leaf(
+        &self,
+        va: VirtRange,
+        mut f: impl FnMut(VirtAddr, Translation) -> ControlFlow<()>,
+    ) {
+        let _ = self.leaves_in(self.root, Level::Pgd, va, &mut f);
     }
 
     fn leaves_in(
@@ -47,18 +52,19 @@ impl<A: TableAccess> Mapper<'_, A> {
         table: TableAddr,
         level: Level,
         va: VirtRange,
-        f: &mut impl FnMut(VirtAddr, Translation),
-    ) {
+        f: &mut impl FnMut(VirtAddr, Translation) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         for (index, part) in parts(va, level) {
             match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
-                (Entry::Table(next), Some(down)) => self.leaves_in(next, down, part, f),
+                (Entry::Table(next), Some(down)) => self.leaves_in(next, down, part, f)?,
                 (Entry::Leaf(Leaf { pa, attrs, contiguous }), _) => {
                     let start = part.start().align_down(level.size());
-                    f(start, Translation { pa, attrs, level, contiguous });
+                    f(start, Translation { pa, attrs, level, contiguous })?;
                 }
                 _ => {}
             }
         }
+        ControlFlow::Continue(())
     }
 
     /// Walks the whole tree, which translates from `base` on, and checks every

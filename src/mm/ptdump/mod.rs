@@ -1,0 +1,149 @@
+//! The page-table dump (Linux: mm/ptdump.c, arch/arm64/mm/ptdump.c, debugfs'
+//! kernel_page_tables), and the check that nothing is writable and executable.
+#![deny(unsafe_code)]
+
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::arch::layout;
+use crate::arch::pgtable::{Level, MemoryType, Translation};
+use crate::mm::init_mm;
+use core::fmt;
+use core::ops::ControlFlow;
+
+#[cfg(test)]
+mod tests;
+
+/// What the upper half is divided into, rising.
+const MARKERS: [(&str, VirtRange); 5] = [
+    ("Linear mapping", layout::LINEAR),
+    ("Kernel image", layout::KIMAGE),
+    ("vmalloc area", layout::VMALLOC),
+    ("vmemmap", layout::VMEMMAP),
+    ("Fixmap", layout::FIXMAP),
+];
+
+/// All that the kernel's tables translate, but the last page, whose end has no address.
+const UPPER_HALF: VirtRange =
+    VirtRange::new(VirtAddr::new(0xffff_0000_0000_0000), VirtAddr::new(0xffff_ffff_ffff_f000));
+
+/// Addresses that are mapped alike, without a gap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// The addresses.
+    pub va: VirtRange,
+    /// How the first of them is mapped.
+    pub first: Translation,
+}
+
+impl Run {
+    /// Whether a leaf at `va` continues the run. Where it leads is of no matter.
+    fn takes(&self, va: VirtAddr, leaf: &Translation) -> bool {
+        va == self.va.end()
+            && leaf.level == self.first.level
+            && leaf.contiguous == self.first.contiguous
+            && leaf.attrs == self.first.attrs
+    }
+
+    /// Whether the kernel may write to it and execute it.
+    #[must_use]
+    pub const fn is_wx(&self) -> bool {
+        self.first.attrs.is_writable() && self.first.attrs.is_executable()
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { va, first } = *self;
+        let (size, unit) = scaled(va.len());
+        let level = match first.level {
+            Level::Pgd => "PGD",
+            Level::Pud => "PUD",
+            Level::Pmd => "PMD",
+            Level::Pte => "PTE",
+        };
+        let set = |there, name| if there { name } else { "" };
+        write!(
+            f,
+            "{:#018x}-{:#018x} {size:>10}{unit} {level} {} {} {:3} {:3} {:2} {}",
+            va.start(),
+            va.end(),
+            if first.attrs.is_writable() { "RW" } else { "ro" },
+            if first.attrs.is_executable() { "x " } else { "NX" },
+            set(first.contiguous, "CON"),
+            set(first.level != Level::Pte, "BLK"),
+            set(first.attrs.is_guarded(), "GP"),
+            match first.attrs.memory() {
+                MemoryType::Normal => "MEM/NORMAL",
+                MemoryType::NormalNc => "MEM/NORMAL-NC",
+                MemoryType::NormalWt => "MEM/NORMAL-WT",
+                MemoryType::DeviceNgnre => "DEVICE/nGnRE",
+                MemoryType::DeviceNgnrne => "DEVICE/nGnRnE",
+                MemoryType::DeviceGre => "DEVICE/GRE",
+            }
+        )
+    }
+}
+
+/// The largest unit in which `bytes` is whole.
+fn scaled(bytes: usize) -> (usize, char) {
+    let units = ['K', 'M', 'G', 'T'];
+    let mut size = bytes >> 10;
+    for (i, unit) in units.into_iter().enumerate() {
+        if !size.is_multiple_of(1024) || i == units.len() - 1 {
+            return (size, unit);
+        }
+        size >>= 10;
+    }
+    unreachable!("the last unit takes any size")
+}
+
+/// The runs that the kernel's tables map in `va`, rising. The page-table lock is taken
+/// for each run and not kept, so the tables may change between two.
+pub fn runs(va: VirtRange) -> impl Iterator<Item = Run> {
+    let mut at = va.start();
+    core::iter::from_fn(move || {
+        let mut run: Option<Run> = None;
+        init_mm::for_each_leaf(VirtRange::new(at, va.end()), |start, leaf| {
+            let end = start.saturating_add(leaf.level.size());
+            match &mut run {
+                None => run = Some(Run { va: VirtRange::new(start, end), first: leaf }),
+                Some(run) if run.takes(start, &leaf) => {
+                    run.va = VirtRange::new(run.va.start(), end);
+                }
+                Some(_) => return ControlFlow::Break(()),
+            }
+            ControlFlow::Continue(())
+        });
+        at = run?.va.end().min(va.end());
+        run
+    })
+}
+
+/// Prints the kernel's page tables: a line for each run of the same attributes, under
+/// the name of its region. Process context: it is long.
+///
+/// # Errors
+/// `out`'s.
+pub fn dump(out: &mut dyn fmt::Write) -> fmt::Result {
+    for (name, va) in MARKERS {
+        writeln!(out, "---[ {name} start ]---")?;
+        for run in runs(va) {
+            writeln!(out, "{run}")?;
+        }
+        writeln!(out, "---[ {name} end ]---")?;
+    }
+    for run in runs(UPPER_HALF).filter(|run| !is_marked(run.va)) {
+        writeln!(out, "{run} (in no region)")?;
+    }
+    Ok(())
+}
+
+fn is_marked(va: VirtRange) -> bool {
+    MARKERS.iter().any(|(_, region)| region.contains_range(va))
+}
+
+/// How many pages are writable and executable, which must be none; `report` is called
+/// with each such run (Linux: ptdump_check_wx). Any context.
+pub fn check_wx(mut report: impl FnMut(&Run)) -> usize {
+    let bad = runs(UPPER_HALF).filter(Run::is_wx);
+    bad.inspect(|run| report(run)).map(|run| run.va.len() / PAGE_SIZE).sum()
+}

@@ -1,0 +1,96 @@
+//! What the dump says of mappings made for it, and that the check finds what it is for.
+
+use super::*;
+use crate::addr::{PMD_SIZE, PUD_SIZE, PhysAddr};
+use crate::arch::pgtable::{KernelAttrs, MapFlags};
+use crate::arch::phys_to_virt;
+use crate::mm::vmalloc::tests::machine;
+use std::string::String;
+use std::vec::Vec;
+
+const MEM: PhysAddr = PhysAddr::new(0x80_0000_0000);
+const VA: VirtAddr = layout::VMALLOC.start();
+
+fn map(offset: usize, bytes: usize, attrs: KernelAttrs) {
+    let va = VirtRange::from_size(VA + offset, bytes);
+    init_mm::map_range(va, MEM + offset as u64, attrs, MapFlags::empty()).unwrap();
+}
+
+#[test]
+fn like_neighbours_are_one_line() {
+    machine(1024, |_| {
+        map(0, PAGE_SIZE, KernelAttrs::KERNEL);
+        map(PAGE_SIZE, 2 * PAGE_SIZE, KernelAttrs::KERNEL);
+        map(3 * PAGE_SIZE, PAGE_SIZE, KernelAttrs::KERNEL_RO);
+        map(0x10000, 0x20000, KernelAttrs::KERNEL_ROX.guarded());
+        map(PMD_SIZE, 3 * PMD_SIZE, KernelAttrs::NORMAL_NC);
+        map(PUD_SIZE, PUD_SIZE, KernelAttrs::DEVICE);
+        let mut text = String::new();
+        dump(&mut text).unwrap();
+        let lines: Vec<_> =
+            text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>()).collect();
+        let is = |line: usize, words: &str| {
+            assert_eq!(lines[line], words.split(' ').collect::<Vec<_>>(), "{text}");
+        };
+        is(4, "---[ vmalloc area start ]---");
+        is(5, "0xffff800100000000-0xffff800100003000 12K PTE RW NX MEM/NORMAL");
+        is(6, "0xffff800100003000-0xffff800100004000 4K PTE ro NX MEM/NORMAL");
+        is(7, "0xffff800100010000-0xffff800100030000 128K PTE ro x CON GP MEM/NORMAL");
+        is(8, "0xffff800100200000-0xffff800100800000 6M PMD RW NX BLK MEM/NORMAL-NC");
+        is(9, "0xffff800140000000-0xffff800180000000 1G PUD RW NX BLK DEVICE/nGnRE");
+        is(10, "---[ vmalloc area end ]---");
+        assert_eq!(lines.len(), 15);
+        assert_eq!(check_wx(|run| panic!("{run}")), 0);
+    });
+}
+
+#[test]
+fn what_lies_in_no_region_is_told() {
+    machine(1024, |_| {
+        let stray = VirtRange::from_size(layout::VMALLOC.end() + PAGE_SIZE, PAGE_SIZE);
+        init_mm::map_range(stray, MEM, KernelAttrs::KERNEL, MapFlags::empty()).unwrap();
+        let mut text = String::new();
+        dump(&mut text).unwrap();
+        assert!(text.ends_with("MEM/NORMAL (in no region)\n"), "{text}");
+    });
+}
+
+#[test]
+fn a_writable_and_executable_page_is_found() {
+    machine(1024, |_| {
+        map(0, 4 * PAGE_SIZE, KernelAttrs::KERNEL);
+        // No KernelAttrs says this: the word itself is changed.
+        let mut table = init_mm::root().unwrap();
+        for level in [Level::Pgd, Level::Pud, Level::Pmd] {
+            table = PhysAddr::new(word(table, level.index(VA)).read() & 0x0000_ffff_ffff_f000);
+        }
+        let entry = word(table, Level::Pte.index(VA + PAGE_SIZE));
+        entry.write(entry.read() & !(1 << 53));
+        let mut found = Vec::new();
+        assert_eq!(check_wx(|run| found.push(*run)), 1);
+        assert_eq!(found[0].va, VirtRange::from_size(VA + PAGE_SIZE, PAGE_SIZE));
+        assert!(init_mm::validate().is_err());
+        entry.write(entry.read() | 1 << 53);
+        assert_eq!(check_wx(|_| {}), 0);
+        init_mm::validate().unwrap();
+    });
+}
+
+struct Word(*mut u64);
+
+fn word(table: PhysAddr, index: usize) -> Word {
+    let at = phys_to_virt(table + 8 * index as u64).get();
+    Word(core::ptr::with_exposed_provenance_mut(at))
+}
+
+#[allow(unsafe_code)]
+impl Word {
+    fn read(&self) -> u64 {
+        // SAFETY: a word of a table of this test's machine, which nobody else uses.
+        unsafe { self.0.read() }
+    }
+    fn write(&self, value: u64) {
+        // SAFETY: as above.
+        unsafe { self.0.write(value) }
+    }
+}
