@@ -13,7 +13,7 @@ use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan};
 use crate::mm::memblock::{Memblock, Region};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc::{self, ZoneLimits};
-use crate::mm::{cma, slab, vmalloc};
+use crate::mm::{cma, ptdump, slab, vmalloc};
 use crate::sync::{Rank, SpinLock};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use log::{Level, info};
@@ -141,4 +141,15 @@ pub(super) fn kmem_cache_init() -> Result<(), Stop> {
 pub(super) fn vmalloc_init() {
     let pages: u32 = page_alloc::zones().map(|zone| zone.managed).sum();
     vmalloc::init(NR_CPUS, pages as usize);
+}
+
+/// Checks that no page of the kernel's half is both writable and executable (Linux:
+/// debug_checkwx).
+///
+/// # Panics
+/// One is.
+pub(super) fn check_wx() {
+    let found = ptdump::check_wx(|run| log::error!("W+X: {run}"));
+    assert!(found == 0, "{found} pages are writable and executable");
+    info!("Checked W+X mappings: passed, no W+X pages found");
 }

@@ -3,7 +3,8 @@
 use super::steps::Steps;
 use crate::arch::aarch64::features;
 use crate::kprint;
-use crate::mm::{cma, stat};
+use crate::mm::{cma, ptdump, stat};
+use core::fmt;
 
 /// Prints memory's state, in the manner of Linux's boot log and /proc.
 pub fn print(steps: &Steps) {
@@ -15,10 +16,20 @@ pub fn print(steps: &Steps) {
     if cma::areas().next().is_some() {
         kprint!("\nCMA areas:\n{}", stat::CmaAreas);
     }
+    kprint!("\nPage tables:\n{}", PageTables);
     kprint!("\n{}", stat::MemInfo);
     kprint!("\nBoot steps (cycles; instructions under -icount shift=0):\n");
     for (name, cycles) in steps.iter() {
         kprint!("  {name:<24}{cycles:>12}\n");
     }
     kprint!("  {:<24}{:>12}\n\n", "all", steps.total());
+}
+
+/// The layout of the kernel's half, as the tables have it.
+struct PageTables;
+
+impl fmt::Display for PageTables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ptdump::dump(f)
+    }
 }

@@ -78,6 +78,8 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     steps.done("interrupts");
     secondary::bring_up(&tree);
     steps.done("other cores");
+    mm::check_wx();
+    steps.done("W^X check");
     Ok(Boot { cmdline, steps })
 }
 
