@@ -172,25 +172,64 @@ impl Page {
     /// and for the first frame of each aligned block of [`Order::MAX`].
     #[inline]
     pub(in crate::mm) fn zone(&self) -> ZoneId {
-        ZoneId::from_bits(self.place.load(Relaxed))
+        self.place().zone()
     }
     /// The order with which the block that starts here last left the free lists.
     #[inline]
     pub(in crate::mm) fn order(&self) -> u8 {
-        self.place.load(Relaxed) >> ZoneId::BITS
+        self.place().order()
+    }
+    /// Both.
+    #[inline]
+    pub(in crate::mm) fn place(&self) -> Place {
+        Place(self.place.load(Relaxed))
     }
     /// Sets both.
     #[inline]
     pub(in crate::mm) fn set_place(&self, zone: ZoneId, order: Order) {
         self.place.store(zone.bits() | order.get() << ZoneId::BITS, Relaxed);
     }
+    /// The migratetype of the pageblock that starts here.
     #[inline]
     pub(in crate::mm) fn block_migratetype(&self) -> Migratetype {
         Migratetype::from_bits(self.block.load(Relaxed))
     }
+    /// The migratetype on whose per-CPU lists pages of the pageblock that starts here are
+    /// kept; `None` where they go straight to the zone.
+    #[inline]
+    pub(in crate::mm) fn block_pcp_migratetype(&self) -> Option<Migratetype> {
+        let block = self.block.load(Relaxed);
+        let on_lists = block & BLOCK_ISOLATED == 0;
+        on_lists.then(|| Migratetype::from_pcp_bits(block >> BLOCK_PCP_SHIFT))
+    }
+    /// Sets both.
     #[inline]
     pub(in crate::mm) fn set_block_migratetype(&self, mt: Migratetype) {
-        self.block.store(mt as u8, Relaxed);
+        let lists = match mt.pcp_migratetype() {
+            Some(pcp) => (pcp as u8) << BLOCK_PCP_SHIFT,
+            None => BLOCK_ISOLATED,
+        };
+        self.block.store(mt as u8 | lists, Relaxed);
+    }
+}
+
+/// In a pageblock's byte: where the migratetype of its per-CPU lists stands, beside its own.
+const BLOCK_PCP_SHIFT: u32 = 4;
+/// In a pageblock's byte: its pages go straight to the zone.
+const BLOCK_ISOLATED: u8 = 1 << 7;
+
+/// The zone and the order of a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::mm) struct Place(u8);
+
+impl Place {
+    #[inline]
+    pub(in crate::mm) fn zone(self) -> ZoneId {
+        ZoneId::from_bits(self.0)
+    }
+    #[inline]
+    pub(in crate::mm) fn order(self) -> u8 {
+        self.0 >> ZoneId::BITS
     }
 }
 
@@ -246,10 +285,13 @@ impl Frame {
     #[inline]
     #[must_use]
     pub fn page(self) -> &'static Page {
-        let at = sparse::descriptor(self.pfn()).get();
+        // An index into a pointer, so that fields are reached by offsets from one register.
+        let before_first = arch::vmemmap_base().wrapping_sub(size_of::<Page>());
+        let array = core::ptr::with_exposed_provenance::<Page>(before_first);
+        let page = array.wrapping_add(self.0.get() as usize);
         // SAFETY: a `Frame` is made only for a number whose descriptor is mapped,
         // which it stays; its fields are atomics, for which any bytes are valid.
-        unsafe { &*core::ptr::with_exposed_provenance::<Page>(at) }
+        unsafe { &*page }
     }
     /// The frame `n` after this one within a block of `order` that `self` starts.
     #[inline]

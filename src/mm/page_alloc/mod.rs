@@ -159,14 +159,20 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
 #[track_caller]
 pub fn free_pages(frame: Frame, order: Order) {
     let page = frame.page();
-    if page.flags().bits() != 0 || page.refcount() != 1 || page.order() != order.get() {
+    let place = page.place();
+    if page.flags().bits() != 0 || page.refcount() != 1 || place.order() != order.get() {
         return free_unusual(frame, order);
     }
     page.set_refcount(0);
-    if pcp::has_lists(order) {
-        with_masked(|irq| pcp::free(irq, frame, order));
+    let left = if pcp::has_lists(order) {
+        with_masked(|irq| pcp::free(irq, frame, order, place.zone()))
     } else {
-        free_to_buddy(frame, order);
+        pcp::Left::Isolated
+    };
+    match left {
+        pcp::Left::Nothing => {}
+        pcp::Left::Spill => pcp::spill(frame, order, place.zone()),
+        pcp::Left::Isolated => free_to_buddy(frame, order),
     }
 }
 

@@ -11,6 +11,7 @@
 use super::buddy::pageblock_migratetype;
 use super::fallback::Reach;
 use crate::addr::Order;
+use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
@@ -36,15 +37,18 @@ pub(super) struct PerCpuPages {
     count: AtomicU32,
     /// The count from which a free spills a batch; 0 asks for all.
     high: AtomicU32,
+    /// The best zone for each combination of the zone modifiers, which are the low bits
+    /// of a GFP word. Used in a CPU's first entry alone, where it fills what alignment
+    /// leaves empty, so that a CPU's part is a power of two in size.
+    preferred: [AtomicU8; ZONE_MODIFIERS],
 }
 
 /// A CPU's lists of all zones.
 pub(super) struct CpuPages {
     zones: [PerCpuPages; ZoneId::COUNT],
-    /// The best zone for each combination of the zone modifiers, which are the low bits
-    /// of a GFP word.
-    preferred: [AtomicU8; ZONE_MODIFIERS],
 }
+
+const _: () = assert!(size_of::<CpuPages>().is_power_of_two());
 
 /// Combinations of `__GFP_DMA`, `__GFP_HIGHMEM`, `__GFP_DMA32` and `__GFP_MOVABLE`.
 const ZONE_MODIFIERS: usize = 16;
@@ -61,10 +65,12 @@ machine_local! {
 
 impl CpuPages {
     const fn new() -> Self {
-        Self {
-            zones: [const { PerCpuPages::new() }; ZoneId::COUNT],
-            preferred: [const { AtomicU8::new(0) }; ZONE_MODIFIERS],
-        }
+        Self { zones: [const { PerCpuPages::new() }; ZoneId::COUNT] }
+    }
+
+    #[inline]
+    fn preferred(&self) -> &[AtomicU8; ZONE_MODIFIERS] {
+        &self.zones[0].preferred
     }
 }
 
@@ -90,6 +96,7 @@ impl PerCpuPages {
             lists: [const { [const { Link::new() }; COLUMNS] }; ORDERS.len()],
             count: AtomicU32::new(0),
             high: AtomicU32::new(u32::MAX),
+            preferred: [const { AtomicU8::new(0) }; ZONE_MODIFIERS],
         }
     }
 
@@ -132,7 +139,7 @@ impl PerCpuPages {
 #[inline]
 pub(super) fn alloc_fast(irq: &IrqMasked, gfp: Gfp) -> Option<Frame> {
     let cpu = PCP.get(irq);
-    let zone = cpu.preferred[gfp.bits() as usize % ZONE_MODIFIERS].load(Relaxed);
+    let zone = cpu.preferred()[gfp.bits() as usize % ZONE_MODIFIERS].load(Relaxed);
     let pcp = &cpu.zones[ZoneId::from_bits(zone).index()];
     let column = (gfp.bits() >> Gfp::__GFP_MOVABLE.bits().trailing_zeros()) as usize;
     pcp.pop(0, column, Order::ZERO)
@@ -173,44 +180,45 @@ fn refill(
     }
 }
 
-/// Puts a block that is free on this CPU's list. The caller has checked that its order
-/// has lists.
+/// What is left to do after a free, when interrupts may come again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Left {
+    /// Nothing.
+    Nothing,
+    /// The list is full: [`spill`].
+    Spill,
+    /// The block is on no list, its pageblock being emptied: `free_to_buddy`.
+    Isolated,
+}
+
+/// Puts a block that is free on this CPU's list: no lock, no atomic. The caller has checked
+/// that its order has lists, and does what is left to do.
 #[inline]
-pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order) {
-    let Some(row) = row(order) else { return };
-    let column = match pageblock_migratetype(frame) {
-        Migratetype::Isolate => return free_isolated(irq, frame, order),
-        // Borrowed and reserved pageblocks get their pages back when the list spills.
-        Migratetype::Cma | Migratetype::HighAtomic => Migratetype::Movable.index(),
-        mt => mt.index(),
-    };
-    let id = frame.page().zone();
-    let pcp = &PCP.get(irq).zones[id.index()];
-    let count = pcp.push(row, column, frame, order);
-    if count >= pcp.high.load(Relaxed) {
-        spill(irq, id, row, column);
-    }
+pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order, zone: ZoneId) -> Left {
+    let Some(row) = row(order) else { return Left::Isolated };
+    let pageblock = frame.align_down(Order::PAGEBLOCK).page();
+    let Some(mt) = pageblock.block_pcp_migratetype() else { return Left::Isolated };
+    let pcp = &PCP.get(irq).zones[zone.index()];
+    let count = pcp.push(row, mt.index(), frame, order);
+    if count >= pcp.high.load(Relaxed) { Left::Spill } else { Left::Nothing }
 }
 
+/// Gives a batch of this CPU's lists back to the zone, from the list that `frame` was put
+/// on first, or all where another CPU asked for it (Linux: free_pcppages_bulk).
 #[cold]
 #[inline(never)]
-fn free_isolated(irq: &IrqMasked, frame: Frame, order: Order) {
-    let mut zone = frame.page().zone().zone().lock(irq);
-    let mt = pageblock_migratetype(frame);
-    zone.free_one(frame, order, mt);
-}
-
-/// Gives a batch back to the zone, from the list at `row` and `column` first
-/// (Linux: free_pcppages_bulk).
-#[cold]
-#[inline(never)]
-fn spill(irq: &IrqMasked, id: ZoneId, row: usize, column: usize) {
-    let zone = id.zone();
-    let pcp = &PCP.get(irq).zones[id.index()];
-    if pcp.high.load(Relaxed) == 0 {
-        return drain_zone(irq, id);
-    }
-    give_back(pcp, &mut zone.lock(irq), row * COLUMNS + column, zone.pcp_batch.load(Relaxed));
+pub(super) fn spill(frame: Frame, order: Order, id: ZoneId) {
+    with_masked(|irq| {
+        let zone = id.zone();
+        let pcp = &PCP.get(irq).zones[id.index()];
+        if pcp.high.load(Relaxed) == 0 {
+            return drain_zone(irq, id);
+        }
+        let pageblock = frame.align_down(Order::PAGEBLOCK).page();
+        let mt = pageblock.block_pcp_migratetype().unwrap_or(Migratetype::Movable);
+        let list = row(order).unwrap_or(0) * COLUMNS + mt.index();
+        give_back(pcp, &mut zone.lock(irq), list, zone.pcp_batch.load(Relaxed));
+    });
 }
 
 /// Frees at least `pages` pages, or all, from list `first` on.
@@ -280,7 +288,7 @@ pub(super) fn setup(cpu: CpuId, node: NodeId) {
     for (pcp, id) in pages.zones.iter().zip(ZoneId::all()) {
         pcp.high.store(id.zone().pcp_high.load(Relaxed), Relaxed);
     }
-    for (bits, entry) in (0..).zip(&pages.preferred) {
+    for (bits, entry) in (0..).zip(pages.preferred()) {
         let highest = Gfp::from_bits_retain(bits).zone();
         if let Some(id) = Zonelist::of(node).zones(highest).next() {
             entry.store(id.bits(), Relaxed);
