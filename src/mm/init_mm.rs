@@ -219,3 +219,11 @@ pub fn split(va: VirtRange) -> Result<(), MapError> {
 pub fn translate(va: VirtAddr) -> Option<(PhysAddr, KernelAttrs)> {
     edit(|m| m.translate(va)).map(|t| (t.pa, t.attrs))
 }
+
+/// Whether anything is mapped in `va`.
+#[must_use]
+pub fn is_mapped(va: VirtRange) -> bool {
+    let mut mapped = false;
+    edit(|m| m.for_each_leaf(va, |_, _| mapped = true));
+    mapped
+}
