@@ -232,3 +232,14 @@ pub fn for_each_leaf(va: VirtRange, f: impl FnMut(VirtAddr, Translation) -> Cont
 pub fn validate() -> Result<TreeStats, BadTree> {
     edit(|m| m.validate(layout::LINEAR.start()))
 }
+
+/// Whether anything is mapped in `va`.
+#[must_use]
+pub fn is_mapped(va: VirtRange) -> bool {
+    let mut mapped = false;
+    for_each_leaf(va, |_, _| {
+        mapped = true;
+        ControlFlow::Break(())
+    });
+    mapped
+}

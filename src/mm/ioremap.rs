@@ -5,9 +5,11 @@
 //! addresses must agree on the type.
 #![deny(unsafe_code)]
 
-use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
+use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
+use crate::arch::layout;
 use crate::arch::pgtable::KernelAttrs;
 use crate::mm::gfp::Gfp;
+use crate::mm::init_mm;
 use crate::mm::page_alloc;
 use crate::mm::vmalloc::{
     self,
@@ -108,7 +110,7 @@ fn map(phys: PhysAddr, size: u64, io: IoType, attrs: KernelAttrs) -> Result<IoMe
     let page = PAGE_SIZE as u64;
     let page_end = end.align_up(page).ok_or(IoremapError::Invalid)?;
     let pages = PhysRange::new(phys.align_down(page), page_end);
-    if page_alloc::manages(pages.whole_pages()) {
+    if is_ram(pages) {
         return Err(IoremapError::Ram);
     }
     let reserve = || Reservation::new(pages, io, Gfp::GFP_KERNEL);
@@ -127,6 +129,16 @@ fn map(phys: PhysAddr, size: u64, io: IoType, attrs: KernelAttrs) -> Result<IoMe
     let start = vmalloc::map_device(pages, attrs, reservation, Location::caller())
         .ok_or(IoremapError::NoMemory)?;
     Ok(IoMem { at: start + phys.page_offset(), phys: PhysRange::new(phys, end), io })
+}
+
+/// Whether the kernel has part of it as memory: it is the page allocator's, or in the linear
+/// map as the image, the frame descriptors and whatever else was reserved at boot are.
+/// Regions marked no-map are not. (Linux: pfn_is_map_memory.)
+fn is_ram(pages: PhysRange) -> bool {
+    let base = layout::LINEAR.start();
+    let linear = |pa: PhysAddr| base.saturating_add(pa.get() as usize);
+    let linear = VirtRange::new(linear(pages.start()), linear(pages.end()));
+    page_alloc::manages(pages.whole_pages()) || init_mm::is_mapped(linear.intersect(layout::LINEAR))
 }
 
 #[cfg(test)]

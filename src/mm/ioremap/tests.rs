@@ -80,6 +80,25 @@ fn ioremap_refuses_ram_but_not_what_is_reserved() {
 }
 
 #[test]
+fn ioremap_refuses_what_the_linear_map_has() {
+    machine(1024, |_| {
+        // As the image's memory is: the page allocator knows nothing of it.
+        let image = PhysRange::from_size(PhysAddr::new(0x1_4000_0000), 0x5000);
+        let linear = VirtRange::from_size(
+            layout::LINEAR.start() + image.start().get() as usize,
+            image.len() as usize,
+        );
+        let flags = crate::arch::pgtable::MapFlags::empty();
+        init_mm::map_range(linear, image.start(), KernelAttrs::KERNEL, flags).unwrap();
+        for (phys, size) in [(image.start(), 1), (image.end() - 1, 1), (UART, 1 << 33)] {
+            assert_eq!(ioremap(phys, size).err(), Some(IoremapError::Ram), "{phys} {size:#x}");
+        }
+        assert!(ioremap(image.start() - 4096, 4096).is_ok());
+        assert!(ioremap(image.end(), 4096).is_ok());
+    });
+}
+
+#[test]
 fn ioremap_refuses_nonsense() {
     machine(1024, |_| {
         let top = PhysAddr::new(1 << 48);

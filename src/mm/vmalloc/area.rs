@@ -18,8 +18,6 @@ bitflags! {
         const VM_ALLOC = 1 << 1;
         /// Somebody's pages, mapped by `vmap`.
         const VM_MAP = 1 << 2;
-        /// Being set up: its pages are not all mapped yet.
-        const VM_UNINITIALIZED = 1 << 5;
     }
 }
 

@@ -152,3 +152,43 @@ pub(super) fn validate() {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mm::vmalloc::tests::machine;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    const TYPES: [IoType; 3] = [IoType::Device, IoType::WriteCombining, IoType::Cached];
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 2 } else { 60 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+        #[test]
+        fn reservations_agree_with_the_model(
+            ops in prop::collection::vec((0u64..60, 1u64..9, 0usize..3, any::<usize>()), 1..120)
+        ) {
+            machine(1024, |_| {
+                let mut held: Vec<(PhysRange, IoType, Reservation)> = Vec::new();
+                for (start, len, io, n) in ops {
+                    let range = PhysRange::from_size(PhysAddr::new(start << 12), len << 12);
+                    let clash = held.iter().any(|h| h.1 != TYPES[io] && h.0.overlaps(range));
+                    match Reservation::new(range, TYPES[io], Gfp::GFP_KERNEL) {
+                        Ok(reservation) => held.push((range, TYPES[io], reservation)),
+                        Err(error) => assert_eq!(error, ReserveError::Conflict),
+                    }
+                    let refused = held.last().is_none_or(|h| (h.0, h.1) != (range, TYPES[io]));
+                    assert_eq!(refused, clash, "{range:?} as {:?}", TYPES[io]);
+                    if n % 3 != 0 && !held.is_empty() {
+                        held.swap_remove(n / 3 % held.len());
+                    }
+                    validate();
+                }
+            });
+        }
+    }
+}

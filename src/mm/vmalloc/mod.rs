@@ -57,7 +57,7 @@ mod va_space_tests;
 pub use area::{VmFlags, VmallocInfo};
 pub use vmap_areas::VmallocStat;
 
-use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysRange, VirtAddr};
 use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::{KernelAttrs, MapFlags};
@@ -71,7 +71,7 @@ use core::panic::Location;
 use memtype::Reservation;
 use page_chain::PageChain;
 use purge::{Wait, purge};
-use vm_area::{Request, finish, or_purge, unmap_area};
+use vm_area::{Request, or_purge, unmap_area};
 use vmap_areas::{Limits, VmapAreas};
 
 /// Before `init` knows better: one CPU and 64 MiB.
@@ -82,10 +82,14 @@ machine_local! {
         SpinLock::new(Rank::Vmap, VmapAreas::new(layout::VMALLOC, FIRST_LIMITS));
 }
 
+/// Page frames that may wait for a flush: what a CPU's own list of pages has room for, so
+/// that they go out again from there and never pass through a zone.
+const LAZY_MAX_FRAMES: usize = 128;
+
 const fn limits(cpus: usize, ram_pages: usize) -> Limits {
     let lazy_max_pages = (cpus.ilog2() as usize + 1) * (32 << 20 >> PAGE_SHIFT);
     let share = ram_pages / 256;
-    let lazy_max_frames = if share < lazy_max_pages { share } else { lazy_max_pages };
+    let lazy_max_frames = if share < LAZY_MAX_FRAMES { share } else { LAZY_MAX_FRAMES };
     Limits { lazy_max_pages, lazy_max_frames }
 }
 
@@ -125,10 +129,10 @@ pub fn vmalloc_aligned(size: usize, align: usize, gfp: Gfp) -> Option<VirtAddr> 
     let gfp = gfp.difference(placement);
     let nr_pages = pages_of(size)?;
     let pages = or_purge(|| PageChain::alloc(nr_pages, gfp))?;
-    let request = Request { nr_pages, align, flags: VmFlags::VM_ALLOC, ..Request::new(gfp) };
-    finish(request.area(PhysAddr::new(0))?, Backing::Pages(pages), |used, backing| {
-        let Backing::Pages(pages) = backing else { return Ok(()) };
-        init_mm::map_pages(used.start(), pages.iter().map(Frame::phys), KernelAttrs::KERNEL)
+    let frames = pages.iter().map(Frame::phys);
+    let request = Request::new(nr_pages, VmFlags::VM_ALLOC, gfp);
+    Request { align, ..request }.map(Backing::Pages(pages), |used| {
+        init_mm::map_pages(used.start(), frames.clone(), KernelAttrs::KERNEL)
     })
 }
 
@@ -158,8 +162,7 @@ pub fn vfree(va: VirtAddr) {
 #[must_use]
 pub fn vmap(frames: &[Frame], prot: KernelAttrs) -> Option<VirtAddr> {
     let nr_pages = pages_of(frames.len().checked_mul(PAGE_SIZE)?)?;
-    let request = Request { nr_pages, flags: VmFlags::VM_MAP, ..Request::new(Gfp::GFP_KERNEL) };
-    finish(request.area(PhysAddr::new(0))?, Backing::None, |used, _| {
+    Request::new(nr_pages, VmFlags::VM_MAP, Gfp::GFP_KERNEL).map(Backing::None, |used| {
         init_mm::map_pages(used.start(), frames.iter().map(|frame| frame.phys()), prot)
     })
 }
@@ -247,9 +250,8 @@ pub(super) fn map_device(
     caller: &'static Location<'static>,
 ) -> Option<VirtAddr> {
     let nr_pages = pages_of(usize::try_from(phys.len()).ok()?)?;
-    let flags = VmFlags::VM_IOREMAP;
-    let request = Request { nr_pages, flags, caller, ..Request::new(Gfp::GFP_KERNEL) };
-    finish(request.area(phys.start())?, Backing::Io(reservation), |used, _| {
+    let request = Request::new(nr_pages, VmFlags::VM_IOREMAP, Gfp::GFP_KERNEL);
+    Request { phys: phys.start(), caller, ..request }.map(Backing::Io(reservation), |used| {
         init_mm::map_range(used, phys.start(), attrs, MapFlags::empty())
     })
 }

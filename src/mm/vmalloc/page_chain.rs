@@ -40,14 +40,24 @@ impl PageChain {
         self.len
     }
 
-    /// The pages in their order.
-    pub fn iter(&self) -> impl Iterator<Item = Frame> {
-        let mut next = self.head;
-        core::iter::from_fn(move || {
-            let frame = next?;
-            next = frame.page().next();
-            Some(frame)
-        })
+    /// The pages in their order, good while the chain lives.
+    pub const fn iter(&self) -> Frames {
+        Frames(self.head)
+    }
+}
+
+/// The pages of a chain.
+#[derive(Clone, Copy)]
+pub struct Frames(Option<Frame>);
+
+impl Iterator for Frames {
+    type Item = Frame;
+
+    #[inline]
+    fn next(&mut self) -> Option<Frame> {
+        let frame = self.0?;
+        self.0 = frame.page().next();
+        Some(frame)
     }
 }
 

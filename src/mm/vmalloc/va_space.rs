@@ -115,12 +115,16 @@ impl<T> VaSpace<T> {
     }
 
     /// Allocates the lowest addresses that fit, in a number of steps that is
-    /// logarithmic in the number of areas.
+    /// logarithmic in the number of areas, and keeps `data()` with them.
     ///
     /// For an alignment above a page a gap is sought that fits however it lies, which
     /// is `align - PAGE_SIZE` longer; where `range` is just as long as `size`, just that
     /// place is tried. (Linux: `adjust_search_size`.)
-    pub fn alloc(&mut self, request: VaRequest, data: T) -> Result<AreaId, VaError> {
+    pub fn alloc(
+        &mut self,
+        request: VaRequest,
+        data: impl FnOnce() -> T,
+    ) -> Result<(AreaId, VirtRange), VaError> {
         let VaRequest { size, align, .. } = request;
         let whole_pages = size != 0 && size.is_multiple_of(PAGE_SIZE);
         if !whole_pages || !align.is_power_of_two() || align < PAGE_SIZE {
@@ -139,11 +143,11 @@ impl<T> VaSpace<T> {
             return Err(VaError::NeedsPage);
         }
         let range = VirtRange::from_size(start, size);
-        let area = Area { range, gap: start - below, data };
+        let area = Area { range, gap: start - below, data: data() };
         let cut = |next: &mut Area<T>| next.gap = next.range.start() - range.end();
         let number = self.tree.insert(area, cut).expect("there is room, as seen above");
         self.top = self.top.max(range.end());
-        Ok(AreaId(number))
+        Ok((AreaId(number), range))
     }
 
     /// Frees area `id`; what was kept with it, and a page if one is not needed any more.
@@ -185,10 +189,13 @@ impl<T> VaSpace<T> {
         &self.tree.node(id.0).item.data
     }
 
-    /// What is kept with area `id`, to change it. Panics where there is none.
+    /// The addresses of area `id` and what is kept with it, to change it. Panics where
+    /// there is none.
+    #[inline]
     #[track_caller]
-    pub fn get_mut(&mut self, id: AreaId) -> &mut T {
-        &mut self.tree.item_mut(id.0).data
+    pub fn get_mut(&mut self, id: AreaId) -> (VirtRange, &mut T) {
+        let area = self.tree.item_mut(id.0);
+        (area.range, &mut area.data)
     }
 
     /// All areas in order.

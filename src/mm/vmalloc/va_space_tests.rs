@@ -26,7 +26,7 @@ fn pages(from: usize, to: usize) -> VirtRange {
 
 fn alloc<T: Copy>(space: &mut VaSpace<T>, want: VaRequest, data: T) -> Result<AreaId, VaError> {
     loop {
-        match space.alloc(want, data) {
+        match space.alloc(want, || data).map(|(id, _)| id) {
             Err(VaError::NeedsPage) => {
                 space.donate(SlotPage::alloc(Gfp::GFP_KERNEL).unwrap()).unwrap();
             }
@@ -161,15 +161,15 @@ fn va_space_refuses_nonsense_and_exhaustion() {
         let whole = whole(&space, 1);
         for (size, align) in [(0, PAGE_SIZE), (100, PAGE_SIZE), (PAGE_SIZE, 3), (PAGE_SIZE, 1)] {
             let want = VaRequest { size, align, ..whole };
-            assert_eq!(space.alloc(want, 0), Err(VaError::Invalid));
+            assert_eq!(space.alloc(want, || 0).map(|_| ()), Err(VaError::Invalid));
         }
         let huge = VaRequest { size: usize::MAX - PAGE_SIZE + 1, align: 1 << 40, ..whole };
-        assert_eq!(space.alloc(huge, 0), Err(VaError::NoSpace));
+        assert_eq!(space.alloc(huge, || 0).map(|_| ()), Err(VaError::NoSpace));
         assert_eq!(
-            space.alloc(VaRequest { range: pages(8, 20), ..whole }, 0),
+            space.alloc(VaRequest { range: pages(8, 20), ..whole }, || 0).map(|_| ()),
             Err(VaError::NoSpace)
         );
-        assert_eq!(space.alloc(whole, 0), Err(VaError::NeedsPage));
+        assert_eq!(space.alloc(whole, || 0).map(|_| ()), Err(VaError::NeedsPage));
         let ids: Vec<_> = (0..8).map(|i| alloc(&mut space, whole, i).unwrap()).collect();
         assert_eq!(alloc(&mut space, whole, 8), Err(VaError::NoSpace));
         drop(space.free(ids[3]));

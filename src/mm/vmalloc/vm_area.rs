@@ -1,14 +1,14 @@
 //! The way of an area into use and out of it (Linux: __get_vm_area_node, remove_vm_area).
 #![deny(unsafe_code)]
 
-use super::area::{Backing, State, VmArea, VmFlags};
+use super::area::{Backing, VmFlags};
 use super::purge::{Wait, purge};
-use super::slots::{self, SlotPage};
-use super::va_space::{AreaId, VaError, VaRequest};
+use super::slots::SlotPage;
+use super::va_space::VaError;
 use super::{vm_unmap_aliases, with_areas};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
+use crate::arch::irq;
 use crate::arch::pgtable::MapError;
-use crate::arch::{irq, layout};
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use core::panic::Location;
@@ -34,6 +34,8 @@ pub struct Request {
     pub align: usize,
     /// What it is for.
     pub flags: VmFlags,
+    /// What a device area maps; else 0.
+    pub phys: PhysAddr,
     /// How to get memory for its record.
     pub gfp: Gfp,
     /// Who asks for it.
@@ -41,36 +43,29 @@ pub struct Request {
 }
 
 impl Request {
-    /// No pages yet, and nothing in particular, for this function's caller.
+    /// Pages for `flags`, asked for by this function's caller.
     #[track_caller]
-    pub fn new(gfp: Gfp) -> Self {
-        let flags = VmFlags::empty();
-        Self { nr_pages: 0, align: PAGE_SIZE, flags, gfp, caller: Location::caller() }
+    pub fn new(nr_pages: u32, flags: VmFlags, gfp: Gfp) -> Self {
+        let (phys, caller) = (PhysAddr::new(0), Location::caller());
+        Self { nr_pages, align: PAGE_SIZE, flags, phys, gfp, caller }
     }
 
-    /// Finds addresses, getting memory for records and purging as needed. The area is not
-    /// in use before [`finish`]. `phys`: what a device area maps, else 0. (Linux:
-    /// __get_vm_area_node.)
-    pub fn area(&self, phys: PhysAddr) -> Option<(AreaId, VirtRange)> {
-        let size = (self.nr_pages as usize + 1) * PAGE_SIZE;
-        let request = VaRequest { size, align: self.align, range: layout::VMALLOC };
+    /// Finds addresses, has `map` map them, and puts the area into use with its
+    /// `backing`. Gets memory for records and purges as needed; where it fails, everything
+    /// goes back. (Linux: __vmalloc_node_range, get_vm_area.)
+    pub fn map(
+        &self,
+        mut backing: Backing,
+        map: impl Fn(VirtRange) -> Result<(), MapError>,
+    ) -> Option<VirtAddr> {
         let (mut page, mut purged) = (None, false);
-        loop {
-            let area = VmArea {
-                flags: self.flags | VmFlags::VM_UNINITIALIZED,
-                state: State::Busy,
-                next: slots::NIL,
-                nr_pages: self.nr_pages,
-                phys,
-                caller: self.caller,
-                backing: Backing::None,
-            };
+        let (_, range) = loop {
             let (refused, found) = with_areas(|areas| {
                 let refused = page.take().map(|page| areas.donate(page));
-                (refused, areas.alloc(request, area))
+                (refused, areas.alloc(self, &mut backing))
             });
             match found {
-                Ok(found) => return Some(found),
+                Ok(found) => break found,
                 // The table of records has reached its largest size.
                 Err(VaError::NeedsPage) if matches!(refused, Some(Err(_))) => return None,
                 Err(VaError::NeedsPage) => {
@@ -83,6 +78,11 @@ impl Request {
                 }
                 Err(VaError::NoSpace | VaError::Invalid) => return None,
             }
+        };
+        let used = VirtRange::new(range.start(), range.end() - PAGE_SIZE);
+        match or_purge(|| map(used).ok()) {
+            Some(()) => Some(range.start()),
+            None => undo(range),
         }
     }
 }
@@ -96,28 +96,14 @@ pub fn or_purge<T>(get: impl Fn() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Maps an area by `map` and puts it into use; or takes everything back.
-pub fn finish(
-    (id, range): (AreaId, VirtRange),
-    backing: Backing,
-    map: impl Fn(VirtRange, &Backing) -> Result<(), MapError>,
-) -> Option<VirtAddr> {
-    let used = VirtRange::new(range.start(), range.end() - PAGE_SIZE);
-    let mapped = or_purge(|| map(used, &backing).ok());
-    with_areas(|areas| areas.publish(id, backing));
-    if mapped.is_none() {
-        undo(range);
-        return None;
-    }
-    Some(range.start())
-}
-
+/// Gives back an area that could not be mapped; `None`.
 #[cold]
 #[inline(never)]
-fn undo(range: VirtRange) {
+fn undo(range: VirtRange) -> Option<VirtAddr> {
     unmap_area(range.start(), VmFlags::all());
     // Memory is short: nothing of the attempt stays behind.
     purge(Wait::Yes);
+    None
 }
 
 /// Unmaps the area of one of `kinds` that starts at `va`; whether there was one.

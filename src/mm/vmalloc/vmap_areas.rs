@@ -11,9 +11,11 @@ use super::VmFlags;
 use super::area::{Backing, State, VmArea, VmallocInfo};
 use super::slots::{NIL, SlotPage};
 use super::va_space::{AreaId, VaError, VaRequest, VaSpace};
+use super::vm_area::Request;
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::mm::init_mm::TlbFlush;
 use arrayvec::ArrayVec;
+use core::mem::ManuallyDrop;
 
 /// The largest area that is pooled, the guard page included (Linux: MAX_VA_SIZE_PAGES).
 const POOLED_PAGES: usize = 256;
@@ -66,7 +68,9 @@ pub enum PurgeStart {
 pub struct VmapAreas {
     space: VaSpace<VmArea>,
     lazy: u32,
-    owed: TlbFlush,
+    /// What the areas on the lazy list wait for. A flush that is dropped is done then; this
+    /// one ends with the machine.
+    owed: ManuallyDrop<TlbFlush>,
     pools: [u32; POOLED_PAGES],
     stat: VmallocStat,
     limits: Limits,
@@ -79,7 +83,7 @@ impl VmapAreas {
         Self {
             space: VaSpace::new(range),
             lazy: NIL,
-            owed: TlbFlush::NONE,
+            owed: ManuallyDrop::new(TlbFlush::NONE),
             pools: [NIL; POOLED_PAGES],
             stat: VmallocStat { mapped: 0, lazy: 0, lazy_frames: 0, pooled: 0, records: 0 },
             limits,
@@ -95,28 +99,38 @@ impl VmapAreas {
         VmallocStat { records: self.space.pages_held(), ..self.stat }
     }
 
-    /// Finds addresses for `area`.
+    /// Finds addresses for an area. It takes `backing` over where it succeeds.
     pub fn alloc(
         &mut self,
-        request: VaRequest,
-        area: VmArea,
+        want: &Request,
+        backing: &mut Backing,
     ) -> Result<(AreaId, VirtRange), VaError> {
-        let nr_pages = area.nr_pages as usize;
-        let id = match self.from_pool(&request) {
+        let size = (want.nr_pages as usize + 1) * PAGE_SIZE;
+        let request = VaRequest { size, align: want.align, range: self.space.range() };
+        let mut area = || VmArea {
+            flags: want.flags,
+            state: State::Busy,
+            next: NIL,
+            nr_pages: want.nr_pages,
+            phys: want.phys,
+            caller: want.caller,
+            backing: core::mem::replace(backing, Backing::None),
+        };
+        let found = match self.from_pool(&request) {
             Some(id) => {
-                *self.space.get_mut(id) = area;
-                id
+                let (range, pooled) = self.space.get_mut(id);
+                *pooled = area();
+                (id, range)
             }
             None => self.space.alloc(request, area)?,
         };
-        self.stat.mapped += nr_pages;
-        Ok((id, self.space.area(id)))
+        self.stat.mapped += want.nr_pages as usize;
+        Ok(found)
     }
 
     fn from_pool(&mut self, request: &VaRequest) -> Option<AreaId> {
         let pages = request.size / PAGE_SIZE;
-        let anywhere = request.range.contains_range(self.space.range());
-        if !anywhere || request.align != PAGE_SIZE || !request.size.is_multiple_of(PAGE_SIZE) {
+        if request.align != PAGE_SIZE {
             return None;
         }
         let id = AreaId::new(*self.pools.get(pages.checked_sub(1)?)?)?;
@@ -135,22 +149,12 @@ impl VmapAreas {
         self.space.shrink()
     }
 
-    /// The area is mapped: it has its pages from now on.
-    pub fn publish(&mut self, id: AreaId, backing: Backing) {
-        let area = self.space.get_mut(id);
-        area.flags.remove(VmFlags::VM_UNINITIALIZED);
-        area.backing = backing;
-    }
-
     /// Claims the area in use that starts at `va` and is one of `kinds`, to unmap it;
     /// the caller is the only one who gets it.
     pub fn claim(&mut self, va: VirtAddr, kinds: VmFlags) -> Option<(AreaId, VirtRange)> {
         let id = self.space.find(va)?;
-        let range = self.space.area(id);
-        let area = self.space.get_mut(id);
-        let usable =
-            area.flags.intersects(kinds) && !area.flags.contains(VmFlags::VM_UNINITIALIZED);
-        if range.start() != va || area.state != State::Busy || !usable {
+        let (range, area) = self.space.get_mut(id);
+        if range.start() != va || area.state != State::Busy || !area.flags.intersects(kinds) {
             return None;
         }
         area.state = State::Unmapping;
@@ -161,8 +165,8 @@ impl VmapAreas {
     /// long enough now for a purge.
     pub fn retire(&mut self, id: AreaId, owed: TlbFlush) -> bool {
         let next = core::mem::replace(&mut self.lazy, id.get());
-        let pages = self.space.area(id).len() / PAGE_SIZE;
-        let area = self.space.get_mut(id);
+        let (range, area) = self.space.get_mut(id);
+        let pages = range.len() / PAGE_SIZE;
         area.state = State::Lazy;
         area.next = next;
         if let Backing::Pages(chain) = &area.backing {
@@ -170,7 +174,8 @@ impl VmapAreas {
         }
         self.stat.mapped -= area.nr_pages as usize;
         self.stat.lazy += pages;
-        self.owed = core::mem::replace(&mut self.owed, TlbFlush::NONE).merge(owed);
+        let before = core::mem::replace(&mut *self.owed, TlbFlush::NONE);
+        *self.owed = before.merge(owed);
         self.stat.lazy > self.limits.lazy_max_pages
             || self.stat.lazy_frames > self.limits.lazy_max_frames
     }
@@ -185,7 +190,7 @@ impl VmapAreas {
         }
         self.purging = true;
         let head = core::mem::replace(&mut self.lazy, NIL);
-        let owed = core::mem::replace(&mut self.owed, TlbFlush::NONE);
+        let owed = core::mem::replace(&mut *self.owed, TlbFlush::NONE);
         PurgeStart::Areas(Purge { head, owed })
     }
 
@@ -196,8 +201,8 @@ impl VmapAreas {
             if out.is_full() {
                 return true;
             }
-            let pages = self.space.area(id).len() / PAGE_SIZE;
-            let area = self.space.get_mut(id);
+            let (range, area) = self.space.get_mut(id);
+            let pages = range.len() / PAGE_SIZE;
             *head = area.next;
             let backing = core::mem::replace(&mut area.backing, Backing::None);
             if let Backing::Pages(chain) = &backing {
@@ -243,7 +248,7 @@ impl VmapAreas {
         let mut id = self.space.at_or_above(va)?;
         loop {
             let (range, area) = (self.space.area(id), self.space.get(id));
-            if area.state == State::Busy && !area.flags.contains(VmFlags::VM_UNINITIALIZED) {
+            if area.state == State::Busy {
                 let VmArea { flags, nr_pages, phys, caller, .. } = *area;
                 return Some(VmallocInfo { range, flags, nr_pages, phys, caller });
             }
