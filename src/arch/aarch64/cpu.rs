@@ -1,11 +1,16 @@
 //! This CPU: its number, waiting, and its cycle counter.
 
-use crate::arch::{CpuId, IrqMasked};
-use crate::percpu::PerCpu;
+use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use core::arch::asm;
 use core::cell::Cell;
 
-static HELD: PerCpu<Cell<u32>> = PerCpu::new([const { Cell::new(0) }; crate::arch::NR_CPUS]);
+/// The lock ranks that each CPU holds. `percpu` lies above this room.
+struct Held([Cell<u32>; NR_CPUS]);
+
+// SAFETY: `held_ranks` alone reaches it: each CPU its own cell, with interrupts masked.
+unsafe impl Sync for Held {}
+
+static HELD: Held = Held([const { Cell::new(0) }; NR_CPUS]);
 
 /// Which CPU this is: TPIDR_EL1 holds its number.
 #[inline(always)]
@@ -26,7 +31,7 @@ pub fn relax() {
 
 /// Runs `f` on the bit set of lock ranks that this CPU holds.
 pub fn held_ranks<R>(irq: &IrqMasked, f: impl FnOnce(&Cell<u32>) -> R) -> R {
-    f(HELD.get(irq))
+    f(&HELD.0[id(irq).index()])
 }
 
 /// The cycle counter, PMCCNTR_EL0: on hardware cycles of this CPU, under QEMU's
