@@ -1,20 +1,14 @@
 //! The state of the MMU and what it makes of each step of software.
 
 use super::tlb::{Cached, Scope, Tlb};
-use super::{Access, Fault, word_at};
+use super::walker::UPPER_HALF;
+use super::word_at;
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
-use crate::arch::pgtable::descriptor::{
-    CONT_ENTRIES, Descriptor, Kind, Level, PTRS_PER_TABLE, Permission,
-};
+use crate::arch::pgtable::descriptor::{Descriptor, Kind, Level, PTRS_PER_TABLE};
 use crate::arch::{CpuId, NR_CPUS};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::collections::BTreeMap;
 use std::vec::Vec;
-
-/// Where the half that TTBR1 translates starts.
-const UPPER_HALF: VirtAddr = VirtAddr::new(0xffff_0000_0000_0000);
-/// How many addresses of late stores speculation draws from.
-const RECENT: usize = 64;
 
 /// How the adversary behaves.
 #[derive(Clone, Copy, Debug)]
@@ -69,33 +63,33 @@ pub enum Mutation {
 
 /// A store to a table that walkers need not see yet.
 #[derive(Clone, Copy)]
-struct Pending {
-    cpu: CpuId,
-    old: Descriptor,
+pub(super) struct Pending {
+    pub cpu: CpuId,
+    pub old: Descriptor,
     /// Whether an instruction could have been translated by the old word alone: not
     /// where that led to a table, whose words can't be read any more once it is freed.
     decides: bool,
     /// The storing CPU's own walker sees it.
-    seen_by_self: bool,
+    pub seen_by_self: bool,
 }
 
 #[derive(Default)]
-struct Cpu {
-    tlb: Tlb,
+pub(super) struct Cpu {
+    pub tlb: Tlb,
     /// Invalidations issued and not complete, and whether they reach all CPUs.
     issued: Vec<(Scope, bool)>,
     /// Until `isb`, instructions in flight may use these ...
-    limbo: Vec<Cached>,
+    pub limbo: Vec<Cached>,
     /// ... and act on these former words.
-    in_flight: BTreeMap<PhysAddr, Vec<Descriptor>>,
+    pub in_flight: BTreeMap<PhysAddr, Vec<Descriptor>>,
 }
 
 /// Choices that can be repeated (splitmix64).
-struct Rng(u64);
+pub(super) struct Rng(u64);
 
 impl Rng {
     /// A number below `n`.
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -104,7 +98,7 @@ impl Rng {
     }
 
     /// One of `all`, each as likely as another.
-    fn pick<T>(&mut self, all: impl Iterator<Item = T>) -> Option<T> {
+    pub fn pick<T>(&mut self, all: impl Iterator<Item = T>) -> Option<T> {
         let mut picked = None;
         for (n, item) in all.enumerate() {
             if n == 0 || self.below(n + 1) == 0 {
@@ -123,31 +117,16 @@ struct Linked {
 }
 
 pub(super) struct State {
-    rng: Rng,
-    config: Config,
-    root: PhysAddr,
-    cpus: [Cpu; NR_CPUS],
+    pub rng: Rng,
+    pub config: Config,
+    pub root: PhysAddr,
+    pub cpus: [Cpu; NR_CPUS],
     linked: BTreeMap<PhysAddr, Linked>,
-    pending: BTreeMap<PhysAddr, Vec<Pending>>,
+    pub pending: BTreeMap<PhysAddr, Vec<Pending>>,
     /// Addresses of late stores, for speculation.
-    recent: Vec<VirtAddr>,
+    pub recent: Vec<VirtAddr>,
     mutation: Option<Mutation>,
     steps: Vec<Step>,
-}
-
-/// What a walk may look at besides memory.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Walk {
-    /// Starts now; what it finds is cached.
-    Fresh,
-    /// Belongs to an instruction in flight since before the last `dsb`.
-    InFlight,
-}
-
-/// Where an access takes its translation from.
-enum Source {
-    Cached(Cached),
-    Walk(Walk),
 }
 
 impl State {
@@ -361,145 +340,5 @@ impl State {
                 self.unlink(next);
             }
         }
-    }
-
-    // Walks.
-
-    fn recent_push(&mut self, va: VirtAddr) {
-        if self.recent.len() < RECENT {
-            self.recent.push(va);
-        } else {
-            let at = self.rng.below(RECENT);
-            self.recent[at] = va;
-        }
-    }
-
-    /// Each CPU walks `va` or not, as eagerly as configured.
-    fn walk_by_all(&mut self, va: VirtAddr) {
-        for cpu in 0..self.config.cpus {
-            if (self.rng.below(256) as u32) < self.config.eagerness {
-                let _ = self.walk(cpu, va, Walk::Fresh);
-            }
-        }
-    }
-
-    /// Some CPU walks some address near a late store.
-    fn speculate(&mut self) {
-        if self.recent.is_empty() || self.config.cpus == 0 {
-            return;
-        }
-        let cpu = self.rng.below(self.config.cpus);
-        let at = self.rng.below(self.recent.len());
-        let va = self.recent[at] + self.rng.below(32) * PAGE_SIZE;
-        let _ = self.walk(cpu, va, Walk::Fresh);
-    }
-
-    /// The word at `pa` as CPU `cpu`'s walker may see it.
-    fn look(&mut self, cpu: usize, pa: PhysAddr, walk: Walk) -> Descriptor {
-        let word = word_at(pa);
-        let word = word.unwrap_or_else(|_| panic!("a walk reads {pa}, which is no RAM"));
-        let stores = self.pending.get(&pa).into_iter().flatten();
-        let unseen = stores.filter(|p| !(p.cpu.index() == cpu && p.seen_by_self));
-        let in_flight = match walk {
-            Walk::Fresh => None,
-            Walk::InFlight => self.cpus[cpu].in_flight.get(&pa),
-        };
-        let former = unseen.map(|p| p.old).chain(in_flight.into_iter().flatten().copied());
-        let now = Descriptor::from_bits(word.load(Relaxed));
-        self.rng.pick(core::iter::once(now).chain(former)).unwrap_or(now)
-    }
-
-    /// Translates `va` from the root or from a cached table.
-    fn walk(&mut self, cpu: usize, va: VirtAddr, walk: Walk) -> Option<Cached> {
-        if va < UPPER_HALF {
-            return None;
-        }
-        let root = (Level::Pgd, self.root);
-        let tables = self.cpus[cpu].tlb.tables(va);
-        let start = self.rng.pick(core::iter::once(root).chain(tables));
-        let (mut level, mut table) = start.unwrap_or(root);
-        loop {
-            let word = table + 8 * level.index(va) as u64;
-            let descriptor = self.look(cpu, word, walk);
-            match (descriptor.kind(level), level.down()) {
-                (Kind::Table(next), Some(down)) => {
-                    if walk == Walk::Fresh {
-                        self.cpus[cpu].tlb.insert_table(down, va, next);
-                    }
-                    (level, table) = (down, next);
-                }
-                (Kind::Leaf(pa, attrs), _) => {
-                    let cached = Cached {
-                        va: VirtRange::from_size(va.align_down(level.size()), level.size()),
-                        pa,
-                        attrs,
-                        level,
-                        contiguous: descriptor.is_contiguous(),
-                        descriptor,
-                    };
-                    return Some(self.cache(cpu, cached, table, walk));
-                }
-                _ => return None,
-            }
-        }
-    }
-
-    /// Caches what a walk through `table` found, alone or as the set that it is part of.
-    fn cache(&mut self, cpu: usize, mut new: Cached, table: PhysAddr, walk: Walk) -> Cached {
-        let Cached { descriptor, level, .. } = new;
-        assert!(
-            !descriptor.is_writable_and_executable() && !descriptor.is_open_to_el0(),
-            "{:?} is writable and executable, or open to EL0: {descriptor:?}",
-            new.va
-        );
-        if new.contiguous && self.rng.below(2) == 0 {
-            let set = new.va.start().align_down(level.cont_size());
-            let first = level.index(set);
-            let pa = PhysAddr::new(new.pa.get() - (new.va.start() - set) as u64);
-            assert!(
-                pa.is_aligned(level.cont_size() as u64),
-                "the contiguous set at {set} maps memory at {pa}, which is not aligned"
-            );
-            for i in 0..CONT_ENTRIES {
-                let d = self.look(cpu, table + 8 * (first + i) as u64, walk);
-                let Kind::Leaf(to, attrs) = d.kind(level) else {
-                    continue;
-                };
-                let alike = d.is_contiguous()
-                    && to == pa + (i << level.shift()) as u64
-                    && attrs.same_memory(new.attrs);
-                assert!(alike, "entry {i} of the contiguous set at {set} is unlike: {d:?}");
-            }
-            new.va = VirtRange::from_size(set, level.cont_size());
-            new.pa = pa;
-        }
-        if walk == Walk::Fresh {
-            if let Err(old) = self.cpus[cpu].tlb.insert(new) {
-                panic!("break-before-make: CPU {cpu} caches {new:?} beside {old:?}");
-            }
-        }
-        new
-    }
-
-    /// What an access by `cpu` to `va` leads to.
-    pub fn access(&mut self, cpu: CpuId, va: VirtAddr, access: Access) -> Result<PhysAddr, Fault> {
-        let cpu = cpu.index();
-        let here = &self.cpus[cpu];
-        let limbo = here.limbo.iter().filter(|c| c.va.contains(va));
-        let stale = here.tlb.covering(va).chain(limbo).map(|c| Source::Cached(*c));
-        let in_flight = (!here.in_flight.is_empty()).then_some(Source::Walk(Walk::InFlight));
-        let fresh = core::iter::once(Source::Walk(Walk::Fresh));
-        let found = match self.rng.pick(fresh.chain(in_flight).chain(stale)) {
-            Some(Source::Cached(cached)) => Some(cached),
-            Some(Source::Walk(walk)) => self.walk(cpu, va, walk),
-            None => None,
-        };
-        let cached = found.ok_or(Fault::Translation)?;
-        let allowed = match access {
-            Access::Read => true,
-            Access::Write => cached.attrs.permission() == Permission::Rw,
-            Access::Exec => cached.attrs.permission() == Permission::Rx,
-        };
-        if allowed { Ok(cached.translate(va)) } else { Err(Fault::Permission) }
     }
 }

@@ -27,6 +27,7 @@
 
 mod adversary;
 mod tlb;
+mod walker;
 
 #[cfg(test)]
 mod tests;
