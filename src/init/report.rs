@@ -8,7 +8,8 @@ use core::fmt;
 
 /// Prints memory's state, in the manner of Linux's boot log and /proc.
 pub fn print(steps: &Steps) {
-    kprint!("\nCPU features: {:?}\n", features::features());
+    let bits = features::physical_address_bits();
+    kprint!("\nCPU features ({bits}-bit physical addresses):\n{}", features::features());
     kprint!("\nZones (pages):\n{}", stat::Zones);
     kprint!("\nFree blocks by order:\n{}", stat::BuddyInfo);
     kprint!("\nSlab caches:\n{}", stat::Slabs);

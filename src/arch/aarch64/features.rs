@@ -123,6 +123,36 @@ pub fn features() -> Features {
     Features::from_bits_retain(FEATURES.load(Relaxed))
 }
 
+/// Each feature, what it is called, and what this kernel does with it.
+const USES: [(Features, &str, &str); 12] = [
+    (Features::PAN, "PAN", "on"),
+    (Features::HAF, "HAF", "on: the walker sets the access flag"),
+    (Features::HDBS, "HDBS", "on: the walker keeps the dirty state"),
+    (Features::VMID16, "VMID16", "for stage 2"),
+    (Features::ASID16, "ASID16", "on"),
+    (Features::CNP, "CnP", "on: CPUs share TLB entries"),
+    (Features::E0PD, "E0PD", "on"),
+    (Features::BTI, "BTI", "unused: the compiler emits no landing pads"),
+    (Features::LSE, "LSE", "unused: the image is built for Armv8.0"),
+    (Features::TLBIRANGE, "TLBIRANGE", "on"),
+    (Features::BBML2, "BBML2", "unused: block sizes change by break-before-make"),
+    (Features::PMU, "PMUv3", "counts cycles"),
+];
+
+impl fmt::Display for Features {
+    /// A line for each feature there is, and one that names those there are not.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (_, name, used) in USES.iter().filter(|(feature, ..)| self.contains(*feature)) {
+            writeln!(f, "  {name:<10} {used}")?;
+        }
+        write!(f, "  missing:  ")?;
+        for (_, name, _) in USES.iter().filter(|(feature, ..)| !self.contains(*feature)) {
+            write!(f, " {name}")?;
+        }
+        writeln!(f)
+    }
+}
+
 /// The bytes that DC ZVA clears, or 0 where it must not be used.
 #[inline]
 #[must_use]

@@ -1,5 +1,6 @@
 //! Changes of the translation tables as a whole (Arm ARM D8.17).
 
+use super::features::{self, Features};
 use super::image;
 use crate::addr::{PhysAddr, VirtAddr};
 use core::arch::asm;
@@ -40,12 +41,14 @@ unsafe extern "C" {
 pub(crate) unsafe fn switch_ttbr1(pgd: PhysAddr) {
     let code = image::phys(VirtAddr::from_ptr(&raw const replace_ttbr1));
     let empty = image::phys(VirtAddr::from_ptr(&raw const RESERVED_PG_DIR));
+    // All CPUs use these tables, so they may share what they know of them.
+    let cnp = u64::from(features::features().contains(Features::CNP));
     // SAFETY: as the caller says; the code touches no memory while nothing is mapped.
     unsafe {
         asm!(
             "blr {code}",
             code = in(reg) code.get(),
-            in("x0") pgd.get(),
+            in("x0") pgd.get() | cnp,
             in("x1") empty.get(),
             out("x30") _,
             options(nostack)
