@@ -1,15 +1,17 @@
-//! The interrupt controller: GICv2 or GICv3 (the crate `arm-gic`), behind the few
-//! calls that the kernel needs.
+//! The interrupt controller: GICv2 (Arm IHI 0048) or GICv3 (Arm IHI 0069), as far as
+//! private interrupts go: the timer's, and those that CPUs send each other.
+//!
+//! Registers are 32-bit words of device memory. Those of the distributor that CPUs
+//! share are written by single stores; the rest belong to one CPU: banked (GICv2), its
+//! redistributor's and system registers (GICv3). So there is no lock.
 
 use crate::addr::VirtAddr;
-use crate::arch::aarch64::smp;
-use crate::arch::{CpuId, IrqMasked};
-use crate::sync::{Once, Rank, SpinLock};
-use arm_gic::gicv2::{self, GicV2};
-use arm_gic::gicv3::registers::{Gicd, GicrSgi};
-use arm_gic::gicv3::{self, GicCpuInterface, GicV3, SgiTargetGroup};
-use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
-use core::ptr::{NonNull, with_exposed_provenance_mut};
+use crate::arch::aarch64::{features, smp};
+use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu, mmu};
+use crate::sync::Once;
+use core::arch::asm;
+use core::ptr::with_exposed_provenance_mut;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A private interrupt of a CPU: software-generated (0 to 15) or peripheral (16 to 31).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,38 +29,95 @@ impl Private {
     pub fn from_id(id: u32) -> Option<Self> {
         u8::try_from(id).ok().filter(|&n| n < 32).map(Self)
     }
-    fn id(self) -> IntId {
-        if self.0 < 16 { IntId::sgi(self.0.into()) } else { IntId::ppi(u32::from(self.0) - 16) }
+    const fn bit(self) -> u32 {
+        1 << self.0
     }
 }
 
-/// Why there is no interrupt controller.
+/// Why this CPU has no interrupts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IrqchipError {
-    /// The registers are not what a GIC has.
-    NotAGic,
+    /// No controller was found.
+    None,
+    /// The CPU has no system registers for a GICv3, or what is above EL1 keeps them.
+    NoSystemRegisters,
     /// No redistributor belongs to this CPU.
     NoRedistributor,
     /// The interrupt can't be enabled.
     CannotEnable,
 }
 
-/// GICv3's distributor and redistributors take a lock; its CPU interface is registers.
-/// Of GICv2 all is memory, but the CPU interface's is banked by CPU.
+/// A block of registers, mapped as device memory.
+#[derive(Clone, Copy)]
+struct Registers(VirtAddr);
+
+impl Registers {
+    /// # Safety
+    /// `base` is a mapping of such registers as device memory that stays, and nothing
+    /// but this driver uses them.
+    const unsafe fn new(base: VirtAddr) -> Self {
+        Self(base)
+    }
+    fn read(self, offset: usize) -> u32 {
+        let at = with_exposed_provenance_mut::<u32>((self.0 + offset).get());
+        // SAFETY: registers of the block, as `new`'s caller promised.
+        unsafe { at.read_volatile() }
+    }
+    fn write(self, offset: usize, value: u32) {
+        let at = with_exposed_provenance_mut::<u32>((self.0 + offset).get());
+        // SAFETY: as above.
+        unsafe { at.write_volatile(value) }
+    }
+    fn at(self, offset: usize) -> Self {
+        Self(self.0 + offset)
+    }
+}
+
 enum Irqchip {
-    V2 { gic: SpinLock<GicV2<'static>>, interface: VirtAddr },
-    V3 { gic: SpinLock<GicV3<'static>>, redistributors: usize },
+    V2 { distributor: Registers, interface: Registers },
+    V3 { redistributors: Registers, bytes: usize },
 }
 
 static IRQCHIP: Once<Irqchip> = Once::new();
+/// Each CPU's redistributor, as an offset into the region, plus 1; 0 before it is known.
+static OWN: [AtomicUsize; NR_CPUS] = [const { AtomicUsize::new(0) }; NR_CPUS];
 
-/// GICC_IAR and GICC_EOIR.
+// Registers of both distributors and, for private interrupts, of the SGI page of a
+// GICv3's redistributor.
+const CTLR: usize = 0x000;
+const IGROUPR0: usize = 0x080;
+const ISENABLER0: usize = 0x100;
+const ICENABLER0: usize = 0x180;
+const IPRIORITYR0: usize = 0x400;
+/// GICv2's distributor: software-generated interrupts.
+const GICD_SGIR: usize = 0xf00;
+/// GICv2's CPU interface.
+const GICC_CTLR: usize = 0x00;
+const GICC_PMR: usize = 0x04;
 const GICC_IAR: usize = 0x0c;
 const GICC_EOIR: usize = 0x10;
-/// What a GIC answers where nothing is pending.
-const SPURIOUS: u32 = 1020;
-/// Priority of all interrupts: in the middle, above the mask.
-const PRIORITY: u8 = 0xa0;
+/// GICv3's distributor: affinity routing, and both groups of this security state.
+const GICD_CTLR_ENABLE_V3: u32 = 1 << 4 | 1 << 1 | 1 << 0;
+/// A write is still on its way.
+const GICD_CTLR_RWP: u32 = 1 << 31;
+const GICR_CTLR_RWP: u32 = 1 << 3;
+/// GICv3's redistributor.
+const GICR_TYPER: usize = 0x08;
+const GICR_TYPER_AFFINITY: usize = 0x0c;
+const GICR_TYPER_VLPIS: u32 = 1 << 1;
+const GICR_TYPER_LAST: u32 = 1 << 4;
+const GICR_WAKER: usize = 0x14;
+const GICR_WAKER_PROCESSOR_SLEEP: u32 = 1 << 1;
+const GICR_WAKER_CHILDREN_ASLEEP: u32 = 1 << 2;
+/// The SGI page of a redistributor, and the bytes of one without virtual LPIs.
+const GICR_SGI: usize = 64 << 10;
+/// Bytes of a GICv3 redistributor without virtual LPIs.
+pub const REDISTRIBUTOR_BYTES: usize = 2 * GICR_SGI;
+
+/// What a GIC answers where nothing is pending: 1020 to 1023.
+const SPECIAL: core::ops::RangeInclusive<u32> = 1020..=1023;
+/// The priority of all interrupts, above the mask, in each byte of a register.
+const PRIORITIES: u32 = 0xa0a0_a0a0;
 
 /// Uses a GICv2 with its distributor and CPU interface mapped at these addresses.
 /// Boot CPU, once.
@@ -68,78 +127,25 @@ const PRIORITY: u8 = 0xa0;
 /// uses them.
 pub unsafe fn init_v2(distributor: VirtAddr, interface: VirtAddr) {
     // SAFETY: as the caller says.
-    let mut gic = unsafe {
-        GicV2::new(
-            with_exposed_provenance_mut(distributor.get()),
-            with_exposed_provenance_mut(interface.get()),
-        )
-    };
-    gic.enable_all_interrupts(false);
-    gic.setup();
-    // Without the security state's view, bit 0 of the control register enables the
-    // group that this state owns, whichever that is.
-    gic.enable_group0(true);
-    IRQCHIP.call_once(|| Irqchip::V2 { gic: SpinLock::new(Rank::Irqchip, gic), interface });
-}
-
-/// Bytes of a GICv3 redistributor without virtual LPIs.
-pub const REDISTRIBUTOR_BYTES: usize = 2 * 64 << 10;
-/// GICR_TYPER, the bits that say that a redistributor has pages for virtual LPIs too,
-/// and that it is the last of its region.
-const GICR_TYPER: usize = 0x08;
-const GICR_TYPER_VLPIS: u64 = 1 << 1;
-const GICR_TYPER_LAST: u64 = 1 << 4;
-
-/// How many redistributors there are in a region of `bytes` mapped at `base`: behind the
-/// last there may be nothing that answers.
-///
-/// # Safety
-/// As for [`init_v3`].
-unsafe fn count_redistributors(base: VirtAddr, bytes: usize) -> usize {
-    let (mut at, mut count) = (0, 0);
-    while at + REDISTRIBUTOR_BYTES <= bytes {
-        let typer = with_exposed_provenance_mut::<u64>((base + at + GICR_TYPER).get());
-        // SAFETY: the registers of a redistributor, as the one before it said that it is
-        // not the last.
-        let typer = unsafe { typer.read_volatile() };
-        count += 1;
-        if typer & GICR_TYPER_LAST != 0 {
-            break;
-        }
-        at += REDISTRIBUTOR_BYTES << u32::from(typer & GICR_TYPER_VLPIS != 0);
-    }
-    count
+    let (distributor, interface) =
+        unsafe { (Registers::new(distributor), Registers::new(interface)) };
+    // Bit 0 enables the group that this security state sees as its own.
+    distributor.write(CTLR, 1);
+    IRQCHIP.call_once(|| Irqchip::V2 { distributor, interface });
 }
 
 /// Uses a GICv3 with its distributor and a region of `bytes` of redistributors mapped
 /// at these addresses. Boot CPU, once.
 ///
-/// # Errors
-/// [`IrqchipError::NotAGic`].
-///
 /// # Safety
 /// As for [`init_v2`].
-pub unsafe fn init_v3(
-    distributor: VirtAddr,
-    redistributor: VirtAddr,
-    bytes: usize,
-) -> Result<(), IrqchipError> {
+pub unsafe fn init_v3(distributor: VirtAddr, redistributors: VirtAddr, bytes: usize) {
     // SAFETY: as the caller says.
-    let redistributors = unsafe { count_redistributors(redistributor, bytes) };
-    if redistributors == 0 {
-        return Err(IrqchipError::NoRedistributor);
-    }
-    let gicd = NonNull::new(with_exposed_provenance_mut::<Gicd>(distributor.get()));
-    let gicr = NonNull::new(with_exposed_provenance_mut::<GicrSgi>(redistributor.get()));
-    let (Some(gicd), Some(gicr)) = (gicd, gicr) else {
-        return Err(IrqchipError::NotAGic);
-    };
-    // SAFETY: as the caller says.
-    let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, redistributors) };
-    let mut gic = gic.map_err(|_| IrqchipError::NotAGic)?;
-    gic.setup(0);
-    IRQCHIP.call_once(|| Irqchip::V3 { gic: SpinLock::new(Rank::Irqchip, gic), redistributors });
-    Ok(())
+    let (distributor, redistributors) =
+        unsafe { (Registers::new(distributor), Registers::new(redistributors)) };
+    distributor.write(CTLR, GICD_CTLR_ENABLE_V3);
+    while distributor.read(CTLR) & GICD_CTLR_RWP != 0 {}
+    IRQCHIP.call_once(|| Irqchip::V3 { redistributors, bytes });
 }
 
 /// Whether there is an interrupt controller.
@@ -147,86 +153,89 @@ pub fn present() -> bool {
     IRQCHIP.is_completed()
 }
 
-/// Readies this CPU's interface. On each CPU, once.
+/// Readies this CPU's interface, with all its private interrupts disabled. On each CPU,
+/// once.
 ///
 /// # Errors
-/// [`IrqchipError::NoRedistributor`].
+/// What the CPU lacks.
 pub fn init_cpu(irq: &IrqMasked) -> Result<(), IrqchipError> {
-    match IRQCHIP.get() {
-        None => Ok(()),
-        Some(Irqchip::V2 { gic, .. }) => {
-            // The same writes as `setup`'s, to this CPU's banked registers.
-            let mut gic = gic.lock(irq);
-            gic.setup();
-            gic.enable_group0(true);
-            Ok(())
+    match IRQCHIP.get().ok_or(IrqchipError::None)? {
+        Irqchip::V2 { distributor, interface } => {
+            distributor.write(ICENABLER0, u32::MAX);
+            for i in 0..8 {
+                distributor.write(IPRIORITYR0 + 4 * i, PRIORITIES);
+            }
+            interface.write(GICC_PMR, 0xff);
+            interface.write(GICC_CTLR, 1);
         }
-        Some(Irqchip::V3 { gic, redistributors }) => {
-            let mut gic = gic.lock(irq);
-            let own = own_redistributor(&mut gic, *redistributors)?;
-            gic.init_cpu(own);
-            GicCpuInterface::set_priority_mask(0xff);
-            GicCpuInterface::enable_group1(true);
-            Ok(())
+        Irqchip::V3 { redistributors, bytes } => {
+            let offset = own_redistributor(*redistributors, *bytes)?;
+            OWN[cpu::id(irq).index()].store(offset + 1, Relaxed);
+            let own = redistributors.at(offset);
+            own.write(GICR_WAKER, own.read(GICR_WAKER) & !GICR_WAKER_PROCESSOR_SLEEP);
+            while own.read(GICR_WAKER) & GICR_WAKER_CHILDREN_ASLEEP != 0 {}
+            let sgi = own.at(GICR_SGI);
+            sgi.write(ICENABLER0, u32::MAX);
+            sgi.write(IGROUPR0, u32::MAX);
+            for i in 0..8 {
+                sgi.write(IPRIORITYR0 + 4 * i, PRIORITIES);
+            }
+            while own.read(CTLR) & GICR_CTLR_RWP != 0 {}
+            icc::init()?;
         }
     }
+    Ok(())
 }
 
-fn own_redistributor(gic: &mut GicV3<'_>, count: usize) -> Result<usize, IrqchipError> {
-    (0..count)
-        .find(|&n| gic.gicr_typer(n).is_ok_and(|typer| typer.core_mpidr() == smp::mpidr()))
-        .ok_or(IrqchipError::NoRedistributor)
+/// The offset of this CPU's redistributor: behind the last of the region there may be
+/// nothing that answers.
+fn own_redistributor(region: Registers, bytes: usize) -> Result<usize, IrqchipError> {
+    let [a0, a1, a2, _, a3, ..] = smp::mpidr().to_le_bytes();
+    let own = u32::from_le_bytes([a0, a1, a2, a3]);
+    let mut at = 0;
+    while at + REDISTRIBUTOR_BYTES <= bytes {
+        let typer = region.read(at + GICR_TYPER);
+        if region.read(at + GICR_TYPER_AFFINITY) == own {
+            return Ok(at);
+        }
+        if typer & GICR_TYPER_LAST != 0 {
+            break;
+        }
+        at += REDISTRIBUTOR_BYTES << u32::from(typer & GICR_TYPER_VLPIS != 0);
+    }
+    Err(IrqchipError::NoRedistributor)
 }
 
-/// Enables a private interrupt of this CPU.
+/// Enables a private interrupt of this CPU, once its interface is ready.
 ///
 /// # Errors
 /// There is no controller, or it refuses.
 pub fn enable(private: Private, irq: &IrqMasked) -> Result<(), IrqchipError> {
-    let id = private.id();
-    match IRQCHIP.get() {
-        None => Err(IrqchipError::NotAGic),
-        Some(Irqchip::V2 { gic, .. }) => {
-            let mut gic = gic.lock(irq);
-            gic.set_interrupt_priority(id, PRIORITY);
-            gic.enable_interrupt(id, true).map_err(|_| IrqchipError::CannotEnable)
+    let enables = match IRQCHIP.get().ok_or(IrqchipError::None)? {
+        Irqchip::V2 { distributor, .. } => *distributor,
+        Irqchip::V3 { redistributors, .. } => {
+            let own = OWN[cpu::id(irq).index()].load(Relaxed);
+            let own = own.checked_sub(1).ok_or(IrqchipError::NoRedistributor)?;
+            redistributors.at(own + GICR_SGI)
         }
-        Some(Irqchip::V3 { gic, redistributors }) => {
-            let mut gic = gic.lock(irq);
-            let own = Some(own_redistributor(&mut gic, *redistributors)?);
-            gic.set_interrupt_priority(id, own, PRIORITY)
-                .and_then(|()| gic.set_group(id, own, gicv3::Group::Group1NS))
-                .and_then(|()| gic.enable_interrupt(id, own, true))
-                .map_err(|_| IrqchipError::CannotEnable)
-        }
-    }
+    };
+    enables.write(ISENABLER0, private.bit());
+    let enabled = enables.read(ISENABLER0) & private.bit() != 0;
+    if enabled { Ok(()) } else { Err(IrqchipError::CannotEnable) }
 }
 
 /// Interrupts CPU `to` with software-generated interrupt `sgi`. What was stored
 /// before is visible to its handler.
-pub fn send(sgi: Private, to: CpuId, irq: &IrqMasked) {
-    crate::arch::mmu::dsb_ishst();
+pub fn send(sgi: Private, to: CpuId, _irq: &IrqMasked) {
+    mmu::dsb_ishst();
     match IRQCHIP.get() {
         None => {}
-        Some(Irqchip::V2 { gic, .. }) => gic.lock(irq).send_sgi(
-            sgi.id(),
-            gicv2::SgiTarget::List {
-                target_list_filter: gicv2::SgiTargetListFilter::CPUTargetList,
-                // GICv2 numbers its CPU interfaces by Aff0.
-                target_list: 1 << (smp::affinity(to) & 7),
-            },
-        ),
-        Some(Irqchip::V3 { .. }) => {
-            let affinity = smp::affinity(to).to_le_bytes();
-            let target = gicv3::SgiTarget::List {
-                affinity3: affinity[4],
-                affinity2: affinity[2],
-                affinity1: affinity[1],
-                target_list: 1 << (affinity[0] & 15),
-            };
-            // An error would say that it is no SGI.
-            let _ = GicCpuInterface::send_sgi(sgi.id(), target, SgiTargetGroup::CurrentGroup1);
+        // GICv2 numbers its CPU interfaces by Aff0.
+        Some(Irqchip::V2 { distributor, .. }) => {
+            let target = 1 << (16 + (smp::affinity(to) & 7));
+            distributor.write(GICD_SGIR, target | u32::from(sgi.0));
         }
+        Some(Irqchip::V3 { .. }) => icc::send(sgi, smp::affinity(to)),
     }
 }
 
@@ -236,26 +245,95 @@ pub fn handle(_irq: &IrqMasked, mut f: impl FnMut(u32)) {
     match IRQCHIP.get() {
         None => {}
         Some(Irqchip::V2 { interface, .. }) => loop {
-            let iar = with_exposed_provenance_mut::<u32>((*interface + GICC_IAR).get());
-            // SAFETY: `init_v2`'s caller mapped the registers; this one is banked by CPU.
-            let value = unsafe { iar.read_volatile() };
-            if value & 0x3ff >= SPURIOUS {
+            // An SGI's sender goes back with its number.
+            let acknowledged = interface.read(GICC_IAR);
+            if SPECIAL.contains(&(acknowledged & 0x3ff)) {
                 break;
             }
-            f(value & 0x3ff);
-            let eoir = with_exposed_provenance_mut::<u32>((*interface + GICC_EOIR).get());
-            // SAFETY: as above. An SGI's sender goes back with its number.
-            unsafe { eoir.write_volatile(value) };
+            f(acknowledged & 0x3ff);
+            interface.write(GICC_EOIR, acknowledged);
         },
-        Some(Irqchip::V3 { .. }) => {
-            let group = InterruptGroup::Group1;
-            while let Some(id) = GicCpuInterface::get_and_acknowledge_interrupt(group) {
-                if u32::from(id) >= SPURIOUS && u32::from(id) < 1024 {
-                    break;
-                }
-                f(id.into());
-                GicCpuInterface::end_interrupt(id, group);
+        Some(Irqchip::V3 { .. }) => loop {
+            let id = icc::acknowledge();
+            if SPECIAL.contains(&id) {
+                break;
             }
+            f(id);
+            icc::end(id);
+        },
+    }
+}
+
+/// The CPU interface of a GICv3: system registers, for group 1.
+mod icc {
+    use super::{IrqchipError, Private, asm, features};
+
+    /// ICC_SRE_EL1.SRE.
+    const SRE: u64 = 1;
+
+    pub fn init() -> Result<(), IrqchipError> {
+        if !features::has_gic_system_registers() {
+            return Err(IrqchipError::NoSystemRegisters);
+        }
+        let sre: u64;
+        // SAFETY: the registers are this CPU's and there; EL2 left them to EL1 (head.S).
+        unsafe {
+            asm!(
+                "mrs {sre}, S3_0_C12_C12_5", // ICC_SRE_EL1
+                "orr {sre}, {sre}, #1",
+                "msr S3_0_C12_C12_5, {sre}",
+                "isb",
+                "mrs {sre}, S3_0_C12_C12_5",
+                sre = out(reg) sre,
+                options(nostack, preserves_flags)
+            );
+        }
+        if sre & SRE == 0 {
+            return Err(IrqchipError::NoSystemRegisters);
+        }
+        // SAFETY: as above. All priorities pass; the end of an interrupt deactivates it.
+        unsafe {
+            asm!(
+                "msr S3_0_C4_C6_0, {mask}",     // ICC_PMR_EL1
+                "msr S3_0_C12_C12_4, xzr",      // ICC_CTLR_EL1
+                "msr S3_0_C12_C12_7, {enable}", // ICC_IGRPEN1_EL1
+                "isb",
+                mask = in(reg) 0xffu64,
+                enable = in(reg) 1u64,
+                options(nostack, preserves_flags)
+            );
+        }
+        Ok(())
+    }
+
+    pub fn send(sgi: Private, affinity: u64) {
+        let [a0, a1, a2, _, a3, ..] = affinity.to_le_bytes();
+        let value = 1u64 << (a0 & 15)
+            | u64::from(a1) << 16
+            | u64::from(sgi.0) << 24
+            | u64::from(a2) << 32
+            | u64::from(a0 >> 4) << 44
+            | u64::from(a3) << 48;
+        // SAFETY: ICC_SGI1R_EL1: interrupts another CPU, which is ready for it.
+        unsafe {
+            asm!("msr S3_0_C12_C11_5, {}", "isb", in(reg) value, options(nostack, preserves_flags));
+        }
+    }
+
+    pub fn acknowledge() -> u32 {
+        let id: u64;
+        // SAFETY: ICC_IAR1_EL1: takes the pending interrupt.
+        unsafe {
+            asm!("mrs {}, S3_0_C12_C12_0", "dsb sy", out(reg) id, options(nostack, preserves_flags));
+        }
+        id as u32 & 0xff_ffff
+    }
+
+    pub fn end(id: u32) {
+        // SAFETY: ICC_EOIR1_EL1: of an interrupt that was acknowledged.
+        unsafe {
+            asm!("msr S3_0_C12_C12_1, {}", "isb", in(reg) u64::from(id),
+                options(nostack, preserves_flags));
         }
     }
 }

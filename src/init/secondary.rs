@@ -3,9 +3,10 @@
 use super::interrupts;
 use crate::addr::PhysAddr;
 use crate::arch::aarch64::{cpu, smp};
-use crate::arch::{CpuId, NR_CPUS};
+use crate::arch::{self, CpuId, NR_CPUS};
 use crate::firmware::fdt::{Cpu, Psci, PsciMethod, Tree};
 use crate::mm::gfp::Gfp;
+use crate::mm::init_mm;
 use crate::mm::ioremap::ioremap_cache;
 use crate::mm::vmalloc;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -82,8 +83,15 @@ fn cpu_on(psci: &Psci<'_>, mpidr: u64, entry: PhysAddr) -> Result<(), &'static s
 
 fn release(core: &Cpu<'_>, entry: PhysAddr) -> Result<(), &'static str> {
     let at = core.release_address().ok_or("its cpu-release-addr is missing")?;
+    // In RAM it is reserved, and has an address in the linear map already.
+    let linear = arch::phys_to_virt(at);
+    if init_mm::translate(linear).is_some() {
+        // SAFETY: the device tree says that the core waits on this word.
+        unsafe { smp::release_spin_table(linear, entry) };
+        return Ok(());
+    }
     let word = ioremap_cache(at, 8).map_err(|_| "its release address can't be mapped")?;
-    // SAFETY: the device tree says that the core waits on this word.
+    // SAFETY: as above.
     unsafe { smp::release_spin_table(word.virt(), entry) };
     Ok(())
 }

@@ -31,8 +31,6 @@ pub enum Rank {
     Zone,
     /// The heap that serves before SLUB is up.
     BootHeap,
-    /// The interrupt controller's shared registers.
-    Irqchip,
     /// The console.
     Console,
 }

@@ -153,6 +153,12 @@ impl fmt::Display for Features {
     }
 }
 
+/// Whether the CPU has a GICv3's system registers (ID_AA64PFR0_EL1.GIC).
+#[must_use]
+pub fn has_gic_system_registers() -> bool {
+    field(id_register!("id_aa64pfr0_el1"), 24) != 0
+}
+
 /// The bytes that DC ZVA clears, or 0 where it must not be used.
 #[inline]
 #[must_use]
