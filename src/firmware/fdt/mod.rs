@@ -30,7 +30,7 @@ pub mod structure;
 pub mod value;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use address::{Lineage, LineageWalk};
 pub use chosen::{Chosen, Initrd, StdoutPath};

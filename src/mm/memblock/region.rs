@@ -227,16 +227,45 @@ impl RegionArray {
         }
     }
 
+    /// Whether a piece at `index` that no region has joins the one below, and the one
+    /// above.
+    fn neighbours(&self, index: usize, piece: &Region) -> (bool, bool) {
+        let below = index.checked_sub(1).and_then(|below| self.regions().get(below));
+        let above = self.regions().get(index);
+        (below.is_some_and(|r| r.joins(piece)), above.is_some_and(|r| piece.joins(r)))
+    }
+
     /// Adds what `region` has that no region has.
     pub(super) fn add(&mut self, region: Region) -> Result<(), MemblockError> {
-        if self.gaps(region.range).count() > self.room() {
+        let pieces = self.gaps(region.range).map(|range| Region { range, ..region });
+        let alone = |piece: &Region| {
+            self.neighbours(self.first_above(piece.range.start()), piece) == (false, false)
+        };
+        if pieces.filter(alone).count() > self.room() {
             return Err(MemblockError::Full);
         }
         let mut rest = region.range;
         while let Some(gap) = { self.gaps(rest).next() } {
             let index = self.first_above(gap.start());
-            self.insert(index, Region { range: gap, ..region });
-            self.join(index, index + 1);
+            let piece = Region { range: gap, ..region };
+            let joins = self.neighbours(index, &piece);
+            let regions = self.regions_mut();
+            match joins {
+                (false, false) => self.insert(index, piece),
+                (true, false) => {
+                    let start = regions[index - 1].range.start();
+                    regions[index - 1].range = PhysRange::new(start, gap.end());
+                }
+                (false, true) => {
+                    regions[index].range = PhysRange::new(gap.start(), regions[index].range.end());
+                }
+                (true, true) => {
+                    let (start, end) =
+                        (regions[index - 1].range.start(), regions[index].range.end());
+                    regions[index - 1].range = PhysRange::new(start, end);
+                    self.delete(index, index + 1);
+                }
+            }
             rest = PhysRange::new(gap.end(), rest.end());
         }
         Ok(())

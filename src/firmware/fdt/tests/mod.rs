@@ -7,3 +7,4 @@ mod hostile;
 mod small;
 
 pub(crate) use build::Builder;
+pub(crate) use hostile::{mutate, mutations};

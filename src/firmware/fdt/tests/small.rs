@@ -82,7 +82,7 @@ fn nested() -> Vec<u8> {
         .cells("ranges", &[0, 0x7e21_5000, 0x1000])
         .open("serial@100")
         .string("compatible", "arm,pl011")
-        .cells("reg", &[0x100, 0x40, 0x2000, 0x40])
+        .cells("reg", &[0x100, 0x40, 0x1000, 0x40])
         .cells("reg-shift", &[2])
         .cells("reg-io-width", &[4])
         .close()

@@ -198,7 +198,8 @@ fn full_changes_nothing() {
         }
         let before = (ranges(memblock.memory()), ranges(memblock.reserved()));
         assert_eq!(memblock.add(pages(50, 51)), Err(MemblockError::Full));
-        assert_eq!(memblock.add(pages(0, 100)), Err(MemblockError::Full));
+        let other = memblock.add_node(pages(0, 100), node(1), RegionFlags::empty());
+        assert_eq!(other, Err(MemblockError::Full));
         assert_eq!(memblock.remove(pages(2, 3)), Err(MemblockError::Full));
         assert_eq!(memblock.mark_nomap(pages(2, 3)), Err(MemblockError::Full));
         assert_eq!(memblock.reserve(pages(50, 51)), Err(MemblockError::Full));

@@ -1,0 +1,165 @@
+//! From trees to a filled memblock.
+
+mod corpus;
+mod reserved;
+mod small;
+
+use super::*;
+use crate::addr::PAGE_SIZE;
+use crate::firmware::fdt::{ReservedRegion, tests::Builder};
+use crate::mm::memblock::Region;
+use std::boxed::Box;
+use std::format;
+use std::string::String;
+use std::vec;
+use std::vec::Vec;
+
+/// A scan and what it said.
+struct Scanned {
+    memblock: Memblock,
+    info: Result<BootInfo<'static>, ScanError>,
+    messages: Vec<String>,
+}
+
+impl Scanned {
+    fn info(&self) -> &BootInfo<'static> {
+        self.info.as_ref().unwrap_or_else(|e| panic!("{e}: {:?}", self.messages))
+    }
+
+    fn warned(&self, of: &str) -> bool {
+        self.messages.iter().any(|line| line.starts_with("WARN") && line.contains(of))
+    }
+
+    fn memory(&self) -> Vec<(u64, u64)> {
+        self.memblock.memory().iter().map(|region| ends(region.range)).collect()
+    }
+
+    fn reserved(&self) -> Vec<(u64, u64)> {
+        self.memblock.reserved().iter().map(|region| ends(region.range)).collect()
+    }
+
+    fn is_free(&self, range: PhysRange) -> bool {
+        self.memblock.free_mem_ranges(None).any(|free| free.range.overlaps(range))
+    }
+}
+
+fn ends(range: PhysRange) -> (u64, u64) {
+    (range.start().get(), range.end().get())
+}
+
+fn range(start: u64, size: u64) -> PhysRange {
+    PhysRange::from_size(PhysAddr::new(start), size)
+}
+
+/// A hook that takes slots from the host's heap.
+fn grow(place: PhysRange) -> Option<&'static mut [Region]> {
+    assert_eq!(place.whole_pages().phys(), place, "whole pages");
+    let slots = place.len() as usize / size_of::<Region>();
+    Some(Box::leak(vec![Region::EMPTY; slots].into_boxed_slice()))
+}
+
+/// Where the image and the tree are for most tests: at the start of the first entry
+/// of RAM, as a boot loader would place them.
+fn placed(tree: &Tree<'_>) -> (PhysRange, PhysRange) {
+    let ram = tree.memory().map(|entry| memory::usable(&entry)).find(|ram| !ram.is_empty());
+    let base = ram.map_or(0x4000_0000, |ram| ram.start().get());
+    let image = range(base.saturating_add(0x8_0000), 0x10_0000);
+    (image, range(image.end().get().saturating_add(0x1_0000), tree.total_size() as u64))
+}
+
+fn scan_with(blob: Vec<u8>, line: &str, hook: Option<Grow>) -> Scanned {
+    let blob: &'static [u8] = Box::leak(blob.into_boxed_slice());
+    let tree = Tree::new(blob).unwrap();
+    let (image, dtb) = placed(&tree);
+    let line: &'static str = Box::leak(String::from(line).into_boxed_str());
+    let handover = Handover { tree, dtb, image, command_line: CommandLine::new(line) };
+    scan_handover(handover, hook)
+}
+
+fn scan_handover(handover: Handover<'static>, hook: Option<Grow>) -> Scanned {
+    let mut memblock = Memblock::new();
+    let mut messages = Vec::new();
+    let mut sink = |level: Level, line: fmt::Arguments<'_>| {
+        messages.push(format!("{level} {line}"));
+    };
+    let info = early_init_dt_scan(&mut memblock, handover, hook, &mut sink);
+    check(&memblock, &handover, info.as_ref().ok(), hook.is_some());
+    for line in &messages {
+        assert!(!line.contains('\n'), "{line:?}");
+    }
+    Scanned { memblock, info, messages }
+}
+
+fn scan(blob: Vec<u8>, line: &str) -> Scanned {
+    scan_with(blob, line, Some(grow))
+}
+
+/// RAM of 1 GiB at 1 GiB.
+fn virt() -> Builder {
+    Builder::new(2, 2).memory("memory@40000000", &[0x4000_0000, 0x4000_0000])
+}
+
+/// What must hold after any scan, whatever the tree.
+fn check(
+    memblock: &Memblock,
+    handover: &Handover<'_>,
+    info: Option<&BootInfo<'_>>,
+    may_grow: bool,
+) {
+    memblock.validate();
+    assert!(may_grow || memblock.arrays().next().is_none());
+    let tree = &handover.tree;
+    let page = PAGE_SIZE as u64;
+    for region in memblock.memory() {
+        let (start, end) = (region.range.start(), region.range.end());
+        assert!(start.is_aligned(page) && end.is_aligned(page), "{region}");
+        // Nothing is RAM that no memory node has.
+        let mut at = start;
+        while at < end {
+            let entry = tree.memory().map(|e| memory::usable(&e)).filter(|ram| ram.contains(at));
+            at = entry.map(|ram| ram.end()).max().unwrap_or_else(|| panic!("{region}: {at}"));
+        }
+    }
+    let Some(info) = info else { return };
+    let free = |of: PhysRange| memblock.free_mem_ranges(None).any(|free| free.range.overlaps(of));
+    let kept = [Some(handover.image), Some(handover.dtb), info.initrd];
+    for own in kept.into_iter().flatten().chain(memblock.arrays()) {
+        assert!(!free(own), "{own:?} is free");
+        let mapped = |region: &Region| !region.is_nomap() || !region.range.overlaps(own);
+        assert!(memblock.memory().iter().all(mapped), "{own:?} is not mapped");
+    }
+    for reg in tree.reservations() {
+        assert!(!free(reg.range()), "{reg:?} is free");
+    }
+    let by_parameter = matches!(handover.command_line.cma(), Ok(Some(_)));
+    let regions = tree.reserved_memory().into_iter().flat_map(|reserved| reserved.regions());
+    for region in regions.filter(ReservedRegion::is_available) {
+        if by_parameter && region.is_cma() && region.is_cma_default() {
+            continue;
+        }
+        for reg in region.regs().into_iter().flatten() {
+            assert!(!free(reg.range()), "{reg:?} is free");
+        }
+    }
+    let zones = info.zones;
+    assert!(zones.start <= zones.dma && zones.dma <= zones.dma32 && zones.dma32 <= zones.normal);
+    for (index, area) in info.cma.iter().enumerate() {
+        let (start, end) = (area.range.start(), area.range.end());
+        assert!(start.is_aligned(CMA_MIN_ALIGNMENT) && end.is_aligned(CMA_MIN_ALIGNMENT));
+        assert!(memblock.is_region_memory(area.range) && !free(area.range) && start < end);
+        for zone in zones.ends() {
+            assert!(end <= zone || zone <= start, "{area:?} spans {zones:?}");
+        }
+        for other in &info.cma[..index] {
+            assert!(!other.range.overlaps(area.range));
+            assert!(!(other.is_default && area.is_default));
+        }
+        assert!(!area.range.overlaps(handover.image) && !area.range.overlaps(handover.dtb));
+    }
+    for (index, region) in info.dynamic.iter().enumerate() {
+        assert!(memblock.is_region_memory(region.range) && !free(region.range));
+        for other in &info.dynamic[..index] {
+            assert!(!other.range.overlaps(region.range));
+        }
+    }
+}

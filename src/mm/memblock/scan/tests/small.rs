@@ -1,0 +1,245 @@
+//! RAM, limits, zones, the command line, refusals.
+
+use super::*;
+use crate::addr::Pfn;
+use crate::mm::memblock::Kind;
+use crate::mm::mmzone::NodeId;
+
+const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn plain_ram() {
+    let scanned = scan(virt().blob(), "");
+    assert_eq!(scanned.memory(), [(GIB, 2 * GIB)]);
+    let zones = scanned.info().zones;
+    assert_eq!(zones.start, Pfn::new(0x40000));
+    assert_eq!((zones.dma, zones.dma32, zones.normal), (Pfn::new(0x80000), zones.dma, zones.dma));
+    assert_eq!(scanned.reserved().len(), 2, "image and tree");
+    assert!(scanned.messages.is_empty(), "{:?}", scanned.messages);
+}
+
+#[test]
+fn edges_are_cut_to_pages_and_crumbs_are_dropped() {
+    let ram = [GIB + 1, GIB, 4 * GIB + 10, 4000, 5 * GIB, 4095, 6 * GIB, 4096];
+    let scanned = scan(virt().memory("memory@1", &ram).blob(), "");
+    assert_eq!(scanned.memory(), [(GIB, 2 * GIB), (6 * GIB, 6 * GIB + 4096)]);
+    assert_eq!(scanned.messages.iter().filter(|line| line.contains("no whole page")).count(), 2);
+}
+
+#[test]
+fn what_frame_numbers_do_not_reach_is_left_out() {
+    let limit = Pfn::LIMIT.phys().get();
+    let ram = [limit - GIB, 2 * GIB, 1 << 50, GIB, u64::MAX - GIB, 2 * GIB];
+    let scanned = scan(virt().memory("memory@1", &ram).blob(), "");
+    assert_eq!(scanned.memory(), [(GIB, 2 * GIB), (limit - GIB, limit)]);
+    assert!(scanned.warned("cut: it goes beyond 16 TiB"));
+    assert!(scanned.warned("0x4000000000000+0x40000000 ignored"));
+}
+
+#[test]
+fn nodes_and_hotpluggable_memory() {
+    let blob = Builder::new(2, 2)
+        .open("memory@1")
+        .string("device_type", "memory")
+        .longs("reg", &[GIB, GIB])
+        .cells("numa-node-id", &[1])
+        .close()
+        .open("memory@2")
+        .string("device_type", "memory")
+        .longs("reg", &[2 * GIB, GIB])
+        .cells("numa-node-id", &[99])
+        .flag("hotpluggable")
+        .close()
+        .open("memory@3")
+        .string("device_type", "memory")
+        .string("status", "disabled")
+        .longs("reg", &[3 * GIB, GIB])
+        .close()
+        .blob();
+    let scanned = scan(blob, "");
+    let [one, two] = scanned.memblock.memory() else { panic!("{:?}", scanned.memory()) };
+    assert_eq!((one.nid, one.is_hotpluggable()), (NodeId::new(1), false));
+    assert_eq!((two.nid, two.is_hotpluggable()), (None, true));
+    assert!(scanned.warned("NUMA node 99"));
+}
+
+#[test]
+fn no_ram_and_no_free_ram_are_refused() {
+    let none = scan(Builder::new(2, 2).blob(), "");
+    assert_eq!(none.info.err(), Some(ScanError::NoRam));
+    let zero = scan(Builder::new(2, 2).memory("memory", &[GIB, 0]).blob(), "");
+    assert_eq!(zero.info.err(), Some(ScanError::NoRam));
+    let taken = scan(virt().reserve(0, u64::MAX).blob(), "");
+    assert_eq!(taken.info.err(), Some(ScanError::AllReserved));
+    let crumbs = scan(virt().reserve(0, GIB + 2048).reserve(GIB + 4095, 8 * GIB).blob(), "");
+    assert_eq!(crumbs.info.err(), Some(ScanError::AllReserved));
+    // The image and the tree are RAM all the same.
+    let elsewhere = virt().longs_in_chosen("linux,usable-memory-range", &[8 * GIB, GIB]);
+    assert_eq!(scan(elsewhere.blob(), "").info.err(), Some(ScanError::AllReserved));
+}
+
+impl Builder {
+    fn longs_in_chosen(self, name: &str, numbers: &[u64]) -> Self {
+        self.open("chosen").longs(name, numbers).close()
+    }
+}
+
+#[test]
+fn usable_memory_range_cuts() {
+    let usable = [GIB + 512 * MIB, 256 * MIB, GIB, 64 * MIB, 0, 0, GIB + 32 * MIB, 64 * MIB];
+    let blob = virt().longs_in_chosen("linux,usable-memory-range", &usable).blob();
+    let parts = [(GIB, GIB + 96 * MIB), (GIB + 512 * MIB, GIB + 768 * MIB)];
+    assert_eq!(scan(blob, "").memory(), parts);
+    let blob = virt().longs_in_chosen("linux,usable-memory-range", &[]).blob();
+    let scanned = scan(blob, "");
+    assert_eq!(scanned.memory(), [(GIB, 2 * GIB)]);
+    assert!(scanned.warned("usable-memory-range"));
+}
+
+#[test]
+fn mem_keeps_the_image_the_tree_and_the_initrd() {
+    let high = virt().longs_in_chosen("linux,initrd-start", &[]).blob();
+    assert!(scan(high, "").warned("initrd ignored"));
+    let initrd = |start: u64, end: u64| {
+        let chosen = virt().open("chosen").longs("linux,initrd-start", &[start]);
+        chosen.longs("linux,initrd-end", &[end]).close().blob()
+    };
+    let scanned = scan(initrd(GIB + 700 * MIB + 5, GIB + 701 * MIB), "mem=64M");
+    let low = (GIB, GIB + 64 * MIB);
+    assert_eq!(scanned.memory(), [low, (GIB + 700 * MIB, GIB + 701 * MIB)]);
+    assert_eq!(ends(scanned.info().initrd.unwrap()), (GIB + 700 * MIB + 5, GIB + 701 * MIB));
+    assert_eq!(scanned.info().zones.normal, Pfn::new(((GIB + 701 * MIB) >> 12) as u32));
+
+    let blob: &'static [u8] = Box::leak(virt().blob().into_boxed_slice());
+    let tree = Tree::new(blob).unwrap();
+    let handover = Handover {
+        tree,
+        image: range(GIB + 900 * MIB, MIB),
+        dtb: range(GIB + 100 * MIB, 4096),
+        command_line: CommandLine::new("mem=10000001"),
+    };
+    let scanned = scan_handover(handover, None);
+    let parts = [
+        (GIB, GIB + (10_000_001 & !4095)),
+        (GIB + 100 * MIB, GIB + 100 * MIB + 4096),
+        (GIB + 900 * MIB, GIB + 901 * MIB),
+    ];
+    assert_eq!(scanned.memory(), parts);
+    assert!(scan(virt().blob(), "mem=nonsense").warned("mem=\"nonsense\" ignored"));
+    assert_eq!(scan(virt().blob(), "mem=2G").memory(), [(GIB, 2 * GIB)]);
+    assert_eq!(scan(virt().blob(), "mem=1").info.is_ok(), false, "nothing but the image");
+}
+
+#[test]
+fn initrds_that_are_not_sane_are_ignored() {
+    let with = |start: &[u32], end: &[u32]| {
+        let chosen = virt().open("chosen").cells("linux,initrd-start", start);
+        scan(chosen.cells("linux,initrd-end", end).close().blob(), "")
+    };
+    // One cell or two.
+    let good = with(&[0x5000_0000], &[0, 0x5010_0000]);
+    assert_eq!(good.info().initrd.map(ends), Some((0x5000_0000, 0x5010_0000)));
+    assert!(!good.is_free(range(0x5000_0000, MIB)));
+    for (start, end, why) in [
+        (&[0x5000_0000][..], &[0x4fff_0000][..], "below its start"),
+        (&[0x1000_0000], &[0x1001_0000], "not in RAM"),
+        (&[0x7fff_f000], &[0x8000_1000], "not in RAM"),
+        (&[0x4000_0000], &[0x5000_0000], "overlaps the kernel image"),
+        (&[1, 0, 0], &[0x5000_0000], "missing or unreadable"),
+        (&[], &[0x5000_0000], "missing or unreadable"),
+    ] {
+        let scanned = with(start, end);
+        assert!(scanned.info().initrd.is_none() && scanned.warned(why), "{why}");
+        assert!(scanned.is_free(range(0x5000_0000, 4096)));
+    }
+    // No initrd at all, as some boot loaders say it: that is no defect.
+    let empty = with(&[0], &[0]);
+    assert!(empty.info().initrd.is_none() && empty.messages.is_empty());
+}
+
+#[test]
+fn zones_follow_dma_ranges_and_four_gib() {
+    let zones = |ram: &[u64], dma_ranges: Option<&[u32]>| {
+        let mut builder = Builder::new(2, 2).memory("memory", ram);
+        if let Some(ranges) = dma_ranges {
+            builder = builder.open("soc").cells("#address-cells", &[1]);
+            builder = builder.cells("#size-cells", &[1]).cells("dma-ranges", ranges).close();
+        }
+        let zones = scan(builder.blob(), "").info().zones;
+        [zones.start, zones.dma, zones.dma32, zones.normal].map(|pfn| pfn.phys().get() / GIB)
+    };
+    let one_gib: &[u32] = &[0xc000_0000, 0, 0, 0x4000_0000];
+    assert_eq!(zones(&[0, 8 * GIB], None), [0, 4, 4, 8]);
+    assert_eq!(zones(&[0, 8 * GIB], Some(one_gib)), [0, 1, 4, 8]);
+    assert_eq!(zones(&[0, 2 * GIB], Some(one_gib)), [0, 1, 2, 2]);
+    // RAM above 4 GiB only: nothing is below, so there is nothing to keep for devices.
+    assert_eq!(zones(&[8 * GIB, 8 * GIB], None), [8, 16, 16, 16]);
+    // A limit below all RAM leaves ZONE_DMA empty.
+    assert_eq!(zones(&[2 * GIB, 6 * GIB], Some(one_gib)), [2, 2, 4, 8]);
+}
+
+#[test]
+fn many_ranges_need_larger_arrays() {
+    // Every other MiB of RAM; the first hundred are reserved, and so is more than the
+    // array of reservations holds.
+    let mut reg = Vec::new();
+    let mut builder = Builder::new(2, 2);
+    for n in 0..300 {
+        reg.extend([GIB + 2 * n * MIB, MIB]);
+        builder = builder.reserve(GIB + 2 * n * MIB + 4096, if n < 100 { 2 * MIB } else { 8192 });
+    }
+    let blob = builder.memory("memory", &reg).blob();
+    let scanned = scan(blob.clone(), "memmap=4K$0x4d000000");
+    scanned.info();
+    assert_eq!(scanned.memory().len(), 300);
+    assert_eq!(scanned.memblock.phys_mem_size(), 300 * MIB);
+    assert_eq!(scanned.memblock.arrays().count(), 2);
+    for array in scanned.memblock.arrays() {
+        assert!(scanned.memblock.is_region_memory(array));
+        let tree = Tree::new(&blob).unwrap();
+        assert!(tree.reservations().all(|reg| !reg.range().overlaps(array)), "{array:?}");
+    }
+    assert!(scanned.memblock.capacity(Kind::Memory) >= 600);
+    let refused = scan_with(blob, "", None).info.err();
+    assert_eq!(refused, Some(ScanError::Memblock(MemblockError::Full)));
+}
+
+#[test]
+fn a_hook_that_fails_is_no_worse_than_none() {
+    let refuse: Grow = |_| None;
+    let mut reg = Vec::new();
+    for n in 0..100 {
+        reg.extend([GIB + 2 * n * MIB, MIB]);
+    }
+    // The estimate wants more than the array holds; in truth it holds enough.
+    let scanned = scan_with(Builder::new(2, 2).memory("memory", &reg).blob(), "", Some(refuse));
+    assert_eq!(scanned.memory().len(), 100);
+    assert!(scanned.info.is_ok() && scanned.warned("cannot reach"));
+}
+
+#[test]
+fn trees_with_absurdly_many_entries_are_refused() {
+    let reg: Vec<u64> = (0..1025).flat_map(|n| [GIB + 2 * n * MIB, MIB]).collect();
+    let error = scan(Builder::new(2, 2).memory("memory", &reg).blob(), "").info.err();
+    assert_eq!(error, Some(ScanError::TooManyEntries { what: "entries of RAM", count: 1025 }));
+    let mut builder = virt();
+    for n in 1..=1025 {
+        builder = builder.reserve(n, 1);
+    }
+    let error = scan(builder.blob(), "").info.err().unwrap();
+    assert!(format!("{error}").contains("1025 entries of the reservation map"), "{error}");
+    let error = ScanError::Memblock(MemblockError::Full);
+    assert!(!format!("{error}{}", ScanError::NoRam).contains('\n'));
+}
+
+#[test]
+fn an_image_outside_ram_is_reported() {
+    let blob: &'static [u8] = Box::leak(virt().blob().into_boxed_slice());
+    let tree = Tree::new(blob).unwrap();
+    let (_, dtb) = placed(&tree);
+    let command_line = CommandLine::new("");
+    let handover = Handover { tree, dtb, image: range(0, MIB), command_line };
+    let scanned = scan_handover(handover, None);
+    assert!(scanned.info.is_ok() && scanned.warned("the kernel image"));
+}
