@@ -22,6 +22,8 @@ fn like_neighbours_are_one_line() {
         map(0, PAGE_SIZE, KernelAttrs::KERNEL);
         map(PAGE_SIZE, 2 * PAGE_SIZE, KernelAttrs::KERNEL);
         map(3 * PAGE_SIZE, PAGE_SIZE, KernelAttrs::KERNEL_RO);
+        // Alike, with a gap before it.
+        map(5 * PAGE_SIZE, PAGE_SIZE, KernelAttrs::KERNEL_RO);
         map(0x10000, 0x20000, KernelAttrs::KERNEL_ROX.guarded());
         map(PMD_SIZE, 3 * PMD_SIZE, KernelAttrs::NORMAL_NC);
         map(PUD_SIZE, PUD_SIZE, KernelAttrs::DEVICE);
@@ -35,11 +37,12 @@ fn like_neighbours_are_one_line() {
         is(4, "---[ vmalloc area start ]---");
         is(5, "0xffff800100000000-0xffff800100003000 12K PTE RW NX MEM/NORMAL");
         is(6, "0xffff800100003000-0xffff800100004000 4K PTE ro NX MEM/NORMAL");
-        is(7, "0xffff800100010000-0xffff800100030000 128K PTE ro x CON GP MEM/NORMAL");
-        is(8, "0xffff800100200000-0xffff800100800000 6M PMD RW NX BLK MEM/NORMAL-NC");
-        is(9, "0xffff800140000000-0xffff800180000000 1G PUD RW NX BLK DEVICE/nGnRE");
-        is(10, "---[ vmalloc area end ]---");
-        assert_eq!(lines.len(), 15);
+        is(7, "0xffff800100005000-0xffff800100006000 4K PTE ro NX MEM/NORMAL");
+        is(8, "0xffff800100010000-0xffff800100030000 128K PTE ro x CON GP MEM/NORMAL");
+        is(9, "0xffff800100200000-0xffff800100800000 6M PMD RW NX BLK MEM/NORMAL-NC");
+        is(10, "0xffff800140000000-0xffff800180000000 1G PUD RW NX BLK DEVICE/nGnRE");
+        is(11, "---[ vmalloc area end ]---");
+        assert_eq!(lines.len(), 16);
         assert_eq!(check_wx(|run| panic!("{run}")), 0);
     });
 }

@@ -215,7 +215,12 @@ fn blocks_split_and_collapse() {
         rig.mapper().map(giant, MEM, RW, NONE).unwrap();
         let tables = rig.access.in_use;
         let page = VirtRange::from_size(giant.start() + 1000 * PAGE_SIZE, PAGE_SIZE);
+        rig.machine.mmu().mutate(None);
         rig.mapper().split(page).unwrap();
+        // One break at each level; no contiguous set is made that would have to be
+        // unfolded at once.
+        let breaks = rig.machine.mmu().steps().iter().filter(|s| **s == Step::Break).count();
+        assert_eq!(breaks, 2);
         // One PMD table and one PTE table, unfolded around the page alone.
         assert_eq!(rig.access.in_use, tables + 2);
         assert!(leaves(0, 511, 512, 496 + 496)(rig.mapper().validate(BASE).unwrap()));
@@ -240,6 +245,12 @@ fn blocks_split_and_collapse() {
         assert_eq!(rig.mapper().split(page), Err(MapError::NoMemory));
         rig.check(page.start(), Some((MEM + (1000u64 << 12), RW)));
         assert_eq!(rig.mapper().collapse(pages(0, 1)), Err(MapError::Misaligned));
+        // One piece of memory, but not aligned to the block's size.
+        let skew = VirtRange::from_size(VA + 3 * PUD_SIZE, PMD_SIZE);
+        rig.access.budget = usize::MAX;
+        rig.mapper().map(skew, MEM + PAGE_SIZE as u64, RW, NONE).unwrap();
+        assert_eq!(rig.mapper().collapse(skew), Err(MapError::BreakBeforeMake));
+        rig.check(skew.start(), Some((MEM + PAGE_SIZE as u64, RW)));
     });
 }
 
