@@ -5,14 +5,16 @@
 #![no_main]
 
 use core::hint::black_box;
-use granule::addr::Order;
+use granule::addr::{Order, PhysAddr};
 use granule::arch::aarch64::cpu;
+use granule::arch::pgtable::KernelAttrs;
 use granule::init::Boot;
 use granule::kprintln;
 use granule::mm::gfp::Gfp;
+use granule::mm::ioremap::ioremap;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
 use granule::mm::slab::{kfree, kmalloc};
-use granule::mm::vmalloc::{vfree, vmalloc};
+use granule::mm::vmalloc::{vfree, vmalloc, vmap, vunmap};
 
 granule::kernel_main!(main);
 
@@ -82,10 +84,25 @@ fn main(boot: &Boot) -> u8 {
             unsafe { kfree(object.as_ptr()) }
         }
     });
-    bench("vmalloc_64k", || {
-        if let Some(area) = black_box(vmalloc(64 << 10, Gfp::GFP_KERNEL)) {
-            vfree(area);
-        }
-    });
+    for (name, size) in
+        [("vmalloc_4k", 4 << 10), ("vmalloc_64k", 64 << 10), ("vmalloc_1m", 1 << 20)]
+    {
+        bench(name, || {
+            if let Some(area) = black_box(vmalloc(size, Gfp::GFP_KERNEL)) {
+                vfree(area);
+            }
+        });
+    }
+    if let [Some(a), Some(b)] = [0; 2].map(|_| alloc_pages(Gfp::GFP_KERNEL, Order::ZERO)) {
+        bench("vmap_4pages", || {
+            if let Some(area) = black_box(vmap(&[a, b, a, b], KernelAttrs::KERNEL)) {
+                vunmap(area);
+            }
+        });
+        free_pages(a, Order::ZERO);
+        free_pages(b, Order::ZERO);
+    }
+    // No RAM on any board: the first page of QEMU virt's flash, Device-nGnRE.
+    bench("ioremap_4k", || drop(black_box(ioremap(PhysAddr::new(0), 4096))));
     0
 }

@@ -7,7 +7,8 @@
 //! Linux: arch/x86/mm/pat/memtype_interval.c; arm64 has no such check.
 #![deny(unsafe_code)]
 
-use super::slots::{NIL, SlotPage};
+use super::slot_page::SlotPage;
+use super::slots::NIL;
 use super::tree::{Item, Side, Tree};
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::irq::with_masked;

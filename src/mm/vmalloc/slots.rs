@@ -18,10 +18,8 @@
 //! read, so a stale number is a panic and never a wild access; slot 0 of every page
 //! is its header, so number 0 is never a slot: links use it as null.
 
-use crate::addr::{Order, PAGE_SIZE, VirtAddr};
-use crate::mm::gfp::Gfp;
-use crate::mm::page::Frame;
-use crate::mm::page_alloc;
+use super::slot_page::SlotPage;
+use crate::addr::PAGE_SIZE;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
@@ -40,35 +38,6 @@ const LIVE: u32 = u32::MAX;
 const NO_PAGE: u32 = u32::MAX >> 1;
 /// Directory entry without a page: this bit, and above it the next such entry.
 const HOLE: usize = 1;
-
-/// A page on its way into a table or out of it; given back when dropped.
-#[derive(Debug)]
-pub struct SlotPage(Frame);
-
-impl SlotPage {
-    /// A page from the page allocator; any context that `gfp` permits.
-    #[must_use]
-    pub fn alloc(gfp: Gfp) -> Option<Self> {
-        page_alloc::alloc_pages(gfp, Order::ZERO).map(Self)
-    }
-
-    fn into_address(self) -> usize {
-        let address = self.0.virt().get();
-        core::mem::forget(self);
-        address
-    }
-
-    fn from_address(address: usize) -> Self {
-        let frame = Frame::from_virt(VirtAddr::new(address));
-        Self(frame.expect("a page of the table came from the page allocator"))
-    }
-}
-
-impl Drop for SlotPage {
-    fn drop(&mut self) {
-        page_alloc::free_pages(self.0, Order::ZERO);
-    }
-}
 
 #[repr(C)]
 struct Slot<T> {

@@ -9,7 +9,8 @@
 //! deep where a red-black tree is 2 log2(n).
 #![deny(unsafe_code)]
 
-use super::slots::{NIL, SlotPage, SlotTable};
+use super::slot_page::SlotPage;
+use super::slots::{NIL, SlotTable};
 
 /// What a [`Tree`] holds: a value with a key and a sum.
 pub trait Item {

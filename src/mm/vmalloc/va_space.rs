@@ -9,7 +9,8 @@
 //! `find_vmap_lowest_match`); the search gives the same addresses.
 #![deny(unsafe_code)]
 
-use super::slots::{NIL, SlotPage};
+use super::slot_page::SlotPage;
+use super::slots::NIL;
 use super::tree::{Item, Link, Side, Tree};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 

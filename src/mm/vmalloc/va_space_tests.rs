@@ -1,6 +1,6 @@
 //! The address allocator against a simple model.
 
-use super::slots::SlotPage;
+use super::slot_page::SlotPage;
 use super::va_space::{AreaId, VaError, VaRequest, VaSpace};
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::hosted::Machine;

@@ -3,7 +3,7 @@
 
 use super::area::{Backing, VmFlags};
 use super::purge::{Wait, purge};
-use super::slots::SlotPage;
+use super::slot_page::SlotPage;
 use super::va_space::VaError;
 use super::{vm_unmap_aliases, with_areas};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};

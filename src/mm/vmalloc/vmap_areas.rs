@@ -9,7 +9,8 @@
 
 use super::VmFlags;
 use super::area::{Backing, State, VmArea, VmallocInfo};
-use super::slots::{NIL, SlotPage};
+use super::slot_page::SlotPage;
+use super::slots::NIL;
 use super::va_space::{AreaId, VaError, VaRequest, VaSpace};
 use super::vm_area::Request;
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
