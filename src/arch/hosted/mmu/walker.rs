@@ -138,10 +138,10 @@ impl State {
             new.va = VirtRange::from_size(set, level.cont_size());
             new.pa = pa;
         }
-        if walk == Walk::Fresh {
-            if let Err(old) = self.cpus[cpu].tlb.insert(new) {
-                panic!("break-before-make: CPU {cpu} caches {new:?} beside {old:?}");
-            }
+        if walk == Walk::Fresh
+            && let Err(old) = self.cpus[cpu].tlb.insert(new)
+        {
+            panic!("break-before-make: CPU {cpu} caches {new:?} beside {old:?}");
         }
         new
     }
