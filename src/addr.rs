@@ -172,7 +172,7 @@ pub struct Pfn(u32);
 impl Pfn {
     /// The first frame number that is never used, a multiple of the largest
     /// order below 2^32: an exclusive end of a range fits, and so does a null link.
-    pub const LIMIT: Self = Self(u32::MAX & !(Order::MAX.pages() - 1));
+    pub const LIMIT: Self = Self(!(Order::MAX.pages() - 1));
 
     /// The frame of this number.
     #[must_use]

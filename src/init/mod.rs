@@ -5,6 +5,7 @@
 mod fault;
 #[cfg(target_os = "none")]
 pub mod interrupts;
+#[cfg(any(target_os = "none", test))]
 mod kallsyms;
 #[cfg(target_os = "none")]
 mod mm;

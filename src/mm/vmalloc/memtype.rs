@@ -68,8 +68,8 @@ pub struct Reservation {
 
 impl MemTypes {
     fn conflicts(&self, range: PhysRange, io: IoType) -> bool {
-        let others = self.0.iter().enumerate().filter(|(i, _)| *i != io as usize);
-        others.map(|(_, tree)| overlaps(tree, range)).any(|hit| hit)
+        let mut others = self.0.iter().enumerate().filter(|(i, _)| *i != io as usize);
+        others.any(|(_, tree)| overlaps(tree, range))
     }
 }
 

@@ -117,7 +117,7 @@ impl VmapAreas {
             caller: want.caller,
             backing: core::mem::replace(backing, Backing::None),
         };
-        let found = match self.from_pool(&request) {
+        let found = match self.take_pooled(&request) {
             Some(id) => {
                 let (range, pooled) = self.space.get_mut(id);
                 *pooled = area();
@@ -129,7 +129,7 @@ impl VmapAreas {
         Ok(found)
     }
 
-    fn from_pool(&mut self, request: &VaRequest) -> Option<AreaId> {
+    fn take_pooled(&mut self, request: &VaRequest) -> Option<AreaId> {
         let pages = request.size / PAGE_SIZE;
         if request.align != PAGE_SIZE {
             return None;
