@@ -18,6 +18,8 @@ pub struct Zone {
     pub(in crate::mm) free_cma: AtomicU32,
     pub(in crate::mm) free_highatomic: AtomicU32,
     pub(in crate::mm) isolated: AtomicU32,
+    /// Pages of pageblocks of `HighAtomic`, free or not.
+    pub(in crate::mm) reserved_highatomic: AtomicU32,
     /// Free pages whose descriptors are not up yet.
     pub(in crate::mm) deferred: AtomicU32,
     pub(in crate::mm) start: AtomicU32,
@@ -41,6 +43,7 @@ impl Zone {
             free_cma: AtomicU32::new(0),
             free_highatomic: AtomicU32::new(0),
             isolated: AtomicU32::new(0),
+            reserved_highatomic: AtomicU32::new(0),
             deferred: AtomicU32::new(0),
             start: AtomicU32::new(0),
             end: AtomicU32::new(0),

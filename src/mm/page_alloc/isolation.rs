@@ -7,7 +7,7 @@
 //! is in use then, everything is put back as it was.
 #![deny(unsafe_code)]
 
-use super::buddy::{add, buddy_order, pageblock_migratetype};
+use super::buddy::{add, buddy_order, pageblock_migratetype, sub};
 use super::{check, deferred, pcp};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
@@ -37,7 +37,7 @@ impl fmt::Display for ContigError {
 impl LockedZone<'_> {
     /// Splits a free block that is larger than the pageblock of `first`, the pageblock's
     /// first frame, so that none of its free blocks reaches beyond it.
-    fn split_to_pageblock(&mut self, first: Frame) {
+    pub(super) fn split_to_pageblock(&mut self, first: Frame) {
         let head = first.align_down(Order::MAX);
         if buddy_order(head) != Some(Order::MAX) {
             return;
@@ -56,6 +56,9 @@ impl LockedZone<'_> {
         }
         self.split_to_pageblock(first);
         self.move_freepages_block(first, mt, Migratetype::Isolate);
+        if mt == Migratetype::HighAtomic {
+            sub(&self.zone.reserved_highatomic, Order::PAGEBLOCK.pages());
+        }
         Ok(())
     }
 
@@ -64,8 +67,12 @@ impl LockedZone<'_> {
     fn unisolate(&mut self, first: Frame, mt: Migratetype) {
         self.split_to_pageblock(first);
         self.move_freepages_block(first, Migratetype::Isolate, mt);
+        self.merge_pageblock(first, mt);
+    }
+
+    /// Merges the pageblock at `first` with its buddy, if both are free and may.
+    pub(super) fn merge_pageblock(&mut self, first: Frame, mt: Migratetype) {
         if buddy_order(first) == Some(Order::PAGEBLOCK) {
-            // It may merge with its buddy again.
             self.del_from_free_list(first, Order::PAGEBLOCK, mt);
             self.account_sub(mt, Order::PAGEBLOCK.pages());
             self.free_one(first, Order::PAGEBLOCK, mt);

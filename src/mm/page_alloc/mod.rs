@@ -6,6 +6,8 @@
 //! | `fallback` | which other migratetype to take from, pageblock stealing |
 //! | `pcp` | each CPU's own lists |
 //! | `slowpath` | which zone, how deep into its reserves, what to try when all fails |
+//! | `highatomic` | the reserve of large blocks |
+//! | `fail` | which allocations fail on purpose |
 //! | `deferred` | when sections of memory come up |
 //! | `isolation` | emptying pageblocks, allocating given ranges |
 //! | `compound` | compound pages and reference counts |
@@ -27,7 +29,9 @@ mod bulk;
 mod check;
 mod compound;
 mod deferred;
+mod fail;
 mod fallback;
+mod highatomic;
 mod isolation;
 mod pcp;
 mod report;
@@ -40,6 +44,7 @@ pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_exact};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
 pub use deferred::{InitError, ZoneLimits, manages};
+pub use fail::{FailPageAlloc, set_fail_page_alloc};
 pub use isolation::{ContigError, alloc_contig_range, free_contig_range};
 pub use pcp::{drain_all_pages, drain_local_pages};
 pub use report::{ZoneInfo, nr_free_pages, nr_used_pages, zones};

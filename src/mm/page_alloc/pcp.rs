@@ -281,6 +281,21 @@ pub(super) fn of(cpu: CpuId, zone: ZoneId) -> &'static PerCpuPages {
     &PCP.of(cpu).zones[zone.index()]
 }
 
+/// Opens the order-0 path of all CPUs, or closes it: it then looks at the lists of a zone
+/// that has no memory, where one is left.
+pub(super) fn open_fast_path(open: bool) {
+    let empty = ZoneId::all().find(|id| id.zone().present() == 0);
+    for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
+        match empty {
+            Some(empty) if !open => {
+                let preferred = PCP.of(cpu).preferred();
+                preferred.iter().for_each(|entry| entry.store(empty.bits(), Relaxed));
+            }
+            _ => setup(cpu, NodeId::FIRST),
+        }
+    }
+}
+
 /// Sizes the lists of all CPUs by what their zones say, and makes `node` the one that
 /// `cpu` allocates from first.
 pub(super) fn setup(cpu: CpuId, node: NodeId) {

@@ -3,8 +3,9 @@
 #![deny(unsafe_code)]
 
 use super::fallback::Reach;
-use super::{deferred, pcp, prep_new_page, report};
+use super::{deferred, fail, pcp, prep_new_page, report};
 use crate::addr::Order;
+use crate::arch::IrqMasked;
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
 use crate::mm::gfp::Gfp;
@@ -68,6 +69,9 @@ impl Request {
 #[inline(never)]
 pub(super) fn alloc(gfp: Gfp, order: Order) -> Option<Frame> {
     let request = Request::new(gfp, order);
+    if fail::should_fail(gfp, order) {
+        return None;
+    }
     let easy = Depth { mark: Wmark::Low, flags: request.cma() };
     let frame = get_page_from_freelist(&request, easy).or_else(|| try_hard(&request))?;
     prep_new_page(frame, order, gfp);
@@ -101,7 +105,10 @@ fn rmqueue(zone: &'static Zone, request: &Request, flags: WmarkFlags) -> Option<
             let gentle = Reach { cma, no_fragment: true };
             let any = Reach { cma, no_fragment: false };
             let reaches = if deferred { &[gentle][..] } else { &[gentle, any][..] };
-            let found = if pcp::has_lists(order) {
+            let urgent = flags.contains(WmarkFlags::HIGHATOMIC);
+            let found = if urgent {
+                alloc_urgent(irq, zone, order, mt, reaches)
+            } else if pcp::has_lists(order) {
                 reaches.iter().find_map(|&reach| pcp::alloc(irq, zone.id(), order, mt, reach))
             } else {
                 let mut locked = zone.lock(irq);
@@ -125,6 +132,30 @@ fn rmqueue(zone: &'static Zone, request: &Request, flags: WmarkFlags) -> Option<
             }
         })
     })
+}
+
+/// Takes a block of several pages for one who can't wait, from the reserve first, and keeps
+/// the pageblock it came from for the next.
+fn alloc_urgent(
+    irq: &IrqMasked,
+    zone: &'static Zone,
+    order: Order,
+    mt: Migratetype,
+    reaches: &[Reach],
+) -> Option<Frame> {
+    let mut locked = zone.lock(irq);
+    if let Some(frame) = locked.rmqueue_smallest(order, Migratetype::HighAtomic) {
+        return Some(frame);
+    }
+    let frame = reaches.iter().find_map(|&reach| locked.rmqueue(order, mt, reach))?;
+    locked.reserve_highatomic(frame);
+    Some(frame)
+}
+
+/// Gives a pageblock of the reserve of large blocks back; whether there was one.
+fn unreserve_highatomic(request: &Request) -> bool {
+    let mut zones = Zonelist::of(request.node).zones(request.highest);
+    zones.any(|id| with_masked(|irq| id.zone().lock(irq).unreserve_highatomic(request.mt)))
 }
 
 /// Reaches into the reserves, reclaims, and reports failure.
@@ -157,6 +188,11 @@ fn try_hard(request: &Request) -> Option<Frame> {
                 break;
             }
         }
+    }
+    // Before giving up, those who may wait get the reserve of large blocks.
+    let waits = gfp.contains(Gfp::__GFP_DIRECT_RECLAIM) && !gfp.contains(Gfp::__GFP_NORETRY);
+    while frame.is_none() && waits && unreserve_highatomic(request) {
+        frame = try_zones();
     }
     if frame.is_none() && gfp.contains(Gfp::__GFP_NOFAIL) {
         return Some(never_fail(request));

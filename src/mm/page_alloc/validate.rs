@@ -85,6 +85,9 @@ fn validate_zone(irq: &IrqMasked, id: ZoneId) -> Result<(), Invalid> {
     for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
         validate_cpu(cpu, id).map_err(|(what, frame)| wrong(what, frame))?;
     }
+    if highatomic > zone.reserved_highatomic.load(Relaxed) {
+        return fail("more of the reserve is free than reserved", None);
+    }
     let known = u64::from(free) + u64::from(isolated) + u64::from(pcp::count(id));
     if known + u64::from(zone.deferred.load(Relaxed)) > u64::from(zone.managed()) {
         return fail("more pages are free than managed", None);

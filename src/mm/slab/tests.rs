@@ -2,7 +2,6 @@ use super::*;
 use crate::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 use crate::arch::hosted::Machine;
 use crate::mm::gfp::Gfp;
-use crate::mm::page::Frame;
 use crate::mm::page_alloc;
 use core::ptr::NonNull;
 use std::sync::Mutex;

@@ -422,3 +422,64 @@ fn min_free_kbytes_moves_the_marks() {
         assert_eq!(exhaust(KERNEL, Order::ZERO).len(), 256);
     });
 }
+
+#[test]
+fn urgent_large_blocks_have_a_reserve() {
+    if cfg!(miri) {
+        return;
+    }
+    // One percent of it is more than a pageblock.
+    on(&[ram(0x4000_0000, 256 * MIB)], |_| {
+        exhaust(KERNEL, order(9));
+        exhaust(KERNEL, order(4));
+        let id = ZoneId::all().find(|id| id.zone().is_populated()).unwrap();
+        let reserved = || id.zone().reserved_highatomic.load(Relaxed);
+        assert_eq!(reserved(), 0);
+        let urgent = alloc_pages(Gfp::GFP_ATOMIC, order(4)).unwrap();
+        assert_eq!(buddy::pageblock_migratetype(urgent), Migratetype::HighAtomic);
+        assert_eq!(reserved(), 512);
+        check_sums();
+        // Others get nothing of it, the urgent do.
+        let few = exhaust(KERNEL | Gfp::__GFP_NORETRY, Order::ZERO);
+        assert!(few.iter().all(|f| buddy::pageblock_migratetype(*f) != Migratetype::HighAtomic));
+        let next = alloc_pages(Gfp::GFP_ATOMIC, order(4)).unwrap();
+        assert_eq!(buddy::pageblock_migratetype(next), Migratetype::HighAtomic);
+        free_pages(next, order(4));
+        check_sums();
+        // Who may wait gets it when nothing else is left.
+        set_min_free_kbytes(0);
+        exhaust(KERNEL, Order::ZERO);
+        assert_eq!(nr_free_pages(), 0);
+    });
+}
+
+#[test]
+fn each_allocation_can_fail_in_turn() {
+    on_16m(|_| {
+        let fail = |skip, interval, times, min_order| {
+            set_fail_page_alloc(Some(FailPageAlloc { skip, interval, times, min_order }))
+        };
+        let outcome = |gfp, order| {
+            let page = alloc_pages(gfp, order);
+            page.into_iter().for_each(|page| free_pages(page, order));
+            page.is_some()
+        };
+        outcome(KERNEL, Order::ZERO);
+        for skip in 0..5 {
+            fail(skip, 1, 1, Order::ZERO);
+            for n in 0..8 {
+                assert_eq!(outcome(KERNEL, Order::ZERO), n != skip);
+            }
+            assert_eq!(set_fail_page_alloc(None), 1);
+        }
+        fail(0, 3, u32::MAX, Order::ZERO);
+        let passed: Vec<_> = (0..6).map(|_| outcome(KERNEL, order(2))).collect();
+        assert_eq!(passed, [true, true, false, true, true, false]);
+        assert_eq!(fail(0, 1, u32::MAX, order(1)), 2);
+        assert!(outcome(KERNEL, Order::ZERO));
+        assert!(!outcome(KERNEL, order(1)));
+        assert!(outcome(KERNEL | Gfp::__GFP_NOFAIL, order(1)));
+        set_fail_page_alloc(None);
+        assert!((0..100).all(|_| outcome(KERNEL, Order::ZERO)));
+    });
+}

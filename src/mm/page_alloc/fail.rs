@@ -1,0 +1,68 @@
+//! Failing allocations on purpose, to run the error paths of those who allocate
+//! (Linux: fail_page_alloc, mm/fail_page_alloc.c).
+//!
+//! Off, it costs nothing. On, the order-0 path is closed by pointing it at a zone that has
+//! no memory, so that every allocation passes [`should_fail`].
+#![deny(unsafe_code)]
+
+use super::pcp;
+use crate::addr::Order;
+use crate::machine_local;
+use crate::mm::gfp::Gfp;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+/// Which allocations fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FailPageAlloc {
+    /// So many pass first.
+    pub skip: u32,
+    /// Then each `interval`th fails; 1 for each.
+    pub interval: u32,
+    /// After so many failures all pass.
+    pub times: u32,
+    /// Those of lower orders pass, and are not counted.
+    pub min_order: Order,
+}
+
+machine_local! {
+    static ON: AtomicBool = AtomicBool::new(false);
+    static SKIP: AtomicU32 = AtomicU32::new(0);
+    static INTERVAL: AtomicU32 = AtomicU32::new(1);
+    static TIMES: AtomicU32 = AtomicU32::new(0);
+    static MIN_ORDER: AtomicU32 = AtomicU32::new(0);
+    static SEEN: AtomicU32 = AtomicU32::new(0);
+    static FAILED: AtomicU32 = AtomicU32::new(0);
+}
+
+/// Lets allocations fail as `which` says, or none; returns how many failed since the last
+/// call. Allocations with `__GFP_NOFAIL` never do. Counts start anew.
+pub fn set_fail_page_alloc(which: Option<FailPageAlloc>) -> u32 {
+    if let Some(which) = which {
+        SKIP.store(which.skip, Relaxed);
+        INTERVAL.store(which.interval.max(1), Relaxed);
+        TIMES.store(which.times, Relaxed);
+        MIN_ORDER.store(u32::from(which.min_order.get()), Relaxed);
+    }
+    SEEN.store(0, Relaxed);
+    ON.store(which.is_some(), Relaxed);
+    pcp::open_fast_path(which.is_none());
+    FAILED.swap(0, Relaxed)
+}
+
+/// Whether this allocation is to fail.
+pub(super) fn should_fail(gfp: Gfp, order: Order) -> bool {
+    ON.load(Relaxed) && decide(gfp, order)
+}
+
+#[cold]
+fn decide(gfp: Gfp, order: Order) -> bool {
+    if gfp.contains(Gfp::__GFP_NOFAIL) || u32::from(order.get()) < MIN_ORDER.load(Relaxed) {
+        return false;
+    }
+    let seen = SEEN.fetch_add(1, Relaxed);
+    let due = seen
+        .checked_sub(SKIP.load(Relaxed))
+        .is_some_and(|n| (n + 1).is_multiple_of(INTERVAL.load(Relaxed)));
+    let take = |failed: u32| (failed < TIMES.load(Relaxed)).then(|| failed + 1);
+    due && FAILED.fetch_update(Relaxed, Relaxed, take).is_ok()
+}
