@@ -519,6 +519,34 @@ fn double_free_with_consistency_checks() {
 }
 
 #[test]
+fn links_tell_nothing() {
+    on_machine(1024, |_| {
+        let one = create("one", 8, SlabFlags::empty());
+        let two = create("two", 8, SlabFlags::empty());
+        let (a, b) = (VirtAddr::new(0x1000), VirtAddr::new(0x1008));
+        let words = [one.encode(a, 1), one.encode(b, 1), two.encode(a, 1), two.encode(b, 1)];
+        for (i, word) in words.iter().enumerate() {
+            assert!(*word > 0xffff_ffff && words[..i].iter().all(|other| other != word));
+        }
+        assert_eq!(one.decode(a, words[0]), 1);
+        assert_eq!(two.decode(b, words[3]), 1);
+    });
+}
+
+#[test]
+#[should_panic(expected = "slab checked: freelist of slab at")]
+fn freelist_overwritten_with_what_could_be_a_link() {
+    on_machine(1024, |_| {
+        let cache = create("checked", 40, SlabFlags::CONSISTENCY_CHECKS);
+        let object = cache.alloc(K).expect("memory");
+        put(cache, object);
+        // SAFETY: none: it is to be caught.
+        unsafe { object.cast::<[u64; 5]>().write([3; 5]) };
+        let _ = cache.alloc(K);
+    });
+}
+
+#[test]
 #[should_panic(expected = "slab checked: freelist of slab at")]
 fn overwritten_freelist() {
     on_machine(1024, |_| {
