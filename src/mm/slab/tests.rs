@@ -114,6 +114,29 @@ fn slab_orders_waste_little() {
 }
 
 #[test]
+fn a_sheaf_is_last_in_first_out_and_takes_nothing_twice() {
+    use super::sheaf::{NO_SHEAF, SHEAF_OBJECTS, Sheaf};
+    let at = |n: u32| VirtAddr::new(0x1000 + n as usize);
+    assert!(!NO_SHEAF.push(at(0)) && NO_SHEAF.pop().is_none());
+    for capacity in [1, 6, SHEAF_OBJECTS as u32] {
+        let sheaf = Sheaf::new(capacity);
+        assert_eq!((sheaf.pop(), sheaf.top(), sheaf.room()), (None, None, capacity));
+        for n in 0..capacity {
+            assert_eq!(sheaf.count(), n);
+            assert!(sheaf.push(at(n)));
+            assert!(!sheaf.push(at(n)), "it lies on top");
+            assert_eq!(sheaf.top(), Some(at(n)));
+        }
+        assert!(!sheaf.push(at(capacity)) && sheaf.room() == 0);
+        assert!(sheaf.iter().eq((0..capacity).rev().map(at)));
+        for n in (0..capacity).rev() {
+            assert_eq!(sheaf.pop(), Some(at(n)));
+        }
+        assert_eq!(sheaf.pop(), None);
+    }
+}
+
+#[test]
 fn nothing_is_a_fine_size_and_pointer() {
     on_machine(1024, |_| {
         assert_eq!(kmalloc(0, K), Some(ZERO_SIZE_PTR));
@@ -495,6 +518,34 @@ fn double_free_with_consistency_checks() {
 }
 
 #[test]
+fn links_tell_nothing() {
+    on_machine(1024, |_| {
+        let one = create("one", 8, SlabFlags::empty());
+        let two = create("two", 8, SlabFlags::empty());
+        let (a, b) = (VirtAddr::new(0x1000), VirtAddr::new(0x1008));
+        let words = [one.encode(a, 1), one.encode(b, 1), two.encode(a, 1), two.encode(b, 1)];
+        for (i, word) in words.iter().enumerate() {
+            assert!(*word > 0xffff_ffff && words[..i].iter().all(|other| other != word));
+        }
+        assert_eq!(one.decode(a, words[0]), 1);
+        assert_eq!(two.decode(b, words[3]), 1);
+    });
+}
+
+#[test]
+#[should_panic(expected = "slab checked: freelist of slab at")]
+fn freelist_overwritten_with_what_could_be_a_link() {
+    on_machine(1024, |_| {
+        let cache = create("checked", 40, SlabFlags::CONSISTENCY_CHECKS);
+        let object = cache.alloc(K).expect("memory");
+        put(cache, object);
+        // SAFETY: none: it is to be caught.
+        unsafe { object.cast::<[u64; 5]>().write([3; 5]) };
+        let _ = cache.alloc(K);
+    });
+}
+
+#[test]
 #[should_panic(expected = "slab checked: freelist of slab at")]
 fn overwritten_freelist() {
     on_machine(1024, |_| {
@@ -537,6 +588,16 @@ fn free_of_a_page_that_is_no_slab() {
         let page = page_alloc::alloc_pages(K, Order::ZERO).expect("memory");
         // SAFETY: none: it is to be caught.
         unsafe { kfree(core::ptr::with_exposed_provenance(page.virt().get())) };
+    });
+}
+
+#[test]
+#[should_panic(expected = "kfree: free of")]
+fn double_free_of_a_large_allocation() {
+    on_machine(1024, |_| {
+        let large = kmalloc(20000, K).expect("memory");
+        free(large);
+        free(large);
     });
 }
 
