@@ -490,7 +490,7 @@ fn vmalloc_on_several_cpus_keeps_areas_apart() {
                 let op = match random % 16 {
                     0..6 => Op::Vmalloc(n % 12 + 1),
                     6..8 => Op::Vmap(n % 9 + 1),
-                    15 if n % 8 == 0 => Op::Shrink,
+                    15 if n.is_multiple_of(8) => Op::Shrink,
                     15 => Op::Purge,
                     _ => Op::Free(n),
                 };

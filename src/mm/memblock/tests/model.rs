@@ -336,8 +336,8 @@ fn apply(
             }
         }
         Op::Limit(limit) => {
-            let ram = (0..SPACE).filter(|&at| model.memory[at as usize].is_some());
-            if let Some(end) = ram.skip(limit as usize).next() {
+            let mut ram = (0..SPACE).filter(|&at| model.memory[at as usize].is_some());
+            if let Some(end) = ram.nth(limit as usize) {
                 model.each((end, SPACE), |page| *page = None);
                 model.reserve((end, SPACE), false);
             }
