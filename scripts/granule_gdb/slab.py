@@ -1,0 +1,171 @@
+"""`gr slabs [NAME]`: the slab caches (src/mm/slab)."""
+
+from . import source
+from .page import MAX_ORDER, Page, frame_text, from_link, phys
+from .target import Error
+from .values import static
+
+END = 0xFFFF
+LIST_LIMIT = 1 << 16
+
+
+def held(sheaf):
+    """Objects in a sheaf."""
+    return max(sheaf["capacity"].int() - sheaf["room"].int(), 0)
+
+
+class Cache:
+    """A kmem cache."""
+
+    def __init__(self, place):
+        self._at = place
+        self.address = place.address
+        self.name = place["name"].str()
+        self.layout = {
+            name: place["layout"][name].int()
+            for name in ("object_size", "size", "offset", "align", "order", "min_order")
+        }
+
+    def sheaves(self):
+        """The sheaves on CPUs: (CPU, main, spare)."""
+        for cpu, slot in enumerate(self._at["cpu"]):
+            yield cpu, slot["main"].target(), slot["spare"].target()
+
+    def barn(self):
+        """The full and the empty sheaves of the barn."""
+        barn = self._at["nodes"][0]["barn"]
+        for kind in ("full", "empty"):
+            sheaves = barn[kind]
+            yield kind, [sheaves["xs"][n].target() for n in range(sheaves["len"].int())]
+
+    @property
+    def node(self):
+        """The cache's share of the node."""
+        return self._at["nodes"][0]
+
+    def in_sheaves(self):
+        """Free objects in sheaves."""
+        on_cpus = sum(held(main) + held(spare) for _, main, spare in self.sheaves())
+        return on_cpus + sum(map(held, dict(self.barn())["full"]))
+
+    def objects(self, order):
+        """Objects in a slab of an order."""
+        return (4096 << order) // self.layout["size"]
+
+    def line(self):
+        """As in the kernel's /proc/slabinfo."""
+        node, layout = self.node, self.layout
+        active = max(node["in_use"].int() - self.in_sheaves(), 0)
+        return (
+            f"{self.name:<17} {active:>6} {node['total'].int():>6} {layout['size']:>6} "
+            f"{self.objects(layout['order']):>4} {1 << layout['order']:>4} {node['slabs'].int():>6}"
+        )
+
+    def partial(self):
+        """Walks the partial slabs: (frames, what is wrong or None)."""
+        partial = self.node["partial"]
+        frames, at = [], from_link(partial["first"].int())
+        before = None
+        while at is not None:
+            page = Page(at)
+            if len(frames) > LIST_LIMIT:
+                return frames, "the list of partial slabs has no end"
+            if not (page.has("SLAB") and page.has("HEAD")) or page.owner != self.address:
+                return frames, f"{frame_text(at)} is on the list, and no slab of this cache"
+            if page.prev != before:
+                return frames, f"the way back from {frame_text(at)} leads elsewhere"
+            frames.append(at)
+            before, at = at, page.next
+        if len(frames) != partial["len"].int() or before != from_link(partial["last"].int()):
+            return frames, f"{len(frames)} partial slabs, and the list says {partial['len'].int()}"
+        return frames, None
+
+
+def caches():
+    """All caches in the order of creation."""
+    place = static("granule::mm::slab::caches::SLAB_CACHES")["first"]
+    found = []
+    while place["to"].int():
+        cache = Cache(place["to"].target())
+        found.append(cache)
+        if len(found) > LIST_LIMIT:
+            raise Error("the list of caches has no end")
+        place = cache._at["link"]
+    return found
+
+
+def counters(page):
+    """Objects in use and the first free one, as a slab's head keeps them."""
+    return page.mapcount >> 16, page.mapcount & 0xFFFF
+
+
+def slab_line(head):
+    """What a slab is, by its head frame."""
+    page = Page(head)
+    named = {cache.address: cache for cache in caches()}
+    cache = named.get(page.owner)
+    if cache is None:
+        return f"a slab whose owner, {page.owner:#x}, is no cache"
+    in_use, free = counters(page)
+    total = cache.objects(page.order if page.order <= MAX_ORDER else cache.layout["order"])
+    first = "none free" if free == END else f"first free {free}"
+    return (
+        f"slab of {cache.name} at {source.start_of('LINEAR') + phys(head):#x}, order {page.order}: "
+        f"{in_use} of {total} objects in use, {first}"
+    )
+
+
+def _details(cache):
+    layout = cache.layout
+    node = cache.node
+    flags = source.render(cache._at["flags"].int(), source.flags("mm/slab/flags.rs", "SlabFlags"))
+    yield (
+        f"  at {cache.address:#x}: objects of {layout['object_size']} bytes every {layout['size']}, "
+        f"aligned to {layout['align']}, free link at {layout['offset']}, SlabFlags({flags})"
+    )
+    yield (
+        f"  {node['slabs'].int()} slabs with {node['total'].int()} objects, "
+        f"{node['in_use'].int()} out of their slabs, {cache.in_sheaves()} of them in sheaves"
+    )
+    for cpu, main, spare in cache.sheaves():
+        if main["capacity"].int() or spare["capacity"].int():
+            text = " and ".join(
+                f"{name} {held(sheaf)} of {sheaf['capacity'].int()}"
+                for name, sheaf in (("main", main), ("spare", spare))
+                if sheaf["capacity"].int()
+            )
+            yield f"  CPU {cpu}: {text}"
+    barn = ", ".join(f"{len(sheaves)} {kind}" for kind, sheaves in cache.barn() if sheaves)
+    if barn:
+        yield f"  barn: {barn}"
+    frames, fault = cache.partial()
+    for frame in frames[:64]:
+        yield f"  partial: {slab_line(frame)}"
+    if len(frames) > 64:
+        yield f"  ... and {len(frames) - 64} more"
+    if fault:
+        yield f"! {fault}"
+
+
+def show(name):
+    """The lines of `gr slabs [NAME]`."""
+    found = caches()
+    if not found:
+        yield "no caches yet: kmem_cache_init has not run"
+        return
+    if name:
+        named = [cache for cache in found if cache.name == name]
+        if not named:
+            raise Error(f"no cache is called {name}; there are: {' '.join(c.name for c in found)}")
+        yield named[0].line()
+        yield from _details(named[0])
+        return
+    yield "# name            active  total   size objs pages slabs"
+    for cache in found:
+        if cache.node["slabs"].int():
+            yield cache.line()
+            fault = cache.partial()[1]
+            if fault:
+                yield f"! {cache.name}: {fault}"
+    idle = sum(1 for cache in found if not cache.node["slabs"].int())
+    yield f"{len(found)} caches, {idle} of them without a slab; `gr slabs NAME` shows one whole"
