@@ -102,7 +102,7 @@ fn main(boot: &Boot) -> u8 {
         free_pages(a, Order::ZERO);
         free_pages(b, Order::ZERO);
     }
-    // No RAM on any board: the first page of QEMU virt's flash, Device-nGnRE.
+    // The flash of QEMU's virt; where RAM lies there it is refused, and that is counted.
     bench("ioremap_4k", || drop(black_box(ioremap(PhysAddr::new(0), 4096))));
     0
 }

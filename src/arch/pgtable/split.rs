@@ -142,6 +142,10 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// Sees to it that no contiguous set spans an end of `va`; an error if a block does.
     pub(super) fn free_ends(&mut self, va: VirtRange) -> Result<(), MapError> {
         let ends = [va.start(), va.end()];
+        // The usual case, without moving anything about.
+        if ends.iter().all(|&at| self.straddling(at).is_none()) {
+            return Ok(());
+        }
         let cut = ends.map(|at| self.straddling(at));
         for s in cut.iter().flatten() {
             if !s.leaf.contiguous || !self.can_unfold(s) || self.cuts_member(s, ends) {

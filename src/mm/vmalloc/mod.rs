@@ -20,16 +20,17 @@
 //! # When pages and addresses come back
 //! `vfree` clears the tables at once and flushes no TLB. Area and pages wait on the lazy
 //! list until one flush serves for all of it: when more than `(log2(cpus) + 1) * 32 MiB`
-//! of addresses wait (as Linux has it), when more than [`LAZY_MAX_FRAMES`] pages or 1/256 of
-//! RAM wait with them, when addresses or pages run out, when reclaim asks, or on
-//! [`vm_unmap_aliases`].
+//! of addresses wait (as Linux has it), when stale translations may lead to more than
+//! [`LAZY_MAX_FRAMES`] pages or 1/256 of RAM, when addresses or pages run out, when reclaim
+//! asks, or on [`vm_unmap_aliases`].
 //!
 //! Linux gives the pages back before the flush: a stale TLB entry can only be used by a
 //! caller that touches freed memory. Here they wait, because that caller's bug would
 //! then destroy whoever owns the page next, and because it is cheap as long as few
-//! wait: the pages that come back fit the CPU's own list and go out again from there. With
-//! 8 MiB waiting they went through the zone's lists each time, and a pair of vmalloc and
-//! vfree of 64 KiB took 10,500 instructions instead of 3,900.
+//! wait. Pages that come back fit the CPU's own list and go out again from there, and
+//! addresses soon return to the pool of their size. With 8 MiB waiting, pages went through
+//! the zone's lists each time, and a pair of vmalloc and vfree of 64 KiB took 10,500
+//! instructions instead of 3,900.
 //!
 //! # Context
 //! Nothing here sleeps unless `gfp` allows it for a page. Allocations belong in process
@@ -87,7 +88,7 @@ machine_local! {
         SpinLock::new(Rank::Vmap, VmapAreas::new(layout::VMALLOC, FIRST_LIMITS));
 }
 
-/// Page frames that may wait for a flush: what a CPU's own list of pages has room for, so
+/// Pages of memory that may wait for a flush: as many as a CPU's own list has room for, so
 /// that they go out again from there and never pass through a zone.
 const LAZY_MAX_FRAMES: usize = 128;
 

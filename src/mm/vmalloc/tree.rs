@@ -65,8 +65,8 @@ impl<I: Item> Node<I> {
     }
 }
 
-/// Deeper than any AVL tree of 2^32 nodes.
-const DEPTH: usize = 47;
+/// Deeper than any AVL tree of the 2^22 nodes that a table of slots has room for.
+const DEPTH: usize = 32;
 
 /// The nodes from the root down to a place, and the turn taken at each.
 pub struct Path {

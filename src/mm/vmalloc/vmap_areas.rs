@@ -28,7 +28,7 @@ pub const BATCH: usize = 32;
 pub struct Limits {
     /// Pages of addresses on the lazy list, and in the pools (Linux: lazy_max_pages).
     pub lazy_max_pages: usize,
-    /// Page frames that wait with their areas.
+    /// Pages of memory that stale translations may lead to.
     pub lazy_max_frames: usize,
 }
 
@@ -39,7 +39,8 @@ pub struct VmallocStat {
     pub mapped: usize,
     /// Pages of addresses, guard pages included, that are lazily unmapped.
     pub lazy: usize,
-    /// Page frames that wait with them.
+    /// Pages of memory that stale translations of those may lead to: their own, which wait
+    /// with them, or others'.
     pub lazy_frames: usize,
     /// Pages of addresses in the pools.
     pub pooled: usize,
@@ -170,9 +171,7 @@ impl VmapAreas {
         let pages = range.len() / PAGE_SIZE;
         area.state = State::Lazy;
         area.next = next;
-        if let Backing::Pages(chain) = &area.backing {
-            self.stat.lazy_frames += chain.len() as usize;
-        }
+        self.stat.lazy_frames += area.nr_pages as usize;
         self.stat.mapped -= area.nr_pages as usize;
         self.stat.lazy += pages;
         let before = core::mem::replace(&mut *self.owed, TlbFlush::NONE);
@@ -206,9 +205,7 @@ impl VmapAreas {
             let pages = range.len() / PAGE_SIZE;
             *head = area.next;
             let backing = core::mem::replace(&mut area.backing, Backing::None);
-            if let Backing::Pages(chain) = &backing {
-                self.stat.lazy_frames -= chain.len() as usize;
-            }
+            self.stat.lazy_frames -= area.nr_pages as usize;
             self.stat.lazy -= pages;
             if pages <= POOLED_PAGES && self.stat.pooled + pages <= self.limits.lazy_max_pages {
                 area.state = State::Pooled;
@@ -274,6 +271,7 @@ impl VmapAreas {
                 State::Lazy => {
                     lazy += 1;
                     stat.lazy += pages;
+                    stat.lazy_frames += area.nr_pages as usize;
                 }
                 State::Pooled => {
                     pooled += 1;
@@ -285,9 +283,6 @@ impl VmapAreas {
                 Backing::Pages(chain) => {
                     assert_eq!(chain.iter().count() as u32, chain.len());
                     assert_eq!(chain.len(), area.nr_pages, "pages of {range:?}");
-                    if area.state == State::Lazy {
-                        stat.lazy_frames += chain.len() as usize;
-                    }
                 }
                 Backing::Io(_) => assert!(area.flags.contains(VmFlags::VM_IOREMAP)),
                 Backing::None => {}
