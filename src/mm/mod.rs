@@ -15,3 +15,6 @@ pub mod slab;
 pub mod sparse;
 pub mod stat;
 pub mod vmalloc;
+
+#[cfg(test)]
+mod tests;
