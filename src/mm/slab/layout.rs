@@ -3,9 +3,9 @@
 //!
 //! An object's slot is `size` bytes: the object itself, with `RED_ZONE` a guarded
 //! gap up to `red_end`, then the free link if the object's own bytes must survive
-//! being free (a constructor ran over them, or they hold poison); otherwise the
-//! link lies in the middle of the object, where an overflow from a neighbour is
-//! least likely to reach it.
+//! being free (a constructor ran over them, or they hold poison) or are too few to
+//! hold it without the red zone's; otherwise the link lies in the middle of the
+//! object, where an overflow from a neighbour is least likely to reach it.
 #![deny(unsafe_code)]
 
 use super::flags::{CreateError, SlabFlags};
@@ -64,7 +64,9 @@ impl CacheLayout {
             }
             red_end = end;
         }
-        let outside = has_ctor || flags.contains(SlabFlags::POISON);
+        let outside = has_ctor
+            || flags.contains(SlabFlags::POISON)
+            || flags.contains(SlabFlags::RED_ZONE) && object_size < WORD;
         let offset = if outside { end } else { (object_size / 2) & !(WORD - 1) };
         let size = (if outside { end + WORD } else { end }).next_multiple_of(align);
         let Some(min_order) = Order::for_bytes(size) else {
@@ -154,4 +156,36 @@ const fn calculate_order(size: usize, min_order: Order) -> Order {
         fraction /= 2;
     }
     min_order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether two ranges of a slot have a byte in common.
+    fn overlap(a: (u32, u32), b: (u32, u32)) -> bool {
+        a.0.max(b.0) < a.1.min(b.1)
+    }
+
+    #[test]
+    fn the_link_lies_clear_of_all_that_must_survive() {
+        for size in 1..600 {
+            for flags in (0..=SlabFlags::all().bits()).filter_map(SlabFlags::from_bits) {
+                for (align, has_ctor) in [(1, false), (8, true), (64, false), (64, true)] {
+                    let l = CacheLayout::new(size, align, flags, has_ctor).expect("a layout");
+                    let what = std::format!("{size} bytes, align {align}, {flags:?}: {l:?}");
+                    let link = (l.offset, l.offset + WORD as u32);
+                    assert!(link.1 <= l.size && l.offset % WORD as u32 == 0, "{what}");
+                    assert!(!overlap(link, (l.object_size, l.red_end)), "{what}");
+                    if has_ctor || flags.contains(SlabFlags::POISON) {
+                        assert!(!overlap(link, (0, l.object_size)), "{what}");
+                    }
+                    if flags.contains(SlabFlags::RED_ZONE) {
+                        assert!(l.red_end > l.object_size, "{what}");
+                    }
+                    assert!(l.red_end <= l.size && l.size % l.align == 0, "{what}");
+                }
+            }
+        }
+    }
 }

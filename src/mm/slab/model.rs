@@ -25,7 +25,8 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     let size = prop_oneof![
-        6 => 1usize..300,
+        2 => 1usize..17,
+        4 => 1usize..300,
         3 => 300usize..9000,
         1 => 9000usize..50_000,
     ];
