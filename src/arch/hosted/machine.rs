@@ -8,15 +8,17 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::any::Any;
 use std::boxed::Box;
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::vec::Vec;
 
 /// Bytes of a frame descriptor, as `mm::page` asserts it.
 const DESCRIPTOR_SIZE: usize = 32;
 /// RAM and descriptors are laid out from a multiple of this: the largest buddy block.
 const GRAIN: u64 = 4 << 20;
+/// The statics of `machine_local!` that there can be.
+const LOCALS: usize = 256;
 
 std::thread_local! {
     static CURRENT: Cell<Option<&'static Machine>> = const { Cell::new(None) };
@@ -28,7 +30,7 @@ pub struct Machine {
     arena: Block,
     vmemmap: Block,
     start: u64,
-    locals: Mutex<HashMap<usize, Box<dyn Any + Send + Sync>>>,
+    locals: Vec<OnceLock<Box<dyn Any + Send + Sync>>>,
     pub(super) mmu: Mmu,
 }
 
@@ -47,7 +49,7 @@ impl Machine {
             arena: Block::new(span as usize, 2 << 20),
             vmemmap: Block::new((span >> PAGE_SHIFT) as usize * DESCRIPTOR_SIZE, 4096),
             start,
-            locals: Mutex::new(HashMap::new()),
+            locals: (0..LOCALS).map(|_| OnceLock::new()).collect(),
             mmu: Mmu::default(),
         };
         machine.attached(CpuId::BOOT, || f(&machine))
@@ -111,13 +113,31 @@ pub(super) fn current() -> &'static Machine {
 /// instance for each [`Machine`], made when it is first used.
 pub struct MachineLocal<T: 'static> {
     init: fn() -> T,
+    /// One more than the place of its instance in every machine's `locals`; 0 before the
+    /// first use.
+    place: AtomicUsize,
 }
 
 impl<T> MachineLocal<T> {
     /// For `machine_local!` alone.
     #[doc(hidden)]
     pub const fn new(init: fn() -> T) -> Self {
-        Self { init }
+        Self { init, place: AtomicUsize::new(0) }
+    }
+
+    fn place(&self) -> usize {
+        static PLACES: AtomicUsize = AtomicUsize::new(0);
+        match self.place.load(Relaxed) {
+            0 => {
+                let new = PLACES.fetch_add(1, Relaxed) + 1;
+                // Of two threads that are first at once, one place goes unused.
+                match self.place.compare_exchange(0, new, Relaxed, Relaxed) {
+                    Ok(_) => new - 1,
+                    Err(other) => other - 1,
+                }
+            }
+            place => place - 1,
+        }
     }
 }
 
@@ -125,12 +145,11 @@ impl<T: Any + Send + Sync> Deref for MachineLocal<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        let key = core::ptr::from_ref(self).addr();
-        let mut locals = current().locals.lock().unwrap_or_else(|e| e.into_inner());
-        let value = locals.entry(key).or_insert_with(|| Box::new((self.init)()));
-        let value: &T = value.downcast_ref().expect("the key is the static's own address");
-        // SAFETY: an entry is boxed and never removed before the machine ends, and
-        // what the interface hands out is valid until then.
+        let local = current().locals.get(self.place()).expect("no more than LOCALS statics");
+        let value: &dyn Any = &**local.get_or_init(|| Box::new((self.init)()));
+        let value: &T = value.downcast_ref().expect("a place is of one static");
+        // SAFETY: an instance is never removed before the machine ends, and what the
+        // interface hands out is valid until then.
         unsafe { core::mem::transmute::<&T, &T>(value) }
     }
 }

@@ -175,7 +175,7 @@ mod tests {
                     let l = CacheLayout::new(size, align, flags, has_ctor).expect("a layout");
                     let what = std::format!("{size} bytes, align {align}, {flags:?}: {l:?}");
                     let link = (l.offset, l.offset + WORD as u32);
-                    assert!(link.1 <= l.size && l.offset % WORD as u32 == 0, "{what}");
+                    assert!(link.1 <= l.size && l.offset.is_multiple_of(WORD as u32), "{what}");
                     assert!(!overlap(link, (l.object_size, l.red_end)), "{what}");
                     if has_ctor || flags.contains(SlabFlags::POISON) {
                         assert!(!overlap(link, (0, l.object_size)), "{what}");
@@ -183,7 +183,7 @@ mod tests {
                     if flags.contains(SlabFlags::RED_ZONE) {
                         assert!(l.red_end > l.object_size, "{what}");
                     }
-                    assert!(l.red_end <= l.size && l.size % l.align == 0, "{what}");
+                    assert!(l.red_end <= l.size && l.size.is_multiple_of(l.align), "{what}");
                 }
             }
         }
