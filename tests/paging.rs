@@ -7,12 +7,13 @@ mod harness;
 #[path = "harness/mmu.rs"]
 mod mmu;
 
-use granule::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
-use granule::arch::aarch64::image;
+use granule::addr::{Order, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
+use granule::arch::aarch64::{extable, image};
 use granule::arch::layout;
 use granule::arch::pgtable::{KernelAttrs, MapError, Permission};
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
+use granule::mm::ioremap::{ioremap, iounmap};
 use granule::mm::page_alloc::{alloc_pages, free_pages};
 
 fn pages(range: VirtRange) -> impl Iterator<Item = VirtAddr> {
@@ -30,6 +31,22 @@ kernel_tests! {
             let (_, attrs) = init_mm::translate(page).expect("mapped");
             assert_eq!(attrs.permission(), Permission::Rx);
         }
+    }
+
+    fn a_probe_tells_what_answers() {
+        static WORD: u32 = 0x6d61_7065;
+        let read = |at: VirtAddr| {
+            // SAFETY: memory, nothing, or a place where virt has no device.
+            unsafe { extable::probe_read32(at) }
+        };
+        let word = VirtAddr::from_ptr(&raw const WORD);
+        assert_eq!(read(word), Some(WORD));
+        assert_eq!(read(word + 1), None, "misaligned");
+        assert_eq!(read(FREE), None, "nothing is mapped there");
+        let registers = ioremap(PhysAddr::new(0x0f00_0000), 4).expect("addresses");
+        assert_eq!(read(registers.virt()), None, "there is no such device");
+        iounmap(registers);
+        assert_eq!(read(word), Some(WORD));
     }
 
     fn constants_are_neither() {

@@ -3,6 +3,7 @@
 //! The line's speed and format are what the firmware set.
 
 use crate::addr::VirtAddr;
+use crate::arch::aarch64::extable::probe_read32;
 use arm_pl011_uart::{PL011Registers, Uart as Pl011, UniqueMmioPointer};
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
@@ -15,13 +16,16 @@ pub enum Uart {
 }
 
 impl Uart {
-    /// A PL011 whose registers are mapped at `base`.
+    /// A PL011 whose registers are mapped at `base`; `None` if nothing answers there.
     ///
     /// # Safety
     /// `base` is a mapping of such registers as device memory that stays, and
-    /// nothing else uses them. `None` for an address that no register block has.
+    /// nothing else uses them.
     #[must_use]
     pub unsafe fn pl011(base: VirtAddr) -> Option<Self> {
+        const FLAGS: usize = 0x18;
+        // SAFETY: as the caller says; reading the flags has no effect.
+        unsafe { probe_read32(base + FLAGS)? };
         if !base.is_aligned(align_of::<PL011Registers>()) {
             return None;
         }
@@ -30,13 +34,15 @@ impl Uart {
         Some(Self::Pl011(Pl011::new(unsafe { UniqueMmioPointer::new(registers) })))
     }
 
-    /// A mini UART whose registers are mapped at `base`.
+    /// A mini UART whose registers are mapped at `base`; `None` if nothing answers there.
     ///
     /// # Safety
     /// As for [`Uart::pl011`].
     #[must_use]
     pub unsafe fn mini(base: VirtAddr) -> Option<Self> {
-        base.is_aligned(4).then_some(Self::Mini(MiniUart { base }))
+        // SAFETY: as the caller says; reading the extended status has no effect.
+        unsafe { probe_read32(base + MiniUart::STAT)? };
+        Some(Self::Mini(MiniUart { base }))
     }
 
     /// Sends a byte, waiting until there is room for it.
@@ -67,6 +73,7 @@ pub struct MiniUart {
 impl MiniUart {
     const IO: usize = 0x00;
     const LSR: usize = 0x14;
+    const STAT: usize = 0x24;
     const LSR_TX_EMPTY: u32 = 1 << 5;
     const LSR_TX_IDLE: u32 = 1 << 6;
 

@@ -33,7 +33,10 @@ pub(super) fn console(tree: &Tree<'_>) {
     match tree.console() {
         Some(device) => match uart(&device) {
             Some(uart) => console::attach_uart(uart),
-            None => warn!("console: {} is none that this kernel drives", device.node.name()),
+            None => warn!(
+                "console: {} is none that this kernel drives, or is not there",
+                device.node.name()
+            ),
         },
         None => warn!("console: the device tree names none"),
     }

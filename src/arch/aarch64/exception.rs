@@ -1,6 +1,7 @@
 //! Exceptions taken to EL1: the frame that vectors.S saves, what the syndrome
 //! means, and who is told (Arm ARM D1.3, D24.2.40 ESR_EL1).
 
+use super::extable;
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
@@ -70,6 +71,7 @@ const IRQ_FROM_EL1: u8 = 5;
 const SEMIHOSTING_HLT: u32 = 0xd45e_0000;
 
 const EC_UNKNOWN: u64 = 0x00;
+const EC_DATA_ABORT: u64 = 0x25;
 
 /// vectors.S comes here with every exception but those that found no stack.
 ///
@@ -78,7 +80,7 @@ const EC_UNKNOWN: u64 = 0x00;
 #[unsafe(no_mangle)]
 unsafe extern "C" fn exception_handler(frame: &mut Frame, vector: u64) {
     let kind = Kind::Vector(vector as u8);
-    if kind == Kind::Vector(4) && frame.esr >> 26 == EC_UNKNOWN {
+    if kind == Kind::Vector(4) && frame.esr >> 26 & 0x3f == EC_UNKNOWN {
         // SAFETY: the CPU fetched an instruction from there a moment ago.
         let instruction = unsafe { (frame.elr as *const u32).read() };
         if instruction == SEMIHOSTING_HLT {
@@ -86,6 +88,14 @@ unsafe extern "C" fn exception_handler(frame: &mut Frame, vector: u64) {
             frame.elr += 4;
             return;
         }
+    }
+    if kind == Kind::Vector(4)
+        && frame.esr >> 26 & 0x3f == EC_DATA_ABORT
+        && let Some((fixup, x0)) = extable::fixup(frame.elr)
+    {
+        frame.x[0] = x0;
+        frame.elr = fixup;
+        return;
     }
     let irq = IRQ.load(Relaxed);
     if kind == Kind::Vector(IRQ_FROM_EL1) && !irq.is_null() {

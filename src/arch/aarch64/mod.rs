@@ -5,6 +5,7 @@ pub mod cache;
 pub mod cpu;
 pub mod early;
 pub mod exception;
+pub mod extable;
 pub mod features;
 pub mod fixmap;
 pub mod image;

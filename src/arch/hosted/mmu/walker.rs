@@ -133,6 +133,11 @@ impl State {
                 let alike = d.is_contiguous()
                     && to == pa + (i << level.shift()) as u64
                     && attrs.same_memory(new.attrs);
+                // An instruction in flight may see old words beside new ones; what it finds
+                // stays in no TLB, and is the entry alone.
+                if !alike && walk == Walk::InFlight {
+                    return new;
+                }
                 assert!(alike, "entry {i} of the contiguous set at {set} is unlike: {d:?}");
             }
             new.va = VirtRange::from_size(set, level.cont_size());
