@@ -321,6 +321,10 @@ impl State {
     fn link(&mut self, table: PhysAddr, level: Level, va: VirtAddr) {
         let before = self.linked.insert(table, Linked { level, va });
         assert!(before.is_none(), "the table at {table} is linked twice");
+        // What the page held before can't be reached through a link that is newer.
+        for cpu in &mut self.cpus {
+            cpu.in_flight.retain(|word, _| word.align_down(PAGE_SIZE as u64) != table);
+        }
         let Some(down) = level.down() else { return };
         for i in 0..PTRS_PER_TABLE {
             let word = word_at(table + 8 * i as u64).expect("a table lies in RAM");

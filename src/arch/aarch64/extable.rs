@@ -1,0 +1,84 @@
+//! Accesses that may fault, and where to go on if they do (Linux:
+//! arch/arm64/include/asm/asm-extable.h, arch/arm64/mm/extable.c).
+//!
+//! Such an instruction has an entry in the image's `__ex_table`. A data abort that
+//! nothing else resolves goes on at the entry's fixup, with [`FAULTED`] in x0.
+
+use crate::addr::VirtAddr;
+use core::arch::asm;
+
+/// What x0 holds behind an access that faulted.
+const FAULTED: u64 = u64::MAX;
+
+/// An entry: two places in the image, each as a distance from the word that holds it.
+#[repr(C)]
+struct Entry {
+    access: i32,
+    fixup: i32,
+}
+
+impl Entry {
+    fn access(&self) -> u64 {
+        relative(&self.access)
+    }
+
+    fn fixup(&self) -> u64 {
+        relative(&self.fixup)
+    }
+}
+
+fn relative(distance: &i32) -> u64 {
+    (core::ptr::from_ref(distance).addr() as u64).wrapping_add_signed(i64::from(*distance))
+}
+
+unsafe extern "C" {
+    static __start___ex_table: Entry;
+    static __stop___ex_table: Entry;
+}
+
+fn table() -> &'static [Entry] {
+    let (start, stop) = (&raw const __start___ex_table, &raw const __stop___ex_table);
+    let count = (stop.addr() - start.addr()) / size_of::<Entry>();
+    // SAFETY: linker.ld puts the entries of all accesses between these symbols, in memory
+    // that is never written.
+    unsafe { core::slice::from_raw_parts(start, count) }
+}
+
+/// Lets the access at `elr` fail: where to go on and what x0 has to be there. `None` where
+/// no access may fail there. Any context (Linux: fixup_exception).
+pub(super) fn fixup(elr: u64) -> Option<(u64, u64)> {
+    let entry = table().iter().find(|entry| entry.access() == elr)?;
+    Some((entry.fixup(), FAULTED))
+}
+
+/// Reads the 32-bit register at `at`, where there may be none: `None` if nothing answers
+/// (a synchronous external abort) or nothing is mapped. Any context.
+///
+/// # Safety
+/// What is mapped at `at`, if anything, is a device register, for which reading has no
+/// effect that matters, or memory.
+#[must_use]
+pub unsafe fn probe_read32(at: VirtAddr) -> Option<u32> {
+    if !at.is_aligned(4) {
+        return None;
+    }
+    let value: u32;
+    let faulted: u64;
+    // SAFETY: a read as the caller says; where it faults, the entry leads behind it.
+    unsafe {
+        asm!(
+            "2:  ldr {value:w}, [{at}]",
+            "3:",
+            ".pushsection __ex_table, \"a\"",
+            ".balign 4",
+            ".long 2b - .",
+            ".long 3b - .",
+            ".popsection",
+            at = in(reg) at.get(),
+            value = out(reg) value,
+            inout("x0") 0u64 => faulted,
+            options(nostack),
+        );
+    }
+    (faulted != FAULTED).then_some(value)
+}
