@@ -3,6 +3,7 @@
 use super::find::ANYWHERE;
 use super::{Memblock, MemblockError, Region};
 use crate::addr::{PhysAddr, PhysRange};
+use arrayvec::ArrayVec;
 
 impl Memblock {
     /// The address below which `limit` bytes of RAM lie; `None` if there are no more
@@ -30,13 +31,18 @@ impl Memblock {
         self.free_others(above)
     }
 
-    /// Frees a range but for memblock's own arrays.
+    /// Frees a range but for memblock's own arrays, which stay reserved whatever happens.
     fn free_others(&mut self, range: PhysRange) -> Result<(), MemblockError> {
-        self.free(range)?;
-        for own in self.arrays() {
-            self.reserve(own)?;
+        let mut own: ArrayVec<PhysRange, 2> = self.arrays().collect();
+        own.sort_unstable_by_key(|array| array.start());
+        let mut at = range.start();
+        for array in own.iter().filter(|array| array.overlaps(range)) {
+            if at < array.start() {
+                self.free(PhysRange::new(at, array.start()))?;
+            }
+            at = at.max(array.end());
         }
-        Ok(())
+        if at < range.end() { self.free(PhysRange::new(at, range.end())) } else { Ok(()) }
     }
 
     /// Keeps the lowest `limit` bytes of RAM, and above them what stays out of the

@@ -18,6 +18,11 @@ pub(super) fn allow_growths(count: usize) {
     GROWTHS.with(|left| left.set(count));
 }
 
+/// How often the hook will still say yes.
+pub(super) fn growths_left() -> usize {
+    GROWTHS.with(Cell::get)
+}
+
 /// A hook that takes slots from the host's heap.
 pub(super) fn grow(place: PhysRange) -> Option<&'static mut [Region]> {
     let left = GROWTHS.with(Cell::get);

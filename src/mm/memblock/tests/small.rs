@@ -185,6 +185,23 @@ fn growth_keeps_everything_and_reserves_its_arrays() {
 }
 
 #[test]
+fn a_cap_that_fails_leaves_the_arrays_reserved() {
+    allow_growths(1);
+    let mut memblock = with_slots(2);
+    memblock.allow_resize(grow);
+    memblock.add(pages(181, 191)).unwrap();
+    memblock.add(pages(7, 24)).unwrap();
+    // The third region grows the array, which goes to the last free page.
+    memblock.add(pages(25, 26)).unwrap();
+    assert_eq!(memblock.arrays().collect::<Vec<_>>(), [pages(190, 191)]);
+    memblock.reserve(pages(171, 190)).unwrap();
+    memblock.reserve(pages(7, 13)).unwrap();
+    // One reservation would become two, for which there is no slot.
+    assert_eq!(memblock.cap_memory_range(pages(0, 172)), Err(MemblockError::Full));
+    memblock.validate();
+}
+
+#[test]
 fn full_changes_nothing() {
     allow_growths(0);
     for hook in [None, Some(grow as Grow)] {
