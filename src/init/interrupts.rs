@@ -3,8 +3,8 @@
 use crate::addr::{PhysRange, VirtAddr};
 use crate::arch::aarch64::{cpu, exception, irq as arch_irq, timer};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, irq};
-use crate::drivers::irqchip::{self, IrqchipError, Private};
-use crate::firmware::fdt::{Gic, Tree};
+use crate::drivers::irqchip::{self, IrqchipError, Private, bcm2836, gic};
+use crate::firmware::fdt::{Gic, InterruptController, Tree};
 use crate::mm::ioremap::ioremap;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 use log::{info, warn};
@@ -33,11 +33,16 @@ pub fn set_tick_hook(hook: Option<fn()>) {
 
 /// Finds the interrupt controller and the timer. Boot CPU, once vmalloc is up.
 pub(super) fn init(tree: &Tree<'_>) {
-    match controller(tree) {
+    let timer = tree.timer();
+    let (found, timer) = match tree.interrupt_controller() {
+        Some(controller) => (gic(&controller), timer.and_then(|timer| timer.interrupt_id(2))),
+        None => (bcm2836(tree), timer.and_then(|timer| timer.interrupt_line(2)).map(bcm2836::id)),
+    };
+    match found {
         Ok(kind) => info!("Interrupt controller: {kind}"),
-        Err(why) => return warn!("no interrupts: {why}"),
+        Err(why) => return warn!("no interrupts, no tick: {why}"),
     }
-    if let Some(id) = tree.timer().and_then(|timer| timer.interrupt_id(2)) {
+    if let Some(id) = timer {
         TIMER_ID.store(id, Relaxed);
     }
     exception::set_irq_handler(handle);
@@ -74,37 +79,46 @@ pub(super) fn stop_others() {
     });
 }
 
-fn controller(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
-    let controller = tree.interrupt_controller().ok_or("the device tree names no GIC")?;
+/// Maps the registers of an interrupt controller, for good.
+fn map(range: PhysRange) -> Result<VirtAddr, &'static str> {
+    let registers =
+        ioremap(range.start(), range.len()).map_err(|_| "its controller can't be mapped")?;
+    let at = registers.virt();
+    core::mem::forget(registers);
+    Ok(at)
+}
+
+fn gic(controller: &InterruptController<'_>) -> Result<&'static str, &'static str> {
     let region = |index: usize| controller.reg(index).map(|reg| reg.range());
     let distributor = region(0).ok_or("the GIC has no distributor")?;
     let second = region(1).ok_or("the GIC has no second region")?;
-    let map = |range: PhysRange| -> Result<VirtAddr, &'static str> {
-        let registers =
-            ioremap(range.start(), range.len()).map_err(|_| "the GIC can't be mapped")?;
-        let at = registers.virt();
-        // Mapped for good.
-        core::mem::forget(registers);
-        Ok(at)
-    };
     match controller.gic {
         Gic::V2 => {
             let (distributor, interface) = (map(distributor)?, map(second)?);
             // SAFETY: the device tree says that a GICv2 is there; mapped for good, for
             // this driver alone.
-            unsafe { irqchip::init_v2(distributor, interface) };
+            unsafe { gic::init_v2(distributor, interface) };
             Ok("GICv2")
         }
         Gic::V3 => {
             // QEMU's window holds hundreds; as many as there can be CPUs are enough.
-            let bytes = second.len().min((NR_CPUS * irqchip::REDISTRIBUTOR_BYTES) as u64);
+            let bytes = second.len().min((NR_CPUS * gic::REDISTRIBUTOR_BYTES) as u64);
             let (distributor, redistributors) =
                 (map(distributor)?, map(PhysRange::from_size(second.start(), bytes))?);
             // SAFETY: as above, for a GICv3.
-            unsafe { irqchip::init_v3(distributor, redistributors, bytes as usize) };
+            unsafe { gic::init_v3(distributor, redistributors, bytes as usize) };
             Ok("GICv3")
         }
     }
+}
+
+fn bcm2836(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
+    let registers =
+        tree.bcm2836_l1_intc().ok_or("the device tree names no controller known here")?;
+    let registers = map(PhysRange::from_size(registers.start(), bcm2836::BYTES))?;
+    // SAFETY: the device tree says that it is there; mapped for good, for this driver alone.
+    unsafe { bcm2836::init(registers) };
+    Ok("BCM2836")
 }
 
 /// The IRQ vector.

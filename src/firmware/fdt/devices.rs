@@ -102,6 +102,13 @@ impl Timer<'_> {
             _ => None,
         }
     }
+    /// The number of its `index`th interrupt as the binding of `brcm,bcm2836-l1-intc` has
+    /// it: number, flags.
+    #[must_use]
+    pub fn interrupt_line(&self, index: usize) -> Option<u32> {
+        let value = self.node.property("interrupts")?;
+        words(value).nth(index.checked_mul(self.interrupt_cells)?)
+    }
     /// The counter's frequency in Hz, where the firmware failed to set CNTFRQ_EL0.
     #[must_use]
     pub fn clock_frequency(&self) -> Option<u32> {
@@ -149,6 +156,20 @@ impl<'a> Tree<'a> {
                 continue;
             };
             return Some(InterruptController { gic, lineage: lineage.clone() });
+        }
+        None
+    }
+
+    /// The registers of the interrupt controller that belongs to the cores of a BCM2836
+    /// or BCM2837 (`brcm,bcm2836-l1-intc`).
+    #[must_use]
+    pub fn bcm2836_l1_intc(&self) -> Option<PhysRange> {
+        let mut walk = self.lineages();
+        while let Some(lineage) = walk.next() {
+            let node = lineage.node();
+            if node.is_compatible("brcm,bcm2836-l1-intc") && node.is_available() {
+                return Some(lineage.reg(0)?.range());
+            }
         }
         None
     }

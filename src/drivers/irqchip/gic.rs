@@ -1,84 +1,21 @@
-//! The interrupt controller: GICv2 (Arm IHI 0048) or GICv3 (Arm IHI 0069), as far as
-//! private interrupts go: the timer's, and those that CPUs send each other.
+//! The Generic Interrupt Controller: GICv2 (Arm IHI 0048) or GICv3 (Arm IHI 0069).
 //!
-//! Registers are 32-bit words of device memory. Those of the distributor that CPUs
-//! share are written by single stores; the rest belong to one CPU: banked (GICv2), its
-//! redistributor's and system registers (GICv3). So there is no lock.
+//! Of the registers, the distributor's are shared. The rest belong to one CPU: banked
+//! (GICv2), its redistributor's and system registers (GICv3).
 
+use super::{IRQCHIP, Irqchip, IrqchipError, Private, Registers};
 use crate::addr::VirtAddr;
 use crate::arch::aarch64::{features, smp};
-use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu, mmu};
-use crate::sync::Once;
+use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
 use core::arch::asm;
-use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A private interrupt of a CPU: software-generated (0 to 15) or peripheral (16 to 31).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Private(u8);
-
-impl Private {
-    /// Software-generated interrupt `n`, below 16.
-    #[must_use]
-    pub const fn sgi(n: u8) -> Self {
-        assert!(n < 16);
-        Self(n)
-    }
-    /// The private interrupt numbered `id` by the GIC; `None` if it is not one.
-    #[must_use]
-    pub fn from_id(id: u32) -> Option<Self> {
-        u8::try_from(id).ok().filter(|&n| n < 32).map(Self)
-    }
-    const fn bit(self) -> u32 {
-        1 << self.0
-    }
-}
-
-/// Why this CPU has no interrupts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum IrqchipError {
-    /// No controller was found.
-    None,
-    /// The CPU has no system registers for a GICv3, or what is above EL1 keeps them.
-    NoSystemRegisters,
-    /// No redistributor belongs to this CPU.
-    NoRedistributor,
-    /// The interrupt can't be enabled.
-    CannotEnable,
-}
-
-/// A block of registers, mapped as device memory.
-#[derive(Clone, Copy)]
-struct Registers(VirtAddr);
-
-impl Registers {
-    /// # Safety
-    /// `base` is a mapping of such registers as device memory that stays, and nothing
-    /// but this driver uses them.
-    const unsafe fn new(base: VirtAddr) -> Self {
-        Self(base)
-    }
-    fn read(self, offset: usize) -> u32 {
-        let at = with_exposed_provenance_mut::<u32>((self.0 + offset).get());
-        // SAFETY: registers of the block, as `new`'s caller promised.
-        unsafe { at.read_volatile() }
-    }
-    fn write(self, offset: usize, value: u32) {
-        let at = with_exposed_provenance_mut::<u32>((self.0 + offset).get());
-        // SAFETY: as above.
-        unsafe { at.write_volatile(value) }
-    }
-    fn at(self, offset: usize) -> Self {
-        Self(self.0 + offset)
-    }
-}
-
-enum Irqchip {
+/// A GIC.
+pub(super) enum Gic {
     V2 { distributor: Registers, interface: Registers },
     V3 { redistributors: Registers, bytes: usize },
 }
 
-static IRQCHIP: Once<Irqchip> = Once::new();
 /// Each CPU's redistributor, as an offset into the region, plus 1; 0 before it is known.
 static OWN: [AtomicUsize; NR_CPUS] = [const { AtomicUsize::new(0) }; NR_CPUS];
 
@@ -131,7 +68,7 @@ pub unsafe fn init_v2(distributor: VirtAddr, interface: VirtAddr) {
         unsafe { (Registers::new(distributor), Registers::new(interface)) };
     // Bit 0 enables the group that this security state sees as its own.
     distributor.write(CTLR, 1);
-    IRQCHIP.call_once(|| Irqchip::V2 { distributor, interface });
+    IRQCHIP.call_once(|| Irqchip::Gic(Gic::V2 { distributor, interface }));
 }
 
 /// Uses a GICv3 with its distributor and a region of `bytes` of redistributors mapped
@@ -145,46 +82,85 @@ pub unsafe fn init_v3(distributor: VirtAddr, redistributors: VirtAddr, bytes: us
         unsafe { (Registers::new(distributor), Registers::new(redistributors)) };
     distributor.write(CTLR, GICD_CTLR_ENABLE_V3);
     while distributor.read(CTLR) & GICD_CTLR_RWP != 0 {}
-    IRQCHIP.call_once(|| Irqchip::V3 { redistributors, bytes });
+    IRQCHIP.call_once(|| Irqchip::Gic(Gic::V3 { redistributors, bytes }));
 }
 
-/// Whether there is an interrupt controller.
-pub fn present() -> bool {
-    IRQCHIP.is_completed()
-}
-
-/// Readies this CPU's interface, with all its private interrupts disabled. On each CPU,
-/// once.
-///
-/// # Errors
-/// What the CPU lacks.
-pub fn init_cpu(irq: &IrqMasked) -> Result<(), IrqchipError> {
-    match IRQCHIP.get().ok_or(IrqchipError::None)? {
-        Irqchip::V2 { distributor, interface } => {
-            distributor.write(ICENABLER0, u32::MAX);
-            for i in 0..8 {
-                distributor.write(IPRIORITYR0 + 4 * i, PRIORITIES);
+impl Gic {
+    pub(super) fn init_cpu(&self, irq: &IrqMasked) -> Result<(), IrqchipError> {
+        match self {
+            Self::V2 { distributor, interface } => {
+                distributor.write(ICENABLER0, u32::MAX);
+                for i in 0..8 {
+                    distributor.write(IPRIORITYR0 + 4 * i, PRIORITIES);
+                }
+                interface.write(GICC_PMR, 0xff);
+                interface.write(GICC_CTLR, 1);
             }
-            interface.write(GICC_PMR, 0xff);
-            interface.write(GICC_CTLR, 1);
+            Self::V3 { redistributors, bytes } => {
+                let offset = own_redistributor(*redistributors, *bytes)?;
+                OWN[cpu::id(irq).index()].store(offset + 1, Relaxed);
+                let own = redistributors.at(offset);
+                own.write(GICR_WAKER, own.read(GICR_WAKER) & !GICR_WAKER_PROCESSOR_SLEEP);
+                while own.read(GICR_WAKER) & GICR_WAKER_CHILDREN_ASLEEP != 0 {}
+                let sgi = own.at(GICR_SGI);
+                sgi.write(ICENABLER0, u32::MAX);
+                sgi.write(IGROUPR0, u32::MAX);
+                for i in 0..8 {
+                    sgi.write(IPRIORITYR0 + 4 * i, PRIORITIES);
+                }
+                while own.read(CTLR) & GICR_CTLR_RWP != 0 {}
+                icc::init()?;
+            }
         }
-        Irqchip::V3 { redistributors, bytes } => {
-            let offset = own_redistributor(*redistributors, *bytes)?;
-            OWN[cpu::id(irq).index()].store(offset + 1, Relaxed);
-            let own = redistributors.at(offset);
-            own.write(GICR_WAKER, own.read(GICR_WAKER) & !GICR_WAKER_PROCESSOR_SLEEP);
-            while own.read(GICR_WAKER) & GICR_WAKER_CHILDREN_ASLEEP != 0 {}
-            let sgi = own.at(GICR_SGI);
-            sgi.write(ICENABLER0, u32::MAX);
-            sgi.write(IGROUPR0, u32::MAX);
-            for i in 0..8 {
-                sgi.write(IPRIORITYR0 + 4 * i, PRIORITIES);
+        Ok(())
+    }
+
+    pub(super) fn enable(&self, private: Private, irq: &IrqMasked) -> Result<(), IrqchipError> {
+        let enables = match self {
+            Self::V2 { distributor, .. } => *distributor,
+            Self::V3 { redistributors, .. } => {
+                let own = OWN[cpu::id(irq).index()].load(Relaxed);
+                let own = own.checked_sub(1).ok_or(IrqchipError::NoRedistributor)?;
+                redistributors.at(own + GICR_SGI)
             }
-            while own.read(CTLR) & GICR_CTLR_RWP != 0 {}
-            icc::init()?;
+        };
+        enables.write(ISENABLER0, private.bit());
+        let enabled = enables.read(ISENABLER0) & private.bit() != 0;
+        if enabled { Ok(()) } else { Err(IrqchipError::CannotEnable) }
+    }
+
+    pub(super) fn send(&self, sgi: Private, to: CpuId) {
+        match self {
+            // GICv2 numbers its CPU interfaces by Aff0.
+            Self::V2 { distributor, .. } => {
+                let target = 1 << (16 + (smp::affinity(to) & 7));
+                distributor.write(GICD_SGIR, target | u32::from(sgi.0));
+            }
+            Self::V3 { .. } => icc::send(sgi, smp::affinity(to)),
         }
     }
-    Ok(())
+
+    pub(super) fn handle(&self, mut f: impl FnMut(u32)) {
+        match self {
+            Self::V2 { interface, .. } => loop {
+                // An SGI's sender goes back with its number.
+                let acknowledged = interface.read(GICC_IAR);
+                if SPECIAL.contains(&(acknowledged & 0x3ff)) {
+                    break;
+                }
+                f(acknowledged & 0x3ff);
+                interface.write(GICC_EOIR, acknowledged);
+            },
+            Self::V3 { .. } => loop {
+                let id = icc::acknowledge();
+                if SPECIAL.contains(&id) {
+                    break;
+                }
+                f(id);
+                icc::end(id);
+            },
+        }
+    }
 }
 
 /// The offset of this CPU's redistributor: behind the last of the region there may be
@@ -204,64 +180,6 @@ fn own_redistributor(region: Registers, bytes: usize) -> Result<usize, IrqchipEr
         at += REDISTRIBUTOR_BYTES << u32::from(typer & GICR_TYPER_VLPIS != 0);
     }
     Err(IrqchipError::NoRedistributor)
-}
-
-/// Enables a private interrupt of this CPU, once its interface is ready.
-///
-/// # Errors
-/// There is no controller, or it refuses.
-pub fn enable(private: Private, irq: &IrqMasked) -> Result<(), IrqchipError> {
-    let enables = match IRQCHIP.get().ok_or(IrqchipError::None)? {
-        Irqchip::V2 { distributor, .. } => *distributor,
-        Irqchip::V3 { redistributors, .. } => {
-            let own = OWN[cpu::id(irq).index()].load(Relaxed);
-            let own = own.checked_sub(1).ok_or(IrqchipError::NoRedistributor)?;
-            redistributors.at(own + GICR_SGI)
-        }
-    };
-    enables.write(ISENABLER0, private.bit());
-    let enabled = enables.read(ISENABLER0) & private.bit() != 0;
-    if enabled { Ok(()) } else { Err(IrqchipError::CannotEnable) }
-}
-
-/// Interrupts CPU `to` with software-generated interrupt `sgi`. What was stored
-/// before is visible to its handler.
-pub fn send(sgi: Private, to: CpuId, _irq: &IrqMasked) {
-    mmu::dsb_ishst();
-    match IRQCHIP.get() {
-        None => {}
-        // GICv2 numbers its CPU interfaces by Aff0.
-        Some(Irqchip::V2 { distributor, .. }) => {
-            let target = 1 << (16 + (smp::affinity(to) & 7));
-            distributor.write(GICD_SGIR, target | u32::from(sgi.0));
-        }
-        Some(Irqchip::V3 { .. }) => icc::send(sgi, smp::affinity(to)),
-    }
-}
-
-/// Handles what is pending on this CPU: `f` with the GIC's number of each interrupt.
-/// For the IRQ vector.
-pub fn handle(_irq: &IrqMasked, mut f: impl FnMut(u32)) {
-    match IRQCHIP.get() {
-        None => {}
-        Some(Irqchip::V2 { interface, .. }) => loop {
-            // An SGI's sender goes back with its number.
-            let acknowledged = interface.read(GICC_IAR);
-            if SPECIAL.contains(&(acknowledged & 0x3ff)) {
-                break;
-            }
-            f(acknowledged & 0x3ff);
-            interface.write(GICC_EOIR, acknowledged);
-        },
-        Some(Irqchip::V3 { .. }) => loop {
-            let id = icc::acknowledge();
-            if SPECIAL.contains(&id) {
-                break;
-            }
-            f(id);
-            icc::end(id);
-        },
-    }
 }
 
 /// The CPU interface of a GICv3: system registers, for group 1.

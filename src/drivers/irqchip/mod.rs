@@ -1,0 +1,135 @@
+//! The interrupt controller, as far as private interrupts go: the timer's, and those
+//! that CPUs send each other. A GIC ([`gic`]), or the one that belongs to the cores of
+//! the Raspberry Pi 2 and 3 ([`bcm2836`]).
+//!
+//! Registers are 32-bit words of device memory. Those that CPUs share are written by
+//! single stores; the rest belong to one CPU. So there is no lock.
+
+pub mod bcm2836;
+pub mod gic;
+
+use crate::addr::VirtAddr;
+use crate::arch::{CpuId, IrqMasked, mmu};
+use crate::sync::Once;
+use bcm2836::Bcm2836;
+use core::ptr::with_exposed_provenance_mut;
+use gic::Gic;
+
+/// A private interrupt of a CPU, as a GIC numbers them: software-generated (0 to 15) or
+/// peripheral (16 to 31).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Private(u8);
+
+impl Private {
+    /// Software-generated interrupt `n`, below 16.
+    #[must_use]
+    pub const fn sgi(n: u8) -> Self {
+        assert!(n < 16);
+        Self(n)
+    }
+    /// The private interrupt numbered `id`; `None` if it is not one.
+    #[must_use]
+    pub fn from_id(id: u32) -> Option<Self> {
+        u8::try_from(id).ok().filter(|&n| n < 32).map(Self)
+    }
+    const fn bit(self) -> u32 {
+        1 << self.0
+    }
+}
+
+/// Why this CPU has no interrupts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IrqchipError {
+    /// No controller was found.
+    None,
+    /// The CPU has no system registers for a GICv3, or what is above EL1 keeps them.
+    NoSystemRegisters,
+    /// No redistributor belongs to this CPU.
+    NoRedistributor,
+    /// The controller serves four cores, and this CPU is none of them.
+    NotServed,
+    /// The interrupt can't be enabled.
+    CannotEnable,
+}
+
+/// A block of registers, mapped as device memory.
+#[derive(Clone, Copy)]
+struct Registers(VirtAddr);
+
+impl Registers {
+    /// # Safety
+    /// `base` is a mapping of such registers as device memory that stays, and nothing
+    /// but this driver uses them.
+    const unsafe fn new(base: VirtAddr) -> Self {
+        Self(base)
+    }
+    fn read(self, offset: usize) -> u32 {
+        let at = with_exposed_provenance_mut::<u32>((self.0 + offset).get());
+        // SAFETY: registers of the block, as `new`'s caller promised.
+        unsafe { at.read_volatile() }
+    }
+    fn write(self, offset: usize, value: u32) {
+        let at = with_exposed_provenance_mut::<u32>((self.0 + offset).get());
+        // SAFETY: as above.
+        unsafe { at.write_volatile(value) }
+    }
+    fn at(self, offset: usize) -> Self {
+        Self(self.0 + offset)
+    }
+}
+
+enum Irqchip {
+    Gic(Gic),
+    Bcm2836(Bcm2836),
+}
+
+static IRQCHIP: Once<Irqchip> = Once::new();
+
+/// Whether there is an interrupt controller.
+pub fn present() -> bool {
+    IRQCHIP.is_completed()
+}
+
+/// Readies this CPU's interface, with all its private interrupts disabled. On each CPU,
+/// once.
+///
+/// # Errors
+/// What the CPU lacks.
+pub fn init_cpu(irq: &IrqMasked) -> Result<(), IrqchipError> {
+    match IRQCHIP.get().ok_or(IrqchipError::None)? {
+        Irqchip::Gic(gic) => gic.init_cpu(irq),
+        Irqchip::Bcm2836(local) => local.init_cpu(),
+    }
+}
+
+/// Enables a private interrupt of this CPU, once its interface is ready.
+///
+/// # Errors
+/// There is no controller, or it refuses.
+pub fn enable(private: Private, irq: &IrqMasked) -> Result<(), IrqchipError> {
+    match IRQCHIP.get().ok_or(IrqchipError::None)? {
+        Irqchip::Gic(gic) => gic.enable(private, irq),
+        Irqchip::Bcm2836(local) => local.enable(private),
+    }
+}
+
+/// Interrupts CPU `to` with software-generated interrupt `sgi`. What was stored
+/// before is visible to its handler.
+pub fn send(sgi: Private, to: CpuId, _irq: &IrqMasked) {
+    mmu::dsb_ishst();
+    match IRQCHIP.get() {
+        None => {}
+        Some(Irqchip::Gic(gic)) => gic.send(sgi, to),
+        Some(Irqchip::Bcm2836(local)) => local.send(sgi, to),
+    }
+}
+
+/// Handles what is pending on this CPU: `f` with the number of each interrupt, as
+/// [`Private::from_id`] takes it. For the IRQ vector.
+pub fn handle(_irq: &IrqMasked, f: impl FnMut(u32)) {
+    match IRQCHIP.get() {
+        None => {}
+        Some(Irqchip::Gic(gic)) => gic.handle(f),
+        Some(Irqchip::Bcm2836(local)) => local.handle(f),
+    }
+}
