@@ -93,10 +93,39 @@ drop_to_el1:
 at_el3:
     msr     vbar_el3, x0
     mov     x1, #0x531              // SCR_EL3: RW, HCE, NS, and the RES1 bits 5:4
-    msr     scr_el3, x1
+    mrs     x2, id_aa64mmfr0_el1
+    ubfx    x2, x2, #56, #4
+    cbz     x2, 1f
+    orr     x1, x1, #(1 << 27)      // FGTEn: EL2 reaches the fine-grained traps
+1:  mrs     x2, id_aa64mmfr1_el1
+    ubfx    x2, x2, #40, #4
+    cbz     x2, 1f
+    orr     x1, x1, #(1 << 38)      // HXEn: and HCRX_EL2
+1:  msr     scr_el3, x1
     msr     cptr_el3, xzr
     msr     mdcr_el3, xzr
-    mrs     x1, id_aa64pfr0_el1
+    /*
+     * Who enters at EL3 has no firmware that made the core coherent with the others:
+     * CPUECTLR_EL1.SMPEN of the Cortex-A53, A57 and A72, before any cache is on.
+     */
+    mrs     x1, midr_el1
+    lsr     x1, x1, #4
+    mov     x2, #0xfff
+    movk    x2, #0xff0, lsl #16     // implementer and part
+    and     x1, x1, x2
+    mov     x2, #0xd03
+    movk    x2, #0x410, lsl #16
+    sub     x1, x1, x2              // 0, 4 or 5
+    cmp     x1, #5
+    b.hi    1f
+    mov     x2, #0x31
+    lsr     x2, x2, x1
+    tbz     x2, #0, 1f
+    mrs     x1, S3_1_C15_C2_1       // CPUECTLR_EL1
+    orr     x1, x1, #(1 << 6)
+    msr     S3_1_C15_C2_1, x1
+    isb
+1:  mrs     x1, id_aa64pfr0_el1
     ubfx    x2, x1, #24, #4         // GIC: a system-register interface is there
     cbz     x2, 1f
     mov     x2, #0xf                // SRE, DFB, DIB, Enable
@@ -156,6 +185,8 @@ at_el2:
     orr     x1, x1, #8              // Enable: EL1 may use its own
     msr     S3_4_C12_C9_5, x1
     isb
+    mrs     x1, S3_4_C12_C9_5       // does not stick where EL3 runs the GIC as a GICv2
+    tbz     x1, #0, 2f
     msr     S3_4_C12_C11_0, xzr     // ICH_HCR_EL2
 
 2:  mrs     x1, id_aa64mmfr0_el1
