@@ -14,7 +14,7 @@
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
 //!
 //! `pgtable/` holds what both machines share: the descriptor format and the one
-//! place that edits page tables.
+//! place that edits page tables. `errata` is the table of the CPUs' errata.
 
 use core::marker::PhantomData;
 
@@ -51,6 +51,8 @@ pub mod layout {
     pub const FIXMAP: VirtRange = range(0xffff_ff80_0000_0000, 0xffff_ff80_0100_0000);
 }
 
+#[cfg(any(target_os = "none", test))]
+pub mod errata;
 pub mod pgtable;
 
 /// How many CPUs a kernel can bring up.

@@ -2,5 +2,6 @@
 
 pub mod console;
 pub mod irqchip;
+mod mmio;
 pub mod semihosting;
 pub mod uart;

@@ -1,7 +1,7 @@
 //! What the kernel prints at the end of its boot.
 
 use super::steps::Steps;
-use crate::arch::aarch64::features;
+use crate::arch::aarch64::{errata, features};
 use crate::kprint;
 use crate::mm::{cma, ptdump, stat};
 use core::fmt;
@@ -10,6 +10,7 @@ use core::fmt;
 pub fn print(steps: &Steps) {
     let bits = features::physical_address_bits();
     kprint!("\nCPU features ({bits}-bit physical addresses):\n{}", features::features());
+    kprint!("\nCPU errata:\n{}", errata::Report);
     kprint!("\nZones (pages):\n{}", stat::Zones);
     kprint!("\nFree blocks by order:\n{}", stat::BuddyInfo);
     kprint!("\nSlab caches:\n{}", stat::Slabs);

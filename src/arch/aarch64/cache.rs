@@ -4,6 +4,8 @@
 //! walker and our own loads before the MMU is on, other cores that wait with
 //! their caches off, devices.
 
+use super::errata;
+use crate::arch::errata::Workarounds;
 use core::arch::asm;
 
 /// The smallest line of any data cache, in bytes (CTR_EL0.DminLine).
@@ -43,10 +45,17 @@ pub unsafe fn invalidate_poc(start: usize, end: usize) {
 /// The range is mapped.
 pub unsafe fn clean_poc(start: usize, end: usize) {
     let line = line_size();
+    let invalidate_too = errata::workarounds().contains(Workarounds::CLEAN_INVALIDATE);
     let mut at = start & !(line - 1);
     while at < end {
-        // SAFETY: cleaning changes no bytes; the caller says that it is mapped.
-        unsafe { asm!("dc cvac, {}", in(reg) at, options(nostack, preserves_flags)) };
+        // SAFETY: neither changes a byte; the caller says that it is mapped.
+        unsafe {
+            if invalidate_too {
+                asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags));
+            } else {
+                asm!("dc cvac, {}", in(reg) at, options(nostack, preserves_flags));
+            }
+        }
         at += line;
     }
     // SAFETY: a barrier.

@@ -14,11 +14,12 @@
 //!   the instructions around the switch.
 
 use super::cache;
+use super::errata;
 use super::features::{field, id_register};
 use super::fixmap;
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::arch::layout;
-use crate::arch::pgtable::{Descriptor, IdMmfr, KernelAttrs, Level, MAIR_EL1, tcr_el1};
+use crate::arch::pgtable::{Descriptor, KernelAttrs, Level, MAIR_EL1, tcr_el1};
 use core::arch::asm;
 use core::cell::UnsafeCell;
 
@@ -114,12 +115,7 @@ fn below(pool: &mut Pool, table: usize, index: usize) -> usize {
 /// For head.S alone, once.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn early_map(image: usize) {
-    let id = IdMmfr {
-        mmfr0: id_register!("id_aa64mmfr0_el1"),
-        mmfr1: id_register!("id_aa64mmfr1_el1"),
-        mmfr2: id_register!("id_aa64mmfr2_el1"),
-        isar0: id_register!("id_aa64isar0_el1"),
-    };
+    let id = errata::id_registers();
     if !id.has_4k_granule() {
         stop(c"this CPU has no 4 KiB granule");
     }

@@ -1,5 +1,7 @@
 //! What this CPU can do, from its ID registers (Arm ARM D24.2).
 
+use super::errata;
+use crate::arch::pgtable::IdMmfr;
 use bitflags::bitflags;
 use core::arch::asm;
 use core::fmt;
@@ -58,13 +60,9 @@ pub(super) const fn field(register: u64, shift: u32) -> u64 {
     (register >> shift) & 0xf
 }
 
-/// Reads the ID registers. Plain integers only: the early boot calls it too.
-#[inline(always)]
-pub(super) fn detect() -> Features {
-    let isar0 = id_register!("id_aa64isar0_el1");
-    let mmfr0 = id_register!("id_aa64mmfr0_el1");
-    let mmfr1 = id_register!("id_aa64mmfr1_el1");
-    let mmfr2 = id_register!("id_aa64mmfr2_el1");
+/// Reads the ID registers.
+fn detect() -> Features {
+    let IdMmfr { mmfr0, mmfr1, mmfr2, isar0 } = errata::id_registers();
     let pfr1 = id_register!("id_aa64pfr1_el1");
     let dfr0 = id_register!("id_aa64dfr0_el1");
 
@@ -98,8 +96,9 @@ pub(super) fn init() {
     init_cpu();
 }
 
-/// Switches on, on this CPU, what needs only a bit: PAN.
+/// Switches on, on this CPU, what needs only a bit: PAN; and notes its errata.
 pub(super) fn init_cpu() {
+    errata::init_cpu();
     if features().contains(Features::PAN) {
         // SAFETY: SCTLR_EL1.SPAN = 0 sets PSTATE.PAN on each exception to EL1, and
         // the second write sets it now; the kernel has no business with EL0's memory.

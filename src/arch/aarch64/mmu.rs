@@ -1,9 +1,12 @@
 //! Barriers, TLB invalidation and descriptor words, for `arch::pgtable` alone.
 //!
-//! Each function is one instruction. Which of them to issue, and in which order, is
+//! Each function is one instruction, but for [`dsb_ish`] on CPUs with a certain erratum.
+//! Which of them to issue, and in which order, is
 //! decided in `arch::pgtable`; the hosted machine provides the same names.
 
+use super::errata;
 use crate::addr::{PAGE_SIZE, VirtAddr};
+use crate::arch::errata::Workarounds;
 use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
 use crate::arch::pgtable::tlbi::{RangeOp, va_operand};
 use core::arch::asm;
@@ -26,11 +29,18 @@ instruction!(
     /// table walkers included.
     dsb_ishst, "dsb ishst"
 );
-instruction!(
-    /// Earlier accesses and TLB invalidations are complete on all CPUs of the inner
-    /// shareable domain.
-    dsb_ish, "dsb ish"
-);
+/// Earlier accesses and TLB invalidations are complete on all CPUs of the inner shareable
+/// domain. What ends a sequence of TLB invalidations: where a CPU needs a second one
+/// ([`Workarounds::REPEAT_TLBI`]), one of any address does (Linux: __tlbi_sync_s1ish).
+#[inline(always)]
+pub fn dsb_ish() {
+    // SAFETY: as above.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) }
+    if errata::workarounds().contains(Workarounds::REPEAT_TLBI) {
+        // SAFETY: as above.
+        unsafe { asm!("tlbi vale1is, xzr", "dsb ish", options(nostack, preserves_flags)) }
+    }
+}
 instruction!(
     /// Earlier accesses and local TLB invalidations are complete for this CPU.
     dsb_nsh, "dsb nsh"

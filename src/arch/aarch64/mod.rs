@@ -4,6 +4,7 @@ pub mod backtrace;
 pub mod cache;
 pub mod cpu;
 pub mod early;
+pub mod errata;
 pub mod exception;
 pub mod extable;
 pub mod features;

@@ -6,10 +6,11 @@
 //! mailbox interrupts its core until the core clears it. Mailbox 0 carries the
 //! software-generated interrupts, a bit each.
 
-use super::{IRQCHIP, Irqchip, IrqchipError, Private, Registers};
+use super::{IRQCHIP, Irqchip, IrqchipError, Private};
 use crate::addr::VirtAddr;
 use crate::arch::CpuId;
 use crate::arch::aarch64::smp;
+use crate::drivers::mmio::Registers;
 
 /// The controller of four cores.
 pub(super) struct Bcm2836(Registers);

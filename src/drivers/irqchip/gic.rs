@@ -3,10 +3,11 @@
 //! Of the registers, the distributor's are shared. The rest belong to one CPU: banked
 //! (GICv2), its redistributor's and system registers (GICv3).
 
-use super::{IRQCHIP, Irqchip, IrqchipError, Private, Registers};
+use super::{IRQCHIP, Irqchip, IrqchipError, Private};
 use crate::addr::VirtAddr;
 use crate::arch::aarch64::{features, smp};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
+use crate::drivers::mmio::Registers;
 use core::arch::asm;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

@@ -8,11 +8,9 @@
 pub mod bcm2836;
 pub mod gic;
 
-use crate::addr::VirtAddr;
 use crate::arch::{CpuId, IrqMasked, mmu};
 use crate::sync::Once;
 use bcm2836::Bcm2836;
-use core::ptr::with_exposed_provenance_mut;
 use gic::Gic;
 
 /// A private interrupt of a CPU, as a GIC numbers them: software-generated (0 to 15) or
@@ -50,32 +48,6 @@ pub enum IrqchipError {
     NotServed,
     /// The interrupt can't be enabled.
     CannotEnable,
-}
-
-/// A block of registers, mapped as device memory.
-#[derive(Clone, Copy)]
-struct Registers(VirtAddr);
-
-impl Registers {
-    /// # Safety
-    /// `base` is a mapping of such registers as device memory that stays, and nothing
-    /// but this driver uses them.
-    const unsafe fn new(base: VirtAddr) -> Self {
-        Self(base)
-    }
-    fn read(self, offset: usize) -> u32 {
-        let at = with_exposed_provenance_mut::<u32>((self.0 + offset).get());
-        // SAFETY: registers of the block, as `new`'s caller promised.
-        unsafe { at.read_volatile() }
-    }
-    fn write(self, offset: usize, value: u32) {
-        let at = with_exposed_provenance_mut::<u32>((self.0 + offset).get());
-        // SAFETY: as above.
-        unsafe { at.write_volatile(value) }
-    }
-    fn at(self, offset: usize) -> Self {
-        Self(self.0 + offset)
-    }
 }
 
 enum Irqchip {

@@ -1,0 +1,75 @@
+//! What this machine's CPUs need for their errata, noted as each comes up.
+
+use super::features::id_register;
+use crate::arch::errata::{self, Midr, Workarounds};
+use crate::arch::pgtable::IdMmfr;
+use core::arch::asm;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// What any CPU that is up needs.
+static NEEDS: AtomicU32 = AtomicU32::new(0);
+
+#[inline(always)]
+fn midr() -> Midr {
+    Midr::new(id_register!("midr_el1"))
+}
+
+/// This CPU's ID registers, as far as it can be trusted with what they say (Linux:
+/// sanitised registers). Plain integers only: the early boot calls it too.
+#[inline(always)]
+pub(super) fn id_registers() -> IdMmfr {
+    let id = IdMmfr {
+        mmfr0: id_register!("id_aa64mmfr0_el1"),
+        mmfr1: id_register!("id_aa64mmfr1_el1"),
+        mmfr2: id_register!("id_aa64mmfr2_el1"),
+        isar0: id_register!("id_aa64isar0_el1"),
+    };
+    errata::sanitise(id, errata::workarounds(midr()))
+}
+
+/// Notes what this CPU needs. On each CPU, before it changes page tables.
+pub(super) fn init_cpu() {
+    let needs = errata::workarounds(midr());
+    NEEDS.fetch_or(needs.bits(), Relaxed);
+    if needs.contains(Workarounds::NO_DIRTY_STATE) {
+        // The boot CPU, whose TCR_EL1 this is, may be one of another kind.
+        // SAFETY: no table has an entry that would let hardware keep the dirty state; HD
+        // may be held in the TLB, hence the invalidation.
+        unsafe {
+            asm!(
+                "mrs {t}, tcr_el1",
+                "bic {t}, {t}, #(1 << 40)", // HD
+                "msr tcr_el1, {t}",
+                "isb",
+                "tlbi vmalle1",
+                "dsb nsh",
+                "isb",
+                t = out(reg) _,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+}
+
+/// What the CPUs that are up need. Any context.
+#[inline(always)]
+#[must_use]
+pub fn workarounds() -> Workarounds {
+    Workarounds::from_bits_retain(NEEDS.load(Relaxed))
+}
+
+/// The errata of this CPU that the kernel acts on, a line each.
+pub struct Report;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if errata::of(midr()).next().is_none() {
+            return writeln!(f, "  none that this kernel has to act on");
+        }
+        for erratum in errata::of(midr()) {
+            writeln!(f, "  {:<20} {}", erratum.name, erratum.needs)?;
+        }
+        Ok(())
+    }
+}

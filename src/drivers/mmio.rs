@@ -1,0 +1,52 @@
+//! Registers of devices: 32-bit words, each read and written whole.
+
+use crate::addr::VirtAddr;
+use crate::arch::aarch64::errata;
+use crate::arch::errata::Workarounds;
+use core::arch::asm;
+
+/// A block of registers, mapped as device memory.
+#[derive(Clone, Copy)]
+pub(super) struct Registers(VirtAddr);
+
+impl Registers {
+    /// # Safety
+    /// `base` is a mapping of such registers as device memory that stays, and nothing
+    /// but the driver that asks uses them.
+    pub(super) const unsafe fn new(base: VirtAddr) -> Self {
+        Self(base)
+    }
+
+    /// The block that begins `offset` bytes behind.
+    pub(super) fn at(self, offset: usize) -> Self {
+        Self(self.0 + offset)
+    }
+
+    #[inline]
+    pub(super) fn read(self, offset: usize) -> u32 {
+        let at = (self.0 + offset).get();
+        let value: u32;
+        // SAFETY: a register of the block, as `new`'s caller promised.
+        unsafe {
+            if errata::workarounds().contains(Workarounds::DEVICE_LOAD_ACQUIRE) {
+                asm!("ldar {:w}, [{}]", out(reg) value, in(reg) at, options(nostack, preserves_flags));
+            } else {
+                asm!("ldr {:w}, [{}]", out(reg) value, in(reg) at, options(nostack, preserves_flags));
+            }
+        }
+        value
+    }
+
+    #[inline]
+    pub(super) fn write(self, offset: usize, value: u32) {
+        let at = (self.0 + offset).get();
+        // SAFETY: as above.
+        unsafe {
+            if errata::workarounds().contains(Workarounds::DEVICE_STORE_RELEASE) {
+                asm!("stlr {:w}, [{}]", in(reg) value, in(reg) at, options(nostack, preserves_flags));
+            } else {
+                asm!("str {:w}, [{}]", in(reg) value, in(reg) at, options(nostack, preserves_flags));
+            }
+        }
+    }
+}
