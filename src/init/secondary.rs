@@ -103,6 +103,7 @@ fn release(core: &Cpu<'_>, entry: PhysAddr) -> Result<(), &'static str> {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn secondary_start_kernel(number: u64) -> ! {
     let Some(id) = CpuId::new(number as usize) else { cpu::park() };
+    smp::init_cpu();
     interrupts::init_cpu();
     smp::came_up(id);
     idle(id)

@@ -19,7 +19,8 @@ pub fn line_size() -> usize {
 }
 
 /// Discards what the caches hold of `start..end`, without writing it back: for
-/// memory that was written with the MMU off. Ends with `dsb sy`.
+/// memory that was written with the MMU off. Begins with `dmb sy`, which such writes
+/// need to come before (Linux: preserve_boot_args), and ends with `dsb sy`.
 ///
 /// # Safety
 /// Lines that reach beyond the range are lost too: both ends are aligned to lines,
@@ -29,6 +30,8 @@ pub fn line_size() -> usize {
 pub unsafe fn invalidate_poc(start: usize, end: usize) {
     let line = line_size();
     let mut at = start & !(line - 1);
+    // SAFETY: a barrier.
+    unsafe { asm!("dmb sy", options(nostack, preserves_flags)) };
     while at < end {
         // SAFETY: the caller owns the range.
         unsafe { asm!("dc ivac, {}", in(reg) at, options(nostack, preserves_flags)) };

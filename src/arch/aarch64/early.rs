@@ -17,7 +17,7 @@ use super::cache;
 use super::errata;
 use super::features::{field, id_register};
 use super::fixmap;
-use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
 use crate::arch::layout;
 use crate::arch::pgtable::{Descriptor, KernelAttrs, Level, MAIR_EL1, tcr_el1};
 use core::arch::asm;
@@ -118,6 +118,9 @@ unsafe extern "C" fn early_map(image: usize) {
     let id = errata::id_registers();
     if !id.has_4k_granule() {
         stop(c"this CPU has no 4 KiB granule");
+    }
+    if !image.is_multiple_of(PMD_SIZE) {
+        stop(c"the image is not at a multiple of 2 MiB");
     }
 
     // What a cache may hold of these pages is stale: we write past it.

@@ -1,7 +1,7 @@
 //! Changes of the translation tables as a whole (Arm ARM D8.17).
 
 use super::features::{self, Features};
-use super::image;
+use super::{image, mmu};
 use crate::addr::{PhysAddr, VirtAddr};
 use core::arch::asm;
 
@@ -43,6 +43,7 @@ pub(crate) unsafe fn switch_ttbr1(pgd: PhysAddr) {
     let empty = image::phys(VirtAddr::from_ptr(&raw const RESERVED_PG_DIR));
     // All CPUs use these tables, so they may share what they know of them.
     let cnp = u64::from(features::features().contains(Features::CNP));
+    mmu::dsb_ishst();
     // SAFETY: as the caller says; the code touches no memory while nothing is mapped.
     unsafe {
         asm!(

@@ -158,10 +158,15 @@ pub fn wait_online(cpu: CpuId) -> bool {
     true
 }
 
-/// On the new core: the identity map goes, and the boot CPU learns that it is there.
-pub(crate) fn came_up(cpu: CpuId) {
+/// On the new core, before its first interrupt: the identity map goes; features and
+/// errata are seen to.
+pub(crate) fn init_cpu() {
     paging::drop_identity_map();
     super::features::init_cpu();
+}
+
+/// On the new core: the boot CPU learns that it is there.
+pub(crate) fn came_up(cpu: CpuId) {
     ONLINE.fetch_or(1 << cpu.index(), Ordering::AcqRel);
 }
 
