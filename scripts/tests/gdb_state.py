@@ -4,16 +4,14 @@ import re
 
 import gdb
 from gdb_harness import (
-    check, compare_figures, console, contains, error_of, leads_to, qemu_walk, run, same, section,
-    sound, test, value,
+    check, compare_figures, console, contains, error_of, leads_to, qemu_walk, run, run_to_exit, same,
+    section, sound, stop_at, test, value,
 )
 
 
 @test("state::stop")
 def stop():
-    gdb.Breakpoint("debugger_look", internal=True, temporary=True)
-    gdb.execute("continue", to_string=True)
-    check("debugger_look" in run("backtrace")[0], "it has not come to debugger_look")
+    stop_at("debugger_look")
     check("look: now" in console())
 
 
@@ -190,6 +188,5 @@ def other_cpu():
 @test("state::goes_on")
 def goes_on():
     """The kernel's own checks pass after the debugger's visit."""
-    gdb.execute("continue", to_string=True)
-    same(int(gdb.parse_and_eval("$_exitcode")), 0, "the exit code")
+    run_to_exit()
     contains(console(), ["test kernel::debugger::looks_back ... ok"], "the kernel's own test")
