@@ -1,7 +1,7 @@
 //! Interrupts: the controller and the timer of the device tree, and who is called.
 
 use crate::addr::{PhysRange, VirtAddr};
-use crate::arch::aarch64::{cpu, exception, irq as arch_irq, timer};
+use crate::arch::aarch64::{cpu, exception, irq as arch_irq, smp, timer};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, irq};
 use crate::drivers::irqchip::{self, IrqchipError, Private};
 use crate::firmware::fdt::{Gic, Tree};
@@ -64,14 +64,34 @@ pub(super) fn init_cpu() {
     }
 }
 
-/// Stops all other CPUs, for the end.
-pub(super) fn stop_others() {
-    irq::with_masked(|irq| {
+/// The CPUs that have stopped for the end, a bit each.
+static STOPPED: AtomicU32 = AtomicU32::new(0);
+/// How long the end waits for them: they may be in the middle of something long with
+/// interrupts masked, or on a host that is busy.
+const STOP_SECONDS: u64 = 10;
+
+/// Stops all other CPUs, for the end, and waits for them. The CPUs that have stopped, and
+/// those that did not in time, a bit each.
+pub(super) fn stop_others() -> (u32, u32) {
+    let others = irq::with_masked(|irq| {
         let own = cpu::id(irq);
-        for other in crate::arch::aarch64::smp::online().filter(|&other| other != own) {
+        for other in smp::online().filter(|&other| other != own) {
             irqchip::send(SGI_STOP, other, irq);
         }
+        smp::online_mask() & !(1 << own.index())
     });
+    let limit = cpu::ticks() + STOP_SECONDS * cpu::tick_frequency();
+    while irqchip::present() && STOPPED.load(Relaxed) & others != others && cpu::ticks() < limit {
+        cpu::relax();
+    }
+    let stopped = STOPPED.load(Relaxed) & others;
+    (stopped, others & !stopped)
+}
+
+/// Stops this CPU: another one ends the machine.
+pub(super) fn stop() -> ! {
+    irq::with_masked(|irq| STOPPED.fetch_or(1 << cpu::id(irq).index(), Relaxed));
+    cpu::park()
 }
 
 fn controller(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
@@ -111,7 +131,7 @@ fn controller(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
 fn handle() {
     irq::with_masked(|irq| {
         irqchip::handle(irq, |id| match id {
-            SGI_STOP_ID => cpu::park(),
+            SGI_STOP_ID => stop(),
             id if id == TIMER_ID.load(Relaxed) => tick(irq),
             id => warn!("unexpected interrupt {id}"),
         });

@@ -1,8 +1,15 @@
 //! Faults on demand: `granule.fault=NAME` on the command line breaks a rule of memory
 //! at the end of boot, to see that it is caught and how the report reads.
 
-use crate::addr::{PAGE_SIZE, VirtAddr};
-use crate::arch::aarch64::image;
+use super::secondary;
+use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
+use crate::arch::aarch64::{image, probe};
+use crate::arch::irq::with_masked;
+use crate::arch::pgtable::explain::{Start, Walk};
+use crate::arch::pgtable::{Descriptor, Level};
+use crate::arch::{mmu, phys_to_virt};
+use crate::mm::gfp::Gfp;
+use crate::mm::vmalloc;
 use core::hint::black_box;
 use core::ptr::with_exposed_provenance_mut;
 
@@ -13,6 +20,8 @@ pub const FAULTS: &[(&str, &str, fn())] = &[
     ("exec", "execute data", exec),
     ("stack", "overflow the stack", stack),
     ("guard", "write past the end of a vmalloc area", guard),
+    ("table", "write through a page table entry that leads nowhere", table),
+    ("all", "read through a null pointer on all CPUs at once", all),
     ("panic", "panic", || panic!("granule.fault=panic")),
 ];
 
@@ -60,9 +69,39 @@ fn stack() {
 
 #[inline(never)]
 fn guard() {
-    let area = crate::mm::vmalloc::vmalloc(3 * PAGE_SIZE, crate::mm::gfp::Gfp::GFP_KERNEL);
+    let area = vmalloc::vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL);
     let Some(area) = area else { panic!("granule.fault=guard: vmalloc failed") };
     let beyond: VirtAddr = area + 3 * PAGE_SIZE;
     // SAFETY: not sound, and meant so: a guard page follows each area, so it faults.
     unsafe { with_exposed_provenance_mut::<u64>(beyond.get()).write_volatile(1) }
+}
+
+/// Where no machine that this runs on has RAM, within the 40 bits of the smallest CPUs.
+const NOWHERE: PhysAddr = PhysAddr::new(0x7f_ffff_f000);
+
+#[inline(never)]
+fn table() {
+    // All that one entry of a PMD spans, so that nobody else's addresses depend on it.
+    let Some(area) = vmalloc::vmalloc_aligned(PMD_SIZE, PMD_SIZE, Gfp::GFP_KERNEL) else {
+        panic!("granule.fault=table: vmalloc failed")
+    };
+    let Start::Pgd(_, pgd) = probe::bases().start(area) else { return };
+    let entry = with_masked(|irq| {
+        Walk::new(pgd, area, |at| probe::read_phys(at, irq)).find(|step| step.level == Level::Pmd)
+    });
+    let Some(entry) = entry else { panic!("granule.fault=table: the area has no PMD") };
+    let word = with_exposed_provenance_mut::<u64>(phys_to_virt(entry.at).get());
+    // SAFETY: not sound, and meant so: the table of a whole area goes, and the access faults.
+    unsafe { word.write_volatile(Descriptor::table(NOWHERE).bits()) };
+    mmu::dsb_ishst();
+    mmu::tlbi_vmalle1is();
+    mmu::dsb_ish();
+    mmu::isb();
+    // SAFETY: as above.
+    unsafe { with_exposed_provenance_mut::<u64>(area.get()).write_volatile(1) }
+}
+
+#[inline(never)]
+fn all() {
+    secondary::on_each(|_| null());
 }

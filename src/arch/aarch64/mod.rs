@@ -12,6 +12,7 @@ pub mod image;
 pub mod irq;
 pub mod mmu;
 pub mod paging;
+pub mod probe;
 pub mod smp;
 pub mod timer;
 
