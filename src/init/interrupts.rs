@@ -6,12 +6,13 @@ use crate::arch::{CpuId, IrqMasked, NR_CPUS, irq};
 use crate::drivers::irqchip::{self, IrqchipError, Private};
 use crate::firmware::fdt::{Gic, Tree};
 use crate::mm::ioremap::ioremap;
+use crate::sched::{self, HZ};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 use log::{info, warn};
 
-/// Ticks of a CPU in a second (Linux: CONFIG_HZ).
-pub const HZ: u64 = 100;
-
+/// The interrupt that has a CPU look for something to do (Linux: IPI_RESCHEDULE).
+const SGI_RESCHEDULE: Private = Private::sgi(0);
+const SGI_RESCHEDULE_ID: u32 = 0;
 /// The interrupt that stops a CPU for good.
 const SGI_STOP: Private = Private::sgi(1);
 const SGI_STOP_ID: u32 = 1;
@@ -31,27 +32,32 @@ pub fn set_tick_hook(hook: Option<fn()>) {
     TICK_HOOK.store(hook.map_or(core::ptr::null_mut(), |hook| hook as *mut ()), Relaxed);
 }
 
-/// Finds the interrupt controller and the timer. Boot CPU, once vmalloc is up.
-pub(super) fn init(tree: &Tree<'_>) {
+/// Finds the interrupt controller and the timer; whether this CPU has interrupts now. Boot
+/// CPU, once vmalloc is up.
+pub(super) fn init(tree: &Tree<'_>) -> bool {
     match controller(tree) {
         Ok(kind) => info!("Interrupt controller: {kind}"),
-        Err(why) => return warn!("no interrupts: {why}"),
+        Err(why) => {
+            warn!("no interrupts: {why}");
+            return false;
+        }
     }
     if let Some(id) = tree.timer().and_then(|timer| timer.interrupt_id(2)) {
         TIMER_ID.store(id, Relaxed);
     }
     exception::set_irq_handler(handle);
-    init_cpu();
+    init_cpu()
 }
 
-/// Lets this CPU be interrupted, and starts its tick. On each CPU.
-pub(super) fn init_cpu() {
+/// Lets this CPU be interrupted, and starts its tick; whether it could. On each CPU.
+pub(super) fn init_cpu() -> bool {
     if !irqchip::present() {
-        return;
+        return false;
     }
     let ready = irq::with_masked(|irq| {
         irqchip::init_cpu(irq)?;
         let timer = Private::from_id(TIMER_ID.load(Relaxed)).ok_or(IrqchipError::CannotEnable)?;
+        irqchip::enable(SGI_RESCHEDULE, irq)?;
         irqchip::enable(SGI_STOP, irq)?;
         irqchip::enable(timer, irq)
     });
@@ -62,6 +68,13 @@ pub(super) fn init_cpu() {
         }
         Err(why) => warn!("this CPU has no interrupts: {why:?}"),
     }
+    ready.is_ok()
+}
+
+/// Has a CPU leave its wait for an interrupt or an event.
+pub(super) fn kick(cpu: CpuId) {
+    irq::with_masked(|irq| irqchip::send(SGI_RESCHEDULE, cpu, irq));
+    cpu::wake_all();
 }
 
 /// The CPUs that have stopped for the end, a bit each.
@@ -131,6 +144,8 @@ fn controller(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
 fn handle() {
     irq::with_masked(|irq| {
         irqchip::handle(irq, |id| match id {
+            // Taking it has ended the wait.
+            SGI_RESCHEDULE_ID => {}
             SGI_STOP_ID => stop(),
             id if id == TIMER_ID.load(Relaxed) => tick(irq),
             id => warn!("unexpected interrupt {id}"),
@@ -142,6 +157,7 @@ fn tick(irq: &IrqMasked) {
     timer::fire_in(cpu::tick_frequency() / HZ);
     let count = &TICKS[cpu::id(irq).index()];
     count.store(count.load(Relaxed) + 1, Relaxed);
+    sched::tick(irq);
     let hook = TICK_HOOK.load(Relaxed);
     if !hook.is_null() {
         // SAFETY: `set_tick_hook` is the only writer, and stores a `fn()`.

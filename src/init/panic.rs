@@ -9,6 +9,7 @@ use crate::arch::aarch64::backtrace::Backtrace;
 use crate::arch::aarch64::{cpu, exception};
 use crate::arch::irq::with_masked;
 use crate::drivers::{console, semihosting};
+use crate::sched;
 use core::fmt;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -34,7 +35,11 @@ fn first_report() -> bool {
 fn stop_others() {
     let (stopped, running) = interrupts::stop_others();
     let own = with_masked(|irq| cpu::id(irq).index());
-    console::print_dying(format_args!("\nCPU {own} reports"));
+    console::print_dying(format_args!("\nCPU {own}"));
+    if let Some(comm) = sched::current_comm() {
+        console::print_dying(format_args!(", thread {comm},"));
+    }
+    console::print_dying(format_args!(" reports"));
     if stopped != 0 {
         console::print_dying(format_args!(", stopped: {}", Cpus(stopped)));
     }

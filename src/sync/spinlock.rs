@@ -31,6 +31,10 @@ pub enum Rank {
     Zone,
     /// The heap that serves before SLUB is up.
     BootHeap,
+    /// Those who wait for an event (Linux: wait_queue_head.lock).
+    WaitQueue,
+    /// A CPU's threads (Linux: rq.__lock).
+    RunQueue,
     /// The console.
     Console,
 }

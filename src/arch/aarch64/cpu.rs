@@ -77,6 +77,12 @@ pub fn wait() {
     unsafe { asm!("wfe", options(nomem, nostack, preserves_flags)) };
 }
 
+/// Waits for an interrupt, which is taken when they are let in again.
+pub fn wait_for_interrupt(_irq: &IrqMasked) {
+    // SAFETY: only waits, with what was stored before visible to all.
+    unsafe { asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
+}
+
 /// Wakes all CPUs that [`wait`].
 pub fn wake_all() {
     // SAFETY: a barrier and an event.

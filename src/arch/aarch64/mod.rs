@@ -14,6 +14,7 @@ pub mod mmu;
 pub mod paging;
 pub mod probe;
 pub mod smp;
+pub mod switch;
 pub mod timer;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
