@@ -122,7 +122,10 @@ kernel_tests! {
     fn threads_of_two_cpus_wake_each_other() {
         let cpus: Vec<CpuId> = smp::online().collect();
         for pair in cpus.windows(2) {
+            let before = [0, 1].map(|n: usize| interrupts::reschedules(pair[n]));
             ping_pong([pair[0], pair[1]]);
+            let after = [0, 1].map(|n: usize| interrupts::reschedules(pair[n]));
+            assert!(after[0] > before[0] && after[1] > before[1], "it was the timer that woke");
         }
         ping_pong([cpus[cpus.len() - 1], cpus[0]]);
     }

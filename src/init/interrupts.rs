@@ -19,12 +19,20 @@ const SGI_STOP_ID: u32 = 1;
 
 static TIMER_ID: AtomicU32 = AtomicU32::new(timer::DEFAULT_INTERRUPT);
 static TICKS: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
+static RESCHEDULES: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 static TICK_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// How often the timer has interrupted this CPU.
 #[must_use]
 pub fn ticks(cpu: CpuId) -> u64 {
     TICKS[cpu.index()].load(Relaxed)
+}
+
+/// How often other CPUs have had this one look for something to do (Linux: "Rescheduling
+/// interrupts" of /proc/interrupts).
+#[must_use]
+pub fn reschedules(cpu: CpuId) -> u64 {
+    RESCHEDULES[cpu.index()].load(Relaxed)
 }
 
 /// Calls `hook` from each tick on each CPU, with interrupts masked; one hook at a time.
@@ -145,7 +153,7 @@ fn handle() {
     irq::with_masked(|irq| {
         irqchip::handle(irq, |id| match id {
             // Taking it has ended the wait.
-            SGI_RESCHEDULE_ID => {}
+            SGI_RESCHEDULE_ID => count(&RESCHEDULES, irq),
             SGI_STOP_ID => stop(),
             id if id == TIMER_ID.load(Relaxed) => tick(irq),
             id => warn!("unexpected interrupt {id}"),
@@ -153,10 +161,15 @@ fn handle() {
     });
 }
 
+/// Adds 1 to this CPU's counter, which nobody else writes.
+fn count(counters: &[AtomicU64; NR_CPUS], irq: &IrqMasked) {
+    let counter = &counters[cpu::id(irq).index()];
+    counter.store(counter.load(Relaxed) + 1, Relaxed);
+}
+
 fn tick(irq: &IrqMasked) {
     timer::fire_in(cpu::tick_frequency() / HZ);
-    let count = &TICKS[cpu::id(irq).index()];
-    count.store(count.load(Relaxed) + 1, Relaxed);
+    count(&TICKS, irq);
     sched::tick(irq);
     let hook = TICK_HOOK.load(Relaxed);
     if !hook.is_null() {

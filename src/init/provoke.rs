@@ -3,15 +3,18 @@
 
 use super::secondary;
 use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
-use crate::arch::aarch64::{image, probe};
+use crate::arch::aarch64::{image, probe, smp};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::explain::{Start, Walk};
 use crate::arch::pgtable::{Descriptor, Level};
-use crate::arch::{mmu, phys_to_virt};
+use crate::arch::{CpuId, cpu, mmu, phys_to_virt};
 use crate::mm::gfp::Gfp;
-use crate::mm::vmalloc;
+use crate::mm::{kthread, vmalloc};
+use crate::sched;
+use crate::sync::{Rank, SpinLock};
 use core::hint::black_box;
 use core::ptr::with_exposed_provenance_mut;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The faults that can be provoked, with what they do.
 pub const FAULTS: &[(&str, &str, fn())] = &[
@@ -21,6 +24,9 @@ pub const FAULTS: &[(&str, &str, fn())] = &[
     ("stack", "overflow the stack", stack),
     ("guard", "write past the end of a vmalloc area", guard),
     ("table", "write through a page table entry that leads nowhere", table),
+    ("kthread", "overflow the stack of a kernel thread", kthread),
+    ("atomic", "yield the CPU with interrupts masked", atomic),
+    ("relock", "take a lock that this CPU holds", relock),
     ("all", "read through a null pointer on all CPUs at once", all),
     ("panic", "panic", || panic!("granule.fault=panic")),
 ];
@@ -102,6 +108,47 @@ fn table() {
 }
 
 #[inline(never)]
+fn kthread() {
+    let last = smp::online().last().unwrap_or(CpuId::BOOT);
+    let thread = kthread::kthread_create_on_cpu("overflowing", last, || {
+        stack();
+        0
+    });
+    match thread {
+        Ok(thread) => {
+            thread.wake_up();
+            thread.join();
+        }
+        Err(why) => panic!("granule.fault=kthread: {why}"),
+    }
+}
+
+#[inline(never)]
+fn atomic() {
+    with_masked(|_| sched::schedule());
+}
+
+static LOCK: SpinLock<()> = SpinLock::new(Rank::Zone, ());
+
+#[inline(never)]
+fn relock() {
+    with_masked(|irq| {
+        let _first = LOCK.lock(irq);
+        let _second = LOCK.lock(irq);
+    });
+}
+
+/// All CPUs fault whatever the others do: none can be stopped before.
+#[inline(never)]
 fn all() {
-    secondary::on_each(|_| null());
+    static ARRIVED: AtomicUsize = AtomicUsize::new(0);
+    secondary::on_each(|_| {
+        with_masked(|_| {
+            ARRIVED.fetch_add(1, Relaxed);
+            while ARRIVED.load(Relaxed) < smp::online().count() {
+                cpu::relax();
+            }
+            null();
+        });
+    });
 }
