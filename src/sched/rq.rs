@@ -174,8 +174,13 @@ impl RunQueue {
     }
 
     /// Makes a thread, which is the current one or has never run, the idle one.
+    ///
+    /// # Panics
+    /// It has ended.
     pub fn make_idle(&mut self, slot: Slot) {
-        self.threads[slot.index()].state = TaskState::Running;
+        let thread = &mut self.threads[slot.index()];
+        assert!(thread.life == Life::Live, "{slot:?} has ended");
+        thread.state = TaskState::Running;
         self.idle = Some(slot);
     }
 
