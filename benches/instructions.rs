@@ -5,16 +5,20 @@
 #![no_main]
 
 use core::hint::black_box;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use granule::addr::{Order, PhysAddr};
+use granule::arch::CpuId;
 use granule::arch::aarch64::cpu;
 use granule::arch::pgtable::KernelAttrs;
 use granule::init::Boot;
 use granule::kprintln;
 use granule::mm::gfp::Gfp;
 use granule::mm::ioremap::ioremap;
+use granule::mm::kthread::kthread_create_on_cpu;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
 use granule::mm::slab::{kfree, kmalloc};
 use granule::mm::vmalloc::{vfree, vmalloc, vmap, vunmap};
+use granule::sched::schedule;
 
 granule::kernel_main!(main);
 
@@ -45,6 +49,28 @@ fn bench(name: &str, mut operation: impl FnMut()) {
     });
     let took = count(&mut operation).saturating_sub(empty);
     print(name, took * 100 / OPERATIONS);
+}
+
+/// From this thread to another and back, which are two switches: half of that.
+fn thread_switch() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let other = kthread_create_on_cpu("other", CpuId::BOOT, || {
+        while !STOP.load(Relaxed) {
+            schedule();
+        }
+        0
+    });
+    let Ok(other) = other else { return };
+    other.wake_up();
+    let mut turn = false;
+    bench("thread_switch", || {
+        turn = !turn;
+        if turn {
+            schedule();
+        }
+    });
+    STOP.store(true, Relaxed);
+    other.join();
 }
 
 fn main(boot: &Boot) -> u8 {
@@ -102,6 +128,7 @@ fn main(boot: &Boot) -> u8 {
         free_pages(a, Order::ZERO);
         free_pages(b, Order::ZERO);
     }
+    thread_switch();
     // The flash of QEMU's virt; where RAM lies there it is refused, and that is counted.
     bench("ioremap_4k", || drop(black_box(ioremap(PhysAddr::new(0), 4096))));
     0

@@ -2,8 +2,9 @@
 //!
 //! The rooms, from the top down; imports point down this list and never up:
 //! [`init`] boots, [`mm`] is everything hardware-independent, [`firmware`] reads
-//! untrusted bytes, [`drivers`] speak to devices, [`sync`] and [`percpu`] are locks
-//! and per-CPU data, [`arch`] is what the CPU does, [`addr`] are the address types.
+//! untrusted bytes, [`sched`] runs kernel threads, [`drivers`] speak to devices, [`sync`]
+//! and [`percpu`] are locks and per-CPU data, [`arch`] is what the CPU does, [`addr`] are
+//! the address types.
 
 #![no_std]
 
@@ -20,6 +21,7 @@ pub mod firmware;
 pub mod init;
 pub mod mm;
 pub mod percpu;
+pub mod sched;
 pub mod sync;
 
 /// Declares statics that exist once per machine: plain statics on bare metal, one

@@ -84,7 +84,8 @@ class Lock:
 
     def to_string(self):
         """Whether it is held."""
-        return "locked" if scalar(self.value["locked"]) else "unlocked"
+        holder = scalar(self.value["locked"])
+        return f"held by CPU {holder - 1}" if holder else "unlocked"
 
     def children(self):
         """The value under it."""

@@ -4,8 +4,8 @@ import re
 
 import gdb
 from gdb_harness import (
-    IMAGE, LINKED, check, compare_figures, console, contains, go_to, leads_to, physical, qemu_walk,
-    run, same, section, sound, symbol, test, value,
+    END, IMAGE, LINKED, check, compare_figures, console, contains, go_to, leads_to, physical, qemu_walk,
+    run, run_to_exit, same, section, sound, stop_at, symbol, test, value,
 )
 
 
@@ -56,10 +56,8 @@ def mmu_switch():
 
 @test("boot::start_kernel")
 def start_kernel():
-    gdb.Breakpoint("start_kernel", internal=True, temporary=True)
-    gdb.execute("continue", to_string=True)
-    check("start_kernel" in (gdb.newest_frame().name() or gdb.newest_frame().function().name))
-    same(gdb.newest_frame().find_sal().symtab.filename, "src/init/start.rs", "the source file")
+    stop_at("start_kernel")
+    same(gdb.selected_frame().find_sal().symtab.filename, "src/init/start.rs", "the source file")
     check(value("$pc") >= LINKED)
     for command in ("zones", "buddy"):
         check("free_area_init has not run" in run(f"gr {command}")[-1])
@@ -70,8 +68,7 @@ def start_kernel():
 
 @test("boot::memblock")
 def memblock():
-    gdb.Breakpoint("granule::init::mm::paging_init", internal=True, temporary=True)
-    gdb.execute("continue", to_string=True)
+    stop_at("granule::init::mm::paging_init")
     lines = console()
     first = next(n for n, line in enumerate(lines) if line.startswith("memory: "))
     found = sound(run("gr memblock"))
@@ -83,26 +80,15 @@ def memblock():
 
 @test("boot::alloc_pages")
 def alloc_pages():
-    gdb.Breakpoint("granule::mm::page_alloc::alloc_pages", internal=True, temporary=True)
-    gdb.execute("continue", to_string=True)
+    stop_at("granule::mm::page_alloc::alloc_pages")
     trace = run("backtrace")
-    check("alloc_pages" in trace[0] or "alloc_pages" in trace[1], "it is not in alloc_pages")
     check(any("start_kernel" in line for line in trace), "the backtrace does not reach start_kernel")
-
-
-def run_to_end():
-    """Runs on until the report is printed."""
-    for point in list(gdb.breakpoints() or ()):
-        point.delete()
-    gdb.Breakpoint("granule::init::panic::end", internal=True, temporary=True)
-    gdb.execute("continue", to_string=True)
 
 
 @test("boot::report")
 def report():
     """At the end of the boot each command says what the kernel's report says."""
-    run_to_end()
-    check("granule::init::panic::end" in run("backtrace")[0], "the kernel has not come to its end")
+    stop_at(END)
     compare_figures("Zones (pages):", "Free blocks by order:")
     contains(sound(run("gr slabs")), section("Slab caches:"), "gr slabs")
     contains(sound(run("gr vmalloc")), section("vmalloc areas:"), "gr vmalloc")
@@ -176,5 +162,4 @@ def pte():
 @test("boot::end")
 def ends():
     """The kernel goes on to its end under the debugger, with exit code 0."""
-    gdb.execute("continue", to_string=True)
-    same(int(gdb.parse_and_eval("$_exitcode")), 0, "the exit code")
+    run_to_exit()

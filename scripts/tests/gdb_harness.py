@@ -66,14 +66,56 @@ def value(expression):
     return int(gdb.parse_and_eval(expression)) & (1 << 64) - 1
 
 
-def go_to(*places):
-    """Runs on until one of some addresses."""
-    points = [gdb.Breakpoint(f"*{place:#x}", internal=True, temporary=True) for place in places]
+def run_to(place):
+    """Runs on until a breakpoint, as `tbreak` and `continue` do."""
+    # Not an internal one: at those, gdb takes an inlined function for its caller.
+    point = gdb.Breakpoint(place, temporary=True)
     gdb.execute("continue", to_string=True)
-    for point in points:
-        if point.is_valid():
-            point.delete()
-    check(value("$pc") in places, f"stopped at {value('$pc'):#x}, and not at {places[0]:#x}")
+    check(not point.is_valid(), f"stopped at {value('$pc'):#x}, and not at {place}")
+
+
+def go_to(place):
+    """Runs on until an address."""
+    run_to(f"*{place:#x}")
+    same(f"{value('$pc'):#x}", f"{place:#x}", "the program counter")
+
+
+def stop_at(function):
+    """Runs on until a function, and selects its frame."""
+    run_to(function)
+    select(function)
+
+
+def select(function):
+    """Selects the frame of a function that has begun: it, or what is inlined into its
+    beginning, is the newest."""
+    frame = gdb.newest_frame()
+    names = [frame.name()]
+    while not f"::{names[-1]}".endswith(f"::{function}") and frame.type() == gdb.INLINE_FRAME:
+        frame = frame.older()
+        names.append(frame.name())
+    check(f"::{names[-1]}".endswith(f"::{function}"), f"{function} does not begin here, but {names}")
+    frame.select()
+
+
+# Where the kernel ends, of its own will or not.
+END = "granule::init::panic::end"
+
+
+def run_to_exit():
+    """Runs the kernel to its end, which must be that of a kernel without a failure."""
+    if gdb.newest_frame().name() != END:
+        stop_at(END)
+    same(value("code"), 0, "the code that the kernel ends with")
+    try:
+        gdb.execute("continue", to_string=True)
+    except gdb.error as error:
+        # QEMU tells its end and is gone: whether gdb's answer to that still finds it, as
+        # gdb insists, is luck.
+        check("Remote co" in str(error), error)
+    else:
+        same(value("$_exitcode"), 0, "the exit code")
+    check(not gdb.selected_inferior().threads(), "the machine has not ended")
 
 
 def console():

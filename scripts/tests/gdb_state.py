@@ -4,16 +4,14 @@ import re
 
 import gdb
 from gdb_harness import (
-    check, compare_figures, console, contains, error_of, leads_to, qemu_walk, run, same, section,
-    sound, test, value,
+    check, compare_figures, console, contains, error_of, leads_to, qemu_walk, run, run_to_exit, same,
+    section, sound, stop_at, test, value,
 )
 
 
 @test("state::stop")
 def stop():
-    gdb.Breakpoint("debugger_look", internal=True, temporary=True)
-    gdb.execute("continue", to_string=True)
-    check("debugger_look" in run("backtrace")[0], "it has not come to debugger_look")
+    stop_at("debugger_look")
     check("look: now" in console())
 
 
@@ -35,7 +33,15 @@ def state_slabs():
     one = sound(run("gr slabs debugger"))
     contains(one, [line for line in printed if line.startswith("debugger ")], "gr slabs debugger")
     check("SlabFlags(HWCACHE_ALIGN)" in one[1], one[1])
-    check(any("slab of debugger" in line for line in one), "no partial slab")
+    slabs, objects, out, spare = (int(n) for n in re.findall(r"\d+", one[2]))
+    active = next(int(line.split()[1]) for line in printed if line.startswith("debugger "))
+    same(out - spare, active, "the objects that are out, and in no sheaf")
+    partial = [re.search(r"slab of debugger .* (\d+) of (\d+) objects in use", line) for line in one]
+    partial = [(int(found[1]), int(found[2])) for found in partial if found]
+    check(partial, "no partial slab")
+    full = (slabs - len(partial)) * partial[0][1]
+    same(full + sum(used for used, _ in partial), out, "the objects that are out, by slabs")
+    same(slabs * partial[0][1], objects, "the objects")
     check("no cache is called nobody" in error_of("gr slabs nobody"))
 
 
@@ -81,6 +87,9 @@ def state_page():
         ):
             if kind == name:
                 check(any(found.startswith(line) for found in lines), f"{name}: no {line!r}")
+        if name == "slab":
+            used, total = re.search(r": (\d+) of (\d+) objects in use", "\n".join(lines)).groups()
+            check(0 < int(used) <= int(total), f"{name}: {used} of {total} objects in use")
         if name == "cma":
             check("is CMA" in "\n".join(lines), "its pageblock is CMA's")
     # By other names: typed values of a frame.
@@ -165,7 +174,9 @@ def damage():
         found = re.search(r"partial: slab of debugger at 0x([0-9a-f]+)", line)
         if found:
             slab = (int(found.group(1), 16) - 0xFFFF_0000_0000_0000) >> 12
-    damaged(0xFFFF_FC00_0000_0000 + 32 * slab + 24, 8, lambda owner: owner + 64, "gr slabs", "debugger: ")
+    slab = 0xFFFF_FC00_0000_0000 + 32 * slab
+    damaged(slab + 24, 8, lambda owner: owner + 64, "gr slabs", "debugger: ")
+    damaged(slab + 20, 4, lambda link: link ^ 0x400, "gr slabs", "debugger: the way back")
     pcp = next(f"granule::mm::page_alloc::pcp::PCP.value.slots[{cpu}].__0.zones[{zone}].count"
                for cpu in range(8) for zone in range(8)
                if value(f"granule::mm::page_alloc::pcp::PCP.value.slots[{cpu}].__0.zones[{zone}].count.v.value"))
@@ -190,6 +201,5 @@ def other_cpu():
 @test("state::goes_on")
 def goes_on():
     """The kernel's own checks pass after the debugger's visit."""
-    gdb.execute("continue", to_string=True)
-    same(int(gdb.parse_and_eval("$_exitcode")), 0, "the exit code")
+    run_to_exit()
     contains(console(), ["test kernel::debugger::looks_back ... ok"], "the kernel's own test")

@@ -4,8 +4,10 @@ use super::kallsyms::{Symbolized, Symbols};
 use crate::addr::VirtAddr;
 use crate::arch::aarch64::backtrace::Backtrace;
 use crate::arch::aarch64::exception::{Frame, Kind, Syndrome};
-use crate::arch::aarch64::image;
+use crate::arch::aarch64::{image, probe};
+use crate::arch::irq::with_masked;
 use crate::arch::layout;
+use crate::arch::pgtable::explain::{Start, Walk};
 use crate::drivers::console::print_dying;
 use core::fmt;
 
@@ -48,7 +50,7 @@ pub(super) fn print_backtrace(backtrace: Backtrace) {
 pub(super) fn report(frame: &Frame, kind: Kind) {
     let syndrome = Syndrome(frame.esr);
     let far = VirtAddr::new(frame.far as usize);
-    print_dying(format_args!("\nUnhandled exception: {kind}: {syndrome}\n"));
+    print_dying(format_args!("Unhandled exception: {kind}: {syndrome}\n"));
     if kind == Kind::StackOverflow {
         print_dying(format_args!("  kernel stack overflow: SP was {:#018x}\n", frame.sp));
     }
@@ -61,7 +63,24 @@ pub(super) fn report(frame: &Frame, kind: Kind) {
         "  ESR {:#010x}  FAR {:#018x}  ELR {:#018x}\n{frame}\n",
         frame.esr, frame.far, frame.elr
     ));
+    if syndrome.has_address() {
+        print_walk(far);
+    }
     print_backtrace(Backtrace::from_fp(frame.x[29] as usize));
+}
+
+/// Prints how the tables lead to an address, level by level, as far as they can be read.
+fn print_walk(va: VirtAddr) {
+    let bases = probe::bases();
+    let start = bases.start(va);
+    print_dying(format_args!("Page-table walk of {va:#018x}: {start}\n"));
+    if let Start::Pgd(_, pgd) = start {
+        with_masked(|irq| {
+            for step in Walk::new(pgd, va, |at| probe::read_phys(at, irq)) {
+                print_dying(format_args!("  {step}\n"));
+            }
+        });
+    }
 }
 
 /// What lies around an address, in words.

@@ -1,23 +1,25 @@
 //! Interrupts: the controller and the timer of the device tree, and who is called.
 
 use crate::addr::{PhysRange, VirtAddr};
-use crate::arch::aarch64::{cpu, exception, irq as arch_irq, timer};
+use crate::arch::aarch64::{cpu, exception, irq as arch_irq, smp, timer};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, irq};
 use crate::drivers::irqchip::{self, IrqchipError, Private, bcm2836, gic};
 use crate::firmware::fdt::{Gic, InterruptController, Tree};
 use crate::mm::ioremap::ioremap;
+use crate::sched::{self, HZ};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 use log::{info, warn};
 
-/// Ticks of a CPU in a second (Linux: CONFIG_HZ).
-pub const HZ: u64 = 100;
-
+/// The interrupt that has a CPU look for something to do (Linux: IPI_RESCHEDULE).
+const SGI_RESCHEDULE: Private = Private::sgi(0);
+const SGI_RESCHEDULE_ID: u32 = 0;
 /// The interrupt that stops a CPU for good.
 const SGI_STOP: Private = Private::sgi(1);
 const SGI_STOP_ID: u32 = 1;
 
 static TIMER_ID: AtomicU32 = AtomicU32::new(timer::DEFAULT_INTERRUPT);
 static TICKS: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
+static RESCHEDULES: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 static TICK_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// How often the timer has interrupted this CPU.
@@ -26,13 +28,21 @@ pub fn ticks(cpu: CpuId) -> u64 {
     TICKS[cpu.index()].load(Relaxed)
 }
 
+/// How often other CPUs have had this one look for something to do (Linux: "Rescheduling
+/// interrupts" of /proc/interrupts).
+#[must_use]
+pub fn reschedules(cpu: CpuId) -> u64 {
+    RESCHEDULES[cpu.index()].load(Relaxed)
+}
+
 /// Calls `hook` from each tick on each CPU, with interrupts masked; one hook at a time.
 pub fn set_tick_hook(hook: Option<fn()>) {
     TICK_HOOK.store(hook.map_or(core::ptr::null_mut(), |hook| hook as *mut ()), Relaxed);
 }
 
-/// Finds the interrupt controller and the timer. Boot CPU, once vmalloc is up.
-pub(super) fn init(tree: &Tree<'_>) {
+/// Finds the interrupt controller and the timer; whether this CPU has interrupts now. Boot
+/// CPU, once vmalloc is up.
+pub(super) fn init(tree: &Tree<'_>) -> bool {
     let timer = tree.timer();
     let (found, timer) = match tree.interrupt_controller() {
         Some(controller) => (gic(&controller), timer.and_then(|timer| timer.interrupt_id(2))),
@@ -40,23 +50,27 @@ pub(super) fn init(tree: &Tree<'_>) {
     };
     match found {
         Ok(kind) => info!("Interrupt controller: {kind}"),
-        Err(why) => return warn!("no interrupts, no tick: {why}"),
+        Err(why) => {
+            warn!("no interrupts, no tick: {why}");
+            return false;
+        }
     }
     if let Some(id) = timer {
         TIMER_ID.store(id, Relaxed);
     }
     exception::set_irq_handler(handle);
-    init_cpu();
+    init_cpu()
 }
 
-/// Lets this CPU be interrupted, and starts its tick. On each CPU.
-pub(super) fn init_cpu() {
+/// Lets this CPU be interrupted, and starts its tick; whether it could. On each CPU.
+pub(super) fn init_cpu() -> bool {
     if !irqchip::present() {
-        return;
+        return false;
     }
     let ready = irq::with_masked(|irq| {
         irqchip::init_cpu(irq)?;
         let timer = Private::from_id(TIMER_ID.load(Relaxed)).ok_or(IrqchipError::CannotEnable)?;
+        irqchip::enable(SGI_RESCHEDULE, irq)?;
         irqchip::enable(SGI_STOP, irq)?;
         irqchip::enable(timer, irq)
     });
@@ -67,16 +81,43 @@ pub(super) fn init_cpu() {
         }
         Err(why) => warn!("this CPU has no interrupts: {why:?}"),
     }
+    ready.is_ok()
 }
 
-/// Stops all other CPUs, for the end.
-pub(super) fn stop_others() {
-    irq::with_masked(|irq| {
+/// Has a CPU leave its wait for an interrupt or an event.
+pub(super) fn kick(cpu: CpuId) {
+    irq::with_masked(|irq| irqchip::send(SGI_RESCHEDULE, cpu, irq));
+    cpu::wake_all();
+}
+
+/// The CPUs that have stopped for the end, a bit each.
+static STOPPED: AtomicU32 = AtomicU32::new(0);
+/// How long the end waits for them: they may be in the middle of something long with
+/// interrupts masked, or on a host that is busy.
+const STOP_SECONDS: u64 = 10;
+
+/// Stops all other CPUs, for the end, and waits for them. The CPUs that have stopped, and
+/// those that did not in time, a bit each.
+pub(super) fn stop_others() -> (u32, u32) {
+    let others = irq::with_masked(|irq| {
         let own = cpu::id(irq);
-        for other in crate::arch::aarch64::smp::online().filter(|&other| other != own) {
+        for other in smp::online().filter(|&other| other != own) {
             irqchip::send(SGI_STOP, other, irq);
         }
+        smp::online_mask() & !(1 << own.index())
     });
+    let limit = cpu::ticks() + STOP_SECONDS * cpu::tick_frequency();
+    while irqchip::present() && STOPPED.load(Relaxed) & others != others && cpu::ticks() < limit {
+        cpu::relax();
+    }
+    let stopped = STOPPED.load(Relaxed) & others;
+    (stopped, others & !stopped)
+}
+
+/// Stops this CPU: another one ends the machine.
+pub(super) fn stop() -> ! {
+    irq::with_masked(|irq| STOPPED.fetch_or(1 << cpu::id(irq).index(), Relaxed));
+    cpu::park()
 }
 
 /// Maps the registers of an interrupt controller, for good.
@@ -125,17 +166,25 @@ fn bcm2836(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
 fn handle() {
     irq::with_masked(|irq| {
         irqchip::handle(irq, |id| match id {
-            SGI_STOP_ID => cpu::park(),
+            // Taking it has ended the wait.
+            SGI_RESCHEDULE_ID => count(&RESCHEDULES, irq),
+            SGI_STOP_ID => stop(),
             id if id == TIMER_ID.load(Relaxed) => tick(irq),
             id => warn!("unexpected interrupt {id}"),
         });
     });
 }
 
+/// Adds 1 to this CPU's counter, which nobody else writes.
+fn count(counters: &[AtomicU64; NR_CPUS], irq: &IrqMasked) {
+    let counter = &counters[cpu::id(irq).index()];
+    counter.store(counter.load(Relaxed) + 1, Relaxed);
+}
+
 fn tick(irq: &IrqMasked) {
     timer::fire_in(cpu::tick_frequency() / HZ);
-    let count = &TICKS[cpu::id(irq).index()];
-    count.store(count.load(Relaxed) + 1, Relaxed);
+    count(&TICKS, irq);
+    sched::tick(irq);
     let hook = TICK_HOOK.load(Relaxed);
     if !hook.is_null() {
         // SAFETY: `set_tick_hook` is the only writer, and stores a `fn()`.

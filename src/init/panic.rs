@@ -1,28 +1,69 @@
 //! The end: a panic reports and stops the machine.
+//!
+//! The first CPU that comes here stops the others and reports; one that comes while it
+//! does has nothing to add and stops too. Where the report itself panics or faults, one
+//! line tells that, and the machine ends.
 
 use super::{fault, interrupts};
 use crate::arch::aarch64::backtrace::Backtrace;
 use crate::arch::aarch64::{cpu, exception};
+use crate::arch::irq::with_masked;
 use crate::drivers::{console, semihosting};
+use crate::sched;
+use core::fmt;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The exit code of a kernel that panicked or faulted.
 pub const EXIT_PANIC: u8 = 101;
 
-/// How often a CPU came here: a report that itself panics is cut short.
-static DEPTH: AtomicU32 = AtomicU32::new(0);
+/// The CPU that reports, plus 1; 0 while none does.
+static REPORTER: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether this is the first attempt to report an end.
-pub(super) fn first_report() -> bool {
-    DEPTH.fetch_add(1, Relaxed) == 0
+/// Whether this is the first attempt to report an end. Of CPUs that are not the one that
+/// reports, none returns.
+fn first_report() -> bool {
+    let own = with_masked(|irq| cpu::id(irq).index()) + 1;
+    match REPORTER.compare_exchange(0, own, Relaxed, Relaxed) {
+        Ok(_) => true,
+        Err(reporter) if reporter == own => false,
+        Err(_) => interrupts::stop(),
+    }
+}
+
+/// Stops the others, and says so.
+fn stop_others() {
+    let (stopped, running) = interrupts::stop_others();
+    let own = with_masked(|irq| cpu::id(irq).index());
+    console::print_dying(format_args!("\nCPU {own}"));
+    if let Some(comm) = sched::current_comm() {
+        console::print_dying(format_args!(", thread {comm},"));
+    }
+    console::print_dying(format_args!(" reports"));
+    if stopped != 0 {
+        console::print_dying(format_args!(", stopped: {}", Cpus(stopped)));
+    }
+    if running != 0 {
+        console::print_dying(format_args!(", NOT stopped: {}", Cpus(running)));
+    }
+    console::print_dying(format_args!("\n"));
+}
+
+/// CPUs by their numbers, from a bit each.
+struct Cpus(u32);
+
+impl fmt::Display for Cpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CPU")?;
+        (0..u32::BITS).filter(|n| self.0 >> n & 1 != 0).try_for_each(|n| write!(f, " {n}"))
+    }
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     if first_report() {
-        interrupts::stop_others();
-        console::print_dying(format_args!("\nKernel panic: {}\n", info.message()));
+        stop_others();
+        console::print_dying(format_args!("Kernel panic: {}\n", info.message()));
         if let Some(at) = info.location() {
             console::print_dying(format_args!("  at {at}\n"));
         }
@@ -44,7 +85,7 @@ pub fn end(code: u8) -> ! {
 /// Reports an exception that nothing resolves, and ends.
 pub(super) fn fatal_exception(frame: &exception::Frame, kind: exception::Kind) -> ! {
     if first_report() {
-        interrupts::stop_others();
+        stop_others();
         fault::report(frame, kind);
     } else {
         console::print_dying(format_args!(

@@ -1,10 +1,20 @@
 //! Faults on demand: `granule.fault=NAME` on the command line breaks a rule of memory
 //! at the end of boot, to see that it is caught and how the report reads.
 
-use crate::addr::{PAGE_SIZE, VirtAddr};
-use crate::arch::aarch64::image;
+use super::secondary;
+use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
+use crate::arch::aarch64::{image, probe, smp};
+use crate::arch::irq::with_masked;
+use crate::arch::pgtable::explain::{Start, Walk};
+use crate::arch::pgtable::{Descriptor, Level};
+use crate::arch::{CpuId, cpu, mmu, phys_to_virt};
+use crate::mm::gfp::Gfp;
+use crate::mm::{kthread, vmalloc};
+use crate::sched;
+use crate::sync::{Rank, SpinLock};
 use core::hint::black_box;
 use core::ptr::with_exposed_provenance_mut;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The faults that can be provoked, with what they do.
 pub const FAULTS: &[(&str, &str, fn())] = &[
@@ -13,6 +23,11 @@ pub const FAULTS: &[(&str, &str, fn())] = &[
     ("exec", "execute data", exec),
     ("stack", "overflow the stack", stack),
     ("guard", "write past the end of a vmalloc area", guard),
+    ("table", "write through a page table entry that leads nowhere", table),
+    ("kthread", "overflow the stack of a kernel thread", kthread),
+    ("atomic", "yield the CPU with interrupts masked", atomic),
+    ("relock", "take a lock that this CPU holds", relock),
+    ("all", "read through a null pointer on all CPUs at once", all),
     ("panic", "panic", || panic!("granule.fault=panic")),
 ];
 
@@ -60,9 +75,80 @@ fn stack() {
 
 #[inline(never)]
 fn guard() {
-    let area = crate::mm::vmalloc::vmalloc(3 * PAGE_SIZE, crate::mm::gfp::Gfp::GFP_KERNEL);
+    let area = vmalloc::vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL);
     let Some(area) = area else { panic!("granule.fault=guard: vmalloc failed") };
     let beyond: VirtAddr = area + 3 * PAGE_SIZE;
     // SAFETY: not sound, and meant so: a guard page follows each area, so it faults.
     unsafe { with_exposed_provenance_mut::<u64>(beyond.get()).write_volatile(1) }
+}
+
+/// Where no machine that this runs on has RAM, within the 40 bits of the smallest CPUs.
+const NOWHERE: PhysAddr = PhysAddr::new(0x7f_ffff_f000);
+
+#[inline(never)]
+fn table() {
+    // All that one entry of a PMD spans, so that nobody else's addresses depend on it.
+    let Some(area) = vmalloc::vmalloc_aligned(PMD_SIZE, PMD_SIZE, Gfp::GFP_KERNEL) else {
+        panic!("granule.fault=table: vmalloc failed")
+    };
+    let Start::Pgd(_, pgd) = probe::bases().start(area) else { return };
+    let entry = with_masked(|irq| {
+        Walk::new(pgd, area, |at| probe::read_phys(at, irq)).find(|step| step.level == Level::Pmd)
+    });
+    let Some(entry) = entry else { panic!("granule.fault=table: the area has no PMD") };
+    let word = with_exposed_provenance_mut::<u64>(phys_to_virt(entry.at).get());
+    // SAFETY: not sound, and meant so: the table of a whole area goes, and the access faults.
+    unsafe { word.write_volatile(Descriptor::table(NOWHERE).bits()) };
+    mmu::dsb_ishst();
+    mmu::tlbi_vmalle1is();
+    mmu::dsb_ish();
+    mmu::isb();
+    // SAFETY: as above.
+    unsafe { with_exposed_provenance_mut::<u64>(area.get()).write_volatile(1) }
+}
+
+#[inline(never)]
+fn kthread() {
+    let last = smp::online().last().unwrap_or(CpuId::BOOT);
+    let thread = kthread::kthread_create_on_cpu("overflowing", last, || {
+        stack();
+        0
+    });
+    match thread {
+        Ok(thread) => {
+            thread.wake_up();
+            thread.join();
+        }
+        Err(why) => panic!("granule.fault=kthread: {why}"),
+    }
+}
+
+#[inline(never)]
+fn atomic() {
+    with_masked(|_| sched::schedule());
+}
+
+static LOCK: SpinLock<()> = SpinLock::new(Rank::Zone, ());
+
+#[inline(never)]
+fn relock() {
+    with_masked(|irq| {
+        let _first = LOCK.lock(irq);
+        let _second = LOCK.lock(irq);
+    });
+}
+
+/// All CPUs fault whatever the others do: none can be stopped before.
+#[inline(never)]
+fn all() {
+    static ARRIVED: AtomicUsize = AtomicUsize::new(0);
+    secondary::on_each(|_| {
+        with_masked(|_| {
+            ARRIVED.fetch_add(1, Relaxed);
+            while ARRIVED.load(Relaxed) < smp::online().count() {
+                cpu::relax();
+            }
+            null();
+        });
+    });
 }

@@ -2,18 +2,48 @@
 
 use super::interrupts;
 use crate::addr::PhysAddr;
+use crate::arch::aarch64::switch::{THREAD_ALIGN, THREAD_SIZE};
 use crate::arch::aarch64::{cpu, smp};
 use crate::arch::{self, CpuId, NR_CPUS};
 use crate::firmware::fdt::{Cpu, Psci, PsciMethod, Tree};
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::ioremap::ioremap_cache;
-use crate::mm::vmalloc;
+use crate::mm::{kthread, vmalloc};
+use crate::sched;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use log::{info, warn};
 
-/// Bytes of a stack (linker.ld: STACK_SIZE), which is aligned to twice that.
-const STACK_SIZE: usize = 64 << 10;
+/// The idle threads of the CPUs, as Linux calls them.
+const IDLE_NAMES: [&str; NR_CPUS] = [
+    "swapper/0",
+    "swapper/1",
+    "swapper/2",
+    "swapper/3",
+    "swapper/4",
+    "swapper/5",
+    "swapper/6",
+    "swapper/7",
+];
+
+/// The boot becomes the first thread, and the boot CPU has threads from now on. What it runs
+/// when all of them sleep has a stack of its own. Boot CPU, once it has interrupts.
+pub(super) fn sched_init() {
+    sched::set_kick(interrupts::kick);
+    sched::init_cpu("init");
+    let idle = kthread::kthread_create_on_cpu(IDLE_NAMES[0], CpuId::BOOT, || {
+        loop {
+            sched::do_idle(|| false);
+        }
+    });
+    match idle {
+        Ok(idle) => idle.become_idle(),
+        Err(why) => {
+            sched::withdraw_cpu();
+            warn!("the boot CPU has no threads, for want of an idle one: {why}");
+        }
+    }
+}
 
 /// Brings up the cores of the device tree, one after the other. One that fails is
 /// reported, and the others go on.
@@ -43,9 +73,9 @@ pub(super) fn bring_up(tree: &Tree<'_>) {
 }
 
 fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &'static str> {
-    let stack = vmalloc::vmalloc_aligned(STACK_SIZE, 2 * STACK_SIZE, Gfp::GFP_KERNEL)
+    let stack = vmalloc::vmalloc_aligned(THREAD_SIZE, THREAD_ALIGN, Gfp::GFP_KERNEL)
         .ok_or("no memory for its stack")?;
-    let top = stack + STACK_SIZE;
+    let top = stack + THREAD_SIZE;
     // SAFETY: the boot CPU runs this, for one core at a time; the stack is new.
     let entry = unsafe { smp::prepare(id, mpidr, top) };
     let sent = match core.enable_method() {
@@ -104,19 +134,28 @@ fn release(core: &Cpu<'_>, entry: PhysAddr) -> Result<(), &'static str> {
 unsafe extern "C" fn secondary_start_kernel(number: u64) -> ! {
     let Some(id) = CpuId::new(number as usize) else { cpu::park() };
     smp::init_cpu();
-    interrupts::init_cpu();
+    let interrupted = interrupts::init_cpu();
+    if interrupted {
+        sched::init_cpu(IDLE_NAMES[id.index()]);
+        sched::make_idle();
+    }
     smp::came_up(id);
-    idle(id)
+    idle(id, interrupted)
 }
 
 /// What other CPUs are asked to do; see [`on_each`].
 static WORK: [AtomicPtr<()>; NR_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; NR_CPUS];
 
-fn idle(id: CpuId) -> ! {
+/// What a CPU does that has nothing to do. Without interrupts it has no threads.
+fn idle(id: CpuId, interrupted: bool) -> ! {
     loop {
         let work = WORK[id.index()].load(Ordering::Acquire);
         if work.is_null() {
-            cpu::wait();
+            if interrupted {
+                sched::do_idle(|| !WORK[id.index()].load(Ordering::Acquire).is_null());
+            } else {
+                cpu::wait();
+            }
             continue;
         }
         // SAFETY: `on_each` is the only writer, and stores a `fn(CpuId)`.
@@ -126,13 +165,14 @@ fn idle(id: CpuId) -> ! {
     }
 }
 
-/// Runs `work` on all CPUs at once, this one too, and waits until all are done.
-/// Boot CPU only.
+/// Runs `work` on all CPUs at once, this one too, and waits until all are done. On the
+/// others it runs in the idle thread, and may not sleep; a thread that is running there has
+/// to yield first. Boot CPU only.
 pub fn on_each(work: fn(CpuId)) {
     for other in smp::online().skip(1) {
         WORK[other.index()].store(work as *mut (), Ordering::Release);
+        interrupts::kick(other);
     }
-    cpu::wake_all();
     work(CpuId::BOOT);
     for other in smp::online().skip(1) {
         while !WORK[other.index()].load(Ordering::Acquire).is_null() {

@@ -74,7 +74,9 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     mm::cma_init(&info);
     steps.done("CMA");
 
-    interrupts::init(&tree);
+    if interrupts::init(&tree) {
+        secondary::sched_init();
+    }
     steps.done("interrupts");
     secondary::bring_up(&tree);
     steps.done("other cores");

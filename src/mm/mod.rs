@@ -5,6 +5,8 @@ pub mod gfp;
 pub mod heap;
 pub mod init_mm;
 pub mod ioremap;
+#[cfg(target_os = "none")]
+pub mod kthread;
 pub mod memblock;
 pub mod mmzone;
 pub mod page;

@@ -1,13 +1,19 @@
 //! A spin lock that asks for proof that interrupts are masked.
 //!
 //! An interrupt handler that takes a lock which its own CPU holds would wait for
-//! ever; so [`SpinLock::lock`] takes an [`IrqMasked`], and the guard can't outlive it.
+//! ever; so [`SpinLock::lock`] takes an [`IrqMasked`], and the guard can't outlive it. That
+//! proof ends with a closure and not with a guard, so guards may be dropped in any order:
+//! none switches interrupts on. It can't leave its CPU, and so neither can the guard.
+//!
+//! A CPU that waits sleeps until the lock's word changes. The word is the holder's number:
+//! builds with debug assertions check that no CPU takes a lock twice, and none gives up
+//! another's.
 
 use crate::arch::{IrqMasked, cpu};
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The lock order: a lock may be taken while locks of lower rank are held.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -31,13 +37,18 @@ pub enum Rank {
     Zone,
     /// The heap that serves before SLUB is up.
     BootHeap,
+    /// Those who wait for an event (Linux: wait_queue_head.lock).
+    WaitQueue,
+    /// A CPU's threads (Linux: rq.__lock).
+    RunQueue,
     /// The console.
     Console,
 }
 
 /// Mutual exclusion between CPUs; see the module's documentation.
 pub struct SpinLock<T: ?Sized> {
-    locked: AtomicBool,
+    /// [`cpu::holder`] of the CPU that holds it, 0 while it is open.
+    locked: AtomicU32,
     rank: Rank,
     value: UnsafeCell<T>,
 }
@@ -50,7 +61,7 @@ unsafe impl<T: ?Sized + Send> Send for SpinLock<T> {}
 impl<T> SpinLock<T> {
     /// An open lock of `rank` around `value`.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { locked: AtomicBool::new(false), rank, value: UnsafeCell::new(value) }
+        Self { locked: AtomicU32::new(OPEN), rank, value: UnsafeCell::new(value) }
     }
 }
 
@@ -58,26 +69,43 @@ impl<T: ?Sized> SpinLock<T> {
     /// Waits for the lock and takes it. Any context; never sleeps.
     ///
     /// # Panics
-    /// With debug assertions, where a lock of the same or a higher rank is held.
+    /// With debug assertions, where a lock of the same or a higher rank is held, this one
+    /// itself above all.
+    #[track_caller]
     pub fn lock<'a>(&'a self, irq: &'a IrqMasked) -> SpinGuard<'a, T> {
+        let holder = cpu::holder(irq);
+        if cfg!(debug_assertions) {
+            self.assert_not_held_by(holder, irq);
+        }
         order::acquire(self.rank, irq);
         while self
             .locked
-            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange_weak(OPEN, holder, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
-            while self.locked.load(Ordering::Relaxed) {
-                cpu::relax();
+            let seen = self.locked.load(Ordering::Relaxed);
+            if seen != OPEN {
+                cpu::wait_changed(&self.locked, seen);
             }
         }
         SpinGuard { lock: self, irq }
     }
 
+    #[track_caller]
+    fn assert_not_held_by(&self, holder: u32, irq: &IrqMasked) {
+        assert!(
+            self.locked.load(Ordering::Relaxed) != holder,
+            "{:?}: CPU {} takes a lock that it holds",
+            self.rank,
+            cpu::id(irq).index()
+        );
+    }
+
     /// Takes the lock if it is open, out of order too: for panics and reports.
     pub fn try_lock<'a>(&'a self, irq: &'a IrqMasked) -> Option<SpinGuard<'a, T>> {
-        if self.locked.swap(true, Ordering::Acquire) {
-            return None;
-        }
+        self.locked
+            .compare_exchange(OPEN, cpu::holder(irq), Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
         order::note(self.rank, irq);
         Some(SpinGuard { lock: self, irq })
     }
@@ -90,9 +118,16 @@ impl<T: ?Sized> SpinLock<T> {
 
 impl<T: ?Sized> fmt::Debug for SpinLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SpinLock({:?}, locked {})", self.rank, self.locked.load(Ordering::Relaxed))
+        write!(f, "SpinLock({:?}, ", self.rank)?;
+        match self.locked.load(Ordering::Relaxed) {
+            OPEN => f.write_str("open)"),
+            holder => write!(f, "held by CPU {})", holder - 1),
+        }
     }
 }
+
+/// The word of a lock that nobody holds.
+const OPEN: u32 = 0;
 
 /// The lock is held while this lives.
 pub struct SpinGuard<'a, T: ?Sized> {
@@ -105,6 +140,18 @@ impl<'a, T: ?Sized> SpinGuard<'a, T> {
     #[must_use]
     pub fn irq(&self) -> &'a IrqMasked {
         self.irq
+    }
+}
+
+impl<T: ?Sized> SpinGuard<'_, T> {
+    fn assert_held(&self) {
+        let (holder, own) = (self.lock.locked.load(Ordering::Relaxed), cpu::holder(self.irq));
+        assert!(
+            holder == own,
+            "{:?}: CPU {} gives up a lock that it does not hold, {holder} does",
+            self.lock.rank,
+            cpu::id(self.irq).index()
+        );
     }
 }
 
@@ -126,7 +173,10 @@ impl<T: ?Sized> DerefMut for SpinGuard<'_, T> {
 impl<T: ?Sized> Drop for SpinGuard<'_, T> {
     fn drop(&mut self) {
         order::release(self.lock.rank, self.irq);
-        self.lock.locked.store(false, Ordering::Release);
+        if cfg!(debug_assertions) {
+            self.assert_held();
+        }
+        self.lock.locked.store(OPEN, Ordering::Release);
     }
 }
 
@@ -166,7 +216,7 @@ mod order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::irq::with_masked;
+    use crate::arch::irq::{is_masked, with_masked};
 
     #[test]
     fn excludes_between_threads() {
@@ -187,6 +237,70 @@ mod tests {
             }
         });
         with_masked(|irq| assert_eq!(*lock.lock(irq), 4 * rounds));
+    }
+
+    #[test]
+    #[should_panic(expected = "Zone: CPU 0 takes a lock that it holds")]
+    fn taking_it_twice_is_caught() {
+        let zone = SpinLock::new(Rank::Zone, ());
+        with_masked(|irq| {
+            let _first = zone.lock(irq);
+            let _second = zone.lock(irq);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "Zone: CPU 0 gives up a lock that it does not hold")]
+    fn giving_up_what_another_holds_is_caught() {
+        let zone = SpinLock::new(Rank::Zone, ());
+        with_masked(|irq| {
+            let guard = zone.lock(irq);
+            // As if a guard could leave its CPU: another one holds the lock now.
+            zone.locked.store(cpu::holder(irq) + 1, Ordering::Relaxed);
+            drop(guard);
+        });
+    }
+
+    #[test]
+    fn the_word_names_the_holder() {
+        let zone = SpinLock::new(Rank::Zone, ());
+        with_masked(|irq| {
+            let guard = zone.lock(irq);
+            assert_eq!(zone.locked.load(Ordering::Relaxed), cpu::holder(irq));
+            std::thread::scope(|s| {
+                s.spawn(|| {
+                    with_masked(|irq| {
+                        assert_ne!(zone.locked.load(Ordering::Relaxed), cpu::holder(irq));
+                        assert!(zone.try_lock(irq).is_none());
+                    });
+                });
+            });
+            drop(guard);
+            assert_eq!(std::format!("{zone:?}"), "SpinLock(Zone, open)");
+            assert!(zone.try_lock(irq).is_some());
+        });
+    }
+
+    /// A mask ends with its closure, whatever becomes of the guards.
+    #[test]
+    fn guards_out_of_order_let_no_interrupt_in() {
+        let (zone, console) = (SpinLock::new(Rank::Zone, ()), SpinLock::new(Rank::Console, ()));
+        with_masked(|irq| {
+            let first = zone.lock(irq);
+            with_masked(|irq| {
+                let second = console.lock(irq);
+                drop(first);
+                assert!(is_masked());
+                // The first one's rank is free again, and the second's is held.
+                assert!(zone.try_lock(irq).is_some());
+                assert!(console.try_lock(irq).is_none());
+                drop(second);
+                assert!(is_masked());
+            });
+            assert!(is_masked());
+            drop(zone.lock(irq));
+        });
+        assert!(!is_masked());
     }
 
     #[test]

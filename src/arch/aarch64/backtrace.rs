@@ -1,8 +1,10 @@
 //! Walks the chain of frame records (AAPCS64 6.4.6): x29 points at the caller's
 //! x29 and the return address. The kernel is built with frame pointers throughout.
 
-use super::image;
+use super::{image, probe};
 use crate::addr::VirtAddr;
+use crate::arch::irq::with_masked;
+use crate::arch::layout;
 use core::arch::asm;
 
 /// Return addresses, innermost first.
@@ -34,15 +36,17 @@ impl Iterator for Backtrace {
 
     fn next(&mut self) -> Option<VirtAddr> {
         let at = VirtAddr::new(self.fp);
-        let on_stack = image::boot_stack().contains(at) || image::emergency_stacks().contains(at);
-        if self.left == 0 || !on_stack || !at.is_aligned(16) {
+        // Stacks are the image's or vmalloc's, whatever a broken chain says.
+        let may_be_stack = image::boot_stack().contains(at)
+            || image::emergency_stacks().contains(at)
+            || layout::VMALLOC.contains(at);
+        if self.left == 0 || !may_be_stack || !at.is_aligned(16) {
             return None;
         }
         self.left -= 1;
-        let record = core::ptr::with_exposed_provenance::<[usize; 2]>(self.fp);
-        // SAFETY: 16 aligned bytes within a stack, which is always mapped.
-        let [fp, lr] = unsafe { record.read() };
-        self.fp = fp;
-        if lr == 0 { None } else { Some(VirtAddr::new(lr)) }
+        let (fp, lr) =
+            with_masked(|irq| Some((probe::read_u64(at, irq)?, probe::read_u64(at + 8, irq)?)))?;
+        self.fp = fp as usize;
+        if lr == 0 { None } else { Some(VirtAddr::new(lr as usize)) }
     }
 }

@@ -3,6 +3,7 @@
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use core::arch::asm;
 use core::cell::Cell;
+use core::sync::atomic::AtomicU32;
 
 /// The lock ranks that each CPU holds. `percpu` lies above this room.
 struct Held([Cell<u32>; NR_CPUS]);
@@ -27,6 +28,37 @@ pub fn id(_irq: &IrqMasked) -> CpuId {
 #[inline]
 pub fn relax() {
     core::hint::spin_loop();
+}
+
+/// Waits while `word` is `seen`, or a while: until another CPU stores to it, an interrupt
+/// comes or an event. The exclusive load watches the word, and the store that ends that is
+/// an event (Arm ARM B2.17; Linux: __cmpwait). So the waiter takes no power, and its polls
+/// don't take the word's cache line from who holds the lock.
+#[inline]
+pub fn wait_changed(word: &AtomicU32, seen: u32) {
+    // SAFETY: reads an aligned word. SEVL and the first WFE clear what events came before.
+    unsafe {
+        asm!(
+            "sevl",
+            "wfe",
+            "ldxr {now:w}, [{word}]",
+            "eor {now:w}, {now:w}, {seen:w}",
+            "cbnz {now:w}, 2f",
+            "wfe",
+            "2:",
+            word = in(reg) word.as_ptr(),
+            seen = in(reg) seen,
+            now = out(reg) _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// This CPU as the holder of a lock: its number plus 1.
+#[inline(always)]
+#[must_use]
+pub fn holder(irq: &IrqMasked) -> u32 {
+    id(irq).index() as u32 + 1
 }
 
 /// Runs `f` on the bit set of lock ranks that this CPU holds.
@@ -75,6 +107,12 @@ pub fn park() -> ! {
 pub fn wait() {
     // SAFETY: only waits.
     unsafe { asm!("wfe", options(nomem, nostack, preserves_flags)) };
+}
+
+/// Waits for an interrupt, which is taken when they are let in again.
+pub fn wait_for_interrupt(_irq: &IrqMasked) {
+    // SAFETY: only waits, with what was stored before visible to all.
+    unsafe { asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
 }
 
 /// Wakes all CPUs that [`wait`].

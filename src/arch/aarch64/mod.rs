@@ -13,7 +13,9 @@ pub mod image;
 pub mod irq;
 pub mod mmu;
 pub mod paging;
+pub mod probe;
 pub mod smp;
+pub mod switch;
 pub mod timer;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};

@@ -2,8 +2,12 @@
 
 use crate::arch::{CpuId, IrqMasked};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+static HOLDERS: AtomicU32 = AtomicU32::new(1);
 
 std::thread_local! {
+    static HOLDER: u32 = HOLDERS.fetch_add(1, Relaxed);
     static ID: Cell<CpuId> = const { Cell::new(CpuId::BOOT) };
     static HELD: Cell<u32> = const { Cell::new(0) };
 }
@@ -17,6 +21,18 @@ pub fn id(_irq: &IrqMasked) -> CpuId {
 /// Waits a moment in a spin loop.
 pub fn relax() {
     std::thread::yield_now();
+}
+
+/// Waits a moment: threads of the host have nothing that tells of a store.
+pub fn wait_changed(_: &AtomicU32, _: u32) {
+    relax();
+}
+
+/// This CPU as the holder of a lock, not 0. A number of the thread's own: outside of a
+/// machine, all threads are CPU 0.
+#[must_use]
+pub fn holder(_irq: &IrqMasked) -> u32 {
+    HOLDER.with(|&holder| holder)
 }
 
 /// Runs `f` on the bit set of lock ranks that this CPU holds.

@@ -22,18 +22,18 @@ const VALID: u64 = 1 << 0;
 const TABLE_OR_PAGE: u64 = 1 << 1;
 const ATTR_INDX_SHIFT: u32 = 2;
 const ATTR_INDX: u64 = 7 << ATTR_INDX_SHIFT;
-const AP_EL0: u64 = 1 << 6;
+pub(super) const AP_EL0: u64 = 1 << 6;
 const AP_RDONLY: u64 = 1 << 7;
-const SH_OUTER: u64 = 0b10 << 8;
-const SH_INNER: u64 = 0b11 << 8;
-const AF: u64 = 1 << 10;
-const NG: u64 = 1 << 11;
+pub(super) const SH_OUTER: u64 = 0b10 << 8;
+pub(super) const SH_INNER: u64 = 0b11 << 8;
+pub(super) const AF: u64 = 1 << 10;
+pub(super) const NG: u64 = 1 << 11;
 const OUTPUT_ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const GP: u64 = 1 << 50;
 const DBM: u64 = 1 << 51;
 const CONTIGUOUS: u64 = 1 << 52;
 const PXN: u64 = 1 << 53;
-const UXN: u64 = 1 << 54;
+pub(super) const UXN: u64 = 1 << 54;
 /// In a table descriptor: nothing below it is executable at EL0.
 const UXN_TABLE: u64 = 1 << 60;
 /// Everything in a leaf that a [`KernelAttrs`] sets.

@@ -7,6 +7,7 @@
 //! [`FlushOwed`] is the TLB invalidation that an edit leaves to do.
 
 pub mod descriptor;
+pub mod explain;
 mod flush;
 pub mod mair;
 mod map;

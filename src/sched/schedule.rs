@@ -1,0 +1,256 @@
+//! From one thread to the next (Linux: kernel/sched/core.c, kernel/sched/idle.c).
+
+use super::HZ;
+use super::rq::{Comm, RunQueue};
+use super::task::{NR_THREADS, Slot, TASK_NORMAL, TaskState, ThreadId};
+use super::wait::WaitQueue;
+use crate::arch::aarch64::switch::{SavedSp, cpu_switch_to};
+use crate::arch::irq::{is_masked, with_masked};
+use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
+use crate::machine_local;
+use crate::percpu::PerCpu;
+use crate::sync::{Rank, SpinGuard, SpinLock};
+use core::cell::Cell;
+use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+
+/// What gives a thread's stack back.
+pub type Release = fn(crate::addr::VirtRange);
+
+/// A CPU's threads, and what each of them owns.
+pub struct Rq {
+    pub(super) queue: RunQueue,
+    /// Where a thread begins that has never run.
+    pub(super) start: [Option<SavedSp>; NR_THREADS],
+    pub(super) stacks: [Option<super::Stack>; NR_THREADS],
+}
+
+impl Rq {
+    const fn new() -> Self {
+        Self {
+            queue: RunQueue::new(),
+            start: [const { None }; NR_THREADS],
+            stacks: [const { None }; NR_THREADS],
+        }
+    }
+}
+
+machine_local! {
+    static RUNQUEUES: PerCpu<SpinLock<Rq>> =
+        PerCpu::new([const { SpinLock::new(Rank::RunQueue, Rq::new()) }; NR_CPUS]);
+    /// Where the threads of a CPU that don't run have left their registers: for that CPU
+    /// alone.
+    static SAVED: PerCpu<[SavedSp; NR_THREADS]> =
+        PerCpu::new([const { [const { SavedSp::none() }; NR_THREADS] }; NR_CPUS]);
+    /// The thread that ended and whose stack this CPU is about to leave.
+    static ENDED: PerCpu<Cell<Option<Slot>>> =
+        PerCpu::new([const { Cell::new(None) }; NR_CPUS]);
+    /// Those who wait for a thread's end.
+    pub(super) static ENDS: WaitQueue = WaitQueue::new();
+}
+
+/// Tells a CPU that has something to do to leave its sleep.
+type Kick = fn(CpuId);
+
+static KICK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Registers who interrupts other CPUs. Once, before the second is up.
+pub fn set_kick(kick: Kick) {
+    KICK.store(kick as *mut (), Relaxed);
+}
+
+/// A CPU's threads.
+pub(super) fn lock(cpu: CpuId, irq: &IrqMasked) -> SpinGuard<'_, Rq> {
+    RUNQUEUES.of(cpu).lock(irq)
+}
+
+fn own(irq: &IrqMasked) -> SpinGuard<'_, Rq> {
+    lock(cpu::id(irq), irq)
+}
+
+/// This CPU may have threads from now on; what runs on it is the first of them, called
+/// `name`. Once on each CPU, when it can be interrupted.
+pub fn init_cpu(name: &str) {
+    with_masked(|irq| own(irq).queue.bring_up(name));
+}
+
+/// Takes [`init_cpu`] back, before the CPU has other threads.
+pub fn withdraw_cpu() {
+    with_masked(|irq| own(irq).queue.take_down());
+}
+
+/// Makes the current thread the one that runs when no other does. It calls [`do_idle`] for
+/// ever, and may not sleep.
+pub fn make_idle() {
+    with_masked(|irq| {
+        let mut rq = own(irq);
+        let current = rq.queue.current();
+        rq.queue.make_idle(current);
+    });
+}
+
+/// The thread that runs; `None` before this CPU has threads.
+#[must_use]
+pub fn current() -> Option<ThreadId> {
+    with_masked(|irq| {
+        let cpu = cpu::id(irq);
+        let rq = lock(cpu, irq);
+        let slot = rq.queue.current();
+        let generation = rq.queue.generation(slot);
+        rq.queue.is_up().then_some(ThreadId { cpu, slot, generation })
+    })
+}
+
+/// The name of the thread that runs, for reports: `None` where it can't be had.
+#[must_use]
+pub fn current_comm() -> Option<Comm> {
+    with_masked(|irq| {
+        let rq = RUNQUEUES.get(irq).try_lock(irq)?;
+        rq.queue.is_up().then(|| rq.queue.comm(rq.queue.current()))
+    })
+}
+
+/// How many threads a CPU has, its first included.
+#[must_use]
+pub fn threads(cpu: CpuId) -> usize {
+    with_masked(|irq| lock(cpu, irq).queue.nr_threads())
+}
+
+/// Sets the state of the current thread; see the module above for the order of things.
+///
+/// # Panics
+/// The idle thread may not sleep.
+pub fn set_current_state(state: TaskState) {
+    with_masked(|irq| own(irq).queue.set_current_state(state));
+}
+
+/// Whether the current thread has been asked to end (Linux: kthread_should_stop).
+#[must_use]
+pub fn should_stop() -> bool {
+    with_masked(|irq| own(irq).queue.should_stop())
+}
+
+/// Lets the next thread run. Comes back when it is this one's turn: at once or later if its
+/// state is `Running`, otherwise after it was woken. Process context.
+///
+/// # Panics
+/// Where interrupts are masked or a lock is held: whoever holds an [`IrqMasked`] relies on
+/// being alone on its CPU.
+#[track_caller]
+pub fn schedule() {
+    assert!(!is_masked(), "scheduling while atomic: interrupts are masked");
+    with_masked(switch);
+}
+
+/// [`schedule`], if another thread waits for this CPU; whether one did. Process context.
+#[track_caller]
+pub fn cond_resched() -> bool {
+    let ready = with_masked(|irq| own(irq).queue.has_ready());
+    if ready {
+        schedule();
+    }
+    ready
+}
+
+/// [`schedule`]s, and is woken when `timeout` jiffies have passed, if not before; how many
+/// of them are left. The caller has set its state. Process context.
+#[track_caller]
+pub fn schedule_timeout(timeout: u64) -> u64 {
+    let until = jiffies().saturating_add(timeout);
+    with_masked(|irq| own(irq).queue.wake_current_at(until));
+    schedule();
+    set_current_state(TaskState::Running);
+    until.saturating_sub(jiffies())
+}
+
+/// Jiffies since the machine came up, the same on all CPUs: [`HZ`] in a second.
+#[must_use]
+pub fn jiffies() -> u64 {
+    cpu::ticks() / (cpu::tick_frequency() / HZ).max(1)
+}
+
+/// Wakes a thread from either sleep; whether it slept. Any context, under any lock of
+/// lower rank. One that has ended is not woken.
+pub fn wake_up_process(id: ThreadId) -> bool {
+    with_masked(|irq| wake(id.cpu, irq, |rq| rq.wake(id.slot, id.generation, TASK_NORMAL)))
+}
+
+/// Wakes the thread that has a number now.
+pub(super) fn wake_slot(cpu: CpuId, slot: Slot, states: u8, irq: &IrqMasked) {
+    wake(cpu, irq, |rq| rq.wake(slot, rq.generation(slot), states));
+}
+
+/// Runs `f` on a CPU's queue; if that says that it woke a thread, the CPU leaves its sleep.
+pub(super) fn wake(cpu: CpuId, irq: &IrqMasked, f: impl FnOnce(&mut RunQueue) -> bool) -> bool {
+    let mut rq = lock(cpu, irq);
+    let woken = f(&mut rq.queue);
+    let sleeps = rq.queue.is_idle();
+    drop(rq);
+    // On this CPU the interrupt or the thread that wakes comes back to the idle thread.
+    if woken && sleeps && cpu != cpu::id(irq) {
+        let kick = KICK.load(Relaxed);
+        if !kick.is_null() {
+            // SAFETY: `set_kick` is the only writer, and stores a `Kick`.
+            let kick = unsafe { core::mem::transmute::<*mut (), Kick>(kick) };
+            kick(cpu);
+        }
+    }
+    woken
+}
+
+/// Wakes the threads of this CPU whose time has come. From its timer's interrupt.
+pub fn tick(irq: &IrqMasked) {
+    own(irq).queue.expire(jiffies());
+}
+
+/// One round of the idle thread: sleeps until an interrupt comes, unless a thread is ready
+/// or `pending` says that there is something to do, then lets threads run.
+pub fn do_idle(pending: impl FnOnce() -> bool) {
+    with_masked(|irq| {
+        // Masked: an interrupt that wakes a thread from here on ends the wait.
+        if !pending() && !own(irq).queue.has_ready() {
+            cpu::wait_for_interrupt(irq);
+        }
+    });
+    schedule();
+}
+
+/// Ends the current thread.
+pub(super) fn exit(code: i32) -> ! {
+    assert!(!is_masked(), "a thread ends with interrupts masked");
+    with_masked(|irq| {
+        let slot = own(irq).queue.exit(code);
+        ENDED.get(irq).set(Some(slot));
+        switch(irq);
+    });
+    unreachable!("a thread that has ended runs");
+}
+
+fn switch(irq: &IrqMasked) {
+    #[cfg(debug_assertions)]
+    cpu::held_ranks(irq, |held| {
+        assert!(held.get() == 0, "scheduling while atomic: locks are held, {:#x}", held.get());
+    });
+    let saved = SAVED.get(irq);
+    let mut rq = own(irq);
+    let Some((prev, next)) = rq.queue.pick() else { return };
+    if let Some(start) = rq.start[next.index()].take() {
+        saved[next.index()].set(start);
+    }
+    drop(rq);
+    // SAFETY: `next` is a thread of this CPU that doesn't run: its registers are where it
+    // left them when it came here, or where `kthread` laid them out. Other CPUs may
+    // queue `prev` from here on, and only this one takes it off again, after the switch.
+    unsafe { cpu_switch_to(&saved[prev.index()], &saved[next.index()]) };
+    finish(irq);
+}
+
+/// On the stack of the thread that was switched to: the one before may have ended, and its
+/// stack goes back. Interrupts are masked since the switch began.
+pub(super) fn finish(irq: &IrqMasked) {
+    let Some(slot) = ENDED.get(irq).take() else { return };
+    let stack = own(irq).stacks[slot.index()].take();
+    // Before anybody can learn of the end.
+    drop(stack);
+    own(irq).queue.buried(slot);
+    ENDS.wake_up();
+}

@@ -1,0 +1,440 @@
+//! Kernel threads: on all cores, woken from interrupts and across cores, ended and counted.
+
+#![no_std]
+#![no_main]
+
+mod harness;
+
+extern crate alloc;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use granule::addr::VirtAddr;
+use granule::arch::aarch64::switch::{THREAD_ALIGN, THREAD_SIZE};
+use granule::arch::aarch64::{cpu, smp};
+use granule::arch::irq::{is_masked, with_masked};
+use granule::arch::{CpuId, NR_CPUS};
+use granule::init::interrupts;
+use granule::mm::kthread::{kthread_create_on_cpu, kthread_run};
+use granule::sched::{
+    self, CreateError, KThread, NR_THREADS, TaskState, ThreadId, WaitQueue, schedule,
+};
+use granule::sync::{Rank, SpinLock};
+
+fn this_cpu() -> CpuId {
+    with_masked(cpu::id)
+}
+
+/// A thread that is awake.
+fn run_on(name: &str, cpu: CpuId, f: impl FnOnce() -> i32 + Send + 'static) -> KThread {
+    let thread = kthread_create_on_cpu(name, cpu, f).expect("a thread");
+    assert!(thread.wake_up(), "it was awake before it ran");
+    thread
+}
+
+/// Two threads hand a ball to each other `ROUNDS` times.
+fn ping_pong(cpus: [CpuId; 2]) {
+    const ROUNDS: u32 = 1000;
+    struct Table {
+        ball: AtomicU32,
+        turned: WaitQueue,
+    }
+    let table = Arc::new(Table { ball: AtomicU32::new(0), turned: WaitQueue::new() });
+    let players: Vec<KThread> = cpus
+        .into_iter()
+        .zip(0..)
+        .map(|(cpu, side)| {
+            let table = Arc::clone(&table);
+            run_on("player", cpu, move || {
+                let mut held = 0;
+                while held < ROUNDS {
+                    table.turned.wait_event(|| table.ball.load(SeqCst) % 2 == side);
+                    table.ball.fetch_add(1, SeqCst);
+                    table.turned.wake_up();
+                    held += 1;
+                }
+                held as i32
+            })
+        })
+        .collect();
+    for player in players {
+        assert_eq!(player.join(), ROUNDS as i32);
+    }
+    assert_eq!(table.ball.load(SeqCst), 2 * ROUNDS);
+    assert!(!table.turned.is_active(), "somebody is left on the queue");
+    assert_eq!(Arc::strong_count(&table), 1, "a closure was not dropped");
+}
+
+/// How often an interrupt has told the sleeper to wake up.
+static RUNG: AtomicU32 = AtomicU32::new(0);
+static BELL: WaitQueue = WaitQueue::new();
+
+fn ring() {
+    RUNG.fetch_add(1, SeqCst);
+    BELL.wake_up();
+}
+
+/// Registers that a call must preserve, with a value of each thread's own, over switches.
+fn keeps_registers(seed: u64) -> bool {
+    extern "C" fn switch() {
+        schedule();
+    }
+    let kept: u64;
+    // SAFETY: a call by the rules of C; the registers that it must preserve and that are used
+    // here are given back. x19 and x29 are the compiler's own.
+    unsafe {
+        core::arch::asm!(
+            "stp x20, x21, [sp, #-80]!", "stp x22, x23, [sp, #16]", "stp x24, x25, [sp, #32]",
+            "stp x26, x27, [sp, #48]", "str x28, [sp, #64]", "str {seed}, [sp, #72]",
+            "add x20, {seed}, #1", "add x21, {seed}, #2", "add x22, {seed}, #3",
+            "add x23, {seed}, #4", "add x24, {seed}, #5", "add x25, {seed}, #6",
+            "add x26, {seed}, #7", "add x27, {seed}, #8", "add x28, {seed}, #9",
+            "bl {switch}",
+            "ldr x0, [sp, #72]", "mov x1, #0",
+            "sub x2, x20, x0", "cmp x2, #1", "cinc x1, x1, eq",
+            "sub x2, x21, x0", "cmp x2, #2", "cinc x1, x1, eq",
+            "sub x2, x22, x0", "cmp x2, #3", "cinc x1, x1, eq",
+            "sub x2, x23, x0", "cmp x2, #4", "cinc x1, x1, eq",
+            "sub x2, x24, x0", "cmp x2, #5", "cinc x1, x1, eq",
+            "sub x2, x25, x0", "cmp x2, #6", "cinc x1, x1, eq",
+            "sub x2, x26, x0", "cmp x2, #7", "cinc x1, x1, eq",
+            "sub x2, x27, x0", "cmp x2, #8", "cinc x1, x1, eq",
+            "sub x2, x28, x0", "cmp x2, #9", "cinc x1, x1, eq",
+            "ldr x28, [sp, #64]", "ldp x26, x27, [sp, #48]", "ldp x24, x25, [sp, #32]",
+            "ldp x22, x23, [sp, #16]", "ldp x20, x21, [sp], #80",
+            seed = in(reg) seed,
+            switch = sym switch,
+            lateout("x1") kept,
+            clobber_abi("C"),
+        );
+    }
+    kept == 9
+}
+
+kernel_tests! {
+    fn threads_of_one_cpu_take_turns() {
+        for cpu in smp::online() {
+            ping_pong([cpu, cpu]);
+        }
+    }
+
+    fn threads_of_two_cpus_wake_each_other() {
+        let cpus: Vec<CpuId> = smp::online().collect();
+        for pair in cpus.windows(2) {
+            let before = [0, 1].map(|n: usize| interrupts::reschedules(pair[n]));
+            ping_pong([pair[0], pair[1]]);
+            let after = [0, 1].map(|n: usize| interrupts::reschedules(pair[n]));
+            assert!(after[0] > before[0] && after[1] > before[1], "it was the timer that woke");
+        }
+        ping_pong([cpus[cpus.len() - 1], cpus[0]]);
+    }
+
+    fn a_thread_runs_on_its_cpu_and_its_stack() {
+        assert_eq!(smp::online().count(), 4, "the machine of the tests has four");
+        for cpu in smp::online() {
+            let thread = run_on("where", cpu, move || {
+                let local = 0u8;
+                let sp = VirtAddr::from_ptr(&raw const local);
+                let bottom = sp.align_down(THREAD_ALIGN);
+                assert!(sp - bottom < THREAD_SIZE, "SP's bit would tell an overflow: {sp}");
+                assert!(!is_masked(), "it starts with interrupts masked");
+                assert_eq!(sched::current_comm().expect("a name").as_str(), "where");
+                let id = sched::current().expect("a thread");
+                for _ in 0..10 {
+                    assert_eq!((this_cpu(), sched::current()), (cpu, Some(id)));
+                    schedule();
+                }
+                id.cpu.index() as i32
+            });
+            assert_eq!(thread.id().cpu, cpu);
+            assert_eq!(thread.join(), cpu.index() as i32);
+        }
+    }
+
+    fn registers_survive_the_switch() {
+        let threads: Vec<KThread> = (1..=3u64)
+            .map(|n| {
+                let f = move || i32::from((0..50).all(|i| keeps_registers(n << 32 | i)));
+                run_on("registers", CpuId::BOOT, f)
+            })
+            .collect();
+        assert!((0..50).all(|i| keeps_registers(0x7777 << 32 | i)));
+        for thread in threads {
+            assert_eq!(thread.join(), 1);
+        }
+    }
+
+    /// A token goes round a ring of threads, two on each CPU, by wake_up_process alone.
+    fn a_token_goes_round_the_cpus() {
+        const ROUNDS: usize = 200;
+        struct Ring {
+            token: AtomicUsize,
+            threads: SpinLock<Vec<ThreadId>>,
+        }
+        let ring = Arc::new(Ring {
+            token: AtomicUsize::new(0),
+            threads: SpinLock::new(Rank::SlabCaches, Vec::new()),
+        });
+        let places: Vec<CpuId> = smp::online().chain(smp::online()).collect();
+        let total = places.len();
+        let threads: Vec<KThread> = places
+            .into_iter()
+            .enumerate()
+            .map(|(n, cpu)| {
+                let ring = Arc::clone(&ring);
+                let f = move || {
+                    for round in 0..ROUNDS {
+                        let turn = round * total + n;
+                        loop {
+                            sched::set_current_state(TaskState::Interruptible);
+                            if ring.token.load(SeqCst) == turn {
+                                break;
+                            }
+                            schedule();
+                        }
+                        sched::set_current_state(TaskState::Running);
+                        ring.token.store(turn + 1, SeqCst);
+                        let next =
+                            with_masked(|irq| ring.threads.lock(irq)[(turn + 1) % total]);
+                        sched::wake_up_process(next);
+                    }
+                    0
+                };
+                kthread_create_on_cpu("ring", cpu, f).expect("a thread")
+            })
+            .collect();
+        let ids: Vec<ThreadId> = threads.iter().map(KThread::id).collect();
+        with_masked(|irq| *ring.threads.lock(irq) = ids);
+        for thread in &threads {
+            thread.wake_up();
+        }
+        for thread in threads {
+            assert_eq!(thread.join(), 0);
+        }
+        assert_eq!(ring.token.load(SeqCst), ROUNDS * total);
+    }
+
+    fn the_timer_wakes_sleepers_of_all_cpus() {
+        RUNG.store(0, SeqCst);
+        let sleepers: Vec<KThread> = smp::online()
+            .map(|cpu| {
+                run_on("sleeper", cpu, || {
+                    for n in 1..=5 {
+                        BELL.wait_event(|| RUNG.load(SeqCst) >= 3 * n);
+                    }
+                    RUNG.load(SeqCst) as i32
+                })
+            })
+            .collect();
+        interrupts::set_tick_hook(Some(ring));
+        for sleeper in sleepers {
+            assert!(sleeper.join() >= 15);
+        }
+        interrupts::set_tick_hook(None);
+        assert!(!BELL.is_active());
+    }
+
+    fn time_ends_a_sleep() {
+        for cpu in smp::online() {
+            let thread = run_on("timed", cpu, || {
+                let begin = sched::jiffies();
+                sched::msleep(50);
+                assert!(sched::jiffies() - begin >= 5);
+                // Nobody makes it true.
+                let queue = WaitQueue::new();
+                let begin = sched::jiffies();
+                assert_eq!(queue.wait_event_timeout(|| false, 3), None);
+                assert!(sched::jiffies() - begin >= 3 && !queue.is_active());
+                assert_eq!(queue.wait_event_timeout(|| true, 3), Some(3));
+                0
+            });
+            assert_eq!(thread.join(), 0);
+        }
+        // The first thread of the boot CPU is one like any other.
+        let begin = sched::jiffies();
+        sched::msleep(20);
+        assert!(sched::jiffies() - begin >= 2);
+    }
+
+    fn a_wake_up_ends_a_timed_sleep() {
+        static FLAG: AtomicBool = AtomicBool::new(false);
+        static QUEUE: WaitQueue = WaitQueue::new();
+        FLAG.store(false, SeqCst);
+        const LONG: u64 = 1_000_000;
+        let waits = |cpu| {
+            run_on("timed", cpu, || {
+                let left = QUEUE.wait_event_timeout(|| FLAG.load(SeqCst), LONG);
+                i32::from(left.is_some_and(|left| left > 0 && left <= LONG))
+            })
+        };
+        let threads: Vec<KThread> = smp::online().map(waits).collect();
+        sched::msleep(20);
+        FLAG.store(true, SeqCst);
+        QUEUE.wake_up();
+        for thread in threads {
+            assert_eq!(thread.join(), 1);
+        }
+    }
+
+    fn a_thread_ends_when_it_is_asked_to() {
+        static QUEUE: WaitQueue = WaitQueue::new();
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        STARTED.store(0, SeqCst);
+        for cpu in smp::online() {
+            // Asleep on a queue, asleep without one, and one that never ran.
+            let waits = run_on("waits", cpu, || {
+                STARTED.fetch_add(1, SeqCst);
+                assert!(QUEUE.wait_event_interruptible(|| false).is_err());
+                5
+            });
+            let sleeps = run_on("sleeps", cpu, || {
+                STARTED.fetch_add(1, SeqCst);
+                while !sched::should_stop() {
+                    sched::set_current_state(TaskState::Interruptible);
+                    if !sched::should_stop() {
+                        schedule();
+                    }
+                }
+                sched::set_current_state(TaskState::Running);
+                6
+            });
+            let never = kthread_create_on_cpu("never", cpu, || panic!("it ran")).expect("a thread");
+            while STARTED.load(SeqCst) < 2 {
+                schedule();
+            }
+            STARTED.store(0, SeqCst);
+            assert!(!waits.has_ended() && !sleeps.has_ended() && !never.has_ended());
+            assert_eq!((waits.stop(), sleeps.stop()), (5, 6));
+            assert_eq!(never.stop(), -4);
+        }
+        assert!(!QUEUE.is_active());
+    }
+
+    fn states_choose_who_is_woken() {
+        static QUEUE: WaitQueue = WaitQueue::new();
+        static ASKED: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
+        static DONE: AtomicBool = AtomicBool::new(false);
+        DONE.store(false, SeqCst);
+        let asks = |n: usize| move || {
+            ASKED[n].fetch_add(1, SeqCst);
+            DONE.load(SeqCst)
+        };
+        let cpu = CpuId::BOOT;
+        let interruptible = run_on("interruptible", cpu, move || {
+            i32::from(QUEUE.wait_event_interruptible(asks(0)).is_ok())
+        });
+        let uninterruptible = run_on("uninterruptible", cpu, move || {
+            QUEUE.wait_event(asks(1));
+            1
+        });
+        // Of this CPU: when it comes back, both have run and sleep.
+        schedule();
+        let before = [0, 1].map(|n: usize| ASKED[n].load(SeqCst));
+        QUEUE.wake_up_interruptible();
+        schedule();
+        let after = [0, 1].map(|n: usize| ASKED[n].load(SeqCst));
+        assert!(after[0] > before[0], "it was not woken");
+        assert_eq!(after[1], before[1], "it was woken");
+        DONE.store(true, SeqCst);
+        QUEUE.wake_up();
+        assert_eq!((interruptible.join(), uninterruptible.join()), (1, 1));
+    }
+
+    /// Stacks and numbers come back, of joined threads and of those that nobody waits for:
+    /// the harness counts the pages.
+    fn ends_leave_nothing() {
+        let before: Vec<usize> = smp::online().map(sched::threads).collect();
+        static RAN: AtomicUsize = AtomicUsize::new(0);
+        RAN.store(0, SeqCst);
+        let mut created = 0;
+        for round in 0..3 * NR_THREADS {
+            for cpu in smp::online() {
+                let thread = loop {
+                    let f = || RAN.fetch_add(1, SeqCst) as i32;
+                    match kthread_create_on_cpu("short", cpu, f) {
+                        Ok(thread) => break thread,
+                        // Those before may not have ended yet.
+                        Err(why) => assert_eq!(why, CreateError::TooMany),
+                    }
+                    schedule();
+                };
+                thread.wake_up();
+                created += 1;
+                if round % 2 == 0 {
+                    thread.join();
+                }
+            }
+        }
+        while smp::online().zip(&before).any(|(cpu, &before)| sched::threads(cpu) > before) {
+            sched::msleep(10);
+        }
+        assert_eq!(RAN.load(SeqCst), created);
+    }
+
+    fn numbers_run_out_with_an_error() {
+        let held = Arc::new(());
+        for cpu in smp::online() {
+            let mut threads = Vec::new();
+            let why = loop {
+                let held = Arc::clone(&held);
+                let created = kthread_create_on_cpu("many", cpu, move || {
+                    drop(held);
+                    0
+                });
+                match created {
+                    Ok(thread) => threads.push(thread),
+                    Err(why) => break why,
+                }
+            };
+            assert_eq!(why, CreateError::TooMany);
+            assert!(threads.len() > NR_THREADS / 2 && threads.len() < NR_THREADS);
+            for thread in threads {
+                assert_eq!(thread.stop(), -4);
+            }
+        }
+        assert_eq!(Arc::strong_count(&held), 1, "a closure was not dropped");
+        let absent = CpuId::new(NR_CPUS - 1).expect("a CPU");
+        assert_eq!(kthread_create_on_cpu("x", absent, || 0).err(), Some(CreateError::NoCpu));
+    }
+
+    fn work_spreads_over_the_cpus() {
+        static GO: AtomicBool = AtomicBool::new(false);
+        static QUEUE: WaitQueue = WaitQueue::new();
+        GO.store(false, SeqCst);
+        let run = |_| {
+            kthread_run("spread", || {
+                QUEUE.wait_event(|| GO.load(SeqCst));
+                this_cpu().index() as i32
+            })
+            .expect("a thread")
+        };
+        let threads: Vec<KThread> = (0..8).map(run).collect();
+        GO.store(true, SeqCst);
+        QUEUE.wake_up();
+        let mut seen = [0; NR_CPUS];
+        for thread in threads {
+            seen[thread.join() as usize] += 1;
+        }
+        assert!(seen[..4].iter().all(|&n| n >= 1), "{seen:?}");
+    }
+
+    /// Guards that are dropped in another order than they were taken in leave the mask as
+    /// it is: it ends with the closure that set it.
+    fn guards_out_of_order_let_no_interrupt_in() {
+        let (outer, inner) = (SpinLock::new(Rank::Zone, ()), SpinLock::new(Rank::Console, ()));
+        assert!(!is_masked());
+        with_masked(|irq| {
+            let first = outer.lock(irq);
+            with_masked(|irq| {
+                let second = inner.lock(irq);
+                drop(first);
+                assert!(is_masked());
+                drop(second);
+                assert!(is_masked());
+            });
+            assert!(is_masked(), "the inner closure has ended the outer one's mask");
+        });
+        assert!(!is_masked());
+    }
+}
