@@ -1,7 +1,7 @@
 //! Registers of devices: 32-bit words, each read and written whole.
 
 use crate::addr::VirtAddr;
-use crate::arch::aarch64::errata;
+use crate::arch::aarch64::{errata, extable};
 use crate::arch::errata::Workarounds;
 use core::arch::asm;
 
@@ -20,6 +20,12 @@ impl Registers {
     /// The block that begins `offset` bytes behind.
     pub(super) fn at(self, offset: usize) -> Self {
         Self(self.0 + offset)
+    }
+
+    /// The register at `offset`, where nothing may answer: `None` then.
+    pub(super) fn probe(self, offset: usize) -> Option<u32> {
+        // SAFETY: a register of the block, if it is there, as `new`'s caller promised.
+        unsafe { extable::probe_read32(self.0 + offset) }
     }
 
     #[inline]

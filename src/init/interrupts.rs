@@ -130,26 +130,35 @@ fn map(range: PhysRange) -> Result<VirtAddr, &'static str> {
 }
 
 fn gic(controller: &InterruptController<'_>) -> Result<&'static str, &'static str> {
-    let region = |index: usize| controller.reg(index).map(|reg| reg.range());
-    let distributor = region(0).ok_or("the GIC has no distributor")?;
-    let second = region(1).ok_or("the GIC has no second region")?;
-    match controller.gic {
+    // The smallest that a block of registers can be.
+    let region = |index: usize, least: usize| {
+        let range = controller.reg(index).map(|reg| reg.range());
+        range.filter(|range| range.len() >= least as u64)
+    };
+    let least = if controller.gic == Gic::V2 { 4 << 10 } else { 64 << 10 };
+    let distributor = region(0, least).ok_or("the GIC has no distributor")?;
+    let (name, started) = match controller.gic {
         Gic::V2 => {
-            let (distributor, interface) = (map(distributor)?, map(second)?);
+            let interface = region(1, 0x100).ok_or("the GIC has no CPU interface")?;
+            let (distributor, interface) = (map(distributor)?, map(interface)?);
             // SAFETY: the device tree says that a GICv2 is there; mapped for good, for
             // this driver alone.
-            unsafe { gic::init_v2(distributor, interface) };
-            Ok("GICv2")
+            ("GICv2", unsafe { gic::init_v2(distributor, interface) })
         }
         Gic::V3 => {
+            let least = gic::REDISTRIBUTOR_BYTES;
+            let redistributors = region(1, least).ok_or("the GIC has no redistributors")?;
             // QEMU's window holds hundreds; as many as there can be CPUs are enough.
-            let bytes = second.len().min((NR_CPUS * gic::REDISTRIBUTOR_BYTES) as u64);
-            let (distributor, redistributors) =
-                (map(distributor)?, map(PhysRange::from_size(second.start(), bytes))?);
+            let bytes = redistributors.len().min((NR_CPUS * gic::REDISTRIBUTOR_BYTES) as u64);
+            let redistributors = PhysRange::from_size(redistributors.start(), bytes);
+            let (distributor, redistributors) = (map(distributor)?, map(redistributors)?);
             // SAFETY: as above, for a GICv3.
-            unsafe { gic::init_v3(distributor, redistributors, bytes as usize) };
-            Ok("GICv3")
+            ("GICv3", unsafe { gic::init_v3(distributor, redistributors, bytes as usize) })
         }
+    };
+    match started {
+        Ok(()) => Ok(name),
+        Err(_) => Err("no GIC answers where the device tree says"),
     }
 }
 
@@ -157,9 +166,11 @@ fn bcm2836(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
     let registers =
         tree.bcm2836_l1_intc().ok_or("the device tree names no controller known here")?;
     let registers = map(PhysRange::from_size(registers.start(), bcm2836::BYTES))?;
-    // SAFETY: the device tree says that it is there; mapped for good, for this driver alone.
-    unsafe { bcm2836::init(registers) };
-    Ok("BCM2836")
+    // SAFETY: the device tree says where it is; mapped for good, for this driver alone.
+    match unsafe { bcm2836::init(registers) } {
+        Ok(()) => Ok("BCM2836"),
+        Err(_) => Err("no BCM2836 answers where the device tree says"),
+    }
 }
 
 /// The IRQ vector.

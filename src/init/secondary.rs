@@ -2,6 +2,7 @@
 
 use super::interrupts;
 use crate::addr::PhysAddr;
+use crate::arch::aarch64::extable::probe_read32;
 use crate::arch::aarch64::switch::{THREAD_ALIGN, THREAD_SIZE};
 use crate::arch::aarch64::{cpu, smp};
 use crate::arch::{self, CpuId, NR_CPUS};
@@ -121,6 +122,8 @@ fn release(core: &Cpu<'_>, entry: PhysAddr) -> Result<(), &'static str> {
         return Ok(());
     }
     let word = ioremap_cache(at, 8).map_err(|_| "its release address can't be mapped")?;
+    // SAFETY: a word of memory, if anything is there.
+    unsafe { probe_read32(word.virt()) }.ok_or("nothing answers at its release address")?;
     // SAFETY: as above.
     unsafe { smp::release_spin_table(word.virt(), entry) };
     Ok(())

@@ -48,16 +48,21 @@ pub const fn id(line: u32) -> u32 {
 
 /// Uses the controller whose registers are mapped at this address. Boot CPU, once.
 ///
+/// # Errors
+/// `NotThere`.
+///
 /// # Safety
-/// It is a mapping of such registers as device memory that stays, and nothing else uses
-/// them.
-pub unsafe fn init(registers: VirtAddr) {
+/// It is a mapping of such registers, if they are there, as device memory that stays, and
+/// nothing else uses them.
+pub unsafe fn init(registers: VirtAddr) -> Result<(), IrqchipError> {
     // SAFETY: as the caller says.
     let registers = unsafe { Registers::new(registers) };
+    registers.probe(CONTROL).ok_or(IrqchipError::NotThere)?;
     // The counters follow the crystal, as CNTFRQ_EL0 says; not every firmware sees to it.
     registers.write(CONTROL, 0);
     registers.write(PRESCALER, PRESCALER_ONE);
     IRQCHIP.call_once(|| Irqchip::Bcm2836(Bcm2836(registers)));
+    Ok(())
 }
 
 /// A core's number, which is its Aff0.

@@ -52,38 +52,79 @@ const GICR_SGI: usize = 64 << 10;
 /// Bytes of a GICv3 redistributor without virtual LPIs.
 pub const REDISTRIBUTOR_BYTES: usize = 2 * GICR_SGI;
 
+/// What each block of a GICv2 is, 4 KiB of registers, and each of a GICv3's, 64 KiB, says
+/// at its end: the version of the architecture.
+const PIDR2_V2: usize = 0xfe8;
+const PIDR2_V3: usize = 0xffe8;
+const PIDR2_ARCH_REV_SHIFT: u32 = 4;
+/// Reads after which a register that should change is given up.
+const PATIENCE: u32 = 1 << 22;
+
 /// What a GIC answers where nothing is pending: 1020 to 1023.
 const SPECIAL: core::ops::RangeInclusive<u32> = 1020..=1023;
 /// The priority of all interrupts, above the mask, in each byte of a register.
 const PRIORITIES: u32 = 0xa0a0_a0a0;
 
-/// Uses a GICv2 with its distributor and CPU interface mapped at these addresses.
-/// Boot CPU, once.
+/// Checks that a block of registers says at `pidr2` to be of a GIC of such a version.
+fn identify(
+    block: Registers,
+    pidr2: usize,
+    versions: core::ops::RangeInclusive<u32>,
+) -> Result<(), IrqchipError> {
+    let version = block.probe(pidr2).map(|pidr2| pidr2 >> PIDR2_ARCH_REV_SHIFT & 0xf);
+    let is_one = version.is_some_and(|version| versions.contains(&version));
+    if is_one { Ok(()) } else { Err(IrqchipError::NotThere) }
+}
+
+/// Waits until `bits` of a register are clear.
+fn wait_clear(block: Registers, offset: usize, bits: u32) -> Result<(), IrqchipError> {
+    let clear = (0..PATIENCE).any(|_| block.read(offset) & bits == 0);
+    if clear { Ok(()) } else { Err(IrqchipError::Stuck) }
+}
+
+/// Uses a GICv2 with its distributor and CPU interface mapped at these addresses, 4 KiB
+/// of each at least. Boot CPU, once.
+///
+/// # Errors
+/// `NotThere`.
 ///
 /// # Safety
-/// They are mappings of such registers as device memory that stay, and nothing else
-/// uses them.
-pub unsafe fn init_v2(distributor: VirtAddr, interface: VirtAddr) {
+/// They are mappings of such registers, if any are there, as device memory that stays,
+/// and nothing else uses them.
+pub unsafe fn init_v2(distributor: VirtAddr, interface: VirtAddr) -> Result<(), IrqchipError> {
     // SAFETY: as the caller says.
     let (distributor, interface) =
         unsafe { (Registers::new(distributor), Registers::new(interface)) };
+    identify(distributor, PIDR2_V2, 1..=2)?;
+    interface.probe(GICC_CTLR).ok_or(IrqchipError::NotThere)?;
     // Bit 0 enables the group that this security state sees as its own.
     distributor.write(CTLR, 1);
     IRQCHIP.call_once(|| Irqchip::Gic(Gic::V2 { distributor, interface }));
+    Ok(())
 }
 
-/// Uses a GICv3 with its distributor and a region of `bytes` of redistributors mapped
-/// at these addresses. Boot CPU, once.
+/// Uses a GICv3 with its distributor, 64 KiB at least, and a region of `bytes` of
+/// redistributors, one at least, mapped at these addresses. Boot CPU, once.
+///
+/// # Errors
+/// `NotThere`, `Stuck`.
 ///
 /// # Safety
 /// As for [`init_v2`].
-pub unsafe fn init_v3(distributor: VirtAddr, redistributors: VirtAddr, bytes: usize) {
+pub unsafe fn init_v3(
+    distributor: VirtAddr,
+    redistributors: VirtAddr,
+    bytes: usize,
+) -> Result<(), IrqchipError> {
     // SAFETY: as the caller says.
     let (distributor, redistributors) =
         unsafe { (Registers::new(distributor), Registers::new(redistributors)) };
+    identify(distributor, PIDR2_V3, 3..=4)?;
+    identify(redistributors, PIDR2_V3, 3..=4)?;
     distributor.write(CTLR, GICD_CTLR_ENABLE_V3);
-    while distributor.read(CTLR) & GICD_CTLR_RWP != 0 {}
+    wait_clear(distributor, CTLR, GICD_CTLR_RWP)?;
     IRQCHIP.call_once(|| Irqchip::Gic(Gic::V3 { redistributors, bytes }));
+    Ok(())
 }
 
 impl Gic {
@@ -102,14 +143,14 @@ impl Gic {
                 OWN[cpu::id(irq).index()].store(offset + 1, Relaxed);
                 let own = redistributors.at(offset);
                 own.write(GICR_WAKER, own.read(GICR_WAKER) & !GICR_WAKER_PROCESSOR_SLEEP);
-                while own.read(GICR_WAKER) & GICR_WAKER_CHILDREN_ASLEEP != 0 {}
+                wait_clear(own, GICR_WAKER, GICR_WAKER_CHILDREN_ASLEEP)?;
                 let sgi = own.at(GICR_SGI);
                 sgi.write(ICENABLER0, u32::MAX);
                 sgi.write(IGROUPR0, u32::MAX);
                 for i in 0..8 {
                     sgi.write(IPRIORITYR0 + 4 * i, PRIORITIES);
                 }
-                while own.read(CTLR) & GICR_CTLR_RWP != 0 {}
+                wait_clear(own, CTLR, GICR_CTLR_RWP)?;
                 icc::init()?;
             }
         }
@@ -171,6 +212,7 @@ fn own_redistributor(region: Registers, bytes: usize) -> Result<usize, IrqchipEr
     let own = u32::from_le_bytes([a0, a1, a2, a3]);
     let mut at = 0;
     while at + REDISTRIBUTOR_BYTES <= bytes {
+        identify(region.at(at), PIDR2_V3, 3..=4)?;
         let typer = region.read(at + GICR_TYPER);
         if region.read(at + GICR_TYPER_AFFINITY) == own {
             return Ok(at);

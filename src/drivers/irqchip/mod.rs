@@ -40,6 +40,10 @@ impl Private {
 pub enum IrqchipError {
     /// No controller was found.
     None,
+    /// Nothing answers at the controller's registers, or something else does.
+    NotThere,
+    /// What was written is still not done after a long time.
+    Stuck,
     /// The CPU has no system registers for a GICv3, or what is above EL1 keeps them.
     NoSystemRegisters,
     /// No redistributor belongs to this CPU.
