@@ -6,6 +6,7 @@ pub mod heap;
 pub mod init_mm;
 pub mod ioremap;
 pub mod memblock;
+pub mod migrate;
 pub mod mmzone;
 pub mod page;
 pub mod page_alloc;
@@ -15,6 +16,7 @@ pub mod slab;
 pub mod sparse;
 pub mod stat;
 pub mod vmalloc;
+pub mod zsmalloc;
 
 #[cfg(test)]
 mod tests;
