@@ -1,6 +1,7 @@
 //! Memory management: everything that does not depend on the hardware.
 
 pub mod cma;
+pub mod compaction;
 pub mod gfp;
 pub mod heap;
 pub mod init_mm;

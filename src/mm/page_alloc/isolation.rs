@@ -15,9 +15,9 @@ use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::mm::gfp::Gfp;
 use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
-use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
+use crate::mm::mmzone::{LockedZone, Migratetype, Wmark, WmarkFlags, ZoneId, ZoneType};
 use crate::mm::page::Frame;
-use crate::mm::page_alloc::OwnedPage;
+use crate::mm::page_alloc::{OwnedPage, OwnedPages};
 use core::fmt;
 
 /// Why a range could not be allocated.
@@ -111,6 +111,36 @@ impl LockedZone<'_> {
             at = block.end();
         }
         Ok(())
+    }
+}
+
+impl LockedZone<'_> {
+    /// Takes the free blocks that lie in `range`, a pageblock of type `mt`, off their lists
+    /// as single pages, as far as the zone's min watermark allows (Linux:
+    /// isolate_freepages_block, __isolate_free_page).
+    pub(in crate::mm) fn take_free_blocks(
+        &mut self,
+        range: PfnRange,
+        mt: Migratetype,
+        pages: &mut OwnedPages,
+    ) {
+        let mut at = range.start();
+        while at < range.end() {
+            let Some(frame) = Frame::new(at) else { return };
+            let Some(order) = buddy_order(frame) else {
+                at = at + 1;
+                continue;
+            };
+            let mark = self.zone.watermark(Wmark::Min) + order.pages();
+            if !self.zone.watermark_ok(Order::ZERO, mark, ZoneType::Dma, WmarkFlags::CMA) {
+                return;
+            }
+            self.del_from_free_list(frame, order, mt);
+            self.account_sub(mt, order.pages());
+            at = at + order.pages();
+            mark_allocated(PfnRange::new(frame.pfn(), at), self.zone.id());
+            pages.push_isolated(frame, order);
+        }
     }
 }
 

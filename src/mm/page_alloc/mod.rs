@@ -42,6 +42,7 @@ mod slowpath;
 mod tests;
 mod validate;
 
+pub(in crate::mm) use buddy::{buddy_order, pageblock_migratetype};
 pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_exact};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};

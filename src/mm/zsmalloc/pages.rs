@@ -222,7 +222,7 @@ impl Pages {
     pub fn bytes(&mut self, slot: Slot) -> &mut [u8] {
         self.check(slot);
         let record = &mut self.table[slot.page as usize];
-        let len = PAGE_SIZE / usize::from(record.per_page) & !7;
+        let len = (PAGE_SIZE / usize::from(record.per_page)) & !7;
         let page = record.page.as_mut().expect("checked");
         &mut page.bytes_mut()[usize::from(slot.index) * len..][..len]
     }
