@@ -5,13 +5,17 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 mod harness;
 
-use granule::addr::Order;
+use alloc::vec::Vec;
+use granule::addr::{Order, PAGE_SIZE};
 use granule::mm::cma::{Cma, cma_alloc, cma_release, default_area};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::page_alloc::{alloc_pages, free_pages, nr_free_pages};
+use granule::mm::zsmalloc::{ZsHandle, ZsPool};
 
 /// Pages of the area that the command line asks for.
 const PAGES: u32 = 64 << 8;
@@ -51,6 +55,53 @@ kernel_tests! {
             let frame = Frame::new(granule::addr::Pfn::new(start)).expect("a frame");
             assert!(cma_release(area(), frame, count));
         }
+    }
+
+    fn what_is_lent_and_in_use_is_moved() {
+        let pool = ZsPool::new().expect("a pool");
+        let mut objects = Vec::new();
+        let mut inside = 0;
+        // All of the area, and what the kernel prefers to it.
+        while inside < PAGES {
+            let object = pool.malloc(PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+            let number = objects.len() as u64;
+            pool.with(object, |bytes| bytes.chunks_exact_mut(8).for_each(|word| {
+                word.copy_from_slice(&number.to_le_bytes());
+            }));
+            inside += u32::from(area().range().contains(pool.frame(object).pfn()));
+            objects.push((number, object));
+        }
+        // Room for the area's content elsewhere.
+        let mut room = PAGES + 1000;
+        objects.retain(|&(_, object)| {
+            let stays = room == 0 || area().range().contains(pool.frame(object).pfn());
+            if !stays {
+                room -= 1;
+                pool.free(object);
+            }
+            stays
+        });
+        let check = || for &(number, object) in &objects {
+            pool.with(object, |bytes| assert!(
+                bytes.chunks_exact(8).all(|word| word == number.to_le_bytes()),
+                "object {number} was lost"
+            ));
+        };
+        let lent = |&&(_, object): &&(u64, ZsHandle)| {
+            area().range().contains(pool.frame(object).pfn())
+        };
+        let &(_, pinned) = objects.iter().filter(lent).nth(5000).expect("thousands are lent");
+        let free = nr_free_pages();
+        pool.pin(pinned);
+        assert_eq!(cma_alloc(area(), PAGES, Order::ZERO), None, "a page of it is pinned");
+        assert_eq!(area().info().allocated, 0);
+        assert_eq!(nr_free_pages(), free);
+        check();
+        pool.unpin(pinned);
+        let all = cma_alloc(area(), PAGES, Order::ZERO).expect("every page can be moved");
+        check();
+        assert_eq!(objects.iter().filter(lent).count(), 0);
+        assert!(cma_release(area(), all, PAGES));
     }
 
     fn the_whole_area_can_be_had() {

@@ -1,6 +1,7 @@
 //! Memory management: everything that does not depend on the hardware.
 
 pub mod cma;
+pub mod compaction;
 pub mod gfp;
 pub mod heap;
 pub mod init_mm;
@@ -8,6 +9,7 @@ pub mod ioremap;
 #[cfg(target_os = "none")]
 pub mod kthread;
 pub mod memblock;
+pub mod migrate;
 pub mod mmzone;
 pub mod page;
 pub mod page_alloc;
@@ -17,6 +19,7 @@ pub mod slab;
 pub mod sparse;
 pub mod stat;
 pub mod vmalloc;
+pub mod zsmalloc;
 
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub enum Rank {
     /// memblock's arrays (boot only).
     Memblock,
+    /// A pool of movable objects (Linux: zs_pool.lock).
+    ZsPool,
     /// The list of all kmem caches (Linux: slab_mutex).
     SlabCaches,
     /// The address allocator of the vmalloc area (Linux: vmap_area_lock).

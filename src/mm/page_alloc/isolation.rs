@@ -3,8 +3,9 @@
 //!
 //! While a pageblock is of type `Isolate`, nothing is allocated from it and what is freed
 //! in it goes straight to its own lists. A range is allocated by isolating its pageblocks,
-//! emptying the per-CPU lists, and taking its free blocks off the lists; if a page of it
-//! is in use then, everything is put back as it was.
+//! emptying the per-CPU lists, letting their owners move the pages in use out of it, and
+//! taking its free blocks off the lists; if a page of it is in use even then, the
+//! pageblocks are what they were, and what has been moved stays where it is.
 #![deny(unsafe_code)]
 
 use super::buddy::{add, buddy_order, pageblock_migratetype, sub};
@@ -12,8 +13,11 @@ use super::{check, deferred, pcp};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
-use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
+use crate::mm::gfp::Gfp;
+use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
+use crate::mm::mmzone::{LockedZone, Migratetype, Wmark, WmarkFlags, ZoneId, ZoneType};
 use crate::mm::page::Frame;
+use crate::mm::page_alloc::{OwnedPage, OwnedPages};
 use core::fmt;
 
 /// Why a range could not be allocated.
@@ -110,6 +114,36 @@ impl LockedZone<'_> {
     }
 }
 
+impl LockedZone<'_> {
+    /// Takes the free blocks that lie in `range`, a pageblock of type `mt`, off their lists
+    /// as single pages, as far as the zone's min watermark allows (Linux:
+    /// isolate_freepages_block, __isolate_free_page).
+    pub(in crate::mm) fn take_free_blocks(
+        &mut self,
+        range: PfnRange,
+        mt: Migratetype,
+        pages: &mut OwnedPages,
+    ) {
+        let mut at = range.start();
+        while at < range.end() {
+            let Some(frame) = Frame::new(at) else { return };
+            let Some(order) = buddy_order(frame) else {
+                at = at + 1;
+                continue;
+            };
+            let mark = self.zone.watermark(Wmark::Min) + order.pages();
+            if !self.zone.watermark_ok(Order::ZERO, mark, ZoneType::Dma, WmarkFlags::CMA) {
+                return;
+            }
+            self.del_from_free_list(frame, order, mt);
+            self.account_sub(mt, order.pages());
+            at = at + order.pages();
+            mark_allocated(PfnRange::new(frame.pfn(), at), self.zone.id());
+            pages.push_isolated(frame, order);
+        }
+    }
+}
+
 /// The free block that the frame numbered `pfn` lies in.
 fn free_block_around(pfn: Pfn) -> Option<(Frame, Order)> {
     let frame = Frame::new(pfn)?;
@@ -171,19 +205,60 @@ fn undo_isolate(zone: ZoneId, range: PfnRange, mt: Migratetype) {
     }
 }
 
+/// Passes over a range whose pages in use could not all be moved the first time.
+const MIGRATE_PASSES: u32 = 5;
+
+/// Lets the owners of the pages in use in `range` move them elsewhere; returns how many
+/// were (Linux: __alloc_contig_migrate_range).
+fn migrate_range(range: PfnRange) -> usize {
+    const TARGET: Gfp = Gfp::GFP_USER
+        .union(Gfp::__GFP_MOVABLE)
+        .union(Gfp::__GFP_RETRY_MAYFAIL)
+        .union(Gfp::__GFP_NOWARN);
+    let mut moved = 0;
+    let mut at = range.start();
+    while at < range.end() {
+        let mut isolated = Isolated::new();
+        while at < range.end() && !isolated.is_full() {
+            // What is free can be skipped; a block that changes meanwhile is met again.
+            match free_block_around(at) {
+                Some((head, order)) => at = head.pfn() + order.pages(),
+                None => {
+                    let _ = Frame::new(at).is_some_and(|frame| isolated.isolate(frame));
+                    at = at + 1;
+                }
+            }
+        }
+        moved += migrate_pages(
+            &mut isolated,
+            MigrateMode::Sync,
+            &mut || OwnedPage::alloc(TARGET),
+            &mut drop,
+        );
+    }
+    moved
+}
+
 /// Allocates exactly the frames of `range`, whose pageblocks are of type `mt`, as single
-/// pages with one reference each; all or none. To be given back with
-/// [`free_contig_range`]. May take time in proportion to the range; not for interrupt
-/// handlers (Linux: alloc_contig_range).
+/// pages with one reference each; all or none. Movable pages in use are moved elsewhere.
+/// To be given back with [`free_contig_range`]. May take time in proportion to the range;
+/// for threads with interrupts on (Linux: alloc_contig_range).
 ///
 /// # Errors
-/// [`ContigError`]; everything is then as it was.
+/// [`ContigError`]; nothing is allocated then.
 pub fn alloc_contig_range(range: PfnRange, mt: Migratetype) -> Result<(), ContigError> {
     let zone = single_zone(range)?;
     start_isolate(zone, range)?;
-    // Movable pages in use would be migrated away here.
+    let take = || with_masked(|irq| zone.zone().lock(irq).take_isolated(range));
     with_masked(pcp::drain_all_pages);
-    let taken = with_masked(|irq| zone.zone().lock(irq).take_isolated(range));
+    let mut taken = take();
+    for _ in 0..MIGRATE_PASSES {
+        if taken.is_ok() || migrate_range(range) == 0 {
+            break;
+        }
+        with_masked(pcp::drain_all_pages);
+        taken = take();
+    }
     undo_isolate(zone, range, mt);
     taken
 }

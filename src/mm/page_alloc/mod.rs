@@ -11,6 +11,7 @@
 //! | `deferred` | when sections of memory come up |
 //! | `isolation` | emptying pageblocks, allocating given ranges |
 //! | `compound` | compound pages and reference counts |
+//! | `owned` | pages that give themselves back |
 //! | `check` | what is wrong with a free |
 //!
 //! A block that is allocated has one reference, no flags (or `HEAD`, its tails `TAIL`),
@@ -33,6 +34,7 @@ mod fail;
 mod fallback;
 mod highatomic;
 mod isolation;
+mod owned;
 mod pcp;
 mod report;
 mod slowpath;
@@ -40,12 +42,15 @@ mod slowpath;
 mod tests;
 mod validate;
 
+pub(in crate::mm) use buddy::{buddy_order, pageblock_migratetype};
 pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_exact};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
 pub use deferred::{InitError, ZoneLimits, manages};
 pub use fail::{FailPageAlloc, set_fail_page_alloc};
 pub use isolation::{ContigError, alloc_contig_range, free_contig_range};
+pub use owned::{OwnedPage, OwnedPages};
+pub(in crate::mm) use owned::{clear_page_movable, set_page_movable};
 pub use pcp::{drain_all_pages, drain_local_pages};
 pub use report::{ZoneInfo, nr_free_pages, nr_used_pages, zones};
 pub use validate::{Invalid, validate};

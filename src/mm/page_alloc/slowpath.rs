@@ -8,7 +8,9 @@ use crate::addr::Order;
 use crate::arch::IrqMasked;
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
+use crate::mm::compaction::{CompactResult, Wanted, compact_zone_order, compaction_succeeded};
 use crate::mm::gfp::Gfp;
+use crate::mm::migrate::MigrateMode;
 use crate::mm::mmzone::{Migratetype, NodeId, Wmark, WmarkFlags, Zone, ZoneType, Zonelist};
 use crate::mm::page::Frame;
 use crate::mm::shrinker::{DEF_PRIORITY, shrink_slab};
@@ -152,6 +154,26 @@ fn alloc_urgent(
     Some(frame)
 }
 
+/// Compacts the zones that the request may use, one after the other, until it succeeds
+/// (Linux: __alloc_pages_direct_compact).
+fn direct_compact(request: &Request, depth: Depth, mode: MigrateMode) -> Option<Frame> {
+    let Request { gfp, order, mt, highest, node } = *request;
+    if order == Order::ZERO || !gfp.contains(Gfp::__GFP_DIRECT_RECLAIM | Gfp::__GFP_IO) {
+        return None;
+    }
+    let wanted = Wanted { order, mt, highest };
+    let this_node = gfp.contains(Gfp::__GFP_THISNODE);
+    let mut zones = Zonelist::of(node).zones(highest).filter(|id| !this_node || id.node() == node);
+    zones.find_map(|id| {
+        if compact_zone_order(id, wanted, mode) != CompactResult::Success {
+            return None;
+        }
+        let frame = get_page_from_freelist(request, depth)?;
+        compaction_succeeded(id, order);
+        Some(frame)
+    })
+}
+
 /// Gives a pageblock of the reserve of large blocks back; whether there was one.
 fn unreserve_highatomic(request: &Request) -> bool {
     let mut zones = Zonelist::of(request.node).zones(request.highest);
@@ -173,14 +195,23 @@ fn try_hard(request: &Request) -> Option<Frame> {
         with_masked(pcp::drain_all_pages);
         frame = try_zones();
     } else {
+        let costly = request.order.get() > COSTLY_ORDER;
+        // Compaction costs less than reclaim where it helps at all.
+        if costly || request.mt != Migratetype::Movable {
+            frame = direct_compact(request, depth, MigrateMode::Async);
+        }
+        let no_retry = gfp.contains(Gfp::__GFP_NORETRY);
+        let mode = if no_retry { MigrateMode::Async } else { MigrateMode::SyncLight };
         let mut idle = 0;
         while frame.is_none() {
             let priority = DEF_PRIORITY.saturating_sub(idle);
             let freed = shrink_slab(gfp, priority);
             with_masked(pcp::drain_all_pages);
-            frame = try_zones();
+            frame = try_zones().or_else(|| direct_compact(request, depth, mode));
             idle = if freed == 0 { idle + 1 } else { 0 };
-            let costly = request.order.get() > COSTLY_ORDER;
+            if frame.is_some() {
+                break;
+            }
             if gfp.contains(Gfp::__GFP_NORETRY)
                 || (costly && !gfp.contains(Gfp::__GFP_RETRY_MAYFAIL))
                 || idle > MAX_RECLAIM_RETRIES

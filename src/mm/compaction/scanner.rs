@@ -1,0 +1,154 @@
+//! The two scanners: one rises through a zone and isolates movable pages, one falls and
+//! takes free pages to move them to; where they meet, the zone is compacted (Linux:
+//! isolate_migratepages, isolate_freepages).
+#![deny(unsafe_code)]
+
+use crate::addr::{Order, Pfn, PfnRange};
+use crate::arch::irq::with_masked;
+use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
+use crate::mm::mmzone::{Migratetype, ZoneId};
+use crate::mm::page::Frame;
+use crate::mm::page_alloc::{OwnedPages, buddy_order, drain_local_pages, pageblock_migratetype};
+
+/// Where the scanners are, and what they hold.
+pub(super) struct Scanners {
+    zone: ZoneId,
+    mode: MigrateMode,
+    /// The next frame that the rising one looks at.
+    migrate: Pfn,
+    /// The end of the pageblocks that the falling one has not been through.
+    free: Pfn,
+    /// Free pages to move to.
+    pages: OwnedPages,
+    /// How many pages were looked at, and moved.
+    pub scanned: u32,
+    pub moved: u32,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// Some pageblocks were gone through.
+    Gone,
+    /// The scanners have met.
+    Met,
+}
+
+impl Scanners {
+    /// Scanners that start at these places in `zone`.
+    pub fn new(zone: ZoneId, mode: MigrateMode, migrate: Pfn, free: Pfn) -> Self {
+        let pages = OwnedPages::NONE;
+        Self { zone, mode, migrate, free, pages, scanned: 0, moved: 0 }
+    }
+
+    /// Where they are.
+    pub fn places(&self) -> (Pfn, Pfn) {
+        (self.migrate, self.free)
+    }
+
+    /// Isolates a cluster of movable pages and moves them up.
+    pub fn step(&mut self) -> Step {
+        let mut isolated = Isolated::new();
+        while !isolated.is_full() {
+            if self.migrate >= self.free {
+                break;
+            }
+            let block = self.migrate.align_down(Order::PAGEBLOCK);
+            let end = (block + Order::PAGEBLOCK.pages()).min(self.free);
+            if self.is_source(block) {
+                self.isolate_migratepages(end, &mut isolated);
+                if !isolated.is_empty() && self.migrate == end {
+                    break;
+                }
+            } else {
+                self.migrate = end;
+            }
+        }
+        if isolated.is_empty() {
+            return Step::Met;
+        }
+        self.move_up(isolated);
+        if self.migrate >= self.free { Step::Met } else { Step::Gone }
+    }
+
+    fn move_up(&mut self, mut isolated: Isolated) {
+        let Self { zone, mode, migrate, .. } = *self;
+        let (free, pages) = (&mut self.free, core::cell::RefCell::new(&mut self.pages));
+        let mut new_page = || {
+            let mut pages = pages.borrow_mut();
+            if pages.is_empty() {
+                isolate_freepages(zone, migrate, free, &mut pages);
+            }
+            pages.pop()
+        };
+        let mut unused = |page| pages.borrow_mut().push(page);
+        self.moved += migrate_pages(&mut isolated, mode, &mut new_page, &mut unused) as u32;
+        // What could not be moved is put back.
+        drop(isolated);
+        // What was freed merges only when it is off the per-CPU lists.
+        with_masked(drain_local_pages);
+    }
+
+    /// The first frame of the pageblock at `start`, if that is of this zone.
+    fn block(zone: ZoneId, start: Pfn) -> Option<Frame> {
+        let first = Frame::new(start)?;
+        (first.align_down(Order::MAX).page().zone() == zone).then_some(first)
+    }
+
+    /// Whether pages are moved out of the pageblock at `start` (Linux:
+    /// suitable_migration_source).
+    fn is_source(&self, start: Pfn) -> bool {
+        Self::block(self.zone, start).is_some_and(|first| match pageblock_migratetype(first) {
+            Migratetype::Movable | Migratetype::Cma => true,
+            Migratetype::Isolate => false,
+            // Few pages can be moved there: worth it for one who waits.
+            _ => self.mode != MigrateMode::Async,
+        })
+    }
+
+    /// Isolates movable pages from here to `end`, until there are enough.
+    fn isolate_migratepages(&mut self, end: Pfn, isolated: &mut Isolated) {
+        while self.migrate < end && !isolated.is_full() {
+            let Some(frame) = Frame::new(self.migrate) else {
+                self.migrate = end;
+                return;
+            };
+            // Without the lock it is a guess, and skips a block at most.
+            let free = buddy_order(frame).map_or(0, Order::pages);
+            if free == 0 {
+                isolated.isolate(frame);
+            }
+            self.scanned += 1;
+            self.migrate = (self.migrate + free.max(1)).min(end);
+        }
+    }
+}
+
+/// Takes the free pages of the next pageblocks below `free`, until there are some or the
+/// other scanner at `migrate` is met.
+fn isolate_freepages(zone: ZoneId, migrate: Pfn, free: &mut Pfn, pages: &mut OwnedPages) {
+    let size = Order::PAGEBLOCK.pages();
+    let lowest = migrate.align_up(Order::PAGEBLOCK);
+    while pages.is_empty() && *free > lowest {
+        let start = if free.is_aligned(Order::PAGEBLOCK) {
+            Pfn::new(free.get() - size)
+        } else {
+            free.align_down(Order::PAGEBLOCK)
+        };
+        let Some(first) = Scanners::block(zone, start) else {
+            *free = start;
+            continue;
+        };
+        with_masked(|irq| {
+            let mut locked = zone.zone().lock(irq);
+            let mt = pageblock_migratetype(first);
+            // Free as a whole it is what compaction wants to get.
+            let whole = buddy_order(first).is_some_and(|order| order >= Order::PAGEBLOCK)
+                || buddy_order(first.align_down(Order::MAX)) == Some(Order::MAX);
+            if matches!(mt, Migratetype::Movable | Migratetype::Cma) && !whole {
+                locked.take_free_blocks(PfnRange::new(start, start + size), mt, pages);
+            }
+        });
+        *free = start;
+    }
+}

@@ -1,0 +1,160 @@
+//! Large blocks on a machine whose memory is scattered.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod harness;
+
+use alloc::vec::Vec;
+use granule::addr::{Order, PAGE_SIZE};
+use granule::mm::compaction::{ContigPageInfo, compact_stat};
+use granule::mm::gfp::Gfp;
+use granule::mm::mmzone::ZoneId;
+use granule::mm::page::Frame;
+use granule::mm::page_alloc::{alloc_pages, free_pages, zones};
+use granule::mm::zsmalloc::{ZsHandle, ZsPool};
+use harness::Random;
+
+const MOVABLE: Gfp = Gfp::GFP_HIGHUSER_MOVABLE.union(Gfp::__GFP_NOWARN);
+const KERNEL: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
+
+/// Objects of a page each, which say their number.
+struct Objects {
+    pool: ZsPool,
+    all: Vec<(u64, ZsHandle)>,
+    next: u64,
+}
+
+impl Objects {
+    fn new() -> Self {
+        Self { pool: ZsPool::new().expect("a pool"), all: Vec::new(), next: 0 }
+    }
+
+    fn add(&mut self) -> bool {
+        let Some(object) = self.pool.malloc(PAGE_SIZE, MOVABLE) else { return false };
+        let number = self.next;
+        self.next += 1;
+        self.pool.with(object, |bytes| {
+            bytes[..8].copy_from_slice(&number.to_le_bytes());
+            bytes[PAGE_SIZE - 8..].copy_from_slice(&number.to_le_bytes());
+        });
+        self.all.push((number, object));
+        true
+    }
+
+    fn remove(&mut self, which: usize) {
+        let (_, object) = self.all.swap_remove(which % self.all.len());
+        self.pool.free(object);
+    }
+
+    fn check(&self) {
+        for &(number, object) in &self.all {
+            self.pool.with(object, |bytes| {
+                assert_eq!(bytes[..8], number.to_le_bytes(), "object {number} was lost");
+                assert_eq!(bytes[PAGE_SIZE - 8..], number.to_le_bytes());
+            });
+        }
+    }
+}
+
+fn zone() -> ZoneId {
+    zones().next().expect("a zone").id
+}
+
+fn free_pages_now() -> u32 {
+    zones().map(|zone| zone.free()).sum()
+}
+
+fn take_all(gfp: Gfp, order: Order) -> Vec<Frame> {
+    core::iter::from_fn(|| alloc_pages(gfp, order)).collect()
+}
+
+fn give_back(blocks: Vec<Frame>, order: Order) {
+    blocks.into_iter().for_each(|block| free_pages(block, order));
+}
+
+kernel_tests! {
+    /// Memory filled to the last page with movable ones, of which half goes, spread evenly:
+    /// not two free pages are neighbours.
+    fn scattered_to_the_last_block() {
+        let mut objects = Objects::new();
+        while objects.add() {}
+        let mut stays = Vec::with_capacity(objects.all.len());
+        for &(number, object) in &objects.all {
+            if objects.pool.frame(object).pfn().get() % 2 == 0 {
+                objects.pool.free(object);
+            } else {
+                stays.push((number, object));
+            }
+        }
+        objects.all = stays;
+        let order = Order::new(9).expect("an order");
+        // But for what the watermarks keep back.
+        let before = ContigPageInfo::of(zone(), order);
+        assert!(before.unusable_free_index() > 950, "memory is scattered: {before:?}");
+        for order in [order, Order::MAX] {
+            let free = free_pages_now();
+            let blocks = take_all(KERNEL, order);
+            let most = free >> order.get();
+            granule::kprintln!("order {order}: {} of {most} blocks", blocks.len());
+            assert!(blocks.len() as u32 * 100 >= most * 95, "{} of {most}", blocks.len());
+            objects.check();
+            give_back(blocks, order);
+        }
+        assert!(compact_stat().success > 0);
+    }
+
+    /// An ageing trace: rounds of random allocations and frees, movable and not, large and
+    /// small, that leave memory half full. What can be had as blocks afterwards is at least
+    /// 95 % of what is free and movable.
+    fn after_an_ageing_trace() {
+        let mut random = Random::new(20_261_121);
+        let mut objects = Objects::new();
+        let mut kernel: Vec<(Frame, Order)> = Vec::new();
+        let all = free_pages_now();
+        for round in 0..20 {
+            let full = all / 100 * if round % 2 == 0 { 95 } else { 50 };
+            while all - free_pages_now() < full {
+                match random.below(16) {
+                    0 => {
+                        let order = Order::new(random.below(4) as u8).expect("an order");
+                        if let Some(frame) = alloc_pages(KERNEL, order) {
+                            kernel.push((frame, order));
+                        }
+                    }
+                    _ => if !objects.add() { break },
+                }
+            }
+            let floor = all / 100 * 50;
+            while all - free_pages_now() > floor && !objects.all.is_empty() {
+                let which = random.below(usize::MAX);
+                if random.below(12) == 0 && !kernel.is_empty() {
+                    let (frame, order) = kernel.swap_remove(which % kernel.len());
+                    free_pages(frame, order);
+                } else {
+                    objects.remove(which);
+                }
+            }
+        }
+        let order = Order::new(9).expect("an order");
+        let before = ContigPageInfo::of(zone(), order);
+        let free = free_pages_now();
+        let blocks = take_all(MOVABLE, order);
+        // Pageblocks that hold kernel pages can't be emptied: their free pages don't count.
+        let mut held: Vec<u32> =
+            kernel.iter().map(|(frame, _)| frame.align_down(order).pfn().get()).collect();
+        held.sort_unstable();
+        held.dedup();
+        let most = free >> order.get();
+        granule::kprintln!(
+            "unusable before {}/1000, {} of {most} blocks, {} pageblocks hold kernel pages",
+            before.unusable_free_index(), blocks.len(), held.len()
+        );
+        objects.check();
+        assert!(blocks.len() as u32 * 100 >= most * 95, "{} of {most}", blocks.len());
+        give_back(blocks, order);
+        kernel.into_iter().for_each(|(frame, order)| free_pages(frame, order));
+    }
+}
