@@ -4,8 +4,11 @@
 use crate::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::mm::gfp::Gfp;
-use crate::mm::page_alloc::{self, alloc_pages, free_pages};
+use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
+use crate::mm::page_alloc::{self, OwnedPage, alloc_pages, free_pages};
 use crate::mm::slab::{self, kfree, kmalloc, krealloc, kzalloc};
+use crate::mm::zsmalloc::ZsPool;
+use crate::mm::{compaction, init_mm, vmalloc};
 use core::ptr::NonNull;
 
 fn on_machine(f: impl FnOnce(&Machine)) {
@@ -91,5 +94,45 @@ fn objects_travel_between_cpus() {
                 unsafe { kfree(core::ptr::with_exposed_provenance_mut(object)) };
             }
         });
+    });
+}
+
+#[test]
+fn areas_live_and_die() {
+    on_machine(|_| {
+        init_mm::install(init_mm::new_root().expect("memory"));
+        let used = page_alloc::nr_used_pages();
+        let a = vmalloc::vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let b = vmalloc::vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL | Gfp::__GFP_ZERO).expect("memory");
+        let (first, second) =
+            (vmalloc::vmalloc_to_page(a), vmalloc::vmalloc_to_page(a + PAGE_SIZE));
+        assert!(first.is_some() && first != second);
+        let frame = vmalloc::vmalloc_to_page(b).expect("mapped");
+        let at = NonNull::new(core::ptr::with_exposed_provenance_mut(frame.virt().get()));
+        assert!(holds(at.expect("an address"), PAGE_SIZE, 0));
+        vmalloc::vfree(a);
+        vmalloc::vfree(b);
+        vmalloc::shrink();
+        assert_eq!(page_alloc::nr_used_pages(), used);
+    });
+}
+
+#[test]
+fn pages_in_use_are_moved() {
+    on_machine(|_| {
+        let pool = ZsPool::new().expect("a pool");
+        let object = pool.malloc(700, Gfp::GFP_KERNEL).expect("memory");
+        pool.with(object, |bytes| bytes.fill(0x77));
+        let frame = pool.frame(object);
+        let mut isolated = Isolated::new();
+        assert!(isolated.isolate(frame));
+        let mut new = || OwnedPage::alloc(Gfp::GFP_KERNEL);
+        assert_eq!(migrate_pages(&mut isolated, MigrateMode::Sync, &mut new, &mut drop), 1);
+        assert_ne!(pool.frame(object), frame);
+        assert!(pool.with(object, |bytes| bytes.iter().all(|&byte| byte == 0x77)));
+        // The lowest page goes to the highest pageblock.
+        let zone = page_alloc::zones().next().expect("a zone").id;
+        compaction::compact_zone(zone);
+        assert!(pool.with(object, |bytes| bytes.iter().all(|&byte| byte == 0x77)));
     });
 }

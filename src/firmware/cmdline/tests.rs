@@ -145,7 +145,7 @@ fn own_switches_and_console() {
 
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig {
-        cases: if cfg!(miri) { 8 } else { 1000 },
+        cases: if cfg!(miri) { 3 } else { 1000 },
         failure_persistence: None,
         ..proptest::prelude::ProptestConfig::default()
     })]

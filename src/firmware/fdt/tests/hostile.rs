@@ -199,15 +199,14 @@ fn compare(tree: &Tree<'_>, other: dtoolkit::fdt::Fdt<'_>) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 8 } else { 1500 },
+        cases: if cfg!(miri) { 4 } else { 1500 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
     #[test]
     fn mangled_trees_are_read_or_refused(base in any::<prop::sample::Index>(), changes in mutations()) {
-        let bases = BASES.with(|bases| bases.clone());
-        let mut blob = bases[base.index(bases.len())].to_vec();
+        let mut blob = BASES[base.index(BASES.len())].to_vec();
         mutate(&mut blob, &changes);
         let _ = total_size(&blob);
         if let Ok(tree) = Tree::new(&blob) {
@@ -224,9 +223,7 @@ proptest! {
     }
 }
 
-std::thread_local! {
-    static BASES: Vec<&'static [u8]> = bases();
-}
+static BASES: std::sync::LazyLock<Vec<&'static [u8]>> = std::sync::LazyLock::new(bases);
 
 #[test]
 #[cfg_attr(miri, ignore)]

@@ -168,16 +168,19 @@ fn growth_keeps_everything_and_reserves_its_arrays() {
     let mut memblock = Memblock::new();
     memblock.allow_resize(grow);
     memblock.add(pages(100_000, 200_000)).unwrap();
-    for n in 0..1000 {
+    let count = if cfg!(miri) { 140 } else { 1000 };
+    for n in 0..count {
         memblock.add(pages(4 * n, 4 * n + 1)).unwrap();
         memblock.reserve(pages(100_000 + 4 * n, 100_000 + 4 * n + 1)).unwrap();
-        memblock.validate();
+        if n % 50 == 0 || !cfg!(miri) {
+            memblock.validate();
+        }
     }
-    assert_eq!(memblock.memory().len(), 1001);
-    assert!(memblock.capacity(Kind::Memory) >= 1001);
+    assert_eq!(memblock.memory().len() as u64, count + 1);
+    assert!(memblock.capacity(Kind::Memory) as u64 > count);
     // The arrays themselves and nothing else is reserved besides.
     let arrays: u64 = memblock.arrays().map(|array| array.len()).sum();
-    assert_eq!(memblock.reserved_size(), 1000 * PAGE + arrays);
+    assert_eq!(memblock.reserved_size(), count * PAGE + arrays);
     assert_eq!(memblock.arrays().count(), 2);
     let arrays: Vec<_> = memblock.arrays().collect();
     assert_eq!(memblock.discard().collect::<Vec<_>>(), arrays);
