@@ -83,7 +83,7 @@ kernel_tests! {
         while objects.add() {}
         let mut stays = Vec::with_capacity(objects.all.len());
         for &(number, object) in &objects.all {
-            if objects.pool.frame(object).pfn().get() % 2 == 0 {
+            if objects.pool.frame(object).pfn().get().is_multiple_of(2) {
                 objects.pool.free(object);
             } else {
                 stays.push((number, object));

@@ -9,7 +9,6 @@ mod harness;
 
 use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE};
-use granule::arch::irq::with_masked;
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
@@ -26,7 +25,7 @@ fn words(frame: Frame, order: Order) -> &'static mut [u64] {
 
 /// Free blocks of each order, in all zones, when no page is on a per-CPU list.
 fn free_blocks() -> [u32; Order::COUNT] {
-    with_masked(drain_all_pages);
+    drain_all_pages();
     let mut blocks = [0; Order::COUNT];
     for zone in zones() {
         for order in Order::ZERO.and_up() {

@@ -14,7 +14,7 @@ use granule::arch::{CpuId, NR_CPUS};
 use granule::init::{interrupts, secondary};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, drain_local_pages, free_pages};
+use granule::mm::page_alloc::{alloc_pages, drain_all_pages, drain_local_pages, free_pages, zones};
 use granule::mm::slab::{kfree, kmalloc, shrink_all};
 use granule::mm::vmalloc::{vfree, vmalloc};
 use harness::Random;
@@ -95,12 +95,28 @@ fn from_interrupt() {
     IN_INTERRUPTS.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Leaves pages on this CPU's lists.
+fn keep_pages(_: CpuId) {
+    let pages = [(); 40].map(|()| alloc_pages(Gfp::GFP_KERNEL, Order::ZERO));
+    pages.into_iter().flatten().for_each(|page| free_pages(page, Order::ZERO));
+}
+
 fn give_up_caches(_: CpuId) {
     shrink_all();
     with_masked(drain_local_pages);
 }
 
 kernel_tests! {
+    fn the_lists_of_idle_cores_can_be_drained() {
+        let kept = || zones().map(|zone| zone.pcp).sum::<u32>();
+        for _ in 0..20 {
+            secondary::on_each(keep_pages);
+            assert!(kept() >= 4 * 40, "{} pages are on the cores' lists", kept());
+            drain_all_pages();
+            assert_eq!(kept(), 0);
+        }
+    }
+
     fn all_cores_of_the_machine_are_up() {
         assert_eq!(smp::online().count(), 4, "the machine of the tests has four");
         for (i, a) in smp::online().enumerate() {

@@ -6,6 +6,7 @@ use crate::arch::{CpuId, IrqMasked, NR_CPUS, irq};
 use crate::drivers::irqchip::{self, IrqchipError, Private, bcm2836, gic};
 use crate::firmware::fdt::{Gic, InterruptController, Tree};
 use crate::mm::ioremap::ioremap;
+use crate::mm::page_alloc;
 use crate::sched::{self, HZ};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 use log::{info, warn};
@@ -178,7 +179,10 @@ fn handle() {
     irq::with_masked(|irq| {
         irqchip::handle(irq, |id| match id {
             // Taking it has ended the wait.
-            SGI_RESCHEDULE_ID => count(&RESCHEDULES, irq),
+            SGI_RESCHEDULE_ID => {
+                count(&RESCHEDULES, irq);
+                page_alloc::heed_drain(irq);
+            }
             SGI_STOP_ID => stop(),
             id if id == TIMER_ID.load(Relaxed) => tick(irq),
             id => warn!("unexpected interrupt {id}"),

@@ -32,6 +32,11 @@ pub fn jiffies() -> u64 {
     0
 }
 
+/// No CPU can be interrupted.
+pub fn kick(_: CpuId) -> bool {
+    false
+}
+
 /// Nobody sleeps.
 pub fn set_current_state(_: TaskState) {}
 

@@ -74,7 +74,8 @@ mod tests;
 pub use kthread::{KThread, Stack, kthread_create_on_cpu, least_loaded_cpu};
 pub use rq::Comm;
 pub use schedule::{
-    cond_resched, current, jiffies, schedule, schedule_timeout, set_current_state, should_stop,
+    cond_resched, current, jiffies, kick, schedule, schedule_timeout, set_current_state,
+    should_stop,
 };
 #[cfg(target_os = "none")]
 pub use schedule::{

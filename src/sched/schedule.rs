@@ -58,6 +58,19 @@ pub fn set_kick(kick: Kick) {
     KICK.store(kick as *mut (), Relaxed);
 }
 
+/// Interrupts another CPU, for it to look for something to do; whether there is such a CPU,
+/// with interrupts. Any context.
+pub fn kick(cpu: CpuId) -> bool {
+    let kick = KICK.load(Relaxed);
+    let up = !kick.is_null() && with_masked(|irq| lock(cpu, irq).queue.is_up());
+    if up {
+        // SAFETY: `set_kick` is the only writer, and stores a `Kick`.
+        let kick = unsafe { core::mem::transmute::<*mut (), Kick>(kick) };
+        kick(cpu);
+    }
+    up
+}
+
 /// A CPU's threads.
 pub(super) fn lock(cpu: CpuId, irq: &IrqMasked) -> SpinGuard<'_, Rq> {
     RUNQUEUES.of(cpu).lock(irq)

@@ -13,7 +13,6 @@
 //! A test gives back what it takes: pages that are in use afterwards and were not before
 //! fail it.
 
-use granule::arch::irq::with_masked;
 use granule::init::Boot;
 use granule::kprintln;
 use granule::mm::{page_alloc, slab, vmalloc};
@@ -93,7 +92,7 @@ fn leaves_nothing(test: &Test) -> bool {
 pub fn settled_pages() -> u32 {
     vmalloc::shrink();
     slab::shrink_all();
-    with_masked(page_alloc::drain_all_pages);
+    page_alloc::drain_all_pages();
     page_alloc::nr_used_pages()
 }
 

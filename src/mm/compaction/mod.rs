@@ -20,7 +20,6 @@ mod tests;
 pub use fragmentation::ContigPageInfo;
 
 use crate::addr::Order;
-use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::migrate::MigrateMode;
 use crate::mm::mmzone::{Migratetype, Wmark, WmarkFlags, Zone, ZoneId, ZoneType};
@@ -236,7 +235,7 @@ pub fn compact_zone(zone: ZoneId) -> u32 {
 fn compact(id: ZoneId, wanted: Option<Wanted>, mode: MigrateMode) -> CompactResult {
     let zone = id.zone();
     let history = &HISTORY[id.index()];
-    with_masked(drain_all_pages);
+    drain_all_pages();
     loop {
         let span = zone.spanned();
         let migrate = span.start().max(crate::addr::Pfn::new(history.migrate.load(Relaxed)));
@@ -257,7 +256,7 @@ fn compact(id: ZoneId, wanted: Option<Wanted>, mode: MigrateMode) -> CompactResu
         let (migrate, free) = scanners.places();
         // Gives the free pages that are left back, and lets them merge.
         drop(scanners);
-        with_masked(drain_all_pages);
+        drain_all_pages();
         if result == CompactResult::Success {
             history.migrate.store(migrate.get(), Relaxed);
             history.free.store(free.get(), Relaxed);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::arch::irq::with_masked;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{

@@ -250,13 +250,13 @@ pub fn alloc_contig_range(range: PfnRange, mt: Migratetype) -> Result<(), Contig
     let zone = single_zone(range)?;
     start_isolate(zone, range)?;
     let take = || with_masked(|irq| zone.zone().lock(irq).take_isolated(range));
-    with_masked(pcp::drain_all_pages);
+    pcp::drain_all_pages();
     let mut taken = take();
     for _ in 0..MIGRATE_PASSES {
         if taken.is_ok() || migrate_range(range) == 0 {
             break;
         }
-        with_masked(pcp::drain_all_pages);
+        pcp::drain_all_pages();
         taken = take();
     }
     undo_isolate(zone, range, mt);

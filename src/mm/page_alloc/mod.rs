@@ -51,7 +51,7 @@ pub use fail::{FailPageAlloc, set_fail_page_alloc};
 pub use isolation::{ContigError, alloc_contig_range, free_contig_range};
 pub use owned::{OwnedPage, OwnedPages};
 pub(in crate::mm) use owned::{clear_page_movable, set_page_movable};
-pub use pcp::{drain_all_pages, drain_local_pages};
+pub use pcp::{drain_all_pages, drain_local_pages, heed_drain};
 pub use report::{ZoneInfo, nr_free_pages, nr_used_pages, zones};
 pub use validate::{Invalid, validate};
 

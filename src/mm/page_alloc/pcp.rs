@@ -5,20 +5,22 @@
 //! its CPU alone; a block on it has the `PCP` flag and no references. Lists are refilled
 //! from and spilled to the zone in batches under one hold of its lock. The counts may be
 //! read by any CPU; a CPU that wants another's lists emptied sets its `high` to 0, which
-//! the owner heeds at its next free or refill.
+//! the owner heeds at its next free or refill, and interrupts it.
 #![deny(unsafe_code)]
 
 use super::buddy::pageblock_migratetype;
 use super::fallback::Reach;
 use crate::addr::Order;
-use crate::arch::irq::with_masked;
-use crate::arch::{CpuId, IrqMasked, NR_CPUS};
+use crate::arch::irq::{is_masked, with_masked};
+use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{LockedZone, Migratetype, NodeId, ZoneId, Zonelist};
 use crate::mm::page::{Frame, Link, PageFlags};
 use crate::percpu::PerCpu;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use crate::sched;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 
 /// The orders that have lists: 0 to 3, and a pageblock for huge pages.
 pub(super) const ORDERS: [Order; 5] = match (Order::new(1), Order::new(2), Order::new(3)) {
@@ -61,6 +63,8 @@ const _: () = assert!(
 
 machine_local! {
     static PCP: PerCpu<CpuPages> = PerCpu::new([const { CpuPages::new() }; NR_CPUS]);
+    /// Whether a CPU was interrupted to drain its lists, and has not done so yet.
+    static ASKED: [AtomicBool; NR_CPUS] = [const { AtomicBool::new(false) }; NR_CPUS];
 }
 
 impl CpuPages {
@@ -257,17 +261,51 @@ pub fn drain_local_pages(irq: &IrqMasked) {
     }
 }
 
-/// Drains this CPU's lists, and asks the other CPUs to drain theirs, which they do at
-/// their next free or refill (Linux: drain_all_pages).
-pub fn drain_all_pages(irq: &IrqMasked) {
-    for cpu in PCP.iter() {
-        for pcp in &cpu.zones {
-            if pcp.count() != 0 {
-                pcp.high.store(0, Relaxed);
+/// Drains this CPU's lists, and asks the other CPUs to drain theirs: those that can be
+/// interrupted do so at once, the others at their next free or refill. Any context.
+pub fn ask_to_drain(irq: &IrqMasked) {
+    let own = cpu::id(irq);
+    for id in (0..NR_CPUS).filter_map(CpuId::new).filter(|&id| id != own) {
+        let mut holds = false;
+        for pcp in PCP.of(id).zones.iter().filter(|pcp| pcp.count() != 0) {
+            pcp.high.store(0, Relaxed);
+            holds = true;
+        }
+        if holds {
+            ASKED[id.index()].store(true, Release);
+            if !sched::kick(id) {
+                ASKED[id.index()].store(false, Relaxed);
             }
         }
     }
     drain_local_pages(irq);
+}
+
+/// Drains the lists of all CPUs, as far as they can be interrupted, and waits for that.
+/// Threads with interrupts on; with them masked it does not wait (Linux: drain_all_pages).
+pub fn drain_all_pages() {
+    /// Looks after which a CPU is given up that does not come to it.
+    const PATIENCE: u32 = 1 << 26;
+    with_masked(ask_to_drain);
+    if is_masked() {
+        return;
+    }
+    for asked in ASKED.iter() {
+        let mut looks = 0;
+        while asked.load(Acquire) && looks < PATIENCE {
+            cpu::relax();
+            looks += 1;
+        }
+    }
+}
+
+/// Does what another CPU asked for, if one did. From the interrupt by which it asked.
+pub fn heed_drain(irq: &IrqMasked) {
+    let asked = &ASKED[cpu::id(irq).index()];
+    if asked.load(Acquire) {
+        drain_local_pages(irq);
+        asked.store(false, Release);
+    }
 }
 
 /// Pages of `zone` on all CPUs' lists.

@@ -192,7 +192,7 @@ fn try_hard(request: &Request) -> Option<Frame> {
     }
     let mut frame = None;
     if !gfp.contains(Gfp::__GFP_DIRECT_RECLAIM) {
-        with_masked(pcp::drain_all_pages);
+        pcp::drain_all_pages();
         frame = try_zones();
     } else {
         let costly = request.order.get() > COSTLY_ORDER;
@@ -206,7 +206,7 @@ fn try_hard(request: &Request) -> Option<Frame> {
         while frame.is_none() {
             let priority = DEF_PRIORITY.saturating_sub(idle);
             let freed = shrink_slab(gfp, priority);
-            with_masked(pcp::drain_all_pages);
+            pcp::drain_all_pages();
             frame = try_zones().or_else(|| direct_compact(request, depth, mode));
             idle = if freed == 0 { idle + 1 } else { 0 };
             if frame.is_some() {
@@ -247,7 +247,7 @@ fn never_fail(request: &Request) -> Frame {
             reported = true;
         }
         shrink_slab(request.gfp, 0);
-        with_masked(pcp::drain_all_pages);
+        pcp::drain_all_pages();
         cpu::relax();
     }
 }

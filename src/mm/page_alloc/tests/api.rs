@@ -55,7 +55,7 @@ fn another_cpu_s_lists_drain_on_demand() {
         });
         let zone = || zones().next().unwrap();
         assert!(zone().pcp > 0);
-        with_masked(drain_all_pages);
+        drain_all_pages();
         m.on_cpus(2, |cpu| {
             if cpu == 1 {
                 let held = alloc_pages(KERNEL, Order::ZERO).unwrap();

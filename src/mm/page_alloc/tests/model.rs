@@ -124,7 +124,7 @@ impl Model {
                 get_page(frame.within(order, 0));
                 self.owned.insert(frame.pfn().get(), (frame, order, refs + 1));
             }
-            Op::Drain => with_masked(drain_all_pages),
+            Op::Drain => drain_all_pages(),
             Op::OnCpu { .. } => {}
         }
     }
