@@ -8,6 +8,7 @@ use crate::arch::pgtable::MapError;
 use crate::drivers::console;
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::FdtError;
+use crate::mm::gfp;
 use crate::mm::memblock::MemblockError;
 use crate::mm::memblock::scan::ScanError;
 use crate::mm::page_alloc::InitError;
@@ -76,6 +77,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
 
     if interrupts::init(&tree) {
         secondary::sched_init();
+        gfp::check_sleep();
     }
     steps.done("interrupts");
     secondary::bring_up(&tree);

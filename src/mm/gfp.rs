@@ -2,8 +2,11 @@
 //! (Linux: include/linux/gfp_types.h).
 #![deny(unsafe_code)]
 
+use crate::arch::irq::is_masked;
+use crate::machine_local;
 use crate::mm::mmzone::Migratetype;
 use bitflags::bitflags;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 bitflags! {
     /// How to get free pages.
@@ -113,4 +116,39 @@ impl Gfp {
             Migratetype::Unmovable
         }
     }
+}
+
+machine_local! {
+    /// Whether threads run with interrupts on, so that an allocation that may sleep while
+    /// they are masked is a mistake. During the boot nobody sleeps (Linux: gfp_allowed_mask).
+    static SLEEP_IS_CHECKED: AtomicBool = AtomicBool::new(cfg!(not(target_os = "none")));
+}
+
+/// From here on an allocation that may sleep must not be made with interrupts masked. At
+/// the end of the boot, where there are interrupts.
+pub fn check_sleep() {
+    SLEEP_IS_CHECKED.store(true, Relaxed);
+}
+
+/// Says that an allocation with `gfp` comes, in builds with debug assertions (Linux:
+/// might_alloc).
+///
+/// # Panics
+/// Where it may sleep and its caller may not: in an interrupt handler or under a lock.
+#[inline(always)]
+#[track_caller]
+pub fn might_alloc(gfp: Gfp) {
+    if cfg!(debug_assertions) && gfp.allows_blocking() && is_masked() {
+        sleeps_while_masked(gfp);
+    }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn sleeps_while_masked(gfp: Gfp) {
+    assert!(
+        !SLEEP_IS_CHECKED.load(Relaxed),
+        "an allocation that may sleep ({gfp:?}) with interrupts masked: use GFP_ATOMIC or GFP_NOWAIT"
+    );
 }

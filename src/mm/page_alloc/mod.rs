@@ -59,7 +59,7 @@ use crate::addr::{Order, PfnRange};
 use crate::arch::irq::with_masked;
 use crate::arch::{self, CpuId, NR_CPUS};
 use crate::machine_local;
-use crate::mm::gfp::Gfp;
+use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::mmzone::{self, NodeId, ZoneId, ZoneType, Zonelist};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::sparse::{FreeRam, Populate};
@@ -141,8 +141,13 @@ pub fn init(ram: &[crate::addr::PhysRange]) {
 ///
 /// Order 0 comes from this CPU's own list without a lock or an atomic instruction; the
 /// watermarks are looked at when that is refilled.
+///
+/// # Panics
+/// With debug assertions, where `gfp` allows to sleep while interrupts are masked.
 #[inline]
+#[track_caller]
 pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
+    might_alloc(gfp);
     if order == Order::ZERO
         && !gfp.contains(Gfp::__GFP_THISNODE)
         && let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp))

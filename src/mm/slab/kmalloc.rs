@@ -140,6 +140,7 @@ pub const fn kmalloc_size_roundup(size: usize) -> Option<usize> {
 /// `None` where memory is short, or `size` above [`KMALLOC_MAX_SIZE`].
 #[inline(always)]
 #[must_use]
+#[track_caller]
 pub fn kmalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     if size > KMALLOC_MAX_CACHE_SIZE {
         return kmalloc_large(size, gfp);
@@ -154,6 +155,7 @@ pub fn kmalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
 /// As [`kmalloc`], filled with zeros.
 #[inline(always)]
 #[must_use]
+#[track_caller]
 pub fn kzalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     kmalloc(size, gfp | Gfp::__GFP_ZERO)
 }
@@ -161,6 +163,7 @@ pub fn kzalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
 /// As [`kmalloc`] for `n` elements of `size` bytes; `None` too if the product overflows.
 #[inline(always)]
 #[must_use]
+#[track_caller]
 pub fn kmalloc_array(n: usize, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     kmalloc(n.checked_mul(size)?, gfp)
 }

@@ -23,7 +23,7 @@ use super::slab::{Slab, mark};
 use crate::addr::VirtAddr;
 use crate::arch::irq::with_masked;
 use crate::arch::{IrqMasked, NR_CPUS};
-use crate::mm::gfp::Gfp;
+use crate::mm::gfp::{Gfp, might_alloc};
 use crate::percpu::PerCpu;
 use crate::sync::{Rank, SpinLock};
 use core::panic::Location;
@@ -185,6 +185,7 @@ impl KmemCache {
     /// for (Linux: kmem_cache_alloc). `None` where memory is short.
     #[inline]
     #[must_use]
+    #[track_caller]
     pub fn alloc(&'static self, gfp: Gfp) -> Option<NonNull<u8>> {
         let object = memory::object_ptr(self.alloc_object(gfp)?)?;
         if gfp.contains(Gfp::__GFP_ZERO) {
@@ -197,6 +198,7 @@ impl KmemCache {
     /// As `alloc`, filled with zeros (Linux: kmem_cache_zalloc).
     #[inline]
     #[must_use]
+    #[track_caller]
     pub fn zalloc(&'static self, gfp: Gfp) -> Option<NonNull<u8>> {
         self.alloc(gfp | Gfp::__GFP_ZERO)
     }
@@ -217,7 +219,9 @@ impl KmemCache {
 
     /// Takes an object.
     #[inline(always)]
+    #[track_caller]
     pub(super) fn alloc_object(&'static self, gfp: Gfp) -> Option<VirtAddr> {
+        might_alloc(gfp);
         match with_masked(|irq| self.cpu.get(irq).main.get().pop()) {
             Some(object) => {
                 if cfg!(debug_assertions) {

@@ -153,6 +153,15 @@ fn nothing_is_a_fine_size_and_pointer() {
 }
 
 #[test]
+#[should_panic(expected = "an allocation that may sleep")]
+fn who_may_not_sleep_may_not_ask_for_it() {
+    on_machine(1024, |_| {
+        free(crate::arch::irq::with_masked(|_| kmalloc(64, Gfp::GFP_ATOMIC)).expect("memory"));
+        crate::arch::irq::with_masked(|_| kmalloc(64, K));
+    });
+}
+
+#[test]
 fn zeroed_memory_is_zero() {
     on_machine(4096, |_| {
         for size in [8, 100, 192, 1000, 8192, 20000] {

@@ -106,6 +106,16 @@ fn cpus_at_once() {
 }
 
 #[test]
+#[should_panic(expected = "may sleep (Gfp(__GFP_IO | __GFP_FS | __GFP_DIRECT_RECLAIM")]
+fn who_may_not_sleep_may_not_ask_for_it() {
+    on_16m(|_| {
+        let atomic = with_masked(|_| alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO)).unwrap();
+        free_pages(atomic, Order::ZERO);
+        with_masked(|_| alloc_pages(Gfp::GFP_KERNEL, Order::ZERO));
+    });
+}
+
+#[test]
 fn zero_means_zero() {
     on_16m(|_| {
         for n in [0, 1, 4] {
