@@ -9,12 +9,13 @@ mod harness;
 
 use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE};
-use granule::mm::compaction::{ContigPageInfo, compact_stat};
+use granule::mm::compaction::{ContigPageInfo, compact_stat, fragmentation_score};
 use granule::mm::gfp::Gfp;
-use granule::mm::mmzone::ZoneId;
+use granule::mm::mmzone::{NodeId, ZoneId};
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{alloc_pages, free_pages, zones};
 use granule::mm::zsmalloc::{ZsHandle, ZsPool};
+use granule::sched::msleep;
 use harness::Random;
 
 const MOVABLE: Gfp = Gfp::GFP_HIGHUSER_MOVABLE.union(Gfp::__GFP_NOWARN);
@@ -59,6 +60,23 @@ impl Objects {
     }
 }
 
+/// Memory filled to the last page with movable ones, of which half goes, spread evenly:
+/// not two free pages are neighbours.
+fn scattered() -> Objects {
+    let mut objects = Objects::new();
+    while objects.add() {}
+    let mut stays = Vec::with_capacity(objects.all.len());
+    for &(number, object) in &objects.all {
+        if objects.pool.frame(object).pfn().get().is_multiple_of(2) {
+            objects.pool.free(object);
+        } else {
+            stays.push((number, object));
+        }
+    }
+    objects.all = stays;
+    objects
+}
+
 fn zone() -> ZoneId {
     zones().next().expect("a zone").id
 }
@@ -76,20 +94,8 @@ fn give_back(blocks: Vec<Frame>, order: Order) {
 }
 
 kernel_tests! {
-    /// Memory filled to the last page with movable ones, of which half goes, spread evenly:
-    /// not two free pages are neighbours.
     fn scattered_to_the_last_block() {
-        let mut objects = Objects::new();
-        while objects.add() {}
-        let mut stays = Vec::with_capacity(objects.all.len());
-        for &(number, object) in &objects.all {
-            if objects.pool.frame(object).pfn().get().is_multiple_of(2) {
-                objects.pool.free(object);
-            } else {
-                stays.push((number, object));
-            }
-        }
-        objects.all = stays;
+        let objects = scattered();
         let order = Order::new(9).expect("an order");
         // But for what the watermarks keep back.
         let before = ContigPageInfo::of(zone(), order);
@@ -104,6 +110,43 @@ kernel_tests! {
             give_back(blocks, order);
         }
         assert!(compact_stat().success > 0);
+    }
+
+    /// Who can't wait gets nothing, and wakes the thread that sees to it for the next time.
+    fn kcompactd_helps_those_who_cannot_wait() {
+        let objects = scattered();
+        let order = Order::new(9).expect("an order");
+        let now = || alloc_pages(Gfp::GFP_NOWAIT, order);
+        let blocks: Vec<_> = core::iter::from_fn(now).collect();
+        let mut helped = None;
+        for _ in 0..500 {
+            helped = now();
+            if helped.is_some() {
+                break;
+            }
+            msleep(20);
+        }
+        free_pages(helped.expect("a block, when the thread has run"), order);
+        blocks.into_iter().for_each(|block| free_pages(block, order));
+        objects.check();
+    }
+
+    /// Nobody asks for a block; the thread sees that memory is scattered.
+    fn kcompactd_compacts_unasked() {
+        let objects = scattered();
+        let before = fragmentation_score(NodeId::FIRST);
+        assert!(before > 90, "{before}");
+        let mut score = before;
+        for _ in 0..2000 {
+            score = fragmentation_score(NodeId::FIRST);
+            // The pages that are being moved count when they are let go.
+            if score <= 85 {
+                break;
+            }
+            msleep(20);
+        }
+        assert!(score <= 85, "the score went from {before} to {score}");
+        objects.check();
     }
 
     /// An ageing trace: rounds of random allocations and frees, movable and not, large and

@@ -13,7 +13,8 @@ use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan};
 use crate::mm::memblock::{Memblock, Region};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc::{self, ZoneLimits};
-use crate::mm::{cma, ptdump, slab, vmalloc};
+use crate::mm::{cma, compaction, kthread, ptdump, slab, vmalloc};
+use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use log::{Level, info};
@@ -141,6 +142,28 @@ pub(super) fn kmem_cache_init() -> Result<(), Stop> {
 pub(super) fn vmalloc_init() {
     let pages: u32 = page_alloc::zones().map(|zone| zone.managed).sum();
     vmalloc::init(NR_CPUS, pages as usize);
+}
+
+/// Starts the threads that work on memory in the background. Where this CPU has no threads
+/// there are none.
+pub(super) fn start_threads() {
+    if sched::current().is_none() {
+        return;
+    }
+    for (name, node) in
+        ["kcompactd0", "kcompactd1", "kcompactd2", "kcompactd3"].into_iter().zip(NodeId::all())
+    {
+        if !page_alloc::zones().any(|zone| zone.id.node() == node) {
+            continue;
+        }
+        let body = move || {
+            compaction::kcompactd(node);
+            0
+        };
+        if let Err(why) = kthread::kthread_run(name, body) {
+            log::warn!("{name}: {why}");
+        }
+    }
 }
 
 /// Checks that no page of the kernel's half is both writable and executable (Linux:

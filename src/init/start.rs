@@ -81,6 +81,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     }
     steps.done("interrupts");
     secondary::bring_up(&tree);
+    mm::start_threads();
     steps.done("other cores");
     mm::check_wx();
     steps.done("W^X check");

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `scanner` | which pages are moved, and where to |
 //! | `fragmentation` | how scattered free memory is |
+//! | `kcompactd` | when it runs in the background |
 //!
 //! It runs in the context of an allocation that fails for want of a large block, or in the
 //! background. Where it brings nothing it is put off, each time for longer (deferral).
@@ -13,11 +14,13 @@
 #![deny(unsafe_code)]
 
 mod fragmentation;
+mod kcompactd;
 mod scanner;
 #[cfg(test)]
 mod tests;
 
 pub use fragmentation::ContigPageInfo;
+pub use kcompactd::{fragmentation_score, kcompactd, wakeup_kcompactd};
 
 use crate::addr::Order;
 use crate::machine_local;
@@ -204,7 +207,7 @@ pub(in crate::mm) fn compact_zone_order(
         return CompactResult::Skipped;
     }
     STAT.stall.fetch_add(1, Relaxed);
-    let result = compact(zone, Some(wanted), mode);
+    let result = compact(zone, || wanted.is_there(zone.zone()), mode);
     match result {
         CompactResult::Success => STAT.success.fetch_add(1, Relaxed),
         _ => STAT.fail.fetch_add(1, Relaxed),
@@ -226,13 +229,13 @@ pub(in crate::mm) fn compaction_succeeded(zone: ZoneId, order: Order) {
 pub fn compact_zone(zone: ZoneId) -> u32 {
     let before = STAT.moved.load(Relaxed);
     HISTORY[zone.index()].forget_places();
-    compact(zone, None, MigrateMode::Sync);
+    compact(zone, || false, MigrateMode::Sync);
     (STAT.moved.load(Relaxed) - before) as u32
 }
 
-/// Compacts `zone` until there is what is wanted, or the scanners have met having gone
-/// through all of it.
-fn compact(id: ZoneId, wanted: Option<Wanted>, mode: MigrateMode) -> CompactResult {
+/// Compacts a zone until it is `done`, or the scanners have met having gone through all
+/// of it.
+fn compact(id: ZoneId, done: impl Fn() -> bool, mode: MigrateMode) -> CompactResult {
     let zone = id.zone();
     let history = &HISTORY[id.index()];
     drain_all_pages();
@@ -244,7 +247,7 @@ fn compact(id: ZoneId, wanted: Option<Wanted>, mode: MigrateMode) -> CompactResu
         let mut scanners = Scanners::new(id, mode, migrate, free);
         let result = loop {
             let step = scanners.step();
-            if wanted.is_some_and(|wanted| wanted.is_there(zone)) {
+            if done() {
                 break CompactResult::Success;
             }
             if step == Step::Met {
@@ -263,7 +266,7 @@ fn compact(id: ZoneId, wanted: Option<Wanted>, mode: MigrateMode) -> CompactResu
             return result;
         }
         history.forget_places();
-        if wanted.is_some_and(|wanted| wanted.is_there(zone)) {
+        if done() {
             return CompactResult::Success;
         }
         if whole {

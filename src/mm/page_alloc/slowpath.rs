@@ -8,7 +8,9 @@ use crate::addr::Order;
 use crate::arch::IrqMasked;
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
-use crate::mm::compaction::{CompactResult, Wanted, compact_zone_order, compaction_succeeded};
+use crate::mm::compaction::{
+    CompactResult, Wanted, compact_zone_order, compaction_succeeded, wakeup_kcompactd,
+};
 use crate::mm::gfp::Gfp;
 use crate::mm::migrate::MigrateMode;
 use crate::mm::mmzone::{Migratetype, NodeId, Wmark, WmarkFlags, Zone, ZoneType, Zonelist};
@@ -189,6 +191,9 @@ fn try_hard(request: &Request) -> Option<Frame> {
     let try_zones = || get_page_from_freelist(request, depth);
     if let Some(frame) = try_zones() {
         return Some(frame);
+    }
+    if gfp.contains(Gfp::__GFP_KSWAPD_RECLAIM) && request.order > Order::ZERO {
+        wakeup_kcompactd(request.node, request.order);
     }
     let mut frame = None;
     if !gfp.contains(Gfp::__GFP_DIRECT_RECLAIM) {

@@ -1,0 +1,136 @@
+//! Compaction in the background: a thread for each node (Linux: kcompactd, proactive
+//! compaction).
+//!
+//! It is woken by allocations that found no large block, most of which could not wait for
+//! one. Unasked, it looks twice a second how scattered its node's memory is, and compacts
+//! where that is too much; where it brings nothing it looks less often.
+
+use super::{CompactResult, ContigPageInfo, HISTORY, Wanted, compact};
+use crate::addr::Order;
+use crate::machine_local;
+use crate::mm::migrate::MigrateMode;
+use crate::mm::mmzone::{MAX_NUMNODES, Migratetype, NodeId, ZoneId, ZoneType};
+use crate::sched::{HZ, WaitQueue, cond_resched, should_stop};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Jiffies between two looks (Linux: HPAGE_FRAG_CHECK_INTERVAL_MSEC).
+const CHECK_INTERVAL: u64 = HZ / 2;
+/// From this score on a node is compacted unasked, until its zones are down to the low mark
+/// (Linux: compaction_proactiveness 20, fragmentation_score_wmark).
+const SCORE_HIGH: u32 = 90;
+const SCORE_LOW: u32 = 80;
+/// Looks that are left out where compaction brought nothing (Linux: COMPACT_MAX_DEFER_SHIFT).
+const PUT_OFF: u32 = 1 << 6;
+
+struct Node {
+    /// Where its thread waits.
+    wait: WaitQueue,
+    /// One more than the largest order that somebody wanted; 0 where nobody did.
+    wanted: AtomicU32,
+    /// Looks to leave out.
+    put_off: AtomicU32,
+}
+
+machine_local! {
+    static NODES: [Node; MAX_NUMNODES] = [const {
+        Node {
+            wait: WaitQueue::new(),
+            wanted: AtomicU32::new(0),
+            put_off: AtomicU32::new(0),
+        }
+    }; MAX_NUMNODES];
+}
+
+/// The zones of `node` that have memory.
+fn zones(node: NodeId) -> impl Iterator<Item = ZoneId> {
+    ZoneType::ALL
+        .into_iter()
+        .map(move |kind| ZoneId::new(node, kind))
+        .filter(|id| id.zone().is_populated())
+}
+
+/// Has the thread of `node` make a free block of `order`. Any context (Linux:
+/// wakeup_kcompactd).
+pub fn wakeup_kcompactd(node: NodeId, order: Order) {
+    let node = &NODES[node.index()];
+    let wanted = u32::from(order.get()) + 1;
+    if node.wanted.fetch_max(wanted, Relaxed) < wanted {
+        node.wait.wake_up();
+    }
+}
+
+/// The body of the thread of `node`, until it is asked to end.
+pub fn kcompactd(node: NodeId) {
+    let own = &NODES[node.index()];
+    while !should_stop() {
+        let asked = || own.wanted.load(Relaxed) != 0 || should_stop();
+        match own.wait.wait_event_timeout(asked, CHECK_INTERVAL) {
+            Some(_) => {
+                let wanted = own.wanted.swap(0, Relaxed);
+                if let Some(order) = wanted.checked_sub(1).and_then(|n| Order::new(n as u8)) {
+                    make_block(node, order);
+                }
+            }
+            None => check(node),
+        }
+    }
+}
+
+/// Compacts the zones of `node` until each has a block of `order`, as far as that is not put
+/// off or hopeless (Linux: kcompactd_do_work).
+pub(super) fn make_block(node: NodeId, order: Order) {
+    // Unmovable requests may take from all lists.
+    let wanted = Wanted { order, mt: Migratetype::Unmovable, highest: ZoneType::Movable };
+    for id in zones(node) {
+        let (zone, history) = (id.zone(), &HISTORY[id.index()]);
+        if history.deferred(order) || wanted.is_there(zone) || !wanted.is_suitable(zone) {
+            continue;
+        }
+        let done = || {
+            cond_resched();
+            wanted.is_there(zone)
+        };
+        match compact(id, done, MigrateMode::SyncLight) {
+            CompactResult::Success => history.reset(order),
+            _ => history.defer(order),
+        }
+    }
+}
+
+/// The share of a zone's free memory that huge pages can't use, in percent.
+fn zone_score(id: ZoneId) -> u32 {
+    (ContigPageInfo::of(id, Order::PAGEBLOCK).unusable_free_index() / 10) as u32
+}
+
+/// How scattered a node's free memory is, 0 to 100: its zones count by their size (Linux:
+/// fragmentation_score_node).
+#[must_use]
+pub fn fragmentation_score(node: NodeId) -> u32 {
+    let present: u64 = zones(node).map(|id| u64::from(id.zone().present())).sum();
+    let weighted = |id: ZoneId| u64::from(zone_score(id)) * u64::from(id.zone().present());
+    let sum: u64 = zones(node).map(weighted).sum();
+    sum.checked_div(present).unwrap_or(0) as u32
+}
+
+/// Compacts `node` if its memory is too scattered (Linux: proactive_compact_node).
+pub(super) fn check(node: NodeId) {
+    let put_off = &NODES[node.index()].put_off;
+    let left = put_off.load(Relaxed);
+    if left > 0 {
+        return put_off.store(left - 1, Relaxed);
+    }
+    let before = fragmentation_score(node);
+    if before <= SCORE_HIGH {
+        return;
+    }
+    for id in zones(node) {
+        let done = || {
+            cond_resched();
+            zone_score(id) <= SCORE_LOW || NODES[node.index()].wanted.load(Relaxed) != 0
+        };
+        compact(id, done, MigrateMode::SyncLight);
+    }
+    if fragmentation_score(node) >= before {
+        put_off.store(PUT_OFF, Relaxed);
+    }
+}
