@@ -9,7 +9,9 @@ mod harness;
 
 use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE};
-use granule::mm::compaction::{ContigPageInfo, compact_stat, fragmentation_score};
+use granule::mm::compaction::{
+    ContigPageInfo, compact_stat, fragmentation_score, set_compaction_proactiveness,
+};
 use granule::mm::gfp::Gfp;
 use granule::mm::mmzone::{NodeId, ZoneId};
 use granule::mm::page::Frame;
@@ -95,6 +97,7 @@ fn give_back(blocks: Vec<Frame>, order: Order) {
 
 kernel_tests! {
     fn scattered_to_the_last_block() {
+        set_compaction_proactiveness(0);
         let objects = scattered();
         let order = Order::new(9).expect("an order");
         // But for what the watermarks keep back.
@@ -114,6 +117,7 @@ kernel_tests! {
 
     /// Who can't wait gets nothing, and wakes the thread that sees to it for the next time.
     fn kcompactd_helps_those_who_cannot_wait() {
+        set_compaction_proactiveness(0);
         let objects = scattered();
         let order = Order::new(9).expect("an order");
         let now = || alloc_pages(Gfp::GFP_NOWAIT, order);
@@ -133,9 +137,11 @@ kernel_tests! {
 
     /// Nobody asks for a block; the thread sees that memory is scattered.
     fn kcompactd_compacts_unasked() {
+        set_compaction_proactiveness(0);
         let objects = scattered();
         let before = fragmentation_score(NodeId::FIRST);
         assert!(before > 90, "{before}");
+        set_compaction_proactiveness(20);
         let mut score = before;
         for _ in 0..2000 {
             score = fragmentation_score(NodeId::FIRST);
@@ -153,6 +159,7 @@ kernel_tests! {
     /// small, that leave memory half full. What can be had as blocks afterwards is at least
     /// 95 % of what is free and movable.
     fn after_an_ageing_trace() {
+        set_compaction_proactiveness(0);
         let mut random = Random::new(20_261_121);
         let mut objects = Objects::new();
         let mut kernel: Vec<(Frame, Order)> = Vec::new();

@@ -15,10 +15,8 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Jiffies between two looks (Linux: HPAGE_FRAG_CHECK_INTERVAL_MSEC).
 const CHECK_INTERVAL: u64 = HZ / 2;
-/// From this score on a node is compacted unasked, until its zones are down to the low mark
-/// (Linux: compaction_proactiveness 20, fragmentation_score_wmark).
-const SCORE_HIGH: u32 = 90;
-const SCORE_LOW: u32 = 80;
+/// How much is done unasked, in percent (Linux: vm.compaction_proactiveness).
+const PROACTIVENESS: u32 = 20;
 /// Looks that are left out where compaction brought nothing (Linux: COMPACT_MAX_DEFER_SHIFT).
 const PUT_OFF: u32 = 1 << 6;
 
@@ -32,6 +30,7 @@ struct Node {
 }
 
 machine_local! {
+    static PROACTIVE: AtomicU32 = AtomicU32::new(PROACTIVENESS);
     static NODES: [Node; MAX_NUMNODES] = [const {
         Node {
             wait: WaitQueue::new(),
@@ -39,6 +38,21 @@ machine_local! {
             put_off: AtomicU32::new(0),
         }
     }; MAX_NUMNODES];
+}
+
+/// Says how much is done unasked, in percent; 0 is nothing (Linux:
+/// vm.compaction_proactiveness, 20 at first). Nodes are looked at soon.
+pub fn set_compaction_proactiveness(percent: u32) {
+    PROACTIVE.store(percent.min(100), Relaxed);
+    NODES.iter().for_each(|node| node.put_off.store(0, Relaxed));
+}
+
+/// The scores at which compaction unasked begins and ends; `None` where it is off (Linux:
+/// fragmentation_score_wmark).
+fn score_marks() -> Option<(u32, u32)> {
+    let percent = PROACTIVE.load(Relaxed);
+    let low = (100 - percent).max(5);
+    (percent != 0).then_some(((low + 10).min(100), low))
 }
 
 /// The zones of `node` that have memory.
@@ -114,19 +128,20 @@ pub fn fragmentation_score(node: NodeId) -> u32 {
 
 /// Compacts `node` if its memory is too scattered (Linux: proactive_compact_node).
 pub(super) fn check(node: NodeId) {
+    let Some((high, low)) = score_marks() else { return };
     let put_off = &NODES[node.index()].put_off;
     let left = put_off.load(Relaxed);
     if left > 0 {
         return put_off.store(left - 1, Relaxed);
     }
     let before = fragmentation_score(node);
-    if before <= SCORE_HIGH {
+    if before <= high {
         return;
     }
     for id in zones(node) {
         let done = || {
             cond_resched();
-            zone_score(id) <= SCORE_LOW || NODES[node.index()].wanted.load(Relaxed) != 0
+            zone_score(id) <= low || NODES[node.index()].wanted.load(Relaxed) != 0
         };
         compact(id, done, MigrateMode::SyncLight);
     }

@@ -20,7 +20,9 @@ mod scanner;
 mod tests;
 
 pub use fragmentation::ContigPageInfo;
-pub use kcompactd::{fragmentation_score, kcompactd, wakeup_kcompactd};
+pub use kcompactd::{
+    fragmentation_score, kcompactd, set_compaction_proactiveness, wakeup_kcompactd,
+};
 
 use crate::addr::Order;
 use crate::machine_local;

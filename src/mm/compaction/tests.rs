@@ -262,3 +262,27 @@ fn cpus_use_memory_meanwhile() {
         assert_eq!(nr_used_pages(), used);
     });
 }
+
+#[test]
+fn a_thread_in_the_background_makes_blocks() {
+    on_machine(32, |_| {
+        let mut objects = Objects::fill();
+        objects.free(|frame| frame.pfn().get() % 2 == 0);
+        let order = Order::new(9).unwrap();
+        let node = zone().node();
+        assert_eq!(ContigPageInfo::of(zone(), order).suitable, 0);
+        kcompactd::make_block(node, order);
+        assert!(ContigPageInfo::of(zone(), order).suitable >= 1);
+        // Just one: that was asked for.
+        assert!(fragmentation_score(node) > 80, "{}", fragmentation_score(node));
+        set_compaction_proactiveness(0);
+        let moved = compact_stat().moved;
+        kcompactd::check(node);
+        assert_eq!(compact_stat().moved, moved, "it is off");
+        set_compaction_proactiveness(90);
+        kcompactd::check(node);
+        assert!(fragmentation_score(node) <= 30, "{}", fragmentation_score(node));
+        check();
+        objects.check();
+    });
+}
