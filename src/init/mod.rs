@@ -10,6 +10,8 @@ mod kallsyms;
 #[cfg(target_os = "none")]
 mod mm;
 #[cfg(target_os = "none")]
+mod numa;
+#[cfg(target_os = "none")]
 mod paging;
 #[cfg(target_os = "none")]
 mod panic;

@@ -1,6 +1,6 @@
 //! The other cores: sent on their way by the boot CPU, and their first Rust function.
 
-use super::interrupts;
+use super::{interrupts, numa};
 use crate::addr::PhysAddr;
 use crate::arch::aarch64::extable::probe_read32;
 use crate::arch::aarch64::switch::{THREAD_ALIGN, THREAD_SIZE};
@@ -77,6 +77,7 @@ fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &
     let stack = vmalloc::vmalloc_aligned(THREAD_SIZE, THREAD_ALIGN, Gfp::GFP_KERNEL)
         .ok_or("no memory for its stack")?;
     let top = stack + THREAD_SIZE;
+    numa::set_cpu(id, core);
     // SAFETY: the boot CPU runs this, for one core at a time; the stack is new.
     let entry = unsafe { smp::prepare(id, mpidr, top) };
     let sent = match core.enable_method() {

@@ -1,7 +1,7 @@
 //! `start_kernel`: from the first instruction in the high half to a running kernel.
 
 use super::steps::Steps;
-use super::{interrupts, mm, panic, secondary, setup};
+use super::{interrupts, mm, numa, panic, secondary, setup};
 use crate::addr::PhysAddr;
 use crate::arch::aarch64::{self as arch, exception, features};
 use crate::arch::pgtable::MapError;
@@ -67,6 +67,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     mm::paging_init()?;
     steps.done("paging_init");
     mm::free_area_init(&info)?;
+    numa::init(&tree);
     steps.done("page allocator");
     mm::kmem_cache_init()?;
     steps.done("kmalloc");

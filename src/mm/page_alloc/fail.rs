@@ -24,6 +24,20 @@ pub struct FailPageAlloc {
     pub min_order: Order,
 }
 
+impl FailPageAlloc {
+    /// Reads `interval[,times[,skip[,min_order]]]`, as `granule.fail_page_alloc=` has it on
+    /// the command line; without `times` there is no end of failures.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split(',').map(|word| word.parse::<u32>().ok());
+        let interval = numbers.next()?.filter(|&interval| interval > 0)?;
+        let mut next = |default: u32| numbers.next().unwrap_or(Some(default));
+        let (times, skip, order) = (next(u32::MAX)?, next(0)?, next(0)?);
+        let min_order = u8::try_from(order).ok().and_then(Order::new)?;
+        numbers.next().is_none().then_some(Self { skip, interval, times, min_order })
+    }
+}
+
 machine_local! {
     static ON: AtomicBool = AtomicBool::new(false);
     static SKIP: AtomicU32 = AtomicU32::new(0);
@@ -65,4 +79,22 @@ fn decide(gfp: Gfp, order: Order) -> bool {
         .is_some_and(|n| (n + 1).is_multiple_of(INTERVAL.load(Relaxed)));
     let take = |failed: u32| (failed < TIMES.load(Relaxed)).then(|| failed + 1);
     due && FAILED.fetch_update(Relaxed, Relaxed, take).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_says_which_fail() {
+        let parsed = |text| {
+            FailPageAlloc::parse(text).map(|f| (f.interval, f.times, f.skip, f.min_order.get()))
+        };
+        assert_eq!(parsed("3"), Some((3, u32::MAX, 0, 0)));
+        assert_eq!(parsed("10,2"), Some((10, 2, 0, 0)));
+        assert_eq!(parsed("1,5,100,9"), Some((1, 5, 100, 9)));
+        for bad in ["", "0", "x", "1,", "1,2,3,11", "1,2,3,4,5", "-1", "1 2"] {
+            assert_eq!(parsed(bad), None, "{bad:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@
 //! | `deferred` | when sections of memory come up |
 //! | `isolation` | emptying pageblocks, allocating given ranges |
 //! | `compound` | compound pages and reference counts |
+//! | `numa` | which node is near |
 //! | `owned` | pages that give themselves back |
 //! | `check` | what is wrong with a free |
 //!
@@ -34,6 +35,7 @@ mod fail;
 mod fallback;
 mod highatomic;
 mod isolation;
+mod numa;
 mod owned;
 mod pcp;
 mod report;
@@ -49,6 +51,9 @@ pub use compound::{block_order, compound_head, get_page, put_page, split_page};
 pub use deferred::{InitError, ZoneLimits, manages};
 pub use fail::{FailPageAlloc, set_fail_page_alloc};
 pub use isolation::{ContigError, alloc_contig_range, free_contig_range};
+pub use numa::{
+    alloc_pages_node, cpu_to_node, numa_node_id, set_cpu_numa_node, set_node_distances,
+};
 pub use owned::{OwnedPage, OwnedPages};
 pub(in crate::mm) use owned::{clear_page_movable, set_page_movable};
 pub use pcp::{drain_all_pages, drain_local_pages, heed_drain};
@@ -110,7 +115,7 @@ pub(in crate::mm) fn setup_watermarks() {
     let min_free = if min_free == u64::MAX { None } else { Some(min_free) };
     mmzone::setup_per_zone_wmarks(NR_CPUS as u32, min_free);
     for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
-        pcp::setup(cpu, NodeId::FIRST);
+        pcp::setup(cpu, cpu_to_node(cpu));
     }
 }
 

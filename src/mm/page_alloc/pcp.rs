@@ -329,7 +329,7 @@ pub(super) fn open_fast_path(open: bool) {
                 let preferred = PCP.of(cpu).preferred();
                 preferred.iter().for_each(|entry| entry.store(empty.bits(), Relaxed));
             }
-            _ => setup(cpu, NodeId::FIRST),
+            _ => setup(cpu, super::cpu_to_node(cpu)),
         }
     }
 }

@@ -3,7 +3,7 @@
 #![deny(unsafe_code)]
 
 use super::fallback::Reach;
-use super::{deferred, fail, pcp, prep_new_page, report};
+use super::{deferred, fail, numa_node_id, pcp, prep_new_page, report};
 use crate::addr::Order;
 use crate::arch::IrqMasked;
 use crate::arch::cpu;
@@ -41,8 +41,8 @@ struct Depth {
 }
 
 impl Request {
-    pub(super) fn new(gfp: Gfp, order: Order) -> Self {
-        Self { gfp, order, mt: gfp.migratetype(), highest: gfp.zone(), node: NodeId::FIRST }
+    pub(super) fn new(node: NodeId, gfp: Gfp, order: Order) -> Self {
+        Self { gfp, order, mt: gfp.migratetype(), highest: gfp.zone(), node }
     }
 
     fn cma(&self) -> WmarkFlags {
@@ -69,10 +69,15 @@ impl Request {
     }
 }
 
-/// Allocates by way of the zones.
+/// Allocates by way of the zones, the nearest node's first.
 #[inline(never)]
 pub(super) fn alloc(gfp: Gfp, order: Order) -> Option<Frame> {
-    let request = Request::new(gfp, order);
+    alloc_on(numa_node_id(), gfp, order)
+}
+
+/// Allocates by way of the zones, those of `node` first.
+pub(super) fn alloc_on(node: NodeId, gfp: Gfp, order: Order) -> Option<Frame> {
+    let request = Request::new(node, gfp, order);
     if fail::should_fail(gfp, order) {
         return None;
     }

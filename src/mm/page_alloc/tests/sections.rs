@@ -263,3 +263,71 @@ fn many_ranges_lose_nothing() {
         assert_eq!(info.free(), 0);
     });
 }
+
+/// Three nodes of 8 MiB each.
+fn on_three_nodes(f: impl FnOnce(&Machine)) {
+    let ranges = [0u64, 1, 2].map(|n| ram(0x4000_0000 + n * 8 * MIB, 8 * MIB));
+    Machine::run(&ranges, |m| {
+        let pages = ranges.map(|range| range.whole_pages());
+        let present = [(0, pages[0]), (1, pages[1]), (2, pages[2])];
+        start(ZoneLimits::default(), &present, &pages).unwrap();
+        f(m);
+        check_sums();
+    });
+}
+
+fn node_of(frame: Frame) -> usize {
+    frame.align_down(Order::MAX).page().zone().node().index()
+}
+
+#[test]
+fn a_cpu_allocates_near_itself() {
+    on_three_nodes(|m| {
+        let near = [0, 2, 1].map(|n| NodeId::new(n).unwrap());
+        for (cpu, node) in near.into_iter().enumerate() {
+            set_cpu_numa_node(CpuId::new(cpu).unwrap(), node);
+        }
+        m.on_cpus(3, |cpu| {
+            assert_eq!(numa_node_id(), near[cpu]);
+            for n in [0, 1, 4, 9] {
+                let frame = alloc_pages(KERNEL, order(n)).unwrap();
+                assert_eq!(node_of(frame), near[cpu].index(), "order {n}");
+                free_pages(frame, order(n));
+            }
+            for node in near {
+                let frame = alloc_pages_node(node, KERNEL, order(0)).unwrap();
+                assert_eq!(node_of(frame), node.index());
+                free_pages(frame, order(0));
+            }
+            with_masked(drain_local_pages);
+        });
+    });
+}
+
+#[test]
+fn the_nearest_node_helps_out() {
+    on_three_nodes(|_| {
+        let far = [[10, 40, 20, 90], [40, 10, 30, 90], [20, 30, 10, 90], [90; 4]];
+        set_node_distances(|a, b| far[a.index()][b.index()]);
+        let gfp = KERNEL | Gfp::__GFP_NOWARN;
+        let take = |node: usize| {
+            let mut nodes: Vec<_> =
+                core::iter::from_fn(|| alloc_pages_node(NodeId::new(node).unwrap(), gfp, order(9)))
+                    .collect();
+            let order_of_nodes: Vec<_> = nodes.iter().map(|f| node_of(*f)).collect();
+            nodes.drain(..).for_each(|frame| free_pages(frame, order(9)));
+            let mut seen = order_of_nodes;
+            seen.dedup();
+            seen
+        };
+        assert_eq!(take(0), [0, 2, 1]);
+        assert_eq!(take(1), [1, 2, 0]);
+        assert_eq!(take(2), [2, 0, 1]);
+        let own = core::iter::from_fn(|| {
+            alloc_pages_node(NodeId::new(1).unwrap(), gfp | Gfp::__GFP_THISNODE, order(9))
+        });
+        let own: Vec<_> = own.collect();
+        assert!(!own.is_empty() && own.iter().all(|frame| node_of(*frame) == 1));
+        own.into_iter().for_each(|frame| free_pages(frame, order(9)));
+    });
+}

@@ -1,0 +1,60 @@
+//! Which node a CPU is near, and how far nodes are from each other (Linux: numa_node_id,
+//! alloc_pages_node, drivers/base/arch_numa.c).
+#![deny(unsafe_code)]
+
+use super::{alloc_pages, pcp, slowpath};
+use crate::addr::Order;
+use crate::arch::irq::with_masked;
+use crate::arch::{CpuId, NR_CPUS, cpu};
+use crate::machine_local;
+use crate::mm::gfp::{Gfp, might_alloc};
+use crate::mm::mmzone::{self, NodeId};
+use crate::mm::page::Frame;
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+machine_local! {
+    static CPU_NODE: [AtomicU8; NR_CPUS] = [const { AtomicU8::new(0) }; NR_CPUS];
+}
+
+/// The node that `cpu` is near: its allocations come from there first.
+#[must_use]
+pub fn cpu_to_node(cpu: CpuId) -> NodeId {
+    NodeId::new(usize::from(CPU_NODE[cpu.index()].load(Relaxed))).unwrap_or(NodeId::FIRST)
+}
+
+/// The node that this CPU is near. Any context; it may be another CPU afterwards.
+#[must_use]
+pub fn numa_node_id() -> NodeId {
+    with_masked(|irq| cpu_to_node(cpu::id(irq)))
+}
+
+/// Says which node `cpu` is near. At boot, before `cpu` allocates, or by itself.
+pub fn set_cpu_numa_node(cpu: CpuId, node: NodeId) {
+    CPU_NODE[cpu.index()].store(node.index() as u8, Relaxed);
+    with_masked(|_| pcp::setup(cpu, node));
+}
+
+/// Says how far nodes are from each other: allocations that find nothing near go to the
+/// nearest first. At boot, before the second CPU is up.
+pub fn set_node_distances(distance: impl Fn(NodeId, NodeId) -> u32) {
+    with_masked(|_| {
+        mmzone::build_zonelists(distance);
+        for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
+            pcp::setup(cpu, cpu_to_node(cpu));
+        }
+    });
+}
+
+/// As [`alloc_pages`], from the memory of `node` first, and with `__GFP_THISNODE` from there
+/// alone (Linux: alloc_pages_node).
+///
+/// # Panics
+/// As [`alloc_pages`].
+#[track_caller]
+pub fn alloc_pages_node(node: NodeId, gfp: Gfp, order: Order) -> Option<Frame> {
+    if node == numa_node_id() {
+        return alloc_pages(gfp, order);
+    }
+    might_alloc(gfp);
+    slowpath::alloc_on(node, gfp, order)
+}
