@@ -3,16 +3,16 @@
 
 use super::paging;
 use super::start::Stop;
-use crate::addr::{Order, Pfn, PhysAddr, PhysRange};
+use crate::addr::{Order, PhysAddr, PhysRange};
 use crate::arch::aarch64::{cpu, features, fixmap, image};
 use crate::arch::{NR_CPUS, irq};
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::Tree;
 use crate::mm::heap::KERNEL_HEAP;
-use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan};
+use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan, present};
 use crate::mm::memblock::{Memblock, Region};
 use crate::mm::mmzone::NodeId;
-use crate::mm::page_alloc::{self, ZoneLimits};
+use crate::mm::page_alloc;
 use crate::mm::{cma, compaction, kthread, ptdump, slab, vmalloc};
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
@@ -40,15 +40,11 @@ pub(super) fn memblock_init(
         dtb: PhysRange::from_size(dtb, tree.total_size() as u64),
         image: image::all_phys(),
         command_line,
+        reach: PhysAddr::new(1 << features::physical_address_bits()),
     };
     let mut sink = |level: Level, message: core::fmt::Arguments<'_>| log::log!(level, "{message}");
     with_memblock(|memblock| {
         let info = early_init_dt_scan(memblock, handover, Some(grow_early), &mut sink)?;
-        let reach = PhysAddr::new(1 << features::physical_address_bits());
-        if memblock.end_of_dram() > reach {
-            log::warn!("RAM above {reach} is out of this CPU's reach, and left out");
-            memblock.cap_memory_range(PhysRange::new(PhysAddr::new(0), reach))?;
-        }
         print_map(memblock);
         Ok(info)
     })
@@ -90,17 +86,7 @@ pub(super) fn paging_init() -> Result<(), Stop> {
 /// Hands all free memory to the page allocator.
 pub(super) fn free_area_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
     with_memblock(|memblock| {
-        // The page allocator cuts zones at its largest blocks. Where a zone ends with RAM,
-        // the last block is not cut.
-        let end = |limit: Pfn| {
-            if limit == boot.zones.normal { limit.align_up(Order::MAX) } else { limit }
-        };
-        let (dma, dma32) = (end(boot.zones.dma), end(boot.zones.dma32));
-        let limits = ZoneLimits { dma, dma32, ..ZoneLimits::default() };
-        let present = memblock
-            .memory()
-            .iter()
-            .map(|region| (region.nid.unwrap_or(NodeId::FIRST), region.range.whole_pages()));
+        let (limits, present) = (boot.zones.limits(), present(memblock));
         let free = memblock.free_mem_ranges(None).map(|free| free.range.whole_pages());
         let free = free.filter(|range| !range.is_empty());
         // SAFETY: memblock's free memory is RAM that nobody reserved, and the linear

@@ -7,11 +7,14 @@
 //! descriptor of the first frame of its block.
 #![deny(unsafe_code)]
 
+mod limits;
 mod migratetype;
 mod watermark;
 mod zone;
 mod zonelist;
 
+pub use limits::{ZoneLimits, zone_spans};
+pub(in crate::mm) use limits::{zone_of, zones_of};
 pub use migratetype::Migratetype;
 pub(in crate::mm) use watermark::setup_per_zone_wmarks;
 pub use watermark::{Wmark, WmarkFlags};

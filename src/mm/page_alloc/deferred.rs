@@ -16,7 +16,7 @@ use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
-use crate::mm::mmzone::{Migratetype, NodeId, ZoneId, ZoneType};
+use crate::mm::mmzone::{Migratetype, NodeId, ZoneId, ZoneLimits, ZoneType, zone_of, zones_of};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::sparse::{self, FreeRam, MEMMAP_PAGES_PER_BLOCK, Populate, Section};
 use crate::sync::{Rank, SpinLock};
@@ -30,57 +30,6 @@ const FREE_RANGES: usize = 128;
 /// Pages for the tables over the descriptors of a section: a page table of each level
 /// and a leaf of `sparse`'s.
 const TABLE_PAGES: u32 = 8;
-
-/// Where the zones end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ZoneLimits {
-    /// The first frame that the device with the narrowest limit can't reach.
-    pub dma: Pfn,
-    /// The first frame above 4 GiB, or `dma` where that is as high.
-    pub dma32: Pfn,
-    /// What is kept for movable allocations.
-    pub movable: PfnRange,
-}
-
-impl Default for ZoneLimits {
-    /// All that is below 4 GiB is DMA, as Linux has it on arm64 where no device has a
-    /// narrower limit.
-    fn default() -> Self {
-        let four_gib = Pfn::new(1 << 20);
-        Self { dma: four_gib, dma32: four_gib, movable: PfnRange::new(Pfn::LIMIT, Pfn::LIMIT) }
-    }
-}
-
-impl ZoneLimits {
-    /// Rounds the limits to blocks of the largest order, to the safe side.
-    fn rounded(self) -> Self {
-        let dma = self.dma.align_down(Order::MAX);
-        Self {
-            dma,
-            dma32: self.dma32.align_down(Order::MAX).max(dma),
-            movable: PfnRange::new(
-                self.movable.start().align_up(Order::MAX),
-                self.movable.end().align_up(Order::MAX),
-            ),
-        }
-    }
-
-    /// The kind of zone that the block at `block` lies in, and up to where that holds.
-    fn classify(&self, block: Pfn) -> (ZoneType, Pfn) {
-        if self.movable.contains(block) {
-            return (ZoneType::Movable, self.movable.end());
-        }
-        let (kind, end) = if block < self.dma {
-            (ZoneType::Dma, self.dma)
-        } else if block < self.dma32 {
-            (ZoneType::Dma32, self.dma32)
-        } else {
-            (ZoneType::Normal, Pfn::LIMIT)
-        };
-        let start = self.movable.start();
-        (kind, if block < start && !self.movable.is_empty() { end.min(start) } else { end })
-    }
-}
 
 /// Why the allocator can't start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,38 +75,6 @@ struct Sections {
 
 machine_local! {
     static SECTIONS: SpinLock<Option<Sections>> = SpinLock::new(Rank::Section, None);
-}
-
-/// The zone of the block at `block`, and up to where that holds.
-fn zone_of(
-    limits: &ZoneLimits,
-    mut present: impl Iterator<Item = (NodeId, PfnRange)>,
-    block: Pfn,
-) -> (ZoneId, Pfn) {
-    let (kind, end) = limits.classify(block);
-    // A block in which two nodes meet belongs to the lower one.
-    match present.find(|(_, range)| range.end() > block) {
-        Some((node, range)) => (ZoneId::new(node, kind), end.min(range.end().align_up(Order::MAX))),
-        None => (ZoneId::new(NodeId::FIRST, kind), end),
-    }
-}
-
-/// Cuts a range of RAM into the parts of zones.
-fn zones_of(
-    limits: ZoneLimits,
-    present: impl Iterator<Item = (NodeId, PfnRange)> + Clone,
-    range: PfnRange,
-) -> impl Iterator<Item = (ZoneId, PfnRange)> {
-    let mut at = range.start();
-    core::iter::from_fn(move || {
-        if at >= range.end() {
-            return None;
-        }
-        let (zone, until) = zone_of(&limits, present.clone(), at.align_down(Order::MAX));
-        let part = PfnRange::new(at, until.min(range.end()));
-        at = part.end();
-        Some((zone, part))
-    })
 }
 
 /// Writes down what memory there is, and counts it. Ranges are sorted and disjoint.

@@ -48,7 +48,7 @@ pub(in crate::mm) use buddy::{buddy_order, pageblock_migratetype};
 pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_exact};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
-pub use deferred::{InitError, ZoneLimits, manages};
+pub use deferred::{InitError, manages};
 pub use fail::{FailPageAlloc, set_fail_page_alloc};
 pub use isolation::{ContigError, alloc_contig_range, free_contig_range};
 pub use numa::{
@@ -65,6 +65,7 @@ use crate::arch::irq::with_masked;
 use crate::arch::{self, CpuId, NR_CPUS};
 use crate::machine_local;
 use crate::mm::gfp::{Gfp, might_alloc};
+pub use crate::mm::mmzone::ZoneLimits;
 use crate::mm::mmzone::{self, NodeId, ZoneId, ZoneType, Zonelist};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::sparse::{FreeRam, Populate};

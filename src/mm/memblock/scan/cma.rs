@@ -5,7 +5,6 @@ use super::{BootInfo, Scan, Size};
 use crate::addr::{Order, PhysAddr, PhysRange, align_up};
 use crate::firmware::cmdline::CmaPlace;
 use crate::firmware::fdt::{ReservedRegion, Text};
-use crate::mm::memblock::find::ANYWHERE;
 
 /// Bytes to whose multiples a CMA area starts and ends: a pageblock, because it is
 /// pageblocks that have a migratetype (Linux: CMA_MIN_ALIGNMENT_BYTES).
@@ -63,7 +62,7 @@ impl<'a> Scan<'_, '_, 'a> {
             Some("it overlaps another reservation")
         } else if info.cma.iter().any(|area| area.range.overlaps(range)) {
             Some("it overlaps another CMA area")
-        } else if info.zones.ends().iter().any(|end| range.start() < *end && *end < range.end()) {
+        } else if !info.zones.in_one_zone(self.memblock, range) {
             Some("it spans zones")
         } else if info.cma.is_full() {
             Some("there are too many")
@@ -101,13 +100,9 @@ impl<'a> Scan<'_, '_, 'a> {
                 }
             }
             Some(CmaPlace::Within(range)) => {
-                let within = range.intersect(dma);
-                self.memblock.phys_alloc_range(size, CMA_MIN_ALIGNMENT, within).ok()
+                self.place_in_a_zone(size, CMA_MIN_ALIGNMENT, range.intersect(dma), info).ok()
             }
-            None => {
-                let within = ANYWHERE.intersect(dma);
-                self.memblock.phys_alloc_range(size, CMA_MIN_ALIGNMENT, within).ok()
-            }
+            None => self.place_in_a_zone(size, CMA_MIN_ALIGNMENT, dma, info).ok(),
         };
         match placed {
             Some(range) => self.add_cma(info, Text::new(b"linux,cma"), range, true),

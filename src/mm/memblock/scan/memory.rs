@@ -57,7 +57,7 @@ impl Scan<'_, '_, '_> {
         if self.memblock.memory().is_empty() { Err(ScanError::NoRam) } else { Ok(()) }
     }
 
-    /// Cuts RAM to `linux,usable-memory-range` and to `mem=`. What the kernel itself
+    /// Cuts RAM to what the CPU reaches, to `linux,usable-memory-range` and to `mem=`. What the kernel itself
     /// lives on comes back, where it was RAM.
     pub(super) fn limit_memory(&mut self) -> Result<(), ScanError> {
         let image = self.handover.image;
@@ -65,8 +65,14 @@ impl Scan<'_, '_, '_> {
             self.warn(format_args!("the kernel image at {image:?} is not in RAM"));
         }
         let own = self.own().filter_map(outer_pages);
+        let own = own.filter(|own| own.end() <= self.handover.reach);
         let own: ArrayVec<PhysRange, 5> =
             own.filter(|own| self.memblock.is_region_memory(*own)).take(5).collect();
+        let reach = PhysRange::new(PhysAddr::new(0), self.handover.reach);
+        if self.memblock.end_of_dram() > reach.end() {
+            self.warn(format_args!("RAM above {} is out of this CPU's reach", reach.end()));
+            self.memblock.cap_memory_range(reach)?;
+        }
         self.cap_to_usable_range()?;
         match self.handover.command_line.mem() {
             Ok(None) => {}

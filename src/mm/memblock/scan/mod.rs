@@ -13,6 +13,7 @@
 
 mod cma;
 mod memory;
+mod movable;
 mod presize;
 mod reserved;
 mod zones;
@@ -22,7 +23,7 @@ mod tests;
 
 pub use cma::{CMA_MIN_ALIGNMENT, CmaArea, MAX_CMA_AREAS};
 pub use reserved::{MAX_DYNAMIC_REGIONS, ReservedMem};
-pub use zones::MaxZonePfns;
+pub use zones::{MaxZonePfns, present};
 
 use super::{Grow, Memblock, MemblockError};
 use crate::addr::{PhysAddr, PhysRange};
@@ -50,6 +51,8 @@ pub struct Handover<'a> {
     pub image: PhysRange,
     /// The kernel command line.
     pub command_line: CommandLine<'a>,
+    /// The first address that the CPU does not reach: RAM from there on is left out.
+    pub reach: PhysAddr,
 }
 
 /// What came of the scan besides the filled memblock.
@@ -136,11 +139,15 @@ pub fn early_init_dt_scan<'a>(
     scan.check_initrd();
     scan.limit_memory()?;
     let dma_limit = scan.handover.tree.dma_limit();
-    let zones = MaxZonePfns::new(scan.memblock, dma_limit);
+    let mut zones = MaxZonePfns::new(scan.memblock, dma_limit);
+    zones.movable = scan.find_movable(&zones);
     scan.reserve_static()?;
     if let Some(grow) = grow {
         scan.memblock.allow_resize(grow);
     }
+    // What may be taken out is not to be pinned down.
+    let movable_node = matches!(scan.handover.command_line.flag("movable_node"), Ok(Some(true)));
+    scan.memblock.set_movable_node(movable_node);
     let mut info = BootInfo {
         initrd: scan.initrd,
         zones,

@@ -83,8 +83,9 @@ impl Scan<'_, '_, '_> {
     fn untouched_place(&self, size: u64) -> Option<PhysRange> {
         let page_1 = PhysAddr::new(PAGE_SIZE as u64);
         self.handover.tree.memory().find_map(|entry| {
-            let ram = usable(&entry);
-            let mut at = ram.start().max(page_1);
+            let reach = PhysRange::new(page_1, self.handover.reach);
+            let ram = usable(&entry).intersect(reach);
+            let mut at = ram.start();
             loop {
                 let place = PhysRange::from_size(at, size);
                 if !ram.contains_range(place) {

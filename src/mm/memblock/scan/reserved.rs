@@ -2,11 +2,13 @@
 
 use super::memory::outer_pages;
 use super::{BootInfo, Scan, ScanError, Size};
-use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, align_up};
+use crate::addr::{PAGE_SIZE, PhysRange, align_up};
 use crate::firmware::fdt::{ReservedRegion, Text};
 use crate::mm::memblock::MemblockError;
 use crate::mm::memblock::find::ANYWHERE;
 use crate::mm::memblock::scan::cma::CMA_MIN_ALIGNMENT;
+use crate::mm::mmzone::{MAX_NUMNODES, NodeId, ZoneId, ZoneType};
+use arrayvec::ArrayVec;
 
 /// The most dynamic regions that are remembered by name.
 pub const MAX_DYNAMIC_REGIONS: usize = 16;
@@ -205,7 +207,8 @@ impl<'a> Scan<'_, '_, 'a> {
         Err("no free range of its size where it may lie")
     }
 
-    /// Allocates inside one zone, the lowest first: a CMA area must not span zones.
+    /// Allocates inside one zone of one node, as a CMA area must not span zones: from
+    /// the narrowest kind of zone, and there from the highest node.
     pub(super) fn place_in_a_zone(
         &mut self,
         size: u64,
@@ -213,16 +216,22 @@ impl<'a> Scan<'_, '_, 'a> {
         within: PhysRange,
         info: &BootInfo<'_>,
     ) -> Result<PhysRange, MemblockError> {
-        let mut last = Err(MemblockError::NoMemory);
-        let mut from = PhysAddr::new(0);
-        for end in info.zones.ends() {
-            let zone = PhysRange::new(from, end).intersect(within);
-            last = self.memblock.phys_alloc_range(size, align, zone);
-            if last != Err(MemblockError::NoMemory) {
-                break;
+        let spans = info.zones.spans(self.memblock);
+        for kind in ZoneType::ALL {
+            let mut left: ArrayVec<PhysRange, MAX_NUMNODES> =
+                NodeId::all().map(|node| spans[ZoneId::new(node, kind).index()].phys()).collect();
+            left.sort_unstable_by_key(|span| span.end());
+            for span in left.iter().rev() {
+                match self.memblock.phys_alloc_range(size, align, span.intersect(within)) {
+                    Err(MemblockError::NoMemory) => {}
+                    // Where nodes lie across one another, the span holds more than its zone.
+                    Ok(place) if !info.zones.in_one_zone(self.memblock, place) => {
+                        self.memblock.free(place)?;
+                    }
+                    other => return other,
+                }
             }
-            from = from.max(end);
         }
-        last
+        Err(MemblockError::NoMemory)
     }
 }

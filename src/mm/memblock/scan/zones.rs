@@ -1,7 +1,8 @@
 //! Where the zones end (Linux: arch/arm64/mm/init.c, zone_sizes_init).
 
-use crate::addr::{Pfn, PfnRange, PhysAddr};
+use crate::addr::{Order, Pfn, PfnRange, PhysAddr, PhysRange};
 use crate::mm::memblock::Memblock;
+use crate::mm::mmzone::{MAX_NUMNODES, NodeId, ZoneLimits, zone_spans, zones_of};
 
 /// The first address that 32 bits do not reach.
 const FOUR_GIB: PhysAddr = PhysAddr::new(1 << 32);
@@ -18,11 +19,14 @@ pub struct MaxZonePfns {
     pub dma32: Pfn,
     /// The end of ZONE_NORMAL: the end of RAM.
     pub normal: Pfn,
+    /// From where on a node's memory is ZONE_MOVABLE, whatever it would be otherwise;
+    /// [`Pfn::LIMIT`] for no such zone (Linux: zone_movable_pfn).
+    pub movable: [Pfn; MAX_NUMNODES],
 }
 
 impl MaxZonePfns {
     /// The limits for this RAM and the highest address that all devices reach
-    /// ([`dma_limit`](crate::firmware::fdt::Tree::dma_limit)).
+    /// ([`dma_limit`](crate::firmware::fdt::Tree::dma_limit)), without ZONE_MOVABLE.
     ///
     /// ZONE_DMA ends behind that address; where RAM starts below 4 GiB, at 4 GiB at
     /// the latest.
@@ -38,29 +42,50 @@ impl MaxZonePfns {
         let (start, normal) = (pfn(start), pfn(memblock.end_of_dram()));
         let dma = pfn(dma).clamp(start, normal);
         let dma32 = pfn(FOUR_GIB).clamp(dma, normal);
-        Self { start, dma, dma32, normal }
+        Self { start, dma, dma32, normal, movable: [Pfn::LIMIT; MAX_NUMNODES] }
     }
 
-    /// The frames of ZONE_DMA, holes included.
+    /// The limits as the page allocator wants them, which cuts zones at its largest
+    /// blocks. Where a zone ends with RAM, the last block is not cut.
     #[must_use]
-    pub fn zone_dma(&self) -> PfnRange {
-        PfnRange::new(self.start, self.dma)
+    pub fn limits(&self) -> ZoneLimits {
+        let end =
+            |limit: Pfn| if limit == self.normal { limit.align_up(Order::MAX) } else { limit };
+        let (dma, dma32) = (end(self.dma), end(self.dma32));
+        ZoneLimits { dma, dma32, movable: self.movable }.rounded()
     }
 
-    /// The frames of ZONE_DMA32, holes included.
+    /// The first frame of the highest zone that RAM reaches: the one that ZONE_MOVABLE
+    /// is taken from (Linux: find_usable_zone_for_movable).
+    pub(super) fn highest_zone(&self) -> Pfn {
+        let limits = self.limits();
+        if limits.dma32 < self.normal {
+            limits.dma32
+        } else if limits.dma < self.normal {
+            limits.dma
+        } else {
+            self.start
+        }
+    }
+
+    /// What the zones of all nodes span, by [`ZoneId::index`](crate::mm::mmzone::ZoneId).
     #[must_use]
-    pub fn zone_dma32(&self) -> PfnRange {
-        PfnRange::new(self.dma, self.dma32)
+    pub fn spans(&self, memblock: &Memblock) -> [PfnRange; crate::mm::mmzone::ZoneId::COUNT] {
+        zone_spans(self.limits(), present(memblock))
     }
 
-    /// The frames of ZONE_NORMAL, holes included.
-    #[must_use]
-    pub fn zone_normal(&self) -> PfnRange {
-        PfnRange::new(self.dma32, self.normal)
+    /// Whether all of `range`, which is RAM, lies in one zone.
+    pub(super) fn in_one_zone(&self, memblock: &Memblock, range: PhysRange) -> bool {
+        let mut parts = zones_of(self.limits(), present(memblock), range.whole_pages());
+        let first = parts.next().map(|(id, _)| id);
+        parts.all(|(id, _)| Some(id) == first)
     }
+}
 
-    /// The ends as addresses, rising.
-    pub(super) fn ends(&self) -> [PhysAddr; 3] {
-        [self.dma.phys(), self.dma32.phys(), self.normal.phys()]
-    }
+/// All RAM with the node it belongs to, as the page allocator wants it.
+pub fn present(memblock: &Memblock) -> impl Iterator<Item = (NodeId, PfnRange)> + Clone + '_ {
+    memblock.memory().iter().map(|region| {
+        // What the firmware gives no node is the first one's.
+        (region.nid.unwrap_or(NodeId::FIRST), region.range.whole_pages())
+    })
 }

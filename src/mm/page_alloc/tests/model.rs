@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::arch::hosted::Machine;
+use crate::mm::mmzone::MAX_NUMNODES;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -200,7 +201,7 @@ proptest! {
             let limits = ZoneLimits {
                 dma: Pfn::new(0x48100),
                 dma32: Pfn::new(0x48800 + 7),
-                movable: PfnRange::new(Pfn::new(0x48800 + 1100), Pfn::LIMIT),
+                movable: [Pfn::new(0x48800 + 1100); MAX_NUMNODES],
             };
             let free = ranges.iter().map(|r| r.whole_pages());
             let present = free.clone().map(|r| (NodeId::FIRST, r));

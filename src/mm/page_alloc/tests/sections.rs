@@ -1,8 +1,9 @@
 //! How memory comes up.
 
 use super::*;
-use crate::mm::mmzone::ZoneType;
+use crate::mm::mmzone::{MAX_NUMNODES, ZoneType};
 use crate::mm::sparse;
+use std::format;
 
 fn start(
     limits: ZoneLimits,
@@ -90,7 +91,7 @@ fn zones_end_at_their_limits() {
         let limits = ZoneLimits {
             dma: Pfn::new(0x4_0800 + 5),
             dma32: Pfn::new(0x4_1000),
-            movable: PfnRange::new(Pfn::new(0x4_1801), Pfn::LIMIT),
+            movable: [Pfn::new(0x4_1801); MAX_NUMNODES],
         };
         start(limits, &[(0, all)], &[all]).unwrap();
         let span = |kind| zone(kind).spanned;
@@ -167,6 +168,34 @@ fn nodes_have_zones_of_their_own() {
         assert!(local.iter().all(|f| node(f) == 0));
         let rest = exhaust(KERNEL, Order::ZERO);
         assert!(!rest.is_empty() && rest.iter().all(|f| node(f) == 1));
+        check_sums();
+    });
+}
+
+#[test]
+fn each_node_has_its_own_start_of_movable_memory() {
+    let ranges = [ram(0x4000_0000, 16 * MIB), ram(0x4100_0000, 16 * MIB)];
+    Machine::run(&ranges, |_| {
+        let [a, b] = ranges.map(|r| r.whole_pages());
+        let mut movable = [Pfn::LIMIT; MAX_NUMNODES];
+        movable[0] = Pfn::new(0x4_0801);
+        let limits = ZoneLimits { movable, ..ZoneLimits::default() };
+        start(limits, &[(0, a), (1, b)], &[a, b]).unwrap();
+        let spans: Vec<_> = zones().map(|z| (format!("{}", z.id), z.spanned)).collect();
+        let span = |name: &str, a, b| (name.into(), PfnRange::new(Pfn::new(a), Pfn::new(b)));
+        assert_eq!(
+            spans,
+            [
+                span("Node 0 DMA", 0x4_0000, 0x4_0c00),
+                span("Node 0 Movable", 0x4_0c00, 0x4_1000),
+                span("Node 1 DMA", 0x4_1000, 0x4_2000),
+            ]
+        );
+        // Movable memory of the nearest node comes first, then all that unmovable may use.
+        let frame = alloc_pages(MOVABLE, Order::ZERO).unwrap();
+        assert_eq!(frame.page().zone().kind(), ZoneType::Movable);
+        let kinds = exhaust(KERNEL, Order::ZERO);
+        assert!(kinds.iter().all(|f| f.page().zone().kind() == ZoneType::Dma));
         check_sums();
     });
 }

@@ -1,6 +1,7 @@
 //! From trees to a filled memblock.
 
 mod corpus;
+mod movable;
 mod reserved;
 mod small;
 
@@ -13,6 +14,9 @@ use std::format;
 use std::string::String;
 use std::vec;
 use std::vec::Vec;
+
+/// A CPU with physical addresses of 48 bits.
+const REACH: PhysAddr = PhysAddr::new(1 << 48);
 
 /// A scan and what it said.
 struct Scanned {
@@ -72,7 +76,8 @@ fn scan_with(blob: Vec<u8>, line: &str, hook: Option<Grow>) -> Scanned {
     let tree = Tree::new(blob).unwrap();
     let (image, dtb) = placed(&tree);
     let line: &'static str = Box::leak(String::from(line).into_boxed_str());
-    let handover = Handover { tree, dtb, image, command_line: CommandLine::new(line) };
+    let command_line = CommandLine::new(line);
+    let handover = Handover { tree, dtb, image, command_line, reach: REACH };
     scan_handover(handover, hook)
 }
 
@@ -147,9 +152,7 @@ fn check(
         let (start, end) = (area.range.start(), area.range.end());
         assert!(start.is_aligned(CMA_MIN_ALIGNMENT) && end.is_aligned(CMA_MIN_ALIGNMENT));
         assert!(memblock.is_region_memory(area.range) && !free(area.range) && start < end);
-        for zone in zones.ends() {
-            assert!(end <= zone || zone <= start, "{area:?} spans {zones:?}");
-        }
+        assert!(zones.in_one_zone(memblock, area.range), "{area:?} spans {zones:?}");
         for other in &info.cma[..index] {
             assert!(!other.range.overlaps(area.range));
             assert!(!(other.is_default && area.is_default));

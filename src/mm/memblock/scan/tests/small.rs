@@ -118,6 +118,7 @@ fn mem_keeps_the_image_the_tree_and_the_initrd() {
         image: range(GIB + 900 * MIB, MIB),
         dtb: range(GIB + 100 * MIB, 4096),
         command_line: CommandLine::new("mem=10000001"),
+        reach: REACH,
     };
     let scanned = scan_handover(handover, None);
     let parts = [
@@ -239,7 +240,22 @@ fn an_image_outside_ram_is_reported() {
     let tree = Tree::new(blob).unwrap();
     let (_, dtb) = placed(&tree);
     let command_line = CommandLine::new("");
-    let handover = Handover { tree, dtb, image: range(0, MIB), command_line };
+    let handover = Handover { tree, dtb, image: range(0, MIB), command_line, reach: REACH };
     let scanned = scan_handover(handover, None);
     assert!(scanned.info.is_ok() && scanned.warned("the kernel image"));
+}
+
+#[test]
+fn what_the_cpu_does_not_reach_is_left_out_before_anything_is_placed() {
+    let line = "cma=64M@0x10000000000-0x18000000000";
+    let blob = virt().memory("memory@10000000000", &[1 << 40, GIB]).blob();
+    let blob: &'static [u8] = Box::leak(blob.into_boxed_slice());
+    let tree = Tree::new(blob).unwrap();
+    let (image, dtb) = placed(&tree);
+    let command_line = CommandLine::new(line);
+    let handover = Handover { tree, dtb, image, command_line, reach: PhysAddr::new(1 << 40) };
+    let scanned = scan_handover(handover, Some(grow));
+    assert_eq!(scanned.memory(), [(GIB, 2 * GIB)]);
+    assert_eq!(scanned.info().zones.normal, Pfn::new(2 << 18));
+    assert!(scanned.warned("out of this CPU's reach") && scanned.warned("cma=: no 64 MiB"));
 }

@@ -1,0 +1,129 @@
+//! How much of each node becomes ZONE_MOVABLE: `kernelcore=`, `movablecore=`,
+//! `movable_node` (Linux: find_zone_movable_pfns_for_nodes, mm/mm_init.c).
+
+use super::zones::present;
+use super::{MaxZonePfns, Scan};
+use crate::addr::{Order, PAGE_SHIFT, Pfn};
+use crate::firmware::cmdline::CoreSize;
+use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
+
+/// A node's RAM in pages.
+#[derive(Clone, Copy, Default)]
+struct Pages {
+    /// All of it.
+    all: u64,
+    /// What lies below the highest zone, and so is never ZONE_MOVABLE.
+    low: u64,
+}
+
+impl Scan<'_, '_, '_> {
+    /// Finds the start of ZONE_MOVABLE on each node. It is taken from the end of the
+    /// highest zone, so that what is left for all kinds of allocation is spread over
+    /// the nodes as evenly as it can be.
+    pub(super) fn find_movable(&mut self, zones: &MaxZonePfns) -> [Pfn; MAX_NUMNODES] {
+        let line = self.handover.command_line;
+        match line.flag("movable_node") {
+            Ok(Some(true)) => return self.hotpluggable_ends(),
+            Ok(_) => {}
+            Err(error) => self.warn(format_args!("{error}")),
+        }
+        let highest = zones.highest_zone();
+        let mut nodes = [Pages::default(); MAX_NUMNODES];
+        for (node, range) in present(self.memblock) {
+            let pages = &mut nodes[node.index()];
+            pages.all += u64::from(range.len());
+            pages.low += u64::from(highest.min(range.end()).max(range.start()) - range.start());
+        }
+        let total = nodes.iter().map(|pages| pages.all).sum();
+        let none = [Pfn::LIMIT; MAX_NUMNODES];
+        let Some(core) = self.core_pages(total) else { return none };
+
+        // The least share of each node, between what it cannot but keep and all it
+        // has, with which the shares make `core` pages.
+        let share = |pages: &Pages, level: u64| level.clamp(pages.low, pages.all);
+        let (mut short, mut level) = (0, total);
+        while short < level {
+            let middle = short + (level - short) / 2;
+            if nodes.iter().map(|pages| share(pages, middle)).sum::<u64>() < core {
+                short = middle + 1;
+            } else {
+                level = middle;
+            }
+        }
+        let mut starts = none;
+        for node in NodeId::all() {
+            starts[node.index()] = self.start_after(node, share(&nodes[node.index()], level));
+        }
+        // A node that begins in the highest zone's first block shares that block.
+        starts.map(|start| start.max(highest).align_up(Order::MAX))
+    }
+
+    /// The pages that are to be left for all kinds of allocation; `None` for all.
+    fn core_pages(&mut self, total: u64) -> Option<u64> {
+        let kernelcore = self.core_size("kernelcore", total);
+        let movablecore = self.core_size("movablecore", total).filter(|pages| *pages > 0);
+        // What is asked for both ways is the larger of the two.
+        let left = movablecore.map(|pages| {
+            let block = u64::from(Order::MAX.pages());
+            total.saturating_sub(pages.div_ceil(block).saturating_mul(block))
+        });
+        match kernelcore.max(left) {
+            Some(0) => {
+                self.warn(format_args!(
+                    "kernelcore=, movablecore=: ignored, as nothing would be left for the kernel"
+                ));
+                None
+            }
+            core => core.filter(|core| *core < total),
+        }
+    }
+
+    /// The pages that a parameter asks for.
+    fn core_size(&mut self, key: &'static str, total: u64) -> Option<u64> {
+        match self.handover.command_line.core_size(key) {
+            Ok(None) => None,
+            Ok(Some(CoreSize::Bytes(bytes))) => Some(bytes >> PAGE_SHIFT),
+            Ok(Some(CoreSize::Percent(percent))) => Some(total * u64::from(percent) / 100),
+            Ok(Some(CoreSize::Mirror)) => {
+                self.warn(format_args!(
+                    "{key}=mirror ignored: a device tree does not tell which memory is mirrored"
+                ));
+                None
+            }
+            Err(error) => {
+                self.warn(format_args!("{error}"));
+                None
+            }
+        }
+    }
+
+    /// The frame after the lowest `pages` pages of a node; [`Pfn::LIMIT`] if it has no
+    /// more.
+    fn start_after(&self, node: NodeId, pages: u64) -> Pfn {
+        let mut left = pages;
+        for (_, range) in present(self.memblock).filter(|(nid, _)| *nid == node) {
+            if left < u64::from(range.len()) {
+                return range.start() + left as u32;
+            }
+            left -= u64::from(range.len());
+        }
+        Pfn::LIMIT
+    }
+
+    /// With `movable_node`, ZONE_MOVABLE of a node starts with its first memory that may
+    /// be taken out; a node that the kernel itself lives on has none.
+    fn hotpluggable_ends(&self) -> [Pfn; MAX_NUMNODES] {
+        let mut starts = [Pfn::LIMIT; MAX_NUMNODES];
+        let node_of = |nid: Option<NodeId>| nid.unwrap_or(NodeId::FIRST);
+        for region in self.memblock.memory().iter().filter(|region| region.is_hotpluggable()) {
+            let start = &mut starts[node_of(region.nid).index()];
+            *start = (*start).min(region.range.whole_pages().start().align_up(Order::MAX));
+        }
+        for own in self.own() {
+            for region in self.memblock.memory().iter().filter(|r| r.range.overlaps(own)) {
+                starts[node_of(region.nid).index()] = Pfn::LIMIT;
+            }
+        }
+        starts
+    }
+}
