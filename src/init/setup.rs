@@ -6,8 +6,8 @@ use crate::arch::aarch64::fixmap;
 use crate::drivers::console;
 use crate::drivers::uart::Uart;
 use crate::firmware::cmdline::CommandLine;
-use crate::firmware::fdt::{Console, Tree, total_size};
-use log::{info, warn};
+use crate::firmware::fdt::{Console, Text, Tree, total_size};
+use log::{LevelFilter, info, warn};
 
 /// Bytes of the largest header.
 const HEADER: usize = 40;
@@ -57,9 +57,45 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
     unsafe { driver(base) }
 }
 
-/// The command line, as far as it is text.
+/// What may follow `granule.` on the command line: of the kernel, and of test images.
+const OWN_PARAMETERS: [&str; 4] = ["fault", "list", "test", "test_after"];
+
+/// The command line, as far as it is text. What it says of the log holds from here on.
 pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
-    let text = tree.bootargs().map_or("", |bytes| bytes.valid_prefix());
+    let given = tree.bootargs().unwrap_or(Text::new(b""));
+    let text = given.valid_prefix();
+    let line = CommandLine::new(text);
+    let level = line.loglevel();
+    if let Ok(Some(level)) = level {
+        log::set_max_level(level_filter(level));
+    }
     info!("Kernel command line: {text}");
-    CommandLine::new(text)
+    if let Err(error) = level {
+        warn!("{error}");
+    }
+    if text.len() < given.bytes().len() {
+        warn!("Kernel command line: cut at byte {}, which is no UTF-8", text.len());
+    }
+    for param in line.granule_params() {
+        if !OWN_PARAMETERS.iter().any(|known| param.is(known)) {
+            warn!(
+                "granule.{} ignored: there is no such parameter",
+                Text::new(param.key.as_bytes())
+            );
+        }
+    }
+    line
+}
+
+/// The messages that are printed at a console's log level: those of a lower number, as
+/// Linux numbers them.
+fn level_filter(level: u8) -> LevelFilter {
+    match level {
+        0..=3 => LevelFilter::Off,
+        4 => LevelFilter::Error,
+        // There is no "notice" of its own.
+        5 | 6 => LevelFilter::Warn,
+        7 => LevelFilter::Info,
+        _ => LevelFilter::Trace,
+    }
 }

@@ -13,7 +13,7 @@ use crate::mm::memblock::MemblockError;
 use crate::mm::memblock::scan::ScanError;
 use crate::mm::page_alloc::InitError;
 use core::fmt;
-use log::{error, info};
+use log::{LevelFilter, error, info};
 
 /// The exit code of a kernel that could not boot.
 const EXIT_STOP: u8 = 1;
@@ -49,6 +49,8 @@ unsafe extern "C" fn start_kernel(dtb: u64, image: u64, entry_level: u64) -> ! {
         Ok(boot) => panic::end(granule_main(&boot)),
         Err(stop) => {
             console::attach_semihosting();
+            // Whatever loglevel= says: without it nobody would know.
+            log::set_max_level(log::max_level().max(LevelFilter::Error));
             error!("{stop}");
             panic::end(EXIT_STOP)
         }

@@ -230,8 +230,9 @@ impl<'a> CommandLine<'a> {
         self.find("earlycon").map(|param| param.value.unwrap_or(""))
     }
 
-    /// The console's log level, 0 (nothing) to 7 (everything and debugging):
-    /// `loglevel=`, or `debug` (7) or `quiet` (4), the last of them.
+    /// The console's log level: messages of a lower number are printed (Linux: 3 is an
+    /// error, 4 a warning, 6 information, 7 debugging). `loglevel=`, or `debug` (10) or
+    /// `quiet` (4), the last of them.
     ///
     /// # Errors
     /// `loglevel` is no number from 0 to 15.
@@ -239,15 +240,14 @@ impl<'a> CommandLine<'a> {
         let mut level = Ok(None);
         for param in self.params() {
             if param.is("debug") && param.value.is_none() {
-                level = Ok(Some(7));
+                level = Ok(Some(10));
             } else if param.is("quiet") && param.value.is_none() {
                 level = Ok(Some(4));
             } else if param.is("loglevel") {
                 let value = param.value.unwrap_or("");
-                let error = ParamError { key: param.key, value, expected: "a level from 0 to 7" };
+                let error = ParamError { key: param.key, value, expected: "a level from 0 to 15" };
                 level = match memparse::number(value) {
-                    // Linux takes more than 7 as everything.
-                    Some((number @ 0..=15, "")) => Ok(Some(number.min(7) as u8)),
+                    Some((number @ 0..=15, "")) => Ok(Some(number as u8)),
                     _ => Err(error),
                 };
             }
@@ -275,11 +275,16 @@ impl<'a> CommandLine<'a> {
     /// `granule.<name>=`: the project's own switches, such as `granule.fault=null`.
     #[must_use]
     pub fn granule(&self, name: &str) -> Option<&'a str> {
-        let named = |param: &Param<'a>| {
-            let key = param.key.strip_prefix("granule.");
-            key.is_some_and(|key| Param { key, value: None }.is(name))
-        };
-        self.params().filter(named).last().map(|param| param.value.unwrap_or(""))
+        let named = self.granule_params().filter(|param| param.is(name));
+        named.last().map(|param| param.value.unwrap_or(""))
+    }
+
+    /// All of the project's own switches, without their prefix.
+    pub fn granule_params(&self) -> impl Iterator<Item = Param<'a>> + use<'a> {
+        self.params().filter_map(|param| {
+            let key = param.key.strip_prefix("granule.")?;
+            Some(Param { key, ..param })
+        })
     }
 }
 

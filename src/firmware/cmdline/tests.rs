@@ -112,8 +112,8 @@ fn levels_flags_cores() {
     let level = |text| CommandLine::new(text).loglevel();
     assert_eq!(level("loglevel=4"), Ok(Some(4)));
     assert_eq!(level("quiet loglevel=6"), Ok(Some(6)));
-    assert_eq!(level("loglevel=6 debug"), Ok(Some(7)));
-    assert_eq!(level("loglevel=10"), Ok(Some(7)));
+    assert_eq!(level("loglevel=6 debug"), Ok(Some(10)));
+    assert_eq!(level("loglevel=15"), Ok(Some(15)));
     assert_eq!(level("x"), Ok(None));
     assert!(level("loglevel=16").is_err() && level("loglevel").is_err());
     let line = CommandLine::new("a b=off c=1 d=maybe");
@@ -138,6 +138,9 @@ fn own_switches_and_console() {
     assert_eq!(line.granule("fault"), Some("null"));
     assert_eq!(line.granule("test"), Some(""));
     assert_eq!(line.granule("other"), None);
+    let own = |key, value| Param { key, value };
+    let all: Vec<_> = line.granule_params().collect();
+    assert_eq!(all, [own("fault", Some("null")), own("test", None)]);
     assert_eq!(line.earlycon(), Some("pl011,0x9000000"));
     assert_eq!(CommandLine::new("earlycon").earlycon(), Some(""));
     assert_eq!(CommandLine::new("").earlycon(), None);
