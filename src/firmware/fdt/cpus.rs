@@ -79,7 +79,14 @@ pub struct Psci<'a> {
     pub node: Node<'a>,
 }
 
-impl Psci<'_> {
+impl<'a> Psci<'a> {
+    /// This node, if it is one.
+    #[must_use]
+    pub fn of(node: Node<'a>) -> Option<Self> {
+        let names = ["arm,psci", "arm,psci-0.2", "arm,psci-1.0"];
+        let is_psci = node.compatible().any(|text| names.iter().any(|name| text == *name));
+        is_psci.then_some(Self { node })
+    }
     /// How it is called.
     #[must_use]
     pub fn method(&self) -> Option<PsciMethod> {
@@ -114,11 +121,7 @@ impl<'a> Tree<'a> {
 
     /// Every PSCI node, wherever it sits.
     pub fn psci_nodes(&self) -> impl Iterator<Item = Psci<'a>> + use<'a> {
-        self.walk().filter_map(|node| {
-            let names = ["arm,psci", "arm,psci-0.2", "arm,psci-1.0"];
-            let is_psci = node.compatible().any(|text| names.iter().any(|name| text == *name));
-            is_psci.then_some(Psci { node })
-        })
+        self.walk().filter_map(Psci::of)
     }
 
     /// The first PSCI node that may be used.
