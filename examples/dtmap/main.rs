@@ -164,8 +164,9 @@ fn describe(
     let name = Text::new(request.file.as_encoded_bytes());
     let failed = |defect: &dyn std::fmt::Display| Failure::Error(format!("{name}: {defect}"));
     let tree = Tree::new(blob).map_err(|error| failed(&error))?;
-    let given = tree.bootargs().map_or("", Text::valid_prefix);
-    let line = CommandLine::new(request.append.as_deref().unwrap_or(given));
+    let given = tree.bootargs().map_or(&b""[..], Text::bytes);
+    let line = request.append.as_ref().map_or(given, |line| line.as_bytes());
+    let line = CommandLine::from_bytes(line);
     let size = tree.total_size() as u64;
     let nowhere = PhysRange::new(PhysAddr::new(0), PhysAddr::new(0));
     let dtb = request.dtb_at.map_or(nowhere, |at| PhysRange::from_size(at, size));

@@ -63,8 +63,8 @@ const OWN_PARAMETERS: [&str; 4] = ["fault", "list", "test", "test_after"];
 /// The command line, as far as it is text. What it says of the log holds from here on.
 pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
     let given = tree.bootargs().unwrap_or(Text::new(b""));
-    let text = given.valid_prefix();
-    let line = CommandLine::new(text);
+    let line = CommandLine::from_bytes(given.bytes());
+    let text = line.as_str();
     let level = line.loglevel();
     if let Ok(Some(level)) = level {
         log::set_max_level(level_filter(level));
@@ -74,7 +74,7 @@ pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
         warn!("{error}");
     }
     if text.len() < given.bytes().len() {
-        warn!("Kernel command line: cut at byte {}, which is no UTF-8", text.len());
+        warn!("Kernel command line: cut at byte {}: too long, or no UTF-8", text.len());
     }
     for param in line.granule_params() {
         if !OWN_PARAMETERS.iter().any(|known| param.is(known)) {

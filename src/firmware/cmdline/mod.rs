@@ -15,6 +15,10 @@ mod tests;
 
 pub use memparse::{memparse, parse_size};
 
+/// The most bytes of a command line that count (Linux on arm64: COMMAND_LINE_SIZE). It
+/// is looked through for each parameter anew.
+pub const COMMAND_LINE_SIZE: usize = 2048;
+
 /// A parameter with its value, without quotes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Param<'a> {
@@ -90,6 +94,14 @@ impl<'a> CommandLine<'a> {
     #[must_use]
     pub const fn new(text: &'a str) -> Self {
         Self(text)
+    }
+
+    /// What the boot loader left, as far as it is text and no longer than
+    /// [`COMMAND_LINE_SIZE`].
+    #[must_use]
+    pub fn from_bytes(bytes: &'a [u8]) -> Self {
+        let bytes = bytes.get(..COMMAND_LINE_SIZE).unwrap_or(bytes);
+        Self(bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid()))
     }
 
     /// As written.

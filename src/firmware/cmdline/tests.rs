@@ -146,6 +146,17 @@ fn own_switches_and_console() {
     assert_eq!(CommandLine::new("").earlycon(), None);
 }
 
+#[test]
+fn bytes_that_are_no_text_end_the_line() {
+    assert_eq!(CommandLine::from_bytes(b"mem=1G \xff cma=1M").as_str(), "mem=1G ");
+    assert_eq!(CommandLine::from_bytes(b"").as_str(), "");
+    let mut long = std::vec![b' '; COMMAND_LINE_SIZE - 1];
+    long.extend("\u{e4} mem=1G".bytes());
+    // The character that does not fit as a whole goes.
+    assert_eq!(CommandLine::from_bytes(&long).as_str().len(), COMMAND_LINE_SIZE - 1);
+    assert_eq!(CommandLine::from_bytes(&long[1..]).as_str().len(), COMMAND_LINE_SIZE);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig {
         cases: if cfg!(miri) { 3 } else { 1000 },

@@ -16,6 +16,10 @@ use core::fmt;
 /// half of this.
 const MAX_DEPTH: usize = 24;
 
+/// Entries of `dma-ranges` that are looked at in all. A board needs some tens; in a
+/// hostile tree each entry of each bus could be looked up among those of each above.
+const MAX_DMA_STEPS: usize = 1 << 18;
+
 /// A node and its ancestors.
 #[derive(Clone)]
 pub struct Lineage<'a> {
@@ -87,12 +91,20 @@ impl<'a> Lineage<'a> {
     pub fn reg(&self, index: usize) -> Option<Reg> {
         let parent = self.parent()?.cells();
         let reg = self.node().regs(parent).nth(index)?;
-        let base = self.translate(self.nodes.len().checked_sub(1)?, reg.base, "ranges")?;
+        let bus = self.nodes.len().checked_sub(1)?;
+        let base = self.translate(bus, reg.base, "ranges", &mut usize::MAX.clone())?;
         Some(Reg { base, ..reg })
     }
 
     /// An address on the bus of the `bus`th node (0: the root) as the CPU sees it.
-    fn translate(&self, bus: usize, address: PhysAddr, property: &str) -> Option<PhysAddr> {
+    /// Entries that are looked at are taken off `steps`; `None` when none are left.
+    fn translate(
+        &self,
+        bus: usize,
+        address: PhysAddr,
+        property: &str,
+        steps: &mut usize,
+    ) -> Option<PhysAddr> {
         let mut address = address.get();
         // The root's bus is the CPU's, so its own `ranges` never count.
         for level in (1..=bus).rev() {
@@ -104,7 +116,9 @@ impl<'a> Lineage<'a> {
                 Some([]) => {}
                 Some(value) => {
                     let windows = windows(value, node.cells(), self.cells_of_bus(level - 1));
-                    address = windows.into_iter().flatten().find_map(|window| {
+                    let mut windows = windows.into_iter().flatten().take(*steps);
+                    address = windows.find_map(|window| {
+                        *steps = steps.saturating_sub(1);
                         let offset = address.checked_sub(window.child)?;
                         if offset < window.size { window.parent.checked_add(offset) } else { None }
                     })?;
@@ -115,15 +129,16 @@ impl<'a> Lineage<'a> {
     }
 
     /// The last byte that devices on this node's bus can reach, by its own
-    /// `dma-ranges`; `None` where it sets no limit.
-    fn dma_limit(&self) -> Option<PhysAddr> {
+    /// `dma-ranges`; `None` where it sets no limit, or `steps` run out.
+    fn dma_limit(&self, steps: &mut usize) -> Option<PhysAddr> {
         let value = self.node().property("dma-ranges")?;
         let bus = self.nodes.len();
         let above = self.cells_of_bus(bus.saturating_sub(1));
         let windows = windows(value, self.node().cells(), above)?;
-        let ends = windows.filter_map(|window| {
+        let ends = windows.take(*steps).filter_map(|window| {
+            *steps = steps.saturating_sub(1);
             let parent = PhysAddr::new(window.parent);
-            let base = self.translate(bus.saturating_sub(1), parent, "dma-ranges")?;
+            let base = self.translate(bus.saturating_sub(1), parent, "dma-ranges", steps)?;
             Some(base.saturating_add(window.size.checked_sub(1)?))
         });
         ends.max()
@@ -141,6 +156,8 @@ fn windows(value: &[u8], below: Cells, above: Cells) -> Option<impl Iterator<Ite
     let mut rest = value;
     (entry > 0).then_some(core::iter::from_fn(move || {
         loop {
+            #[cfg(test)]
+            super::tests::work::step();
             let (this, next) = rest.split_at_checked(entry)?;
             rest = next;
             let (from, to) = this.split_at_checked(child)?;
@@ -196,17 +213,18 @@ impl<'a> Tree<'a> {
 
     /// The highest address that every device can reach by DMA: the least of what the
     /// `dma-ranges` of available buses allow (Linux: of_dma_get_max_cpu_address).
-    /// `None` where no bus sets a limit.
+    /// `None` where no bus sets a limit. Of a tree with absurdly many entries the first
+    /// count.
     #[must_use]
     pub fn dma_limit(&self) -> Option<PhysAddr> {
         let mut walk = self.lineages();
-        let mut limit = None;
+        let (mut limit, mut steps) = (None, MAX_DMA_STEPS);
         while let Some(lineage) = walk.next() {
             if lineage.node() != self.root() && !lineage.node().is_available() {
                 walk.skip_children();
                 continue;
             }
-            if let Some(here) = lineage.dma_limit() {
+            if let Some(here) = lineage.dma_limit(&mut steps) {
                 limit = Some(limit.map_or(here, |limit: PhysAddr| limit.min(here)));
             }
         }

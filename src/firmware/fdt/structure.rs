@@ -38,6 +38,8 @@ impl<'a> Blocks<'a> {
     #[inline]
     fn token(&self, mut at: usize) -> Result<(Token<'a>, usize), &'static str> {
         loop {
+            #[cfg(test)]
+            super::tests::work::step();
             let kind = be32(self.structure, at).ok_or("the block ends before the tree does")?;
             at += 4;
             match kind {

@@ -193,6 +193,8 @@ impl Iterator for Regs<'_> {
     fn next(&mut self) -> Option<Reg> {
         let entry_size = self.cells.entry_size()?;
         loop {
+            #[cfg(test)]
+            super::tests::work::step();
             let (entry, rest) = self.value.split_at_checked(entry_size)?;
             self.value = rest;
             let (address, size) = entry.split_at_checked(self.cells.address as usize * 4)?;

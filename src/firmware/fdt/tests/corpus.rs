@@ -52,11 +52,6 @@ pub(crate) fn sample(name: &str) -> &'static [u8] {
     Box::leak(std::fs::read(at).unwrap().into_boxed_slice())
 }
 
-/// A number as the expectations write it.
-pub(crate) fn hex(number: u64) -> Value {
-    Value::from(format!("{number:#x}"))
-}
-
 /// A list of pairs of hexadecimal strings.
 pub(crate) fn pairs(list: &Value) -> Vec<(u64, u64)> {
     let number = |value: &Value| {

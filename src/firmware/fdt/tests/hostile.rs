@@ -1,16 +1,15 @@
 //! Malformed trees, and good ones mangled at random.
 
 use super::super::*;
-use super::Builder;
 use super::corpus::{bad, sample};
+use super::{Builder, mutate, mutations};
 use dtoolkit::Node as _;
 use dtoolkit::Property as _;
 use proptest::prelude::*;
-use std::vec;
 use std::vec::Vec;
 
 /// Asks everything that can be asked.
-pub(super) fn read_all(tree: &Tree<'_>) {
+fn read_all(tree: &Tree<'_>) {
     let mut walk = tree.lineages();
     while let Some(lineage) = walk.next() {
         let node = lineage.node();
@@ -110,68 +109,6 @@ fn small_base() -> Vec<u8> {
         .blob()
 }
 
-/// A change to a blob.
-#[derive(Clone, Debug)]
-pub(crate) enum Mutation {
-    Flip(usize, u8),
-    Word(usize, u32),
-    Copy(usize, usize, usize),
-    Truncate(usize),
-    Header(usize, u32),
-}
-
-pub(crate) fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
-    let words = prop_oneof![
-        Just(0u32),
-        Just(1),
-        Just(2),
-        Just(3),
-        Just(4),
-        Just(9),
-        Just(0x7fff_ffff),
-        Just(0x8000_0000),
-        Just(0xffff_fffc),
-        Just(u32::MAX),
-        any::<u32>(),
-        0u32..4096,
-    ];
-    let at = any::<usize>();
-    let mutation = prop_oneof![
-        4 => (at, any::<u8>()).prop_map(|(at, bits)| Mutation::Flip(at, bits)),
-        8 => (at, words.clone()).prop_map(|(at, word)| Mutation::Word(at, word)),
-        2 => (at, at, 0usize..64).prop_map(|(from, to, words)| Mutation::Copy(from, to, words)),
-        1 => at.prop_map(Mutation::Truncate),
-        1 => (0usize..10, words).prop_map(|(at, word)| Mutation::Header(at, word)),
-    ];
-    prop::collection::vec(mutation, 1..6)
-}
-
-/// Applies them; positions are taken modulo the length.
-pub(crate) fn mutate(blob: &mut Vec<u8>, mutations: &[Mutation]) {
-    for mutation in mutations {
-        let length = blob.len();
-        if length < 48 {
-            return;
-        }
-        let word_at = |at: usize| 40 + at % (length - 44) / 4 * 4;
-        match *mutation {
-            Mutation::Flip(at, bits) => blob[at % length] ^= bits,
-            Mutation::Word(at, word) => {
-                blob[word_at(at)..][..4].copy_from_slice(&word.to_be_bytes());
-            }
-            Mutation::Copy(from, to, words) => {
-                let (from, to) = (word_at(from), word_at(to));
-                let bytes = (words * 4).min(length - from.max(to));
-                blob.copy_within(from..from + bytes, to);
-            }
-            Mutation::Truncate(at) => blob.truncate(at % length),
-            Mutation::Header(at, word) => {
-                blob[at * 4..][..4].copy_from_slice(&word.to_be_bytes());
-            }
-        }
-    }
-}
-
 /// What `dtoolkit` takes is read the same by both, node for node. It takes less: names
 /// of more than 31 characters, which boards do have, it refuses.
 fn compare(tree: &Tree<'_>, other: dtoolkit::fdt::Fdt<'_>) {
@@ -197,6 +134,18 @@ fn compare(tree: &Tree<'_>, other: dtoolkit::fdt::Fdt<'_>) {
     }
 }
 
+/// Reads all there is to read of a blob, if it is a tree, and compares that with what
+/// another reader has.
+pub(crate) fn read(blob: &[u8]) -> Option<Tree<'_>> {
+    let _ = total_size(blob);
+    let tree = Tree::new(blob).ok()?;
+    read_all(&tree);
+    if let Ok(other) = dtoolkit::fdt::Fdt::new(blob) {
+        compare(&tree, other);
+    }
+    Some(tree)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: if cfg!(miri) { 4 } else { 1500 },
@@ -208,13 +157,7 @@ proptest! {
     fn mangled_trees_are_read_or_refused(base in any::<prop::sample::Index>(), changes in mutations()) {
         let mut blob = BASES[base.index(BASES.len())].to_vec();
         mutate(&mut blob, &changes);
-        let _ = total_size(&blob);
-        if let Ok(tree) = Tree::new(&blob) {
-            read_all(&tree);
-            if let Ok(other) = dtoolkit::fdt::Fdt::new(&blob) {
-                compare(&tree, other);
-            }
-        }
+        read(&blob);
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Device trees: those in `tests/data`, and small ones made on the spot.
+//! Device trees: those in `tests/data`, and small ones made on the spot. That every fact
+//! of the good ones is read is tested with the program that prints them (examples/dtmap).
 
 mod build;
 pub(crate) mod corpus;
-mod facts;
 mod hostile;
+mod mutate;
 mod small;
+pub(crate) mod work;
 
 pub(crate) use build::Builder;
-pub(crate) use hostile::{mutate, mutations};
+pub(crate) use hostile::read;
+pub(crate) use mutate::{mutate, mutations, numbers};

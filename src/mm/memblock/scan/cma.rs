@@ -13,6 +13,9 @@ pub const CMA_MIN_ALIGNMENT: u64 = Order::PAGEBLOCK.bytes() as u64;
 /// The most areas.
 pub const MAX_CMA_AREAS: usize = 8;
 
+/// Regions of a tree that are looked at whether they can be areas.
+pub(super) const MAX_CANDIDATES: usize = 4 * MAX_CMA_AREAS;
+
 /// An area for the contiguous memory allocator; reserved in memblock.
 #[derive(Clone, Copy, Debug)]
 pub struct CmaArea<'a> {
@@ -49,9 +52,12 @@ impl<'a> Scan<'_, '_, 'a> {
         is_default: bool,
     ) {
         let (start, end) = (range.start(), range.end());
+        self.cma_candidates += 1;
         let aligned = start.is_aligned(CMA_MIN_ALIGNMENT) && end.is_aligned(CMA_MIN_ALIGNMENT);
         let mapped = |r: &crate::mm::memblock::Region| !r.is_nomap();
-        let defect = if !aligned {
+        let defect = if self.cma_candidates > MAX_CANDIDATES || info.cma.is_full() {
+            Some("there are too many")
+        } else if !aligned {
             Some("it is not made of whole pageblocks of 2 MiB")
         } else if !self.memblock.is_region_memory(range) {
             Some("it is not in RAM")
@@ -64,8 +70,6 @@ impl<'a> Scan<'_, '_, 'a> {
             Some("it overlaps another CMA area")
         } else if !info.zones.in_one_zone(self.memblock, range) {
             Some("it spans zones")
-        } else if info.cma.is_full() {
-            Some("there are too many")
         } else {
             None
         };

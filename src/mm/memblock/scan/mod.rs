@@ -26,9 +26,10 @@ pub use reserved::{MAX_DYNAMIC_REGIONS, ReservedMem};
 pub use zones::{MaxZonePfns, present};
 
 use super::{Grow, Memblock, MemblockError};
-use crate::addr::{PhysAddr, PhysRange};
+use crate::addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::Tree;
+use crate::mm::mmzone::ZoneId;
 use arrayvec::ArrayVec;
 use core::fmt;
 use log::Level;
@@ -114,6 +115,9 @@ struct Scan<'m, 's, 'a> {
     memblock: &'m mut Memblock,
     handover: Handover<'a>,
     initrd: Option<PhysRange>,
+    /// What each zone spans.
+    spans: [PfnRange; ZoneId::COUNT],
+    cma_candidates: usize,
     sink: Sink<'s>,
 }
 
@@ -129,7 +133,8 @@ pub fn early_init_dt_scan<'a>(
     grow: Option<Grow>,
     sink: Sink<'_>,
 ) -> Result<BootInfo<'a>, ScanError> {
-    let mut scan = Scan { memblock, handover, initrd: None, sink };
+    let spans = [PfnRange::new(Pfn::new(0), Pfn::new(0)); ZoneId::COUNT];
+    let mut scan = Scan { memblock, handover, initrd: None, spans, cma_candidates: 0, sink };
     let counts = scan.count()?;
     scan.initrd = scan.plausible_initrd();
     if let Some(grow) = grow {
@@ -141,6 +146,7 @@ pub fn early_init_dt_scan<'a>(
     let dma_limit = scan.handover.tree.dma_limit();
     let mut zones = MaxZonePfns::new(scan.memblock, dma_limit);
     zones.movable = scan.find_movable(&zones);
+    scan.spans = zones.spans(scan.memblock);
     scan.reserve_static()?;
     if let Some(grow) = grow {
         scan.memblock.allow_resize(grow);

@@ -11,12 +11,39 @@ use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange};
 use crate::firmware::fdt::ReservedRegion;
 use crate::mm::memblock::resize::bytes_for;
 use crate::mm::memblock::{Grow, Kind};
+use arrayvec::ArrayVec;
 
 /// Regions that the two arrays may need.
 #[derive(Clone, Copy)]
 pub(super) struct Counts {
     memory: usize,
     reserved: usize,
+}
+
+/// How often the obstacles of a tree are looked through for a place. Where they are in
+/// order, twice for each batch is enough.
+const MAX_PASSES: usize = 128;
+
+/// Entries of RAM that are tried at a time.
+const BATCH: usize = 32;
+
+/// A place that might do, in an entry of RAM.
+struct Candidate {
+    ram: PhysRange,
+    place: PhysRange,
+    moved: bool,
+}
+
+impl Candidate {
+    /// Goes upwards where the obstacle is in the way, perhaps out of RAM.
+    fn move_past(&mut self, obstacle: PhysRange) {
+        if obstacle.overlaps(self.place) {
+            self.moved = true;
+            let top = PhysAddr::new(u64::MAX);
+            let at = obstacle.end().align_up(PAGE_SIZE as u64).unwrap_or(top);
+            self.place = PhysRange::from_size(at, self.place.len());
+        }
+    }
 }
 
 /// Regions for what is not counted: the image, the tree, the initrd, the arrays
@@ -79,25 +106,34 @@ impl Scan<'_, '_, '_> {
         Ok(())
     }
 
-    /// The lowest place of `size` bytes in some entry of RAM that is in nobody's way.
+    /// A place of `size` bytes in some entry of RAM that is in nobody's way.
     fn untouched_place(&self, size: u64) -> Option<PhysRange> {
-        let page_1 = PhysAddr::new(PAGE_SIZE as u64);
-        self.handover.tree.memory().find_map(|entry| {
-            let reach = PhysRange::new(page_1, self.handover.reach);
-            let ram = usable(&entry).intersect(reach);
-            let mut at = ram.start();
-            loop {
-                let place = PhysRange::from_size(at, size);
-                if !ram.contains_range(place) {
+        let reach = PhysRange::new(PhysAddr::new(PAGE_SIZE as u64), self.handover.reach);
+        let mut entries = self.handover.tree.memory().map(|e| usable(&e).intersect(reach));
+        let mut batch = ArrayVec::<Candidate, BATCH>::new();
+        for _ in 0..MAX_PASSES {
+            if batch.is_empty() {
+                let lowest = |ram: PhysRange| PhysRange::from_size(ram.start(), size);
+                let next = entries.by_ref().take(BATCH);
+                batch.extend(next.map(|ram| Candidate { ram, place: lowest(ram), moved: false }));
+                if batch.is_empty() {
                     return None;
                 }
-                // Upwards past each obstacle: this ends, for every step leaves one behind.
-                match self.obstacles().find(|obstacle| obstacle.overlaps(place)) {
-                    Some(obstacle) => at = obstacle.end().align_up(PAGE_SIZE as u64)?,
-                    None => return Some(place),
-                }
             }
-        })
+            batch.retain(|candidate| candidate.ram.contains_range(candidate.place));
+            if batch.is_empty() {
+                continue;
+            }
+            batch.iter_mut().for_each(|candidate| candidate.moved = false);
+            for obstacle in self.obstacles() {
+                batch.iter_mut().for_each(|candidate| candidate.move_past(obstacle));
+            }
+            // Past one obstacle may lie another that came before it.
+            if let Some(found) = batch.iter().find(|candidate| !candidate.moved) {
+                return Some(found.place);
+            }
+        }
+        None
     }
 
     /// Everything that will be reserved.

@@ -216,7 +216,7 @@ impl<'a> Scan<'_, '_, 'a> {
         within: PhysRange,
         info: &BootInfo<'_>,
     ) -> Result<PhysRange, MemblockError> {
-        let spans = info.zones.spans(self.memblock);
+        let spans = self.spans;
         for kind in ZoneType::ALL {
             let mut left: ArrayVec<PhysRange, MAX_NUMNODES> =
                 NodeId::all().map(|node| spans[ZoneId::new(node, kind).index()].phys()).collect();

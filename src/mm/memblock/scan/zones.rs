@@ -2,7 +2,7 @@
 
 use crate::addr::{Order, Pfn, PfnRange, PhysAddr, PhysRange};
 use crate::mm::memblock::Memblock;
-use crate::mm::mmzone::{MAX_NUMNODES, NodeId, ZoneLimits, zone_spans, zones_of};
+use crate::mm::mmzone::{MAX_NUMNODES, NodeId, ZoneId, ZoneLimits, zone_spans, zones_of};
 
 /// The first address that 32 bits do not reach.
 const FOUR_GIB: PhysAddr = PhysAddr::new(1 << 32);
@@ -68,9 +68,9 @@ impl MaxZonePfns {
         }
     }
 
-    /// What the zones of all nodes span, by [`ZoneId::index`](crate::mm::mmzone::ZoneId).
+    /// What the zones of all nodes span, by [`ZoneId::index`].
     #[must_use]
-    pub fn spans(&self, memblock: &Memblock) -> [PfnRange; crate::mm::mmzone::ZoneId::COUNT] {
+    pub fn spans(&self, memblock: &Memblock) -> [PfnRange; ZoneId::COUNT] {
         zone_spans(self.limits(), present(memblock))
     }
 

@@ -2,8 +2,6 @@
 
 use super::*;
 use crate::firmware::fdt::tests::corpus::{bad, good, pairs, sample};
-use crate::firmware::fdt::tests::{mutate, mutations};
-use proptest::prelude::*;
 
 /// Overlapping and touching ranges made one.
 fn union(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
@@ -127,52 +125,5 @@ fn boards_without_ram_get_it_from_the_boot_loader() {
     for region in &info.dynamic {
         assert!(range(0x8680_0000, 0x800_0000).contains_range(region.range), "{region:?}");
         assert!(region.no_map && region.range.start().is_aligned(0x10_0000));
-    }
-}
-
-std::thread_local! {
-    static BASES: Vec<&'static [u8]> = {
-        let names = [
-            "dtbs/qemu-virt-numa2",
-            "dtbs/qemu-virt-initrd-2g",
-            "dtbs/qemu-raspi4b-2g-filled",
-            "dtbs/exynos-exynos7885-jackpotlte",
-            "bad/memory-many-entries",
-            "bad/reserved-dynamic-absurd",
-            "bad/reserved-overlap",
-            "bad/reserved-outside-ram",
-            "bad/memory-overlap",
-            "bad/initrd-bad",
-        ];
-        names.map(sample).to_vec()
-    };
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 1000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
-
-    /// `scan_with` checks what must hold whatever the tree.
-    #[test]
-    #[cfg_attr(miri, ignore)]
-    fn mangled_trees_are_scanned_or_refused(
-        base in any::<prop::sample::Index>(),
-        changes in mutations(),
-        line in prop_oneof![
-            Just(""), Just("cma=16M"), Just("mem=96M"), Just("cma=8M@0x50000000"),
-            Just("memmap=1M$0x48000000,16M$0x40000000 mem=1G"), Just("movable_node cma=0"),
-        ],
-        hook in any::<bool>(),
-    ) {
-        let bases = BASES.with(Vec::clone);
-        let mut blob = bases[base.index(bases.len())].to_vec();
-        mutate(&mut blob, &changes);
-        if Tree::new(&blob).is_ok() {
-            let scanned = scan_with(blob, line, hook.then_some(grow as Grow));
-            let _ = scanned.info.map_err(|error| format!("{error}"));
-        }
     }
 }

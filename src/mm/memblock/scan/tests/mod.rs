@@ -1,14 +1,18 @@
 //! From trees to a filled memblock.
 
 mod corpus;
+mod fuzz;
+mod hostile;
 mod movable;
 mod reserved;
 mod small;
 
 use super::*;
-use crate::addr::PAGE_SIZE;
-use crate::firmware::fdt::{ReservedRegion, tests::Builder};
+use crate::addr::{PAGE_SIZE, Pfn};
+use crate::firmware::fdt::ReservedRegion;
+use crate::firmware::fdt::tests::{Builder, work};
 use crate::mm::memblock::Region;
+use crate::mm::mmzone::{ZoneType, zones_of};
 use std::boxed::Box;
 use std::format;
 use std::string::String;
@@ -82,17 +86,30 @@ fn scan_with(blob: Vec<u8>, line: &str, hook: Option<Grow>) -> Scanned {
 }
 
 fn scan_handover(handover: Handover<'static>, hook: Option<Grow>) -> Scanned {
-    let mut memblock = Memblock::new();
-    let mut messages = Vec::new();
+    let (mut memblock, mut messages) = (Memblock::new(), Vec::new());
+    let info = scan_into(&mut memblock, handover, hook, &mut messages);
+    Scanned { memblock, info, messages }
+}
+
+/// Scans, and checks what must hold whatever the tree.
+fn scan_into<'a>(
+    memblock: &mut Memblock,
+    handover: Handover<'a>,
+    hook: Option<Grow>,
+    messages: &mut Vec<String>,
+) -> Result<BootInfo<'a>, ScanError> {
     let mut sink = |level: Level, line: fmt::Arguments<'_>| {
         messages.push(format!("{level} {line}"));
     };
-    let info = early_init_dt_scan(&mut memblock, handover, hook, &mut sink);
-    check(&memblock, &handover, info.as_ref().ok(), hook.is_some());
-    for line in &messages {
+    let (steps, info) = work::steps_of(|| early_init_dt_scan(memblock, handover, hook, &mut sink));
+    // As many looks at each token as there are passes over the tree, which are limited.
+    let tokens = handover.tree.total_size() as u64 / 4;
+    assert!(steps <= 1000 * (tokens + 100), "{steps} steps for {tokens} tokens");
+    check(memblock, &handover, info.as_ref().ok(), hook.is_some());
+    for line in messages {
         assert!(!line.contains('\n'), "{line:?}");
     }
-    Scanned { memblock, info, messages }
+    info
 }
 
 fn scan(blob: Vec<u8>, line: &str) -> Scanned {
@@ -125,6 +142,7 @@ fn check(
             at = entry.map(|ram| ram.end()).max().unwrap_or_else(|| panic!("{region}: {at}"));
         }
     }
+    assert!(memblock.end_of_dram() <= handover.reach || info.is_none());
     let Some(info) = info else { return };
     let free = |of: PhysRange| memblock.free_mem_ranges(None).any(|free| free.range.overlaps(of));
     let kept = [Some(handover.image), Some(handover.dtb), info.initrd];
@@ -146,6 +164,7 @@ fn check(
             assert!(!free(reg.range()), "{reg:?} is free");
         }
     }
+    check_zones(memblock, info);
     let zones = info.zones;
     assert!(zones.start <= zones.dma && zones.dma <= zones.dma32 && zones.dma32 <= zones.normal);
     for (index, area) in info.cma.iter().enumerate() {
@@ -164,5 +183,35 @@ fn check(
         for other in &info.dynamic[..index] {
             assert!(!other.range.overlaps(region.range));
         }
+    }
+}
+
+/// All RAM lies in zones, each where its limits say.
+fn check_zones(memblock: &Memblock, info: &BootInfo<'_>) {
+    let limits = info.zones.limits();
+    assert_eq!(limits, limits.rounded());
+    let spans = info.zones.spans(memblock);
+    let mut pages = 0;
+    for (_, range) in present(memblock) {
+        for (id, part) in zones_of(limits, present(memblock), range) {
+            pages += u64::from(part.len());
+            let span = spans[id.index()];
+            assert!(span.contains_range(part) && !part.is_empty(), "{id}: {part:?} of {span:?}");
+            let movable = limits.movable[id.node().index()];
+            let (start, end) = match id.kind() {
+                ZoneType::Dma => (Pfn::new(0), limits.dma.min(movable)),
+                ZoneType::Dma32 => (limits.dma, limits.dma32.min(movable)),
+                ZoneType::Normal => (limits.dma32, movable),
+                ZoneType::Movable => (movable, Pfn::LIMIT),
+            };
+            assert!(start <= part.start() && part.end() <= end, "{id}: {part:?}, {limits:?}");
+        }
+    }
+    assert_eq!(pages << 12, memblock.phys_mem_size());
+    // What the page allocator is given.
+    for free in memblock.free_mem_ranges(None) {
+        let free = free.range.whole_pages();
+        let there: u32 = present(memblock).map(|(_, ram)| ram.intersect(free).len()).sum();
+        assert_eq!(there, free.len());
     }
 }
