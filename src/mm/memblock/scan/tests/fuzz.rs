@@ -6,6 +6,8 @@ use crate::firmware::fdt::tests::corpus::{bad, good};
 use crate::firmware::fdt::tests::{mutate, mutations, numbers, read};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex};
@@ -121,8 +123,12 @@ impl Case {
             format!("{:#x} {:#x} {dtb:#x}", image.start(), image.len())
         });
         let text = format!("{}\n{}\n{places}\n{:#x}\n", self.line, self.grows, self.reach);
-        std::fs::write(at, &self.blob).unwrap();
-        std::fs::write(at.with_extension("txt"), text).unwrap();
+        // Not made empty first: that would have the disk written each time.
+        for (at, bytes) in [(at, &self.blob[..]), (&at.with_extension("txt"), text.as_bytes())] {
+            let mut file =
+                File::options().write(true).create(true).truncate(false).open(at).unwrap();
+            file.write_all(bytes).and_then(|()| file.set_len(bytes.len() as u64)).unwrap();
+        }
     }
 
     fn load(at: &Path) -> Self {
