@@ -103,6 +103,8 @@ impl Scan<'_, '_, '_> {
             self.warn(format_args!("an empty linux,usable-memory-range is ignored"));
             return Ok(());
         }
+        // RAM stays whole pages.
+        let usable = usable.map(|range| range.whole_pages().phys());
         let mut at = PhysAddr::new(0);
         loop {
             let inside = usable.clone().filter(|range| range.contains(at));

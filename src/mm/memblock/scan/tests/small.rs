@@ -85,12 +85,24 @@ impl Builder {
     }
 }
 
+/// With neither the image nor the tree in RAM.
+fn scan_with_image_elsewhere(blob: Vec<u8>) -> Scanned {
+    let tree = Tree::new(Box::leak(blob.into_boxed_slice())).unwrap();
+    let (image, dtb) = (range(0, MIB), range(MIB, 4096));
+    let command_line = CommandLine::new("");
+    scan_handover(Handover { tree, dtb, image, command_line, reach: REACH }, None)
+}
+
 #[test]
 fn usable_memory_range_cuts() {
     let usable = [GIB + 512 * MIB, 256 * MIB, GIB, 64 * MIB, 0, 0, GIB + 32 * MIB, 64 * MIB];
     let blob = virt().longs_in_chosen("linux,usable-memory-range", &usable).blob();
     let parts = [(GIB, GIB + 96 * MIB), (GIB + 512 * MIB, GIB + 768 * MIB)];
     assert_eq!(scan(blob, "").memory(), parts);
+    // Whole pages of them.
+    let usable = [GIB + 1, 3 * 4096, GIB + MIB, 4095];
+    let blob = virt().longs_in_chosen("linux,usable-memory-range", &usable).blob();
+    assert_eq!(scan_with_image_elsewhere(blob).memory(), [(GIB + 4096, GIB + 3 * 4096)]);
     let blob = virt().longs_in_chosen("linux,usable-memory-range", &[]).blob();
     let scanned = scan(blob, "");
     assert_eq!(scanned.memory(), [(GIB, 2 * GIB)]);
