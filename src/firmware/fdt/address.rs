@@ -91,8 +91,8 @@ impl<'a> Lineage<'a> {
     pub fn reg(&self, index: usize) -> Option<Reg> {
         let parent = self.parent()?.cells();
         let reg = self.node().regs(parent).nth(index)?;
-        let bus = self.nodes.len().checked_sub(1)?;
-        let base = self.translate(bus, reg.base, "ranges", &mut usize::MAX.clone())?;
+        let (bus, mut steps) = (self.nodes.len().checked_sub(1)?, usize::MAX);
+        let base = self.translate(bus, reg.base, "ranges", &mut steps)?;
         Some(Reg { base, ..reg })
     }
 

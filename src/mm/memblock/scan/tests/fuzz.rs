@@ -5,6 +5,7 @@ use super::*;
 use crate::firmware::fdt::tests::corpus::{bad, good};
 use crate::firmware::fdt::tests::{mutate, mutations, numbers, read};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestError, TestRunner};
 use std::fs::File;
 use std::io::Write;
@@ -71,11 +72,22 @@ fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
+/// How far a case came.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Stage {
+    /// It was refused.
+    Blob,
+    /// It was read, and no memory was found in it, or too much.
+    Tree,
+    /// It filled memblock.
+    Memory,
+}
+
 /// Reads and scans; the functions called panic where something does not hold.
-fn run(case: &Case) {
+fn run(case: &Case) -> Stage {
     // Freed at the end, unlike in other tests: there are many.
     let blob = &case.blob[..];
-    let Some(tree) = read(blob) else { return };
+    let Some(tree) = read(blob) else { return Stage::Blob };
     let (image, dtb) = match case.places {
         None => placed(&tree),
         Some((image, dtb)) => (image, PhysRange::from_size(dtb, tree.total_size() as u64)),
@@ -86,7 +98,13 @@ fn run(case: &Case) {
     let mut messages = Vec::new();
     let grow = case.grows.then_some(grow as Grow);
     let scanned = scan_into(&mut memblock, handover, grow, &mut messages);
-    let _ = scanned.map_err(|error| format!("{error}"));
+    match scanned {
+        Ok(_) => Stage::Memory,
+        Err(error) => {
+            assert!(!format!("{error}").contains('\n'));
+            Stage::Tree
+        }
+    }
 }
 
 proptest! {
@@ -102,6 +120,19 @@ proptest! {
     fn mangled_trees_are_scanned_or_refused(case in cases()) {
         run(&case);
     }
+}
+
+/// Mangling leaves enough to look at.
+#[test]
+#[cfg_attr(miri, ignore)]
+fn mangled_trees_come_to_every_stage() {
+    let mut runner = TestRunner::deterministic();
+    let mut stages = [0; 3];
+    for _ in 0..300 {
+        let case = cases().new_tree(&mut runner).unwrap().current();
+        stages[run(&case) as usize] += 1;
+    }
+    assert!(stages.iter().all(|count| *count >= 30), "{stages:?}");
 }
 
 // --- For scripts/fuzz ----------------------------------------------------------------
@@ -171,6 +202,7 @@ fn watch(finished: &'static AtomicU64) {
 #[ignore = "scripts/fuzz runs it"]
 fn for_as_long_as_asked() {
     static FINISHED: AtomicU64 = AtomicU64::new(0);
+    static SCANNED: AtomicU64 = AtomicU64::new(0);
     let seconds = std::env::var("GRANULE_FUZZ_SECONDS").expect("scripts/fuzz runs this");
     let end = Instant::now() + Duration::from_secs(seconds.parse().unwrap());
     let directory = directory();
@@ -192,8 +224,9 @@ fn for_as_long_as_asked() {
         let mut runner = TestRunner::new(config.clone());
         let result = runner.run(&cases(), |case| {
             case.save(&current);
-            run(&case);
+            let stage = run(&case);
             FINISHED.fetch_add(1, Relaxed);
+            SCANNED.fetch_add(u64::from(stage == Stage::Memory), Relaxed);
             Ok(())
         });
         if let Err(TestError::Fail(_, case)) = result {
@@ -207,7 +240,8 @@ fn for_as_long_as_asked() {
     }
     let _ = std::fs::remove_file(&current);
     let _ = std::fs::remove_file(current.with_extension("txt"));
-    std::println!("{} cases in {round} rounds, none failed", FINISHED.load(Relaxed));
+    let (all, scanned) = (FINISHED.load(Relaxed), SCANNED.load(Relaxed));
+    std::println!("{all} cases in {round} rounds, {scanned} of them gave memory, none failed");
 }
 
 #[test]
