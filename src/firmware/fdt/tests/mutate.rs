@@ -229,7 +229,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// The parts of a blob, as far as it has any; what it is after need not be a tree.
+    /// The parts of a blob, if it has any; together they need not make a tree.
     fn of(blob: &[u8]) -> Option<Self> {
         let word = |at: usize| {
             let bytes = blob.get(at..at.checked_add(4)?)?;
@@ -260,6 +260,7 @@ impl Parts {
                     at = end.next_multiple_of(4);
                 }
                 4 => parts.push(Part::Nop),
+                9 if parts.is_empty() => return None,
                 9 => return Some(Self { parts, reservations }),
                 _ => return None,
             }
@@ -357,7 +358,7 @@ impl Parts {
     fn mutate(&mut self, mutation: &Mutation) -> Option<()> {
         let prop = |name: &str, value: &[u8]| Part::Prop(name.into(), value.to_vec());
         let longs = |numbers: &[u64]| Value::Numbers(numbers.to_vec()).bytes();
-        let count = self.parts.len().max(1);
+        let count = self.parts.len();
         match *mutation {
             Mutation::Token(from, to) => self.parts.swap(from % count, to % count),
             Mutation::Drop(at) => drop(self.parts.remove(at % count)),

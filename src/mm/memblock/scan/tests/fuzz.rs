@@ -7,6 +7,7 @@ use crate::firmware::fdt::tests::{mutate, mutations, numbers, read};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestError, TestRunner};
+use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -137,6 +138,11 @@ fn mangled_trees_come_to_every_stage() {
 
 // --- For scripts/fuzz ----------------------------------------------------------------
 
+std::thread_local! {
+    /// Whether this thread runs a case: then a panic is an answer.
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// A case lasts no longer than this, on any machine.
 const HANG: Duration = Duration::from_secs(120);
 
@@ -211,7 +217,11 @@ fn for_as_long_as_asked() {
     watch(&FINISHED);
     // Panics are counted, and shrunk; what they say is said once at the end.
     let said = &*Box::leak(Box::new(Mutex::new(String::new())));
-    std::panic::set_hook(Box::new(|info| *said.lock().unwrap() = format!("{info}")));
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| match RUNNING.with(Cell::get) {
+        true => *said.lock().unwrap() = format!("{info}"),
+        false => usual(info),
+    }));
     let config = Config {
         cases: 1000,
         failure_persistence: None,
@@ -223,8 +233,11 @@ fn for_as_long_as_asked() {
         round += 1;
         let mut runner = TestRunner::new(config.clone());
         let result = runner.run(&cases(), |case| {
+            RUNNING.with(|running| running.set(false));
             case.save(&current);
+            RUNNING.with(|running| running.set(true));
             let stage = run(&case);
+            RUNNING.with(|running| running.set(false));
             FINISHED.fetch_add(1, Relaxed);
             SCANNED.fetch_add(u64::from(stage == Stage::Memory), Relaxed);
             Ok(())
@@ -232,7 +245,9 @@ fn for_as_long_as_asked() {
         if let Err(TestError::Fail(_, case)) = result {
             let stamp = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
             let at = directory.join(format!("failed-{stamp}.dtb"));
+            RUNNING.with(|running| running.set(false));
             case.save(&at);
+            RUNNING.with(|running| running.set(true));
             let _ = std::panic::catch_unwind(|| run(&case));
             let _ = std::panic::take_hook();
             panic!("{}\n{}", at.display(), said.lock().unwrap());
