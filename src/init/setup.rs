@@ -7,6 +7,7 @@ use crate::drivers::console;
 use crate::drivers::uart::Uart;
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::{Console, Text, Tree, total_size};
+use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
 use log::{LevelFilter, info, warn};
 
 /// Bytes of the largest header.
@@ -58,7 +59,7 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
 }
 
 /// What may follow `granule.` on the command line: of the kernel, and of test images.
-const OWN_PARAMETERS: [&str; 4] = ["fault", "list", "test", "test_after"];
+const OWN_PARAMETERS: [&str; 5] = ["fail_page_alloc", "fault", "list", "test", "test_after"];
 
 /// The command line, as far as it is text. What it says of the log holds from here on.
 pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
@@ -85,6 +86,21 @@ pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
         }
     }
     line
+}
+
+/// Lets page allocations fail from here on, if the command line asks for that (Linux:
+/// fail_page_alloc=).
+pub(super) fn fail_page_alloc(line: &CommandLine<'_>) {
+    let Some(text) = line.granule("fail_page_alloc") else { return };
+    match FailPageAlloc::parse(text) {
+        Some(which) => {
+            info!("page allocations fail on purpose: {which:?}");
+            let _ = set_fail_page_alloc(Some(which));
+        }
+        None => warn!(
+            "granule.fail_page_alloc={text:?} ignored: expected interval[,times[,skip[,order]]]"
+        ),
+    }
 }
 
 /// The messages that are printed at a console's log level: those of a lower number, as

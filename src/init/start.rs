@@ -77,6 +77,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     steps.done("vmalloc");
     mm::cma_init(&info);
     steps.done("CMA");
+    setup::fail_page_alloc(&cmdline);
 
     if interrupts::init(&tree) {
         secondary::sched_init();
