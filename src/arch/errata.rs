@@ -13,7 +13,8 @@
 //!   010001), trace and SME: there are no guests, no processes, and no code is written.
 //! - 843419 (Cortex-A53, ADRP at the end of a page): the linker keeps such sequences out
 //!   of the image (`--fix-cortex-a53-843419` in .cargo/config.toml).
-//! - 1508412 (Cortex-A77): PAR_EL1 is never read; the rest is the firmware's part.
+//! - 1508412 (Cortex-A77): PAR_EL1 is read for fault reports alone, between barriers, as
+//!   the kernel's part asks; the rest is the firmware's.
 //! - AC03_CPU_38 (AmpereOne): TCR_EL1.HA and HD are set only where the ID register has
 //!   them, which is what it asks for.
 //! - 2645198 (Cortex-A715): spoils no more than the report of a fetch that may not be.

@@ -27,7 +27,10 @@ pub fn memory_at(va: VirtAddr, _irq: &IrqMasked) -> Option<PhysAddr> {
         asm!(
             "at s1e1r, {va}",
             "isb",
+            // A Cortex-A77 wants barriers round the read (erratum 1508412).
+            "dmb sy",
             "mrs {par}, par_el1",
+            "dmb sy",
             va = in(reg) va.get(),
             par = out(reg) par,
             options(nostack, preserves_flags)

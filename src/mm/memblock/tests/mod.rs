@@ -4,9 +4,15 @@ mod model;
 mod small;
 
 use super::*;
+use core::sync::atomic::AtomicPtr;
 use std::boxed::Box;
 use std::cell::Cell;
+use std::sync::Mutex;
 use std::vec;
+use std::vec::Vec;
+
+/// What the hook gave out: it is for good, and no leak.
+static KEPT: Mutex<Vec<AtomicPtr<Region>>> = Mutex::new(Vec::new());
 
 std::thread_local! {
     /// How often the hook still says yes.
@@ -32,7 +38,9 @@ pub(super) fn grow(place: PhysRange) -> Option<&'static mut [Region]> {
     }
     assert_eq!(place.whole_pages().phys(), place, "whole pages");
     let slots = place.len() as usize / size_of::<Region>();
-    Some(Box::leak(vec![Region::EMPTY; slots].into_boxed_slice()))
+    let slots = Box::leak(vec![Region::EMPTY; slots].into_boxed_slice());
+    KEPT.lock().unwrap_or_else(|e| e.into_inner()).push(AtomicPtr::new(slots.as_mut_ptr()));
+    Some(slots)
 }
 
 /// A memblock whose arrays start with this few slots.
