@@ -11,6 +11,7 @@ mod mmu;
 
 use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE, VirtAddr};
+use granule::arch::irq::with_masked;
 use granule::arch::pgtable::KernelAttrs;
 use granule::mm::gfp::Gfp;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
@@ -27,6 +28,25 @@ fn words(at: VirtAddr, bytes: usize) -> &'static mut [u64] {
 }
 
 kernel_tests! {
+    fn a_vector_may_be_larger_than_any_block() {
+        let mut numbers: Vec<u64> = Vec::new();
+        // From kmalloc's classes through blocks of pages to vmalloc, and on within it.
+        for n in 0..(24 << 20) / 8 {
+            numbers.push(n);
+        }
+        assert!(is_vmalloc_addr(VirtAddr::from_ptr(numbers.as_ptr())));
+        assert!((0..).zip(&numbers).all(|(n, &number)| n == number));
+        numbers.truncate(1000);
+        numbers.shrink_to_fit();
+        assert!(!is_vmalloc_addr(VirtAddr::from_ptr(numbers.as_ptr())));
+        assert!((0..).zip(&numbers).all(|(n, &number)| n == number));
+        let zeros = alloc::vec![0u8; 9 << 20];
+        assert!(zeros.iter().all(|&byte| byte == 0));
+        // With interrupts masked it is an error, and nothing is lost.
+        let masked = with_masked(|_| Vec::<u8>::new().try_reserve_exact(9 << 20).is_err());
+        assert!(masked);
+    }
+
     fn an_area_is_mapped_page_by_page_and_guarded() {
         let pages = 5;
         let at = vmalloc(pages * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");

@@ -1,15 +1,18 @@
 //! The kernel's heap: what `alloc::{boxed, vec, collections}` live on.
 //!
 //! Until the slab allocator is up, a list allocator serves from a small buffer of
-//! the image; afterwards kmalloc does. What came from the buffer goes back to it at
-//! any time, told apart by its address. Any context: allocations can't sleep.
+//! the image; afterwards kmalloc does, and vmalloc where kmalloc has no block that
+//! large and interrupts are on. What came from where is told apart by its address. Any
+//! context: allocations can't sleep.
 
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
-use crate::arch::irq::with_masked;
+use crate::arch::irq::{is_masked, with_masked};
+use crate::arch::layout;
 use crate::mm::gfp::Gfp;
 use crate::mm::slab::{
     self, KMALLOC_MAX_CACHE_SIZE, kfree, kmalloc, kmalloc_size_roundup, kzalloc, slab_is_available,
 };
+use crate::mm::vmalloc;
 use crate::sync::{Rank, SpinLock};
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
@@ -102,17 +105,61 @@ const fn kmalloc_size(layout: Layout) -> Option<usize> {
 /// What the heap may do for memory: its callers' context is unknown.
 const HEAP_GFP: Gfp = Gfp::GFP_NOWAIT;
 
+impl KernelHeap {
+    /// Whether `at`, which this heap gave out, is not kmalloc's: of the early buffer, or of
+    /// the vmalloc area.
+    #[inline(always)]
+    fn is_elsewhere(&self, at: *mut u8) -> bool {
+        let at = VirtAddr::from_ptr(at);
+        if cfg!(target_os = "none") {
+            !layout::LINEAR.contains(at)
+        } else {
+            self.early_range().contains(at)
+        }
+    }
+
+    /// Frees what is not kmalloc's.
+    ///
+    /// # Safety
+    /// As for `dealloc`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn dealloc_elsewhere(&self, at: *mut u8, layout: Layout) {
+        if !self.early_range().contains(VirtAddr::from_ptr(at)) {
+            return vmalloc::vfree(VirtAddr::from_ptr(at));
+        }
+        let Some(at) = NonNull::new(at) else { return };
+        // SAFETY: it came from this list allocator with this layout, as the caller says.
+        with_masked(|irq| unsafe { self.early.lock(irq).deallocate(at, layout) });
+    }
+}
+
+/// What kmalloc does not have, because it is too large or memory is scattered, single pages
+/// may make up for, in a context that can wait for their mapping (Linux: kvmalloc). The
+/// emulated machine's vmalloc area can't be reached by a pointer.
+#[cold]
+#[inline(never)]
+fn alloc_from_vmalloc(layout: Layout, gfp: Gfp) -> *mut u8 {
+    if cfg!(not(target_os = "none")) || layout.size() <= PAGE_SIZE || is_masked() {
+        return ptr::null_mut();
+    }
+    let area = vmalloc::vmalloc_aligned(layout.size(), layout.align(), gfp);
+    area.map_or(ptr::null_mut(), |area| ptr::with_exposed_provenance_mut(area.get()))
+}
+
 // SAFETY: `alloc` returns null or memory for the layout that is no one else's:
-// the buffer's list allocator and kmalloc guarantee that, and `kmalloc_size` picks a
-// class of enough bytes and alignment. Nothing here unwinds but on misuse.
+// the buffer's list allocator, kmalloc and vmalloc guarantee that, and `kmalloc_size` picks
+// a class of enough bytes and alignment. Nothing here unwinds but on misuse.
 unsafe impl GlobalAlloc for KernelHeap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !slab_is_available() {
             return self.early_alloc(layout);
         }
-        let object = kmalloc_size(layout).and_then(|size| kmalloc(size, HEAP_GFP));
-        object.map_or(ptr::null_mut(), NonNull::as_ptr)
+        match kmalloc_size(layout).and_then(|size| kmalloc(size, HEAP_GFP)) {
+            Some(object) => object.as_ptr(),
+            None => alloc_from_vmalloc(layout, HEAP_GFP),
+        }
     }
 
     #[inline]
@@ -125,32 +172,37 @@ unsafe impl GlobalAlloc for KernelHeap {
             }
             return at;
         }
-        let object = kmalloc_size(layout).and_then(|size| kzalloc(size, HEAP_GFP));
-        object.map_or(ptr::null_mut(), NonNull::as_ptr)
+        match kmalloc_size(layout).and_then(|size| kzalloc(size, HEAP_GFP)) {
+            Some(object) => object.as_ptr(),
+            None => alloc_from_vmalloc(layout, HEAP_GFP | Gfp::__GFP_ZERO),
+        }
     }
 
     #[inline]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        if self.early_range().contains(VirtAddr::from_ptr(at)) {
-            let Some(at) = NonNull::new(at) else { return };
-            // SAFETY: it came from this list allocator with this layout, as the caller says.
-            with_masked(|irq| unsafe { self.early.lock(irq).deallocate(at, layout) });
-            return;
+        if self.is_elsewhere(at) {
+            // SAFETY: as the caller says.
+            return unsafe { self.dealloc_elsewhere(at, layout) };
         }
-        // SAFETY: what is not of the buffer came from kmalloc.
+        // SAFETY: what is nowhere else came from kmalloc.
         unsafe { kfree(at) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller says that `new_size` is fit for a layout of this alignment.
         let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
-        if !self.early_range().contains(VirtAddr::from_ptr(at)) {
+        let have = if !self.is_elsewhere(at) {
             // SAFETY: it came from kmalloc, by this heap.
-            let have = unsafe { slab::ksize(at) };
-            // A much smaller size moves, so that a block of pages does not stay for a few bytes.
-            if new_size <= have && new_size >= have / 4 {
-                return at;
-            }
+            unsafe { slab::ksize(at) }
+        } else if self.early_range().contains(VirtAddr::from_ptr(at)) {
+            // The buffer is small: what grows or shrinks leaves it.
+            0
+        } else {
+            layout.size().next_multiple_of(PAGE_SIZE)
+        };
+        // A much smaller size moves, so that a block of pages does not stay for a few bytes.
+        if new_size <= have && new_size >= have / 4 {
+            return at;
         }
         // SAFETY: as `new`.
         let to = unsafe { self.alloc(new) };

@@ -209,7 +209,12 @@ pub(in crate::mm) fn compact_zone_order(
         return CompactResult::Skipped;
     }
     STAT.stall.fetch_add(1, Relaxed);
-    let result = compact(zone, || wanted.is_there(zone.zone()), mode);
+    let done = || wanted.is_there(zone.zone());
+    let mut result = compact(zone, done, mode);
+    if result == CompactResult::Complete && mode == MigrateMode::SyncLight {
+        // The free memory may lie in pageblocks that were passed by.
+        result = compact(zone, done, MigrateMode::Sync);
+    }
     match result {
         CompactResult::Success => STAT.success.fetch_add(1, Relaxed),
         _ => STAT.fail.fetch_add(1, Relaxed),

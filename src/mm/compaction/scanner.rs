@@ -77,7 +77,7 @@ impl Scanners {
         let mut new_page = || {
             let mut pages = pages.borrow_mut();
             if pages.is_empty() {
-                isolate_freepages(zone, migrate, free, &mut pages);
+                isolate_freepages(zone, mode, migrate, free, &mut pages);
             }
             pages.pop()
         };
@@ -124,9 +124,25 @@ impl Scanners {
     }
 }
 
+/// Whether pages are moved into pageblocks of this type: into those of movable pages, and
+/// where all has to be tried into the others (Linux: suitable_migration_target).
+fn is_target(mt: Migratetype, mode: MigrateMode) -> bool {
+    match mt {
+        Migratetype::Movable | Migratetype::Cma => true,
+        Migratetype::Unmovable | Migratetype::Reclaimable => mode == MigrateMode::Sync,
+        Migratetype::HighAtomic | Migratetype::Isolate => false,
+    }
+}
+
 /// Takes the free pages of the next pageblocks below `free`, until there are some or the
 /// other scanner at `migrate` is met.
-fn isolate_freepages(zone: ZoneId, migrate: Pfn, free: &mut Pfn, pages: &mut OwnedPages) {
+fn isolate_freepages(
+    zone: ZoneId,
+    mode: MigrateMode,
+    migrate: Pfn,
+    free: &mut Pfn,
+    pages: &mut OwnedPages,
+) {
     let size = Order::PAGEBLOCK.pages();
     let lowest = migrate.align_up(Order::PAGEBLOCK);
     while pages.is_empty() && *free > lowest {
@@ -145,7 +161,7 @@ fn isolate_freepages(zone: ZoneId, migrate: Pfn, free: &mut Pfn, pages: &mut Own
             // Free as a whole it is what compaction wants to get.
             let whole = buddy_order(first).is_some_and(|order| order >= Order::PAGEBLOCK)
                 || buddy_order(first.align_down(Order::MAX)) == Some(Order::MAX);
-            if matches!(mt, Migratetype::Movable | Migratetype::Cma) && !whole {
+            if is_target(mt, mode) && !whole {
                 locked.take_free_blocks(PfnRange::new(start, start + size), mt, pages);
             }
         });
