@@ -7,7 +7,7 @@ use crate::arch::irq::with_masked;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{
-    self, alloc_pages, free_pages, nr_used_pages, set_min_free_kbytes, validate, zones,
+    self, State, alloc_pages, free_pages, nr_used_pages, set_min_free_kbytes, validate, zones,
 };
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};
 use std::vec::Vec;
@@ -284,5 +284,29 @@ fn a_thread_in_the_background_makes_blocks() {
         assert!(fragmentation_score(node) <= 30, "{}", fragmentation_score(node));
         check();
         objects.check();
+    });
+}
+
+#[test]
+fn pageblocks_of_other_kinds_are_moved_into_as_the_last_try() {
+    on_machine(32, |_| {
+        let mut objects = Objects::fill();
+        page_alloc::drain_all_pages();
+        // Movable pages that once overflowed into pageblocks of the kernel's.
+        let size = Order::PAGEBLOCK.pages();
+        let span = zone().zone().spanned();
+        for start in (span.start().get()..span.end().get()).step_by(size as usize) {
+            let first = Frame::new(crate::addr::Pfn::new(start)).unwrap();
+            let in_use = |frame: Frame| !matches!(page_alloc::state_of(frame), State::Free { .. });
+            if first.block(Order::PAGEBLOCK).all(in_use) {
+                first.page().set_block_migratetype(Migratetype::Unmovable);
+            }
+        }
+        objects.free(|frame| frame.pfn().get() % 2 == 0);
+        let order = Order::new(9).unwrap();
+        assert_eq!(ContigPageInfo::of(zone(), order).suitable, 0);
+        let block = alloc_pages(KERNEL, order).expect("half of memory is free, all of it movable");
+        objects.check();
+        free_pages(block, order);
     });
 }
