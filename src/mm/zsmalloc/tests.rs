@@ -70,6 +70,7 @@ fn a_pinned_page_stays() {
         let pool = ZsPool::new().unwrap();
         let object = pool.malloc(4096, K).unwrap();
         let frame = pool.pin(object);
+        assert!(!Isolated::new().isolate(frame), "nobody need try to move it");
         assert_eq!(move_frames([frame]), 0);
         pool.unpin(object);
         assert_eq!(move_frames([frame]), 1);
