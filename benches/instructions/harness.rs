@@ -1,0 +1,204 @@
+//! How a benchmark is counted and printed.
+
+use alloc::vec::Vec;
+use core::hint::black_box;
+use granule::arch::aarch64::cpu;
+use granule::arch::irq::with_masked;
+use granule::kprintln;
+
+/// Rounds that are counted, after one that is not.
+const ROUNDS: usize = 5;
+/// Operations of a round, where a benchmark says nothing else.
+pub const OPERATIONS: usize = 1000;
+
+/// As many empty slots for the objects of a batch.
+pub fn slots<T>(n: usize) -> Vec<Option<T>> {
+    core::iter::repeat_with(|| None).take(n).collect()
+}
+
+/// A profiler counts from a call of this to the next of `bench_end`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bench_begin() {
+    black_box(());
+}
+
+/// See `bench_begin`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn bench_end() {
+    black_box(());
+}
+
+/// What the rounds of one benchmark took.
+struct Rounds {
+    took: [u64; ROUNDS],
+}
+
+impl Rounds {
+    fn min(&self) -> u64 {
+        self.took.iter().copied().min().unwrap_or(0)
+    }
+
+    fn sum(&self) -> u64 {
+        self.took.iter().sum()
+    }
+
+    /// Prints the line of a benchmark whose rounds were of `ops` operations each.
+    fn print(&self, name: &str, ops: usize) {
+        let ops = ops as u64;
+        let min = Hundredths(self.min() * 100 / ops);
+        let mean = Hundredths(self.sum() * 100 / (ops * ROUNDS as u64));
+        kprintln!(
+            "{{\"bench\":\"{name}\",\"instructions_per_op\":{min},\"min\":{min},\"mean\":{mean},\"ops\":{ops}}}"
+        );
+    }
+}
+
+struct Hundredths(u64);
+
+impl core::fmt::Display for Hundredths {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
+    }
+}
+
+/// What two readings of the counter take with nothing between them.
+fn reading() -> u64 {
+    let start = cpu::cycles();
+    cpu::cycles() - start
+}
+
+/// Counts what `work` takes.
+#[inline(always)]
+fn count(profiled: bool, reading: u64, work: impl FnOnce()) -> u64 {
+    if profiled {
+        bench_begin();
+    }
+    let start = cpu::cycles();
+    work();
+    let took = cpu::cycles() - start;
+    if profiled {
+        bench_end();
+    }
+    took.saturating_sub(reading)
+}
+
+/// Which benchmarks are run.
+pub struct Bench {
+    only: Option<&'static str>,
+}
+
+impl Bench {
+    /// That one alone, or all.
+    pub fn new(only: Option<&'static str>) -> Self {
+        Self { only }
+    }
+
+    fn runs(&self, name: &str) -> bool {
+        self.only.is_none_or(|only| only == name)
+    }
+
+    /// Allocate and free in one `operation`, `ops` times a round.
+    pub fn pair_of(&self, name: &str, ops: usize, mut operation: impl FnMut()) {
+        if !self.runs(name) {
+            return;
+        }
+        let reading = reading();
+        let mut round = |profiled| {
+            count(profiled, reading, || {
+                for _ in 0..ops {
+                    operation();
+                    black_box(());
+                }
+            })
+        };
+        round(false);
+        let took = core::array::from_fn(|_| round(self.only.is_some()));
+        Rounds { took }.print(name, ops);
+    }
+
+    /// As [`pair_of`](Self::pair_of), the usual number of times.
+    pub fn pair(&self, name: &str, operation: impl FnMut()) {
+        self.pair_of(name, OPERATIONS, operation);
+    }
+
+    /// As [`pair`](Self::pair), with interrupts masked from the first round to the last.
+    pub fn masked_pair(&self, name: &str, operation: impl FnMut()) {
+        with_masked(|_| self.pair(name, operation));
+    }
+
+    /// One half of a round allocates `ops` objects into `state`, the other frees them all:
+    /// two benchmarks, by these names.
+    pub fn halves<S: ?Sized>(
+        &self,
+        names: [&str; 2],
+        ops: usize,
+        state: &mut S,
+        mut alloc: impl FnMut(&mut S),
+        mut free: impl FnMut(&mut S),
+    ) {
+        if !names.iter().any(|name| self.runs(name)) {
+            return;
+        }
+        let profiled = names.map(|name| self.only == Some(name));
+        let reading = reading();
+        let mut round = |counted: bool| {
+            let alloc = count(counted && profiled[0], reading, || alloc(state));
+            let free = count(counted && profiled[1], reading, || free(state));
+            [alloc, free]
+        };
+        round(false);
+        let took: [_; ROUNDS] = core::array::from_fn(|_| round(true));
+        for (half, name) in names.into_iter().enumerate().filter(|(_, name)| self.runs(name)) {
+            Rounds { took: took.map(|both| both[half]) }.print(name, ops);
+        }
+    }
+
+    /// `alloc` for each slot of `slots`, then `free` for each, in the same order.
+    pub fn batch<T>(
+        &self,
+        names: [&str; 2],
+        slots: &mut [Option<T>],
+        mut alloc: impl FnMut() -> Option<T>,
+        mut free: impl FnMut(T),
+    ) {
+        let ops = slots.len();
+        let name = names[0];
+        self.halves(
+            names,
+            ops,
+            slots,
+            |slots| {
+                for slot in &mut *slots {
+                    *slot = alloc();
+                }
+            },
+            |slots| {
+                for slot in &mut *slots {
+                    let Some(object) = slot.take() else { panic!("{name}: memory is short") };
+                    free(object);
+                }
+            },
+        );
+    }
+
+    /// As [`batch`](Self::batch), with interrupts masked from the first round to the last.
+    pub fn masked_batch<T>(
+        &self,
+        names: [&str; 2],
+        slots: &mut [Option<T>],
+        alloc: impl FnMut() -> Option<T>,
+        free: impl FnMut(T),
+    ) {
+        with_masked(|_| self.batch(names, slots, alloc, free));
+    }
+}
+
+/// The names of the two halves of a batch.
+#[macro_export]
+macro_rules! batch_names {
+    ($($part:expr),*) => {
+        [concat!($($part,)* "_batch_alloc"), concat!($($part,)* "_batch_free")]
+    };
+}

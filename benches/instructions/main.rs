@@ -1,0 +1,50 @@
+//! Instructions per operation, for `scripts/bench`: QEMU counts one cycle for each
+//! instruction then, and every run is the same. On a real machine these are cycles.
+//!
+//! What is measured, and under which names, is what was measured of Linux, so that the
+//! figures can stand side by side:
+//!
+//! - a `pair` allocates and frees one object in a loop;
+//! - a `batch` allocates many, then frees them all, and is counted per operation;
+//! - five rounds follow one that warms up, and the loop's own instructions are in each
+//!   figure: `empty_loop` says how many.
+//!
+//! | word of the command line | what it does |
+//! | --- | --- |
+//! | `granule.bench=NAME` | runs that benchmark alone, between the calls that `scripts/bench --profile` looks for |
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod cma;
+mod harness;
+mod pages;
+mod slab;
+mod thread;
+mod vmalloc;
+
+use granule::init::Boot;
+use granule::kprintln;
+use harness::Bench;
+
+granule::kernel_main!(main);
+
+fn main(boot: &Boot) -> u8 {
+    let only = boot.cmdline.granule("bench");
+    if only.is_none() {
+        for (step, took) in boot.steps.iter() {
+            kprintln!("{{\"bench\":\"boot: {step}\",\"instructions_per_op\":{took}}}");
+        }
+        kprintln!("{{\"bench\":\"boot\",\"instructions_per_op\":{}}}", boot.steps.total());
+    }
+    let bench = Bench::new(only);
+    bench.masked_pair("empty_loop", || ());
+    pages::run(&bench);
+    slab::run(&bench);
+    vmalloc::run(&bench);
+    cma::run(&bench);
+    thread::run(&bench);
+    0
+}

@@ -1,0 +1,78 @@
+//! The page allocator.
+
+use crate::batch_names;
+use crate::harness::{Bench, OPERATIONS, slots};
+use core::hint::black_box;
+use granule::addr::Order;
+use granule::arch::irq::with_masked;
+use granule::mm::gfp::Gfp;
+use granule::mm::page::Frame;
+use granule::mm::page_alloc::{alloc_pages, alloc_pages_bulk, free_pages};
+
+const GFP: Gfp = Gfp::GFP_KERNEL;
+
+/// Blocks of one order, a pair and a batch.
+macro_rules! order {
+    ($bench:expr, $slots:expr, $name:literal, $order:literal) => {{
+        const ORDER: Order = Order::new($order).unwrap();
+        $bench.masked_pair(concat!($name, "_pair"), || {
+            if let Some(frame) = black_box(alloc_pages(GFP, ORDER)) {
+                free_pages(frame, ORDER);
+            }
+        });
+        let alloc = || black_box(alloc_pages(GFP, ORDER));
+        let free = |frame| free_pages(frame, ORDER);
+        $bench.masked_batch(batch_names!($name), $slots, alloc, free);
+    }};
+}
+
+/// Single pages, filled with zeros.
+fn zeroed(bench: &Bench, slots: &mut [Option<Frame>]) {
+    let alloc = || black_box(alloc_pages(GFP | Gfp::__GFP_ZERO, Order::ZERO));
+    let free = |frame| free_pages(frame, Order::ZERO);
+    bench.masked_pair("get_zeroed_page_pair", || {
+        if let Some(frame) = alloc() {
+            free(frame);
+        }
+    });
+    bench.masked_batch(batch_names!("get_zeroed_page"), slots, alloc, free);
+}
+
+/// Many single pages in one call, freed one by one; per page.
+macro_rules! bulk {
+    ($bench:expr, $slots:expr, $n:literal) => {
+        with_masked(|_| {
+            $bench.halves(
+                [
+                    concat!("alloc_pages_bulk_", $n, "_alloc_per_page"),
+                    concat!("alloc_pages_bulk_", $n, "_free_per_page"),
+                ],
+                $n,
+                &mut $slots[..$n],
+                |pages| assert_eq!(alloc_pages_bulk(GFP, black_box(pages)), $n),
+                |pages| {
+                    for frame in pages.iter_mut().filter_map(Option::take) {
+                        free_pages(frame, Order::ZERO);
+                    }
+                },
+            );
+        })
+    };
+}
+
+/// All of this file.
+pub fn run(bench: &Bench) {
+    let mut slots = slots(OPERATIONS);
+    order!(bench, &mut slots, "alloc_pages_o0", 0);
+    order!(bench, &mut slots, "alloc_pages_o1", 1);
+    order!(bench, &mut slots, "alloc_pages_o2", 2);
+    order!(bench, &mut slots, "alloc_pages_o3", 3);
+    order!(bench, &mut slots, "alloc_pages_o4", 4);
+    order!(bench, &mut slots[..256], "alloc_pages_o9", 9);
+    order!(bench, &mut slots[..128], "alloc_pages_o10", 10);
+    zeroed(bench, &mut slots);
+    bulk!(bench, slots, 8);
+    bulk!(bench, slots, 64);
+    bulk!(bench, slots, 256);
+    bulk!(bench, slots, 1000);
+}

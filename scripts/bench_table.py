@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Reads the lines of scripts/bench and prints them beside Linux's figures.
+
+    scripts/bench_table.py LINUX.json TARGETS.json <LINES
+
+Exits with 1 if a target is missed. Both files name benchmarks as the lines do.
+"""
+
+import json
+import sys
+
+
+def read_lines(lines):
+    """The figures by name: (min, mean)."""
+    figures = {}
+    for line in lines:
+        figure = json.loads(line)
+        least = figure["instructions_per_op"]
+        figures[figure["bench"]] = (least, figure.get("mean", least))
+    return figures
+
+
+def number(value):
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
+
+
+def sum_of(names, figures):
+    """A target may be set for several figures together: "a + b"."""
+    parts = [figures.get(name) for name in names.split(" + ")]
+    if None in parts:
+        return None
+    return tuple(sum(column) for column in zip(*parts))
+
+
+def rows(figures, linux, targets):
+    """Name, ours, Linux's two, target; the targets of sums at the end."""
+    lean = {name: (value["lean"],) for name, value in linux.items()}
+    tiny = {name: (value["tiny"],) for name, value in linux.items()}
+    names = list(figures) + [name for name in targets if name not in figures]
+    for name in names:
+        yield (
+            name,
+            sum_of(name, figures),
+            *(column and column[0] for column in (sum_of(name, lean), sum_of(name, tiny))),
+            targets.get(name),
+        )
+
+
+def main(linux_file, targets_file):
+    with open(linux_file, encoding="utf-8") as file:
+        linux = json.load(file)["instructions_per_op"]
+    with open(targets_file, encoding="utf-8") as file:
+        targets = json.load(file)
+    form = "{:<42} {:>12} {:>12} {:>12} {:>12} {:>7} {:>10}  {}"
+    print(form.format("benchmark", "min", "mean", "Linux lean", "Linux tiny", "ratio", "target", ""))
+    missed = []
+    for name, ours, lean, tiny, target in rows(read_lines(sys.stdin), linux, targets):
+        least, mean = ours or (None, None)
+        ratio = f"{tiny / mean:.1f}" if tiny and mean else "-"
+        verdict = ""
+        if target is not None:
+            # What is put off from some rounds to others is in the mean alone.
+            met = mean is not None and mean <= target
+            verdict = "met" if met else "MISSED"
+            if not met:
+                missed.append(name)
+        columns = (number(column) for column in (least, mean, lean, tiny))
+        print(form.format(name, *columns, ratio, number(target), verdict))
+    print(f"ratio: Linux tiny / our mean. {len(targets) - len(missed)} targets met, {len(missed)} missed.")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
+    sys.exit(main(*sys.argv[1:]))
