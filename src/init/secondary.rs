@@ -10,7 +10,7 @@ use crate::firmware::fdt::{Cpu, Psci, PsciMethod, Tree};
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::ioremap::ioremap_cache;
-use crate::mm::{kthread, vmalloc};
+use crate::mm::{kthread, page_alloc, vmalloc};
 use crate::sched;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use log::{info, warn};
@@ -78,6 +78,7 @@ fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &
         .ok_or("no memory for its stack")?;
     let top = stack + THREAD_SIZE;
     numa::set_cpu(id, core);
+    page_alloc::cpu_online(id);
     // SAFETY: the boot CPU runs this, for one core at a time; the stack is new.
     let entry = unsafe { smp::prepare(id, mpidr, top) };
     let sent = match core.enable_method() {

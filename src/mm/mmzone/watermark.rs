@@ -120,9 +120,10 @@ pub(in crate::mm) fn zone_batchsize(managed: u32) -> u32 {
 }
 
 /// Computes watermarks, lowmem reserves and the sizes of per-CPU lists from what the zones
-/// manage now, and from `min_free`, the KiB to keep free, where that is given. `cpus` share
-/// each zone's low watermark as the size of their lists.
-pub(in crate::mm) fn setup_per_zone_wmarks(cpus: u32, min_free: Option<u64>) {
+/// manage now, and from `min_free`, the KiB to keep free, where that is given. The CPUs near
+/// a node, as many as `cpus` says, share its zones' low watermarks as the sizes of their
+/// lists (Linux: zone_highsize).
+pub(in crate::mm) fn setup_per_zone_wmarks(cpus: impl Fn(NodeId) -> u32, min_free: Option<u64>) {
     let zones = || ZoneId::all().map(ZoneId::zone).filter(|zone| zone.is_populated());
     let lowmem: u64 = zones()
         .filter(|zone| zone.id().kind() != ZoneType::Movable)
@@ -144,7 +145,7 @@ pub(in crate::mm) fn setup_per_zone_wmarks(cpus: u32, min_free: Option<u64>) {
         }
         let batch = zone_batchsize(zone.managed()).max(1);
         zone.pcp_batch.store(batch, Relaxed);
-        let high = (zone.watermark(Wmark::Low) / cpus).max(batch * 4);
+        let high = (zone.watermark(Wmark::Low) / cpus(zone.id().node()).max(1)).max(batch * 4);
         zone.pcp_high.store(high, Relaxed);
     }
     for node in NodeId::all() {

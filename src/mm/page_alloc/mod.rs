@@ -52,7 +52,7 @@ pub use deferred::{InitError, manages};
 pub use fail::{FailPageAlloc, set_fail_page_alloc};
 pub use isolation::{ContigError, alloc_contig_range, free_contig_range};
 pub use numa::{
-    alloc_pages_node, cpu_to_node, numa_node_id, set_cpu_numa_node, set_node_distances,
+    alloc_pages_node, cpu_online, cpu_to_node, numa_node_id, set_cpu_numa_node, set_node_distances,
 };
 pub use owned::{OwnedPage, OwnedPages};
 pub(in crate::mm) use owned::{clear_page_movable, set_page_movable};
@@ -109,12 +109,12 @@ machine_local! {
     static MIN_FREE_KBYTES: AtomicU64 = AtomicU64::new(u64::MAX);
 }
 
-/// Computes watermarks and what depends on them from the memory there is now
+/// Computes watermarks and what depends on them from the memory and the CPUs there are now
 /// (Linux: init_per_zone_wmark_min).
 pub(in crate::mm) fn setup_watermarks() {
     let min_free = MIN_FREE_KBYTES.load(Relaxed);
     let min_free = if min_free == u64::MAX { None } else { Some(min_free) };
-    mmzone::setup_per_zone_wmarks(NR_CPUS as u32, min_free);
+    mmzone::setup_per_zone_wmarks(numa::cpus_near, min_free);
     for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
         pcp::setup(cpu, cpu_to_node(cpu));
     }
@@ -145,8 +145,8 @@ pub fn init(ram: &[crate::addr::PhysRange]) {
 /// `gfp` says: without `__GFP_DIRECT_RECLAIM` from interrupt handlers and under locks of
 /// lower rank than `Rank::Section` too (Linux: alloc_pages).
 ///
-/// Order 0 comes from this CPU's own list without a lock or an atomic instruction; the
-/// watermarks are looked at when that is refilled.
+/// Orders 0 to 3 and 9 come from this CPU's own lists without a lock or an atomic
+/// instruction; the watermarks are looked at when those are refilled.
 ///
 /// # Panics
 /// With debug assertions, where `gfp` allows to sleep while interrupts are masked.
@@ -154,16 +154,11 @@ pub fn init(ram: &[crate::addr::PhysRange]) {
 #[track_caller]
 pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
     might_alloc(gfp);
-    if order == Order::ZERO
+    if pcp::has_lists(order)
         && !gfp.contains(Gfp::__GFP_THISNODE)
-        && let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp))
+        && let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp, order))
     {
-        let page = frame.page();
-        page.set_flags(PageFlags::empty());
-        page.set_refcount(1);
-        if gfp.contains(Gfp::__GFP_ZERO) {
-            clear_block(frame, order);
-        }
+        prep_new_page(frame, order, gfp);
         return Some(frame);
     }
     slowpath::alloc(gfp, order)
@@ -227,6 +222,7 @@ fn free_to_buddy(frame: Frame, order: Order) {
 }
 
 /// Makes a block that was just taken off the lists its owner's.
+#[inline(always)]
 fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
     let page = frame.page();
     page.set_flags(PageFlags::empty());

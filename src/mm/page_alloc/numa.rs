@@ -10,10 +10,31 @@ use crate::machine_local;
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::mmzone::{self, NodeId};
 use crate::mm::page::Frame;
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 machine_local! {
     static CPU_NODE: [AtomicU8; NR_CPUS] = [const { AtomicU8::new(0) }; NR_CPUS];
+    /// The CPUs that allocate: bit n is CPU n's. A hosted machine's are there from the start.
+    static ONLINE: AtomicU32 =
+        AtomicU32::new(if cfg!(target_os = "none") { 1 } else { (1 << NR_CPUS) - 1 });
+}
+
+/// Says that `cpu` is going to allocate: its node's memory is shared out anew among the
+/// lists of the CPUs near it. Before the CPU does (Linux: page_alloc_cpu_online).
+pub fn cpu_online(cpu: CpuId) {
+    ONLINE.fetch_or(1 << cpu.index(), Relaxed);
+    with_masked(|_| super::setup_watermarks());
+}
+
+/// How many CPUs that allocate are near `node`; all of them where none is, since any of
+/// them may come to it then.
+pub(super) fn cpus_near(node: NodeId) -> u32 {
+    let online = ONLINE.load(Relaxed);
+    let ids = (0..NR_CPUS).filter_map(CpuId::new).filter(|id| online >> id.index() & 1 != 0);
+    match ids.filter(|&id| cpu_to_node(id) == node).count() {
+        0 => online.count_ones(),
+        near => near as u32,
+    }
 }
 
 /// The node that `cpu` is near: its allocations come from there first.

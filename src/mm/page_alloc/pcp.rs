@@ -79,7 +79,7 @@ impl CpuPages {
 }
 
 /// The row of `order` in a CPU's lists, if it has one (Linux: order_to_pindex).
-#[inline]
+#[inline(always)]
 const fn row(order: Order) -> Option<usize> {
     match order.get() {
         order @ 0..=3 => Some(order as usize),
@@ -89,7 +89,7 @@ const fn row(order: Order) -> Option<usize> {
 }
 
 /// Whether blocks of `order` have per-CPU lists (Linux: pcp_allowed_order).
-#[inline]
+#[inline(always)]
 pub(super) const fn has_lists(order: Order) -> bool {
     row(order).is_some()
 }
@@ -139,14 +139,49 @@ impl PerCpuPages {
     }
 }
 
-/// Takes a page off this CPU's list, where there is one: no lock, no atomic.
-#[inline]
-pub(super) fn alloc_fast(irq: &IrqMasked, gfp: Gfp) -> Option<Frame> {
+/// Takes a block off this CPU's list, where there is one: no lock, no atomic.
+#[inline(always)]
+pub(super) fn alloc_fast(irq: &IrqMasked, gfp: Gfp, order: Order) -> Option<Frame> {
+    let row = row(order)?;
+    preferred(irq, gfp).pop(row, column(gfp), order)
+}
+
+/// Takes single pages off this CPU's list for the empty entries of `pages`, up to the
+/// first for which it has none; returns how many entries from the start are full then.
+pub(super) fn alloc_bulk(irq: &IrqMasked, gfp: Gfp, pages: &mut [Option<Frame>]) -> usize {
+    let pcp = preferred(irq, gfp);
+    let list = &pcp.lists[0][column(gfp) % COLUMNS];
+    let mut top = list.get();
+    let (mut full, mut taken) = (0, 0);
+    for entry in pages {
+        if entry.is_none() {
+            let Some(frame) = top else { break };
+            let page = frame.page();
+            top = page.next();
+            page.set_flags(PageFlags::empty());
+            page.set_refcount(1);
+            *entry = Some(frame);
+            taken += 1;
+        }
+        full += 1;
+    }
+    list.set(top);
+    pcp.count.store(pcp.count.load(Relaxed).wrapping_sub(taken), Relaxed);
+    full
+}
+
+/// The lists of the zone that is best for `gfp`.
+#[inline(always)]
+fn preferred(irq: &IrqMasked, gfp: Gfp) -> &PerCpuPages {
     let cpu = PCP.get(irq);
     let zone = cpu.preferred()[gfp.bits() as usize % ZONE_MODIFIERS].load(Relaxed);
-    let pcp = &cpu.zones[ZoneId::from_bits(zone).index()];
-    let column = (gfp.bits() >> Gfp::__GFP_MOVABLE.bits().trailing_zeros()) as usize;
-    pcp.pop(0, column, Order::ZERO)
+    &cpu.zones[ZoneId::from_bits(zone).index()]
+}
+
+/// The column of `gfp`'s migratetype, in the low bits.
+#[inline(always)]
+fn column(gfp: Gfp) -> usize {
+    (gfp.bits() >> Gfp::__GFP_MOVABLE.bits().trailing_zeros()) as usize
 }
 
 /// Takes a block of `zone` off this CPU's list, refilling it where it is empty.
@@ -197,7 +232,7 @@ pub(super) enum Left {
 
 /// Puts a block that is free on this CPU's list: no lock, no atomic. The caller has checked
 /// that its order has lists, and does what is left to do.
-#[inline]
+#[inline(always)]
 pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order, zone: ZoneId) -> Left {
     let Some(row) = row(order) else { return Left::Isolated };
     let pageblock = frame.align_down(Order::PAGEBLOCK).page();
