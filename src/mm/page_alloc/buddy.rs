@@ -151,14 +151,26 @@ impl LockedZone<'_> {
         order: Order,
         mt: Migratetype,
     ) -> Option<Frame> {
+        self.rmqueue_smallest_run(order, order, mt).map(|(frame, _)| frame)
+    }
+
+    /// Takes the smallest free block of `mt` that holds one of `order`, or as much of it as
+    /// `most`; how much that is comes with it.
+    pub(in crate::mm) fn rmqueue_smallest_run(
+        &mut self,
+        order: Order,
+        most: Order,
+        mt: Migratetype,
+    ) -> Option<(Frame, Order)> {
         let fitting = self.zone.orders[mt.index()].load(Relaxed) >> order.get();
         if fitting == 0 {
             return None;
         }
         let current = Order::new(order.get() + fitting.trailing_zeros() as u8)?;
         let frame = self.list(current, mt).head?;
-        self.take(frame, order, current, mt);
-        Some(frame)
+        let taken = current.min(most);
+        self.take(frame, taken, current, mt);
+        Some((frame, taken))
     }
 
     /// Takes the block of `order` at the start of the free block of `current` at `frame`.

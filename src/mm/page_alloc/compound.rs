@@ -53,8 +53,9 @@ pub fn block_order(frame: Frame) -> Order {
 #[track_caller]
 pub fn get_page(frame: Frame) {
     let head = compound_head(frame);
-    if head.page().refcount_add() == 0 {
-        head.page().set_refcount(0);
+    let free = head.page().flags().contains(PageFlags::PCP);
+    if head.page().refcount_add() == 0 || free {
+        head.page().set_refcount(u32::from(free));
         panic!("page allocator: get_page of {frame:?}, which is {}", check::state_of(frame));
     }
 }

@@ -36,21 +36,35 @@ impl LockedZone<'_> {
         mt: Migratetype,
         reach: Reach,
     ) -> Option<Frame> {
+        self.rmqueue_run(order, order, mt, reach).map(|(frame, _)| frame)
+    }
+
+    /// Takes a free block of at least `order` and at most `most` for `mt`: as large as the
+    /// smallest one that would do anyway.
+    pub(in crate::mm) fn rmqueue_run(
+        &mut self,
+        order: Order,
+        most: Order,
+        mt: Migratetype,
+        reach: Reach,
+    ) -> Option<(Frame, Order)> {
         // Movable pages fill CMA first once most of what is free is CMA's: otherwise the
         // rest would run out while CMA's lies idle.
         if reach.cma
             && self.zone.free_cma.load(Relaxed) > self.zone.free.load(Relaxed) / 2
-            && let Some(frame) = self.rmqueue_smallest(order, Migratetype::Cma)
+            && let Some(run) = self.rmqueue_smallest_run(order, most, Migratetype::Cma)
         {
-            return Some(frame);
+            return Some(run);
         }
-        self.rmqueue_smallest(order, mt)
-            .or_else(
-                || {
-                    if reach.cma { self.rmqueue_smallest(order, Migratetype::Cma) } else { None }
-                },
-            )
-            .or_else(|| self.rmqueue_fallback(order, mt, reach.no_fragment))
+        if let Some(run) = self.rmqueue_smallest_run(order, most, mt) {
+            return Some(run);
+        }
+        if reach.cma
+            && let Some(run) = self.rmqueue_smallest_run(order, most, Migratetype::Cma)
+        {
+            return Some(run);
+        }
+        self.rmqueue_fallback(order, mt, reach.no_fragment).map(|frame| (frame, order))
     }
 
     /// Takes a block of `order` of another migratetype.

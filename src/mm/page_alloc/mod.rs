@@ -5,6 +5,7 @@
 //! | `buddy` | splitting and merging of free blocks |
 //! | `fallback` | which other migratetype to take from, pageblock stealing |
 //! | `pcp` | each CPU's own lists |
+//! | `batch` | how those are filled and emptied |
 //! | `slowpath` | which zone, how deep into its reserves, what to try when all fails |
 //! | `highatomic` | the reserve of large blocks |
 //! | `fail` | which allocations fail on purpose |
@@ -17,7 +18,8 @@
 //!
 //! A block that is allocated has one reference, no flags (or `HEAD`, its tails `TAIL`),
 //! and its zone and order in its head's descriptor. A free block's frames have no
-//! references; its head is `BUDDY` or `PCP`. What is neither was never the allocator's:
+//! references and its head is `BUDDY`, or `PCP` with the one reference that its next owner
+//! gets. What is neither was never the allocator's:
 //! the descriptor of a reserved frame is all zeros, with no references.
 //!
 //! A reference may be taken only by who holds one, so a count of one stays one while its
@@ -26,6 +28,7 @@
 //! Lock order: `Rank::Section`, then one zone's lock (`Rank::Zone`). Per-CPU lists are
 //! reached with interrupts masked.
 
+mod batch;
 mod buddy;
 mod bulk;
 mod check;
@@ -158,7 +161,7 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
         && !gfp.contains(Gfp::__GFP_THISNODE)
         && let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp, order))
     {
-        prep_new_page(frame, order, gfp);
+        dress_new_page(frame, order, gfp);
         return Some(frame);
     }
     slowpath::alloc(gfp, order)
@@ -179,7 +182,6 @@ pub fn free_pages(frame: Frame, order: Order) {
     if page.flags().bits() != 0 || page.refcount() != 1 || place.order() != order.get() {
         return free_unusual(frame, order);
     }
-    page.set_refcount(0);
     let left = if pcp::has_lists(order) {
         with_masked(|irq| pcp::free(irq, frame, order, place.zone()))
     } else {
@@ -215,18 +217,23 @@ fn free_unusual(frame: Frame, order: Order) {
 #[inline(never)]
 fn free_to_buddy(frame: Frame, order: Order) {
     with_masked(|irq| {
+        frame.page().set_refcount(0);
         let mut zone = frame.page().zone().zone().lock(irq);
         let mt = buddy::pageblock_migratetype(frame);
         zone.free_one(frame, order, mt);
     });
 }
 
-/// Makes a block that was just taken off the lists its owner's.
-#[inline(always)]
+/// Makes a block that was just taken off the zone's lists its owner's.
 fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
-    let page = frame.page();
-    page.set_flags(PageFlags::empty());
-    page.set_refcount(1);
+    frame.page().set_refcount(1);
+    dress_new_page(frame, order, gfp);
+}
+
+/// Makes a block that has a reference its owner's.
+#[inline(always)]
+fn dress_new_page(frame: Frame, order: Order, gfp: Gfp) {
+    frame.page().set_flags(PageFlags::empty());
     if gfp.contains(Gfp::__GFP_COMP) && order > Order::ZERO {
         compound::prep_compound(frame, order);
     }

@@ -2,13 +2,14 @@
 //! per_cpu_pages, rmqueue_pcplist, free_unref_page).
 //!
 //! A list is a stack through the descriptors' `next`, reached with interrupts masked by
-//! its CPU alone; a block on it has the `PCP` flag and no references. Lists are refilled
-//! from and spilled to the zone in batches under one hold of its lock. The counts may be
+//! its CPU alone. A block on it has the `PCP` flag, and one reference, which its next owner
+//! gets and its last one left: neither end of its life writes the count. Lists are refilled
+//! from and spilled to the zone in batches ([`batch`]). The counts may be
 //! read by any CPU; a CPU that wants another's lists emptied sets its `high` to 0, which
 //! the owner heeds at its next free or refill, and interrupts it.
 #![deny(unsafe_code)]
 
-use super::buddy::pageblock_migratetype;
+use super::batch::{self, Chunk};
 use super::fallback::Reach;
 use crate::addr::Order;
 use crate::arch::irq::{is_masked, with_masked};
@@ -117,7 +118,7 @@ impl PerCpuPages {
 
     /// Puts a block on a list; returns how many pages the lists then hold.
     #[inline]
-    fn push(&self, row: usize, column: usize, frame: Frame, order: Order) -> u32 {
+    pub(super) fn push(&self, row: usize, column: usize, frame: Frame, order: Order) -> u32 {
         let list = &self.lists[row][column % COLUMNS];
         let page = frame.page();
         page.set_next(list.get());
@@ -159,7 +160,6 @@ pub(super) fn alloc_bulk(irq: &IrqMasked, gfp: Gfp, pages: &mut [Option<Frame>])
             let page = frame.page();
             top = page.next();
             page.set_flags(PageFlags::empty());
-            page.set_refcount(1);
             *entry = Some(frame);
             taken += 1;
         }
@@ -198,25 +198,9 @@ pub(super) fn alloc(
         drain_zone(irq, zone);
     }
     pcp.pop(row, mt.index(), order).or_else(|| {
-        refill(pcp, &mut zone.zone().lock(irq), row, order, mt, reach);
+        batch::refill(pcp, &mut zone.zone().lock(irq), row, order, mt, reach);
         pcp.pop(row, mt.index(), order)
     })
-}
-
-/// Fills a list with a batch (Linux: rmqueue_bulk).
-fn refill(
-    pcp: &PerCpuPages,
-    zone: &mut LockedZone<'_>,
-    row: usize,
-    order: Order,
-    mt: Migratetype,
-    reach: Reach,
-) {
-    let batch = zone.zone.pcp_batch.load(Relaxed) >> order.get();
-    for _ in 0..batch.max(1) {
-        let Some(frame) = zone.rmqueue(order, mt, reach) else { return };
-        pcp.push(row, mt.index(), frame, order);
-    }
 }
 
 /// What is left to do after a free, when interrupts may come again.
@@ -242,21 +226,24 @@ pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order, zone: ZoneId) ->
     if count >= pcp.high.load(Relaxed) { Left::Spill } else { Left::Nothing }
 }
 
-/// Gives a batch of this CPU's lists back to the zone, from the list that `frame` was put
-/// on first, or all where another CPU asked for it (Linux: free_pcppages_bulk).
+/// Gives a batch of this CPU's lists back to the zone, the list that `frame` was put on
+/// last: it is the one in use. Or all, where another CPU asked for it (Linux:
+/// free_pcppages_bulk).
 #[cold]
 #[inline(never)]
 pub(super) fn spill(frame: Frame, order: Order, id: ZoneId) {
     with_masked(|irq| {
         let zone = id.zone();
         let pcp = &PCP.get(irq).zones[id.index()];
-        if pcp.high.load(Relaxed) == 0 {
+        let high = pcp.high.load(Relaxed);
+        if high == 0 {
             return drain_zone(irq, id);
         }
         let pageblock = frame.align_down(Order::PAGEBLOCK).page();
         let mt = pageblock.block_pcp_migratetype().unwrap_or(Migratetype::Movable);
         let list = row(order).unwrap_or(0) * COLUMNS + mt.index();
-        give_back(pcp, &mut zone.lock(irq), list, zone.pcp_batch.load(Relaxed));
+        let pages = pcp.count().saturating_sub(high).max(zone.pcp_batch.load(Relaxed));
+        give_back(pcp, &mut zone.lock(irq), list + 1, pages);
     });
 }
 
@@ -264,18 +251,18 @@ pub(super) fn spill(frame: Frame, order: Order, id: ZoneId) {
 fn give_back(pcp: &PerCpuPages, zone: &mut LockedZone<'_>, first: usize, pages: u32) {
     const LISTS: usize = COLUMNS * ORDERS.len();
     let mut left = pages;
-    for list in (first..LISTS).chain(0..first) {
+    let mut chunk = Chunk::new();
+    for list in (first..LISTS).chain(0..first.min(LISTS)) {
         let (row, column) = (list / COLUMNS, list % COLUMNS);
         let order = ORDERS[row];
         while left > 0
             && let Some(frame) = pcp.pop(row, column, order)
         {
-            frame.page().set_flags(PageFlags::empty());
-            let mt = pageblock_migratetype(frame);
-            zone.free_one(frame, order, mt);
+            batch::give_back(&mut chunk, zone, frame, order);
             left = left.saturating_sub(order.pages());
         }
     }
+    chunk.flush(zone);
 }
 
 /// Gives all that this CPU's lists of a zone hold back to it.

@@ -166,7 +166,7 @@ fn validate_cpu(cpu: CpuId, id: ZoneId) -> Result<(), (&'static str, Option<Fram
                     (page.zone() == id, "a block on a CPU's list is of another zone"),
                     (page.order() == order.get(), "a block on a CPU's list is of another order"),
                     (frame.pfn().is_aligned(order), "a block on a CPU's list is not aligned"),
-                    (page.refcount() == 0, "a block on a CPU's list has references"),
+                    (page.refcount() == 1, "a block on a CPU's list has not one reference"),
                 ];
                 if let Some((_, what)) = checks.iter().find(|(holds, _)| !holds) {
                     return Err((what, Some(frame)));
