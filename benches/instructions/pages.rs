@@ -7,7 +7,7 @@ use granule::addr::Order;
 use granule::arch::irq::with_masked;
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, alloc_pages_bulk, free_pages};
+use granule::mm::page_alloc::{alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk};
 
 const GFP: Gfp = Gfp::GFP_KERNEL;
 
@@ -38,7 +38,7 @@ fn zeroed(bench: &Bench, slots: &mut [Option<Frame>]) {
     bench.masked_batch(batch_names!("get_zeroed_page"), slots, alloc, free);
 }
 
-/// Many single pages in one call, freed one by one; per page.
+/// Many single pages in one call, and freed in one; per page.
 macro_rules! bulk {
     ($bench:expr, $slots:expr, $n:literal) => {
         with_masked(|_| {
@@ -50,11 +50,7 @@ macro_rules! bulk {
                 $n,
                 &mut $slots[..$n],
                 |pages| assert_eq!(alloc_pages_bulk(GFP, black_box(pages)), $n),
-                |pages| {
-                    for frame in pages.iter_mut().filter_map(Option::take) {
-                        free_pages(frame, Order::ZERO);
-                    }
-                },
+                |pages| free_pages_bulk(pages),
             );
         })
     };

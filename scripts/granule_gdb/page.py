@@ -21,8 +21,8 @@ def frame_text(pfn):
 
 
 def from_link(raw):
-    """The frame number in a Link or an Option<Frame>, or None: it holds one more."""
-    return raw - 1 if raw else None
+    """The frame number in a Link or an Option<Frame>, or None: it holds BIAS more."""
+    return raw - (1 << MAX_ORDER) if raw else None
 
 
 def is_populated(pfn):

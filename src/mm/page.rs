@@ -198,9 +198,9 @@ impl Page {
     /// kept; `None` where they go straight to the zone.
     #[inline]
     pub(in crate::mm) fn block_pcp_migratetype(&self) -> Option<Migratetype> {
-        let block = self.block.load(Relaxed);
-        let on_lists = block & BLOCK_ISOLATED == 0;
-        on_lists.then(|| Migratetype::from_pcp_bits(block >> BLOCK_PCP_SHIFT))
+        let block = u32::from(self.block.load(Relaxed));
+        let on_lists = block & u32::from(BLOCK_ISOLATED) == 0;
+        on_lists.then(|| Migratetype::from_pcp_bits((block >> BLOCK_PCP_SHIFT) as u8))
     }
     /// Sets both.
     #[inline]
@@ -233,11 +233,15 @@ impl Place {
     }
 }
 
-/// A frame that has a descriptor. Inside is its number plus one, so that an
-/// `Option<Frame>` is as small.
+/// A frame that has a descriptor. Inside is its number plus [`BIAS`], so that an
+/// `Option<Frame>` is as small, and blocks are as aligned as by their numbers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Frame(NonZeroU32);
+
+/// Not zero, and a multiple of the largest block.
+const BIAS: u32 = Order::MAX.pages();
+const _: () = assert!(Pfn::LIMIT.get().checked_add(BIAS - 1).is_some());
 
 impl Frame {
     /// The frame numbered `pfn`, if it has a descriptor (Linux: pfn_valid, pfn_to_page).
@@ -261,13 +265,13 @@ impl Frame {
     pub unsafe fn from_virt_unchecked(va: VirtAddr) -> Self {
         let pfn = (arch::virt_to_phys(va).get() >> PAGE_SHIFT) as u32;
         // SAFETY: a frame that has a descriptor has a number below `Pfn::LIMIT`.
-        Self(unsafe { NonZeroU32::new_unchecked(pfn + 1) })
+        Self(unsafe { NonZeroU32::new_unchecked(pfn + BIAS) })
     }
     /// Its number.
     #[inline]
     #[must_use]
     pub const fn pfn(self) -> Pfn {
-        Pfn::new(self.0.get() - 1)
+        Pfn::new(self.0.get() - BIAS)
     }
     /// The physical address of its first byte.
     #[inline]
@@ -286,7 +290,7 @@ impl Frame {
     #[must_use]
     pub fn page(self) -> &'static Page {
         // An index into a pointer, so that fields are reached by offsets from one register.
-        let before_first = arch::vmemmap_base().wrapping_sub(size_of::<Page>());
+        let before_first = arch::vmemmap_base().wrapping_sub(BIAS as usize * size_of::<Page>());
         let array = core::ptr::with_exposed_provenance::<Page>(before_first);
         let page = array.wrapping_add(self.0.get() as usize);
         // SAFETY: a `Frame` is made only for a number whose descriptor is mapped,
@@ -297,14 +301,14 @@ impl Frame {
     #[inline]
     #[must_use]
     pub fn within(self, order: Order, n: u32) -> Self {
-        assert!(self.pfn().is_aligned(order) && n < order.pages());
-        Self::assume(self.pfn() + n)
+        assert!(self.0.get() & (order.pages() - 1) == 0 && n < order.pages());
+        self.with_raw(self.0.get() + n)
     }
     /// The first frame of the aligned block of `order` that this one lies in.
     #[inline]
     #[must_use]
     pub const fn align_down(self, order: Order) -> Self {
-        Self::assume(self.pfn().align_down(order))
+        self.with_raw(self.0.get() & !(order.pages() - 1))
     }
     /// The other half of the block of `order + 1` that the block at `self` belongs to.
     ///
@@ -314,7 +318,7 @@ impl Frame {
     #[must_use]
     pub fn buddy(self, order: Order) -> Self {
         assert!(order < Order::MAX);
-        Self::assume(self.pfn().buddy(order))
+        self.with_raw(self.0.get() ^ order.pages())
     }
     /// The frames of the block of `order` that starts here, rising.
     pub fn block(self, order: Order) -> impl DoubleEndedIterator<Item = Self> {
@@ -324,10 +328,17 @@ impl Frame {
     /// The frame numbered `pfn`, which the caller knows to have a descriptor.
     #[inline]
     const fn assume(pfn: Pfn) -> Self {
-        match NonZeroU32::new(pfn.get().wrapping_add(1)) {
+        match NonZeroU32::new(pfn.get().wrapping_add(BIAS)) {
             Some(raw) => Self(raw),
             None => unreachable!(),
         }
+    }
+
+    /// The frame whose inside is `raw`, in the same block of the largest order.
+    #[inline]
+    const fn with_raw(self, raw: u32) -> Self {
+        // SAFETY: the blocks of the largest order start at multiples of it, none at zero.
+        Self(unsafe { NonZeroU32::new_unchecked(raw) })
     }
 }
 

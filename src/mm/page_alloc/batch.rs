@@ -44,12 +44,7 @@ pub(super) fn refill(
 }
 
 /// Frees `frame`, taken off a CPU's list of `order`, with the others that `chunk` gathers.
-pub(super) fn give_back(
-    chunk: &mut Chunk,
-    zone: &mut LockedZone<'_>,
-    frame: Frame,
-    order: Order,
-) {
+pub(super) fn give_back(chunk: &mut Chunk, zone: &mut LockedZone<'_>, frame: Frame, order: Order) {
     frame.page().set_flags(PageFlags::empty());
     frame.page().set_refcount(0);
     let start = frame.align_down(chunk_order(order));

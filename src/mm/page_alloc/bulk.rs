@@ -2,23 +2,66 @@
 //! (Linux: alloc_pages_bulk, alloc_pages_exact).
 #![deny(unsafe_code)]
 
-use super::{alloc_pages, free_pages, split_page};
+use super::{alloc_pages, free_pages, pcp, split_page};
 use crate::addr::{Order, PAGE_SIZE};
-use crate::mm::gfp::Gfp;
+use crate::arch::irq::with_masked;
+use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::page::Frame;
 
+/// Pages that are moved in one go, with interrupts masked.
+const AT_ONCE: usize = 64;
+
 /// Fills the empty entries of `pages` with single pages until memory is short, and returns
-/// how many entries are full from the start on (Linux: alloc_pages_bulk).
+/// how many entries are full from the start on. Any context that `gfp` is fit for
+/// (Linux: alloc_pages_bulk).
 pub fn alloc_pages_bulk(gfp: Gfp, pages: &mut [Option<Frame>]) -> usize {
-    for (n, entry) in pages.iter_mut().enumerate() {
+    might_alloc(gfp);
+    let plain = !gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ZERO);
+    let mut full = 0;
+    while full < pages.len() {
+        if plain {
+            let end = pages.len().min(full + AT_ONCE);
+            let part = &mut pages[full..end];
+            full += with_masked(|irq| pcp::alloc_bulk(irq, gfp, part));
+            if full == end {
+                continue;
+            }
+        }
+        // What the lists don't have fills them too, for those that follow.
+        let entry = &mut pages[full];
         if entry.is_none() {
             *entry = alloc_pages(gfp, Order::ZERO);
             if entry.is_none() {
-                return n;
+                break;
             }
         }
+        full += 1;
     }
-    pages.len()
+    full
+}
+
+/// Frees the single pages in `pages` and empties the entries; as [`free_pages`] of each, in
+/// less time. Any context (Linux: release_pages).
+///
+/// # Panics
+/// As [`free_pages`].
+#[track_caller]
+pub fn free_pages_bulk(pages: &mut [Option<Frame>]) {
+    let mut rest = pages;
+    while !rest.is_empty() {
+        let end = rest.len().min(AT_ONCE);
+        let (done, full) = with_masked(|irq| pcp::free_bulk(irq, &mut rest[..end]));
+        if let Some(frame) = full {
+            pcp::spill(frame, Order::ZERO, frame.page().zone());
+        }
+        rest = &mut rest[done..];
+        // One that takes more than a place on a list.
+        if done < end
+            && let Some(frame) = rest[0].take()
+        {
+            free_pages(frame, Order::ZERO);
+        }
+    }
 }
 
 /// Allocates as many contiguous pages as hold `bytes`, at most a block of the largest

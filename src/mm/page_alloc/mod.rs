@@ -48,7 +48,7 @@ mod tests;
 mod validate;
 
 pub(in crate::mm) use buddy::{buddy_order, pageblock_migratetype};
-pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_exact};
+pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_bulk, free_pages_exact};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
 pub use deferred::{InitError, manages};

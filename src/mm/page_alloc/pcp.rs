@@ -152,22 +152,40 @@ pub(super) fn alloc_fast(irq: &IrqMasked, gfp: Gfp, order: Order) -> Option<Fram
 pub(super) fn alloc_bulk(irq: &IrqMasked, gfp: Gfp, pages: &mut [Option<Frame>]) -> usize {
     let pcp = preferred(irq, gfp);
     let list = &pcp.lists[0][column(gfp) % COLUMNS];
-    let mut top = list.get();
-    let (mut full, mut taken) = (0, 0);
-    for entry in pages {
-        if entry.is_none() {
-            let Some(frame) = top else { break };
-            let page = frame.page();
-            top = page.next();
-            page.set_flags(PageFlags::empty());
-            *entry = Some(frame);
-            taken += 1;
+    let mut full = 0;
+    while let Some(entry) = pages.get(full) {
+        if entry.is_some() {
+            full += 1;
+            continue;
         }
-        full += 1;
+        let (top, taken) = pop_into(&mut pages[full..], list.get());
+        if taken == 0 {
+            break;
+        }
+        list.set(top);
+        pcp.count.store(pcp.count.load(Relaxed).wrapping_sub(taken), Relaxed);
+        full += taken as usize;
     }
-    list.set(top);
-    pcp.count.store(pcp.count.load(Relaxed).wrapping_sub(taken), Relaxed);
     full
+}
+
+/// Fills the empty entries from the first on with the pages chained from `top`; returns
+/// the new top, and how many they are.
+#[inline(always)]
+fn pop_into(pages: &mut [Option<Frame>], mut top: Option<Frame>) -> (Option<Frame>, u32) {
+    let all = pages.len();
+    let mut entries = pages.iter_mut();
+    while let Some(frame) = top
+        && let Some(None) = entries.as_slice().first()
+    {
+        let page = frame.page();
+        top = page.next();
+        page.set_flags(PageFlags::empty());
+        if let Some(entry) = entries.next() {
+            *entry = Some(frame);
+        }
+    }
+    (top, (all - entries.len()) as u32)
 }
 
 /// The lists of the zone that is best for `gfp`.
@@ -224,6 +242,74 @@ pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order, zone: ZoneId) ->
     let pcp = &PCP.get(irq).zones[zone.index()];
     let count = pcp.push(row, mt.index(), frame, order);
     if count >= pcp.high.load(Relaxed) { Left::Spill } else { Left::Nothing }
+}
+
+/// Puts the single pages in `pages` on this CPU's lists, emptying the entries, up to the
+/// first that [`free`](super::free_pages) has to look at; returns how many entries that
+/// are. Where the lists are full, that ends it too, and the page comes back whose list is
+/// to be spared when they are spilled.
+pub(super) fn free_bulk(irq: &IrqMasked, pages: &mut [Option<Frame>]) -> (usize, Option<Frame>) {
+    let cpu = PCP.get(irq);
+    let mut done = 0;
+    while let Some(entry) = pages.get(done) {
+        let Some(first) = *entry else {
+            done += 1;
+            continue;
+        };
+        let Some((zone, mt)) = home(first) else { break };
+        let pcp = &cpu.zones[zone.index()];
+        let list = &pcp.lists[0][mt.index() % COLUMNS];
+        let (top, count) = push_alike(&mut pages[done..], first, list.get());
+        done += count as usize;
+        list.set(top);
+        let count = pcp.count.load(Relaxed).wrapping_add(count);
+        pcp.count.store(count, Relaxed);
+        if count >= pcp.high.load(Relaxed) {
+            return (done, Some(first));
+        }
+    }
+    (done, None)
+}
+
+/// Chains the pages from the first on, which is `like`, onto `top`, while they are of its
+/// pageblock and fit to be freed; returns the new top, and how many they are.
+#[inline(always)]
+fn push_alike(
+    pages: &mut [Option<Frame>],
+    like: Frame,
+    mut top: Option<Frame>,
+) -> (Option<Frame>, u32) {
+    let place = like.page().place();
+    let pageblock = like.align_down(Order::PAGEBLOCK);
+    let all = pages.len();
+    let mut entries = pages.iter_mut();
+    while let Some(Some(frame)) = entries.as_slice().first().copied() {
+        let page = frame.page();
+        let fit = page.flags().bits() == 0 && page.refcount() == 1 && page.place() == place;
+        if !fit || frame.align_down(Order::PAGEBLOCK) != pageblock {
+            break;
+        }
+        page.set_next(top);
+        page.set_flags(PageFlags::PCP);
+        top = Some(frame);
+        if let Some(entry) = entries.next() {
+            *entry = None;
+        }
+    }
+    (top, (all - entries.len()) as u32)
+}
+
+/// Which list an allocated single page goes to; `None` where it goes to none, or something
+/// is wrong with it.
+#[inline(always)]
+fn home(frame: Frame) -> Option<(ZoneId, Migratetype)> {
+    let page = frame.page();
+    let place = page.place();
+    if page.flags().bits() != 0 || page.refcount() != 1 || place.order() != 0 {
+        return None;
+    }
+    let mt = frame.align_down(Order::PAGEBLOCK).page().block_pcp_migratetype()?;
+    Some((place.zone(), mt))
 }
 
 /// Gives a batch of this CPU's lists back to the zone, the list that `frame` was put on
