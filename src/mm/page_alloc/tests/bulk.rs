@@ -137,9 +137,10 @@ fn a_block_among_single_pages() {
 #[should_panic(expected = "free of a page that others hold")]
 fn a_page_that_others_hold() {
     on(&[ram(0x4000_0000, 8 * MIB)], |_| {
+        let other = alloc_pages(KERNEL, Order::ZERO);
         let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
         get_page(page);
-        free_pages_bulk(&mut [Some(page)]);
+        free_pages_bulk(&mut [other, Some(page)]);
     });
 }
 
