@@ -153,3 +153,20 @@ fn a_page_on_a_list_is_nobody_s() {
         get_page(page);
     });
 }
+
+#[test]
+fn kinds_stay_apart_in_one_call() {
+    on(&[ram(0x4000_0000, 16 * MIB)], |_| {
+        let mixed = |n: usize| if n.is_multiple_of(2) { MOVABLE } else { KERNEL };
+        let mut pages: [_; 200] = core::array::from_fn(|n| alloc_pages(mixed(n), Order::ZERO));
+        free_pages_bulk(&mut pages);
+        for gfp in [MOVABLE, KERNEL] {
+            for _ in 0..100 {
+                let page = alloc_pages(gfp, Order::ZERO).unwrap();
+                assert_eq!(buddy::pageblock_migratetype(page), gfp.migratetype());
+                pages.iter_mut().find(|entry| entry.is_none()).unwrap().replace(page);
+            }
+        }
+        free_pages_bulk(&mut pages);
+    });
+}
