@@ -58,8 +58,10 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
     unsafe { driver(base) }
 }
 
-/// What may follow `granule.` on the command line: of the kernel, and of test images.
-const OWN_PARAMETERS: [&str; 5] = ["fail_page_alloc", "fault", "list", "test", "test_after"];
+/// What may follow `granule.` on the command line: of the kernel, and of the
+/// images of tests and benchmarks.
+const OWN_PARAMETERS: [&str; 6] =
+    ["bench", "fail_page_alloc", "fault", "list", "test", "test_after"];
 
 /// The command line, as far as it is text. What it says of the log holds from here on.
 pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
