@@ -1,6 +1,6 @@
 //! How much of an aged memory can be had as huge pages, with and without what is done for
-//! that: `scripts/bench` boots it four times, with `granule.bench=` and the words
-//! `migratetypes` and `compaction`, as far as they are to be used, in between commas.
+//! that: `scripts/bench` boots it four times, with `granule.bench=with` and the words
+//! `migratetypes` and `compaction`, as far as they are to be used, after commas.
 
 #![no_std]
 #![no_main]
