@@ -18,9 +18,19 @@ mod random;
 #[allow(unused_imports, reason = "not every image draws numbers")]
 pub use random::Random;
 
+use granule::firmware::fdt::Tree;
 use granule::init::Boot;
 use granule::kprintln;
 use granule::mm::{page_alloc, slab, vmalloc};
+use granule::sync::Once;
+
+static TREE: Once<Tree<'static>> = Once::new();
+
+/// The device tree that the machine booted with.
+#[allow(dead_code, reason = "not every image reads it")]
+pub fn tree() -> Tree<'static> {
+    *TREE.get().expect("set before the tests run")
+}
 
 /// One test.
 pub struct Test {
@@ -48,6 +58,7 @@ macro_rules! kernel_tests {
 
 /// Runs the tests that the command line selects; the exit code.
 pub fn run(boot: &Boot, tests: &[Test]) -> u8 {
+    TREE.call_once(|| boot.tree);
     if boot.cmdline.granule("list").is_some() {
         for test in tests {
             kprintln!("{}: test", test.name);
