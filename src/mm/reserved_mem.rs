@@ -6,6 +6,9 @@
 //! boot, when the CMA areas are active.
 #![deny(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
 use crate::addr::PhysRange;
 use crate::firmware::fdt::Node;
 use crate::machine_local;
