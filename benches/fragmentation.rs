@@ -9,12 +9,15 @@ extern crate alloc;
 
 #[path = "../tests/harness/ageing.rs"]
 mod ageing;
+#[path = "../tests/harness/random.rs"]
+mod random;
 
 use ageing::{Aged, MOVABLE, With, census, give_back, take_all, zone};
 use granule::addr::Order;
 use granule::init::Boot;
 use granule::kprintln;
 use granule::mm::compaction::{ContigPageInfo, compact_stat};
+use random::Random;
 
 granule::kernel_main!(main);
 

@@ -21,6 +21,7 @@ use granule::mm::gfp::Gfp;
 use granule::mm::mmzone::NodeId;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
 use granule::sched::msleep;
+use harness::Random;
 
 /// Memory filled to the last page with movable ones, of which half goes, spread evenly:
 /// not two free pages are neighbours.

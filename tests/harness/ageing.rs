@@ -8,9 +8,7 @@
 
 #![allow(dead_code, reason = "not every image uses all of it")]
 
-#[path = "random.rs"]
-mod random;
-
+use super::Random;
 use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE, Pfn};
 use granule::mm::compaction::set_compaction_proactiveness;
@@ -22,7 +20,6 @@ use granule::mm::page_alloc::{
     State, alloc_pages, drain_all_pages, free_pages, set_group_by_mobility, state_of, zones,
 };
 use granule::mm::zsmalloc::{ZsHandle, ZsPool};
-use random::Random;
 
 pub const MOVABLE: Gfp = Gfp::GFP_HIGHUSER_MOVABLE.union(Gfp::__GFP_NOWARN);
 pub const KERNEL: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
