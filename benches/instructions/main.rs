@@ -12,6 +12,7 @@
 //! | word of the command line | what it does |
 //! | --- | --- |
 //! | `granule.bench=NAME` | runs that benchmark alone, between the calls that `scripts/bench --profile` looks for |
+//! | `granule.bench=boot_NAME` | prints what the boot took, under that name |
 
 #![no_std]
 #![no_main]
@@ -31,8 +32,21 @@ use harness::Bench;
 
 granule::kernel_main!(main);
 
+/// Prints what the boot took until pages, slabs and vmalloc are up and all RAM can be used,
+/// as the benchmark `name`.
+fn boot_to_pages(name: &str, boot: &Boot) -> u8 {
+    let Some(took) = boot.steps.until("CMA") else { return 1 };
+    kprintln!(
+        "{{\"bench\":\"{name}\",\"instructions_per_op\":{took},\"min\":{took},\"mean\":{took},\"ops\":1}}"
+    );
+    0
+}
+
 fn main(boot: &Boot) -> u8 {
     let only = boot.cmdline.granule("bench");
+    if let Some(name) = only.filter(|name| name.starts_with("boot_")) {
+        return boot_to_pages(name, boot);
+    }
     if only.is_none() {
         for (step, took) in boot.steps.iter() {
             kprintln!("{{\"bench\":\"boot: {step}\",\"instructions_per_op\":{took}}}");

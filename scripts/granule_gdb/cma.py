@@ -30,7 +30,7 @@ def longest_clear(bits, count):
 
 
 def show():
-    """The lines of `gr cma`; the first of each area is the kernel's."""
+    """The lines of `gr cma`; all but the second of each area are the kernel's."""
     default = static("granule::mm::cma::DEFAULT")
     chosen = default["data"].inner().int() if is_set(default) else None
     found = False
@@ -59,5 +59,11 @@ def show():
             f"  {1 << order} pages a bit; {place['successes'].int()} allocations succeeded, "
             f"{place['failures'].int()} failed"
         )
+        if place["successes"].int() + place["failures"].int() > 0:
+            yield (
+                f"  allocations {place['successes'].int()} failed {place['failures'].int()}  "
+                f"pages {place['pages_succeeded'].int()} failed {place['pages_failed'].int()} "
+                f"released {place['pages_released'].int()}"
+            )
     if not found:
         yield "no CMA areas: none is declared (cma=SIZE on the command line declares one)"

@@ -13,7 +13,7 @@ use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan, present}
 use crate::mm::memblock::{Memblock, Region};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc;
-use crate::mm::{cma, compaction, kthread, ptdump, slab, vmalloc};
+use crate::mm::{cma, compaction, kthread, ptdump, reserved_mem, slab, vmalloc};
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -101,7 +101,7 @@ pub(super) fn free_area_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
     })
 }
 
-/// Lends the CMA areas to movable allocations.
+/// Lends the CMA areas to movable allocations, and lets devices find theirs.
 pub(super) fn cma_init(boot: &BootInfo<'_>) {
     for area in &boot.cma {
         let name = area.name.valid_prefix();
@@ -115,6 +115,7 @@ pub(super) fn cma_init(boot: &BootInfo<'_>) {
         }
     }
     cma::cma_init_reserved_areas();
+    reserved_mem::init(boot);
 }
 
 /// Brings up kmalloc; from here on the heap is on it.

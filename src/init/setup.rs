@@ -58,7 +58,8 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
     unsafe { driver(base) }
 }
 
-/// What may follow `granule.` on the command line: of the kernel, and of test images.
+/// What may follow `granule.` on the command line: of the kernel, and of the
+/// images of tests and benchmarks.
 const OWN_PARAMETERS: [&str; 6] =
     ["bench", "fail_page_alloc", "fault", "list", "test", "test_after"];
 

@@ -7,7 +7,7 @@ use crate::arch::aarch64::{self as arch, exception, features};
 use crate::arch::pgtable::MapError;
 use crate::drivers::console;
 use crate::firmware::cmdline::CommandLine;
-use crate::firmware::fdt::FdtError;
+use crate::firmware::fdt::{FdtError, Tree};
 use crate::mm::gfp;
 use crate::mm::memblock::MemblockError;
 use crate::mm::memblock::scan::ScanError;
@@ -20,6 +20,8 @@ const EXIT_STOP: u8 = 1;
 
 /// What the boot hands to the image's main function.
 pub struct Boot {
+    /// The device tree.
+    pub tree: Tree<'static>,
     /// The kernel command line.
     pub cmdline: CommandLine<'static>,
     /// What each step of the boot took.
@@ -89,7 +91,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     steps.done("other cores");
     mm::check_wx();
     steps.done("W^X check");
-    Ok(Boot { cmdline, steps })
+    Ok(Boot { tree, cmdline, steps })
 }
 
 /// Why the kernel can't boot.

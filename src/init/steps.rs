@@ -27,6 +27,14 @@ impl Steps {
         self.done.iter().copied()
     }
 
+    /// Cycles from the first instruction to the end of the step called `name`; `None` where
+    /// there is no such step.
+    #[must_use]
+    pub fn until(&self, name: &str) -> Option<u64> {
+        let last = self.done.iter().position(|step| step.0 == name)?;
+        Some(self.done[..=last].iter().map(|step| step.1).sum())
+    }
+
     /// Cycles from the first instruction to the end of the last step.
     #[must_use]
     pub fn total(&self) -> u64 {

@@ -148,6 +148,17 @@ impl fmt::Display for CmaAreas {
                 if info.active { "" } else { "  not in use" },
                 if default { "  default" } else { "" },
             )?;
+            if info.successes + info.failures > 0 {
+                writeln!(
+                    f,
+                    "  allocations {} failed {}  pages {} failed {} released {}",
+                    info.successes,
+                    info.failures,
+                    info.pages_succeeded,
+                    info.pages_failed,
+                    info.pages_released,
+                )?;
+            }
         }
         Ok(())
     }

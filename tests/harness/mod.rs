@@ -13,9 +13,24 @@
 //! A test gives back what it takes: pages that are in use afterwards and were not before
 //! fail it.
 
+mod random;
+
+#[allow(unused_imports, reason = "not every image draws numbers")]
+pub use random::Random;
+
+use granule::firmware::fdt::Tree;
 use granule::init::Boot;
 use granule::kprintln;
 use granule::mm::{page_alloc, slab, vmalloc};
+use granule::sync::Once;
+
+static TREE: Once<Tree<'static>> = Once::new();
+
+/// The device tree that the machine booted with.
+#[allow(dead_code, reason = "not every image reads it")]
+pub fn tree() -> Tree<'static> {
+    *TREE.get().expect("set before the tests run")
+}
 
 /// One test.
 pub struct Test {
@@ -43,6 +58,7 @@ macro_rules! kernel_tests {
 
 /// Runs the tests that the command line selects; the exit code.
 pub fn run(boot: &Boot, tests: &[Test]) -> u8 {
+    TREE.call_once(|| boot.tree);
     if boot.cmdline.granule("list").is_some() {
         for test in tests {
             kprintln!("{}: test", test.name);
@@ -94,23 +110,4 @@ pub fn settled_pages() -> u32 {
     slab::shrink_all();
     page_alloc::drain_all_pages();
     page_alloc::nr_used_pages()
-}
-
-/// A generator of numbers that repeat from run to run (xorshift64*).
-pub struct Random(u64);
-
-#[allow(dead_code, reason = "not every image draws numbers")]
-impl Random {
-    /// A sequence of its own for each seed.
-    pub const fn new(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize) % limit
-    }
 }

@@ -50,6 +50,26 @@ pub struct MemoryEntry<'a> {
     pub reg: Reg,
 }
 
+/// A region of `/reserved-memory` as a device refers to it.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryRegion<'a> {
+    /// The region's number (Linux: phandle).
+    pub phandle: u32,
+    /// What the device calls it (`memory-region-names`), where it says.
+    pub name: Option<Text<'a>>,
+}
+
+impl<'a> Node<'a> {
+    /// The regions of `/reserved-memory` that this device uses (`memory-region`), in its
+    /// order; what is left over of a cell at the end counts for nothing.
+    pub fn memory_regions(&self) -> impl Iterator<Item = MemoryRegion<'a>> + use<'a> {
+        let (cells, _) = self.property("memory-region").unwrap_or_default().as_chunks::<4>();
+        let mut names = self.strings("memory-region-names");
+        let phandles = cells.iter().map(|cell| u32::from_be_bytes(*cell));
+        phandles.map(move |phandle| MemoryRegion { phandle, name: names.next() })
+    }
+}
+
 /// The `ranges` of `/reserved-memory`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RangesProperty {

@@ -37,7 +37,9 @@ pub use chosen::{Chosen, Initrd, StdoutPath};
 pub use cpus::{Cpu, Cpus, Psci, PsciMethod};
 pub use devices::{Console, Gic, InterruptController, Timer};
 pub use header::{FdtError, MAX_SIZE, total_size};
-pub use memory::{MemoryEntry, MemoryNode, RangesProperty, ReservedMemory, ReservedRegion};
+pub use memory::{
+    MemoryEntry, MemoryNode, MemoryRegion, RangesProperty, ReservedMemory, ReservedRegion,
+};
 pub use structure::{Node, Property, Walk};
 pub use value::{Cells, Reg, Regs, Strings, Text};
 

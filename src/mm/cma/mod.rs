@@ -12,9 +12,12 @@
 //! held); an area's bit map has a lock of `Rank::Cma`, held for the bit map alone.
 
 mod bitmap;
+mod contiguous;
 mod memory;
 #[cfg(test)]
 mod tests;
+
+pub use contiguous::{dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguous};
 
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::cpu;
@@ -76,6 +79,9 @@ pub struct Cma {
     words: SpinLock<Option<&'static [AtomicU64]>>,
     successes: AtomicU32,
     failures: AtomicU32,
+    pages_succeeded: AtomicU64,
+    pages_failed: AtomicU64,
+    pages_released: AtomicU64,
 }
 
 machine_local! {
@@ -84,7 +90,7 @@ machine_local! {
     static WORKING: AtomicBool = AtomicBool::new(false);
 }
 
-/// An area's figures.
+/// An area's figures (Linux: /sys/kernel/mm/cma, and /proc/vmstat for the allocations).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CmaInfo {
     /// Its frames.
@@ -95,10 +101,16 @@ pub struct CmaInfo {
     pub allocated: u32,
     /// The longest run of pages that are not.
     pub longest: u32,
-    /// How many allocations succeeded.
+    /// How many allocations succeeded (Linux: cma_alloc_success).
     pub successes: u32,
-    /// How many failed.
+    /// How many failed (Linux: cma_alloc_fail).
     pub failures: u32,
+    /// Pages that were asked for with success (Linux: alloc_pages_success).
+    pub pages_succeeded: u64,
+    /// Pages that were asked for in vain (Linux: alloc_pages_fail).
+    pub pages_failed: u64,
+    /// Pages that were given back (Linux: release_pages_success).
+    pub pages_released: u64,
 }
 
 impl Cma {
@@ -108,6 +120,9 @@ impl Cma {
             words: SpinLock::new(Rank::Cma, None),
             successes: AtomicU32::new(0),
             failures: AtomicU32::new(0),
+            pages_succeeded: AtomicU64::new(0),
+            pages_failed: AtomicU64::new(0),
+            pages_released: AtomicU64::new(0),
         }
     }
 
@@ -140,6 +155,9 @@ impl Cma {
             longest,
             successes: self.successes.load(Relaxed),
             failures: self.failures.load(Relaxed),
+            pages_succeeded: self.pages_succeeded.load(Relaxed),
+            pages_failed: self.pages_failed.load(Relaxed),
+            pages_released: self.pages_released.load(Relaxed),
         }
     }
 
@@ -267,8 +285,12 @@ impl Drop for Working {
 /// For threads with interrupts on (Linux: cma_alloc).
 pub fn cma_alloc(area: &Cma, count: u32, align: Order) -> Option<Frame> {
     let frame = find_and_take(area, count, align);
-    let counter = if frame.is_some() { &area.successes } else { &area.failures };
-    counter.fetch_add(1, Relaxed);
+    let (calls, pages) = match frame {
+        Some(_) => (&area.successes, &area.pages_succeeded),
+        None => (&area.failures, &area.pages_failed),
+    };
+    calls.fetch_add(1, Relaxed);
+    pages.fetch_add(count.into(), Relaxed);
     frame
 }
 
@@ -320,5 +342,6 @@ pub fn cma_release(area: &Cma, frame: Frame, count: u32) -> bool {
         let bits = count.div_ceil(declared.order_per_bit.pages());
         map.clear(first as usize..(first + bits) as usize);
     });
+    area.pages_released.fetch_add(count.into(), Relaxed);
     true
 }

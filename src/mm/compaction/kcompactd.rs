@@ -97,7 +97,10 @@ pub(super) fn make_block(node: NodeId, order: Order) {
     let wanted = Wanted { order, mt: Migratetype::Unmovable, highest: ZoneType::Movable };
     for id in zones(node) {
         let (zone, history) = (id.zone(), &HISTORY[id.index()]);
-        if history.deferred(order) || wanted.is_there(zone) || !wanted.is_suitable(zone) {
+        if history.deferred(order, zone.free())
+            || wanted.is_there(zone)
+            || !wanted.is_suitable(zone)
+        {
             continue;
         }
         let done = || {
@@ -106,7 +109,7 @@ pub(super) fn make_block(node: NodeId, order: Order) {
         };
         match compact(id, done, MigrateMode::SyncLight) {
             CompactResult::Success => history.reset(order),
-            _ => history.defer(order),
+            _ => history.defer(order, zone.free()),
         }
     }
 }

@@ -98,6 +98,8 @@ struct History {
     shift: AtomicU32,
     /// The least order that failed.
     failed: AtomicU32,
+    /// Pages of the zone that were free then.
+    free_then: AtomicU32,
 }
 
 impl History {
@@ -108,13 +110,19 @@ impl History {
             considered: AtomicU32::new(0),
             shift: AtomicU32::new(0),
             failed: AtomicU32::new(Order::COUNT as u32),
+            free_then: AtomicU32::new(0),
         }
     }
 
-    /// Whether a request of `order` is put off (Linux: compaction_deferred).
-    fn deferred(&self, order: Order) -> bool {
+    /// Whether a request of `order` is put off, of whose zone `free` pages are free. Where a
+    /// huge page more is free than when it failed, it is worth another try (Linux:
+    /// compaction_deferred, which counts attempts alone).
+    fn deferred(&self, order: Order, free: u32) -> bool {
         let limit = 1 << self.shift.load(Relaxed);
-        if u32::from(order.get()) < self.failed.load(Relaxed) {
+        let more = free.saturating_sub(self.free_then.load(Relaxed));
+        if u32::from(order.get()) < self.failed.load(Relaxed)
+            || more >= order.max(Order::PAGEBLOCK).pages()
+        {
             return false;
         }
         let considered = self.considered.load(Relaxed) + 1;
@@ -122,8 +130,10 @@ impl History {
         considered < limit
     }
 
-    /// It failed: the next attempts are put off (Linux: defer_compaction).
-    fn defer(&self, order: Order) {
+    /// It failed with `free` pages free: the next attempts are put off (Linux:
+    /// defer_compaction).
+    fn defer(&self, order: Order, free: u32) {
+        self.free_then.store(free, Relaxed);
         self.considered.store(0, Relaxed);
         self.shift.store((self.shift.load(Relaxed) + 1).min(MAX_DEFER_SHIFT), Relaxed);
         self.failed.fetch_min(u32::from(order.get()), Relaxed);
@@ -202,7 +212,7 @@ pub(in crate::mm) fn compact_zone_order(
     mode: MigrateMode,
 ) -> CompactResult {
     let history = &HISTORY[zone.index()];
-    if history.deferred(wanted.order) {
+    if history.deferred(wanted.order, zone.zone().free()) {
         return CompactResult::Deferred;
     }
     if wanted.is_there(zone.zone()) || !wanted.is_suitable(zone.zone()) {
@@ -220,7 +230,7 @@ pub(in crate::mm) fn compact_zone_order(
         _ => STAT.fail.fetch_add(1, Relaxed),
     };
     if result == CompactResult::Complete && mode != MigrateMode::Async {
-        history.defer(wanted.order);
+        history.defer(wanted.order, zone.zone().free());
     }
     result
 }

@@ -197,12 +197,17 @@ fn it_is_put_off_where_it_brings_nothing() {
         assert_eq!(scanned.success, 0);
         let history = &HISTORY[zone().index()];
         assert!(history.shift.load(Relaxed) > 1);
+        // Until there is a huge page more.
+        let free = free_now();
+        history.defer(order, free);
+        assert!(history.deferred(order, free + 511));
+        assert!(!history.deferred(order, free + 512));
         // A smaller one was not put off, and succeeds without.
         assert!(alloc_pages(KERNEL, Order::ZERO).is_some());
         // What succeeds ends it.
         pages.into_iter().for_each(|page| free_pages(page, Order::ZERO));
         compaction_succeeded(zone(), order);
-        assert!(!history.deferred(order));
+        assert!(!history.deferred(order, 0));
         assert!(alloc_pages(KERNEL, order).is_some());
     });
 }

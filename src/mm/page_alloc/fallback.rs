@@ -8,9 +8,21 @@
 
 use super::buddy::{buddy_order, pageblock_migratetype};
 use crate::addr::Order;
+use crate::machine_local;
 use crate::mm::mmzone::{LockedZone, Migratetype};
 use crate::mm::page::{Frame, PageFlags};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+machine_local! {
+    static GROUPING_DISABLED: AtomicBool = AtomicBool::new(false);
+}
+
+/// Keeps kinds of pages apart from here on, or no longer, when all are taken for movable:
+/// for measurements of what migratetypes are good for. CPUs' lists still hold a batch of
+/// one kind each (Linux: page_group_by_mobility_disabled).
+pub fn set_group_by_mobility(on: bool) {
+    GROUPING_DISABLED.store(!on, Relaxed);
+}
 
 /// How far `rmqueue` may go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +60,7 @@ impl LockedZone<'_> {
         mt: Migratetype,
         reach: Reach,
     ) -> Option<(Frame, Order)> {
+        let mt = if GROUPING_DISABLED.load(Relaxed) { Migratetype::Movable } else { mt };
         // Movable pages fill CMA first once most of what is free is CMA's: otherwise the
         // rest would run out while CMA's lies idle.
         if reach.cma

@@ -53,6 +53,7 @@ pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
 pub use deferred::{InitError, manages};
 pub use fail::{FailPageAlloc, set_fail_page_alloc};
+pub use fallback::set_group_by_mobility;
 pub use isolation::{ContigError, alloc_contig_range, free_contig_range};
 pub use numa::{
     alloc_pages_node, cpu_online, cpu_to_node, numa_node_id, set_cpu_numa_node, set_node_distances,

@@ -22,7 +22,7 @@ mod zones;
 mod tests;
 
 pub use cma::{CMA_MIN_ALIGNMENT, CmaArea, MAX_CMA_AREAS};
-pub use reserved::{MAX_DYNAMIC_REGIONS, ReservedMem};
+pub use reserved::{MAX_RESERVED_REGIONS, ReservedKind, ReservedMem};
 pub use zones::{MaxZonePfns, present};
 
 use super::{Grow, Memblock, MemblockError};
@@ -67,8 +67,8 @@ pub struct BootInfo<'a> {
     pub dma_limit: Option<PhysAddr>,
     /// The CMA areas, all reserved.
     pub cma: ArrayVec<CmaArea<'a>, MAX_CMA_AREAS>,
-    /// The dynamic regions of `/reserved-memory` that were placed.
-    pub dynamic: ArrayVec<ReservedMem<'a>, MAX_DYNAMIC_REGIONS>,
+    /// The regions of `/reserved-memory` that are reserved: static ones, then dynamic ones.
+    pub reserved: ArrayVec<ReservedMem<'a>, MAX_RESERVED_REGIONS>,
 }
 
 /// Why there is no going on.
@@ -159,9 +159,10 @@ pub fn early_init_dt_scan<'a>(
         zones,
         dma_limit,
         cma: ArrayVec::new(),
-        dynamic: ArrayVec::new(),
+        reserved: ArrayVec::new(),
     };
     scan.static_cma(&mut info);
+    scan.static_regions(&mut info);
     scan.allocate_dynamic(&mut info);
     scan.command_line_cma(&mut info);
     if scan.memblock.free_mem_ranges(None).all(|free| free.range.whole_pages().is_empty()) {

@@ -10,13 +10,27 @@ use crate::mm::memblock::scan::cma::CMA_MIN_ALIGNMENT;
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId, ZoneId, ZoneType};
 use arrayvec::ArrayVec;
 
-/// The most dynamic regions that are remembered by name.
-pub const MAX_DYNAMIC_REGIONS: usize = 16;
+/// The most regions that are remembered by name (Linux: MAX_RESERVED_REGIONS).
+pub const MAX_RESERVED_REGIONS: usize = 64;
 
 /// The most `alloc-ranges` of a region that are tried.
 const MAX_ALLOC_RANGES: usize = 32;
 
-/// A dynamic region of `/reserved-memory` that was placed.
+/// What devices may use a reserved region for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReservedKind {
+    /// What its own driver knows.
+    Other,
+    /// Contiguous memory, lent to movable pages in between: one of [`BootInfo::cma`].
+    Cma,
+    /// DMA memory that is the device's alone, `shared-dma-pool` and not `reusable` (Linux:
+    /// rmem_dma_setup).
+    Coherent,
+    /// A `shared-dma-pool` that is none, for a reason that was told.
+    Refused,
+}
+
+/// A region of `/reserved-memory` that is reserved (Linux: struct reserved_mem).
 #[derive(Clone, Copy, Debug)]
 pub struct ReservedMem<'a> {
     /// Its name in the tree.
@@ -25,8 +39,12 @@ pub struct ReservedMem<'a> {
     pub phandle: Option<u32>,
     /// Where it is.
     pub range: PhysRange,
-    /// Whether it is kept out of the linear map.
+    /// Whether it is to be kept out of the linear map.
     pub no_map: bool,
+    /// Whether it was the kernel that found a place for it.
+    pub is_dynamic: bool,
+    /// What it is for.
+    pub kind: ReservedKind,
 }
 
 impl<'a> Scan<'_, '_, 'a> {
@@ -130,6 +148,45 @@ impl<'a> Scan<'_, '_, 'a> {
         Ok(())
     }
 
+    /// Remembers the static regions for the devices that refer to them; after the areas
+    /// among them were taken up.
+    pub(super) fn static_regions(&mut self, info: &mut BootInfo<'a>) {
+        let Some(reserved) = self.handover.tree.reserved_memory() else { return };
+        for region in reserved.regions().filter(ReservedRegion::is_available) {
+            if self.is_overridden(&region) {
+                continue;
+            }
+            for reg in region.regs().into_iter().flatten().filter(|reg| reg.size > 0) {
+                self.remember(info, &region, reg.range());
+            }
+        }
+    }
+
+    /// Remembers a region that is reserved at `range`.
+    fn remember(&mut self, info: &mut BootInfo<'a>, region: &ReservedRegion<'a>, range: PhysRange) {
+        let (name, no_map) = (region.name(), region.no_map());
+        let kind = if !region.is_shared_dma_pool() {
+            ReservedKind::Other
+        } else if !region.reusable() {
+            ReservedKind::Coherent
+        } else if no_map {
+            self.warn(format_args!(
+                "{name}: reserved, but no pool: it is both no-map and reusable"
+            ));
+            ReservedKind::Refused
+        } else if info.cma.iter().any(|area| area.range == range) {
+            ReservedKind::Cma
+        } else {
+            ReservedKind::Refused
+        };
+        let phandle = region.node.phandle();
+        let is_dynamic = region.regs().is_none();
+        let entry = ReservedMem { name, phandle, range, no_map, is_dynamic, kind };
+        if info.reserved.try_push(entry).is_err() {
+            self.warn(format_args!("{name}: reserved, but its name is forgotten"));
+        }
+    }
+
     /// Places the dynamic regions. One that cannot be placed fails alone.
     pub(super) fn allocate_dynamic(&mut self, info: &mut BootInfo<'a>) {
         let Some(reserved) = self.handover.tree.reserved_memory() else { return };
@@ -148,18 +205,10 @@ impl<'a> Scan<'_, '_, 'a> {
                         _ => "reserved",
                     };
                     self.info(format_args!("{name}: {range:?}, {}, {kind}", Size(range.len())));
-                    let placed = ReservedMem {
-                        name,
-                        phandle: region.node.phandle(),
-                        range,
-                        no_map: region.no_map(),
-                    };
-                    if info.dynamic.try_push(placed).is_err() {
-                        self.warn(format_args!("{name}: reserved, but its name is forgotten"));
-                    }
                     if region.is_cma() {
                         self.add_cma(info, name, range, region.is_cma_default());
                     }
+                    self.remember(info, &region, range);
                 }
                 Err(defect) => self.warn(format_args!("{name}: not reserved: {defect}")),
             }

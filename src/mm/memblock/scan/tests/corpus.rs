@@ -121,8 +121,9 @@ fn boards_without_ram_get_it_from_the_boot_loader() {
     let scanned = scan(filled, "");
     let info = scanned.info();
     // wcnss and mba; venus is disabled.
-    assert_eq!(info.dynamic.len(), 2, "{:?}", scanned.messages);
-    for region in &info.dynamic {
+    let dynamic = || info.reserved.iter().filter(|region| region.is_dynamic);
+    assert_eq!(dynamic().count(), 2, "{:?}", scanned.messages);
+    for region in dynamic() {
         assert!(range(0x8680_0000, 0x800_0000).contains_range(region.range), "{region:?}");
         assert!(region.no_map && region.range.start().is_aligned(0x10_0000));
     }

@@ -178,11 +178,17 @@ fn check(
         }
         assert!(!area.range.overlaps(handover.image) && !area.range.overlaps(handover.dtb));
     }
-    for (index, region) in info.dynamic.iter().enumerate() {
-        assert!(memblock.is_region_memory(region.range) && !free(region.range));
-        for other in &info.dynamic[..index] {
+    for (index, region) in info.reserved.iter().enumerate() {
+        assert!(!free(region.range), "{region:?} is free");
+        assert_eq!(
+            region.kind == ReservedKind::Cma,
+            info.cma.iter().any(|area| area.range == region.range),
+            "{region:?}"
+        );
+        for other in info.reserved[..index].iter().filter(|_| region.is_dynamic) {
             assert!(!other.range.overlaps(region.range));
         }
+        assert!(memblock.is_region_memory(region.range) || !region.is_dynamic);
     }
 }
 

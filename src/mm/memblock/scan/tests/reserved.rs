@@ -118,8 +118,9 @@ fn dynamic_regions_are_placed_where_they_may_lie() {
         .blob();
     let scanned = scan(blob, "");
     let info = scanned.info();
+    let dynamic: Vec<_> = info.reserved.iter().filter(|region| region.is_dynamic).collect();
     let placed: Vec<_> =
-        info.dynamic.iter().map(|r| (r.name.to_str().unwrap(), ends(r.range))).collect();
+        dynamic.iter().map(|r| (r.name.to_str().unwrap(), ends(r.range))).collect();
     assert_eq!(
         placed,
         [
@@ -128,8 +129,8 @@ fn dynamic_regions_are_placed_where_they_may_lie() {
             ("anywhere", (0x7fff_f000, 0x8000_0000)),
         ]
     );
-    assert_eq!(info.dynamic[0].phandle, Some(7));
-    assert!(info.dynamic[1].no_map);
+    assert_eq!(dynamic[0].phandle, Some(7));
+    assert!(dynamic[1].no_map);
     assert_eq!(nomap(&scanned), [(0x700f_e000, 0x7010_0000)]);
     assert!(info.cma.is_empty());
 }
@@ -156,21 +157,22 @@ fn dynamic_regions_that_cannot_be_placed_fail_alone() {
     }
     let blob = builder.open("last").longs("size", &[0x1000]).close().close().blob();
     let scanned = scan(blob, "");
-    assert_eq!(scanned.info().dynamic.len(), 1);
+    assert_eq!(scanned.info().reserved.len(), 1);
     assert_eq!(scanned.messages.iter().filter(|line| line.contains("not reserved")).count(), 7);
 }
 
 #[test]
-fn more_dynamic_regions_than_are_remembered_are_reserved_all_the_same() {
+fn more_regions_than_are_remembered_are_reserved_all_the_same() {
     let mut builder = regions();
-    for n in 0..MAX_DYNAMIC_REGIONS as u64 + 2 {
+    for n in 0..MAX_RESERVED_REGIONS as u64 + 2 {
         let region = builder.open(&format!("r{n}")).longs("size", &[0x1000]);
         builder = region.longs("alloc-ranges", &[0x5000_0000 + n * 0x2000, 0x1000]).close();
     }
     let scanned = scan(builder.close().blob(), "");
-    assert_eq!(scanned.info().dynamic.len(), MAX_DYNAMIC_REGIONS);
+    assert_eq!(scanned.info().reserved.len(), MAX_RESERVED_REGIONS);
     assert!(scanned.warned("its name is forgotten"));
-    assert!(!scanned.is_free(range(0x5000_0000 + 17 * 0x2000, 0x1000)));
+    let last = MAX_RESERVED_REGIONS as u64 + 1;
+    assert!(!scanned.is_free(range(0x5000_0000 + last * 0x2000, 0x1000)));
 }
 
 #[test]
@@ -276,4 +278,75 @@ fn memmap_reserves() {
         assert!(!scanned.is_free(range(start, size)));
     }
     assert!(scanned.warned("memmap=\"bad\" ignored"));
+}
+
+#[test]
+fn regions_are_remembered_with_what_they_are_for() {
+    let pool = |b: Builder, name: &str| b.open(name).string("compatible", "shared-dma-pool");
+    let builder = cma(regions(), "camera@50000000")
+        .longs("reg", &[0x5000_0000, 4 * MIB])
+        .cells("phandle", &[1])
+        .close();
+    let builder = cma(builder, "gpu").longs("size", &[8 * MIB]).cells("phandle", &[2]).close();
+    let builder = pool(builder, "dsp@52000000")
+        .longs("reg", &[0x5200_0000, 0x3000])
+        .flag("no-map")
+        .cells("phandle", &[3])
+        .close();
+    let builder = pool(builder, "mapped@53000000")
+        .longs("reg", &[0x5300_0000, 0x1000])
+        .cells("phandle", &[4])
+        .close();
+    let builder = cma(builder, "both@54000000")
+        .longs("reg", &[0x5400_0000, 2 * MIB])
+        .flag("no-map")
+        .cells("phandle", &[5])
+        .close();
+    let builder = cma(builder, "crooked@55001000")
+        .longs("reg", &[0x5500_1000, 2 * MIB])
+        .cells("phandle", &[6])
+        .close();
+    let builder = builder
+        .open("firmware@56000000")
+        .longs("reg", &[0x5600_0000, 0x1000])
+        .cells("phandle", &[7])
+        .close()
+        .open("both-moving")
+        .string("compatible", "shared-dma-pool")
+        .longs("size", &[2 * MIB])
+        .flag("no-map")
+        .flag("reusable")
+        .close();
+    let scanned = scan(builder.close().blob(), "");
+    let found: Vec<_> = scanned
+        .info()
+        .reserved
+        .iter()
+        .map(|r| (r.phandle, r.kind, r.no_map, r.is_dynamic))
+        .collect();
+    use ReservedKind::{Cma, Coherent, Other, Refused};
+    assert_eq!(
+        found,
+        [
+            (Some(1), Cma, false, false),
+            (Some(3), Coherent, true, false),
+            (Some(4), Coherent, false, false),
+            (Some(5), Refused, true, false),
+            (Some(6), Refused, false, false),
+            (Some(7), Other, false, false),
+            (Some(2), Cma, false, true),
+            (None, Refused, true, true),
+        ]
+    );
+    for name in ["both@54000000", "both-moving"] {
+        assert!(scanned.warned(&format!("{name}: reserved, but no pool: it is both")), "{name}");
+    }
+    assert!(scanned.warned("crooked@55001000: reserved, but no CMA area: it is not made of whole"));
+    let hidden = nomap(&scanned);
+    assert!(hidden.contains(&(0x5200_0000, 0x5200_3000)));
+    assert!(hidden.contains(&(0x5400_0000, 0x5420_0000)));
+    assert!(!hidden.iter().any(|&(start, _)| start == 0x5300_0000));
+    // The areas are those of the tree that devices name, and none is for all.
+    let areas: Vec<_> = scanned.info().cma.iter().map(|area| area.is_default).collect();
+    assert_eq!(areas, [false, false]);
 }

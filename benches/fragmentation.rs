@@ -1,0 +1,65 @@
+//! How much of an aged memory can be had as huge pages, with and without what is done for
+//! that: `scripts/bench` boots it four times, with `granule.bench=with` and the words
+//! `migratetypes` and `compaction`, as far as they are to be used, after commas.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+#[path = "../tests/harness/ageing.rs"]
+mod ageing;
+#[path = "../tests/harness/random.rs"]
+mod random;
+
+use ageing::{Aged, MOVABLE, With, census, give_back, take_all, zone};
+use granule::addr::Order;
+use granule::init::Boot;
+use granule::kprintln;
+use granule::mm::compaction::{ContigPageInfo, compact_stat};
+use random::Random;
+
+granule::kernel_main!(main);
+
+/// The trace's seed.
+const SEED: u64 = 20_261_121;
+
+/// `part` of `all` in percent, rounded down; 100 of nothing.
+fn percent(part: u32, all: u32) -> u32 {
+    (100 * part).checked_div(all).unwrap_or(100)
+}
+
+fn main(boot: &Boot) -> u8 {
+    let words = boot.cmdline.granule("bench").unwrap_or("migratetypes,compaction");
+    let has = |name| words.split(',').any(|word| word == name);
+    let with = With { migratetypes: has("migratetypes"), compaction: has("compaction") };
+    let aged = Aged::new(SEED, with);
+    let order = Order::PAGEBLOCK;
+    let before = census();
+    let unusable = || ContigPageInfo::of(zone(), order).unusable_free_index();
+    let unusable_before = unusable();
+    let blocks = take_all(with.gfp(MOVABLE), order);
+    let got = blocks.len() as u32;
+    aged.objects.check();
+    give_back(blocks, order);
+    kprintln!(
+        "{{\"bench\":\"fragmentation\",\"migratetypes\":{},\"compaction\":{},\
+         \"free_pages\":{},\"kernel_pages\":{},\"pageblocks\":{},\"pageblocks_movable\":{},\
+         \"free_and_movable\":{},\"order9_blocks\":{got},\"order9_percent_of_free\":{},\
+         \"order9_percent_of_free_and_movable\":{},\"unusable_free_index_before\":{},\
+         \"unusable_free_index_after\":{},\"pages_moved\":{}}}",
+        with.migratetypes,
+        with.compaction,
+        before.free,
+        aged.kernel_pages(),
+        before.pageblocks,
+        before.emptiable,
+        before.free_and_movable,
+        percent(got * order.pages(), before.free),
+        percent(got, before.free_and_movable / order.pages()).min(100),
+        unusable_before,
+        unusable(),
+        compact_stat().moved,
+    );
+    0
+}

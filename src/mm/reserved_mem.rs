@@ -1,0 +1,141 @@
+//! The regions of `/reserved-memory` for the devices that refer to them (Linux:
+//! drivers/of/of_reserved_mem.c).
+//!
+//! The scan of the device tree reserved them ([`super::memblock::scan`]); here they are
+//! found again by the phandles of a device's `memory-region`. The table is written once, at
+//! boot, when the CMA areas are active.
+#![deny(unsafe_code)]
+
+#[cfg(test)]
+mod tests;
+
+use crate::addr::PhysRange;
+use crate::firmware::fdt::Node;
+use crate::machine_local;
+use crate::mm::cma::{self, Cma};
+use crate::mm::memblock::scan::{BootInfo, MAX_RESERVED_REGIONS, ReservedKind, ReservedMem};
+use crate::sync::Once;
+use arrayvec::{ArrayString, ArrayVec};
+use core::fmt;
+
+/// Bytes of a region's name that are kept.
+const MAX_NAME: usize = 32;
+
+/// What a device may take from a region.
+#[derive(Clone, Copy, Debug)]
+pub enum Pool {
+    /// Nothing: it is for who knows it by itself.
+    None,
+    /// Contiguous memory of this area.
+    Cma(&'static Cma),
+    /// DMA memory that is nobody else's; it is not the page allocator's.
+    Coherent,
+    /// Nothing: the tree asks for a pool that can't be, which the boot's log told.
+    Refused,
+}
+
+/// A region that is reserved (Linux: struct reserved_mem).
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// Its name in the tree, as far as there is room for it.
+    pub name: ArrayString<MAX_NAME>,
+    /// The number by which devices refer to it.
+    pub phandle: Option<u32>,
+    /// Where it is.
+    pub range: PhysRange,
+    /// Whether it was to be kept out of the linear map.
+    pub no_map: bool,
+    /// What devices take from it.
+    pub pool: Pool,
+}
+
+/// Why a device has no such region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RegionError {
+    /// It names none at this place, or none of this name (Linux: ENODEV).
+    NoEntry,
+    /// No region that is reserved has this phandle (Linux: EINVAL).
+    Unknown(u32),
+}
+
+impl fmt::Display for RegionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEntry => f.write_str("the device has no such memory-region"),
+            Self::Unknown(phandle) => {
+                write!(f, "memory-region refers to {phandle:#x}, which is not reserved")
+            }
+        }
+    }
+}
+
+machine_local! {
+    static REGIONS: Once<ArrayVec<Region, MAX_RESERVED_REGIONS>> = Once::new();
+}
+
+/// Takes over the regions that the scan found, once the areas among them are active. At
+/// boot, once (Linux: fdt_init_reserved_mem).
+pub fn init(boot: &BootInfo<'_>) {
+    REGIONS.call_once(|| boot.reserved.iter().map(region).collect());
+}
+
+fn region(of: &ReservedMem<'_>) -> Region {
+    let mut name = ArrayString::new();
+    for c in of.name.valid_prefix().chars() {
+        if name.try_push(c).is_err() {
+            break;
+        }
+    }
+    let area = || cma::areas().find(|area| area.range().phys() == of.range);
+    let pool = match of.kind {
+        ReservedKind::Other => Pool::None,
+        ReservedKind::Coherent => Pool::Coherent,
+        // An area that could not be activated serves nobody.
+        ReservedKind::Cma => match area().filter(|area| area.info().active) {
+            Some(area) => Pool::Cma(area),
+            None => Pool::Refused,
+        },
+        ReservedKind::Refused => Pool::Refused,
+    };
+    Region { name, phandle: of.phandle, range: of.range, no_map: of.no_map, pool }
+}
+
+/// All regions.
+#[must_use]
+pub fn reserved_mem() -> &'static [Region] {
+    REGIONS.get().map_or(&[], |regions| regions)
+}
+
+/// The region of this phandle; the first, where it has several parts (Linux:
+/// of_reserved_mem_lookup).
+#[must_use]
+pub fn reserved_mem_lookup(phandle: u32) -> Option<&'static Region> {
+    reserved_mem().iter().find(|region| region.phandle == Some(phandle))
+}
+
+/// A device's region by its place in `memory-region` (Linux:
+/// of_reserved_mem_device_init_by_idx).
+///
+/// # Errors
+/// [`RegionError`].
+pub fn device_region(device: &Node<'_>, index: usize) -> Result<&'static Region, RegionError> {
+    let region = device.memory_regions().nth(index).ok_or(RegionError::NoEntry)?;
+    reserved_mem_lookup(region.phandle).ok_or(RegionError::Unknown(region.phandle))
+}
+
+/// A device's region by its name in `memory-region-names` (Linux:
+/// of_reserved_mem_device_init_by_name).
+///
+/// # Errors
+/// [`RegionError`].
+pub fn device_region_by_name(
+    device: &Node<'_>,
+    name: &str,
+) -> Result<&'static Region, RegionError> {
+    let mut regions = device.memory_regions();
+    let named = |region: &crate::firmware::fdt::MemoryRegion<'_>| {
+        region.name.is_some_and(|other| other == name)
+    };
+    let region = regions.find(named).ok_or(RegionError::NoEntry)?;
+    reserved_mem_lookup(region.phandle).ok_or(RegionError::Unknown(region.phandle))
+}

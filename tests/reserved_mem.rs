@@ -1,0 +1,205 @@
+//! `/reserved-memory` on the running kernel: areas that devices name, and what is not mapped.
+//!
+//! Device tree: tests/data/trees/virt-pools.dtb
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod harness;
+#[path = "harness/mmu.rs"]
+mod mmu;
+
+use alloc::vec::Vec;
+use granule::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange};
+use granule::arch::aarch64::extable;
+use granule::arch::phys_to_virt;
+use granule::firmware::fdt::Node;
+use granule::mm::cma::{
+    Cma, areas, cma_alloc, cma_release, default_area, dev_get_cma_area, dma_alloc_contiguous,
+    dma_free_contiguous,
+};
+use granule::mm::gfp::Gfp;
+use granule::mm::init_mm;
+use granule::mm::page::Frame;
+use granule::mm::page_alloc::{State, nr_free_pages, state_of};
+use granule::mm::reserved_mem::{
+    Pool, RegionError, device_region, device_region_by_name, reserved_mem, reserved_mem_lookup,
+};
+use granule::mm::zsmalloc::ZsPool;
+
+const MIB: u64 = 1 << 20;
+
+fn device(path: &str) -> Node<'static> {
+    harness::tree().find(path).expect("boot with tests/data/trees/virt-pools.dtb")
+}
+
+fn area(device: Node<'_>) -> &'static Cma {
+    dev_get_cma_area(&device).expect("there is a default area")
+}
+
+fn range(start: u64, size: u64) -> PhysRange {
+    PhysRange::from_size(PhysAddr::new(start), size)
+}
+
+fn pages(range: PhysRange) -> impl Iterator<Item = PhysAddr> {
+    (range.start().get()..range.end().get()).step_by(PAGE_SIZE).map(PhysAddr::new)
+}
+
+/// Whether the linear map reaches `at`: its tables, the MMU and a read must agree.
+fn is_mapped(at: PhysAddr) -> bool {
+    let va = phys_to_virt(at);
+    let mapped = init_mm::translate(va).is_some();
+    assert_eq!(mmu::read_at(va), mapped.then_some(at), "the MMU sees it otherwise");
+    // SAFETY: RAM of this machine, in the linear map or not; a fault is an answer.
+    let read = unsafe { extable::probe_read32(va) };
+    assert_eq!(read.is_some(), mapped, "a read at {at} sees it otherwise");
+    mapped
+}
+
+kernel_tests! {
+    fn the_areas_are_where_the_tree_wants_them() {
+        let mut found: Vec<_> = areas().map(|area| (area.name(), area.range().phys())).collect();
+        found.sort_by_key(|(_, range)| range.start());
+        let [(camera, at), (gpu, gpu_at), (default, default_at)] = found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!((camera, at), ("camera@50000000", range(0x5000_0000, 8 * MIB)));
+        assert_eq!((gpu, gpu_at.len()), ("gpu", 16 * MIB));
+        assert!(gpu_at.start().is_aligned(4 * MIB));
+        assert!(range(0x5400_0000, 0x400_0000).contains_range(gpu_at), "{gpu_at:?}");
+        assert_eq!((default, default_at.len()), ("linux,cma", 32 * MIB));
+        assert_eq!(default_area().map(Cma::name), Some("linux,cma"));
+        assert!(areas().all(|area| area.info().active));
+    }
+
+    fn devices_find_their_regions() {
+        assert_eq!(area(device("/camera")).name(), "camera@50000000");
+        assert_eq!(area(device("/gpu")).name(), "gpu");
+        for path in ["/disk", "/dsp", "/broken", "/lost"] {
+            assert_eq!(area(device(path)).name(), "linux,cma", "{path}");
+        }
+        let gpu = device("/gpu");
+        let secure = device_region_by_name(&gpu, "secure").expect("named");
+        assert_eq!((secure.range, secure.no_map), (range(0x5900_1000, 0x3000), true));
+        assert!(matches!(secure.pool, Pool::None));
+        assert_eq!(device_region(&gpu, 1).expect("the second").range, secure.range);
+        let pool = device_region_by_name(&gpu, "pool").expect("named");
+        assert!(matches!(pool.pool, Pool::Cma(area) if area.name() == "gpu"));
+        let dsp = device_region(&device("/dsp"), 0).expect("reserved");
+        assert!(matches!(dsp.pool, Pool::Coherent) && dsp.no_map);
+        let broken = device_region(&device("/broken"), 0).expect("reserved");
+        assert!(matches!(broken.pool, Pool::Refused), "it is not aligned");
+        let both = reserved_mem_lookup(0x105).expect("reserved");
+        assert!(matches!(both.pool, Pool::Refused), "no-map and reusable");
+        let error = |path, index| device_region(&device(path), index).err();
+        assert_eq!(error("/disk", 0), Some(RegionError::NoEntry));
+        assert_eq!(error("/gpu", 2), Some(RegionError::NoEntry));
+        assert_eq!(error("/lost", 0), Some(RegionError::Unknown(0x999)));
+        let unknown = device_region_by_name(&gpu, "poo").err();
+        assert_eq!(unknown, Some(RegionError::NoEntry));
+    }
+
+    fn devices_get_memory_of_their_own_area_alone() {
+        let free = nr_free_pages();
+        let devices = ["/camera", "/gpu", "/disk"].map(device);
+        let before = devices.map(|device| area(device).info());
+        let size = 300 * PAGE_SIZE + 1;
+        let frames = devices.map(|device| dma_alloc_contiguous(&device, size).expect("room"));
+        for (n, (device, frame)) in devices.iter().zip(frames).enumerate() {
+            let inside = area(*device).range();
+            assert!(inside.contains(frame.pfn()) && inside.contains(frame.pfn() + 300));
+            assert!(frame.pfn().is_aligned(Order::new(8).expect("an order")));
+            assert_eq!(area(*device).info().allocated, 301);
+            let other = devices[(n + 1) % 3];
+            assert!(!dma_free_contiguous(&other, frame, size), "it is of another area");
+        }
+        // All of the camera's is taken, and it gets nothing of the others'.
+        let camera = devices[0];
+        assert_eq!(dma_alloc_contiguous(&camera, 8 << 20), None);
+        let rest = dma_alloc_contiguous(&camera, 4 << 20).expect("half of it is left");
+        assert_eq!(dma_alloc_contiguous(&camera, 4 << 20), None);
+        assert!(dma_free_contiguous(&camera, rest, 4 << 20));
+        for (device, frame) in devices.iter().zip(frames) {
+            assert!(dma_free_contiguous(device, frame, size));
+        }
+        for ((device, before), (calls, pages, failed)) in
+            devices.iter().zip(before).zip([(2, 1325, 2), (1, 301, 0), (1, 301, 0)])
+        {
+            let info = area(*device).info();
+            assert_eq!(info.allocated, 0);
+            assert_eq!(info.successes - before.successes, calls);
+            assert_eq!(info.pages_succeeded - before.pages_succeeded, pages);
+            assert_eq!(info.pages_released - before.pages_released, pages);
+            assert_eq!(info.failures - before.failures, failed);
+            let vain = info.pages_failed - before.pages_failed;
+            assert_eq!(vain, if failed == 0 { 0 } else { 2048 + 1024 });
+        }
+        assert_eq!(nr_free_pages(), free);
+    }
+
+    /// While every page of all areas is lent out and in use.
+    fn every_area_is_had_back_whole() {
+        let pool = ZsPool::new().expect("a pool");
+        let mut objects = Vec::with_capacity(nr_free_pages() as usize);
+        while let Some(object) =
+            pool.malloc(PAGE_SIZE, Gfp::GFP_HIGHUSER_MOVABLE | Gfp::__GFP_NOWARN)
+        {
+            let number = objects.len() as u64;
+            pool.with(object, |bytes| bytes[8..16].copy_from_slice(&number.to_le_bytes()));
+            objects.push((number, object));
+        }
+        let lent = |object| areas().any(|area| area.range().contains(pool.frame(object).pfn()));
+        let all: u32 = areas().map(|area| area.range().len()).sum();
+        let inside = objects.iter().filter(|(_, object)| lent(*object)).count();
+        assert!(inside as u32 * 10 >= all * 9, "only {inside} of {all} pages are lent");
+        // Room for them elsewhere.
+        let mut room = all + 2000;
+        objects.retain(|&(_, object)| {
+            let stays = room == 0 || lent(object);
+            if !stays {
+                room -= 1;
+                pool.free(object);
+            }
+            stays
+        });
+        let taken: Vec<_> = areas()
+            .map(|area| cma_alloc(area, area.range().len(), Order::ZERO).expect("all is movable"))
+            .collect();
+        for &(number, object) in &objects {
+            assert!(!lent(object));
+            pool.with(object, |bytes| {
+                assert_eq!(bytes[8..16], number.to_le_bytes(), "object {number} was lost");
+            });
+        }
+        for (area, frame) in areas().zip(taken) {
+            assert!(cma_release(area, frame, area.range().len()));
+        }
+    }
+
+    fn no_map_regions_are_not_in_the_linear_map() {
+        let hidden: Vec<_> = reserved_mem().iter().filter(|region| region.no_map).collect();
+        assert_eq!(hidden.len(), 3);
+        for region in &hidden {
+            for page in pages(region.range) {
+                assert!(!is_mapped(page), "{page} of {}", region.name);
+            }
+            let (start, end) = (region.range.start(), region.range.end());
+            assert!(is_mapped(PhysAddr::new(start.get() - 4096)), "what is below is mapped");
+            assert!(is_mapped(end), "what is above is mapped");
+        }
+        for region in reserved_mem().iter().filter(|region| !region.no_map) {
+            assert!(pages(region.range).all(is_mapped), "{}", region.name);
+        }
+    }
+
+    fn what_is_no_area_stays_reserved() {
+        for region in reserved_mem().iter().filter(|r| !matches!(r.pool, Pool::Cma(_))) {
+            for pfn in region.range.whole_pages().iter() {
+                let state = Frame::new(pfn).map(state_of);
+                assert!(matches!(state, None | Some(State::Reserved)), "{}", region.name);
+            }
+        }
+    }
+}
