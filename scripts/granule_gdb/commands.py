@@ -53,7 +53,7 @@ def frame_number(text):
     if name in ("granule::mm::page::Frame", "granule::mm::page::Link") or name.startswith("core::option::Option<"):
         if number == 0:
             raise Error(f"{text} is no frame")
-        return number - 1
+        return page.from_link(number)
     if name == "granule::addr::PhysAddr":
         return number >> page.PAGE_SHIFT
     return number

@@ -118,7 +118,7 @@ def flags(name, path, composites=False):
 
 def optional_frame(raw):
     """An Option<Frame>."""
-    return "None" if raw == 0 else f"Some({frame_text(raw - 1)})"
+    return "None" if raw == 0 else f"Some({frame_text(from_link(raw))})"
 
 
 def page_text(value):
@@ -161,7 +161,7 @@ EXACT = {
     "granule::addr::VirtRange": range_of(),
     "granule::addr::PfnRange": range_of(),
     "granule::arch::CpuId": number("CpuId({})"),
-    "granule::mm::page::Frame": lambda v: Text(v, lambda v: frame_text(scalar(v) - 1)),
+    "granule::mm::page::Frame": lambda v: Text(v, lambda v: frame_text(from_link(scalar(v)))),
     "granule::mm::page::Link": lambda v: Text(v, lambda v: optional_frame(scalar(v))),
     "core::option::Option<granule::mm::page::Frame>": lambda v: Text(
         v, lambda v: optional_frame(scalar(v))

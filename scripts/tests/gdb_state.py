@@ -152,7 +152,7 @@ def damage():
     lists = "granule::mm::mmzone::ZONES.value[0].area.value.value.lists"
     order = next(n for n in range(11) if value(f"{lists}[{n}][1].nr_free") > 1)
     head = machine.read_memory(value(f"&{lists}[{order}][1]"), 4)
-    pfn = int.from_bytes(bytes(head), "little") - 1
+    pfn = int.from_bytes(bytes(head), "little") - 1024
     descriptor = 0xFFFF_FC00_0000_0000 + 32 * pfn
 
     def damaged(address, size, change, command, words):
