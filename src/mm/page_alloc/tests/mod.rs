@@ -1,13 +1,18 @@
 //! The allocator on small machines, against what it promises and against a model.
 
 mod api;
+mod gfp;
 mod model;
+mod report;
 mod sections;
+mod sysctl;
 
 use super::*;
 use crate::addr::{Pfn, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::mm::mmzone::Migratetype;
+use sections::on_three_nodes;
+use std::format;
 use std::vec::Vec;
 
 const MIB: u64 = 1 << 20;
