@@ -2,6 +2,7 @@
 
 mod api;
 mod gfp;
+mod misuse;
 mod model;
 mod report;
 mod sections;
