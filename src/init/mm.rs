@@ -13,7 +13,7 @@ use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan, present}
 use crate::mm::memblock::{Memblock, Region};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc;
-use crate::mm::{cma, compaction, kthread, ptdump, reserved_mem, slab, vmalloc};
+use crate::mm::{cma, compaction, kthread, ptdump, reserved_mem, slab, vmalloc, vmscan};
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -137,18 +137,22 @@ pub(super) fn start_threads() {
     if sched::current().is_none() {
         return;
     }
-    for (name, node) in
-        ["kcompactd0", "kcompactd1", "kcompactd2", "kcompactd3"].into_iter().zip(NodeId::all())
-    {
-        if !page_alloc::zones().any(|zone| zone.id.node() == node) {
-            continue;
-        }
-        let body = move || {
-            compaction::kcompactd(node);
-            0
-        };
-        if let Err(why) = kthread::kthread_run(name, body) {
-            log::warn!("{name}: {why}");
+    let threads: [(_, fn(NodeId)); 2] = [
+        (["kcompactd0", "kcompactd1", "kcompactd2", "kcompactd3"], compaction::kcompactd),
+        (["kswapd0", "kswapd1", "kswapd2", "kswapd3"], vmscan::kswapd),
+    ];
+    for (names, body) in threads {
+        for (name, node) in names.into_iter().zip(NodeId::all()) {
+            if !page_alloc::zones().any(|zone| zone.id.node() == node) {
+                continue;
+            }
+            let body = move || {
+                body(node);
+                0
+            };
+            if let Err(why) = kthread::kthread_run(name, body) {
+                log::warn!("{name}: {why}");
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! GFP flags: what an allocation asks for and what it may do to get it
 //! (Linux: include/linux/gfp_types.h).
+//!
+//! docs/gfp.md tells of each flag what shows its effect, and which of Linux's there are not.
 #![deny(unsafe_code)]
 
 use crate::arch::irq::is_masked;
@@ -33,9 +35,9 @@ bitflags! {
         const __GFP_NOMEMALLOC = 1 << 7;
 
         // Reclaim modifiers: what it may do when memory is short.
-        /// May start physical input and output.
+        /// May start physical input and output, through shrinkers that need to; may compact.
         const __GFP_IO = 1 << 8;
-        /// May call into file systems.
+        /// May call into file systems, through shrinkers that need to.
         const __GFP_FS = 1 << 9;
         /// May reclaim itself, and so sleep.
         const __GFP_DIRECT_RECLAIM = 1 << 10;
@@ -57,12 +59,10 @@ bitflags! {
         const __GFP_ZERO = 1 << 17;
         /// From the preferred node or not at all.
         const __GFP_THISNODE = 1 << 18;
-        /// Charged to a memory control group. Counted only.
+        /// Charged: counted while in use (`nr_accounted_pages`), as there are no control groups.
         const __GFP_ACCOUNT = 1 << 19;
-        /// The caller will write to it: spread over nodes' dirty limits (page cache).
-        const __GFP_WRITE = 1 << 20;
-        /// Subject to the task's hard wall of nodes.
-        const __GFP_HARDWALL = 1 << 21;
+        /// From nodes that are the thread's alone (`mems_allowed_scope`).
+        const __GFP_HARDWALL = 1 << 20;
 
         /// Any reclaim at all.
         const __GFP_RECLAIM = Self::__GFP_DIRECT_RECLAIM.bits() | Self::__GFP_KSWAPD_RECLAIM.bits();

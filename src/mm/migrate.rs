@@ -113,10 +113,11 @@ pub fn set_page_movable(page: &OwnedPage, owner: OwnerId, private: u32) {
     page_alloc::set_page_movable(page, usize::from(owner.0), private);
 }
 
-/// Marks a page as `old` is marked, in whose place it is.
-pub fn inherit_mark(old: &OwnedPage, new: &OwnedPage) {
-    let old = old.frame().page();
+/// Marks and charges a page as `from` is, in whose place it is.
+pub fn inherit_mark(from: &OwnedPage, new: &OwnedPage) {
+    let old = from.frame().page();
     page_alloc::set_page_movable(new, old.owner(), old.private());
+    page_alloc::inherit_charge(from, new);
 }
 
 /// Takes the mark off a page.

@@ -2,6 +2,7 @@
 
 pub mod cma;
 pub mod compaction;
+pub mod context;
 pub mod gfp;
 pub mod heap;
 pub mod init_mm;
@@ -20,6 +21,7 @@ pub mod slab;
 pub mod sparse;
 pub mod stat;
 pub mod vmalloc;
+pub mod vmscan;
 pub mod zsmalloc;
 
 #[cfg(test)]

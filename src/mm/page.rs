@@ -44,6 +44,8 @@ bitflags! {
         const TABLE = 1 << 8;
         /// Backs part of the vmalloc area.
         const VMALLOC = 1 << 9;
+        /// Charged; of a block, its first frame alone.
+        const ACCOUNTED = 1 << 13;
     }
 }
 
@@ -137,6 +139,11 @@ impl Page {
     #[inline]
     pub fn set_flags(&self, flags: PageFlags) {
         self.flags.store(flags.bits(), Relaxed);
+    }
+    /// Says what an allocated frame is good for; what it is charged stays.
+    #[inline]
+    pub fn mark(&self, marks: PageFlags) {
+        self.set_flags(marks | self.flags() & PageFlags::ACCOUNTED);
     }
     /// The next frame of the list that this one is on.
     #[inline]

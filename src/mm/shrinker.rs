@@ -4,17 +4,22 @@
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::sync::Once;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 /// A cache that can give pages back.
 pub trait Shrinker: Sync {
     /// Its name, for reports.
     fn name(&self) -> &'static str;
+    /// What an allocation must allow for its sake to ask this shrinker at all: `__GFP_IO`,
+    /// `__GFP_FS`, both or nothing.
+    fn needs(&self) -> Gfp {
+        Gfp::empty()
+    }
     /// How many objects could be freed now, without looking closely.
     fn count(&self, gfp: Gfp) -> usize;
     /// Frees up to `objects` of them, within what `gfp` allows (no input or output without
-    /// `__GFP_IO`, no file systems without `__GFP_FS`); returns how many were freed. It may
-    /// allocate, but gets no reclaim for it.
+    /// `__GFP_IO`, no file systems without `__GFP_FS`); returns how many were freed. Several
+    /// CPUs may ask at once. It may allocate, with the reserves open to it, but gets no
+    /// reclaim for it.
     fn scan(&self, gfp: Gfp, objects: usize) -> usize;
 }
 
@@ -27,7 +32,6 @@ pub const DEF_PRIORITY: u32 = 12;
 machine_local! {
     static REGISTERED: [Once<&'static dyn Shrinker>; SHRINKERS] =
         [const { Once::new() }; SHRINKERS];
-    static SCANNING: AtomicBool = AtomicBool::new(false);
 }
 
 /// The table of shrinkers is full.
@@ -52,23 +56,38 @@ pub fn register_shrinker(shrinker: &'static dyn Shrinker) -> Result<(), TooManyS
     Err(TooManyShrinkers)
 }
 
-/// Asks every shrinker for 1/2^priority of what it has, at least for something; returns how
-/// many objects were freed. One CPU at a time: another, and a shrinker that allocates, get
-/// nothing. The caller may sleep, and holds no lock (Linux: shrink_slab).
-pub fn shrink_slab(gfp: Gfp, priority: u32) -> usize {
-    struct Done;
-    impl Drop for Done {
-        fn drop(&mut self) {
-            SCANNING.store(false, Ordering::Release);
+/// Those that an allocation with `gfp` may ask.
+fn shrinkers(gfp: Gfp) -> impl Iterator<Item = &'static dyn Shrinker> {
+    let all = REGISTERED.iter().filter_map(|slot| slot.get().copied());
+    all.filter(move |shrinker| gfp.contains(shrinker.needs()))
+}
+
+/// How many objects could be freed for an allocation with `gfp`.
+pub(in crate::mm) fn reclaimable(gfp: Gfp) -> usize {
+    shrinkers(gfp).map(|shrinker| shrinker.count(gfp)).sum()
+}
+
+/// What came of asking.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(in crate::mm) struct Shrunk {
+    /// Objects that were asked for.
+    pub scanned: usize,
+    /// Objects that were freed.
+    pub freed: usize,
+}
+
+/// Asks every shrinker that `gfp` allows for 1/2^priority of what it has, at least for
+/// something. The caller may sleep, holds no lock, and keeps them from reclaim
+/// ([`super::context`]) (Linux: shrink_slab).
+pub(in crate::mm) fn shrink_slab(gfp: Gfp, priority: u32) -> Shrunk {
+    let mut all = Shrunk::default();
+    for shrinker in shrinkers(gfp) {
+        let count = shrinker.count(gfp);
+        if count > 0 {
+            let objects = (count >> priority).max(1);
+            all.scanned += objects;
+            all.freed += shrinker.scan(gfp, objects);
         }
     }
-    if SCANNING.swap(true, Ordering::Acquire) {
-        return 0;
-    }
-    let _done = Done;
-    let shrinkers = REGISTERED.iter().filter_map(|slot| slot.get());
-    shrinkers.fold(0, |freed, shrinker| match shrinker.count(gfp) {
-        0 => freed,
-        count => freed + shrinker.scan(gfp, (count >> priority).max(1)),
-    })
+    all
 }

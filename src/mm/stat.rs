@@ -2,6 +2,10 @@
 //! mm/vmstat.c): each a value that is printed when it is displayed.
 #![deny(unsafe_code)]
 
+mod pagetypeinfo;
+
+pub use pagetypeinfo::{ExtfragIndex, PageTypeInfo, UnusableIndex, pageblocks};
+
 use crate::addr::{Order, PAGE_SIZE};
 use crate::mm::cma;
 use crate::mm::page_alloc::{self, ZoneInfo};

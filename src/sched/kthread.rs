@@ -8,6 +8,7 @@ use crate::arch::aarch64::switch::{THREAD_ALIGN, THREAD_SIZE, prepare};
 use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, NR_CPUS, irq};
 use core::mem::ManuallyDrop;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// What a thread returns that was asked to end before it ran (Linux: -EINTR).
 pub const EINTR: i32 = -4;
@@ -97,6 +98,8 @@ where
 /// A thread's first function, on its stack, with interrupts masked.
 extern "C" fn run<F: FnOnce() -> i32>(data: *mut ()) -> ! {
     with_masked(sched::finish);
+    // The thread that had this number before may have left something.
+    super::mm_word().store(0, Relaxed);
     // SAFETY: `kthread_create_on_cpu` has moved a closure there, for this one call.
     let f = unsafe { data.cast::<F>().read() };
     irq::enable();

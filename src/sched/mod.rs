@@ -4,6 +4,7 @@
 //! ```text
 //! kthread    creating, ending and joining threads
 //! wait       wait queues
+//! word       what memory management notes of a thread
 //! schedule   the way from one thread to the next, sleep, the idle thread
 //!   rq         policy: a CPU's threads, and which runs next
 //!   task       states and numbers
@@ -66,6 +67,7 @@ mod schedule;
 mod schedule;
 mod task;
 mod wait;
+mod word;
 
 #[cfg(test)]
 mod tests;
@@ -84,6 +86,7 @@ pub use schedule::{
 };
 pub use task::{CreateError, NR_THREADS, TASK_NORMAL, TaskState, ThreadId};
 pub use wait::{Interrupted, WaitQueue};
+pub use word::mm_word;
 
 use schedule::wake_slot;
 

@@ -60,10 +60,18 @@ impl ContigPageInfo {
         Some(1000_u64.saturating_sub(small))
     }
 
-    /// The share of the free memory that such requests can't use, in thousandths.
+    /// The share of the free memory that such requests can't use, in thousandths; all of it
+    /// where none is free.
     #[must_use]
     pub fn unusable_free_index(&self) -> u64 {
         let usable = self.suitable << self.order.get();
-        ((self.free_pages - usable) * 1000).checked_div(self.free_pages).unwrap_or(0)
+        ((self.free_pages - usable) * 1000).checked_div(self.free_pages).unwrap_or(1000)
+    }
+
+    /// The share that compaction could win back, in percent (Linux: extfrag_for_order).
+    #[must_use]
+    pub fn extfrag(&self) -> u64 {
+        let usable = self.suitable << self.order.get();
+        ((self.free_pages - usable) * 100).checked_div(self.free_pages).unwrap_or(0)
     }
 }

@@ -73,6 +73,12 @@ pub fn wakeup_kcompactd(node: NodeId, order: Order) {
     }
 }
 
+/// The order of the block that the thread of `node` is asked for.
+#[cfg(test)]
+pub(in crate::mm) fn wanted(node: NodeId) -> Option<Order> {
+    Order::new(NODES[node.index()].wanted.load(Relaxed).checked_sub(1)? as u8)
+}
+
 /// The body of the thread of `node`, until it is asked to end.
 pub fn kcompactd(node: NodeId) {
     let own = &NODES[node.index()];
@@ -116,7 +122,7 @@ pub(super) fn make_block(node: NodeId, order: Order) {
 
 /// The share of a zone's free memory that huge pages can't use, in percent.
 fn zone_score(id: ZoneId) -> u32 {
-    (ContigPageInfo::of(id, Order::PAGEBLOCK).unusable_free_index() / 10) as u32
+    ContigPageInfo::of(id, Order::PAGEBLOCK).extfrag() as u32
 }
 
 /// How scattered a node's free memory is, 0 to 100: its zones count by their size (Linux:

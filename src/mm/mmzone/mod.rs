@@ -7,8 +7,10 @@
 //! descriptor of the first frame of its block.
 #![deny(unsafe_code)]
 
+mod boost;
 mod limits;
 mod migratetype;
+mod sysctl;
 mod watermark;
 mod zone;
 mod zonelist;
@@ -16,6 +18,11 @@ mod zonelist;
 pub use limits::{ZoneLimits, zone_spans};
 pub(in crate::mm) use limits::{zone_of, zones_of};
 pub use migratetype::Migratetype;
+pub use sysctl::{
+    lowmem_reserve_ratio, set_watermark_boost_factor, watermark_boost_factor,
+    watermark_scale_factor,
+};
+pub(in crate::mm) use sysctl::{set_reserve_ratio, set_scale_factor};
 pub(in crate::mm) use watermark::setup_per_zone_wmarks;
 pub use watermark::{Wmark, WmarkFlags};
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Watermarks: how much of a zone is kept back, and for whom
 //! (Linux: setup_per_zone_wmarks, setup_per_zone_lowmem_reserve, zone_watermark_ok).
 
-use super::{MAX_NR_ZONES, Migratetype, NodeId, Zone, ZoneId, ZoneType};
+use super::sysctl::{lowmem_reserve_ratio, watermark_scale_factor};
+use super::{Migratetype, NodeId, Zone, ZoneId, ZoneType};
 use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE};
 use bitflags::bitflags;
 use core::sync::atomic::Ordering::Relaxed;
@@ -98,11 +99,6 @@ impl Zone {
 
 /// Bounds of what `min_free_kbytes` is computed as, in KiB.
 const MIN_FREE_KBYTES: core::ops::RangeInclusive<u64> = 128..=262_144;
-/// The distance between watermarks in fractions of 10000 of the zone.
-const WATERMARK_SCALE_FACTOR: u64 = 10;
-/// 1/n of the wider zones' pages are kept back in a zone from allocations that could go
-/// there, by the zone's kind (Linux: sysctl_lowmem_reserve_ratio).
-const LOWMEM_RESERVE_RATIO: [u32; MAX_NR_ZONES] = [256, 256, 32, 0];
 /// Pages that reclaim takes at a time.
 const SWAP_CLUSTER_MAX: u64 = 32;
 
@@ -130,6 +126,7 @@ pub(in crate::mm) fn setup_per_zone_wmarks(cpus: impl Fn(NodeId) -> u32, min_fre
         .map(|zone| u64::from(zone.managed()))
         .sum();
     let kbytes = min_free.unwrap_or_else(|| min_free_kbytes(lowmem << (PAGE_SHIFT - 10)));
+    let scale = u64::from(watermark_scale_factor());
     let pages_min = (kbytes >> (PAGE_SHIFT - 10)).min(lowmem);
     for zone in zones() {
         let managed = u64::from(zone.managed());
@@ -139,10 +136,11 @@ pub(in crate::mm) fn setup_per_zone_wmarks(cpus: impl Fn(NodeId) -> u32, min_fre
         } else {
             share
         };
-        let gap = (share / 4).max(managed * WATERMARK_SCALE_FACTOR / 10_000);
+        let gap = (share / 4).max(managed * scale / 10_000);
         for (n, mark) in (0..).zip(&zone.watermark) {
             mark.store((min + n * gap) as u32, Relaxed);
         }
+        zone.watermark_boost.store(0, Relaxed);
         let batch = zone_batchsize(zone.managed()).max(1);
         zone.pcp_batch.store(batch, Relaxed);
         let high = (zone.watermark(Wmark::Low) / cpus(zone.id().node()).max(1)).max(batch * 4);
@@ -151,7 +149,7 @@ pub(in crate::mm) fn setup_per_zone_wmarks(cpus: impl Fn(NodeId) -> u32, min_fre
     for node in NodeId::all() {
         for kind in ZoneType::ALL {
             let zone = ZoneId::new(node, kind).zone();
-            let ratio = LOWMEM_RESERVE_RATIO[kind.index()];
+            let ratio = lowmem_reserve_ratio()[kind.index()];
             let mut wider = 0;
             for other in ZoneType::ALL {
                 if other > kind {

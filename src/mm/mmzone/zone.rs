@@ -5,7 +5,7 @@ use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::mm::page::Frame;
 use crate::sync::{Rank, SpinGuard, SpinLock};
-use core::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering::Relaxed};
 
 /// A part of a node's memory (Linux: struct zone). Figures are in pages; those that
 /// change do so under the zone's lock, and are read without.
@@ -28,6 +28,10 @@ pub struct Zone {
     pub(in crate::mm) managed: AtomicU32,
     pub(in crate::mm) cma: AtomicU32,
     pub(in crate::mm) watermark: [AtomicU32; 4],
+    /// What the marks but min are raised by, since a pageblock changed hands.
+    pub(in crate::mm) watermark_boost: AtomicU32,
+    /// Whether background reclaim is to be told of that (Linux: ZONE_BOOSTED_WATERMARK).
+    pub(in crate::mm) boosted: AtomicBool,
     pub(in crate::mm) lowmem_reserve: [AtomicU32; super::MAX_NR_ZONES],
     pub(in crate::mm) pcp_batch: AtomicU32,
     pub(in crate::mm) pcp_high: AtomicU32,
@@ -51,6 +55,8 @@ impl Zone {
             managed: AtomicU32::new(0),
             cma: AtomicU32::new(0),
             watermark: [const { AtomicU32::new(0) }; 4],
+            watermark_boost: AtomicU32::new(0),
+            boosted: AtomicBool::new(false),
             lowmem_reserve: [const { AtomicU32::new(0) }; super::MAX_NR_ZONES],
             pcp_batch: AtomicU32::new(1),
             pcp_high: AtomicU32::new(4),

@@ -26,7 +26,7 @@ pub(super) fn unprep_compound(head: Frame, order: Order) {
         }
         page.set_flags(PageFlags::empty());
     }
-    head.page().set_flags(PageFlags::empty());
+    head.page().mark(PageFlags::empty());
 }
 
 /// The head of the compound page that `frame` is part of, or itself
@@ -94,8 +94,9 @@ pub fn split_page(frame: Frame, order: Order) {
         "page allocator: split of {frame:?} as order {order}, which is {}",
         check::state_of(frame)
     );
-    let zone = page.zone();
+    let (zone, flags) = (page.zone(), page.flags() & PageFlags::ACCOUNTED);
     for single in frame.block(order) {
+        single.page().set_flags(flags);
         single.page().set_place(zone, Order::ZERO);
         single.page().set_refcount(1);
     }

@@ -5,7 +5,7 @@
 //! no memory, so that every allocation passes [`should_fail`].
 #![deny(unsafe_code)]
 
-use super::pcp;
+use super::pcp::{self, FastPath};
 use crate::addr::Order;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
@@ -59,7 +59,7 @@ pub fn set_fail_page_alloc(which: Option<FailPageAlloc>) -> u32 {
     }
     SEEN.store(0, Relaxed);
     ON.store(which.is_some(), Relaxed);
-    pcp::open_fast_path(which.is_none());
+    pcp::set_fast_path(FastPath::Failures, which.is_none());
     FAILED.swap(0, Relaxed)
 }
 

@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 use super::buddy::{buddy_order, pageblock_migratetype};
+use super::extfrag;
 use crate::addr::Order;
 use crate::machine_local;
 use crate::mm::mmzone::{LockedZone, Migratetype};
@@ -113,6 +114,7 @@ impl LockedZone<'_> {
     ) -> Option<Frame> {
         let frame = self.list(current, from).head?;
         if current >= Order::PAGEBLOCK {
+            extfrag::note(mt, from, current, current.pages() / Order::PAGEBLOCK.pages());
             for n in (0..current.pages()).step_by(Order::PAGEBLOCK.pages() as usize) {
                 frame.within(current, n).page().set_block_migratetype(mt);
             }
@@ -122,7 +124,11 @@ impl LockedZone<'_> {
             frame.page().set_place(self.zone.id(), order);
             return Some(frame);
         }
-        if can_steal(current, mt) && self.pageblock_suits(frame, from, mt) {
+        // Next time there shall be room for both kinds.
+        self.boost_watermark();
+        let whole = can_steal(current, mt) && self.pageblock_suits(frame, from, mt);
+        extfrag::note(mt, from, current, u32::from(whole));
+        if whole {
             self.move_freepages_block(frame, from, mt);
             return self.rmqueue_smallest(order, mt);
         }

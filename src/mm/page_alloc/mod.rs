@@ -14,6 +14,9 @@
 //! | `compound` | compound pages and reference counts |
 //! | `numa` | which node is near |
 //! | `owned` | pages that give themselves back |
+//! | `accounted` | pages that are charged |
+//! | `extfrag` | how often kinds were mixed |
+//! | `sysctl` | setting watermarks and reserves |
 //! | `check` | what is wrong with a free |
 //!
 //! A block that is allocated has one reference, no flags (or `HEAD`, its tails `TAIL`),
@@ -28,12 +31,14 @@
 //! Lock order: `Rank::Section`, then one zone's lock (`Rank::Zone`). Per-CPU lists are
 //! reached with interrupts masked.
 
+mod accounted;
 mod batch;
 mod buddy;
 mod bulk;
 mod check;
 mod compound;
 mod deferred;
+mod extfrag;
 mod fail;
 mod fallback;
 mod highatomic;
@@ -43,15 +48,18 @@ mod owned;
 mod pcp;
 mod report;
 mod slowpath;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 mod validate;
 
+pub use accounted::nr_accounted_pages;
 pub(in crate::mm) use buddy::{buddy_order, pageblock_migratetype};
 pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_bulk, free_pages_exact};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
 pub use deferred::{InitError, manages};
+pub use extfrag::{Extfrag, ExtfragEvents, extfrag_events};
 pub use fail::{FailPageAlloc, set_fail_page_alloc};
 pub use fallback::set_group_by_mobility;
 pub use isolation::{ContigError, alloc_contig_range, free_contig_range};
@@ -59,9 +67,11 @@ pub use numa::{
     alloc_pages_node, cpu_online, cpu_to_node, numa_node_id, set_cpu_numa_node, set_node_distances,
 };
 pub use owned::{OwnedPage, OwnedPages};
-pub(in crate::mm) use owned::{clear_page_movable, set_page_movable};
+pub(in crate::mm) use owned::{clear_page_movable, inherit_charge, set_page_movable};
+pub(in crate::mm) use pcp::{FastPath, set_fast_path};
 pub use pcp::{drain_all_pages, drain_local_pages, heed_drain};
 pub use report::{ZoneInfo, nr_free_pages, nr_used_pages, zones};
+pub use sysctl::{set_lowmem_reserve_ratio, set_watermark_scale_factor};
 pub use validate::{Invalid, validate};
 
 use crate::addr::{Order, PfnRange};
@@ -159,7 +169,7 @@ pub fn init(ram: &[crate::addr::PhysRange]) {
 pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
     might_alloc(gfp);
     if pcp::has_lists(order)
-        && !gfp.contains(Gfp::__GFP_THISNODE)
+        && !gfp.intersects(Gfp::__GFP_THISNODE.union(Gfp::__GFP_ACCOUNT))
         && let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp, order))
     {
         dress_new_page(frame, order, gfp);
@@ -202,12 +212,14 @@ pub fn free_pages(frame: Frame, order: Order) {
 fn free_unusual(frame: Frame, order: Order) {
     let page = frame.page();
     // Marks that say what the page was good for, and need no undoing.
-    let harmless = PageFlags::TABLE | PageFlags::VMALLOC | PageFlags::MOVABLE;
+    let harmless =
+        PageFlags::TABLE | PageFlags::VMALLOC | PageFlags::MOVABLE | PageFlags::ACCOUNTED;
     let flags = page.flags() - harmless;
     if page.refcount() != 1 || page.order() != order.get() || !(flags - PageFlags::HEAD).is_empty()
     {
         check::bad_free(frame, order);
     }
+    accounted::uncharge(frame, order);
     if flags.contains(PageFlags::HEAD) {
         compound::unprep_compound(frame, order);
     }
@@ -237,6 +249,9 @@ fn dress_new_page(frame: Frame, order: Order, gfp: Gfp) {
     frame.page().set_flags(PageFlags::empty());
     if gfp.contains(Gfp::__GFP_COMP) && order > Order::ZERO {
         compound::prep_compound(frame, order);
+    }
+    if gfp.contains(Gfp::__GFP_ACCOUNT) {
+        accounted::charge(frame, order);
     }
     if gfp.contains(Gfp::__GFP_ZERO) {
         clear_block(frame, order);

@@ -1,6 +1,6 @@
 //! Pages that give themselves back.
 
-use super::{alloc_pages, free_pages};
+use super::{accounted, alloc_pages, free_pages};
 use crate::addr::{Order, PAGE_SIZE};
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
@@ -116,13 +116,18 @@ pub(in crate::mm) fn set_page_movable(page: &OwnedPage, id: usize, private: u32)
     let page = page.0.page();
     page.set_owner(id);
     page.set_private(private);
-    page.set_flags(PageFlags::MOVABLE);
+    page.mark(PageFlags::MOVABLE);
 }
 
 /// Takes the mark back.
 pub(in crate::mm) fn clear_page_movable(page: &OwnedPage) {
     let page = page.0.page();
-    page.set_flags(PageFlags::empty());
+    page.mark(PageFlags::empty());
     page.set_private(0);
     page.set_owner(0);
+}
+
+/// Charges `new` for what `old` is charged, in whose place it is.
+pub(in crate::mm) fn inherit_charge(old: &OwnedPage, new: &OwnedPage) {
+    accounted::inherit(old.0, new.0);
 }

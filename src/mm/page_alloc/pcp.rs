@@ -66,6 +66,8 @@ machine_local! {
     static PCP: PerCpu<CpuPages> = PerCpu::new([const { CpuPages::new() }; NR_CPUS]);
     /// Whether a CPU was interrupted to drain its lists, and has not done so yet.
     static ASKED: [AtomicBool; NR_CPUS] = [const { AtomicBool::new(false) }; NR_CPUS];
+    /// Why the order-0 path is closed, a bit for each [`FastPath`].
+    static CLOSED: AtomicU32 = AtomicU32::new(0);
 }
 
 impl CpuPages {
@@ -427,18 +429,24 @@ pub(super) fn of(cpu: CpuId, zone: ZoneId) -> &'static PerCpuPages {
     &PCP.of(cpu).zones[zone.index()]
 }
 
-/// Opens the order-0 path of all CPUs, or closes it: it then looks at the lists of a zone
-/// that has no memory, where one is left.
-pub(super) fn open_fast_path(open: bool) {
-    let empty = ZoneId::all().find(|id| id.zone().present() == 0);
+/// Why the order-0 path is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::mm) enum FastPath {
+    /// Allocations fail on purpose.
+    Failures = 1,
+    /// Nodes are closed to a thread.
+    Walls = 2,
+}
+
+/// Opens the order-0 path of all CPUs as far as `why` goes, or closes it: it then looks at
+/// the lists of a zone that has no memory, where one is left.
+pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
+    match open {
+        true => CLOSED.fetch_and(!(why as u32), Relaxed),
+        false => CLOSED.fetch_or(why as u32, Relaxed),
+    };
     for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
-        match empty {
-            Some(empty) if !open => {
-                let preferred = PCP.of(cpu).preferred();
-                preferred.iter().for_each(|entry| entry.store(empty.bits(), Relaxed));
-            }
-            _ => setup(cpu, super::cpu_to_node(cpu)),
-        }
+        setup_preferred(cpu, super::cpu_to_node(cpu));
     }
 }
 
@@ -449,7 +457,19 @@ pub(super) fn setup(cpu: CpuId, node: NodeId) {
     for (pcp, id) in pages.zones.iter().zip(ZoneId::all()) {
         pcp.high.store(id.zone().pcp_high.load(Relaxed), Relaxed);
     }
-    for (bits, entry) in (0..).zip(pages.preferred()) {
+    setup_preferred(cpu, node);
+}
+
+/// Says where the order-0 path of `cpu` looks.
+fn setup_preferred(cpu: CpuId, node: NodeId) {
+    let preferred = PCP.of(cpu).preferred();
+    let empty = ZoneId::all().find(|id| id.zone().present() == 0);
+    if CLOSED.load(Relaxed) != 0
+        && let Some(empty) = empty
+    {
+        return preferred.iter().for_each(|entry| entry.store(empty.bits(), Relaxed));
+    }
+    for (bits, entry) in (0..).zip(preferred) {
         let highest = Gfp::from_bits_retain(bits).zone();
         if let Some(id) = Zonelist::of(node).zones(highest).next() {
             entry.store(id.bits(), Relaxed);

@@ -7,21 +7,22 @@ use super::{deferred, fail, numa_node_id, pcp, prep_new_page, report};
 use crate::addr::Order;
 use crate::arch::IrqMasked;
 use crate::arch::cpu;
-use crate::arch::irq::with_masked;
-use crate::mm::compaction::{
-    CompactResult, Wanted, compact_zone_order, compaction_succeeded, wakeup_kcompactd,
+use crate::arch::irq::{is_masked, with_masked};
+use crate::mm::compaction::{CompactResult, Wanted, compact_zone_order, compaction_succeeded};
+use crate::mm::context::{
+    current_gfp_context, in_memalloc, memalloc_noreclaim_scope, node_allowed,
 };
 use crate::mm::gfp::Gfp;
 use crate::mm::migrate::MigrateMode;
-use crate::mm::mmzone::{Migratetype, NodeId, Wmark, WmarkFlags, Zone, ZoneType, Zonelist};
+use crate::mm::mmzone::{Migratetype, NodeId, Wmark, WmarkFlags, Zone, ZoneId, ZoneType, Zonelist};
 use crate::mm::page::Frame;
-use crate::mm::shrinker::{DEF_PRIORITY, shrink_slab};
+use crate::mm::shrinker::reclaimable;
+use crate::mm::vmscan::{MAX_RECLAIM_RETRIES, try_to_free_pages, wakeup_kswapd};
+use crate::sched::cond_resched;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Above this order reclaim is not repeated: it seldom helps (Linux: PAGE_ALLOC_COSTLY_ORDER).
 const COSTLY_ORDER: u8 = 3;
-/// Rounds of reclaim without progress after which an allocation gives up.
-const MAX_RECLAIM_RETRIES: u32 = 16;
 
 /// What an allocation asks for (Linux: struct alloc_context).
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,16 @@ impl Request {
         Self { gfp, order, mt: gfp.migratetype(), highest: gfp.zone(), node }
     }
 
+    /// The zones that it may come from, best first.
+    fn zones(&self) -> impl Iterator<Item = ZoneId> {
+        let Self { gfp, node, .. } = *self;
+        let this_node = gfp.contains(Gfp::__GFP_THISNODE);
+        Zonelist::of(node)
+            .zones(self.highest)
+            .filter(move |id| !this_node || id.node() == node)
+            .filter(move |id| node_allowed(id.node(), gfp))
+    }
+
     fn cma(&self) -> WmarkFlags {
         if self.mt == Migratetype::Movable { WmarkFlags::CMA } else { WmarkFlags::empty() }
     }
@@ -62,7 +73,8 @@ impl Request {
                 flags |= WmarkFlags::HIGHATOMIC;
             }
         }
-        if gfp.contains(Gfp::__GFP_MEMALLOC) && !gfp.contains(Gfp::__GFP_NOMEMALLOC) {
+        let memalloc = gfp.contains(Gfp::__GFP_MEMALLOC) || in_memalloc();
+        if memalloc && !gfp.contains(Gfp::__GFP_NOMEMALLOC) {
             flags |= WmarkFlags::NO_WATERMARKS;
         }
         Depth { mark: Wmark::Min, flags }
@@ -89,18 +101,19 @@ pub(super) fn alloc_on(node: NodeId, gfp: Gfp, order: Order) -> Option<Frame> {
 
 /// Takes a block from the first zone of the zonelist that has one to spare.
 fn get_page_from_freelist(request: &Request, depth: Depth) -> Option<Frame> {
-    let zones = Zonelist::of(request.node).zones(request.highest);
-    let this_node = request.gfp.contains(Gfp::__GFP_THISNODE);
-    zones.filter(|id| !this_node || id.node() == request.node).find_map(|id| {
+    request.zones().find_map(|id| {
         let zone = id.zone();
-        let mark = zone.watermark(depth.mark);
-        if depth.flags.contains(WmarkFlags::NO_WATERMARKS)
-            || zone.watermark_ok(request.order, mark, request.highest, depth.flags)
+        let mark = zone.wmark_pages(depth.mark);
+        if !depth.flags.contains(WmarkFlags::NO_WATERMARKS)
+            && !zone.watermark_ok(request.order, mark, request.highest, depth.flags)
         {
-            rmqueue(zone, request, depth.flags)
-        } else {
-            None
+            return None;
         }
+        let frame = rmqueue(zone, request, depth.flags);
+        if request.gfp.contains(Gfp::__GFP_KSWAPD_RECLAIM) && zone.take_boosted() {
+            wakeup_kswapd(id.node(), Gfp::empty(), Order::ZERO, id.kind());
+        }
+        frame
     })
 }
 
@@ -164,15 +177,14 @@ fn alloc_urgent(
 /// Compacts the zones that the request may use, one after the other, until it succeeds
 /// (Linux: __alloc_pages_direct_compact).
 fn direct_compact(request: &Request, depth: Depth, mode: MigrateMode) -> Option<Frame> {
-    let Request { gfp, order, mt, highest, node } = *request;
+    let Request { gfp, order, mt, highest, .. } = *request;
     if order == Order::ZERO || !gfp.contains(Gfp::__GFP_DIRECT_RECLAIM | Gfp::__GFP_IO) {
         return None;
     }
     let wanted = Wanted { order, mt, highest };
-    let this_node = gfp.contains(Gfp::__GFP_THISNODE);
-    let mut zones = Zonelist::of(node).zones(highest).filter(|id| !this_node || id.node() == node);
-    zones.find_map(|id| {
-        if compact_zone_order(id, wanted, mode) != CompactResult::Success {
+    request.zones().find_map(|id| {
+        let compact = || compact_zone_order(id, wanted, mode);
+        if memalloc_noreclaim_scope(compact) != CompactResult::Success {
             return None;
         }
         let frame = get_page_from_freelist(request, depth)?;
@@ -183,59 +195,76 @@ fn direct_compact(request: &Request, depth: Depth, mode: MigrateMode) -> Option<
 
 /// Gives a pageblock of the reserve of large blocks back; whether there was one.
 fn unreserve_highatomic(request: &Request) -> bool {
-    let mut zones = Zonelist::of(request.node).zones(request.highest);
-    zones.any(|id| with_masked(|irq| id.zone().lock(irq).unreserve_highatomic(request.mt)))
+    request
+        .zones()
+        .any(|id| with_masked(|irq| id.zone().lock(irq).unreserve_highatomic(request.mt)))
 }
 
-/// Reaches into the reserves, reclaims, and reports failure.
+/// Wakes background reclaim on all nodes that the request may use (Linux: wake_all_kswapds).
+fn wake_all_kswapds(request: &Request) {
+    let Request { gfp, order, highest, .. } = *request;
+    if !gfp.contains(Gfp::__GFP_KSWAPD_RECLAIM) {
+        return;
+    }
+    let mut woken = 0u32;
+    for node in request.zones().map(ZoneId::node) {
+        if woken >> node.index() & 1 == 0 {
+            woken |= 1 << node.index();
+            wakeup_kswapd(node, gfp, order, highest);
+        }
+    }
+}
+
+/// Whether there would be enough if all were reclaimed that can be, as far as is known
+/// (Linux: should_reclaim_retry).
+fn is_within_reach(request: &Request, depth: Depth) -> bool {
+    let reclaimable = u64::try_from(reclaimable(request.gfp)).unwrap_or(u64::MAX);
+    request.zones().any(|id| {
+        let zone = id.zone();
+        let kept = if depth.flags.contains(WmarkFlags::NO_WATERMARKS) {
+            0
+        } else {
+            zone.watermark(depth.mark) + zone.lowmem_reserve(request.highest)
+        };
+        let free = u64::from(zone.free() + pcp::count(id));
+        free.saturating_add(reclaimable) >= u64::from(kept + request.order.pages())
+    })
+}
+
+/// Lets another thread of this CPU run, such as the one that reclaims in the background.
+fn let_others_run() {
+    if !is_masked() {
+        cond_resched();
+    }
+}
+
+/// Reaches into the reserves, reclaims, and reports failure (Linux: __alloc_pages_slowpath).
 #[cold]
 #[inline(never)]
 fn try_hard(request: &Request) -> Option<Frame> {
+    let request = &Request { gfp: current_gfp_context(request.gfp), ..*request };
     let gfp = request.gfp;
     let depth = request.depth();
     let try_zones = || get_page_from_freelist(request, depth);
-    if let Some(frame) = try_zones() {
-        return Some(frame);
-    }
-    if gfp.contains(Gfp::__GFP_KSWAPD_RECLAIM) && request.order > Order::ZERO {
-        wakeup_kcompactd(request.node, request.order);
-    }
-    let mut frame = None;
-    if !gfp.contains(Gfp::__GFP_DIRECT_RECLAIM) {
+    wake_all_kswapds(request);
+    let mut frame = try_zones();
+    // Who frees memory must not wait for memory.
+    let reclaims = gfp.contains(Gfp::__GFP_DIRECT_RECLAIM) && !in_memalloc();
+    if frame.is_none() && reclaims {
+        frame = reclaim(request, depth);
+    } else if frame.is_none() {
         pcp::drain_all_pages();
         frame = try_zones();
-    } else {
-        let costly = request.order.get() > COSTLY_ORDER;
-        // Compaction costs less than reclaim where it helps at all.
-        if costly || request.mt != Migratetype::Movable {
-            frame = direct_compact(request, depth, MigrateMode::Async);
-        }
-        let no_retry = gfp.contains(Gfp::__GFP_NORETRY);
-        let mode = if no_retry { MigrateMode::Async } else { MigrateMode::SyncLight };
-        let mut idle = 0;
-        while frame.is_none() {
-            let priority = DEF_PRIORITY.saturating_sub(idle);
-            let freed = shrink_slab(gfp, priority);
-            pcp::drain_all_pages();
-            frame = try_zones().or_else(|| direct_compact(request, depth, mode));
-            idle = if freed == 0 { idle + 1 } else { 0 };
-            if frame.is_some() {
-                break;
-            }
-            if gfp.contains(Gfp::__GFP_NORETRY)
-                || (costly && !gfp.contains(Gfp::__GFP_RETRY_MAYFAIL))
-                || idle > MAX_RECLAIM_RETRIES
-            {
-                break;
-            }
-        }
     }
     // Before giving up, those who may wait get the reserve of large blocks.
-    let waits = gfp.contains(Gfp::__GFP_DIRECT_RECLAIM) && !gfp.contains(Gfp::__GFP_NORETRY);
-    while frame.is_none() && waits && unreserve_highatomic(request) {
+    while frame.is_none()
+        && reclaims
+        && !gfp.contains(Gfp::__GFP_NORETRY)
+        && unreserve_highatomic(request)
+    {
         frame = try_zones();
     }
-    if frame.is_none() && gfp.contains(Gfp::__GFP_NOFAIL) {
+    if frame.is_none() && reclaims && gfp.contains(Gfp::__GFP_NOFAIL) {
         return Some(never_fail(request));
     }
     if frame.is_none() {
@@ -244,20 +273,59 @@ fn try_hard(request: &Request) -> Option<Frame> {
     frame
 }
 
+/// Compacts, reclaims and compacts again, as long as that is of use and the request wants it.
+fn reclaim(request: &Request, depth: Depth) -> Option<Frame> {
+    let gfp = request.gfp;
+    let costly = request.order.get() > COSTLY_ORDER;
+    let no_retry = gfp.contains(Gfp::__GFP_NORETRY);
+    // Compaction costs less than reclaim where it helps at all.
+    if (costly || request.mt != Migratetype::Movable)
+        && let Some(frame) = direct_compact(request, depth, MigrateMode::Async)
+    {
+        return Some(frame);
+    }
+    let mode = if no_retry { MigrateMode::Async } else { MigrateMode::SyncLight };
+    let mut idle = 0;
+    loop {
+        let freed = try_to_free_pages(gfp);
+        pcp::drain_all_pages();
+        let frame =
+            get_page_from_freelist(request, depth).or_else(|| direct_compact(request, depth, mode));
+        // A large block does not come nearer with every page.
+        idle = if freed > 0 && !costly { 0 } else { idle + 1 };
+        if frame.is_some()
+            || no_retry
+            || costly && !gfp.contains(Gfp::__GFP_RETRY_MAYFAIL)
+            || idle > MAX_RECLAIM_RETRIES
+            || !is_within_reach(request, depth)
+        {
+            return frame;
+        }
+        let_others_run();
+        wake_all_kswapds(request);
+    }
+}
+
 /// Waits for memory without a mark to keep: the caller can't go on without.
 fn never_fail(request: &Request) -> Frame {
     let flags = WmarkFlags::NO_WATERMARKS | request.cma();
+    // In the end other threads' nodes will do too.
+    let anywhere = Request { gfp: request.gfp - Gfp::__GFP_HARDWALL, ..*request };
     let mut reported = false;
     loop {
-        if let Some(frame) = get_page_from_freelist(request, Depth { mark: Wmark::Min, flags }) {
+        let depth = Depth { mark: Wmark::Min, flags };
+        let frame = get_page_from_freelist(request, depth)
+            .or_else(|| get_page_from_freelist(&anywhere, depth));
+        if let Some(frame) = frame {
             return frame;
         }
         if !reported {
             report::warn_alloc(request);
             reported = true;
         }
-        shrink_slab(request.gfp, 0);
+        try_to_free_pages(request.gfp);
         pcp::drain_all_pages();
         cpu::relax();
+        let_others_run();
     }
 }

@@ -155,8 +155,7 @@ impl KmemCache {
             .union(Gfp::__GFP_MEMALLOC)
             .union(Gfp::__GFP_NOMEMALLOC)
             .union(Gfp::__GFP_HARDWALL)
-            .union(Gfp::__GFP_THISNODE)
-            .union(Gfp::__GFP_ACCOUNT);
+            .union(Gfp::__GFP_THISNODE);
         let mut gfp = gfp & PASS;
         if self.flags.contains(SlabFlags::CACHE_DMA) {
             gfp |= Gfp::__GFP_DMA;

@@ -2,13 +2,19 @@
 
 mod api;
 mod bulk;
+mod gfp;
+mod misuse;
 mod model;
+mod report;
 mod sections;
+mod sysctl;
 
 use super::*;
 use crate::addr::{Pfn, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::mm::mmzone::Migratetype;
+use sections::on_three_nodes;
+use std::format;
 use std::vec::Vec;
 
 const MIB: u64 = 1 << 20;

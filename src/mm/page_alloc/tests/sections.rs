@@ -3,9 +3,8 @@
 use super::*;
 use crate::mm::mmzone::{MAX_NUMNODES, ZoneType};
 use crate::mm::sparse;
-use std::format;
 
-fn start(
+pub(super) fn start(
     limits: ZoneLimits,
     present: &[(usize, PfnRange)],
     free: &[PfnRange],
@@ -294,7 +293,7 @@ fn many_ranges_lose_nothing() {
 }
 
 /// Three nodes of 8 MiB each.
-fn on_three_nodes(f: impl FnOnce(&Machine)) {
+pub(super) fn on_three_nodes(f: impl FnOnce(&Machine)) {
     let ranges = [0u64, 1, 2].map(|n| ram(0x4000_0000 + n * 8 * MIB, 8 * MIB));
     Machine::run(&ranges, |m| {
         let pages = ranges.map(|range| range.whole_pages());

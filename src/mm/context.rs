@@ -1,0 +1,129 @@
+//! What the calling thread is to the allocators: whether it reclaims, and which nodes are
+//! its (Linux: PF_MEMALLOC, PF_MEMALLOC_NOIO, PF_MEMALLOC_NOFS, memalloc_*_save of
+//! include/linux/sched/mm.h; mems_allowed of cpusets).
+//!
+//! Each is a scope: it holds while a closure runs, and ends with it. In an interrupt handler,
+//! and wherever else interrupts are masked, none holds: the thread's word would be that of
+//! whoever was interrupted.
+#![deny(unsafe_code)]
+
+use crate::arch::irq::is_masked;
+use crate::machine_local;
+use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::NodeId;
+use crate::mm::page_alloc::{self, FastPath};
+use crate::sched::mm_word;
+use bitflags::bitflags;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+bitflags! {
+    /// What a thread's word says.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    struct Context: u32 {
+        /// It frees memory: all reserves are its, and it reclaims no more.
+        const MEMALLOC = 1 << 0;
+        /// As if no allocation of it had `__GFP_IO`, nor so `__GFP_FS`.
+        const MEMALLOC_NOIO = 1 << 1;
+        /// As if no allocation of it had `__GFP_FS`.
+        const MEMALLOC_NOFS = 1 << 2;
+    }
+}
+
+/// From this bit on there is one for each node that is *not* the thread's.
+const WALLED: u32 = 16;
+
+machine_local! {
+    /// Scopes of [`mems_allowed_scope`] that hold.
+    static WALLS: AtomicU32 = AtomicU32::new(0);
+}
+
+/// Puts a thread's word back when a scope ends, by a panic too.
+struct Restore(u32);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        mm_word().store(self.0, Relaxed);
+    }
+}
+
+/// Runs `f` with `change` made to the thread's word.
+fn scope<R>(change: impl FnOnce(u32) -> u32, f: impl FnOnce() -> R) -> R {
+    let word = mm_word();
+    let _restore = Restore(word.load(Relaxed));
+    word.store(change(word.load(Relaxed)), Relaxed);
+    f()
+}
+
+fn context() -> Context {
+    if is_masked() {
+        Context::empty()
+    } else {
+        Context::from_bits_truncate(mm_word().load(Relaxed))
+    }
+}
+
+/// Runs `f`, which frees memory: its allocations may use all reserves, unless they have
+/// `__GFP_NOMEMALLOC`, and neither reclaim nor compact (Linux: memalloc_noreclaim_save).
+/// Threads.
+pub fn memalloc_noreclaim_scope<R>(f: impl FnOnce() -> R) -> R {
+    scope(|word| word | Context::MEMALLOC.bits(), f)
+}
+
+/// Runs `f`, none of whose allocations may start input or output, or call into file systems,
+/// whatever their flags say (Linux: memalloc_noio_save). Threads.
+pub fn memalloc_noio_scope<R>(f: impl FnOnce() -> R) -> R {
+    scope(|word| word | Context::MEMALLOC_NOIO.bits(), f)
+}
+
+/// Runs `f`, none of whose allocations may call into file systems, whatever their flags say
+/// (Linux: memalloc_nofs_save). Threads.
+pub fn memalloc_nofs_scope<R>(f: impl FnOnce() -> R) -> R {
+    scope(|word| word | Context::MEMALLOC_NOFS.bits(), f)
+}
+
+/// Whether the calling thread is inside a [`memalloc_noreclaim_scope`].
+pub(in crate::mm) fn in_memalloc() -> bool {
+    context().contains(Context::MEMALLOC)
+}
+
+/// What is left of `gfp` inside the scopes that the caller is in (Linux: current_gfp_context).
+pub(in crate::mm) fn current_gfp_context(gfp: Gfp) -> Gfp {
+    let context = context();
+    if context.contains(Context::MEMALLOC_NOIO) {
+        gfp - (Gfp::__GFP_IO | Gfp::__GFP_FS)
+    } else if context.contains(Context::MEMALLOC_NOFS) {
+        gfp - Gfp::__GFP_FS
+    } else {
+        gfp
+    }
+}
+
+/// Runs `f`, whose allocations with `__GFP_HARDWALL` come from `nodes` alone (Linux:
+/// mems_allowed of a cpuset with `mem_hardwall`). Meanwhile no CPU allocates by the fast
+/// path, which knows no nodes. Threads.
+pub fn mems_allowed_scope<R>(nodes: &[NodeId], f: impl FnOnce() -> R) -> R {
+    struct Wall;
+    impl Drop for Wall {
+        fn drop(&mut self) {
+            if WALLS.fetch_sub(1, Relaxed) == 1 {
+                page_alloc::set_fast_path(FastPath::Walls, true);
+            }
+        }
+    }
+    if WALLS.fetch_add(1, Relaxed) == 0 {
+        page_alloc::set_fast_path(FastPath::Walls, false);
+    }
+    let _wall = Wall;
+    let bit = |node: NodeId| 1u32 << (WALLED as usize + node.index());
+    let walled: u32 =
+        NodeId::all().filter(|node| !nodes.contains(node)).map(bit).fold(0, |all, one| all | one);
+    scope(|word| word & !(u32::MAX << WALLED) | walled, f)
+}
+
+/// Whether an allocation with `gfp` may come from `node` (Linux: cpuset_node_allowed).
+pub(in crate::mm) fn node_allowed(node: NodeId, gfp: Gfp) -> bool {
+    WALLS.load(Relaxed) == 0
+        || !gfp.contains(Gfp::__GFP_HARDWALL)
+        || is_masked()
+        || mm_word().load(Relaxed) >> (WALLED as usize + node.index()) & 1 == 0
+}

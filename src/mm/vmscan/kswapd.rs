@@ -1,0 +1,231 @@
+//! Reclaim in the background: a thread for each node (Linux: kswapd, balance_pgdat).
+//!
+//! It is woken by allocations that find all their zones below the low watermark, and by
+//! pageblocks that change hands, which boost the watermarks. It reclaims until a zone of its
+//! node is above the high watermark, wakes kcompactd for the block that somebody wanted, and
+//! sleeps. Where nothing is left to reclaim it gives up, until an allocation that reclaims
+//! for itself finds something again.
+
+use super::{MAX_RECLAIM_RETRIES, STAT, SWAP_CLUSTER_MAX};
+use crate::addr::Order;
+use crate::arch::irq::with_masked;
+use crate::machine_local;
+use crate::mm::compaction::wakeup_kcompactd;
+use crate::mm::context::memalloc_noreclaim_scope;
+use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::{
+    MAX_NR_ZONES, MAX_NUMNODES, NodeId, Wmark, WmarkFlags, Zone, ZoneId, ZoneType,
+};
+use crate::mm::page_alloc::drain_local_pages;
+use crate::mm::shrinker::DEF_PRIORITY;
+use crate::sched::{WaitQueue, cond_resched, should_stop};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32};
+
+/// What a node's thread is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Wanted {
+    /// A block of this order.
+    order: Order,
+    /// In a zone no wider than this.
+    highest: ZoneType,
+}
+
+struct Node {
+    /// Where its thread waits.
+    wait: WaitQueue,
+    /// Whether it is asked for anything. Set after the two below.
+    asked: AtomicBool,
+    /// The largest order that is wanted.
+    order: AtomicU32,
+    /// The widest zone that will do.
+    highest: AtomicU32,
+    /// Rounds in a row that brought nothing.
+    failures: AtomicU32,
+}
+
+machine_local! {
+    static NODES: [Node; MAX_NUMNODES] = [const {
+        Node {
+            wait: WaitQueue::new(),
+            asked: AtomicBool::new(false),
+            order: AtomicU32::new(0),
+            highest: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+        }
+    }; MAX_NUMNODES];
+}
+
+impl Node {
+    fn of(node: NodeId) -> &'static Self {
+        &NODES[node.index()]
+    }
+
+    /// Leaves a request; whether the thread has to be told of it.
+    fn ask(&self, wanted: Wanted) -> bool {
+        self.order.fetch_max(u32::from(wanted.order.get()), Relaxed);
+        self.highest.fetch_max(wanted.highest as u32, Relaxed);
+        // Who takes the request sees both.
+        !self.asked.swap(true, AcqRel)
+    }
+
+    fn take(&self) -> Option<Wanted> {
+        if !self.asked.swap(false, AcqRel) {
+            return None;
+        }
+        let order = self.order.swap(0, Relaxed) as u8;
+        let highest = self.highest.swap(0, Relaxed) as usize;
+        Some(Wanted {
+            order: Order::new(order).unwrap_or(Order::MAX),
+            highest: ZoneType::ALL.into_iter().nth(highest).unwrap_or(ZoneType::Movable),
+        })
+    }
+
+    fn is_hopeless(&self) -> bool {
+        self.failures.load(Relaxed) >= MAX_RECLAIM_RETRIES
+    }
+}
+
+/// Something was reclaimed: the threads may try again.
+pub(super) fn forget_failures() {
+    NODES.iter().for_each(|node| node.failures.store(0, Relaxed));
+}
+
+/// The zones of `node` that have memory, up to `highest`.
+fn zones(node: NodeId, highest: ZoneType) -> impl Iterator<Item = &'static Zone> {
+    ZoneType::ALL
+        .into_iter()
+        .filter(move |&kind| kind <= highest)
+        .map(move |kind| ZoneId::new(node, kind).zone())
+        .filter(|zone| zone.is_populated())
+}
+
+/// Whether a zone of `node` has a block of `order` to spare above its high watermark, or
+/// there is none that could (Linux: pgdat_balanced).
+fn pgdat_balanced(node: NodeId, wanted: Wanted) -> bool {
+    let Wanted { order, highest } = wanted;
+    let spares = |zone: &Zone| {
+        zone.watermark_ok(order, zone.wmark_pages(Wmark::High), highest, WmarkFlags::empty())
+    };
+    zones(node, highest).any(spares) || zones(node, highest).next().is_none()
+}
+
+/// Whether pageblocks changed hands there since the thread last ran
+/// (Linux: pgdat_watermark_boosted).
+fn pgdat_watermark_boosted(node: NodeId, highest: ZoneType) -> bool {
+    zones(node, highest).any(|zone| zone.boost() != 0)
+}
+
+/// Has the thread of `node` reclaim, for want of a block of `order` in a zone no wider than
+/// `highest` that an allocation with `gfp` missed. Takes no zone's lock. Any context
+/// (Linux: wakeup_kswapd).
+pub fn wakeup_kswapd(node: NodeId, gfp: Gfp, order: Order, highest: ZoneType) {
+    let own = Node::of(node);
+    let wanted = Wanted { order, highest };
+    let is_enough = pgdat_balanced(node, wanted) && !pgdat_watermark_boosted(node, highest);
+    if own.is_hopeless() || is_enough {
+        // Memory may be scattered; who reclaims for himself sees to that too.
+        if order > Order::ZERO && !gfp.contains(Gfp::__GFP_DIRECT_RECLAIM) {
+            wakeup_kcompactd(node, order);
+        }
+        return;
+    }
+    if own.ask(wanted) {
+        STAT.kswapd_wake.fetch_add(1, Relaxed);
+        own.wait.wake_up();
+    }
+}
+
+/// The body of the thread of `node`, until it is asked to end.
+pub fn kswapd(node: NodeId) {
+    let own = Node::of(node);
+    memalloc_noreclaim_scope(|| {
+        while !should_stop() {
+            own.wait.wait_event(|| own.asked.load(Acquire) || should_stop());
+            work(node);
+        }
+    });
+}
+
+/// Does what the thread of `node` was asked for; whether there was anything.
+pub(super) fn work(node: NodeId) -> bool {
+    let own = Node::of(node);
+    let Some(mut wanted) = own.take() else { return false };
+    let order = wanted.order;
+    loop {
+        wanted.order = balance_pgdat(node, wanted);
+        if own.is_hopeless() || pgdat_balanced(node, wanted) || should_stop() {
+            break;
+        }
+    }
+    // What is free now can be made a block of.
+    if order > Order::ZERO {
+        wakeup_kcompactd(node, order);
+    }
+    true
+}
+
+/// Reclaims until `node` is balanced, or each cache was asked for half of what it has.
+/// Returns the order that is still reclaim's business: above it, it is compaction's.
+fn balance_pgdat(node: NodeId, mut wanted: Wanted) -> Order {
+    let highest = wanted.highest;
+    let boosts = zones_boost(node, highest);
+    // Above the watermarks, as much is reclaimed as they were boosted by.
+    let mut for_boost = boosts.iter().map(|&boost| boost as usize).sum::<usize>();
+    let target: u32 =
+        zones(node, highest).map(|z| z.watermark(Wmark::High).max(SWAP_CLUSTER_MAX)).sum();
+    let mut total = 0;
+    let mut priority = DEF_PRIORITY;
+    STAT.pageoutrun.fetch_add(1, Relaxed);
+    while priority > 0 && !should_stop() {
+        if !pgdat_balanced(node, wanted) {
+            for_boost = 0;
+        } else if for_boost == 0 {
+            break;
+        }
+        let shrunk = STAT.kswapd.shrink(Gfp::GFP_KERNEL, priority);
+        total += shrunk.freed;
+        for_boost = for_boost.saturating_sub(shrunk.freed);
+        with_masked(drain_local_pages);
+        // Enough to make a block of; more would not help.
+        if total as u64 >= 2 << wanted.order.get() {
+            wanted.order = Order::ZERO;
+        }
+        if shrunk.scanned == 0 || for_boost > 0 && shrunk.freed == 0 {
+            break;
+        }
+        if shrunk.scanned < target as usize || shrunk.freed == 0 {
+            priority -= 1;
+        }
+        cond_resched();
+    }
+    if boosts.iter().any(|&boost| boost != 0) {
+        for (kind, boost) in ZoneType::ALL.into_iter().zip(boosts) {
+            with_masked(|irq| ZoneId::new(node, kind).zone().lock(irq).end_boost(boost));
+        }
+        // There is room now to tidy pageblocks up.
+        wakeup_kcompactd(node, Order::PAGEBLOCK);
+    }
+    let own = Node::of(node);
+    if total > 0 {
+        own.failures.store(0, Relaxed);
+    } else if !pgdat_balanced(node, wanted) {
+        // Where single pages are not short, memory is scattered, and nothing failed here.
+        let single = Wanted { order: Order::ZERO, ..wanted };
+        if wanted.order > Order::ZERO && pgdat_balanced(node, single) {
+            wanted = single;
+        } else {
+            own.failures.fetch_add(1, Relaxed);
+        }
+    }
+    wanted.order
+}
+
+/// By how many pages the watermarks of each zone up to `highest` are boosted.
+fn zones_boost(node: NodeId, highest: ZoneType) -> [u32; MAX_NR_ZONES] {
+    ZoneType::ALL.map(
+        |kind| {
+            if kind <= highest { ZoneId::new(node, kind).zone().boost() } else { 0 }
+        },
+    )
+}

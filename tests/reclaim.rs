@@ -1,0 +1,145 @@
+//! Reclaim in the background, by its own thread.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod harness;
+
+use granule::addr::Order;
+use granule::arch::irq::with_masked;
+use granule::mm::gfp::Gfp;
+use granule::mm::page::Frame;
+use granule::mm::page_alloc::{alloc_pages, free_pages, zones};
+use granule::mm::shrinker::{Shrinker, register_shrinker};
+use granule::mm::vmscan::{VmscanStat, vmscan_stat};
+use granule::sched::msleep;
+use granule::sync::{Once, Rank, SpinLock};
+
+/// Neither sleeps nor wakes anybody.
+const QUIET: Gfp = Gfp::__GFP_NOWARN;
+
+/// Holds pages until it is asked for them. They are linked through their descriptors.
+struct Cache(SpinLock<(Option<Frame>, usize)>);
+
+static CACHE: Cache = Cache(SpinLock::new(Rank::ZsPool, (None, 0)));
+
+impl Cache {
+    fn put(&self, frame: Frame) {
+        with_masked(|irq| {
+            let (top, len) = &mut *self.0.lock(irq);
+            frame.page().set_next(*top);
+            *top = Some(frame);
+            *len += 1;
+        });
+    }
+    fn pop(&self) -> Option<Frame> {
+        with_masked(|irq| {
+            let (top, len) = &mut *self.0.lock(irq);
+            let frame = (*top)?;
+            *top = frame.page().next();
+            frame.page().set_next(None);
+            *len -= 1;
+            Some(frame)
+        })
+    }
+    fn len(&self) -> usize {
+        with_masked(|irq| self.0.lock(irq).1)
+    }
+    fn give_back(&self, pages: usize) -> usize {
+        let popped = core::iter::from_fn(|| self.pop()).take(pages);
+        popped.map(|frame| free_pages(frame, Order::ZERO)).count()
+    }
+    /// Gives it all memory, down to the min watermark.
+    fn fill(&'static self) {
+        static REGISTERED: Once<()> = Once::new();
+        REGISTERED.call_once(|| register_shrinker(self).expect("room for it"));
+        while let Some(frame) = alloc_pages(QUIET, Order::ZERO) {
+            self.put(frame);
+        }
+    }
+}
+
+impl Shrinker for Cache {
+    fn name(&self) -> &'static str {
+        "test"
+    }
+    fn count(&self, _: Gfp) -> usize {
+        self.len()
+    }
+    fn scan(&self, _: Gfp, objects: usize) -> usize {
+        self.give_back(objects)
+    }
+}
+
+fn free() -> u32 {
+    zones().map(|zone| zone.free()).sum()
+}
+
+/// All zones' marks, low and high.
+fn marks() -> (u32, u32) {
+    zones().fold((0, 0), |(low, high), zone| (low + zone.watermarks[1], high + zone.watermarks[2]))
+}
+
+/// Waits until the thread has brought free memory above `pages`.
+fn wait_for(pages: u32) -> VmscanStat {
+    for _ in 0..1000 {
+        if free() > pages {
+            break;
+        }
+        msleep(10);
+    }
+    assert!(free() > pages, "{} pages are free of {pages}: {:?}", free(), vmscan_stat());
+    vmscan_stat()
+}
+
+kernel_tests! {
+    fn kswapd_reclaims_for_those_who_cannot_wait() {
+        CACHE.fill();
+        let (low, high) = marks();
+        assert!(free() < low);
+        let before = vmscan_stat();
+        // Where nobody may sleep.
+        let urgent = with_masked(|_| alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO));
+        free_pages(urgent.expect("a page of the reserve"), Order::ZERO);
+        let after = wait_for(high);
+        assert!(after.kswapd_wake > before.kswapd_wake && after.pgsteal_kswapd > before.pgsteal_kswapd);
+        assert_eq!(after.allocstall, before.allocstall, "nobody else reclaimed");
+        let page = alloc_pages(Gfp::GFP_NOWAIT, Order::ZERO);
+        free_pages(page.expect("there is memory again"), Order::ZERO);
+        // It stops when there is enough.
+        msleep(200);
+        assert!(CACHE.len() > 1000, "only {} pages were left alone", CACHE.len());
+        CACHE.give_back(usize::MAX);
+    }
+
+    /// Again and again, from all that allocates: it is woken each time, and never hangs.
+    fn kswapd_keeps_up_with_a_thread_that_takes_all_it_frees() {
+        CACHE.fill();
+        let (_, high) = marks();
+        for _ in 0..20 {
+            while let Some(frame) = alloc_pages(Gfp::GFP_NOWAIT, Order::ZERO) {
+                CACHE.put(frame);
+            }
+            wait_for(high);
+        }
+        CACHE.give_back(usize::MAX);
+    }
+
+    fn who_may_sleep_gets_a_page_whatever_caches_hold() {
+        CACHE.fill();
+        let mut taken: Option<Frame> = None;
+        let pages = CACHE.len() / 2;
+        for _ in 0..pages {
+            let frame = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("the caches hold twice that");
+            frame.page().set_next(taken);
+            taken = Some(frame);
+        }
+        while let Some(frame) = taken {
+            taken = frame.page().next();
+            free_pages(frame, Order::ZERO);
+        }
+        CACHE.give_back(usize::MAX);
+    }
+}
