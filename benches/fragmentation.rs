@@ -47,7 +47,7 @@ fn main(boot: &Boot) -> u8 {
          \"free_pages\":{},\"kernel_pages\":{},\"pageblocks\":{},\"pageblocks_movable\":{},\
          \"free_and_movable\":{},\"order9_blocks\":{got},\"order9_percent_of_free\":{},\
          \"order9_percent_of_free_and_movable\":{},\"unusable_free_index_before\":{},\
-         \"unusable_free_index_after\":{},\"pages_moved\":{}}}",
+         \"unusable_free_index_after\":{},\"frames_scanned\":{},\"pages_moved\":{}}}",
         with.migratetypes,
         with.compaction,
         before.free,
@@ -59,6 +59,7 @@ fn main(boot: &Boot) -> u8 {
         percent(got, before.free_and_movable / order.pages()).min(100),
         unusable_before,
         unusable(),
+        compact_stat().scanned,
         compact_stat().moved,
     );
     0

@@ -51,7 +51,9 @@ fn pages(range: PhysRange) -> impl Iterator<Item = PhysAddr> {
 fn is_mapped(at: PhysAddr) -> bool {
     let va = phys_to_virt(at);
     let mapped = init_mm::translate(va).is_some();
-    assert_eq!(mmu::read_at(va), mapped.then_some(at), "the MMU sees it otherwise");
+    for seen in [mmu::read_at(va), mmu::write_at(va)] {
+        assert_eq!(seen, mapped.then_some(at), "the MMU sees it otherwise");
+    }
     // SAFETY: RAM of this machine, in the linear map or not; a fault is an answer.
     let read = unsafe { extable::probe_read32(va) };
     assert_eq!(read.is_some(), mapped, "a read at {at} sees it otherwise");

@@ -218,6 +218,31 @@ impl Page {
         };
         self.block.store(mt as u8 | lists, Relaxed);
     }
+    /// What compaction did not find in the pageblock that starts here when it was there last:
+    /// hints (Linux: PB_migrate_skip, which is one for both).
+    pub(in crate::mm) fn block_skip(&self) -> BlockSkip {
+        BlockSkip::from_bits_truncate(self.block.load(Relaxed))
+    }
+    /// Adds to these hints; a new migratetype takes them back.
+    pub(in crate::mm) fn add_block_skip(&self, skip: BlockSkip) {
+        // Others may set the migratetype meanwhile.
+        self.block.fetch_or(skip.bits(), Relaxed);
+    }
+    /// Takes all these hints back.
+    pub(in crate::mm) fn clear_block_skip(&self) {
+        self.block.fetch_and(!BlockSkip::all().bits(), Relaxed);
+    }
+}
+
+bitflags! {
+    /// In a pageblock's byte: what compaction does not find there.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(in crate::mm) struct BlockSkip: u8 {
+        /// Pages to move away.
+        const SOURCE = 1 << 3;
+        /// Free pages to move others to.
+        const TARGET = 1 << 6;
+    }
 }
 
 /// In a pageblock's byte: where the migratetype of its per-CPU lists stands, beside its own.

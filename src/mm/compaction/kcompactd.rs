@@ -5,7 +5,7 @@
 //! one. Unasked, it looks twice a second how scattered its node's memory is, and compacts
 //! where that is too much; where it brings nothing it looks less often.
 
-use super::{CompactResult, ContigPageInfo, HISTORY, Wanted, compact};
+use super::{CompactResult, ContigPageInfo, HISTORY, Wanted, compact, try_all};
 use crate::addr::Order;
 use crate::machine_local;
 use crate::mm::migrate::MigrateMode;
@@ -113,7 +113,7 @@ pub(super) fn make_block(node: NodeId, order: Order) {
             cond_resched();
             wanted.is_there(zone)
         };
-        match compact(id, done, MigrateMode::SyncLight) {
+        match try_all(id, order, done, MigrateMode::SyncLight) {
             CompactResult::Success => history.reset(order),
             _ => history.defer(order, zone.free()),
         }
@@ -152,7 +152,7 @@ pub(super) fn check(node: NodeId) {
             cond_resched();
             zone_score(id) <= low || NODES[node.index()].wanted.load(Relaxed) != 0
         };
-        compact(id, done, MigrateMode::SyncLight);
+        compact(id, Order::PAGEBLOCK, done, MigrateMode::SyncLight);
     }
     if fragmentation_score(node) >= before {
         put_off.store(PUT_OFF, Relaxed);

@@ -31,8 +31,8 @@ use crate::machine_local;
 use crate::mm::migrate::MigrateMode;
 use crate::mm::mmzone::{Migratetype, Wmark, WmarkFlags, Zone, ZoneId, ZoneType};
 use crate::mm::page_alloc::drain_all_pages;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use scanner::{Scanners, Step};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use scanner::{Scanners, Step, reset_isolation_suitable};
 
 /// Above this order a failure for want of memory is told from one for scattered memory.
 const COSTLY_ORDER: u8 = 3;
@@ -102,6 +102,9 @@ struct History {
     failed: AtomicU32,
     /// Pages of the zone that were free then.
     free_then: AtomicU32,
+    /// All of it was gone through: what was found of its pageblocks is out of date (Linux:
+    /// compact_blockskip_flush).
+    stale: AtomicBool,
 }
 
 impl History {
@@ -113,6 +116,7 @@ impl History {
             shift: AtomicU32::new(0),
             failed: AtomicU32::new(Order::COUNT as u32),
             free_then: AtomicU32::new(0),
+            stale: AtomicBool::new(false),
         }
     }
 
@@ -222,11 +226,7 @@ pub(in crate::mm) fn compact_zone_order(
     }
     STAT.stall.fetch_add(1, Relaxed);
     let done = || wanted.is_there(zone.zone());
-    let mut result = compact(zone, done, mode);
-    if result == CompactResult::Complete && mode == MigrateMode::SyncLight {
-        // The free memory may lie in pageblocks that were passed by.
-        result = compact(zone, done, MigrateMode::Sync);
-    }
+    let result = try_all(zone, wanted.order, done, mode);
     match result {
         CompactResult::Success => STAT.success.fetch_add(1, Relaxed),
         _ => STAT.fail.fetch_add(1, Relaxed),
@@ -248,22 +248,41 @@ pub(in crate::mm) fn compaction_succeeded(zone: ZoneId, order: Order) {
 pub fn compact_zone(zone: ZoneId) -> u32 {
     let before = STAT.moved.load(Relaxed);
     HISTORY[zone.index()].forget_places();
-    compact(zone, || false, MigrateMode::Sync);
+    compact(zone, Order::PAGEBLOCK, || false, MigrateMode::Sync);
     (STAT.moved.load(Relaxed) - before) as u32
 }
 
-/// Compacts a zone until it is `done`, or the scanners have met having gone through all
-/// of it.
-fn compact(id: ZoneId, done: impl Fn() -> bool, mode: MigrateMode) -> CompactResult {
+/// Compacts a zone as far as `mode` goes; where one waits for it, whole and in pageblocks of
+/// all kinds as the last try. Who says that it brings nothing must have tried that.
+fn try_all(
+    zone: ZoneId,
+    order: Order,
+    done: impl Fn() -> bool + Copy,
+    mode: MigrateMode,
+) -> CompactResult {
+    match compact(zone, order, done, mode) {
+        CompactResult::Complete if mode == MigrateMode::SyncLight => {
+            compact(zone, order, done, MigrateMode::Sync)
+        }
+        result => result,
+    }
+}
+
+/// Compacts a zone for blocks of `order` until it is `done`, or the scanners have met having
+/// gone through all of it.
+fn compact(id: ZoneId, order: Order, done: impl Fn() -> bool, mode: MigrateMode) -> CompactResult {
     let zone = id.zone();
     let history = &HISTORY[id.index()];
     drain_all_pages();
+    if history.stale.swap(false, Relaxed) {
+        reset_isolation_suitable(id);
+    }
     loop {
         let span = zone.spanned();
         let migrate = span.start().max(crate::addr::Pfn::new(history.migrate.load(Relaxed)));
         let free = span.end().min(crate::addr::Pfn::new(history.free.load(Relaxed)));
         let whole = migrate == span.start() && free == span.end();
-        let mut scanners = Scanners::new(id, mode, migrate, free);
+        let mut scanners = Scanners::new(id, mode, order, migrate, free);
         let result = loop {
             let step = scanners.step();
             if done() {
@@ -285,6 +304,7 @@ fn compact(id: ZoneId, done: impl Fn() -> bool, mode: MigrateMode) -> CompactRes
             return result;
         }
         history.forget_places();
+        history.stale.store(true, Relaxed);
         if done() {
             return CompactResult::Success;
         }

@@ -7,15 +7,22 @@ use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::irq::with_masked;
 use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
 use crate::mm::mmzone::{Migratetype, ZoneId};
-use crate::mm::page::Frame;
+use crate::mm::page::{BlockSkip, Frame};
 use crate::mm::page_alloc::{OwnedPages, buddy_order, drain_local_pages, pageblock_migratetype};
 
 /// Where the scanners are, and what they hold.
 pub(super) struct Scanners {
     zone: ZoneId,
     mode: MigrateMode,
+    /// What is wanted: where a block of it was gone through, freed pages are let merge.
+    order: Order,
     /// The next frame that the rising one looks at.
     migrate: Pfn,
+    /// Where it was when it last left its pageblock, and whether pages were isolated since.
+    began: Pfn,
+    found: bool,
+    /// Whether pages were freed since those on the per-CPU lists were let merge.
+    freed: bool,
     /// The end of the pageblocks that the falling one has not been through.
     free: Pfn,
     /// Free pages to move to.
@@ -35,10 +42,11 @@ pub(super) enum Step {
 }
 
 impl Scanners {
-    /// Scanners that start at these places in `zone`.
-    pub fn new(zone: ZoneId, mode: MigrateMode, migrate: Pfn, free: Pfn) -> Self {
-        let pages = OwnedPages::NONE;
-        Self { zone, mode, migrate, free, pages, scanned: 0, moved: 0 }
+    /// Scanners that start at these places in `zone`, for a block of `order`.
+    pub fn new(zone: ZoneId, mode: MigrateMode, order: Order, migrate: Pfn, free: Pfn) -> Self {
+        let (pages, order) = (OwnedPages::NONE, order.min(Order::PAGEBLOCK));
+        let (began, found, freed) = (migrate, false, false);
+        Self { zone, mode, order, migrate, began, found, freed, free, pages, scanned: 0, moved: 0 }
     }
 
     /// Where they are.
@@ -49,25 +57,40 @@ impl Scanners {
     /// Isolates a cluster of movable pages and moves them up.
     pub fn step(&mut self) -> Step {
         let mut isolated = Isolated::new();
+        let from = self.migrate;
         while !isolated.is_full() {
             if self.migrate >= self.free {
                 break;
             }
             let block = self.migrate.align_down(Order::PAGEBLOCK);
             let end = (block + Order::PAGEBLOCK.pages()).min(self.free);
-            if self.is_source(block) {
+            if let Some(first) = self.source(block) {
                 self.isolate_migratepages(end, &mut isolated);
-                if !isolated.is_empty() && self.migrate == end {
-                    break;
+                self.found |= !isolated.is_empty();
+                if self.migrate < end {
+                    continue;
+                }
+                // Gone through from its start, with nothing to move.
+                if !self.found && self.began <= block && end.is_aligned(Order::PAGEBLOCK) {
+                    first.page().add_block_skip(BlockSkip::SOURCE);
                 }
             } else {
                 self.migrate = end;
+            }
+            (self.began, self.found) = (end, false);
+            if !isolated.is_empty() {
+                break;
             }
         }
         if isolated.is_empty() {
             return Step::Met;
         }
         self.move_up(isolated);
+        // What was freed merges only when it is off the per-CPU lists.
+        if self.freed && from < self.migrate.align_down(self.order) {
+            with_masked(drain_local_pages);
+            self.freed = false;
+        }
         if self.migrate >= self.free { Step::Met } else { Step::Gone }
     }
 
@@ -82,11 +105,9 @@ impl Scanners {
             pages.pop()
         };
         let mut unused = |page| pages.borrow_mut().push(page);
-        self.moved += migrate_pages(&mut isolated, mode, &mut new_page, &mut unused) as u32;
-        // What could not be moved is put back.
-        drop(isolated);
-        // What was freed merges only when it is off the per-CPU lists.
-        with_masked(drain_local_pages);
+        let moved = migrate_pages(&mut isolated, mode, &mut new_page, &mut unused) as u32;
+        self.moved += moved;
+        self.freed |= moved > 0;
     }
 
     /// The first frame of the pageblock at `start`, if that is of this zone.
@@ -95,15 +116,17 @@ impl Scanners {
         (first.align_down(Order::MAX).page().zone() == zone).then_some(first)
     }
 
-    /// Whether pages are moved out of the pageblock at `start` (Linux:
+    /// The first frame of the pageblock at `start`, if pages are moved out of it (Linux:
     /// suitable_migration_source).
-    fn is_source(&self, start: Pfn) -> bool {
-        Self::block(self.zone, start).is_some_and(|first| match pageblock_migratetype(first) {
+    fn source(&self, start: Pfn) -> Option<Frame> {
+        let first = Self::block(self.zone, start)?;
+        let is_source = match pageblock_migratetype(first) {
             Migratetype::Movable | Migratetype::Cma => true,
             Migratetype::Isolate => false,
             // Few pages can be moved there: worth it for one who waits.
             _ => self.mode != MigrateMode::Async,
-        })
+        };
+        (is_source && !is_skipped(first, BlockSkip::SOURCE, self.mode)).then_some(first)
     }
 
     /// Isolates movable pages from here to `end`, until there are enough.
@@ -120,6 +143,24 @@ impl Scanners {
             }
             self.scanned += 1;
             self.migrate = (self.migrate + free.max(1)).min(end);
+        }
+    }
+}
+
+/// Whether the pageblock at `first` is left out because there was nothing to do there the
+/// last time (`what`); where all has to be tried none is (Linux: isolation_suitable).
+fn is_skipped(first: Frame, what: BlockSkip, mode: MigrateMode) -> bool {
+    mode != MigrateMode::Sync && first.page().block_skip().contains(what)
+}
+
+/// Takes all hints of `zone` back, so that all of it is gone through again (Linux:
+/// __reset_isolation_suitable).
+pub(super) fn reset_isolation_suitable(zone: ZoneId) {
+    let span = zone.zone().spanned();
+    let size = Order::PAGEBLOCK.pages() as usize;
+    for start in (span.start().get()..span.end().get()).step_by(size) {
+        if let Some(first) = Scanners::block(zone, Pfn::new(start)) {
+            first.page().clear_block_skip();
         }
     }
 }
@@ -155,6 +196,10 @@ fn isolate_freepages(
             *free = start;
             continue;
         };
+        *free = start;
+        if is_skipped(first, BlockSkip::TARGET, mode) {
+            continue;
+        }
         with_masked(|irq| {
             let mut locked = zone.zone().lock(irq);
             let mt = pageblock_migratetype(first);
@@ -163,8 +208,10 @@ fn isolate_freepages(
                 || buddy_order(first.align_down(Order::MAX)) == Some(Order::MAX);
             if is_target(mt, mode) && !whole {
                 locked.take_free_blocks(PfnRange::new(start, start + size), mt, pages);
+                if pages.is_empty() {
+                    first.page().add_block_skip(BlockSkip::TARGET);
+                }
             }
         });
-        *free = start;
     }
 }

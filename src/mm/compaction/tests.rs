@@ -315,3 +315,35 @@ fn pageblocks_of_other_kinds_are_moved_into_as_the_last_try() {
         free_pages(block, order);
     });
 }
+
+#[test]
+fn pageblocks_without_movable_pages_are_left_out_the_next_time() {
+    on_machine(16, |_| {
+        let gfp = MOVABLE - Gfp::__GFP_MOVABLE;
+        let mut pages: Vec<_> = core::iter::from_fn(|| alloc_pages(gfp, Order::ZERO)).collect();
+        pages.retain(|&page| {
+            let goes = page.pfn().get() % 2 == 0;
+            if goes {
+                free_pages(page, Order::ZERO);
+            }
+            !goes
+        });
+        page_alloc::drain_all_pages();
+        let scanned = |mode| {
+            let span = zone().zone().spanned();
+            let mut scanners = Scanners::new(zone(), mode, Order::MAX, span.start(), span.end());
+            while scanners.step() != Step::Met {}
+            scanners.scanned
+        };
+        let first = scanned(MigrateMode::SyncLight);
+        assert!(first > 3000, "{first}");
+        assert_eq!(scanned(MigrateMode::SyncLight), 0);
+        // Who has to try all does.
+        assert_eq!(scanned(MigrateMode::Sync), first);
+        reset_isolation_suitable(zone());
+        assert_eq!(scanned(MigrateMode::SyncLight), first);
+        // Hints are no part of what a pageblock is.
+        check();
+        pages.into_iter().for_each(|page| free_pages(page, Order::ZERO));
+    });
+}

@@ -73,13 +73,17 @@ pub(super) struct Pages {
     /// The first page with room, by the number of slots.
     partial: [u32; MAX_SLOTS + 1],
     objects: usize,
+    /// Records with a page.
+    pages: usize,
+    /// Records whose page is isolated.
+    isolated: usize,
     moved: u64,
 }
 
 impl Pages {
     pub fn new() -> Self {
         let partial = [NONE; MAX_SLOTS + 1];
-        Self { table: Vec::new(), free: NONE, partial, objects: 0, moved: 0 }
+        Self { table: Vec::new(), free: NONE, partial, objects: 0, pages: 0, isolated: 0, moved: 0 }
     }
 
     /// How many objects of `size` bytes, 1 to a page, share a page.
@@ -88,8 +92,7 @@ impl Pages {
     }
 
     pub fn info(&self) -> ZsInfo {
-        let pages = self.table.iter().filter(|record| record.page.is_some()).count();
-        ZsInfo { objects: self.objects, pages, moved: self.moved }
+        ZsInfo { objects: self.objects, pages: self.pages, moved: self.moved }
     }
 
     pub fn capacity(&self) -> usize {
@@ -181,6 +184,7 @@ impl Pages {
             record.page = page.take();
             record.per_page = per_page;
         });
+        self.pages += 1;
         Some(self.take_slot_of(n))
     }
 
@@ -214,6 +218,7 @@ impl Pages {
             record.per_page = 0;
             record.page.take()
         });
+        self.pages -= usize::from(page.is_some());
         page.inspect(clear_page_movable)
     }
 
@@ -264,6 +269,7 @@ impl Pages {
         };
         if may {
             self.table[n as usize].isolated = true;
+            self.isolated += 1;
         }
         may
     }
@@ -282,6 +288,7 @@ impl Pages {
             return None;
         }
         record.isolated = false;
+        self.isolated -= 1;
         self.moved += 1;
         // Its last object may be gone meanwhile.
         if let Some(unused) = self.take_unused(n) {
@@ -301,6 +308,7 @@ impl Pages {
     pub fn putback(&mut self, n: u32, frame: Frame) -> Option<OwnedPage> {
         self.check_isolated(n, frame);
         self.table[n as usize].isolated = false;
+        self.isolated -= 1;
         self.take_unused(n)
     }
 
@@ -311,7 +319,7 @@ impl Pages {
 
     /// Whether a page is about to be moved.
     pub fn any_isolated(&self) -> bool {
-        self.table.iter().any(|record| record.isolated)
+        self.isolated != 0
     }
 
     /// Takes the marks off all pages, which are about to be freed.
@@ -321,9 +329,10 @@ impl Pages {
 
     /// Checks every invariant.
     pub fn validate(&self) -> Result<(), &'static str> {
-        let mut objects = 0;
-        let mut listed = 0;
+        let (mut objects, mut listed, mut pages, mut isolated) = (0, 0, 0, 0);
         for record in &self.table {
+            pages += usize::from(record.page.is_some());
+            isolated += usize::from(record.isolated);
             objects += record.used.count_ones() as usize;
             listed += usize::from(record.list().is_some());
             let slots = u32::from(record.per_page);
@@ -339,6 +348,9 @@ impl Pages {
         }
         if objects != self.objects {
             return Err("the count of objects is wrong");
+        }
+        if (pages, isolated) != (self.pages, self.isolated) {
+            return Err("the count of pages, or of isolated ones, is wrong");
         }
         let heads = core::iter::once((List::Free, self.free))
             .chain((0..).zip(self.partial).map(|(per_page, head)| (List::Partial(per_page), head)));
