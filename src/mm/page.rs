@@ -9,7 +9,8 @@
 //! count, map count, `private`, links and `owner`. The frame's place (zone, node and
 //! the order it was allocated with) is the page allocator's; so is the pageblock's
 //! migratetype, which it writes while the frame belongs to somebody else: hence a
-//! byte of its own. A descriptor of all zeros is that of a reserved frame.
+//! byte of its own. A descriptor of all zeros is that of a reserved frame. Bad memory may
+//! be found at any time, whoever owns the frame: so owners add and remove their flags.
 
 use crate::addr::{Order, PAGE_SHIFT, Pfn, PhysAddr, VirtAddr};
 use crate::arch;
@@ -44,6 +45,12 @@ bitflags! {
         const TABLE = 1 << 8;
         /// Backs part of the vmalloc area.
         const VMALLOC = 1 << 9;
+        /// Reserved: holds descriptors, or what finds them (Linux: PageVmemmapSelfHosted).
+        const VMEMMAP = 1 << 10;
+        /// In a section that is offline: never to be handed out until that is online.
+        const OFFLINE = 1 << 11;
+        /// A block of several pages, of which some are `HWPOISON`.
+        const HAS_HWPOISONED = 1 << 12;
     }
 }
 
@@ -133,10 +140,21 @@ impl Page {
     pub fn flags(&self) -> PageFlags {
         PageFlags::from_bits_retain(self.flags.load(Relaxed))
     }
-    /// Says what the frame is.
+    /// Says what the frame is, and forgets what it was: for the allocator, while nobody
+    /// else has it.
     #[inline]
-    pub fn set_flags(&self, flags: PageFlags) {
+    pub(in crate::mm) fn set_flags(&self, flags: PageFlags) {
         self.flags.store(flags.bits(), Relaxed);
+    }
+    /// Adds marks; atomic.
+    #[inline]
+    pub fn add_flags(&self, flags: PageFlags) {
+        self.flags.fetch_or(flags.bits(), Relaxed);
+    }
+    /// Takes marks away; atomic.
+    #[inline]
+    pub fn remove_flags(&self, flags: PageFlags) {
+        self.flags.fetch_and(!flags.bits(), Relaxed);
     }
     /// The next frame of the list that this one is on.
     #[inline]
@@ -202,19 +220,40 @@ impl Page {
         let on_lists = block & BLOCK_ISOLATED == 0;
         on_lists.then(|| Migratetype::from_pcp_bits(block >> BLOCK_PCP_SHIFT))
     }
-    /// Sets both.
+    /// The migratetype that the pageblock that starts here has when it is not being emptied
+    /// (Linux: get_pageblock_migratetype, beside PB_migrate_isolate).
+    pub(in crate::mm) fn block_kept_migratetype(&self) -> Migratetype {
+        let block = self.block.load(Relaxed);
+        let isolated = block & BLOCK_ISOLATED != 0;
+        Migratetype::from_bits(if isolated { block >> BLOCK_PCP_SHIFT } else { block })
+    }
+    /// Whether the section of the pageblock that starts here is offline.
+    pub(in crate::mm) fn block_is_offline(&self) -> bool {
+        self.block.load(Relaxed) & BLOCK_OFFLINE != 0
+    }
+    /// Says that the section of the pageblock that starts here is offline, until the
+    /// pageblock's migratetype is set.
+    pub(in crate::mm) fn set_block_offline(&self) {
+        let movable = (Migratetype::Movable as u8) << BLOCK_PCP_SHIFT;
+        let block = Migratetype::Isolate as u8 | BLOCK_OFFLINE | movable | BLOCK_ISOLATED;
+        self.block.store(block, Relaxed);
+    }
+    /// Sets all three. A pageblock of type `Isolate` keeps the type that it had.
     #[inline]
     pub(in crate::mm) fn set_block_migratetype(&self, mt: Migratetype) {
-        let lists = match mt.pcp_migratetype() {
+        let beside = match mt.pcp_migratetype() {
             Some(pcp) => (pcp as u8) << BLOCK_PCP_SHIFT,
-            None => BLOCK_ISOLATED,
+            None => BLOCK_ISOLATED | (self.block_kept_migratetype() as u8) << BLOCK_PCP_SHIFT,
         };
-        self.block.store(mt as u8 | lists, Relaxed);
+        self.block.store(mt as u8 | beside, Relaxed);
     }
 }
 
-/// In a pageblock's byte: where the migratetype of its per-CPU lists stands, beside its own.
+/// In a pageblock's byte, beside its migratetype: where the one of its per-CPU lists stands,
+/// or while it is being emptied the one that it had before.
 const BLOCK_PCP_SHIFT: u32 = 4;
+/// In a pageblock's byte: its section is offline; it is of type `Isolate`.
+const BLOCK_OFFLINE: u8 = 1 << 3;
 /// In a pageblock's byte: its pages go straight to the zone.
 const BLOCK_ISOLATED: u8 = 1 << 7;
 

@@ -9,7 +9,8 @@
 //! | `highatomic` | the reserve of large blocks |
 //! | `fail` | which allocations fail on purpose |
 //! | `deferred` | when sections of memory come up |
-//! | `isolation` | emptying pageblocks, allocating given ranges |
+//! | `isolation` | emptying pageblocks |
+//! | `contig` | allocating given ranges |
 //! | `compound` | compound pages and reference counts |
 //! | `numa` | which node is near |
 //! | `owned` | pages that give themselves back |
@@ -30,6 +31,7 @@ mod buddy;
 mod bulk;
 mod check;
 mod compound;
+mod contig;
 mod deferred;
 mod fail;
 mod fallback;
@@ -50,7 +52,8 @@ pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
 pub use deferred::{InitError, manages};
 pub use fail::{FailPageAlloc, set_fail_page_alloc};
-pub use isolation::{ContigError, alloc_contig_range, free_contig_range};
+pub use contig::{alloc_contig_range, free_contig_range};
+pub use isolation::ContigError;
 pub use numa::{
     alloc_pages_node, cpu_to_node, numa_node_id, set_cpu_numa_node, set_node_distances,
 };
@@ -266,9 +269,9 @@ pub unsafe fn free_reserved_area(range: PfnRange) -> u32 {
     })
 }
 
-/// Turns reserved memory into CMA's; see `isolation`.
+/// Turns reserved memory into CMA's; see `contig`.
 pub(in crate::mm) fn init_cma_reserved(range: PfnRange) -> Result<(), ContigError> {
-    with_masked(|irq| isolation::init_cma_reserved(irq, range))
+    with_masked(|irq| contig::init_cma_reserved(irq, range))
 }
 
 /// Puts reserved frames with descriptors on the free lists.
