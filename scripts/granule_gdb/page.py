@@ -122,7 +122,10 @@ def state(pfn):
             return f"free, on a per-CPU list, {where} {head.order}", head_pfn
         if head.refcount:
             return f"allocated, {where} {head.order}, refcount {head.refcount}", head_pfn
-    return ("poisoned" if page.has("HWPOISON") else "reserved"), pfn
+    for flag, words in (("HWPOISON", "poisoned"), ("OFFLINE", "offline")):
+        if page.has(flag):
+            return words, pfn
+    return "reserved", pfn
 
 
 def link_text(pfn):

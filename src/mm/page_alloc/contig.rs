@@ -12,7 +12,7 @@ use crate::addr::{Order, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::mm::mmzone::{LockedZone, Migratetype};
-use crate::mm::page::Frame;
+use crate::mm::page::{Frame, PageFlags};
 
 impl LockedZone<'_> {
     /// Takes the free blocks of `range`, whose pageblocks are isolated, off their lists.
@@ -83,14 +83,17 @@ pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
 /// Where one of them is not an allocated page that nobody else holds.
 #[track_caller]
 pub fn free_contig_range(range: PfnRange) {
+    let mut poisoned = false;
     for pfn in range.iter() {
         let Some(frame) = Frame::new(pfn) else {
             check::bad_range(pfn, "contiguous memory can't be freed")
         };
         let page = frame.page();
-        if page.refcount() != 1 || !page.flags().is_empty() || page.order() != 0 {
+        let others = page.flags() - PageFlags::HWPOISON;
+        if page.refcount() != 1 || !others.is_empty() || page.order() != 0 {
             check::bad_free(frame, Order::ZERO);
         }
+        poisoned |= page.flags().contains(PageFlags::HWPOISON);
         page.set_refcount(0);
     }
     for (pfn, order) in range.blocks(Order::PAGEBLOCK) {
@@ -98,7 +101,11 @@ pub fn free_contig_range(range: PfnRange) {
         with_masked(|irq| {
             let mut zone = frame.page().zone().zone().lock(irq);
             let mt = pageblock_migratetype(frame);
-            zone.free_one(frame, order, mt);
+            if poisoned {
+                zone.free_good_part(frame, order);
+            } else {
+                zone.free_one(frame, order, mt);
+            }
         });
     }
 }

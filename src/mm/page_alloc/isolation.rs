@@ -211,15 +211,16 @@ pub(in crate::mm) fn unmovable_page(range: PfnRange, stays: impl Fn(Frame) -> bo
 }
 
 /// Lets the owners of the pages in use in `range` move them elsewhere; returns how many
-/// were (Linux: __alloc_contig_migrate_range).
+/// were, up to the first for which there is no memory (Linux: __alloc_contig_migrate_range).
 pub(in crate::mm) fn migrate_range(range: PfnRange) -> usize {
     const TARGET: Gfp = Gfp::GFP_USER
         .union(Gfp::__GFP_MOVABLE)
         .union(Gfp::__GFP_RETRY_MAYFAIL)
         .union(Gfp::__GFP_NOWARN);
     let mut moved = 0;
+    let mut short = false;
     let mut at = range.start();
-    while at < range.end() {
+    while at < range.end() && !short {
         let mut isolated = Isolated::new();
         while at < range.end() && !isolated.is_full() {
             // What is free can be skipped; a block that changes meanwhile is met again.
@@ -234,7 +235,12 @@ pub(in crate::mm) fn migrate_range(range: PfnRange) -> usize {
         moved += migrate_pages(
             &mut isolated,
             MigrateMode::Sync,
-            &mut || OwnedPage::alloc(TARGET),
+            &mut || {
+                OwnedPage::alloc(TARGET).or_else(|| {
+                    short = true;
+                    None
+                })
+            },
             &mut drop,
         );
     }

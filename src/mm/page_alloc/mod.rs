@@ -12,6 +12,7 @@
 //! | `isolation` | emptying pageblocks |
 //! | `contig` | allocating given ranges |
 //! | `compound` | compound pages and reference counts |
+//! | `poison` | keeping bad memory out |
 //! | `numa` | which node is near |
 //! | `owned` | pages that give themselves back |
 //! | `check` | what is wrong with a free |
@@ -40,26 +41,36 @@ mod isolation;
 mod numa;
 mod owned;
 mod pcp;
+mod poison;
 mod report;
 mod slowpath;
 #[cfg(test)]
 mod tests;
 mod validate;
 
-pub(in crate::mm) use buddy::{buddy_order, pageblock_migratetype};
+pub(in crate::mm) use buddy::{add, buddy_order, pageblock_migratetype, sub};
 pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_exact};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
-pub use deferred::{InitError, manages};
-pub use fail::{FailPageAlloc, set_fail_page_alloc};
 pub use contig::{alloc_contig_range, free_contig_range};
+pub use deferred::{InitError, manages};
+pub(in crate::mm) use deferred::{online_range, present_in};
+pub use fail::{FailPageAlloc, set_fail_page_alloc};
 pub use isolation::ContigError;
+pub(in crate::mm) use isolation::{
+    free_block_around, migrate_range, pageblocks, single_zone, start_isolate, undo_isolate,
+    unmovable_page,
+};
 pub use numa::{
     alloc_pages_node, cpu_to_node, numa_node_id, set_cpu_numa_node, set_node_distances,
 };
 pub use owned::{OwnedPage, OwnedPages};
 pub(in crate::mm) use owned::{clear_page_movable, set_page_movable};
 pub use pcp::{drain_all_pages, drain_local_pages, heed_drain};
+pub use poison::num_poisoned_pages;
+pub(in crate::mm) use poison::{
+    Marked, count_poisoned, keep_out, mark_poisoned, take_back, uncount_poisoned,
+};
 pub use report::{ZoneInfo, nr_free_pages, nr_used_pages, zones};
 pub use validate::{Invalid, validate};
 
@@ -112,7 +123,7 @@ machine_local! {
     static MIN_FREE_KBYTES: AtomicU64 = AtomicU64::new(u64::MAX);
 }
 
-/// Computes watermarks and what depends on them from the memory there is now
+/// Computes watermarks and what depends on them from the memory there is now. Any thread
 /// (Linux: init_per_zone_wmark_min).
 pub(in crate::mm) fn setup_watermarks() {
     let min_free = MIN_FREE_KBYTES.load(Relaxed);
@@ -208,7 +219,8 @@ fn free_unusual(frame: Frame, order: Order) {
     let page = frame.page();
     // Marks that say what the page was good for, and need no undoing.
     let harmless = PageFlags::TABLE | PageFlags::VMALLOC | PageFlags::MOVABLE;
-    let flags = page.flags() - harmless;
+    let bad = PageFlags::HWPOISON | PageFlags::HAS_HWPOISONED;
+    let flags = page.flags() - harmless - bad;
     if page.refcount() != 1 || page.order() != order.get() || !(flags - PageFlags::HEAD).is_empty()
     {
         check::bad_free(frame, order);
@@ -216,7 +228,10 @@ fn free_unusual(frame: Frame, order: Order) {
     if flags.contains(PageFlags::HEAD) {
         compound::unprep_compound(frame, order);
     }
-    page.set_flags(PageFlags::empty());
+    if page.flags().intersects(bad) {
+        return poison::free_good_part(frame, order);
+    }
+    page.remove_flags(harmless);
     free_pages(frame, order);
 }
 

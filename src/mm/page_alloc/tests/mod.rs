@@ -2,7 +2,10 @@
 
 mod api;
 mod contig;
+mod hotplug;
+mod hotplug_model;
 mod model;
+mod poison;
 mod sections;
 
 use super::*;
