@@ -1,7 +1,5 @@
 //! Memory that goes and comes back on the running kernel: sections taken offline and put
 //! online, frames that turn out to be bad.
-//!
-//! Command line: mem=512M
 
 #![no_std]
 #![no_main]
@@ -14,24 +12,32 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use granule::addr::{Order, PAGE_SIZE, Pfn, PfnRange};
+use granule::arch::CpuId;
 use granule::arch::aarch64::smp;
+use granule::arch::irq::with_masked;
+use granule::init::secondary;
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_create_on_cpu;
 use granule::mm::memory_failure::{soft_offline_page, unpoison_memory};
 use granule::mm::memory_hotplug::{
     HotplugError, MemoryState, offline_pages, online_pages, section_state, sections,
 };
-use granule::mm::page::Frame;
+use granule::mm::page::{Frame, PageFlags};
 use granule::mm::page_alloc::{
-    State, alloc_pages, drain_all_pages, free_pages, nr_used_pages, num_poisoned_pages, state_of,
-    zones,
+    State, alloc_pages, drain_all_pages, drain_local_pages, free_pages, nr_used_pages,
+    num_poisoned_pages, state_of, zones,
 };
+use granule::mm::slab::shrink_all;
+use granule::mm::sparse::Section;
 use granule::mm::stat;
 use granule::mm::zsmalloc::{ZsHandle, ZsPool};
 use granule::sched::cond_resched;
 use harness::Random;
 
 const KERNEL: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
+
+/// Objects of the test's own, while all cores use memory.
+const OBJECTS: usize = 50_000;
 
 /// Objects of a page each, which say their number.
 struct Objects {
@@ -70,9 +76,25 @@ impl Objects {
         }
     }
 
+    fn is_inside(&self, n: usize, range: PfnRange) -> bool {
+        range.contains(self.pool.frame(self.all[n].1).pfn())
+    }
+
     fn inside(&self, range: PfnRange) -> usize {
-        let inside = |object| range.contains(self.pool.frame(object).pfn());
-        self.all.iter().filter(|&&(_, object)| inside(object)).count()
+        (0..self.all.len()).filter(|&n| self.is_inside(n, range)).count()
+    }
+
+    /// Sees to it that thousands lie in `range`, with as many in all as before; how many.
+    fn fill(&mut self, range: PfnRange) -> usize {
+        while self.inside(range) < 5000 {
+            (0..2000).for_each(|_| self.add());
+        }
+        for n in (0..self.all.len()).rev() {
+            if self.all.len() > OBJECTS && !self.is_inside(n, range) {
+                self.remove(n);
+            }
+        }
+        self.inside(range)
     }
 }
 
@@ -146,6 +168,12 @@ fn while_all_cores_use_memory(f: impl FnOnce()) {
     f();
     STOP.store(true, Ordering::Release);
     threads.into_iter().for_each(|thread| assert_eq!(thread.join(), 0));
+    secondary::on_each(give_up_caches);
+}
+
+fn give_up_caches(_: CpuId) {
+    shrink_all();
+    with_masked(drain_local_pages);
 }
 
 /// Present, managed, spanned and offline of each zone.
@@ -153,26 +181,31 @@ fn figures() -> Vec<(u32, u32, PfnRange, u32)> {
     zones().map(|zone| (zone.present, zone.managed, zone.spanned, zone.offline)).collect()
 }
 
-/// The sections that are not the first, which holds the kernel.
-fn upper_sections() -> Vec<PfnRange> {
-    sections().skip(1).map(|(section, _)| section.frames()).collect()
+/// The sections of which nothing was reserved at boot.
+fn free_sections() -> Vec<PfnRange> {
+    let reserved = |pfn| {
+        let frame = Frame::new(pfn).expect("it is up");
+        state_of(frame) == State::Reserved && !frame.page().flags().contains(PageFlags::VMEMMAP)
+    };
+    let all = sections().map(|(section, _)| section.frames());
+    all.filter(|range| !range.iter().any(reserved)).collect()
 }
 
 kernel_tests! {
     fn sections_go_while_all_cores_use_memory() {
         bring_up_all();
         let before = figures();
-        let mut objects = Objects::new(50_000);
-        (0..50_000).for_each(|_| objects.add());
-        let upper = upper_sections();
-        assert_eq!(upper.len(), 3);
+        let mut objects = Objects::new(2 * OBJECTS);
+        (0..OBJECTS).for_each(|_| objects.add());
+        let free = free_sections();
+        assert!(!free.is_empty());
         let (mut went, mut busy, mut moved) = (0, 0, 0);
         while_all_cores_use_memory(|| {
             while ROUNDS.load(Ordering::Relaxed) < 8 {
                 cond_resched();
             }
-            for &range in upper.iter().cycle().take(60) {
-                let inside = objects.inside(range);
+            for &range in free.iter().cycle().take(60) {
+                let inside = objects.fill(range);
                 match offline_pages(range) {
                     Ok(()) => {
                         went += 1;
@@ -208,6 +241,7 @@ kernel_tests! {
     fn the_kernel_itself_stays() {
         let (first, state) = sections().next().expect("RAM");
         assert_eq!(state, MemoryState::Online);
+        bring_up_all();
         let before = (figures(), nr_used_pages());
         let Err(HotplugError::Busy(pfn)) = offline_pages(first.frames()) else {
             panic!("the kernel's image was taken offline");
@@ -220,15 +254,19 @@ kernel_tests! {
         bring_up_all();
         let total = || zones().map(|zone| zone.managed).sum::<u32>();
         let before = total();
-        let range = upper_sections()[2];
-        offline_pages(range).expect("nothing is in it that can't be moved");
-        assert_eq!(section_state(granule::mm::sparse::Section::of(range.start())), Some(MemoryState::Offline));
-        // All but the frames that hold its descriptors.
-        assert_eq!(total(), before - (range.len() - 256));
+        let gone = free_sections().into_iter().find(|&range| offline_pages(range).is_ok());
+        let range = gone.expect("nothing is in one of them that can't be moved");
+        assert_eq!(section_state(Section::of(range.start())), Some(MemoryState::Offline));
+        // All but the frames that hold descriptors.
+        let frames = range.iter().filter_map(Frame::new);
+        let memmap = frames.filter(|frame| frame.page().flags().contains(PageFlags::VMEMMAP));
+        assert_eq!(total(), before - (range.len() - memmap.count() as u32));
         let blocks = stat::MemoryBlocks.to_string();
         granule::kprint!("{blocks}");
         let states: Vec<_> = blocks.lines().filter_map(|line| line.split(' ').next_back()).collect();
-        assert_eq!(states, ["online", "online", "online", "offline"]);
+        for (state, (section, _)) in states.iter().zip(sections()) {
+            assert_eq!(*state, if section.frames() == range { "offline" } else { "online" });
+        }
         let meminfo = stat::MemInfo.to_string();
         let kib = (u64::from(total()) << 2).to_string();
         assert!(meminfo.lines().any(|line| line.starts_with("MemTotal:") && line.contains(&kib)));
