@@ -6,6 +6,8 @@ from .values import Place, lookup_type, static
 
 PAGE_SHIFT = 12
 MAX_ORDER = 10
+# In a pageblock's byte: it is of type Isolate, the last of them.
+BLOCK_ISOLATED = 1 << 5
 PAGEBLOCK = 9
 SECTION_SHIFT = 15
 
@@ -95,7 +97,8 @@ def zone_types():
 def migratetype(pfn):
     """The name of a pageblock's migratetype."""
     names = migratetypes()
-    return names[min(Page(pfn & ~((1 << PAGEBLOCK) - 1)).block & 7, len(names) - 1)]
+    block = Page(pfn & ~((1 << PAGEBLOCK) - 1)).block
+    return names[-1] if block & BLOCK_ISOLATED else names[min(block & 7, len(names) - 1)]
 
 
 def zone_name(number):
@@ -122,7 +125,10 @@ def state(pfn):
             return f"free, on a per-CPU list, {where} {head.order}", head_pfn
         if head.refcount:
             return f"allocated, {where} {head.order}, refcount {head.refcount}", head_pfn
-    return ("poisoned" if page.has("HWPOISON") else "reserved"), pfn
+    for flag, words in (("HWPOISON", "poisoned"), ("OFFLINE", "offline")):
+        if page.has(flag):
+            return words, pfn
+    return "reserved", pfn
 
 
 def link_text(pfn):

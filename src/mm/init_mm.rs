@@ -30,7 +30,7 @@ struct LinearAccess;
 impl TableAccess for LinearAccess {
     fn alloc(&mut self) -> Option<TableAddr> {
         let frame = page_alloc::alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO)?;
-        frame.page().set_flags(PageFlags::TABLE);
+        frame.page().add_flags(PageFlags::TABLE);
         // SAFETY: the frame was just allocated, and its one use is as a table; the
         // editor clears it before it reads it.
         Some(unsafe { TableAddr::new(frame.phys()) })
@@ -42,8 +42,8 @@ impl TableAccess for LinearAccess {
         let Some(frame) = pa.pfn().and_then(Frame::new) else {
             return;
         };
-        if frame.page().flags() == PageFlags::TABLE {
-            frame.page().set_flags(PageFlags::empty());
+        if frame.page().flags().contains(PageFlags::TABLE) {
+            frame.page().remove_flags(PageFlags::TABLE);
             page_alloc::free_pages(frame, Order::ZERO);
         }
     }

@@ -10,6 +10,8 @@ pub mod ioremap;
 #[cfg(target_os = "none")]
 pub mod kthread;
 pub mod memblock;
+pub mod memory_failure;
+pub mod memory_hotplug;
 pub mod migrate;
 pub mod mmzone;
 pub mod page;

@@ -9,7 +9,8 @@
 //! count, map count, `private`, links and `owner`. The frame's place (zone, node and
 //! the order it was allocated with) is the page allocator's; so is the pageblock's
 //! migratetype, which it writes while the frame belongs to somebody else: hence a
-//! byte of its own. A descriptor of all zeros is that of a reserved frame.
+//! byte of its own. A descriptor of all zeros is that of a reserved frame. Bad memory may
+//! be found at any time, whoever owns the frame: so owners add and remove their flags.
 
 use crate::addr::{Order, PAGE_SHIFT, Pfn, PhysAddr, VirtAddr};
 use crate::arch;
@@ -44,6 +45,12 @@ bitflags! {
         const TABLE = 1 << 8;
         /// Backs part of the vmalloc area.
         const VMALLOC = 1 << 9;
+        /// Reserved: holds descriptors, or what finds them (Linux: PageVmemmapSelfHosted).
+        const VMEMMAP = 1 << 10;
+        /// In a section that is offline: never to be handed out until that is online.
+        const OFFLINE = 1 << 11;
+        /// A block of several pages, of which some are `HWPOISON`.
+        const HAS_HWPOISONED = 1 << 12;
         /// Charged; of a block, its first frame alone.
         const ACCOUNTED = 1 << 13;
     }
@@ -135,15 +142,21 @@ impl Page {
     pub fn flags(&self) -> PageFlags {
         PageFlags::from_bits_retain(self.flags.load(Relaxed))
     }
-    /// Says what the frame is.
+    /// Says what the frame is, and forgets what it was: for the allocator, while nobody
+    /// else has it.
     #[inline]
-    pub fn set_flags(&self, flags: PageFlags) {
+    pub(in crate::mm) fn set_flags(&self, flags: PageFlags) {
         self.flags.store(flags.bits(), Relaxed);
     }
-    /// Says what an allocated frame is good for; what it is charged stays.
+    /// Adds marks; atomic.
     #[inline]
-    pub fn mark(&self, marks: PageFlags) {
-        self.set_flags(marks | self.flags() & PageFlags::ACCOUNTED);
+    pub fn add_flags(&self, flags: PageFlags) {
+        self.flags.fetch_or(flags.bits(), Relaxed);
+    }
+    /// Takes marks away; atomic.
+    #[inline]
+    pub fn remove_flags(&self, flags: PageFlags) {
+        self.flags.fetch_and(!flags.bits(), Relaxed);
     }
     /// The next frame of the list that this one is on.
     #[inline]
@@ -196,27 +209,48 @@ impl Page {
     pub(in crate::mm) fn set_place(&self, zone: ZoneId, order: Order) {
         self.place.store(zone.bits() | order.get() << ZoneId::BITS, Relaxed);
     }
-    /// The migratetype of the pageblock that starts here.
+    /// The migratetype of the pageblock that starts here: `Isolate` while it is being emptied.
     #[inline]
     pub(in crate::mm) fn block_migratetype(&self) -> Migratetype {
+        let block = self.block.load(Relaxed);
+        if block & BLOCK_ISOLATED != 0 {
+            Migratetype::Isolate
+        } else {
+            Migratetype::from_bits(block)
+        }
+    }
+    /// The migratetype that the pageblock that starts here has when it is not being emptied
+    /// (Linux: get_pageblock_migratetype, beside PB_migrate_isolate).
+    pub(in crate::mm) fn block_kept_migratetype(&self) -> Migratetype {
         Migratetype::from_bits(self.block.load(Relaxed))
     }
     /// The migratetype on whose per-CPU lists pages of the pageblock that starts here are
     /// kept; `None` where they go straight to the zone.
     #[inline]
     pub(in crate::mm) fn block_pcp_migratetype(&self) -> Option<Migratetype> {
-        let block = u32::from(self.block.load(Relaxed));
-        let on_lists = block & u32::from(BLOCK_ISOLATED) == 0;
-        on_lists.then(|| Migratetype::from_pcp_bits((block >> BLOCK_PCP_SHIFT) as u8))
+        let block = self.block.load(Relaxed);
+        let on_lists = block & BLOCK_ISOLATED == 0;
+        on_lists.then(|| Migratetype::from_pcp_bits(block >> BLOCK_PCP_SHIFT))
     }
-    /// Sets both.
+    /// Whether the section of the pageblock that starts here is offline.
+    pub(in crate::mm) fn block_is_offline(&self) -> bool {
+        let block = self.block.load(Relaxed);
+        block & BLOCK_ISOLATED != 0 && block >> BLOCK_PCP_SHIFT == BLOCK_OFFLINE
+    }
+    /// Says that the section of the pageblock that starts here is offline, until the
+    /// pageblock's migratetype is set. It will be `Movable` then.
+    pub(in crate::mm) fn set_block_offline(&self) {
+        let offline = BLOCK_ISOLATED | BLOCK_OFFLINE << BLOCK_PCP_SHIFT;
+        self.block.store(Migratetype::Movable as u8 | offline, Relaxed);
+    }
+    /// Sets both. With `Isolate` the pageblock keeps the type that it had beside.
     #[inline]
     pub(in crate::mm) fn set_block_migratetype(&self, mt: Migratetype) {
-        let lists = match mt.pcp_migratetype() {
-            Some(pcp) => (pcp as u8) << BLOCK_PCP_SHIFT,
-            None => BLOCK_ISOLATED,
+        let block = match mt.pcp_migratetype() {
+            Some(pcp) => mt as u8 | (pcp as u8) << BLOCK_PCP_SHIFT,
+            None => self.block_kept_migratetype() as u8 | BLOCK_ISOLATED,
         };
-        self.block.store(mt as u8 | lists, Relaxed);
+        self.block.store(block, Relaxed);
     }
     /// What compaction did not find in the pageblock that starts here when it was there last:
     /// hints (Linux: PB_migrate_skip, which is one for both).
@@ -241,14 +275,19 @@ bitflags! {
         /// Pages to move away.
         const SOURCE = 1 << 3;
         /// Free pages to move others to.
-        const TARGET = 1 << 6;
+        const TARGET = 1 << 4;
     }
 }
 
-/// In a pageblock's byte: where the migratetype of its per-CPU lists stands, beside its own.
-const BLOCK_PCP_SHIFT: u32 = 4;
-/// In a pageblock's byte: its pages go straight to the zone.
-const BLOCK_ISOLATED: u8 = 1 << 7;
+/// In a pageblock's byte, above its migratetype and what compaction skips: it is being
+/// emptied, its pages go straight to the zone.
+const BLOCK_ISOLATED: u8 = 1 << 5;
+/// In a pageblock's byte: where the migratetype of its per-CPU lists stands. At the top, so
+/// that it takes one instruction.
+const BLOCK_PCP_SHIFT: u32 = 6;
+/// In its place, where the pageblock is isolated: its section is offline.
+const BLOCK_OFFLINE: u8 = 3;
+const _: () = assert!(BLOCK_OFFLINE as usize >= Migratetype::PCPTYPES);
 
 /// The zone and the order of a block.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -42,6 +42,11 @@ impl Section {
     pub const fn of(pfn: Pfn) -> Self {
         Self(pfn.get() >> SECTION_FRAMES_SHIFT)
     }
+    /// Its number (Linux: pfn_to_section_nr).
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
     /// Its first frame.
     #[must_use]
     pub const fn start(self) -> Pfn {

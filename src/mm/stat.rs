@@ -8,6 +8,7 @@ pub use pagetypeinfo::{ExtfragIndex, PageTypeInfo, UnusableIndex, pageblocks};
 
 use crate::addr::{Order, PAGE_SIZE};
 use crate::mm::cma;
+use crate::mm::memory_hotplug;
 use crate::mm::page_alloc::{self, ZoneInfo};
 use crate::mm::slab::{self, slabinfo};
 use crate::mm::vmalloc;
@@ -36,23 +37,34 @@ impl fmt::Display for MemInfo {
             ("VmallocUsed", vm.mapped),
             ("CmaTotal", sum(|zone| zone.cma)),
             ("CmaFree", sum(|zone| zone.free_cma)),
+            ("HardwareCorrupted", page_alloc::num_poisoned_pages() as usize),
         ];
         for (name, pages) in lines {
-            writeln!(f, "{:<16}{:>10} kB", Colon(name), kib(pages))?;
+            writeln!(f, "{name}:{:>width$} kB", kib(pages), width = LINE - name.len())?;
         }
         Ok(())
     }
 }
 
-struct Colon(&'static str);
+/// Columns of a line of [`MemInfo`], without its colon and its unit.
+const LINE: usize = 25;
 
-impl fmt::Display for Colon {
+/// The sections and their states, as in /sys/devices/system/memory/memoryN/state.
+pub struct MemoryBlocks;
+
+impl fmt::Display for MemoryBlocks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Padded as a whole: the name and its colon.
-        let mut text = arrayvec::ArrayString::<24>::new();
-        let _ = text.try_push_str(self.0);
-        let _ = text.try_push(':');
-        f.pad(&text)
+        for (section, state) in memory_hotplug::sections() {
+            let span = section.frames().phys();
+            writeln!(
+                f,
+                "memory{:<6} [mem {:#013x}-{:#013x}] {state}",
+                section.number(),
+                span.start().get(),
+                span.end().get() - 1,
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -23,7 +23,6 @@ use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
-use crate::mm::mmzone::Migratetype;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{self, ContigError, alloc_contig_range, free_contig_range};
 use crate::sync::{Once, Rank, SpinLock};
@@ -313,7 +312,7 @@ fn find_and_take(area: &Cma, count: u32, align: Order) -> Option<Frame> {
             Some((PfnRange::new(start, start + count), bit..bit + need))
         })??;
         let working = Working::start();
-        let taken = alloc_contig_range(range, Migratetype::Cma);
+        let taken = alloc_contig_range(range);
         drop(working);
         if taken.is_ok() {
             return Frame::new(range.start());

@@ -4,7 +4,7 @@ use super::*;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::mm::gfp::Gfp;
-use crate::mm::mmzone::NodeId;
+use crate::mm::mmzone::{Migratetype, NodeId};
 use crate::mm::page_alloc::{
     ZoneLimits, alloc_pages, drain_local_pages, free_area_init, free_pages, nr_used_pages,
     validate, zones,

@@ -25,6 +25,8 @@ pub struct Zone {
     pub(in crate::mm) start: AtomicU32,
     pub(in crate::mm) end: AtomicU32,
     pub(in crate::mm) present: AtomicU32,
+    /// RAM of sections that are offline, which is not present.
+    pub(in crate::mm) offline: AtomicU32,
     pub(in crate::mm) managed: AtomicU32,
     pub(in crate::mm) cma: AtomicU32,
     pub(in crate::mm) watermark: [AtomicU32; 4],
@@ -52,6 +54,7 @@ impl Zone {
             start: AtomicU32::new(0),
             end: AtomicU32::new(0),
             present: AtomicU32::new(0),
+            offline: AtomicU32::new(0),
             managed: AtomicU32::new(0),
             cma: AtomicU32::new(0),
             watermark: [const { AtomicU32::new(0) }; 4],
@@ -73,7 +76,7 @@ impl Zone {
     pub fn spanned(&self) -> PfnRange {
         PfnRange::new(Pfn::new(self.start.load(Relaxed)), Pfn::new(self.end.load(Relaxed)))
     }
-    /// Pages of RAM in it.
+    /// Pages of RAM in it that are online.
     #[must_use]
     pub fn present(&self) -> u32 {
         self.present.load(Relaxed)

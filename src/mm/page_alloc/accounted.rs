@@ -24,7 +24,7 @@ pub fn nr_accounted_pages() -> u32 {
 #[cold]
 pub(super) fn charge(frame: Frame, order: Order) {
     let page = frame.page();
-    page.set_flags(page.flags() | PageFlags::ACCOUNTED);
+    page.add_flags(PageFlags::ACCOUNTED);
     ACCOUNTED.fetch_add(order.pages(), Relaxed);
 }
 
@@ -32,7 +32,7 @@ pub(super) fn charge(frame: Frame, order: Order) {
 pub(super) fn uncharge(frame: Frame, order: Order) {
     let page = frame.page();
     if page.flags().contains(PageFlags::ACCOUNTED) {
-        page.set_flags(page.flags() - PageFlags::ACCOUNTED);
+        page.remove_flags(PageFlags::ACCOUNTED);
         ACCOUNTED.fetch_sub(order.pages(), Relaxed);
     }
 }

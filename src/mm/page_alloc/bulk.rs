@@ -16,8 +16,7 @@ const AT_ONCE: usize = 64;
 /// (Linux: alloc_pages_bulk).
 pub fn alloc_pages_bulk(gfp: Gfp, pages: &mut [Option<Frame>]) -> usize {
     might_alloc(gfp);
-    let plain =
-        !gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ACCOUNT | Gfp::__GFP_ZERO);
+    let plain = !gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ACCOUNT | Gfp::__GFP_ZERO);
     let mut full = 0;
     while full < pages.len() {
         if plain {

@@ -14,6 +14,8 @@ pub enum State {
     Hole,
     /// Taken out for good: bad memory.
     Poisoned,
+    /// Of a section that is offline.
+    Offline,
     /// In a free block.
     Free {
         /// Where the block starts.
@@ -46,6 +48,7 @@ impl fmt::Display for State {
         match self {
             Self::Hole => f.write_str("a hole"),
             Self::Poisoned => f.write_str("poisoned"),
+            Self::Offline => f.write_str("offline"),
             Self::Free { head, order } => write!(f, "free, in {head:?} of order {order}"),
             Self::PerCpu { head, order } => {
                 write!(f, "free, on a per-CPU list, in {head:?} of order {order}")
@@ -87,6 +90,9 @@ pub fn state_of(frame: Frame) -> State {
     if frame.page().flags().contains(PageFlags::HWPOISON) {
         return State::Poisoned;
     }
+    if frame.page().flags().contains(PageFlags::OFFLINE) {
+        return State::Offline;
+    }
     State::Reserved
 }
 
@@ -99,7 +105,9 @@ pub(super) fn bad_free(frame: Frame, order: Order) -> ! {
     let state = state_of(frame);
     let why = match state {
         State::Free { .. } | State::PerCpu { .. } => "double free",
-        State::Hole | State::Reserved | State::Poisoned => "free of what was never allocated",
+        State::Hole | State::Reserved => "free of what was never allocated",
+        State::Poisoned => "free of bad memory",
+        State::Offline => "free of memory that is offline",
         State::Allocated { head, .. } if head != frame => "free of the inside of a block",
         State::Allocated { order: was, .. } if was != order => "free with the wrong order",
         State::Allocated { refcount, .. } if refcount != 1 => "free of a page that others hold",

@@ -8,10 +8,10 @@ use crate::mm::page::{Frame, PageFlags};
 
 /// Makes the block of `order` at `head` one compound page.
 pub(super) fn prep_compound(head: Frame, order: Order) {
-    head.page().set_flags(PageFlags::HEAD);
+    head.page().add_flags(PageFlags::HEAD);
     for tail in head.block(order).skip(1) {
         let page = tail.page();
-        page.set_flags(PageFlags::TAIL);
+        page.add_flags(PageFlags::TAIL);
         page.set_prev(Some(head));
     }
 }
@@ -21,12 +21,12 @@ pub(super) fn prep_compound(head: Frame, order: Order) {
 pub(super) fn unprep_compound(head: Frame, order: Order) {
     for tail in head.block(order).skip(1) {
         let page = tail.page();
-        if page.flags() != PageFlags::TAIL || page.prev() != Some(head) {
+        if page.flags() - PageFlags::HWPOISON != PageFlags::TAIL || page.prev() != Some(head) {
             check::bad_free(tail, order);
         }
-        page.set_flags(PageFlags::empty());
+        page.remove_flags(PageFlags::TAIL);
     }
-    head.page().mark(PageFlags::empty());
+    head.page().remove_flags(PageFlags::HEAD);
 }
 
 /// The head of the compound page that `frame` is part of, or itself
@@ -94,9 +94,12 @@ pub fn split_page(frame: Frame, order: Order) {
         "page allocator: split of {frame:?} as order {order}, which is {}",
         check::state_of(frame)
     );
-    let (zone, flags) = (page.zone(), page.flags() & PageFlags::ACCOUNTED);
+    let (zone, charged) = (page.zone(), page.flags().contains(PageFlags::ACCOUNTED));
+    page.remove_flags(PageFlags::HAS_HWPOISONED);
     for single in frame.block(order) {
-        single.page().set_flags(flags);
+        if charged {
+            single.page().add_flags(PageFlags::ACCOUNTED);
+        }
         single.page().set_place(zone, Order::ZERO);
         single.page().set_refcount(1);
     }

@@ -241,6 +241,23 @@ pub(in crate::mm) fn online_range(irq: &IrqMasked, range: PfnRange) -> Result<()
     Ok(())
 }
 
+/// The parts of RAM of `zone`, rising; `None` where not all of RAM is remembered.
+pub(in crate::mm) fn present_in(
+    irq: &IrqMasked,
+    zone: ZoneId,
+    mut part: impl FnMut(PfnRange),
+) -> Option<()> {
+    let guard = SECTIONS.lock(irq);
+    let sections = guard.as_ref().filter(|sections| !sections.present.is_full())?;
+    let present = sections.present.iter().copied();
+    for (_, range) in present.clone() {
+        zones_of(sections.limits, present.clone(), range)
+            .filter(|(id, _)| *id == zone)
+            .for_each(|(_, range)| part(range));
+    }
+    Some(())
+}
+
 impl Sections {
     fn online(&mut self, irq: &IrqMasked, section: Section) -> Result<(), OnlineError> {
         let (present, free) = (self.present.iter().copied(), self.free.iter().copied());
@@ -284,6 +301,7 @@ fn online(
         let frame: Frame = spare?;
         spare = frame.page().next();
         frame.page().set_next(None);
+        frame.page().set_flags(PageFlags::VMEMMAP);
         sub(&frame.page().zone().zone().managed, 1);
         Some(frame.pfn())
     };
@@ -300,7 +318,10 @@ fn online(
     });
     for (id, part) in free_here.flat_map(zones) {
         let zone = id.zone();
-        let left = PfnRange::new(part.start().max(used), part.end());
+        let left = PfnRange::new(part.start().max(used).min(part.end()), part.end());
+        for frame in PfnRange::new(part.start(), left.start()).iter().filter_map(Frame::new) {
+            frame.page().set_flags(PageFlags::VMEMMAP);
+        }
         let mut locked = zone.lock(irq);
         sub(&zone.deferred, part.len());
         sub(&zone.managed, part.len() - left.len());

@@ -10,8 +10,10 @@
 //! | `highatomic` | the reserve of large blocks |
 //! | `fail` | which allocations fail on purpose |
 //! | `deferred` | when sections of memory come up |
-//! | `isolation` | emptying pageblocks, allocating given ranges |
+//! | `isolation` | emptying pageblocks |
+//! | `contig` | allocating given ranges |
 //! | `compound` | compound pages and reference counts |
+//! | `poison` | keeping bad memory out |
 //! | `numa` | which node is near |
 //! | `owned` | pages that give themselves back |
 //! | `accounted` | pages that are charged |
@@ -37,6 +39,7 @@ mod buddy;
 mod bulk;
 mod check;
 mod compound;
+mod contig;
 mod deferred;
 mod extfrag;
 mod fail;
@@ -46,6 +49,7 @@ mod isolation;
 mod numa;
 mod owned;
 mod pcp;
+mod poison;
 mod report;
 mod slowpath;
 mod sysctl;
@@ -54,15 +58,21 @@ mod tests;
 mod validate;
 
 pub use accounted::nr_accounted_pages;
-pub(in crate::mm) use buddy::{buddy_order, pageblock_migratetype};
+pub(in crate::mm) use buddy::{add, buddy_order, pageblock_migratetype, sub};
 pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_bulk, free_pages_exact};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
+pub use contig::{alloc_contig_range, free_contig_range};
 pub use deferred::{InitError, manages};
+pub(in crate::mm) use deferred::{online_range, present_in};
 pub use extfrag::{Extfrag, ExtfragEvents, extfrag_events};
 pub use fail::{FailPageAlloc, set_fail_page_alloc};
 pub use fallback::set_group_by_mobility;
-pub use isolation::{ContigError, alloc_contig_range, free_contig_range};
+pub use isolation::ContigError;
+pub(in crate::mm) use isolation::{
+    free_block_around, migrate_range, pageblocks, single_zone, start_isolate, undo_isolate,
+    unmovable_page,
+};
 pub use numa::{
     alloc_pages_node, cpu_online, cpu_to_node, numa_node_id, set_cpu_numa_node, set_node_distances,
 };
@@ -70,6 +80,10 @@ pub use owned::{OwnedPage, OwnedPages};
 pub(in crate::mm) use owned::{clear_page_movable, inherit_charge, set_page_movable};
 pub(in crate::mm) use pcp::{FastPath, set_fast_path};
 pub use pcp::{drain_all_pages, drain_local_pages, heed_drain};
+pub use poison::num_poisoned_pages;
+pub(in crate::mm) use poison::{
+    Marked, count_poisoned, keep_out, mark_poisoned, take_back, uncount_poisoned,
+};
 pub use report::{ZoneInfo, nr_free_pages, nr_used_pages, zones};
 pub use sysctl::{set_lowmem_reserve_ratio, set_watermark_scale_factor};
 pub use validate::{Invalid, validate};
@@ -123,8 +137,8 @@ machine_local! {
     static MIN_FREE_KBYTES: AtomicU64 = AtomicU64::new(u64::MAX);
 }
 
-/// Computes watermarks and what depends on them from the memory and the CPUs there are now
-/// (Linux: init_per_zone_wmark_min).
+/// Computes watermarks and what depends on them from the memory and the CPUs there are now.
+/// Any thread (Linux: init_per_zone_wmark_min).
 pub(in crate::mm) fn setup_watermarks() {
     let min_free = MIN_FREE_KBYTES.load(Relaxed);
     let min_free = if min_free == u64::MAX { None } else { Some(min_free) };
@@ -214,7 +228,8 @@ fn free_unusual(frame: Frame, order: Order) {
     // Marks that say what the page was good for, and need no undoing.
     let harmless =
         PageFlags::TABLE | PageFlags::VMALLOC | PageFlags::MOVABLE | PageFlags::ACCOUNTED;
-    let flags = page.flags() - harmless;
+    let bad = PageFlags::HWPOISON | PageFlags::HAS_HWPOISONED;
+    let flags = page.flags() - harmless - bad;
     if page.refcount() != 1 || page.order() != order.get() || !(flags - PageFlags::HEAD).is_empty()
     {
         check::bad_free(frame, order);
@@ -223,7 +238,10 @@ fn free_unusual(frame: Frame, order: Order) {
     if flags.contains(PageFlags::HEAD) {
         compound::unprep_compound(frame, order);
     }
-    page.set_flags(PageFlags::empty());
+    if page.flags().intersects(bad) {
+        return poison::free_good_part(frame, order);
+    }
+    page.remove_flags(harmless);
     free_pages(frame, order);
 }
 
@@ -285,9 +303,9 @@ pub unsafe fn free_reserved_area(range: PfnRange) -> u32 {
     })
 }
 
-/// Turns reserved memory into CMA's; see `isolation`.
+/// Turns reserved memory into CMA's; see `contig`.
 pub(in crate::mm) fn init_cma_reserved(range: PfnRange) -> Result<(), ContigError> {
-    with_masked(|irq| isolation::init_cma_reserved(irq, range))
+    with_masked(|irq| contig::init_cma_reserved(irq, range))
 }
 
 /// Puts reserved frames with descriptors on the free lists.

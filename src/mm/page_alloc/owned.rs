@@ -85,7 +85,7 @@ impl OwnedPages {
     /// with one reference.
     pub(super) fn push_isolated(&mut self, head: Frame, order: Order) {
         for frame in head.block(order) {
-            debug_assert!(frame.page().refcount() == 1 && frame.page().flags().is_empty());
+            debug_assert!(frame.page().refcount() == 1);
             self.push(OwnedPage(frame));
         }
     }
@@ -116,13 +116,13 @@ pub(in crate::mm) fn set_page_movable(page: &OwnedPage, id: usize, private: u32)
     let page = page.0.page();
     page.set_owner(id);
     page.set_private(private);
-    page.mark(PageFlags::MOVABLE);
+    page.add_flags(PageFlags::MOVABLE);
 }
 
 /// Takes the mark back.
 pub(in crate::mm) fn clear_page_movable(page: &OwnedPage) {
     let page = page.0.page();
-    page.mark(PageFlags::empty());
+    page.remove_flags(PageFlags::MOVABLE);
     page.set_private(0);
     page.set_owner(0);
 }

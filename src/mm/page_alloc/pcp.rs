@@ -455,7 +455,9 @@ pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
 pub(super) fn setup(cpu: CpuId, node: NodeId) {
     let pages = PCP.of(cpu);
     for (pcp, id) in pages.zones.iter().zip(ZoneId::all()) {
-        pcp.high.store(id.zone().pcp_high.load(Relaxed), Relaxed);
+        // A CPU that was asked to drain its lists takes the new size when it does.
+        let high = id.zone().pcp_high.load(Relaxed);
+        let _ = pcp.high.fetch_update(Relaxed, Relaxed, |old| (old != 0).then_some(high));
     }
     setup_preferred(cpu, node);
 }
@@ -471,7 +473,9 @@ fn setup_preferred(cpu: CpuId, node: NodeId) {
     }
     for (bits, entry) in (0..).zip(preferred) {
         let highest = Gfp::from_bits_retain(bits).zone();
-        if let Some(id) = Zonelist::of(node).zones(highest).next() {
+        // A zone whose sections are all offline stays in the zonelists.
+        let mut zones = Zonelist::of(node).zones(highest);
+        if let Some(id) = zones.find(|id| id.zone().is_populated()) {
             entry.store(id.bits(), Relaxed);
         }
     }

@@ -14,16 +14,18 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The figures of one zone, in pages.
 ///
-/// `present = managed + reserved()`, and `managed = free() + used()`; to the page where
-/// nothing changes meanwhile.
+/// RAM is `present + offline`, `present = managed + reserved()`, and `managed = free() +
+/// used()`; to the page where nothing changes meanwhile.
 #[derive(Clone, Debug)]
 pub struct ZoneInfo {
     /// Which zone.
     pub id: ZoneId,
     /// From its first to its last frame.
     pub spanned: PfnRange,
-    /// RAM in it.
+    /// RAM in it that is online.
     pub present: u32,
+    /// RAM of its sections that are offline.
+    pub offline: u32,
     /// What the allocator was given of that.
     pub managed: u32,
     /// Of CMA areas.
@@ -54,7 +56,7 @@ impl ZoneInfo {
     pub fn free(&self) -> u32 {
         self.buddy + self.isolated + self.deferred + self.pcp
     }
-    /// Pages that were allocated.
+    /// Pages that were allocated, and those that are poisoned.
     #[must_use]
     pub fn used(&self) -> u32 {
         self.managed - self.free()
@@ -85,6 +87,7 @@ fn info(zone: &'static Zone) -> ZoneInfo {
             id,
             spanned: zone.spanned(),
             present: zone.present(),
+            offline: zone.offline.load(Relaxed),
             managed: zone.managed(),
             cma: zone.cma(),
             buddy: zone.free.load(Relaxed),
@@ -100,9 +103,10 @@ fn info(zone: &'static Zone) -> ZoneInfo {
     })
 }
 
-/// The zones that hold RAM, by node and kind.
+/// The zones that hold RAM, online or not, by node and kind.
 pub fn zones() -> impl Iterator<Item = ZoneInfo> {
-    ZoneId::all().map(ZoneId::zone).filter(|zone| zone.present() != 0).map(info)
+    let holds_ram = |zone: &&Zone| zone.present() != 0 || zone.offline.load(Relaxed) != 0;
+    ZoneId::all().map(ZoneId::zone).filter(holds_ram).map(info)
 }
 
 /// Free pages of all zones, on per-CPU lists and in sections that are not up yet too. Bringing
@@ -113,7 +117,7 @@ pub fn nr_free_pages() -> u32 {
     zones().map(|zone| zone.free()).sum()
 }
 
-/// Allocated pages of all zones.
+/// Allocated and poisoned pages of all zones.
 #[must_use]
 pub fn nr_used_pages() -> u32 {
     zones().map(|zone| zone.used()).sum()

@@ -2,10 +2,11 @@
 #![deny(unsafe_code)]
 
 use super::buddy::{buddy_order, pageblock_migratetype};
-use super::pcp;
+use super::{pcp, poison};
 use crate::addr::Order;
 use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
+use crate::mm::memory_hotplug;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
 use crate::mm::page::{Frame, PageFlags};
 use core::fmt;
@@ -38,7 +39,23 @@ impl fmt::Display for Invalid {
 /// # Errors
 /// The first [`Invalid`] found.
 pub fn validate() -> Result<(), Invalid> {
-    with_masked(|irq| ZoneId::all().try_for_each(|zone| validate_zone(irq, zone)))
+    with_masked(|irq| {
+        let mut poisoned = 0;
+        for zone in ZoneId::all() {
+            let wrong = |(what, frame)| Invalid { what, zone, frame };
+            poisoned += memory_hotplug::validate_zone(irq, zone).map_err(wrong)?;
+            validate_zone(irq, zone)?;
+        }
+        if poisoned != poison::num_poisoned_pages() {
+            let zone = ZoneId::from_bits(0);
+            return Err(Invalid {
+                what: "the count of poisoned pages is wrong",
+                zone,
+                frame: None,
+            });
+        }
+        Ok(())
+    })
 }
 
 fn validate_zone(irq: &IrqMasked, id: ZoneId) -> Result<(), Invalid> {

@@ -60,10 +60,10 @@ impl Slab {
             let page = part.page();
             page.set_owner(owner);
             if part == frame {
-                page.set_flags(PageFlags::SLAB | PageFlags::HEAD);
+                page.add_flags(PageFlags::SLAB | PageFlags::HEAD);
             } else {
                 page.set_prev(Some(frame));
-                page.set_flags(PageFlags::SLAB | PageFlags::TAIL);
+                page.add_flags(PageFlags::SLAB | PageFlags::TAIL);
             }
         }
         let slab = Self(frame);
@@ -83,7 +83,7 @@ impl Slab {
         let order = self.order();
         self.0.page().set_mapcount(0);
         for part in self.0.block(order) {
-            part.page().set_flags(PageFlags::empty());
+            part.page().remove_flags(PageFlags::SLAB | PageFlags::HEAD | PageFlags::TAIL);
             part.page().set_owner(0);
         }
         page_alloc::free_pages(self.0, order);

@@ -62,7 +62,8 @@ impl KmemCache {
         for frame in head.block(order) {
             let page = frame.page();
             let part = if frame == head { PageFlags::HEAD } else { PageFlags::TAIL };
-            assert_eq!(page.flags(), PageFlags::SLAB | part, "{name}: {frame:?} of {slab:?}");
+            let bad = PageFlags::HWPOISON | PageFlags::HAS_HWPOISONED;
+            assert_eq!(page.flags() - bad, PageFlags::SLAB | part, "{name}: {frame:?} of {slab:?}");
             assert_eq!(page.owner(), head.page().owner(), "{name}: owner of {frame:?}");
             assert!(frame == head || page.prev() == Some(head), "{name}: head of {frame:?}");
         }

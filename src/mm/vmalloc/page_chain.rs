@@ -27,7 +27,7 @@ impl PageChain {
         for _ in 0..pages {
             let frame = page_alloc::alloc_pages(gfp, Order::ZERO)?;
             let page = frame.page();
-            page.mark(PageFlags::VMALLOC);
+            page.add_flags(PageFlags::VMALLOC);
             page.set_next(chain.head);
             chain.head = Some(frame);
             chain.len += 1;
@@ -68,11 +68,11 @@ impl Drop for PageChain {
         let mut next = self.head.take();
         while let Some(frame) = next {
             let page = frame.page();
-            if page.flags() - PageFlags::ACCOUNTED != PageFlags::VMALLOC || self.len == 0 {
+            if !page.flags().contains(PageFlags::VMALLOC) || self.len == 0 {
                 not_ours(frame);
             }
             next = page.next();
-            page.mark(PageFlags::empty());
+            page.remove_flags(PageFlags::VMALLOC);
             page.set_next(None);
             page_alloc::free_pages(frame, Order::ZERO);
             self.len -= 1;

@@ -91,7 +91,7 @@ fn a_hole() {
 }
 
 #[test]
-#[should_panic(expected = "never allocated")]
+#[should_panic(expected = "free of bad memory")]
 fn a_poisoned_page() {
     panics(|| {
         let page = alloc_pages(KERNEL, Order::ZERO).unwrap();

@@ -2,9 +2,13 @@
 
 mod api;
 mod bulk;
+mod contig;
 mod gfp;
+mod hotplug;
+mod hotplug_model;
 mod misuse;
 mod model;
+mod poison;
 mod report;
 mod sections;
 mod sysctl;

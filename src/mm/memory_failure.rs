@@ -1,0 +1,161 @@
+//! Memory that turned out to be bad (Linux: mm/memory-failure.c).
+//!
+//! A frame that shows correctable errors is emptied and kept out before it gets worse
+//! ([`soft_offline_page`]); one that has failed is kept out at once, or when its owner frees
+//! it ([`memory_failure`]): what it holds is not looked at. Either way it is never handed
+//! out again, and counts as poisoned (`HardwareCorrupted` of /proc/meminfo).
+//!
+//! Lock order: one frame at a time (`FAILING`, taken with no lock held).
+#![deny(unsafe_code)]
+
+use crate::addr::{Pfn, PfnRange};
+use crate::arch::cpu;
+use crate::arch::irq::with_masked;
+use crate::machine_local;
+use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page_alloc::{
+    ContigError, Marked, State, alloc_contig_range, count_poisoned, drain_all_pages, keep_out,
+    mark_poisoned, online_range, state_of, take_back, uncount_poisoned,
+};
+use crate::sched;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// What became of a frame that has failed (Linux: enum mf_result).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MfResult {
+    /// Nobody used it, and nobody will.
+    Recovered,
+    /// It is in use, and will be kept out when it is freed.
+    Delayed,
+}
+
+/// Why a frame was not kept out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PoisonError {
+    /// It is not the page allocator's: reserved, offline, or no RAM.
+    NotManaged,
+    /// It is known to be bad already; or, where it is to be taken back, it is not.
+    Already,
+    /// Its page is in use by one who does not move it, or its pageblock is being emptied.
+    Busy,
+}
+
+impl fmt::Display for PoisonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotManaged => "not the page allocator's memory",
+            Self::Already => "it is so already",
+            Self::Busy => "in use, and can't be moved",
+        })
+    }
+}
+
+machine_local! {
+    static FAILING: AtomicBool = AtomicBool::new(false);
+}
+
+/// One frame at a time (Linux: mf_mutex).
+struct Failing;
+
+impl Failing {
+    fn start() -> Self {
+        while FAILING.swap(true, Ordering::Acquire) {
+            sched::cond_resched();
+            cpu::relax();
+        }
+        Self
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        FAILING.store(false, Ordering::Release);
+    }
+}
+
+/// Looks after which a frame that is neither free nor in use is reserved.
+const PASSES: u32 = 20;
+
+/// The frame numbered `pfn`, which isn't known to be bad; its section is brought up.
+fn good_frame(pfn: Pfn) -> Result<Frame, PoisonError> {
+    let not_managed = |_| PoisonError::NotManaged;
+    if pfn >= Pfn::LIMIT {
+        return Err(PoisonError::NotManaged);
+    }
+    with_masked(|irq| online_range(irq, PfnRange::new(pfn, pfn + 1))).map_err(not_managed)?;
+    let frame = Frame::new(pfn).ok_or(PoisonError::NotManaged)?;
+    if frame.page().flags().contains(PageFlags::HWPOISON) {
+        return Err(PoisonError::Already);
+    }
+    Ok(frame)
+}
+
+/// Keeps the frame numbered `pfn` out for good; if a page in it is in use, its owner moves
+/// it elsewhere first. For threads with interrupts on (Linux: soft_offline_page).
+///
+/// # Errors
+/// [`PoisonError`]; the frame is what it was then.
+pub fn soft_offline_page(pfn: Pfn) -> Result<(), PoisonError> {
+    let _failing = Failing::start();
+    let frame = good_frame(pfn)?;
+    if matches!(state_of(frame), State::Hole | State::Reserved | State::Offline) {
+        return Err(PoisonError::NotManaged);
+    }
+    alloc_contig_range(PfnRange::new(pfn, pfn + 1)).map_err(|error| match error {
+        ContigError::Busy(_) => PoisonError::Busy,
+        ContigError::Invalid => PoisonError::NotManaged,
+    })?;
+    keep_out(frame);
+    count_poisoned();
+    Ok(())
+}
+
+/// Keeps the frame numbered `pfn`, which has failed, out for good: now if it is free, else
+/// when it is freed. Its content is left alone. For threads with interrupts on (Linux:
+/// memory_failure).
+///
+/// A free of it that another CPU is in the midst of is waited for.
+///
+/// # Errors
+/// [`PoisonError`]: `Busy` where a CPU does not give up its lists.
+pub fn memory_failure(pfn: Pfn) -> Result<MfResult, PoisonError> {
+    let _failing = Failing::start();
+    let frame = good_frame(pfn)?;
+    for _ in 0..PASSES {
+        let marked = mark_poisoned(frame);
+        if marked == Marked::Out {
+            count_poisoned();
+            return Ok(MfResult::Recovered);
+        }
+        // A free that had looked at the flags before they were set is over afterwards, and
+        // the page is on no CPU's list.
+        drain_all_pages();
+        let stays = || frame.page().flags().contains(PageFlags::HWPOISON);
+        if marked == Marked::InUse && matches!(state_of(frame), State::Allocated { .. }) && stays()
+        {
+            count_poisoned();
+            return Ok(MfResult::Delayed);
+        }
+    }
+    match state_of(frame) {
+        State::Hole | State::Reserved | State::Offline => Err(PoisonError::NotManaged),
+        _ => Err(PoisonError::Busy),
+    }
+}
+
+/// Takes the frame numbered `pfn` for good again: it is free, or its owner may free it as
+/// any other (Linux: unpoison_memory).
+///
+/// # Errors
+/// [`PoisonError::NotManaged`] where it has no descriptor, [`PoisonError::Already`] where it
+/// isn't known to be bad.
+pub fn unpoison_memory(pfn: Pfn) -> Result<(), PoisonError> {
+    let _failing = Failing::start();
+    let frame = Frame::new(pfn).ok_or(PoisonError::NotManaged)?;
+    if !take_back(frame) {
+        return Err(PoisonError::Already);
+    }
+    uncount_poisoned();
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! Which sections are online, and what that means for their zones and frames.
+#![deny(unsafe_code)]
+
+use super::HotplugError;
+use crate::addr::{Order, Pfn, PfnRange};
+use crate::arch::irq::with_masked;
+use crate::arch::{IrqMasked, cpu};
+use crate::machine_local;
+use crate::mm::mmzone::ZoneId;
+use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page_alloc::present_in;
+use crate::mm::sparse::{self, Section};
+use crate::sched;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering, Ordering::Relaxed};
+
+/// What a section is good for (Linux: MEM_ONLINE, MEM_OFFLINE, MEM_GOING_OFFLINE).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemoryState {
+    /// Its memory is the page allocator's.
+    Online,
+    /// It is being emptied.
+    GoingOffline,
+    /// Nothing of it is handed out.
+    Offline,
+}
+
+impl fmt::Display for MemoryState {
+    /// As in /sys/devices/system/memory/memoryN/state.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Online => "online",
+            Self::GoingOffline => "going-offline",
+            Self::Offline => "offline",
+        })
+    }
+}
+
+machine_local! {
+    /// The range that is going offline, its start in the upper half, its end in the lower;
+    /// `GOING_ONLINE` while one is going online, 0 for none.
+    static CHANGING: AtomicU64 = AtomicU64::new(0);
+}
+
+/// In `CHANGING`: an empty range.
+const GOING_ONLINE: u64 = 1 << 32 | 1;
+
+/// One range at a time changes its state (Linux: mem_hotplug_lock).
+pub(super) struct Changing;
+
+impl Changing {
+    /// Waits for its turn. An error where `range` is not made of sections.
+    pub(super) fn start(range: PfnRange, to: MemoryState) -> Result<Self, HotplugError> {
+        let (first, last) = (Section::of(range.start()), range.end());
+        let ends = last == Section::of(last).start() || last == Pfn::LIMIT;
+        if range.is_empty() || last > Pfn::LIMIT || range.start() != first.start() || !ends {
+            return Err(HotplugError::Invalid);
+        }
+        let going_offline = u64::from(range.start().get()) << 32 | u64::from(last.get());
+        let word = if to == MemoryState::Online { GOING_ONLINE } else { going_offline };
+        while CHANGING.compare_exchange(0, word, Ordering::Acquire, Relaxed).is_err() {
+            sched::cond_resched();
+            cpu::relax();
+        }
+        Ok(Self)
+    }
+
+    /// The range that is going offline.
+    fn going_offline() -> PfnRange {
+        let word = CHANGING.load(Relaxed);
+        PfnRange::new(Pfn::new((word >> 32) as u32), Pfn::new(word as u32))
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        CHANGING.store(0, Ordering::Release);
+    }
+}
+
+/// The first frame of `section` that has a descriptor.
+fn first_frame(section: Section) -> Option<Frame> {
+    let blocks = sparse::populated_blocks(section);
+    if blocks == 0 { None } else { Frame::new(section.block(blocks.trailing_zeros()).start()) }
+}
+
+/// Whether the pageblocks of `section` are marked as offline.
+fn is_offline(section: Section) -> bool {
+    first_frame(section).is_some_and(|frame| frame.page().block_is_offline())
+}
+
+/// The state of a section; `None` where it holds no RAM. Any context.
+#[must_use]
+pub fn section_state(section: Section) -> Option<MemoryState> {
+    if first_frame(section).is_none() && next_section(section.start()) != Some(section) {
+        return None;
+    }
+    Some(if is_offline(section) {
+        MemoryState::Offline
+    } else if Changing::going_offline().contains(section.start()) {
+        MemoryState::GoingOffline
+    } else {
+        MemoryState::Online
+    })
+}
+
+/// The first section with RAM from `from` on.
+fn next_section(from: Pfn) -> Option<Section> {
+    let mut next = Pfn::LIMIT;
+    for zone in ZoneId::all() {
+        with_masked(|irq| {
+            present_in(irq, zone, |part| {
+                if part.end() > from {
+                    next = next.min(part.start().max(from));
+                }
+            })
+        });
+    }
+    (next < Pfn::LIMIT).then(|| Section::of(next))
+}
+
+/// The sections with RAM, rising, and their states (Linux: /sys/devices/system/memory).
+pub fn sections() -> impl Iterator<Item = (Section, MemoryState)> {
+    let first = next_section(Pfn::new(0));
+    core::iter::successors(first, |section| next_section(section.end()))
+        .filter_map(|section| Some((section, section_state(section)?)))
+}
+
+/// Calls `f` with the parts of the RAM of `zone`, cut at sections; `None` where not all of
+/// RAM is remembered.
+fn parts_of(irq: &IrqMasked, zone: ZoneId, mut f: impl FnMut(Section, PfnRange)) -> Option<()> {
+    present_in(irq, zone, |part| {
+        let mut at = part.start();
+        while at < part.end() {
+            let section = Section::of(at);
+            f(section, part.intersect(section.frames()));
+            at = section.end();
+        }
+    })
+}
+
+/// Makes a zone span what of it is online (Linux: shrink_zone_span, resize_zone_range).
+pub(super) fn update_span(irq: &IrqMasked, id: ZoneId) {
+    let none = PfnRange::new(Pfn::new(0), Pfn::new(0));
+    let mut span = none;
+    let known = parts_of(irq, id, |section, part| {
+        if !is_offline(section) {
+            let start = if span.is_empty() { part.start() } else { span.start() };
+            span = PfnRange::new(start, part.end());
+        }
+    });
+    if known.is_some() {
+        let zone = id.zone();
+        let _locked = zone.lock(irq);
+        zone.start.store(span.start().get(), Relaxed);
+        zone.end.store(span.end().get(), Relaxed);
+    }
+}
+
+/// Checks the marks of the zone's frames against the states of their sections; returns how
+/// many are poisoned. Nobody may change anything meanwhile.
+pub(in crate::mm) fn validate_zone(
+    irq: &IrqMasked,
+    id: ZoneId,
+) -> Result<u32, (&'static str, Option<Frame>)> {
+    let (mut offline, mut poisoned, mut wrong) = (0, 0, None);
+    let known = parts_of(irq, id, |section, part| {
+        if sparse::populated_blocks(section) == 0 {
+            return;
+        }
+        let is_offline = is_offline(section);
+        offline += if is_offline { part.len() } else { 0 };
+        for frame in part.iter().filter_map(Frame::new) {
+            let flags = frame.page().flags();
+            let vmemmap = flags.contains(PageFlags::VMEMMAP);
+            poisoned += u32::from(flags.contains(PageFlags::HWPOISON));
+            let what = if flags.contains(PageFlags::OFFLINE) != (is_offline && !vmemmap) {
+                "a frame is not marked as its section is"
+            } else if is_offline && frame.page().refcount() != 0 {
+                "a frame of an offline section has references"
+            } else if frame.pfn().is_aligned(Order::PAGEBLOCK)
+                && frame.page().block_is_offline() != is_offline
+            {
+                "a pageblock is not marked as its section is"
+            } else {
+                continue;
+            };
+            wrong = wrong.or(Some((what, Some(frame))));
+        }
+    });
+    match wrong {
+        Some(wrong) => Err(wrong),
+        None if known.is_some() && offline != id.zone().offline.load(Relaxed) => {
+            Err(("the count of offline pages is wrong", None))
+        }
+        None => Ok(poisoned),
+    }
+}

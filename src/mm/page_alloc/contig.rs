@@ -1,0 +1,144 @@
+//! Given ranges of frames, allocated as a whole (Linux: alloc_contig_range,
+//! free_contig_range), and the memory of CMA areas.
+#![deny(unsafe_code)]
+
+use super::buddy::{add, pageblock_migratetype};
+use super::isolation::{
+    ContigError, free_block_around, mark_allocated, migrate_range, pageblocks, single_zone,
+    start_isolate, undo_isolate, unmovable_page,
+};
+use super::{check, deferred, pcp};
+use crate::addr::{Order, PfnRange};
+use crate::arch::IrqMasked;
+use crate::arch::irq::with_masked;
+use crate::mm::mmzone::{LockedZone, Migratetype};
+use crate::mm::page::{Frame, PageFlags};
+
+impl LockedZone<'_> {
+    /// Takes the free blocks of `range`, whose pageblocks are isolated, off their lists.
+    /// Nothing is taken unless all of it is free (Linux: test_pages_isolated,
+    /// isolate_freepages_range).
+    fn take_isolated(&mut self, range: PfnRange) -> Result<(), ContigError> {
+        let mut at = range.start();
+        while at < range.end() {
+            let (head, order) = free_block_around(at).ok_or(ContigError::Busy(at))?;
+            at = head.pfn() + order.pages();
+        }
+        let mut at = range.start();
+        while let Some((head, order)) = (at < range.end()).then(|| free_block_around(at)).flatten()
+        {
+            let block = PfnRange::new(head.pfn(), head.pfn() + order.pages());
+            self.del_from_free_list(head, order, Migratetype::Isolate);
+            self.account_sub(Migratetype::Isolate, order.pages());
+            let (below, above) = (
+                PfnRange::new(block.start(), block.start().max(range.start())),
+                PfnRange::new(block.end().min(range.end()), block.end()),
+            );
+            mark_allocated(block.intersect(range), self.zone.id());
+            for (pfn, order) in below.blocks(Order::MAX).chain(above.blocks(Order::MAX)) {
+                if let Some(frame) = Frame::new(pfn) {
+                    self.free_one(frame, order, Migratetype::Isolate);
+                }
+            }
+            at = block.end();
+        }
+        Ok(())
+    }
+}
+
+/// Passes over a range whose pages in use could not all be moved the first time.
+const MIGRATE_PASSES: u32 = 5;
+
+/// Allocates exactly the frames of `range`, of pageblocks of any types, as single pages
+/// with one reference each; all or none. Movable pages in use are moved elsewhere. To be
+/// given back with [`free_contig_range`]. May take time in proportion to the range; for
+/// threads with interrupts on (Linux: alloc_contig_range).
+///
+/// # Errors
+/// [`ContigError`]; nothing is allocated then.
+pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
+    let zone = single_zone(range)?;
+    if let Some(pfn) = unmovable_page(range, |_| false) {
+        return Err(ContigError::Busy(pfn));
+    }
+    start_isolate(zone, range)?;
+    let take = || with_masked(|irq| zone.zone().lock(irq).take_isolated(range));
+    pcp::drain_all_pages();
+    let mut taken = take();
+    for _ in 0..MIGRATE_PASSES {
+        if taken.is_ok() || migrate_range(range) == 0 {
+            break;
+        }
+        pcp::drain_all_pages();
+        taken = take();
+    }
+    undo_isolate(zone, range);
+    taken
+}
+
+/// Gives single pages back that [`alloc_contig_range`] allocated; any part of what it did.
+/// Any context (Linux: free_contig_range).
+///
+/// # Panics
+/// Where one of them is not an allocated page that nobody else holds.
+#[track_caller]
+pub fn free_contig_range(range: PfnRange) {
+    let mut poisoned = false;
+    for pfn in range.iter() {
+        let Some(frame) = Frame::new(pfn) else {
+            check::bad_range(pfn, "contiguous memory can't be freed")
+        };
+        let page = frame.page();
+        let others = page.flags() - PageFlags::HWPOISON;
+        if page.refcount() != 1 || !others.is_empty() || page.order() != 0 {
+            check::bad_free(frame, Order::ZERO);
+        }
+        poisoned |= page.flags().contains(PageFlags::HWPOISON);
+        page.set_refcount(0);
+    }
+    for (pfn, order) in range.blocks(Order::PAGEBLOCK) {
+        let Some(frame) = Frame::new(pfn) else { continue };
+        with_masked(|irq| {
+            let mut zone = frame.page().zone().zone().lock(irq);
+            let mt = pageblock_migratetype(frame);
+            if poisoned {
+                zone.free_good_part(frame, order);
+            } else {
+                zone.free_one(frame, order, mt);
+            }
+        });
+    }
+}
+
+/// Turns reserved memory, whole pageblocks of one zone, into CMA's and lends it out
+/// (Linux: init_cma_reserved_pageblock). Its first frame of each pageblock stands for all.
+///
+/// # Errors
+/// [`ContigError`] where it has no descriptors, crosses zones, or is not reserved.
+pub(in crate::mm) fn init_cma_reserved(
+    irq: &IrqMasked,
+    range: PfnRange,
+) -> Result<(), ContigError> {
+    let invalid = |_| ContigError::Invalid;
+    deferred::online_range(irq, range).map_err(invalid)?;
+    let id = single_zone(range)?;
+    if !range.start().is_aligned(Order::PAGEBLOCK) || !range.end().is_aligned(Order::PAGEBLOCK) {
+        return Err(ContigError::Invalid);
+    }
+    let free = |frame: &Frame| check::state_of(*frame) != check::State::Reserved;
+    if let Some(frame) = pageblocks(range).find(free) {
+        return Err(ContigError::Busy(frame.pfn()));
+    }
+    let mut zone = id.zone().lock(irq);
+    for first in pageblocks(range) {
+        first.page().set_block_migratetype(Migratetype::Cma);
+    }
+    for (pfn, order) in range.blocks(Order::MAX) {
+        if let Some(frame) = Frame::new(pfn) {
+            zone.free_one(frame, order, Migratetype::Cma);
+        }
+    }
+    add(&zone.zone.managed, range.len());
+    add(&zone.zone.cma, range.len());
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Bad memory, kept out for good (Linux: take_page_off_buddy, break_down_buddy_pages).
+//!
+//! A bad frame is `HWPOISON`, is on no list and has no references. One that is in use when
+//! it turns out to be bad is marked, and so is the head of its block (`HAS_HWPOISONED`): the
+//! look at the flags that every free takes finds it, and frees the rest of the block alone.
+#![deny(unsafe_code)]
+
+use super::buddy::pageblock_migratetype;
+use super::check::{State, state_of};
+use crate::addr::{Order, PfnRange};
+use crate::arch::irq::with_masked;
+use crate::machine_local;
+use crate::mm::mmzone::LockedZone;
+use crate::mm::page::{Frame, PageFlags};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+machine_local! {
+    static POISONED: AtomicU32 = AtomicU32::new(0);
+}
+
+/// Frames that are known to be bad, free or still in use (Linux: num_poisoned_pages).
+#[must_use]
+pub fn num_poisoned_pages() -> u32 {
+    POISONED.load(Relaxed)
+}
+
+/// What became of a frame that was to be marked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::mm) enum Marked {
+    /// It was free, and is out.
+    Out,
+    /// It is in use, and will be out when it is freed.
+    InUse,
+    /// It is between the two, or reserved.
+    Neither,
+}
+
+impl LockedZone<'_> {
+    /// Takes a frame out of the free block of `order` at `head`.
+    fn take_page_off_buddy(&mut self, frame: Frame, head: Frame, order: Order) {
+        let mt = pageblock_migratetype(head);
+        self.del_from_free_list(head, order, mt);
+        self.account_sub(mt, order.pages());
+        frame.page().set_flags(PageFlags::HWPOISON);
+        self.free_good_part(head, order);
+    }
+
+    /// Frees a block that nobody has any more, but for those of its frames that are bad.
+    pub(super) fn free_good_part(&mut self, head: Frame, order: Order) {
+        let end = head.pfn() + order.pages();
+        let mut free_from = head.pfn();
+        for frame in head.block(order) {
+            let page = frame.page();
+            if page.flags().contains(PageFlags::HWPOISON) {
+                page.set_flags(PageFlags::HWPOISON);
+                page.set_place(self.zone.id(), Order::ZERO);
+                page.set_private(0);
+                page.set_owner(0);
+                self.free_run(PfnRange::new(free_from, frame.pfn()));
+                free_from = frame.pfn() + 1;
+            } else {
+                page.set_flags(PageFlags::empty());
+            }
+        }
+        self.free_run(PfnRange::new(free_from, end));
+    }
+
+    fn free_run(&mut self, range: PfnRange) {
+        for (pfn, order) in range.blocks(Order::PAGEBLOCK) {
+            if let Some(frame) = Frame::new(pfn) {
+                let mt = pageblock_migratetype(frame);
+                self.free_one(frame, order, mt);
+            }
+        }
+    }
+}
+
+/// Frees a block whose last reference is given back, and of which some frames are bad.
+pub(super) fn free_good_part(head: Frame, order: Order) {
+    with_masked(|irq| {
+        let mut zone = head.page().zone().zone().lock(irq);
+        head.page().set_refcount(0);
+        zone.free_good_part(head, order);
+    });
+}
+
+/// Marks a frame as bad. It is counted by [`count_poisoned`] alone.
+pub(in crate::mm) fn mark_poisoned(frame: Frame) -> Marked {
+    with_masked(|irq| {
+        let mut zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+        match state_of(frame) {
+            State::Free { head, order } => {
+                zone.take_page_off_buddy(frame, head, order);
+                Marked::Out
+            }
+            State::Allocated { head, order, .. } => {
+                frame.page().add_flags(PageFlags::HWPOISON);
+                if order > Order::ZERO {
+                    head.page().add_flags(PageFlags::HAS_HWPOISONED);
+                }
+                Marked::InUse
+            }
+            State::Poisoned => Marked::Out,
+            _ => Marked::Neither,
+        }
+    })
+}
+
+/// Keeps a single page out whose only reference is the caller's.
+pub(in crate::mm) fn keep_out(frame: Frame) {
+    frame.page().add_flags(PageFlags::HWPOISON);
+    free_good_part(frame, Order::ZERO);
+}
+
+/// Takes a frame for good again; whether it was bad (Linux: put_page_back_buddy).
+pub(in crate::mm) fn take_back(frame: Frame) -> bool {
+    with_masked(|irq| {
+        let mut zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+        let page = frame.page();
+        let bad = page.flags().contains(PageFlags::HWPOISON);
+        let free = state_of(frame) == State::Poisoned && !page.flags().contains(PageFlags::OFFLINE);
+        page.remove_flags(PageFlags::HWPOISON);
+        if bad && free {
+            let mt = pageblock_migratetype(frame);
+            zone.free_one(frame, Order::ZERO, mt);
+        }
+        bad
+    })
+}
+
+/// Counts a frame as bad.
+pub(in crate::mm) fn count_poisoned() {
+    POISONED.fetch_add(1, Relaxed);
+}
+
+/// Counts one less.
+pub(in crate::mm) fn uncount_poisoned() {
+    POISONED.fetch_sub(1, Relaxed);
+}

@@ -1,0 +1,149 @@
+//! Ranges of pageblocks of several types.
+
+use super::*;
+use crate::mm::page_alloc::isolation::{start_isolate, undo_isolate};
+use crate::mm::zsmalloc::ZsPool;
+
+fn types(range: PfnRange) -> Vec<Migratetype> {
+    range.blocks(order(9)).map(|(pfn, _)| pageblock_migratetype(Frame::new(pfn).unwrap())).collect()
+}
+
+/// The populated zone.
+fn zone() -> ZoneId {
+    ZoneId::all().find(|id| id.zone().is_populated()).unwrap()
+}
+
+#[test]
+fn a_range_of_mixed_types_is_had_and_keeps_them() {
+    on(&[ram(0x4000_0000, 32 * MIB)], |_| {
+        let range = frames(0x4080_0000, 16 * MIB);
+        let kinds = [
+            Migratetype::Unmovable,
+            Migratetype::Movable,
+            Migratetype::Reclaimable,
+            Migratetype::HighAtomic,
+        ];
+        for (n, (pfn, _)) in range.blocks(order(9)).enumerate() {
+            let first = Frame::new(pfn).unwrap();
+            with_masked(|irq| {
+                let mut locked = zone().zone().lock(irq);
+                locked.split_to_pageblock(first);
+                let from = pageblock_migratetype(first);
+                locked.move_freepages_block(first, from, kinds[n / 2]);
+                locked.merge_pageblock(first, kinds[n / 2]);
+            });
+        }
+        zone().zone().reserved_highatomic.store(1024, Relaxed);
+        let before = types(range);
+        let blocks = free_blocks();
+        assert_eq!(before[1..7], [0, 1, 1, 2, 2, 3].map(|n| kinds[n]));
+        check_sums();
+        // It fails as a whole while a page of it is in use.
+        let held = range.start() + 2700;
+        let page = PfnRange::new(held, held + 1);
+        alloc_contig_range(page).unwrap();
+        assert_eq!(types(range), before);
+        assert_eq!(alloc_contig_range(range), Err(ContigError::Busy(held)));
+        assert_eq!(types(range), before);
+        assert_eq!(nr_used_pages(), 1);
+        check_sums();
+        free_contig_range(page);
+        assert_eq!(free_blocks(), blocks);
+        alloc_contig_range(range).unwrap();
+        assert_eq!(types(range), before);
+        assert_eq!(nr_used_pages(), range.len());
+        check_sums();
+        free_contig_range(range);
+        assert_eq!(free_blocks(), blocks);
+        check_sums();
+    });
+}
+
+fn free_blocks() -> [[u32; Migratetype::COUNT]; Order::COUNT] {
+    zones().next().unwrap().nr_free
+}
+
+#[test]
+fn another_who_empties_a_pageblock_is_not_disturbed() {
+    on(&[ram(0x4000_0000, 32 * MIB)], |_| {
+        let range = frames(0x4080_0000, 4 * MIB);
+        start_isolate(zone(), range).unwrap();
+        let first = Frame::new(range.start()).unwrap();
+        let second = first.within(Order::MAX, 512);
+        // From before it, from the middle of its first pageblock, and as a whole.
+        for (start, len) in [(0x4060_0000, 4 * MIB), (0x4080_3000, 4096), (0x4080_0000, 8 * MIB)] {
+            assert_eq!(alloc_contig_range(frames(start, len)), Err(ContigError::Busy(first.pfn())));
+            assert_eq!(pageblock_migratetype(first), Migratetype::Isolate);
+            assert_eq!(pageblock_migratetype(second), Migratetype::Isolate);
+        }
+        assert_eq!(types(frames(0x4060_0000, 2 * MIB)), [Migratetype::Movable]);
+        undo_isolate(zone(), range);
+        assert_eq!(types(range), [Migratetype::Movable; 2]);
+        alloc_contig_range(range).unwrap();
+        free_contig_range(range);
+    });
+}
+
+#[test]
+fn the_reserve_of_large_blocks_stays_what_it_is() {
+    if cfg!(miri) {
+        return;
+    }
+    on(&[ram(0x4000_0000, 256 * MIB)], |_| {
+        exhaust(KERNEL, order(9));
+        exhaust(KERNEL, order(4));
+        let reserved = || zone().zone().reserved_highatomic.load(Relaxed);
+        let urgent = alloc_pages(Gfp::GFP_ATOMIC, order(4)).unwrap();
+        let block = urgent.align_down(order(9));
+        let range = PfnRange::new(block.pfn(), block.pfn() + 512);
+        assert_eq!(reserved(), 512);
+        assert!(alloc_contig_range(range).is_err());
+        assert_eq!((types(range)[0], reserved()), (Migratetype::HighAtomic, 512));
+        check_sums();
+        // Free pages of it are had, and come back to the reserve.
+        free_pages(urgent, order(4));
+        let part = PfnRange::new(urgent.pfn(), urgent.pfn() + 16);
+        alloc_contig_range(part).unwrap();
+        assert_eq!((types(range)[0], reserved()), (Migratetype::HighAtomic, 512));
+        check_sums();
+        free_contig_range(part);
+        assert_eq!((types(range)[0], reserved()), (Migratetype::HighAtomic, 512));
+    });
+}
+
+#[test]
+fn what_is_in_use_and_movable_is_moved_out_of_any_pageblock() {
+    on(&[ram(0x4000_0000, 32 * MIB)], |_| {
+        let pool = ZsPool::new().unwrap();
+        let objects: Vec<_> = (0..1500u32)
+            .map(|n| {
+                let object = pool.malloc(4096, KERNEL).unwrap();
+                pool.with(object, |bytes| bytes[..4].copy_from_slice(&n.to_le_bytes()));
+                object
+            })
+            .collect();
+        // One pageblock of them is taken over by another kind.
+        let first = pool.frame(objects[1200]).align_down(order(9));
+        with_masked(|irq| {
+            let mut locked = zone().zone().lock(irq);
+            locked.split_to_pageblock(first);
+            let from = pageblock_migratetype(first);
+            locked.move_freepages_block(first, from, Migratetype::Reclaimable);
+        });
+        let start = first.align_down(Order::MAX).pfn();
+        let range = PfnRange::new(start, start + 1024);
+        let before = types(range);
+        pool.pin(objects[1200]);
+        let held = pool.frame(objects[1200]).pfn();
+        assert_eq!(alloc_contig_range(range), Err(ContigError::Busy(held)));
+        assert_eq!(types(range), before);
+        pool.unpin(objects[1200]);
+        alloc_contig_range(range).unwrap();
+        assert_eq!(types(range), before);
+        for (n, &object) in (0u32..).zip(&objects) {
+            assert!(!range.contains(pool.frame(object).pfn()));
+            pool.with(object, |bytes| assert_eq!(bytes[..4], n.to_le_bytes()));
+        }
+        free_contig_range(range);
+    });
+}
