@@ -59,7 +59,16 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
 }
 
 /// What may follow `granule.` on the command line: of the kernel, and of test images.
-const OWN_PARAMETERS: [&str; 5] = ["fail_page_alloc", "fault", "list", "test", "test_after"];
+const OWN_PARAMETERS: [&str; 8] = [
+    "fail_page_alloc",
+    "fault",
+    "list",
+    "test",
+    "test_after",
+    "node_sizes",
+    "cpu_nodes",
+    "node_order",
+];
 
 /// The command line, as far as it is text. What it says of the log holds from here on.
 pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {

@@ -13,9 +13,11 @@
 //! A test gives back what it takes: pages that are in use afterwards and were not before
 //! fail it.
 
+use granule::firmware::cmdline::CommandLine;
 use granule::init::Boot;
 use granule::kprintln;
 use granule::mm::{page_alloc, slab, vmalloc};
+use granule::sync::Once;
 
 /// One test.
 pub struct Test {
@@ -41,8 +43,17 @@ macro_rules! kernel_tests {
     };
 }
 
+static COMMAND_LINE: Once<CommandLine<'static>> = Once::new();
+
+/// What the command line says of `granule.NAME=`.
+#[allow(dead_code, reason = "not every image is told something")]
+pub fn word(name: &str) -> Option<&'static str> {
+    COMMAND_LINE.get()?.granule(name)
+}
+
 /// Runs the tests that the command line selects; the exit code.
 pub fn run(boot: &Boot, tests: &[Test]) -> u8 {
+    COMMAND_LINE.call_once(|| boot.cmdline);
     if boot.cmdline.granule("list").is_some() {
         for test in tests {
             kprintln!("{}: test", test.name);
