@@ -184,10 +184,9 @@ fn single_zone(range: PfnRange) -> Result<ZoneId, ContigError> {
     Ok(first)
 }
 
-/// Isolates the pageblocks that `range` touches, all or none.
-fn start_isolate(zone: ZoneId, range: PfnRange) -> Result<(), ContigError> {
+/// Isolates the pageblocks that `range` touches, all or none: then they are of type `mt`.
+fn start_isolate(zone: ZoneId, range: PfnRange, mt: Migratetype) -> Result<(), ContigError> {
     for first in pageblocks(range) {
-        let mt = pageblock_migratetype(first);
         let done = with_masked(|irq| zone.zone().lock(irq).isolate(first));
         if let Err(error) = done {
             let before = PfnRange::new(range.start(), first.pfn().max(range.start()));
@@ -248,7 +247,7 @@ fn migrate_range(range: PfnRange) -> usize {
 /// [`ContigError`]; nothing is allocated then.
 pub fn alloc_contig_range(range: PfnRange, mt: Migratetype) -> Result<(), ContigError> {
     let zone = single_zone(range)?;
-    start_isolate(zone, range)?;
+    start_isolate(zone, range, mt)?;
     let take = || with_masked(|irq| zone.zone().lock(irq).take_isolated(range));
     pcp::drain_all_pages();
     let mut taken = take();

@@ -1,6 +1,7 @@
 //! The allocator on small machines, against what it promises and against a model.
 
 mod api;
+mod isolation;
 mod model;
 mod sections;
 
