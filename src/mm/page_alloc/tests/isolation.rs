@@ -27,3 +27,31 @@ fn a_pageblock_that_another_empties_leaves_those_before_it_as_they_were() {
         drain_all_pages();
     });
 }
+
+/// The pageblocks of a large block, by their types while it is in use.
+fn freed_with_types(lower: Migratetype, upper: Migratetype) {
+    let block = alloc_pages(KERNEL, Order::MAX).unwrap();
+    block.page().set_block_migratetype(lower);
+    block.buddy(Order::PAGEBLOCK).page().set_block_migratetype(upper);
+    free_pages(block, Order::MAX);
+}
+
+#[test]
+fn pageblocks_of_a_large_block_go_to_their_own_lists() {
+    use Migratetype::{Isolate, Movable, Reclaimable, Unmovable};
+    on(&[ram(0x4000_0000, 16 * MIB)], |_| {
+        let large = || zones().map(|zone| zone.blocks(Order::MAX)).sum::<u32>();
+        let before = large();
+        for (lower, upper) in [(Movable, Reclaimable), (Unmovable, Movable)] {
+            freed_with_types(lower, upper);
+            check_sums();
+            assert_eq!(large(), before, "both may be merged");
+        }
+        for (types, isolated) in [((Movable, Isolate), 512), ((Isolate, Movable), 1024)] {
+            freed_with_types(types.0, types.1);
+            check_sums();
+            assert_eq!(zones().map(|zone| zone.isolated).sum::<u32>(), isolated);
+        }
+        assert_eq!(large(), before - 2);
+    });
+}
