@@ -167,7 +167,7 @@ fn mark_allocated(range: PfnRange, zone: ZoneId) {
 fn pageblocks(range: PfnRange) -> impl DoubleEndedIterator<Item = Frame> {
     let size = Order::PAGEBLOCK.pages();
     let first = range.start().get() / size;
-    let end = range.end().get().div_ceil(size);
+    let end = if range.is_empty() { first } else { range.end().get().div_ceil(size) };
     (first..end).filter_map(move |n| Frame::new(Pfn::new(n * size)))
 }
 
@@ -189,8 +189,9 @@ fn start_isolate(zone: ZoneId, range: PfnRange, mt: Migratetype) -> Result<(), C
     for first in pageblocks(range) {
         let done = with_masked(|irq| zone.zone().lock(irq).isolate(first));
         if let Err(error) = done {
-            let before = PfnRange::new(range.start(), first.pfn().max(range.start()));
-            undo_isolate(zone, before, mt);
+            // An empty range, where it is the first, touches no pageblock.
+            let end = first.pfn().max(range.start());
+            undo_isolate(zone, PfnRange::new(range.start(), end), mt);
             return Err(error);
         }
     }

@@ -16,9 +16,12 @@ fn a_pageblock_that_another_empties_leaves_those_before_it_as_they_were() {
         drain_all_pages();
         let mt = pageblock_migratetype(lower);
         upper.page().set_block_migratetype(Migratetype::Isolate);
-        let range = PfnRange::new(lower.pfn() + 5, upper.pfn() + 5);
-        assert_eq!(alloc_contig_range(range, mt), Err(ContigError::Busy(upper.pfn())));
-        assert_eq!(pageblock_migratetype(lower), mt);
+        for start in [lower.pfn() + 5, lower.pfn(), upper.pfn(), upper.pfn() + 1] {
+            let range = PfnRange::new(start, upper.pfn() + 5);
+            assert_eq!(alloc_contig_range(range, mt), Err(ContigError::Busy(upper.pfn())));
+            assert_eq!(pageblock_migratetype(lower), mt);
+            assert_eq!(pageblock_migratetype(upper), Migratetype::Isolate, "it is another's");
+        }
         assert_eq!(zones().map(|zone| zone.isolated).sum::<u32>(), 0);
         upper.page().set_block_migratetype(mt);
         for frame in upper.block(block) {
