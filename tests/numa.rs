@@ -230,7 +230,9 @@ fn work(seed: u64, pool: &ZsPool) -> i32 {
                 let got = alloc_pages_bulk(LIGHT, &mut pages[..wanted]);
                 let bulk = pages[..got].iter().flatten();
                 bulk.clone().for_each(|&page| mark(page, PAGE_SIZE));
-                bulk.for_each(|&page| exchange(random.below(SLOTS.len()), Some((page, Order::ZERO))));
+                bulk.for_each(|&page| {
+                    exchange(random.below(SLOTS.len()), Some((page, Order::ZERO)))
+                });
             }
             14 => {
                 let bytes = 1 + random.below(100 << 10);

@@ -22,4 +22,8 @@ pub mod vmalloc;
 pub mod zsmalloc;
 
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

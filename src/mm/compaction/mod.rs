@@ -20,6 +20,8 @@ mod scanner;
 mod tests;
 
 pub use fragmentation::ContigPageInfo;
+#[cfg(test)]
+pub(in crate::mm) use kcompactd::asked;
 pub use kcompactd::{
     fragmentation_score, kcompactd, set_compaction_proactiveness, wakeup_kcompactd,
 };

@@ -3,6 +3,7 @@
 mod api;
 mod isolation;
 mod model;
+mod numa;
 mod sections;
 
 use super::*;
