@@ -389,7 +389,7 @@ fn a_million_operations_against_a_model() {
             pool: ZsPool::new().unwrap(),
             owned: Vec::new(),
             objects: Vec::new(),
-            taken: std::vec![false; (RAM_MIB * MIB >> 12) as usize],
+            taken: std::vec![false; (RAM_MIB << 8) as usize],
             dma_limit,
             pages: 0,
             pool_pages: 0,
