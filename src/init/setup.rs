@@ -60,8 +60,17 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
 
 /// What may follow `granule.` on the command line: of the kernel, and of the
 /// images of tests and benchmarks.
-const OWN_PARAMETERS: [&str; 6] =
-    ["bench", "fail_page_alloc", "fault", "list", "test", "test_after"];
+const OWN_PARAMETERS: [&str; 9] = [
+    "bench",
+    "fail_page_alloc",
+    "fault",
+    "list",
+    "test",
+    "test_after",
+    "node_sizes",
+    "cpu_nodes",
+    "node_order",
+];
 
 /// The command line, as far as it is text. What it says of the log holds from here on.
 pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {

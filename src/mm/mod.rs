@@ -27,4 +27,8 @@ pub mod vmscan;
 pub mod zsmalloc;
 
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

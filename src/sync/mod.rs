@@ -4,8 +4,11 @@
 //! debug assertions check it at every acquisition and name both locks on a breach.
 //! The order, outermost first, is the order of [`Rank`]'s variants.
 
+pub mod atomic;
 mod once;
+mod request;
 mod spinlock;
 
 pub use once::Once;
+pub use request::{Request, Ticket};
 pub use spinlock::{Rank, SpinGuard, SpinLock};

@@ -10,10 +10,10 @@
 //! another's.
 
 use crate::arch::{IrqMasked, cpu};
+use crate::sync::atomic::{AtomicU32, Ordering};
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The lock order: a lock may be taken while locks of lower rank are held.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -18,6 +18,7 @@ mod random;
 #[allow(unused_imports, reason = "not every image draws numbers")]
 pub use random::Random;
 
+use granule::firmware::cmdline::CommandLine;
 use granule::firmware::fdt::Tree;
 use granule::init::Boot;
 use granule::kprintln;
@@ -56,9 +57,18 @@ macro_rules! kernel_tests {
     };
 }
 
+static COMMAND_LINE: Once<CommandLine<'static>> = Once::new();
+
+/// What the command line says of `granule.NAME=`.
+#[allow(dead_code, reason = "not every image is told something")]
+pub fn word(name: &str) -> Option<&'static str> {
+    COMMAND_LINE.get()?.granule(name)
+}
+
 /// Runs the tests that the command line selects; the exit code.
 pub fn run(boot: &Boot, tests: &[Test]) -> u8 {
     TREE.call_once(|| boot.tree);
+    COMMAND_LINE.call_once(|| boot.cmdline);
     if boot.cmdline.granule("list").is_some() {
         for test in tests {
             kprintln!("{}: test", test.name);

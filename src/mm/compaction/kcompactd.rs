@@ -9,7 +9,7 @@ use super::{CompactResult, ContigPageInfo, HISTORY, Wanted, compact, try_all};
 use crate::addr::Order;
 use crate::machine_local;
 use crate::mm::migrate::MigrateMode;
-use crate::mm::mmzone::{MAX_NUMNODES, Migratetype, NodeId, ZoneId, ZoneType};
+use crate::mm::mmzone::{MAX_NUMNODES, Migratetype, NodeId, ZoneId, ZoneType, Zonelist};
 use crate::sched::{HZ, WaitQueue, cond_resched, should_stop};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -63,10 +63,11 @@ fn zones(node: NodeId) -> impl Iterator<Item = ZoneId> {
         .filter(|id| id.zone().is_populated())
 }
 
-/// Has the thread of `node` make a free block of `order`. Any context (Linux:
-/// wakeup_kcompactd).
+/// Has the thread of `node` make a free block of `order`, or that of the nearest node with
+/// memory: a node without has none. Any context (Linux: wakeup_kcompactd).
 pub fn wakeup_kcompactd(node: NodeId, order: Order) {
-    let node = &NODES[node.index()];
+    let nearest = Zonelist::of(node).zones(ZoneType::Movable).next();
+    let node = &NODES[nearest.map_or(node, ZoneId::node).index()];
     let wanted = u32::from(order.get()) + 1;
     if node.wanted.fetch_max(wanted, Relaxed) < wanted {
         node.wait.wake_up();

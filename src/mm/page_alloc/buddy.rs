@@ -187,9 +187,20 @@ impl LockedZone<'_> {
         frame.page().set_place(self.zone.id(), order);
     }
 
-    /// Frees the block of `order` at `frame`, whose pageblock is of `mt`, and merges it
+    /// Frees the block of `order` at `frame`, whose first pageblock is of `mt`, and merges it
     /// with its buddies as far as they are free.
     pub(in crate::mm) fn free_one(&mut self, frame: Frame, order: Order, mt: Migratetype) {
+        // While a block was in use its pageblocks may have become of different types: one
+        // that is being emptied above all (Linux: split_large_buddy).
+        if let Some(half) = order.down()
+            && half >= Order::PAGEBLOCK
+            && let upper = frame.buddy(half)
+            && let upper_mt = pageblock_migratetype(upper)
+            && upper_mt != mt
+        {
+            self.free_one(frame, half, mt);
+            return self.free_one(upper, half, upper_mt);
+        }
         self.account_add(mt, order.pages());
         let (mut frame, mut order) = (frame, order);
         while let Some(up) = order.up() {

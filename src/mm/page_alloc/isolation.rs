@@ -134,7 +134,7 @@ pub(super) fn mark_allocated(range: PfnRange, zone: ZoneId) {
 pub(in crate::mm) fn pageblocks(range: PfnRange) -> impl DoubleEndedIterator<Item = Frame> {
     let size = Order::PAGEBLOCK.pages();
     let first = range.start().get() / size;
-    let end = range.end().get().div_ceil(size);
+    let end = if range.is_empty() { first } else { range.end().get().div_ceil(size) };
     (first..end).filter_map(move |n| Frame::new(Pfn::new(n * size)))
 }
 

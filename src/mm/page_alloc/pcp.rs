@@ -20,8 +20,8 @@ use crate::mm::mmzone::{LockedZone, Migratetype, NodeId, ZoneId, Zonelist};
 use crate::mm::page::{Frame, Link, PageFlags};
 use crate::percpu::PerCpu;
 use crate::sched;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
+use crate::sync::{Request, Ticket};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 /// The orders that have lists: 0 to 3, and a pageblock for huge pages.
 pub(super) const ORDERS: [Order; 5] = match (Order::new(1), Order::new(2), Order::new(3)) {
@@ -64,8 +64,8 @@ const _: () = assert!(
 
 machine_local! {
     static PCP: PerCpu<CpuPages> = PerCpu::new([const { CpuPages::new() }; NR_CPUS]);
-    /// Whether a CPU was interrupted to drain its lists, and has not done so yet.
-    static ASKED: [AtomicBool; NR_CPUS] = [const { AtomicBool::new(false) }; NR_CPUS];
+    /// What each CPU was interrupted for: to drain its lists.
+    static DRAIN: [Request; NR_CPUS] = [const { Request::new() }; NR_CPUS];
     /// Why the order-0 path is closed, a bit for each [`FastPath`].
     static CLOSED: AtomicU32 = AtomicU32::new(0);
 }
@@ -372,9 +372,11 @@ pub fn drain_local_pages(irq: &IrqMasked) {
 }
 
 /// Drains this CPU's lists, and asks the other CPUs to drain theirs: those that can be
-/// interrupted do so at once, the others at their next free or refill. Any context.
-pub fn ask_to_drain(irq: &IrqMasked) {
+/// interrupted do so at once, the others at their next free or refill. What those at once
+/// were asked. Any context.
+fn ask_to_drain(irq: &IrqMasked) -> [Option<Ticket>; NR_CPUS] {
     let own = cpu::id(irq);
+    let mut tickets = [None; NR_CPUS];
     for id in (0..NR_CPUS).filter_map(CpuId::new).filter(|&id| id != own) {
         let mut holds = false;
         for pcp in PCP.of(id).zones.iter().filter(|pcp| pcp.count() != 0) {
@@ -382,13 +384,12 @@ pub fn ask_to_drain(irq: &IrqMasked) {
             holds = true;
         }
         if holds {
-            ASKED[id.index()].store(true, Release);
-            if !sched::kick(id) {
-                ASKED[id.index()].store(false, Relaxed);
-            }
+            let ticket = DRAIN[id.index()].ask();
+            tickets[id.index()] = sched::kick(id).then_some(ticket);
         }
     }
     drain_local_pages(irq);
+    tickets
 }
 
 /// Drains the lists of all CPUs, as far as they can be interrupted, and waits for that.
@@ -396,13 +397,14 @@ pub fn ask_to_drain(irq: &IrqMasked) {
 pub fn drain_all_pages() {
     /// Looks after which a CPU is given up that does not come to it.
     const PATIENCE: u32 = 1 << 26;
-    with_masked(ask_to_drain);
+    let tickets = with_masked(ask_to_drain);
     if is_masked() {
         return;
     }
-    for asked in ASKED.iter() {
+    for (request, ticket) in DRAIN.iter().zip(tickets) {
+        let Some(ticket) = ticket else { continue };
         let mut looks = 0;
-        while asked.load(Acquire) && looks < PATIENCE {
+        while !request.is_answered(ticket) && looks < PATIENCE {
             cpu::relax();
             looks += 1;
         }
@@ -411,11 +413,7 @@ pub fn drain_all_pages() {
 
 /// Does what another CPU asked for, if one did. From the interrupt by which it asked.
 pub fn heed_drain(irq: &IrqMasked) {
-    let asked = &ASKED[cpu::id(irq).index()];
-    if asked.load(Acquire) {
-        drain_local_pages(irq);
-        asked.store(false, Release);
-    }
+    DRAIN[cpu::id(irq).index()].heed(|| drain_local_pages(irq));
 }
 
 /// Pages of `zone` on all CPUs' lists.

@@ -1,0 +1,134 @@
+//! The protocols, each as short as it can be and still go wrong.
+
+use crate::arch::irq::with_masked;
+use crate::sched::rq::RunQueue;
+use crate::sched::task::TaskState;
+use crate::sched::wait::WaitQueue;
+use crate::shim::atomic::{AtomicU32, Ordering};
+use crate::shim::become_cpu;
+use crate::shim::sched::{Cpu0, attach};
+use crate::sync::{Rank, Request, SpinLock};
+use loom::cell::UnsafeCell;
+use loom::thread;
+use std::sync::Arc;
+
+/// Adds 1 in two steps: loom reports whoever is there at the same time, or does not see what
+/// was there before.
+fn add(value: &UnsafeCell<u32>) {
+    // SAFETY: loom checks that nobody else is there.
+    let before = value.with(|at| unsafe { *at });
+    // SAFETY: as above.
+    value.with_mut(|at| unsafe { *at = before + 1 });
+}
+
+fn lock_of_two() -> Arc<SpinLock<UnsafeCell<u32>>> {
+    let lock = SpinLock::new(Rank::Zone, UnsafeCell::new(0));
+    // The word is made here, before there is a second CPU.
+    with_masked(|irq| drop(lock.lock(irq)));
+    Arc::new(lock)
+}
+
+pub fn spinlock_excludes_and_publishes() {
+    let lock = lock_of_two();
+    let other = Arc::clone(&lock);
+    let second = thread::spawn(move || {
+        become_cpu(1);
+        with_masked(|irq| add(&other.lock(irq)));
+    });
+    with_masked(|irq| add(&lock.lock(irq)));
+    second.join().expect("no panic");
+    // SAFETY: the other CPU is gone.
+    with_masked(|irq| lock.lock(irq).with(|at| assert_eq!(unsafe { *at }, 2)));
+}
+
+pub fn try_lock_excludes_and_publishes() {
+    let lock = lock_of_two();
+    let other = Arc::clone(&lock);
+    let second = thread::spawn(move || {
+        become_cpu(1);
+        with_masked(|irq| other.try_lock(irq).map(|value| add(&value)).is_some())
+    });
+    let first = with_masked(|irq| lock.try_lock(irq).map(|value| add(&value)).is_some());
+    let second = second.join().expect("no panic");
+    assert!(first || second, "one of them finds it open");
+    let sum = u32::from(first) + u32::from(second);
+    // SAFETY: the other CPU is gone.
+    with_masked(|irq| lock.lock(irq).with(|at| assert_eq!(unsafe { *at }, sum)));
+}
+
+/// Two CPUs ask, each about what it has made ready; a third does what it sees to be ready, in
+/// interrupts that come at any time.
+pub fn what_is_asked_is_done() {
+    struct Shared {
+        request: Request,
+        /// What each of them made ready, and what was done of it.
+        ready: [AtomicU32; 2],
+        done: [AtomicU32; 2],
+    }
+    impl Shared {
+        fn interrupt(&self) {
+            self.request.heed(|| {
+                for (ready, done) in self.ready.iter().zip(&self.done) {
+                    done.store(ready.load(Ordering::Relaxed), Ordering::Relaxed);
+                }
+            });
+        }
+        fn is_done(&self, n: usize) -> bool {
+            self.done[n].load(Ordering::Relaxed) == 1
+        }
+    }
+    let words = || [AtomicU32::new(0), AtomicU32::new(0)];
+    let shared = Arc::new(Shared { request: Request::new(), ready: words(), done: words() });
+    for word in shared.ready.iter().chain(&shared.done) {
+        assert_eq!(word.load(Ordering::Relaxed), 0);
+    }
+    shared.request.heed(|| unreachable!("nobody asked"));
+    let ask = |n: usize| {
+        let shared = Arc::clone(&shared);
+        move || {
+            shared.ready[n].store(1, Ordering::Relaxed);
+            let ticket = shared.request.ask();
+            let early = shared.request.is_answered(ticket);
+            assert!(!early || shared.is_done(n), "answered, and not done");
+            ticket
+        }
+    };
+    let askers = [thread::spawn(ask(0)), thread::spawn(ask(1))];
+    shared.interrupt();
+    shared.interrupt();
+    let tickets = askers.map(|asker| asker.join().expect("no panic"));
+    // The interrupt of the last question.
+    shared.interrupt();
+    for (n, ticket) in tickets.into_iter().enumerate() {
+        assert!(shared.request.is_answered(ticket), "a question was lost");
+        assert!(shared.is_done(n), "answered, and not done");
+    }
+}
+
+/// A thread waits for a condition that another CPU makes true.
+pub fn no_wake_up_is_lost() {
+    let mut queue = RunQueue::new();
+    queue.bring_up("init");
+    let idle = queue.create("idle").expect("a number");
+    queue.make_idle(idle);
+    let init = queue.current();
+    let cpu0 = Cpu0(Arc::new(SpinLock::new(Rank::RunQueue, queue)));
+    let waits = Arc::new(WaitQueue::new());
+    let condition = Arc::new(AtomicU32::new(0));
+    assert_eq!(condition.load(Ordering::Relaxed), 0);
+    assert!(!waits.is_active());
+    attach(cpu0.clone(), Some(init));
+    crate::sched::set_current_state(TaskState::Running);
+    let waker = thread::spawn({
+        let (waits, condition) = (Arc::clone(&waits), Arc::clone(&condition));
+        move || {
+            become_cpu(1);
+            attach(cpu0, None);
+            condition.store(1, Ordering::Relaxed);
+            waits.wake_up();
+        }
+    });
+    waits.wait_event(|| condition.load(Ordering::Relaxed) == 1);
+    waker.join().expect("no panic");
+    assert!(!waits.is_active());
+}

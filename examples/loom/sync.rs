@@ -1,0 +1,11 @@
+//! The kernel's locks and requests, on loom's atomics.
+
+pub mod atomic {
+    pub use crate::shim::atomic::{AtomicU32, Ordering};
+}
+#[path = "../../src/sync/request.rs"]
+mod request;
+#[path = "../../src/sync/spinlock.rs"]
+mod spinlock;
+pub use request::{Request, Ticket};
+pub use spinlock::{Rank, SpinGuard, SpinLock};

@@ -1,0 +1,55 @@
+//! Something that others ask a CPU to do, and wait for.
+//!
+//! Who asks gets a [`Ticket`]; it is answered when the CPU has done what was asked for, having
+//! begun after the question. So one answer serves all who asked before it was begun, and none
+//! who asked later: what they saw may be newer than what was done.
+
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// Questions to one CPU, and how many of them it has answered.
+pub struct Request {
+    asked: AtomicU32,
+    done: AtomicU32,
+}
+
+/// A question: it is answered when as many are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "a question that nobody waits for need not be asked"]
+pub struct Ticket(u32);
+
+impl Request {
+    /// Nothing was asked.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { asked: AtomicU32::new(0), done: AtomicU32::new(0) }
+    }
+
+    /// Asks. What the caller did before, the one who answers sees. Any CPU; the caller then
+    /// sees to it that the CPU comes to [`Request::heed`].
+    pub fn ask(&self) -> Ticket {
+        Ticket(self.asked.fetch_add(1, Ordering::AcqRel).wrapping_add(1))
+    }
+
+    /// Whether a question is answered; then the caller sees what was done.
+    #[must_use]
+    pub fn is_answered(&self, ticket: Ticket) -> bool {
+        // The numbers wrap: later is what is less than half the circle ahead.
+        self.done.load(Ordering::Acquire).wrapping_sub(ticket.0) < 1 << 31
+    }
+
+    /// Runs `f` if there are questions, and answers those that there were before. For the CPU
+    /// that is asked, one call at a time.
+    pub fn heed(&self, f: impl FnOnce()) {
+        let asked = self.asked.load(Ordering::Acquire);
+        if asked != self.done.load(Ordering::Relaxed) {
+            f();
+            self.done.store(asked, Ordering::Release);
+        }
+    }
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,57 @@
+//! Allocations that fail, each in turn, on the running kernel.
+//!
+//! Command line: cma=16M
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod harness;
+#[path = "harness/scenario.rs"]
+mod scenario;
+
+use alloc::vec::Vec;
+use granule as root;
+use granule::arch::CpuId;
+use granule::arch::irq::with_masked;
+use granule::init::secondary;
+use granule::mm::compaction::set_compaction_proactiveness;
+use granule::mm::kthread::{kthread_create_on_cpu, kthread_run};
+use granule::mm::{page_alloc, slab};
+
+/// What the kernel alone can do: its own heap, and threads.
+fn extras() -> Option<()> {
+    let mut vectors: [Vec<u8>; 3] = [const { Vec::new() }; 3];
+    for (vector, size) in vectors.iter_mut().zip([100, 5000, 150_000]) {
+        vector.try_reserve_exact(size).ok()?;
+        vector.resize(size.min(5000), 1);
+        vector.try_reserve(2 * size).ok()?;
+    }
+    let thread = kthread_run("scenario", || 7).ok()?;
+    let stopped = kthread_create_on_cpu("never ran", CpuId::BOOT, || 8).ok();
+    assert_eq!(thread.join(), 7);
+    stopped?.stop();
+    Some(())
+}
+
+fn give_up_caches(_: CpuId) {
+    slab::shrink_all();
+    with_masked(page_alloc::drain_local_pages);
+}
+
+fn settle() {
+    harness::settled_pages();
+    secondary::on_each(give_up_caches);
+    harness::settled_pages();
+}
+
+kernel_tests! {
+    fn each_allocation_fails_and_nothing_is_lost() {
+        // Threads in the background would be failed in the scenario's place.
+        set_compaction_proactiveness(0);
+        let allocations = scenario::fail_each_in_turn();
+        set_compaction_proactiveness(20);
+        assert!(allocations > 80, "only {allocations} allocations were failed");
+    }
+}

@@ -1,0 +1,219 @@
+//! A short life of every allocator, in which any allocation of pages may fail.
+//!
+//! The image `faults` and the host's tests run the same lines: who includes this file says
+//! what `root` is, what else there is to be called, and how caches are emptied.
+
+use super::root as granule;
+use super::{extras, settle};
+use core::ptr::NonNull;
+use granule::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr};
+use granule::arch::pgtable::KernelAttrs;
+use granule::mm::cma::{cma_alloc, cma_release, default_area};
+use granule::mm::gfp::Gfp;
+use granule::mm::ioremap::{ioremap, ioremap_cache, ioremap_wc};
+use granule::mm::mmzone::NodeId;
+use granule::mm::page::Frame;
+use granule::mm::page_alloc::{
+    self, FailPageAlloc, OwnedPage, alloc_contig_range, alloc_pages, alloc_pages_bulk,
+    alloc_pages_exact, alloc_pages_node, free_contig_range, free_pages, free_pages_exact, get_page,
+    put_page, set_fail_page_alloc, split_page,
+};
+use granule::mm::slab::{
+    SlabFlags, kcalloc, kfree, kmalloc, kmalloc_array, kmem_cache_create, kmem_cache_destroy,
+    krealloc, kzalloc,
+};
+use granule::mm::vmalloc;
+use granule::mm::zsmalloc::ZsPool;
+
+/// Gives back what it holds, whichever way its scope is left.
+struct Held<T: Copy>(T, fn(T));
+
+impl<T: Copy> Drop for Held<T> {
+    fn drop(&mut self) {
+        (self.1)(self.0);
+    }
+}
+
+const QUIET: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
+
+/// Fails each allocation of [`scenario`] in turn, alone and with all that follow it, until
+/// there is none left to fail; each time all is given back. How many there are.
+///
+/// # Panics
+/// Pages are lost, or an invariant is broken.
+pub fn fail_each_in_turn() -> u32 {
+    settle();
+    let before = page_alloc::nr_used_pages();
+    let mut allocations = 0;
+    for times in [1, u32::MAX] {
+        for skip in 0.. {
+            let which = FailPageAlloc { skip, interval: 1, times, min_order: Order::ZERO };
+            set_fail_page_alloc(Some(which));
+            let done = scenario();
+            let failed = set_fail_page_alloc(None);
+            settle();
+            if skip % 16 == 0 || failed == 0 {
+                page_alloc::validate().expect("every invariant holds");
+            }
+            let after = page_alloc::nr_used_pages();
+            assert_eq!(before, after, "allocation {skip} failed, {times} times at most");
+            if failed == 0 {
+                assert!(done.is_some(), "{skip} allocations succeeded, and the scenario did not");
+                allocations = skip;
+                break;
+            }
+        }
+    }
+    allocations
+}
+
+/// Calls everything that allocates pages; `None` where something could not be had. What it
+/// got has gone back then too.
+fn scenario() -> Option<()> {
+    pages()?;
+    movable_pages()?;
+    objects()?;
+    caches()?;
+    areas()?;
+    extras()
+}
+
+fn pages() -> Option<()> {
+    let held = |gfp, order| {
+        let order = Order::new(order)?;
+        let frame = alloc_pages(gfp | Gfp::__GFP_NOWARN, order)?;
+        Some(Held((frame, order), |(frame, order)| free_pages(frame, order)))
+    };
+    let _plain = held(QUIET, 0)?;
+    let _zeroed = held(QUIET | Gfp::__GFP_ZERO, 1)?;
+    let _huge = held(Gfp::GFP_TRANSHUGE, 9)?;
+    let _dma = held(Gfp::GFP_DMA, 2)?;
+    let _urgent = held(Gfp::GFP_ATOMIC, 3)?;
+    let _reserve = held(QUIET | Gfp::__GFP_MEMALLOC, 4)?;
+    let _reclaimable = held(QUIET | Gfp::__GFP_RECLAIMABLE, 5)?;
+    let shared = alloc_pages(QUIET | Gfp::__GFP_COMP, Order::PAGEBLOCK)?;
+    let shared = Held(shared, put_page);
+    get_page(shared.0);
+    let _again = Held(shared.0, put_page);
+    let near = alloc_pages_node(NodeId::FIRST, QUIET | Gfp::__GFP_THISNODE, Order::ZERO)?;
+    let _near = Held(near, |frame| free_pages(frame, Order::ZERO));
+    let far = alloc_pages_node(NodeId::new(1)?, QUIET, Order::ZERO)?;
+    let _far = Held(far, |frame| free_pages(frame, Order::ZERO));
+    let mut bulk = [None; 6];
+    let got = alloc_pages_bulk(QUIET, &mut bulk);
+    let _bulk = Held(bulk, |bulk| {
+        bulk.into_iter().flatten().for_each(|frame| free_pages(frame, Order::ZERO));
+    });
+    if got < bulk.len() {
+        return None;
+    }
+    const EXACT: usize = 5 * PAGE_SIZE;
+    let _exact = Held(alloc_pages_exact(QUIET, EXACT)?, |frame| free_pages_exact(frame, EXACT));
+    let two = Order::new(1)?;
+    let split = alloc_pages(QUIET, two)?;
+    split_page(split, two);
+    split.block(two).for_each(|frame| free_pages(frame, Order::ZERO));
+    OwnedPage::alloc(QUIET).map(drop)
+}
+
+/// Memory that is lent, moved and taken back.
+fn movable_pages() -> Option<()> {
+    let pool = ZsPool::new().expect("a pool");
+    let mut objects = [None; 12];
+    for (n, object) in objects.iter_mut().enumerate() {
+        let got = pool.malloc([4096, 700, 30][n % 3], QUIET)?;
+        pool.with(got, |bytes| bytes.fill(n as u8));
+        *object = Some(got);
+    }
+    let intact = || {
+        (0..)
+            .zip(objects.iter().flatten())
+            .all(|(n, &object)| pool.with(object, |bytes| bytes.iter().all(|&byte| byte == n)))
+    };
+    // The page of an object as contiguous memory: the object has to move.
+    let frame = pool.frame(objects[0]?);
+    let range = PfnRange::new(frame.pfn(), frame.pfn() + 1);
+    let taken = alloc_contig_range(range);
+    assert!(intact(), "an object was lost");
+    if taken.is_ok() {
+        assert_ne!(pool.frame(objects[0]?), frame);
+        free_contig_range(range);
+    }
+    taken.ok()?;
+    let area = default_area().expect("there is an area");
+    let run = cma_alloc(area, 300, Order::ZERO)?;
+    let _run = Held(run, |run| {
+        let area = default_area().expect("there is an area");
+        assert!(cma_release(area, run, 300));
+    });
+    assert!(intact(), "an object was lost");
+    assert_eq!(pool.validate(), Ok(()));
+    Some(())
+}
+
+fn free_object(object: NonNull<u8>) {
+    // SAFETY: `Held` has it from the allocator, and calls this once.
+    unsafe { kfree(object.as_ptr()) }
+}
+
+fn objects() -> Option<()> {
+    let sizes = [8, 200, 3000, 8192, 20_000, 100_000];
+    let mut small = [None; 6];
+    let mut full = true;
+    for (object, size) in small.iter_mut().zip(sizes) {
+        *object = kmalloc(size, QUIET);
+        full &= object.is_some();
+    }
+    let _small = Held(small, |small| small.into_iter().flatten().for_each(free_object));
+    if !full {
+        return None;
+    }
+    let _zeroed = Held(kzalloc(64, QUIET)?, free_object);
+    let _array = Held(kmalloc_array(40, 300, QUIET)?, free_object);
+    let _cleared = Held(kcalloc(9, 1000, QUIET)?, free_object);
+    let mut grows = Held(kmalloc(500, QUIET)?, free_object);
+    for size in [900, 10_000, 50_000] {
+        // SAFETY: an object of kmalloc; where it fails the old one stays.
+        grows.0 = unsafe { krealloc(grows.0.as_ptr(), size, QUIET) }?;
+    }
+    Some(())
+}
+
+fn caches() -> Option<()> {
+    let cache = kmem_cache_create("scenario", 1300, 64, SlabFlags::empty(), None).ok()?;
+    let cache = Held(cache, |cache| {
+        // SAFETY: its objects are gone, and nobody else knows it.
+        unsafe { kmem_cache_destroy(cache) }.expect("it has no objects");
+    });
+    for n in 0..30 {
+        let object = if n % 2 == 0 { cache.0.alloc(QUIET) } else { cache.0.zalloc(QUIET) }?;
+        // SAFETY: allocated just now.
+        unsafe { cache.0.free(object) };
+    }
+    let (first, second) = (cache.0.alloc(QUIET), cache.0.alloc(QUIET));
+    for object in [first, second].into_iter().flatten() {
+        // SAFETY: as above.
+        unsafe { cache.0.free(object) };
+    }
+    first.and(second).map(drop)
+}
+
+fn areas() -> Option<()> {
+    let _plain = Held(vmalloc::vmalloc(9 * PAGE_SIZE, QUIET)?, vmalloc::vfree);
+    let _zeroed = Held(vmalloc::vzalloc(PAGE_SIZE, QUIET)?, vmalloc::vfree);
+    let _aligned = Held(vmalloc::vmalloc_aligned(PAGE_SIZE, 16 << 20, QUIET)?, vmalloc::vfree);
+    let mut frames: [Option<Frame>; 3] = [None; 3];
+    let got = alloc_pages_bulk(QUIET, &mut frames);
+    let frames = Held(frames, |frames| {
+        frames.into_iter().flatten().for_each(|frame| free_pages(frame, Order::ZERO));
+    });
+    if got < frames.0.len() {
+        return None;
+    }
+    let [Some(a), Some(b), Some(c)] = frames.0 else { return None };
+    let _mapped = Held(vmalloc::vmap(&[a, c, b], KernelAttrs::KERNEL)?, vmalloc::vunmap);
+    let device = PhysAddr::new(0x0a00_0000);
+    let _device = ioremap(device + 0x200, 0x1200).ok()?;
+    let _far = ioremap_wc(PhysAddr::new(0x80_0000_0000), 5 << 20).ok()?;
+    ioremap_cache(PhysAddr::new(0x81_0000_0000), 1).ok().map(drop)
+}
