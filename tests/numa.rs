@@ -33,7 +33,7 @@ use granule::mm::cma::{cma_alloc, cma_release, default_area};
 use granule::mm::compaction::compact_zone;
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_create_on_cpu;
-use granule::mm::mmzone::{Migratetype, NodeId, ZoneId, ZoneType};
+use granule::mm::mmzone::{NodeId, ZoneId, ZoneType};
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
     alloc_contig_range, alloc_pages, alloc_pages_bulk, alloc_pages_exact, alloc_pages_node,
