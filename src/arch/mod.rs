@@ -9,6 +9,7 @@
 //! | [`irq::with_masked`] | the only way to an [`IrqMasked`], the proof that per-CPU access and locks ask for |
 //! | [`cpu`] | which CPU this is, how to wait politely |
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
+//! | [`with_table_apart`] | a page table's words, when the linear map can't be used |
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
 //! | [`MachineLocal`] | a static that exists once per machine |
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
@@ -23,6 +24,7 @@ pub mod aarch64;
 #[cfg(target_os = "none")]
 pub use aarch64::{
     MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    with_table_apart,
 };
 
 #[cfg(not(target_os = "none"))]
@@ -30,6 +32,7 @@ pub mod hosted;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
     MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    with_table_apart,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).

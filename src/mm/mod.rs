@@ -14,6 +14,7 @@ pub mod mmzone;
 pub mod page;
 pub mod page_alloc;
 pub mod ptdump;
+pub mod set_memory;
 pub mod shrinker;
 pub mod slab;
 pub mod sparse;

@@ -51,6 +51,12 @@ pub const fn virt_to_phys(va: VirtAddr) -> PhysAddr {
     PhysAddr::new(va.get().wrapping_sub(page_offset()) as u64)
 }
 
+/// Runs `f` on an address of the page table at `pa` that is not in the linear map: for
+/// when that can't be used. One at a time.
+pub fn with_table_apart<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> R {
+    fixmap::with_table(pa, f)
+}
+
 /// The address at which the descriptor of frame 0 would lie.
 #[inline(always)]
 #[must_use]

@@ -35,6 +35,11 @@ pub fn virt_to_phys(va: VirtAddr) -> PhysAddr {
     PhysAddr::new(va.get().wrapping_sub(page_offset()) as u64)
 }
 
+/// Runs `f` on an address of the page table at `pa` that is not in the linear map.
+pub fn with_table_apart<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> R {
+    f(phys_to_virt(pa))
+}
+
 /// The address at which the descriptor of frame 0 would lie; wraps.
 #[must_use]
 pub fn vmemmap_base() -> usize {

@@ -1,7 +1,7 @@
 //! Unmapping, and the release of tables that map nothing any more.
 #![deny(unsafe_code)]
 
-use super::descriptor::Level;
+use super::descriptor::{Descriptor, Level};
 use super::flush::{FlushOwed, Reach};
 use super::mapper::{MapError, Mapper, check, parts};
 use super::table::{Entry, TableAccess, TableAddr};
@@ -35,7 +35,7 @@ impl<A: TableAccess> Mapper<'_, A> {
             let mut cleared: Option<(usize, usize)> = None;
             self.access.with(table, |t| {
                 for i in first..first + va.len() / PAGE_SIZE {
-                    if t.descriptor(i).is_valid() {
+                    if t.descriptor(i) != Descriptor::INVALID {
                         t.clear(i);
                         cleared = Some((cleared.map_or(i, |c| c.0), i));
                     }

@@ -18,6 +18,8 @@ bitflags! {
         const VM_ALLOC = 1 << 1;
         /// Somebody's pages, mapped by `vmap`.
         const VM_MAP = 1 << 2;
+        /// The linear map's permissions of its pages were changed along with its own.
+        const VM_FLUSH_RESET_PERMS = 1 << 3;
     }
 }
 

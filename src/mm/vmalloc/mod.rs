@@ -63,7 +63,7 @@ mod va_space_tests;
 pub use area::{VmFlags, VmallocInfo};
 pub use vmap_areas::VmallocStat;
 
-use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysRange, VirtAddr};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysRange, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::{KernelAttrs, MapFlags};
@@ -245,6 +245,13 @@ pub fn shrink() {
 pub fn validate() {
     with_areas(|areas| areas.validate());
     memtype::validate();
+}
+
+/// Whether all of `range` is mapped by one area of vmalloc, for `mm::set_memory`. With
+/// `resets` the linear map's permissions of its pages are reset when it is freed.
+pub(super) fn set_memory(range: VirtRange, resets: bool) -> bool {
+    let flags = if resets { VmFlags::VM_FLUSH_RESET_PERMS } else { VmFlags::empty() };
+    with_areas(|areas| areas.mark(range, flags))
 }
 
 /// Maps device addresses for `mm::ioremap`: whole pages, with a reservation of their

@@ -153,14 +153,29 @@ impl VmapAreas {
 
     /// Claims the area in use that starts at `va` and is one of `kinds`, to unmap it;
     /// the caller is the only one who gets it.
-    pub fn claim(&mut self, va: VirtAddr, kinds: VmFlags) -> Option<(AreaId, VirtRange)> {
+    pub fn claim(&mut self, va: VirtAddr, kinds: VmFlags) -> Option<(AreaId, VirtRange, VmFlags)> {
         let id = self.space.find(va)?;
         let (range, area) = self.space.get_mut(id);
         if range.start() != va || area.state != State::Busy || !area.flags.intersects(kinds) {
             return None;
         }
         area.state = State::Unmapping;
-        Some((id, range))
+        Some((id, range, area.flags))
+    }
+
+    /// Adds `flags` to the area of vmalloc in use that maps all of `range`; whether there is
+    /// one.
+    pub fn mark(&mut self, range: VirtRange, flags: VmFlags) -> bool {
+        let Some(id) = self.space.find(range.start()) else { return false };
+        let (whole, area) = self.space.get_mut(id);
+        let used = VirtRange::new(whole.start(), whole.end() - PAGE_SIZE);
+        let found = area.state == State::Busy
+            && area.flags.contains(VmFlags::VM_ALLOC)
+            && used.contains_range(range);
+        if found {
+            area.flags |= flags;
+        }
+        found
     }
 
     /// Puts an area whose tables are cleared on the lazy list; whether that is
