@@ -289,9 +289,8 @@ pub fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descriptor) -
         same
     };
     let stored = machine::current().mmu().with(store);
-    stored.unwrap_or_else(|| {
-        word.compare_exchange(old.bits(), new.bits(), Relaxed, Relaxed).is_ok()
-    })
+    stored
+        .unwrap_or_else(|| word.compare_exchange(old.bits(), new.bits(), Relaxed, Relaxed).is_ok())
 }
 
 /// Invalidates all words of a table that isn't linked.
