@@ -190,6 +190,31 @@ pub fn map_pages(
     edit(|m| m.map_pages(va, pages, attrs))
 }
 
+/// Maps the blocks of physical memory that `blocks` yields one after the other from `va` on,
+/// in the largest pieces that fit (Linux: vmap_pages_range with a page_shift). All or nothing;
+/// the iterator as for [`map_pages`].
+///
+/// # Errors
+/// `AlreadyMapped`, `NoMemory`, `Misaligned`, `OutOfRange`.
+pub fn map_blocks(
+    va: VirtAddr,
+    blocks: impl Iterator<Item = (PhysAddr, usize)>,
+    attrs: KernelAttrs,
+) -> Result<(), MapError> {
+    edit(|m| {
+        let mut at = va;
+        for (pa, bytes) in blocks {
+            if let Err(error) = m.map(VirtRange::from_size(at, bytes), pa, attrs, MapFlags::empty())
+            {
+                m.unmap(VirtRange::new(va, at))?.settle();
+                return Err(error);
+            }
+            at = at + bytes;
+        }
+        Ok(())
+    })
+}
+
 /// Maps `va` to the physical memory from `pa` on, in the largest pieces that fit
 /// (Linux: vmap_range, ioremap_page_range). All or nothing.
 ///
