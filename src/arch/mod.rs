@@ -10,6 +10,7 @@
 //! | [`cpu`] | which CPU this is, how to wait politely |
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
 //! | [`with_table_apart`] | a page table's words, when the linear map can't be used |
+//! | [`cache`] | data-cache maintenance, for devices that do not snoop |
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
 //! | [`MachineLocal`] | a static that exists once per machine |
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
@@ -23,16 +24,16 @@ use core::marker::PhantomData;
 pub mod aarch64;
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
-    with_table_apart,
+    MachineLocal, cache, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys,
+    vmemmap_base, with_table_apart,
 };
 
 #[cfg(not(target_os = "none"))]
 pub mod hosted;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
-    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
-    with_table_apart,
+    MachineLocal, cache, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys,
+    vmemmap_base, with_table_apart,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).

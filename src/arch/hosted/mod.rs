@@ -8,6 +8,7 @@
 //! Everything obtained through the interface (addresses, descriptors, machine
 //! locals) is valid until the machine's closure returns.
 
+pub mod cache;
 pub mod cpu;
 pub mod irq;
 mod machine;

@@ -18,6 +18,8 @@ bitflags! {
         const VM_ALLOC = 1 << 1;
         /// Somebody's pages, mapped by `vmap`.
         const VM_MAP = 1 << 2;
+        /// Memory of a device that does not snoop, from `dma_alloc_coherent`.
+        const VM_DMA_COHERENT = 1 << 5;
         /// Addresses for `vm_map_ram`.
         const VM_MAP_RAM = 1 << 4;
         /// The linear map's permissions of its pages were changed along with its own.
@@ -99,6 +101,9 @@ impl fmt::Display for VmallocInfo {
         }
         if self.flags.contains(VmFlags::VM_MAP) {
             write!(f, " vmap")?;
+        }
+        if self.flags.contains(VmFlags::VM_DMA_COHERENT) {
+            write!(f, " dma-coherent")?;
         }
         if self.flags.contains(VmFlags::VM_MAP_RAM) {
             write!(f, " vm_map_ram")?;

@@ -49,10 +49,10 @@ mod area;
 pub mod memtype;
 mod page_chain;
 mod purge;
-mod slot_page;
+pub(in crate::mm) mod slot_page;
 #[expect(unsafe_code, reason = "the mechanism that the policy above stands on")]
-mod slots;
-mod tree;
+pub(in crate::mm) mod slots;
+pub(in crate::mm) mod tree;
 mod va_space;
 mod vm_area;
 mod vmap_areas;
@@ -309,6 +309,24 @@ pub(super) fn map_device(
     Request { phys: phys.start(), caller, ..request }.map(Backing::Io(reservation), |used| {
         init_mm::map_range(used, phys.start(), attrs, MapFlags::empty())
     })
+}
+
+/// Maps contiguous memory once more, with another memory type, for `mm::dma`.
+#[track_caller]
+pub(super) fn dma_remap(memory: PhysRange, attrs: KernelAttrs, gfp: Gfp) -> Option<VirtAddr> {
+    let nr_pages = pages_of(usize::try_from(memory.len()).ok()?)?;
+    let request = Request::new(nr_pages, VmFlags::VM_DMA_COHERENT, gfp);
+    request.map(Backing::None, |used| {
+        init_mm::map_range(used, memory.start(), attrs, MapFlags::empty())
+    })
+}
+
+/// Ends what [`dma_remap`] began.
+#[track_caller]
+pub(super) fn dma_unmap(va: VirtAddr) {
+    if !unmap_area(va, VmFlags::VM_DMA_COHERENT) {
+        bad_address("dma_free_coherent", va);
+    }
 }
 
 /// Ends what [`map_device`] began; whether there was such a mapping.
