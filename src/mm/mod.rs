@@ -10,6 +10,7 @@ pub mod ioremap;
 #[cfg(target_os = "none")]
 pub mod kthread;
 pub mod memblock;
+pub mod memremap;
 pub mod migrate;
 pub mod mmzone;
 pub mod page;
