@@ -61,15 +61,18 @@ impl TableAccess for LinearAccess {
         }
     }
 
+    #[inline(always)]
     fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R {
-        let at = arch::phys_to_virt(table.phys());
-        if self.broken.contains(at) {
-            // SAFETY: the window maps the table's page while this runs.
-            return arch::with_table_apart(table.phys(), |at| f(unsafe { Table::at(at) }));
+        let linear = arch::phys_to_virt(table.phys());
+        let apart = self.broken.contains(linear);
+        let at = if apart { arch::open_table_window(table.phys()) } else { linear };
+        // SAFETY: the linear map covers all RAM, and so every table; where another CPU breaks
+        // it meanwhile the fault is retried, and where this one does the window maps it.
+        let result = f(unsafe { Table::at(at) });
+        if apart {
+            arch::close_table_window();
         }
-        // SAFETY: the linear map covers all RAM, and so every table. Another CPU may break
-        // it meanwhile: then the fault is retried.
-        f(unsafe { Table::at(at) })
+        result
     }
 
     fn window(&self, table: TableAddr, broken: VirtRange) -> VirtAddr {

@@ -280,6 +280,8 @@ fn coherent_memory_has_one_memory_type() {
                 let linear = layout::LINEAR.start() + entry.0.get() as usize;
                 assert_eq!(init_mm::translate(linear), None, "a cacheable address");
             }
+            // Reading it for a dump would go through the linear map.
+            assert_eq!(crate::mm::vmalloc::vread(memory.virt(), &mut [1; 64]), 0);
             // The zeros are in memory, where the device finds them.
             let at = memory.dma_addr();
             assert!(device_reads(&ANY, at, 3 * PAGE_SIZE).iter().all(|&byte| byte == 0));

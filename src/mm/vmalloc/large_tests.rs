@@ -3,7 +3,7 @@
 use super::tests::{check, fill, machine, machine_with, some_frames, take_all, used_pages};
 use super::*;
 use crate::addr::Order;
-use crate::arch::hosted::mmu::Config;
+use crate::arch::hosted::mmu::{Access, Config};
 use crate::arch::pgtable::Level;
 use crate::mm::page_alloc;
 use proptest::prelude::*;
@@ -134,8 +134,17 @@ fn short_mappings_come_from_blocks_and_end_by_one_flush() {
         m.mmu().write(b, 7).unwrap();
         assert_eq!(m.mmu().read(a + PAGE_SIZE), Ok(7));
         assert!(init_mm::entry(a + 3 * PAGE_SIZE).is_none());
+        let seen = |at| {
+            let cpus = [0, 1].map(|n| crate::arch::CpuId::new(n).unwrap());
+            let tries = cpus.into_iter().cycle().take(12);
+            tries.filter(|cpu| m.mmu().access_by(*cpu, at, Access::Read).is_ok()).count()
+        };
+        assert_eq!(seen(a), 12);
         vm_unmap_ram(a, 3);
         validate();
+        // While others of its block are in use.
+        vm_unmap_aliases();
+        assert_eq!((seen(a), seen(b)), (0, 12));
         assert_ne!(vm_map_ram(&frames[..3]).unwrap(), a, "used again before the flush");
         vm_unmap_aliases();
         assert!(m.mmu().read(a).is_err());
@@ -186,7 +195,7 @@ proptest! {
                         let va = vm_map_ram(&frames[..count]).unwrap();
                         for (i, frame) in frames[..count].iter().enumerate() {
                             let at = va + i * PAGE_SIZE;
-                            let access = crate::arch::hosted::mmu::Access::Write;
+                            let access = Access::Write;
                             assert_eq!(m.mmu().access(at, access), Ok(frame.phys()));
                         }
                         let below = model.range(..=va).next_back();

@@ -52,7 +52,7 @@ impl PageChain {
     fn add(&mut self, order: Order, gfp: Gfp, node: Option<NodeId>) -> Option<()> {
         let (mut left, mut order) = (order.pages(), order);
         while left > 0 {
-            let hard = if order == Order::ZERO { gfp } else { gfp - HARD | EASY };
+            let hard = if order == Order::ZERO { gfp } else { (gfp - HARD) | EASY };
             match alloc_block(node, hard, order) {
                 Some(frame) => {
                     self.push(frame, order);

@@ -384,7 +384,7 @@ fn what_is_hidden_changes_its_type_before_the_flush() {
     let run = |seed, mutation| {
         Rig::run(Config::eager(seed), |rig| {
             rig.mapper().map(pages(0, 2), MEM, RW, NONE).unwrap();
-            core::mem::forget(rig.mapper().set_valid(pages(0, 2), false).unwrap());
+            let _never_settled = rig.mapper().set_valid(pages(0, 2), false).unwrap();
             rig.machine.mmu().mutate(mutation);
             rig.mapper().protect(pages(0, 2), NC).unwrap().settle();
             rig.mapper().set_valid(pages(0, 2), true).unwrap().settle();
