@@ -52,9 +52,15 @@ pub fn live_mappings() -> usize {
     })
 }
 
+/// Gives back the pages that hold no record.
+pub fn shrink() {
+    while let Some(page) = with_masked(|irq| MAPPINGS.lock(irq).shrink()) {
+        drop(page);
+    }
+}
+
 /// Notes a mapping; whether there is memory for that.
 pub fn add(
-    device: &DmaDevice<'_>,
     at: DmaAddr,
     size: usize,
     direction: DmaDirection,
@@ -63,7 +69,6 @@ pub fn add(
     if !ON.load(Relaxed) {
         return true;
     }
-    let _ = device;
     let mut page = None;
     loop {
         let added = with_masked(|irq| {

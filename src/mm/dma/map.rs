@@ -40,7 +40,7 @@ pub fn dma_map_page(
             device.reach(bounce).ok_or(DmaError::OutOfReach)?
         }
     };
-    if !debug::add(device, at, size, direction, Location::caller()) {
+    if !debug::add(at, size, direction, Location::caller()) {
         unmap(device, at, size, DmaDirection::ToDevice);
         return Err(DmaError::NoMemory);
     }

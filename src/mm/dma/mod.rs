@@ -35,7 +35,7 @@ mod swiotlb;
 mod tests;
 
 pub use alloc::{CoherentMemory, dma_alloc_coherent, dma_free_coherent};
-pub use debug::{live_mappings, set_dma_debug};
+pub use debug::{live_mappings, set_dma_debug, shrink};
 pub use map::{
     dma_map_page, dma_map_single, dma_sync_single_for_cpu, dma_sync_single_for_device,
     dma_unmap_single,
