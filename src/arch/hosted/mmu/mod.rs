@@ -198,6 +198,11 @@ pub fn dsb_ish() {
             s.invalidations_complete(cpu, true);
         });
     });
+    let [began, ended] = &machine::current().mmu().breaks;
+    if began.load(SeqCst) != ended.load(SeqCst) {
+        // Other CPUs get to see what is broken.
+        std::thread::sleep(std::time::Duration::from_micros(50));
+    }
 }
 /// Earlier stores are visible, and earlier TLB invalidations complete, on this CPU.
 pub fn dsb_nsh() {
