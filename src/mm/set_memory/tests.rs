@@ -221,6 +221,7 @@ fn blocks_in_use_are_split_under_other_cpus() {
             .collect();
         let (at, done, seen) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(0));
         m.on_cpus(cpus, |cpu| {
+            let _over = Over(&done);
             if cpu > 0 {
                 let mut n = cpu * 31;
                 while !done.load(SeqCst) {
@@ -236,7 +237,6 @@ fn blocks_in_use_are_split_under_other_cpus() {
                 }
                 return;
             }
-            let _over = Over(&done);
             for (n, block) in blocks.iter().enumerate() {
                 at.store(n, SeqCst);
                 let before = seen.load(SeqCst);
@@ -246,7 +246,7 @@ fn blocks_in_use_are_split_under_other_cpus() {
                 set_memory_valid(va, 1, false).unwrap();
                 set_memory_valid(va, 1, true).unwrap();
                 set_memory_rw(va, 1).unwrap();
-                while seen.load(SeqCst) < before + 20 {
+                while seen.load(SeqCst) < before + 20 && !done.load(SeqCst) {
                     std::thread::yield_now();
                 }
             }
