@@ -99,6 +99,11 @@ impl Bench {
         self.only.is_none_or(|only| only == name)
     }
 
+    /// Whether a benchmark is run whose name begins so.
+    pub fn wants(&self, prefix: &str) -> bool {
+        self.only.is_none_or(|only| only.starts_with(prefix))
+    }
+
     /// Allocate and free in one `operation`, `ops` times a round.
     pub fn pair_of(&self, name: &str, ops: usize, mut operation: impl FnMut()) {
         if !self.runs(name) {

@@ -22,6 +22,7 @@ extern crate alloc;
 mod cma;
 mod harness;
 mod pages;
+mod scale;
 mod slab;
 mod thread;
 mod vmalloc;
@@ -60,5 +61,7 @@ fn main(boot: &Boot) -> u8 {
     vmalloc::run(&bench);
     cma::run(&bench);
     thread::run(&bench);
+    // Last: its areas stay.
+    scale::run(&bench);
     0
 }

@@ -81,6 +81,10 @@ def line(item):
         text += " vmalloc"
     if bits & flags.get("VM_MAP", 0):
         text += " vmap"
+    if bits & flags.get("VM_DMA_COHERENT", 0):
+        text += " dma-coherent"
+    if bits & flags.get("VM_MAP_RAM", 0):
+        text += " vm_map_ram"
     return text
 
 

@@ -9,6 +9,8 @@
 //! | [`irq::with_masked`] | the only way to an [`IrqMasked`], the proof that per-CPU access and locks ask for |
 //! | [`cpu`] | which CPU this is, how to wait politely |
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
+//! | [`open_table_window`] | a page table's words, when the linear map can't be used |
+//! | [`cache`] | data-cache maintenance, for devices that do not snoop |
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
 //! | [`MachineLocal`] | a static that exists once per machine |
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
@@ -22,14 +24,16 @@ use core::marker::PhantomData;
 pub mod aarch64;
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    MachineLocal, cache, clear_page, close_table_window, cpu, irq, mmu, open_table_window,
+    page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
 };
 
 #[cfg(not(target_os = "none"))]
 pub mod hosted;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
-    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    MachineLocal, cache, clear_page, close_table_window, cpu, irq, mmu, open_table_window,
+    page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).

@@ -39,9 +39,13 @@ impl TableAccess for EarlyAccess<'_> {
         })
     }
 
-    fn window(&self, _: TableAddr) -> VirtAddr {
+    fn window(&self, _: TableAddr, _: VirtRange) -> VirtAddr {
         fixmap::Slot::Table.address()
     }
+
+    fn breaks(&mut self, _: VirtRange) {}
+
+    fn made(&mut self) {}
 
     fn may_break(&self, _: VirtRange) -> bool {
         // No walker has these tables yet.
@@ -157,12 +161,16 @@ impl TableAccess for SectionAccess<'_> {
 
     fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R {
         // SAFETY: the linear map covers all RAM, and so every table.
-        f(unsafe { Table::at(self.window(table)) })
+        f(unsafe { Table::at(arch::phys_to_virt(table.phys())) })
     }
 
-    fn window(&self, table: TableAddr) -> VirtAddr {
+    fn window(&self, table: TableAddr, _: VirtRange) -> VirtAddr {
         arch::phys_to_virt(table.phys())
     }
+
+    fn breaks(&mut self, _: VirtRange) {}
+
+    fn made(&mut self) {}
 
     fn may_break(&self, _: VirtRange) -> bool {
         false

@@ -16,21 +16,44 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc;
-use crate::sync::{Rank, SpinLock};
+use crate::sync::{Once, Rank, SpinLock};
 use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 machine_local! {
     /// The PGD, once there is one.
     static INIT_MM: SpinLock<Option<TableAddr>> = SpinLock::new(Rank::PageTable, None);
+    /// The same, for who takes no lock.
+    static PGD: Once<TableAddr> = Once::new();
+    /// Table pages that came from the page allocator.
+    static TABLES: AtomicUsize = AtomicUsize::new(0);
+}
+
+/// How many pages of the page allocator hold page tables (Linux: NR_PAGETABLE).
+#[must_use]
+pub fn nr_table_pages() -> usize {
+    TABLES.load(Relaxed)
 }
 
 /// Table pages from the page allocator, through the linear map.
-struct LinearAccess;
+struct LinearAccess {
+    /// What may map nothing at the moment.
+    broken: VirtRange,
+}
+
+impl LinearAccess {
+    const NOTHING: VirtRange = VirtRange::new(VirtAddr::new(0), VirtAddr::new(0));
+
+    const fn new() -> Self {
+        Self { broken: Self::NOTHING }
+    }
+}
 
 impl TableAccess for LinearAccess {
     fn alloc(&mut self) -> Option<TableAddr> {
         let frame = page_alloc::alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO)?;
         frame.page().add_flags(PageFlags::TABLE);
+        TABLES.fetch_add(1, Relaxed);
         // SAFETY: the frame was just allocated, and its one use is as a table; the
         // editor clears it before it reads it.
         Some(unsafe { TableAddr::new(frame.phys()) })
@@ -44,23 +67,45 @@ impl TableAccess for LinearAccess {
         };
         if frame.page().flags().contains(PageFlags::TABLE) {
             frame.page().remove_flags(PageFlags::TABLE);
+            TABLES.fetch_sub(1, Relaxed);
             page_alloc::free_pages(frame, Order::ZERO);
         }
     }
 
+    #[inline(always)]
     fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R {
-        // SAFETY: the linear map covers all RAM, and so every table.
-        f(unsafe { Table::at(self.window(table)) })
+        let linear = arch::phys_to_virt(table.phys());
+        let apart = self.broken.contains(linear);
+        let at = if apart { arch::open_table_window(table.phys()) } else { linear };
+        // SAFETY: the linear map covers all RAM, and so every table; where another CPU breaks
+        // it meanwhile the fault is retried, and where this one does the window maps it.
+        let result = f(unsafe { Table::at(at) });
+        if apart {
+            arch::close_table_window();
+        }
+        result
     }
 
-    fn window(&self, table: TableAddr) -> VirtAddr {
-        arch::phys_to_virt(table.phys())
+    fn window(&self, table: TableAddr, broken: VirtRange) -> VirtAddr {
+        let at = arch::phys_to_virt(table.phys());
+        if broken.contains(at) { arch::layout::FIXMAP.start() } else { at }
     }
 
     fn may_break(&self, va: VirtRange) -> bool {
         let here = 0u8;
         let stack = VirtAddr::from_ptr(&raw const here);
+        // What exceptions use before they can be told from real faults: text, data, stacks.
         !va.overlaps(layout::KIMAGE) && !va.overlaps(layout::VMEMMAP) && !va.contains(stack)
+    }
+
+    fn breaks(&mut self, va: VirtRange) {
+        self.broken = va;
+        arch::mmu::breaks();
+    }
+
+    fn made(&mut self) {
+        arch::mmu::made();
+        self.broken = Self::NOTHING;
     }
 }
 
@@ -115,7 +160,7 @@ impl Drop for TlbFlush {
 /// # Errors
 /// `NoMemory`.
 pub fn new_root() -> Result<TableAddr, MapError> {
-    Mapper::new_table(&mut LinearAccess)
+    Mapper::new_table(&mut LinearAccess::new())
 }
 
 /// Makes the tree under `root` the kernel's. Once, at boot, when the page allocator and
@@ -127,6 +172,7 @@ pub fn install(root: TableAddr) {
     with_masked(|irq| {
         let was = INIT_MM.lock(irq).replace(root);
         assert!(was.is_none(), "init_mm has a PGD already: {was:?}");
+        PGD.call_once(|| root);
     });
 }
 
@@ -134,7 +180,7 @@ fn edit<R>(f: impl FnOnce(&mut Mapper<'_, LinearAccess>) -> R) -> R {
     with_masked(|irq| {
         let root = INIT_MM.lock(irq);
         let root = root.expect("init_mm::install has run");
-        f(&mut Mapper::new(root, &mut LinearAccess))
+        f(&mut Mapper::new(root, &mut LinearAccess::new()))
     })
 }
 
@@ -156,6 +202,31 @@ pub fn map_pages(
     attrs: KernelAttrs,
 ) -> Result<(), MapError> {
     edit(|m| m.map_pages(va, pages, attrs))
+}
+
+/// Maps the blocks of physical memory that `blocks` yields one after the other from `va` on,
+/// in the largest pieces that fit (Linux: vmap_pages_range with a page_shift). All or nothing;
+/// the iterator as for [`map_pages`].
+///
+/// # Errors
+/// `AlreadyMapped`, `NoMemory`, `Misaligned`, `OutOfRange`.
+pub fn map_blocks(
+    va: VirtAddr,
+    blocks: impl Iterator<Item = (PhysAddr, usize)>,
+    attrs: KernelAttrs,
+) -> Result<(), MapError> {
+    edit(|m| {
+        let mut at = va;
+        for (pa, bytes) in blocks {
+            if let Err(error) = m.map(VirtRange::from_size(at, bytes), pa, attrs, MapFlags::empty())
+            {
+                m.unmap(VirtRange::new(va, at))?.settle();
+                return Err(error);
+            }
+            at = at + bytes;
+        }
+        Ok(())
+    })
 }
 
 /// Maps `va` to the physical memory from `pa` on, in the largest pieces that fit
@@ -202,15 +273,54 @@ pub fn protect(va: VirtRange, attrs: KernelAttrs) -> Result<TlbFlush, MapError> 
     edit(|m| m.protect(va, attrs)).map(TlbFlush)
 }
 
+/// Gives everything that is mapped in `va` the attributes that `new` makes of its old ones
+/// (Linux: change_memory_common). All or nothing; holes stay holes. `new` runs under the
+/// page-table lock.
+///
+/// # Errors
+/// As for [`protect`]; `Refused` where `new` says `None`.
+pub fn change(
+    va: VirtRange,
+    new: impl Fn(KernelAttrs) -> Option<KernelAttrs>,
+) -> Result<TlbFlush, MapError> {
+    edit(|m| m.change(va, &new)).map(TlbFlush)
+}
+
+/// Hides everything that is mapped in `va` from walkers, or shows it again.
+///
+/// # Errors
+/// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block.
+pub fn set_valid(va: VirtRange, valid: bool) -> Result<TlbFlush, MapError> {
+    edit(|m| m.set_valid(va, valid)).map(TlbFlush)
+}
+
+/// As [`set_valid`] for one page of the linear map, whose tables are never freed. Takes no
+/// lock. The caller owns the page. `None`, and nothing done, where it is mapped by a block
+/// or in a contiguous set: see [`split_to_pages`].
+pub fn set_page_valid(va: VirtAddr, valid: bool) -> Option<TlbFlush> {
+    let root = *PGD.get()?;
+    debug_assert!(layout::LINEAR.contains(va));
+    Mapper::new(root, &mut LinearAccess::new()).set_page_valid(va, valid).map(TlbFlush)
+}
+
 /// Splits blocks and contiguous sets so that none spans an end of `va` (Linux:
-/// split_kernel_leaf_mapping). For a moment each of them maps nothing: the caller
-/// sees to it that no CPU uses it then, and that this CPU's stack isn't in it.
+/// split_kernel_leaf_mapping). For a moment each of them maps nothing: other CPUs that
+/// use it then fault and try again, which they can as long as their stacks are not in it.
 ///
 /// # Errors
 /// `NoMemory`, `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the block maps the
-/// kernel image, the frame descriptors, this stack, or the very table to change.
+/// kernel image, the frame descriptors or this stack.
 pub fn split(va: VirtRange) -> Result<(), MapError> {
     edit(|m| m.split(va))
+}
+
+/// Splits all that is mapped in `va` into single pages (Linux: linear_map_split_to_ptes);
+/// otherwise as [`split`].
+///
+/// # Errors
+/// As for [`split`]. What is split by then stays so.
+pub fn split_to_pages(va: VirtRange) -> Result<(), MapError> {
+    edit(|m| m.split_to_pages(va))
 }
 
 /// Where `va` leads, as the tables say (Linux: vmalloc_to_pfn, walking by software).
@@ -219,8 +329,14 @@ pub fn translate(va: VirtAddr) -> Option<(PhysAddr, KernelAttrs)> {
     edit(|m| m.translate(va)).map(|t| (t.pa, t.attrs))
 }
 
-/// Calls `f` with each page or block that maps some of `va`, rising, until it breaks
-/// off. `f` runs under the page-table lock: it may take no lock of lower rank.
+/// The page or block at `va`, hidden or not.
+#[must_use]
+pub fn entry(va: VirtAddr) -> Option<Translation> {
+    edit(|m| m.entry(va))
+}
+
+/// Calls `f` with each page or block that maps some of `va`, hidden ones too, rising, until
+/// it breaks off. `f` runs under the page-table lock: it may take no lock of lower rank.
 pub fn for_each_leaf(va: VirtRange, f: impl FnMut(VirtAddr, Translation) -> ControlFlow<()>) {
     edit(|m| m.for_each_leaf(va, f));
 }
@@ -233,7 +349,7 @@ pub fn validate() -> Result<TreeStats, BadTree> {
     edit(|m| m.validate(layout::LINEAR.start()))
 }
 
-/// Whether anything is mapped in `va`.
+/// Whether anything is mapped in `va`, hidden or not.
 #[must_use]
 pub fn is_mapped(va: VirtRange) -> bool {
     let mut mapped = false;

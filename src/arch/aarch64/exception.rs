@@ -1,7 +1,9 @@
 //! Exceptions taken to EL1: the frame that vectors.S saves, what the syndrome
 //! means, and who is told (Arm ARM D1.3, D24.2.40 ESR_EL1).
 
-use super::extable;
+use super::{extable, mmu};
+use crate::addr::VirtAddr;
+use crate::arch::irq::with_masked;
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
@@ -89,6 +91,13 @@ unsafe extern "C" fn exception_handler(frame: &mut Frame, vector: u64) {
             return;
         }
     }
+    // Interrupts stay masked until the handler returns: vectors.S enables none.
+    if kind == Kind::Vector(4)
+        && Syndrome(frame.esr).is_translation_fault()
+        && with_masked(|irq| mmu::is_spurious_fault(VirtAddr::new(frame.far as usize), irq))
+    {
+        return;
+    }
     if kind == Kind::Vector(4)
         && frame.esr >> 26 & 0x3f == EC_DATA_ABORT
         && let Some((fixup, x0)) = extable::fixup(frame.elr)
@@ -139,6 +148,11 @@ impl Syndrome {
     #[must_use]
     pub fn is_write(&self) -> bool {
         matches!(self.class(), 0x24 | 0x25) && self.0 & (1 << 6) != 0
+    }
+    /// Whether a load, a store or a fetch at EL1 found no translation.
+    #[must_use]
+    pub fn is_translation_fault(&self) -> bool {
+        matches!(self.class(), 0x21 | 0x25) && matches!(self.0 & 0x3f, 0x04..=0x07)
     }
     fn class(&self) -> u64 {
         self.0 >> 26 & 0x3f

@@ -4,7 +4,8 @@
 //! Its three tables are part of the image and linked into the first and the final
 //! PGD alike, so a slot survives the change of tables. The first 2 MiB are single
 //! pages; behind them lies the window for the device tree, two blocks of 2 MiB.
-//! The boot CPU alone changes slots, before the others are up.
+//! The boot CPU alone changes slots, before the others are up; the window for a page
+//! table is afterwards the page-table lock's holder's.
 
 use super::early::BootTable;
 use super::mmu;
@@ -122,11 +123,21 @@ pub fn map_console(pa: PhysAddr) -> VirtAddr {
 /// Runs `f` on the address of the page table at `pa`, through the table window.
 /// Not reentrant.
 pub fn with_table<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> R {
+    let result = f(open_table(pa));
+    close_table();
+    result
+}
+
+/// Maps the page table at `pa` in the table window until [`close_table`].
+pub(super) fn open_table(pa: PhysAddr) -> VirtAddr {
     let va = Slot::Table.address();
     set(va, pa, 1, KernelAttrs::KERNEL);
-    let result = f(va);
-    clear(va, 1);
-    result
+    va
+}
+
+/// Ends what [`open_table`] began.
+pub(super) fn close_table() {
+    clear(Slot::Table.address(), 1);
 }
 
 /// Maps RAM for one of memblock's arrays; `None` if it is larger than the window.

@@ -1,16 +1,22 @@
 //! Barriers, TLB invalidation and descriptor words, for `arch::pgtable` alone.
 //!
-//! Each function is one instruction, but for [`dsb_ish`] on CPUs with a certain erratum.
+//! Most functions are one instruction; [`dsb_ish`] is two more on CPUs with a certain erratum.
 //! Which of them to issue, and in which order, is
 //! decided in `arch::pgtable`; the hosted machine provides the same names.
 
-use super::errata;
+use super::{cpu, errata, probe};
 use crate::addr::{PAGE_SIZE, VirtAddr};
+use crate::arch::IrqMasked;
 use crate::arch::errata::Workarounds;
+use crate::arch::irq::with_masked;
 use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
 use crate::arch::pgtable::tlbi::{RangeOp, va_operand};
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    fence,
+};
 
 macro_rules! instruction {
     ($(#[$doc:meta])* $name:ident, $asm:literal) => {
@@ -106,6 +112,51 @@ pub fn set_tlb_range(there: bool) {
     TLB_RANGE.store(there, Relaxed);
 }
 
+/// Breaks that began, and those that ended. They are one at a time: the page-table lock's
+/// holder makes them.
+static BREAKS: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
+/// One more than the number of the CPU that makes the current one, whose own faults are real.
+static BREAKER: AtomicU32 = AtomicU32::new(0);
+
+/// From here to [`made`] something that is in use may be unmapped for a moment; CPUs that
+/// fault meanwhile try again.
+pub fn breaks() {
+    BREAKER.store(with_masked(|irq| cpu::id(irq).index() as u32 + 1), Relaxed);
+    BREAKS[0].fetch_add(1, Relaxed);
+    // Seen by whoever sees what is written to the tables from here on.
+    fence(SeqCst);
+}
+
+/// All is mapped again, and visible to walkers.
+pub fn made() {
+    BREAKER.store(0, Relaxed);
+    BREAKS[1].fetch_add(1, Release);
+}
+
+/// Whether a translation fault at `va` was of a moment and the access may be tried again:
+/// the MMU has a translation now, or lacked one while something was broken. A mapping that
+/// another CPU has just made may be missed by a CPU too that translates ahead of the load
+/// by which it learnt of it. (Linux: is_spurious_el1_translation_fault.)
+#[must_use]
+pub fn is_spurious_fault(va: VirtAddr, irq: &IrqMasked) -> bool {
+    loop {
+        let began = BREAKS[0].load(Acquire);
+        let quiet = BREAKS[1].load(Acquire) == began;
+        isb();
+        if probe::is_mapped(va, irq) {
+            return true;
+        }
+        fence(SeqCst);
+        if BREAKER.load(Relaxed) == cpu::id(irq).index() as u32 + 1 {
+            return false;
+        }
+        if quiet && BREAKS[0].load(Acquire) == began {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+}
+
 /// Reads a word of a table.
 #[inline(always)]
 #[must_use]
@@ -117,6 +168,12 @@ pub fn read_descriptor(word: &AtomicU64) -> Descriptor {
 #[inline(always)]
 pub fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
     word.store(descriptor.bits(), Relaxed);
+}
+
+/// As [`write_descriptor`] where the word still is `old`; whether it was.
+#[inline(always)]
+pub fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descriptor) -> bool {
+    word.compare_exchange(old.bits(), new.bits(), AcqRel, Relaxed).is_ok()
 }
 
 /// Invalidates all words of a table, which lies in Normal memory.

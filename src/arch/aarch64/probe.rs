@@ -15,12 +15,25 @@ const PAR_PA: u64 = 0x0000_ffff_ffff_f000;
 /// PAR_EL1.ATTR, as an `Attr` field of MAIR_EL1: a zero in its upper half is Device memory.
 const PAR_ATTR_SHIFT: u32 = 56;
 
+/// Whether a read of `va` would find a translation now, memory or not.
+#[must_use]
+pub fn is_mapped(va: VirtAddr, _irq: &IrqMasked) -> bool {
+    translate(va) & PAR_F == 0
+}
+
 /// The frame of memory that `va` leads to, as the MMU finds it; `None` where a read would
 /// fault, or would be one of a device's registers. `AT` takes no exception for what is
 /// mapped nowhere (Arm ARM C6.2.20 AT, D24.2.130 PAR_EL1). It does where a table is
 /// outside of memory, as any access to `va` would.
 #[must_use]
 pub fn memory_at(va: VirtAddr, _irq: &IrqMasked) -> Option<PhysAddr> {
+    let par = translate(va);
+    let is_memory = par & PAR_F == 0 && par >> PAR_ATTR_SHIFT & 0xf0 != 0;
+    is_memory.then_some(PhysAddr::new(par & PAR_PA))
+}
+
+/// PAR_EL1 for a read of `va`.
+fn translate(va: VirtAddr) -> u64 {
     let par: u64;
     // SAFETY: translates and writes PAR_EL1, which nobody else uses with interrupts masked.
     unsafe {
@@ -36,8 +49,7 @@ pub fn memory_at(va: VirtAddr, _irq: &IrqMasked) -> Option<PhysAddr> {
             options(nostack, preserves_flags)
         );
     }
-    let is_memory = par & PAR_F == 0 && par >> PAR_ATTR_SHIFT & 0xf0 != 0;
-    is_memory.then_some(PhysAddr::new(par & PAR_PA))
+    par
 }
 
 /// The word at `va`, a multiple of 8; `None` where there is none that can be read.

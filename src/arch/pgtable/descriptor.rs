@@ -257,6 +257,17 @@ impl Descriptor {
         let contiguous = if contiguous { CONTIGUOUS } else { 0 };
         Self(pa.get() & OUTPUT_ADDRESS | attrs.0 | contiguous | kind)
     }
+    /// The same leaf or nothing to the walker, which software can tell from an empty word
+    /// (Linux: PTE_PRESENT_INVALID, which is the NG bit too).
+    #[must_use]
+    pub const fn hidden(self) -> Self {
+        Self(self.0 & !VALID | NG)
+    }
+    /// The leaf that was [hidden](Descriptor::hidden) in this word; `None` in others.
+    #[must_use]
+    pub const fn unhidden(self) -> Option<Self> {
+        if self.0 & (VALID | NG) == NG { Some(Self(self.0 & !NG | VALID)) } else { None }
+    }
     /// What it is in a table of `level`. A block where none can be (at the PGD, or at
     /// the PTE with bit 1 clear) is invalid, as the hardware takes it.
     #[must_use]
@@ -367,6 +378,13 @@ mod tests {
             // Valid clear, everything else set: software's own, and never walked.
             assert_eq!(Descriptor::from_bits(!1).kind(level), Kind::Invalid);
         }
+        for level in [Level::Pud, Level::Pmd, Level::Pte] {
+            let leaf = Descriptor::leaf(level, pa, attrs, true);
+            assert_eq!(leaf.hidden().kind(level), Kind::Invalid);
+            assert_eq!(leaf.hidden().unhidden(), Some(leaf));
+            assert_eq!(leaf.unhidden(), None);
+        }
+        assert_eq!(Descriptor::INVALID.unhidden(), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Mapping: new entries, and the tables on the way to them.
 #![deny(unsafe_code)]
 
-use super::descriptor::{CONT_ENTRIES, KernelAttrs, Level, PTRS_PER_TABLE, VA_BITS};
+use super::descriptor::{CONT_ENTRIES, Descriptor, KernelAttrs, Level, PTRS_PER_TABLE, VA_BITS};
 use super::flush::FlushOwed;
 use super::mapper::{MapError, MapFlags, Mapper, check, publish};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
@@ -70,11 +70,12 @@ impl<A: TableAccess> Mapper<'_, A> {
             let filled = self.access.with(table, |t| {
                 while index < PTRS_PER_TABLE {
                     let Some(&pa) = pages.peek() else { break };
-                    if t.descriptor(index).is_valid() {
+                    if t.descriptor(index) != Descriptor::INVALID {
                         return Err(MapError::AlreadyMapped);
                     }
                     check_page(pa)?;
-                    t.set_leaf(Level::Pte, index, Leaf { pa, attrs, contiguous: false });
+                    let leaf = Leaf { pa, attrs, contiguous: false, valid: true };
+                    t.set_leaf(Level::Pte, index, leaf);
                     pages.next();
                     index += 1;
                 }
@@ -156,14 +157,13 @@ impl<A: TableAccess> Mapper<'_, A> {
                     }
                     let first = piece.level.index(at);
                     for i in first..first + piece.entries() {
-                        let entry = t.entry(piece.level, i);
-                        if entry != Entry::Invalid {
-                            return (done, entry);
+                        if t.descriptor(i) != Descriptor::INVALID {
+                            return (done, t.entry(piece.level, i));
                         }
                     }
                     for i in 0..piece.entries() {
                         let pa = here + (i << piece.level.shift()) as u64;
-                        let leaf = Leaf { pa, attrs, contiguous: piece.contiguous };
+                        let leaf = Leaf { pa, attrs, contiguous: piece.contiguous, valid: true };
                         t.set_leaf(piece.level, first + i, leaf);
                     }
                     done += piece.size();

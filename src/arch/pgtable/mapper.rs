@@ -1,6 +1,10 @@
 //! The one place that edits page tables: [`Mapper`]. Its operations are in `map`,
 //! `unmap`, `protect`, `split` and `walk`; what they share is here.
 //!
+//! Where something in use is unmapped for a moment, other CPUs may fault: they try again
+//! until it is over ([`mmu::breaks`], [`mmu::made`]; Linux retries such faults too:
+//! is_spurious_el1_translation_fault).
+//!
 //! Order of things, in all of them (Arm ARM D8.17.1; Linux: set_pte, vunmap_range):
 //! a table page is cleared and the stores are made visible before it is linked; new
 //! entries are followed by `dsb ishst; isb`; entries that were valid are invalidated
@@ -41,6 +45,8 @@ pub enum MapError {
     BreakBeforeMake,
     /// An address lies outside what the tables translate.
     OutOfRange,
+    /// What is mapped there may not be changed so.
+    Refused,
 }
 
 impl fmt::Display for MapError {
@@ -51,6 +57,7 @@ impl fmt::Display for MapError {
             Self::Misaligned => "an address is no multiple of the page size",
             Self::BreakBeforeMake => "the mapping can't be broken while it is in use",
             Self::OutOfRange => "an address is out of the tables' range",
+            Self::Refused => "what is mapped there may not be changed so",
         })
     }
 }
@@ -66,6 +73,8 @@ pub struct Translation {
     pub level: Level,
     /// Whether that is one of a contiguous set.
     pub contiguous: bool,
+    /// Whether walkers find it; see [`Mapper::set_valid`].
+    pub valid: bool,
 }
 
 /// A tree of tables and the means to edit it. Whoever holds it is its only editor.
@@ -101,15 +110,21 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         Ok(table)
     }
 
-    /// Where `va` leads, as the tables say.
+    /// Where `va` leads, as the tables say, for walkers.
     #[must_use]
     pub fn translate(&self, va: VirtAddr) -> Option<Translation> {
+        self.entry(va).filter(|t| t.valid)
+    }
+
+    /// Where `va` leads, hidden or not.
+    #[must_use]
+    pub fn entry(&self, va: VirtAddr) -> Option<Translation> {
         let (level, _, entry) = self.lookup(va);
-        let Entry::Leaf(Leaf { pa, attrs, contiguous }) = entry else {
+        let Entry::Leaf(Leaf { pa, attrs, contiguous, valid }) = entry else {
             return None;
         };
         let offset = va.get() & (level.size() - 1);
-        Some(Translation { pa: pa + offset as u64, attrs, level, contiguous })
+        Some(Translation { pa: pa + offset as u64, attrs, level, contiguous, valid })
     }
 
     /// The entry that decides about `va`: where it is and what it says.

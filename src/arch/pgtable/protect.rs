@@ -5,28 +5,48 @@ use super::descriptor::{KernelAttrs, Level};
 use super::flush::FlushOwed;
 use super::mapper::{MapError, Mapper, check, parts, publish};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
-use crate::addr::VirtRange;
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 
 impl<A: TableAccess> Mapper<'_, A> {
     /// Gives everything that is mapped in `va` these attributes: in place if only
-    /// permissions change, else by break-before-make. Holes stay holes.
+    /// permissions change, else by break-before-make. Holes stay holes, and what is
+    /// hidden stays so.
     ///
     /// # Errors
     /// As for [`Mapper::unmap`]; also `BreakBeforeMake` where memory types differ and
     /// the range can't be broken.
     pub fn protect(&mut self, va: VirtRange, attrs: KernelAttrs) -> Result<FlushOwed, MapError> {
+        self.change(va, &|_| Some(attrs))
+    }
+
+    /// Gives everything that is mapped in `va` the attributes that `new` makes of its old
+    /// ones. All or nothing. (Linux: change_memory_common.)
+    ///
+    /// # Errors
+    /// As for [`Mapper::protect`]; `Refused` where `new` says `None`.
+    pub fn change(
+        &mut self,
+        va: VirtRange,
+        new: &impl Fn(KernelAttrs) -> Option<KernelAttrs>,
+    ) -> Result<FlushOwed, MapError> {
         check(va)?;
-        let in_place = self.all_leaves(self.root, Level::Pgd, va, &|old| old.same_memory(attrs));
+        if !self.all_leaves(self.root, Level::Pgd, va, &|old| new(old).is_some()) {
+            return Err(MapError::Refused);
+        }
+        let stays = |old: KernelAttrs| new(old).is_some_and(|new| old.same_memory(new));
+        let in_place = self.all_leaves(self.root, Level::Pgd, va, &stays);
         if !(in_place || self.access.may_break(va) && self.windows_lie_outside(va)) {
             return Err(MapError::BreakBeforeMake);
         }
         self.free_ends(va)?;
         let mut owed = FlushOwed::NONE;
         if in_place {
-            self.protect_in(self.root, Level::Pgd, va, attrs, &mut owed);
+            self.protect_in(self.root, Level::Pgd, va, new, &mut owed);
         } else {
-            self.protect_by_break(self.root, Level::Pgd, va, attrs);
+            self.access.breaks(va);
+            self.protect_by_break(self.root, Level::Pgd, va, new);
             publish();
+            self.access.made();
         }
         Ok(owed)
     }
@@ -59,7 +79,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         part: VirtRange,
         va: VirtRange,
     ) -> bool {
-        !va.contains(self.access.window(table))
+        !va.contains(self.access.window(table, va))
             && parts(part, level).all(|(index, part)| {
                 let entry = self.access.with(table, |t| t.entry(level, index));
                 let (Entry::Table(next), Some(down)) = (entry, level.down()) else {
@@ -74,15 +94,19 @@ impl<A: TableAccess> Mapper<'_, A> {
         table: TableAddr,
         level: Level,
         va: VirtRange,
-        attrs: KernelAttrs,
+        new: &impl Fn(KernelAttrs) -> Option<KernelAttrs>,
         owed: &mut FlushOwed,
     ) {
         for (index, part) in parts(va, level) {
             match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
                 (Entry::Table(next), Some(down)) => {
-                    self.protect_in(next, down, part, attrs, owed);
+                    self.protect_in(next, down, part, new, owed);
                 }
-                (Entry::Leaf(leaf), _) if leaf.attrs != attrs => {
+                (Entry::Leaf(leaf), _) => {
+                    let attrs = new(leaf.attrs).unwrap_or(leaf.attrs);
+                    if attrs == leaf.attrs {
+                        continue;
+                    }
                     self.access.with(table, |t| t.set_leaf(level, index, Leaf { attrs, ..leaf }));
                     owed.add(part, level.size());
                 }
@@ -96,7 +120,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         table: TableAddr,
         level: Level,
         va: VirtRange,
-        attrs: KernelAttrs,
+        new: &impl Fn(KernelAttrs) -> Option<KernelAttrs>,
     ) {
         let mut done = va.start();
         for (index, part) in parts(va, level) {
@@ -105,14 +129,76 @@ impl<A: TableAccess> Mapper<'_, A> {
             }
             match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
                 (Entry::Table(next), Some(down)) => {
-                    self.protect_by_break(next, down, part, attrs);
+                    self.protect_by_break(next, down, part, new);
                 }
-                (Entry::Leaf(leaf), _) if leaf.attrs != attrs => {
+                (Entry::Leaf(leaf), _) => {
+                    let attrs = new(leaf.attrs).unwrap_or(leaf.attrs);
+                    if attrs == leaf.attrs {
+                        continue;
+                    }
                     let size = if leaf.contiguous { level.cont_size() } else { level.size() };
                     let whole = VirtRange::from_size(part.start().align_down(size), size);
                     let first = level.index(whole.start());
                     self.rewrite(table, level, first, whole, |leaf| Leaf { attrs, ..leaf });
                     done = whole.end();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Hides everything that is mapped in `va` from walkers, or shows it again. What is
+    /// hidden keeps its place: it can be protected, split and unmapped. (Linux:
+    /// set_memory_valid.)
+    ///
+    /// # Errors
+    /// As for [`Mapper::unmap`].
+    pub fn set_valid(&mut self, va: VirtRange, valid: bool) -> Result<FlushOwed, MapError> {
+        check(va)?;
+        self.free_ends(va)?;
+        let mut owed = FlushOwed::NONE;
+        self.set_valid_in(self.root, Level::Pgd, va, valid, &mut owed);
+        if valid {
+            publish();
+        }
+        Ok(owed)
+    }
+
+    /// As [`Mapper::set_valid`] for the one page at `va`, without excluding other editors:
+    /// whoever uses the page calls this, and nobody else changes it meanwhile. The tables on
+    /// the way to it must never be freed. `None` where it is no page, or one of a contiguous
+    /// set ([`Mapper::split_to_pages`] sees to it), with nothing changed.
+    pub fn set_page_valid(&self, va: VirtAddr, valid: bool) -> Option<FlushOwed> {
+        let mut owed = FlushOwed::NONE;
+        let (Level::Pte, table, _) = self.lookup(va) else { return None };
+        let index = Level::Pte.index(va);
+        let changed = self.access.with(table, |t| t.exchange_valid(index, valid))?;
+        if changed && valid {
+            publish();
+        } else if changed {
+            owed.add(VirtRange::from_size(va, PAGE_SIZE), PAGE_SIZE);
+        }
+        Some(owed)
+    }
+
+    fn set_valid_in(
+        &mut self,
+        table: TableAddr,
+        level: Level,
+        va: VirtRange,
+        valid: bool,
+        owed: &mut FlushOwed,
+    ) {
+        for (index, part) in parts(va, level) {
+            match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
+                (Entry::Table(next), Some(down)) => {
+                    self.set_valid_in(next, down, part, valid, owed);
+                }
+                (Entry::Leaf(leaf), _) if leaf.valid != valid => {
+                    self.access.with(table, |t| t.set_leaf(level, index, Leaf { valid, ..leaf }));
+                    if !valid {
+                        owed.add(part, level.size());
+                    }
                 }
                 _ => {}
             }

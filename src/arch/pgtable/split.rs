@@ -5,7 +5,7 @@ use super::descriptor::{CONT_ENTRIES, KernelAttrs, Level, PTRS_PER_TABLE};
 use super::flush::{FlushOwed, Reach};
 use super::mapper::{MapError, Mapper, Straddling, check, publish};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
-use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 
 impl<A: TableAccess> Mapper<'_, A> {
     /// Sees to it that no block and no contiguous set spans an end of `va`, so that
@@ -23,38 +23,75 @@ impl<A: TableAccess> Mapper<'_, A> {
                 }
                 if s.leaf.contiguous {
                     self.unfold(&s);
-                    publish();
                 } else {
-                    self.split_block(&s, at)?;
+                    // The set that is cut would have to be unfolded at once.
+                    self.split_block(&s, |set| set.start() == at || !set.contains(at))?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Replaces a block by a table that maps the same in the next smaller size.
-    fn split_block(&mut self, s: &Straddling, cut: VirtAddr) -> Result<(), MapError> {
+    /// Splits all that is mapped in `va` into single pages, no two of one contiguous set,
+    /// so that each can be changed by itself (Linux: linear_map_split_to_ptes).
+    ///
+    /// # Errors
+    /// As for [`Mapper::split`]. What is split by then stays so.
+    pub fn split_to_pages(&mut self, va: VirtRange) -> Result<(), MapError> {
+        check(va)?;
+        let mut at = va.start();
+        while at < va.end() {
+            let (level, table, entry) = self.lookup(at);
+            let Entry::Leaf(leaf) = entry else {
+                at = at.align_down(level.size()).saturating_add(level.size());
+                continue;
+            };
+            let size = if leaf.contiguous { level.cont_size() } else { level.size() };
+            let whole = VirtRange::from_size(at.align_down(size), size);
+            let s = Straddling { table, level, va: whole, leaf };
+            if size == PAGE_SIZE {
+                at = at + PAGE_SIZE;
+            } else if !self.can_unfold(&s) {
+                return Err(MapError::BreakBeforeMake);
+            } else if leaf.contiguous {
+                self.unfold(&s);
+            } else {
+                // What lies outside is not asked for, and may stay in larger pieces.
+                self.split_block(&s, |set| !set.overlaps(va))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a block by a table that maps the same in the next smaller size, in the
+    /// contiguous sets that `folds` says yes to.
+    fn split_block(
+        &mut self,
+        s: &Straddling,
+        folds: impl Fn(VirtRange) -> bool,
+    ) -> Result<(), MapError> {
         let down = s.level.down().expect("a page spans no multiple of its size but its start");
         let new = self.access.alloc().ok_or(MapError::NoMemory)?;
-        let Leaf { pa, attrs, .. } = s.leaf;
+        let Leaf { pa, .. } = s.leaf;
         self.access.with(new, |t| {
             t.clear_all();
             for i in 0..PTRS_PER_TABLE {
                 let offset = i << down.shift();
                 let set = (s.va.start() + offset).align_down(down.cont_size());
                 let set = VirtRange::from_size(set, down.cont_size());
-                // The set that is cut would have to be unfolded at once.
-                let contiguous = set.start() == cut || !set.contains(cut);
-                t.set_leaf(down, i, Leaf { pa: pa + offset as u64, attrs, contiguous });
+                let contiguous = folds(set);
+                t.set_leaf(down, i, Leaf { pa: pa + offset as u64, contiguous, ..s.leaf });
             }
         });
         let index = s.level.index(s.va.start());
+        self.access.breaks(s.va);
         self.access.with(s.table, |t| t.clear(index));
         let mut owed = FlushOwed::NONE;
         owed.add(s.va, s.level.size());
         owed.settle_before_make(Reach::LastLevel);
         self.access.with(s.table, |t| t.set_table(index, new));
         publish();
+        self.access.made();
         Ok(())
     }
 
@@ -78,19 +115,21 @@ impl<A: TableAccess> Mapper<'_, A> {
             return Err(MapError::BreakBeforeMake);
         };
         let (pa, attrs) = self.as_one(table, down).ok_or(MapError::BreakBeforeMake)?;
-        let breakable = self.access.may_break(va) && !va.contains(self.access.window(parent));
+        let breakable = self.access.may_break(va) && !va.contains(self.access.window(parent, va));
         if !breakable || !pa.is_aligned(level.size() as u64) {
             return Err(MapError::BreakBeforeMake);
         }
         let index = level.index(va.start());
+        self.access.breaks(va);
         self.access.with(parent, |t| t.clear(index));
         let mut owed = FlushOwed::NONE;
         owed.add(va, down.size());
         owed.settle_before_make(Reach::AllLevels);
-        self.access.free(table);
-        let leaf = Leaf { pa, attrs, contiguous: false };
+        let leaf = Leaf { pa, attrs, contiguous: false, valid: true };
         self.access.with(parent, |t| t.set_leaf(level, index, leaf));
         publish();
+        self.access.made();
+        self.access.free(table);
         Ok(())
     }
 
@@ -114,13 +153,13 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// attributes.
     fn as_one(&self, table: TableAddr, level: Level) -> Option<(PhysAddr, KernelAttrs)> {
         self.access.with(table, |t| {
-            let Entry::Leaf(first) = t.entry(level, 0) else {
+            let Entry::Leaf(first @ Leaf { valid: true, .. }) = t.entry(level, 0) else {
                 return None;
             };
             let alike = (1..PTRS_PER_TABLE).all(|i| {
                 let expected = first.pa + (i << level.shift()) as u64;
                 matches!(t.entry(level, i), Entry::Leaf(leaf)
-                    if leaf.pa == expected && leaf.attrs == first.attrs)
+                    if leaf.valid && leaf.pa == expected && leaf.attrs == first.attrs)
             });
             alike.then_some((first.pa, first.attrs))
         })
@@ -156,7 +195,6 @@ impl<A: TableAccess> Mapper<'_, A> {
             // Looked up again: both ends may lie in the same set.
             if let Some(s) = self.straddling(at) {
                 self.unfold(&s);
-                publish();
             }
         }
         Ok(())
@@ -167,18 +205,20 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     fn can_unfold(&self, s: &Straddling) -> bool {
-        self.access.may_break(s.va) && !s.va.contains(self.access.window(s.table))
+        self.access.may_break(s.va) && !s.va.contains(self.access.window(s.table, s.va))
     }
 
-    /// Takes the contiguous bit away from a set, by break-before-make. [`publish`] is to
-    /// follow.
+    /// Takes the contiguous bit away from a set, by break-before-make.
     fn unfold(&mut self, s: &Straddling) {
         let first = s.level.index(s.va.start());
+        self.access.breaks(s.va);
         self.rewrite(s.table, s.level, first, s.va, |leaf| Leaf { contiguous: false, ..leaf });
+        publish();
+        self.access.made();
     }
 
     /// Breaks the leaves of a contiguous set or a single one, invalidates, and makes
-    /// them anew as `change` says. [`publish`] is to follow.
+    /// them anew as `change` says: between [`TableAccess::breaks`] and [`publish`].
     pub(super) fn rewrite(
         &mut self,
         table: TableAddr,

@@ -51,6 +51,8 @@ pub struct Leaf {
     pub attrs: KernelAttrs,
     /// Whether it is one of a contiguous set of sixteen.
     pub contiguous: bool,
+    /// Whether walkers find it. One that is hidden keeps its place and what it says.
+    pub valid: bool,
 }
 
 /// The words of a table.
@@ -83,18 +85,29 @@ impl Table {
     #[must_use]
     pub fn entry(&self, level: Level, index: usize) -> Entry {
         let descriptor = self.descriptor(index);
+        let contiguous = descriptor.is_contiguous();
         match descriptor.kind(level) {
-            Kind::Invalid => Entry::Invalid,
             Kind::Table(pa) => Entry::Table(TableAddr(pa)),
-            Kind::Leaf(pa, attrs) => {
-                Entry::Leaf(Leaf { pa, attrs, contiguous: descriptor.is_contiguous() })
-            }
+            Kind::Invalid if descriptor == Descriptor::INVALID => Entry::Invalid,
+            Kind::Invalid => Self::hidden_entry(level, descriptor),
+            Kind::Leaf(pa, attrs) => Entry::Leaf(Leaf { pa, attrs, contiguous, valid: true }),
         }
     }
-    /// Whether no entry is valid.
+    /// What an invalid word has to say.
+    #[cold]
+    fn hidden_entry(level: Level, descriptor: Descriptor) -> Entry {
+        let contiguous = descriptor.is_contiguous();
+        match descriptor.unhidden().map(|leaf| leaf.kind(level)) {
+            Some(Kind::Leaf(pa, attrs)) => {
+                Entry::Leaf(Leaf { pa, attrs, contiguous, valid: false })
+            }
+            _ => Entry::Invalid,
+        }
+    }
+    /// Whether it maps nothing, nor has anything hidden.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        (0..PTRS_PER_TABLE).all(|i| !self.descriptor(i).is_valid())
+        (0..PTRS_PER_TABLE).all(|i| self.descriptor(i) == Descriptor::INVALID)
     }
 
     /// Invalidates all entries of a table that isn't linked yet.
@@ -108,11 +121,29 @@ impl Table {
     #[inline]
     pub(super) fn set_leaf(&self, level: Level, index: usize, leaf: Leaf) {
         let d = Descriptor::leaf(level, leaf.pa, leaf.attrs, leaf.contiguous);
-        mmu::write_descriptor(&self.words[index], d);
+        mmu::write_descriptor(&self.words[index], if leaf.valid { d } else { d.hidden() });
     }
     #[inline]
     pub(super) fn set_table(&self, index: usize, table: TableAddr) {
         mmu::write_descriptor(&self.words[index], Descriptor::table(table.0));
+    }
+
+    /// Hides a page from walkers or shows it, without a lock; whether that changed it.
+    /// `None` where the word is no page's, or one's in a contiguous set, or somebody else
+    /// changes it at this moment.
+    pub(super) fn exchange_valid(&self, index: usize, valid: bool) -> Option<bool> {
+        let old = self.descriptor(index);
+        if old.is_contiguous() {
+            return None;
+        }
+        let new = match (valid, old.unhidden()) {
+            (true, Some(shown)) => shown,
+            (false, None) if old.is_valid() => old.hidden(),
+            (true, None) if old.is_valid() => return Some(false),
+            (false, Some(_)) => return Some(false),
+            _ => return None,
+        };
+        mmu::exchange_descriptor(&self.words[index], old, new).then_some(true)
     }
 
     /// The next of a chain of empty tables that are out of the tree but may still be
@@ -142,10 +173,15 @@ pub trait TableAccess {
     fn free(&mut self, table: TableAddr);
     /// Runs `f` on a table's words.
     fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R;
-    /// The address through which [`TableAccess::with`] reaches the table.
-    fn window(&self, table: TableAddr) -> VirtAddr;
+    /// The address through which [`TableAccess::with`] reaches the table while `broken`
+    /// maps nothing.
+    fn window(&self, table: TableAddr, broken: VirtRange) -> VirtAddr;
     /// Whether `va` may be unmapped for a moment while its descriptors change: nothing
-    /// that runs meanwhile (this code, its stack, other CPUs) uses the range, or a
-    /// fault in it is retried.
+    /// that runs meanwhile (this code, its stack) uses the range; other CPUs' faults in it
+    /// are retried.
     fn may_break(&self, va: VirtRange) -> bool;
+    /// From here to [`TableAccess::made`] `va` may map nothing.
+    fn breaks(&mut self, va: VirtRange);
+    /// All is mapped again, and visible.
+    fn made(&mut self);
 }

@@ -1,7 +1,6 @@
 //! The operands of TLB invalidations by address (Arm ARM D8.17.5).
 #![deny(unsafe_code)]
 
-use super::descriptor::VA_BITS;
 use crate::addr::{PAGE_SHIFT, VirtAddr};
 
 /// The pages that the largest range operation covers: `(31 + 1) << (5 * 3 + 1)`.
@@ -57,19 +56,20 @@ impl RangeOp {
 /// The address that [`va_operand`] was made from, its page offset left out.
 #[must_use]
 pub const fn decode_va(operand: u64) -> VirtAddr {
-    sign_extend(operand << PAGE_SHIFT)
+    sign_extend(operand << PAGE_SHIFT, 55)
 }
 
 /// The start and the pages of the [`RangeOp`] that the operand was made from.
 #[must_use]
 pub const fn decode_range(operand: u64) -> (VirtAddr, usize) {
     let (scale, num) = (operand >> 44 & 3, operand >> 39 & 31);
-    let start = sign_extend((operand & ((1 << 37) - 1)) << PAGE_SHIFT);
+    let start = sign_extend((operand & ((1 << 37) - 1)) << PAGE_SHIFT, 48);
     (start, ((num + 1) << (5 * scale + 1)) as usize)
 }
 
-const fn sign_extend(va: u64) -> VirtAddr {
-    let unused = 64 - VA_BITS;
+/// `va` with the bits above `top` like that one, which tells the half.
+const fn sign_extend(va: u64, top: u32) -> VirtAddr {
+    let unused = 63 - top;
     VirtAddr::new(((va << unused) as i64 >> unused) as usize)
 }
 
@@ -83,6 +83,11 @@ mod tests {
         // VA[55:12]: the ASID and level fields above stay clear.
         assert_eq!(va_operand(va), 0x0ff8_0001_2345);
         assert_eq!(decode_va(va_operand(va)), VirtAddr::new(0xffff_8000_1234_5000));
+        // The linear map: bit 47 is clear, and the address is of the upper half all the same.
+        let linear = VirtAddr::new(0xffff_0000_4040_0000);
+        assert_eq!(decode_va(va_operand(linear)), linear);
+        let op = RangeOp::largest(linear, 16).unwrap();
+        assert_eq!(decode_range(op.operand()), (linear, 16));
         // 16 pages: SCALE 0, NUM 7.
         let op = RangeOp::largest(VirtAddr::new(0xffff_8000_1234_5000), 16).unwrap();
         assert_eq!(op.operand(), 1 << 46 | 7 << 39 | 0x18_0001_2345);

@@ -1,7 +1,7 @@
 //! Reading a whole tree: what it maps, and whether it is as it should be.
 #![deny(unsafe_code)]
 
-use super::descriptor::{CONT_ENTRIES, Level, PTRS_PER_TABLE};
+use super::descriptor::{CONT_ENTRIES, Descriptor, Level, PTRS_PER_TABLE};
 use super::mapper::{Mapper, Translation, parts};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{VirtAddr, VirtRange};
@@ -38,7 +38,8 @@ pub struct TreeStats {
 
 impl<A: TableAccess> Mapper<'_, A> {
     /// Calls `f` with each leaf that maps some of `va`, rising: its first address and
-    /// what it says, until `f` breaks off. A contiguous set counts sixteen times.
+    /// what it says, until `f` breaks off. A contiguous set counts sixteen times; what is
+    /// hidden counts too.
     pub fn for_each_leaf(
         &self,
         va: VirtRange,
@@ -57,9 +58,9 @@ impl<A: TableAccess> Mapper<'_, A> {
         for (index, part) in parts(va, level) {
             match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
                 (Entry::Table(next), Some(down)) => self.leaves_in(next, down, part, f)?,
-                (Entry::Leaf(Leaf { pa, attrs, contiguous }), _) => {
+                (Entry::Leaf(Leaf { pa, attrs, contiguous, valid }), _) => {
                     let start = part.start().align_down(level.size());
-                    f(start, Translation { pa, attrs, level, contiguous })?;
+                    f(start, Translation { pa, attrs, level, contiguous, valid })?;
                 }
                 _ => {}
             }
@@ -96,10 +97,14 @@ impl<A: TableAccess> Mapper<'_, A> {
                 (Entry::Invalid, _) if descriptor.is_valid() => {
                     return bad("a block where none can be");
                 }
+                (Entry::Invalid, _) if descriptor != Descriptor::INVALID => {
+                    return bad("bits that say nothing");
+                }
                 (Entry::Invalid, _) => {}
                 (Entry::Table(next), Some(down)) => self.validate_in(next, down, va, stats)?,
                 (Entry::Table(_), None) => return bad("a table below the last level"),
                 (Entry::Leaf(leaf), _) => {
+                    let descriptor = descriptor.unhidden().unwrap_or(descriptor);
                     if descriptor.is_writable_and_executable() {
                         return bad("writable and executable");
                     }

@@ -40,6 +40,7 @@ impl Run {
         va == self.va.end()
             && leaf.level == self.first.level
             && leaf.contiguous == self.first.contiguous
+            && leaf.valid == self.first.valid
             && leaf.attrs == self.first.attrs
     }
 
@@ -63,9 +64,11 @@ impl fmt::Display for Run {
         let set = |there, name| if there { name } else { "" };
         write!(
             f,
-            "{:#018x}-{:#018x} {size:>10}{unit} {level} {} {} {:3} {:3} {:2} {}",
+            "{:#018x}-{:#018x} {size:>10}{unit} {level} {}{} {} {:3} {:3} {:2} {}",
             va.start(),
             va.end(),
+            // Hidden from the MMU by set_memory_valid.
+            set(!first.valid, "F "),
             if first.attrs.is_writable() { "RW" } else { "ro" },
             if first.attrs.is_executable() { "x " } else { "NX" },
             set(first.contiguous, "CON"),

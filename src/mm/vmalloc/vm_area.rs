@@ -10,7 +10,8 @@ use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq;
 use crate::arch::pgtable::MapError;
 use crate::mm::gfp::Gfp;
-use crate::mm::init_mm;
+use crate::mm::init_mm::{self, TlbFlush};
+use crate::mm::set_memory;
 use core::panic::Location;
 
 /// What of a caller's flags holds for the page of a record: how hard to try, but neither
@@ -108,11 +109,15 @@ fn undo(range: VirtRange) -> Option<VirtAddr> {
 
 /// Unmaps the area of one of `kinds` that starts at `va`; whether there was one.
 pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
-    let Some((id, range)) = with_areas(|areas| areas.claim(va, kinds)) else {
+    let Some((id, range, flags)) = with_areas(|areas| areas.claim(va, kinds)) else {
         return false;
     };
     let used = VirtRange::new(range.start(), range.end() - PAGE_SIZE);
-    let owed = init_mm::unmap(used);
+    let mut owed = TlbFlush::NONE;
+    if flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
+        owed = set_memory::reset_linear_alias(used);
+    }
+    let owed = owed.merge(init_mm::unmap(used));
     let due = with_areas(|areas| areas.retire(id, owed));
     if due && !irq::is_masked() {
         purge(Wait::No);

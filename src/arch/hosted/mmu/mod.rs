@@ -40,7 +40,10 @@ use crate::arch::CpuId;
 use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
 use crate::arch::pgtable::tlbi::{RangeOp, decode_range, decode_va, va_operand};
 use adversary::State;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::boxed::Box;
 use std::sync::Mutex;
 use std::vec::Vec;
@@ -74,6 +77,8 @@ pub struct Mmu {
     on: AtomicBool,
     tlb_range: AtomicBool,
     state: Mutex<Option<Box<State>>>,
+    /// Breaks that began, and those that ended.
+    breaks: [AtomicU32; 2],
 }
 
 impl Mmu {
@@ -114,6 +119,24 @@ impl Mmu {
     /// As for [`Mmu::access`].
     pub fn access_by(&self, cpu: CpuId, va: VirtAddr, access: Access) -> Result<PhysAddr, Fault> {
         self.with(|s| s.access(cpu, va, access)).expect("Mmu::attach comes first")
+    }
+
+    /// As [`Mmu::access`], with translation faults tried again as the kernel's handler of
+    /// exceptions does: while something in use is broken.
+    ///
+    /// # Errors
+    /// As for [`Mmu::access`].
+    pub fn access_retried(&self, va: VirtAddr, access: Access) -> Result<PhysAddr, Fault> {
+        loop {
+            let began = self.breaks[0].load(SeqCst);
+            let quiet = self.breaks[1].load(SeqCst) == began;
+            match self.access(va, access) {
+                Err(Fault::Translation) if !quiet || self.breaks[0].load(SeqCst) != began => {
+                    std::thread::yield_now();
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Loads the 8 bytes at `va`, a multiple of 8, through the MMU.
@@ -175,6 +198,11 @@ pub fn dsb_ish() {
             s.invalidations_complete(cpu, true);
         });
     });
+    let [began, ended] = &machine::current().mmu().breaks;
+    if began.load(SeqCst) != ended.load(SeqCst) {
+        // Other CPUs get to see what is broken.
+        std::thread::sleep(std::time::Duration::from_micros(50));
+    }
 }
 /// Earlier stores are visible, and earlier TLB invalidations complete, on this CPU.
 pub fn dsb_nsh() {
@@ -230,6 +258,16 @@ pub fn set_tlb_range(there: bool) {
     machine::current().mmu().tlb_range.store(there, Relaxed);
 }
 
+/// From here to [`made`] something that is in use may be unmapped for a moment; CPUs that
+/// fault meanwhile try again.
+pub fn breaks() {
+    machine::current().mmu().breaks[0].fetch_add(1, SeqCst);
+}
+/// All is mapped again, and visible to walkers.
+pub fn made() {
+    machine::current().mmu().breaks[1].fetch_add(1, SeqCst);
+}
+
 /// Reads a word of a table, as the CPU sees its own stores.
 #[must_use]
 pub fn read_descriptor(word: &AtomicU64) -> Descriptor {
@@ -243,6 +281,21 @@ pub fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
     if machine::current().mmu().with(|s| store(s, cpu)).is_none() {
         word.store(descriptor.bits(), Relaxed);
     }
+}
+
+/// As [`write_descriptor`] where the word still is `old`; whether it was.
+pub fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descriptor) -> bool {
+    let cpu = this_cpu();
+    let store = |s: &mut State| {
+        let same = word.load(Relaxed) == old.bits();
+        if same {
+            s.store(cpu, word, new);
+        }
+        same
+    };
+    let stored = machine::current().mmu().with(store);
+    stored
+        .unwrap_or_else(|| word.compare_exchange(old.bits(), new.bits(), Relaxed, Relaxed).is_ok())
 }
 
 /// Invalidates all words of a table that isn't linked.

@@ -9,7 +9,7 @@ use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::mmu::{Access, Config, Fault, Mmu};
-use crate::arch::phys_to_virt;
+use crate::arch::{mmu, phys_to_virt};
 use std::vec::Vec;
 
 /// Table pages out of the machine's RAM. A page given back is filled with words that a
@@ -63,13 +63,19 @@ impl TableAccess for ArenaAccess {
     fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R {
         assert!(!self.free.contains(&table), "{table:?} is used after it was freed");
         // SAFETY: RAM of this machine.
-        f(unsafe { Table::at(self.window(table)) })
+        f(unsafe { Table::at(phys_to_virt(table.phys())) })
     }
-    fn window(&self, table: TableAddr) -> VirtAddr {
+    fn window(&self, table: TableAddr, _broken: VirtRange) -> VirtAddr {
         phys_to_virt(table.phys())
     }
     fn may_break(&self, _va: VirtRange) -> bool {
         self.breakable
+    }
+    fn breaks(&mut self, _va: VirtRange) {
+        mmu::breaks();
+    }
+    fn made(&mut self) {
+        mmu::made();
     }
 }
 

@@ -1,0 +1,88 @@
+//! Memory for devices on the running kernel, with the MMU asked.
+//!
+//! Command line: cma=64M
+
+#![no_std]
+#![no_main]
+
+mod harness;
+#[path = "harness/mmu.rs"]
+mod mmu;
+
+use granule::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
+use granule::arch::pgtable::MemoryType;
+use granule::arch::phys_to_virt;
+use granule::mm::cma::default_area;
+use granule::mm::dma::{
+    DmaAddr, DmaDevice, DmaDirection, DmaError, DmaRange, dma_alloc_coherent, dma_free_coherent,
+    dma_map_single, dma_sync_single_for_cpu, dma_unmap_single, is_swiotlb_buffer, live_mappings,
+    swiotlb_exit, swiotlb_init,
+};
+use granule::mm::gfp::Gfp;
+use granule::mm::init_mm;
+use granule::mm::page_alloc::{alloc_pages, free_pages};
+
+const DEVICE: DmaDevice<'static> =
+    DmaDevice { name: "device", mask: u64::MAX, ranges: &[], coherent: false };
+
+fn bytes(at: VirtAddr, len: usize) -> &'static mut [u8] {
+    let at = core::ptr::with_exposed_provenance_mut(at.get());
+    // SAFETY: memory that the caller has allocated, by one slice at a time.
+    unsafe { core::slice::from_raw_parts_mut(at, len) }
+}
+
+kernel_tests! {
+    fn coherent_memory_is_not_cacheable_and_has_one_address() {
+        for size in [1, 5 * PAGE_SIZE, 1 << 20] {
+            let memory = dma_alloc_coherent(&DEVICE, size, Gfp::GFP_KERNEL).expect("memory");
+            assert!(bytes(memory.virt(), size).iter().all(|&byte| byte == 0));
+            if let Some(area) = default_area() {
+                let lent = area.range().contains_range(memory.phys().whole_pages());
+                assert_eq!(lent, size > PAGE_SIZE, "{memory:?}");
+            }
+            bytes(memory.virt(), size).fill(0x5a);
+            for offset in (0..size).step_by(PAGE_SIZE) {
+                let frame = memory.phys().start() + offset as u64;
+                assert_eq!(mmu::write_at(memory.virt() + offset), Some(frame));
+                let (_, attrs) = init_mm::translate(memory.virt() + offset).expect("mapped");
+                assert_eq!(attrs.memory(), MemoryType::NormalNc);
+                assert_eq!(mmu::read_at(phys_to_virt(frame)), None, "{frame} is cacheable too");
+            }
+            let linear = phys_to_virt(memory.phys().start());
+            dma_free_coherent(memory);
+            assert!(mmu::write_at(linear).is_some());
+        }
+    }
+
+    fn what_is_out_of_reach_is_bounced() {
+        let pool = swiotlb_init().expect("memory");
+        let ranges = [DmaRange { cpu: pool, bus: DmaAddr::new(0x1000) }];
+        let device = DmaDevice { ranges: &ranges, ..DEVICE };
+        let frame = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory");
+        bytes(frame.virt(), PAGE_SIZE).fill(3);
+        let both = DmaDirection::Bidirectional;
+        let at = dma_map_single(&device, frame.virt() + 100, 200, both).expect("a buffer");
+        let buffer = device.memory_at(at).expect("its own address");
+        assert!(is_swiotlb_buffer(buffer) && at.get() < 0x1000 + pool.len());
+        assert_eq!(bytes(phys_to_virt(buffer), 200), [3; 200]);
+        bytes(phys_to_virt(buffer), 200).fill(4);
+        dma_sync_single_for_cpu(&device, at, 100, both);
+        assert_eq!(bytes(frame.virt() + 100, 200)[..100], [4; 100]);
+        dma_unmap_single(&device, at, 200, both);
+        assert_eq!(bytes(frame.virt() + 99, 202)[1..201], [4; 200]);
+        assert_eq!((bytes(frame.virt() + 99, 1)[0], bytes(frame.virt() + 300, 1)[0]), (3, 3));
+        free_pages(frame, Order::ZERO);
+        assert!(swiotlb_exit());
+        assert_eq!(live_mappings(), 0);
+        granule::mm::dma::shrink();
+    }
+
+    fn devices_are_told_no() {
+        let nothing = DmaDevice { mask: 0xfff, ..DEVICE };
+        let refused = dma_alloc_coherent(&nothing, 1, Gfp::GFP_KERNEL);
+        assert_eq!(refused.unwrap_err(), DmaError::OutOfReach);
+        let uart = PhysRange::from_size(PhysAddr::new(0x0900_0000), 64);
+        let refused = dma_map_single(&DEVICE, phys_to_virt(uart.start()), 64, DmaDirection::ToDevice);
+        assert_eq!(refused, Err(DmaError::Invalid));
+    }
+}
