@@ -7,6 +7,7 @@
 //! | name | what it is |
 //! | --- | --- |
 //! | [`irq::with_masked`] | the only way to an [`IrqMasked`], the proof that per-CPU access and locks ask for |
+//! | [`Backtrace`] | the return addresses of this CPU's stack |
 //! | [`cpu`] | which CPU this is, how to wait politely |
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
@@ -22,14 +23,16 @@ use core::marker::PhantomData;
 pub mod aarch64;
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    MachineLocal, backtrace::Backtrace, clear_page, cpu, irq, mmu, page_offset, phys_to_virt,
+    virt_to_phys, vmemmap_base,
 };
 
 #[cfg(not(target_os = "none"))]
 pub mod hosted;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
-    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    Backtrace, MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys,
+    vmemmap_base,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).
