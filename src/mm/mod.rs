@@ -1,5 +1,6 @@
 //! Memory management: everything that does not depend on the hardware.
 
+pub mod alloc;
 pub mod cma;
 pub mod compaction;
 pub mod gfp;
@@ -9,6 +10,7 @@ pub mod ioremap;
 #[cfg(target_os = "none")]
 pub mod kthread;
 pub mod memblock;
+pub mod mempool;
 pub mod migrate;
 pub mod mmzone;
 pub mod page;
@@ -18,6 +20,7 @@ pub mod shrinker;
 pub mod slab;
 pub mod sparse;
 pub mod stat;
+pub mod util;
 pub mod vmalloc;
 pub mod zsmalloc;
 

@@ -18,7 +18,7 @@ use super::node::{SlabList, release_all};
 use super::sheaf::Sheaf;
 use super::slab::{Slab, mark};
 use super::{debug, failslab};
-use crate::addr::VirtAddr;
+use crate::addr::{Order, VirtAddr};
 use crate::arch::irq::with_masked;
 use crate::arch::{IrqMasked, cpu};
 use crate::mm::gfp::{Gfp, might_alloc};
@@ -32,7 +32,8 @@ pub(super) fn home_of(object: VirtAddr) -> NodeId {
     if nr_nodes() == 1 {
         return NodeId::FIRST;
     }
-    Frame::from_virt(object).map_or(NodeId::FIRST, |frame| frame.page().zone().node())
+    let block = Frame::from_virt(object).map(|frame| frame.align_down(Order::MAX));
+    block.map_or(NodeId::FIRST, |block| block.page().zone().node())
 }
 
 /// The node that this CPU is near.
