@@ -3,11 +3,8 @@
 #![no_std]
 #![no_main]
 
-extern crate alloc;
-
 mod harness;
 
-use alloc::vec::Vec;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use granule::addr::Order;
@@ -155,7 +152,11 @@ kernel_tests! {
     fn every_slab_comes_back_after_all_sizes_on_all_cores() {
         secondary::on_each(give_up_caches);
         harness::settled_pages();
-        let slabs = || slabinfo().map(|info| (info.name, info.slabs)).collect::<Vec<_>>();
+        let slabs = || {
+            let mut slabs = [("", 0); 64];
+            slabs.iter_mut().zip(slabinfo()).for_each(|(n, info)| *n = (info.name, info.slabs));
+            slabs
+        };
         let before = slabs();
         secondary::on_each(all_sizes);
         let grown = slabs().iter().zip(&before).filter(|(now, then)| now.1 > then.1).count();
