@@ -56,7 +56,7 @@ fn link_shuffled(cache: &RawCache, slots: &Slots) -> u16 {
     let mut below = |n: usize| {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         // The high half times n: even enough for n this small.
-        ((mix(state) >> 32) * n as u64 >> 32) as usize
+        (((mix(state) >> 32) * n as u64) >> 32) as usize
     };
     let mut order = [0u16; SHUFFLED];
     let mut next = END;
