@@ -9,9 +9,14 @@ END = 0xFFFF
 LIST_LIMIT = 1 << 16
 
 
+def capacity(sheaf):
+    """How many objects a sheaf holds at most."""
+    return sheaf["words"][0].int() >> 8
+
+
 def held(sheaf):
     """Objects in a sheaf."""
-    return max(sheaf["capacity"].int() - sheaf["room"].int(), 0)
+    return max(capacity(sheaf) + 1 - (sheaf["words"][0].int() & 63), 0)
 
 
 class Cache:
@@ -134,11 +139,11 @@ def _details(cache):
         f"{cache.sum('in_use')} out of their slabs, {cache.in_sheaves()} of them in sheaves"
     )
     for cpu, main, spare in cache.sheaves():
-        if main["capacity"].int() or spare["capacity"].int():
+        if capacity(main) or capacity(spare):
             text = " and ".join(
-                f"{name} {held(sheaf)} of {sheaf['capacity'].int()}"
+                f"{name} {held(sheaf)} of {capacity(sheaf)}"
                 for name, sheaf in (("main", main), ("spare", spare))
-                if sheaf["capacity"].int()
+                if capacity(sheaf)
             )
             yield f"  CPU {cpu}: {text}"
     barn = ", ".join(f"{len(sheaves)} {kind}" for kind, sheaves in cache.barn() if sheaves)

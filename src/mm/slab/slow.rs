@@ -240,6 +240,9 @@ impl RawCache {
         caller: &'static Location<'static>,
         discard: &mut SlabList,
     ) {
+        if sheaf.count() == 0 {
+            return;
+        }
         for id in NodeId::all() {
             if sheaf.iter().all(|object| home_of(object) != id) {
                 continue;
