@@ -124,9 +124,10 @@ fn alike_caches_share_slabs() {
             assert!(others[..n].iter().all(|o| !core::ptr::eq(*o, *other)));
         }
         // A larger object does not fit though the slots are as large.
-        let larger = create("larger", 103, SlabFlags::HWCACHE_ALIGN);
-        assert_ne!(larger.name(), "first");
-        assert_eq!(destroy(larger), Ok(()));
+        let (narrow, wide) =
+            (create("narrow", 113, SlabFlags::empty()), create("wide", 120, SlabFlags::empty()));
+        assert_eq!((narrow.name(), wide.name()), ("narrow", "wide"));
+        assert_eq!((destroy(narrow), destroy(wide)), (Ok(()), Ok(())));
         let object = alloc(second);
         assert_eq!(destroy(second), Ok(()), "the first has it still");
         put(first, object);
@@ -272,6 +273,35 @@ fn a_cache_is_not_destroyed_under_who_looks_at_it() {
     });
 }
 
+/// Who has a cache pinned keeps it, however long he takes.
+#[test]
+fn who_destroys_a_cache_waits_for_who_looks_at_it() {
+    use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    on_machine(1024, |m| {
+        let cache = create("brief", 72, SlabFlags::NO_MERGE);
+        let (pinned, destroyed) = (AtomicBool::new(false), AtomicBool::new(false));
+        m.on_cpus(2, |cpu| {
+            if cpu == 0 {
+                while !pinned.load(SeqCst) {
+                    std::thread::yield_now();
+                }
+                assert_eq!(destroy(cache), Ok(()));
+                destroyed.store(true, SeqCst);
+            } else {
+                let pin = super::caches::pinned().find(|c| c.name() == "brief").expect("listed");
+                pinned.store(true, SeqCst);
+                // Off the list, and still there.
+                while slabinfo().any(|info| info.name == "brief") {
+                    std::thread::yield_now();
+                }
+                (0..100).for_each(|_| std::thread::yield_now());
+                assert!(!destroyed.load(SeqCst) && pin.name() == "brief");
+            }
+        });
+        assert!(destroyed.load(SeqCst));
+    });
+}
+
 // Nodes.
 
 fn node(n: usize) -> NodeId {
@@ -368,6 +398,7 @@ fn a_node_without_memory_is_helped_out_if_that_is_allowed() {
     on_two_nodes(|_| {
         let gfp = Gfp::GFP_NOWAIT;
         let cache = create("full", 4000, SlabFlags::NO_MERGE);
+        let elsewhere = cache.alloc_node(gfp, node(0)).expect("memory");
         let own = |_| cache.alloc_node(gfp | Gfp::__GFP_THISNODE, node(1));
         let all: Vec<_> = (0..).map_while(own).collect();
         assert!(all.len() > 500 && all.iter().all(|&object| node_of(object) == 1));
@@ -375,6 +406,7 @@ fn a_node_without_memory_is_helped_out_if_that_is_allowed() {
         let other = cache.alloc_node(gfp, node(1)).expect("the other node has some");
         assert_eq!(node_of(other), 0);
         put(cache, other);
+        put(cache, elsewhere);
         all.into_iter().for_each(|object| put(cache, object));
         cache.validate();
         assert_eq!(destroy(cache), Ok(()));
