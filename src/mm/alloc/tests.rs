@@ -54,6 +54,7 @@ impl Drop for Counted<'_> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "marks of debug builds read the padding of what is freed")]
 fn a_box_owns_its_value() {
     on_machine(|| {
         let count = Cell::new(0);
@@ -116,6 +117,7 @@ fn a_vector_grows_and_shrinks() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "marks of debug builds read the padding of what is freed")]
 fn each_value_is_dropped_once() {
     on_machine(|| {
         let count = Cell::new(0);
@@ -136,6 +138,7 @@ fn each_value_is_dropped_once() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too slow")]
 fn want_of_memory_is_an_error_and_changes_nothing() {
     on_machine(|| {
         let quiet = K | Gfp::__GFP_NOWARN;
@@ -157,6 +160,7 @@ fn want_of_memory_is_an_error_and_changes_nothing() {
 
 /// Each operation with each of its allocations failing: an error, and nothing is lost.
 #[test]
+#[cfg_attr(miri, ignore = "marks of debug builds read the padding of what is freed")]
 fn the_nth_allocation_fails() {
     on_machine(|| {
         let count = Cell::new(0);
