@@ -104,23 +104,27 @@ impl Bench {
         self.only.is_none_or(|only| only.starts_with(prefix))
     }
 
-    /// Allocate and free in one `operation`, `ops` times a round.
-    pub fn pair_of(&self, name: &str, ops: usize, mut operation: impl FnMut()) {
+    /// Each round is `work`, which is `ops` operations.
+    pub fn work(&self, name: &str, ops: usize, mut work: impl FnMut()) {
         if !self.runs(name) {
             return;
         }
         let reading = reading();
-        let mut round = |profiled| {
-            count(profiled, reading, || {
-                for _ in 0..ops {
-                    operation();
-                    black_box(());
-                }
-            })
-        };
+        let mut round = |profiled| count(profiled, reading, &mut work);
         round(false);
         let took = core::array::from_fn(|_| round(self.only.is_some()));
         Rounds { took }.print(name, ops);
+    }
+
+    /// Allocate and free in one `operation`, `ops` times a round.
+    #[inline(always)]
+    pub fn pair_of(&self, name: &str, ops: usize, mut operation: impl FnMut()) {
+        self.work(name, ops, || {
+            for _ in 0..ops {
+                operation();
+                black_box(());
+            }
+        });
     }
 
     /// As [`pair_of`](Self::pair_of), the usual number of times.

@@ -1,11 +1,14 @@
-//! The slab allocator.
+//! The slab allocator: kmalloc, caches and pools.
 
 use crate::batch_names;
 use crate::harness::{Bench, OPERATIONS, slots};
 use core::hint::black_box;
 use core::ptr::NonNull;
 use granule::mm::gfp::Gfp;
-use granule::mm::slab::{kfree, kmalloc, kzalloc};
+use granule::mm::mempool::SlabPool;
+use granule::mm::slab::{
+    RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy, kzalloc,
+};
 
 const GFP: Gfp = Gfp::GFP_KERNEL;
 
@@ -31,6 +34,52 @@ macro_rules! size {
     )*};
 }
 
+fn cache_of_104() -> Option<&'static RawCache> {
+    kmem_cache_create("bench_104", 104, 8, SlabFlags::NO_MERGE, None).ok()
+}
+
+fn destroy(cache: &'static RawCache) {
+    // SAFETY: nobody else knows it.
+    assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
+}
+
+fn caches(bench: &Bench, slots: &mut [Option<NonNull<u8>>]) {
+    let Some(cache) = cache_of_104() else { return };
+    // SAFETY: the benchmarks free what they allocated, once.
+    let free = |object| unsafe { cache.free(object) };
+    bench.masked_pair("kmem_cache_104_pair", || {
+        if let Some(object) = black_box(cache.alloc(GFP)) {
+            free(object);
+        }
+    });
+    bench.masked_batch(batch_names!("kmem_cache_104"), slots, || cache.alloc(GFP), free);
+    let mut many = self::slots(10_000);
+    bench.masked_batch(batch_names!("kmem_cache_104_10k"), &mut many, || cache.alloc(GFP), free);
+    drop(many);
+    bench.masked_pair("kmem_cache_zalloc_104_pair", || {
+        if let Some(object) = black_box(cache.zalloc(GFP)) {
+            free(object);
+        }
+    });
+    // SAFETY: the pool is dropped before the cache.
+    if let Ok(pool) = unsafe { SlabPool::of_cache(16, cache) } {
+        // SAFETY: allocated from it, freed once.
+        let free = |element| unsafe { pool.free(element) };
+        bench.masked_pair("mempool_slab_104_pair", || {
+            if let Some(element) = black_box(pool.alloc(GFP)) {
+                free(element);
+            }
+        });
+        bench.masked_batch(batch_names!("mempool_slab_104"), slots, || pool.alloc(GFP), free);
+    }
+    destroy(cache);
+    bench.pair_of("kmem_cache_create_destroy", 100, || {
+        if let Some(cache) = black_box(cache_of_104()) {
+            destroy(cache);
+        }
+    });
+}
+
 /// All of this file.
 pub fn run(bench: &Bench) {
     let mut slots = slots(OPERATIONS);
@@ -50,4 +99,5 @@ pub fn run(bench: &Bench) {
             free(object);
         }
     });
+    caches(bench, &mut slots);
 }

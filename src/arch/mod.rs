@@ -7,6 +7,7 @@
 //! | name | what it is |
 //! | --- | --- |
 //! | [`irq::with_masked`] | the only way to an [`IrqMasked`], the proof that per-CPU access and locks ask for |
+//! | [`Backtrace`] | the return addresses of this CPU's stack |
 //! | [`cpu`] | which CPU this is, how to wait politely |
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
 //! | [`open_table_window`] | a page table's words, when the linear map can't be used |
@@ -24,16 +25,16 @@ use core::marker::PhantomData;
 pub mod aarch64;
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    MachineLocal, cache, clear_page, close_table_window, cpu, irq, mmu, open_table_window,
-    page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    MachineLocal, backtrace::Backtrace, cache, clear_page, close_table_window, cpu, irq, mmu,
+    open_table_window, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
 };
 
 #[cfg(not(target_os = "none"))]
 pub mod hosted;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
-    MachineLocal, cache, clear_page, close_table_window, cpu, irq, mmu, open_table_window,
-    page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    Backtrace, MachineLocal, cache, clear_page, close_table_window, cpu, irq, mmu,
+    open_table_window, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).

@@ -1,5 +1,6 @@
 //! Memory management: everything that does not depend on the hardware.
 
+pub mod alloc;
 pub mod cma;
 pub mod compaction;
 pub mod context;
@@ -13,6 +14,7 @@ pub mod kthread;
 pub mod memblock;
 pub mod memory_failure;
 pub mod memory_hotplug;
+pub mod mempool;
 pub mod memremap;
 pub mod migrate;
 pub mod mmzone;
@@ -25,6 +27,7 @@ pub mod shrinker;
 pub mod slab;
 pub mod sparse;
 pub mod stat;
+pub mod util;
 pub mod vmalloc;
 pub mod vmscan;
 pub mod zsmalloc;

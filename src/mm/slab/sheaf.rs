@@ -8,21 +8,27 @@
 #![deny(unsafe_code)]
 
 use crate::addr::VirtAddr;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// How many objects a sheaf has room for; large objects use less of it.
 pub(super) const SHEAF_OBJECTS: usize = 60;
 
+/// Words of a sheaf: a power of two, so that an index needs no check but a mask.
+const WORDS: usize = 64;
+const INDEX: usize = WORDS - 1;
+/// Where in the first word the capacity begins.
+const CAPACITY_SHIFT: u32 = 8;
+
+const _: () = assert!(SHEAF_OBJECTS + 2 <= WORDS && WORDS <= 1 << CAPACITY_SHIFT);
+
 /// Free objects, used last in first out.
 ///
-/// They lie in `objects[room..capacity]`, the last one put first: so a put checks
-/// against zero alone whether there is room. `objects[capacity]` stays 0, which ends
-/// a take: no object lies at address 0.
+/// They lie in `words[1 + room..=capacity]`, the last one put first. The first word has
+/// `1 + room`, and above it the capacity: a put finds no room where it comes to index 0.
+/// `words[1 + capacity]` stays 0, which ends a take: no object lies at address 0.
 #[repr(C)]
 pub(super) struct Sheaf {
-    room: AtomicU32,
-    capacity: AtomicU32,
-    objects: [AtomicUsize; SHEAF_OBJECTS + 1],
+    words: [AtomicUsize; WORDS],
 }
 
 const _: () = assert!(size_of::<Sheaf>() <= 512);
@@ -35,22 +41,27 @@ impl Sheaf {
     /// An empty sheaf for `capacity` objects, at most [`SHEAF_OBJECTS`].
     pub(super) const fn new(capacity: u32) -> Self {
         assert!(capacity as usize <= SHEAF_OBJECTS);
-        Self {
-            room: AtomicU32::new(capacity),
-            capacity: AtomicU32::new(capacity),
-            objects: [const { AtomicUsize::new(0) }; SHEAF_OBJECTS + 1],
-        }
+        let mut words = [const { AtomicUsize::new(0) }; WORDS];
+        words[0] =
+            AtomicUsize::new((capacity as usize) << CAPACITY_SHIFT | (capacity as usize + 1));
+        Self { words }
     }
 
     /// For how many more objects there is room.
     #[inline(always)]
     pub fn room(&self) -> u32 {
-        self.room.load(Relaxed)
+        (self.first() - 1) as u32
+    }
+
+    /// The index of the object that was put last.
+    #[inline(always)]
+    fn first(&self) -> usize {
+        self.words[0].load(Relaxed) & INDEX
     }
 
     /// How many objects it holds at most; 0 marks the stand-in for no sheaf.
     pub fn capacity(&self) -> u32 {
-        self.capacity.load(Relaxed)
+        (self.words[0].load(Relaxed) >> CAPACITY_SHIFT) as u32
     }
 
     /// How many objects it holds.
@@ -61,12 +72,12 @@ impl Sheaf {
     /// Takes the object that was put last.
     #[inline(always)]
     pub fn pop(&self) -> Option<VirtAddr> {
-        let room = self.room();
-        let object = self.objects.get(room as usize)?.load(Relaxed);
+        let head = self.words[0].load(Relaxed);
+        let object = self.words[head & INDEX].load(Relaxed);
         if object == 0 {
             return None;
         }
-        self.room.store(room + 1, Relaxed);
+        self.words[0].store(head + 1, Relaxed);
         Some(VirtAddr::new(object))
     }
 
@@ -74,14 +85,33 @@ impl Sheaf {
     /// object lies on top already.
     #[inline(always)]
     pub fn push(&self, object: VirtAddr) -> bool {
-        let next = self.room().wrapping_sub(1);
-        let at = next as usize;
-        if at >= SHEAF_OBJECTS || self.objects[at + 1].load(Relaxed) == object.get() {
+        let head = self.words[0].load(Relaxed);
+        let next = head.wrapping_sub(1);
+        if next & INDEX == 0 || self.words[head & INDEX].load(Relaxed) == object.get() {
             return false;
         }
-        self.objects[at].store(object.get(), Relaxed);
-        self.room.store(next, Relaxed);
+        self.words[next & INDEX].store(object.get(), Relaxed);
+        self.words[0].store(next, Relaxed);
         true
+    }
+
+    /// Says at which index the object lies that is the next to be taken.
+    fn set_first(&self, first: usize) {
+        let capacity = self.words[0].load(Relaxed) & !INDEX;
+        self.words[0].store(capacity | first, Relaxed);
+    }
+
+    /// Takes out the objects of which `take` says so; it is asked once for each.
+    pub fn take_if(&self, mut take: impl FnMut(VirtAddr) -> bool) {
+        let mut kept = self.capacity() as usize + 1;
+        for index in (self.first()..kept).rev() {
+            let object = self.words[index].load(Relaxed);
+            if !take(VirtAddr::new(object)) {
+                kept -= 1;
+                self.words[kept].store(object, Relaxed);
+            }
+        }
+        self.set_first(kept);
     }
 
     /// The object that was put last, which stays.
@@ -91,7 +121,7 @@ impl Sheaf {
 
     /// All objects in it, as far as they stay while its CPU goes on.
     pub fn iter(&self) -> impl Iterator<Item = VirtAddr> + '_ {
-        let held = self.objects.iter().take(self.capacity() as usize).skip(self.room() as usize);
+        let held = self.words.iter().take(self.capacity() as usize + 1).skip(self.first());
         held.map(|object| VirtAddr::new(object.load(Relaxed)))
     }
 }
