@@ -8,9 +8,11 @@
 //! | --- | --- |
 //! | [`irq::with_masked`] | the only way to an [`IrqMasked`], the proof that per-CPU access and locks ask for |
 //! | [`cpu`] | which CPU this is, how to wait politely |
+//! | [`save_stack_trace`] | who called whom |
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
 //! | [`with_table_apart`] | a page table's words, when the linear map can't be used |
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
+//! | [`jump_label`] | branches that cost nothing while they are not taken |
 //! | [`MachineLocal`] | a static that exists once per machine |
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
 //!
@@ -22,17 +24,21 @@ use core::marker::PhantomData;
 #[cfg(target_os = "none")]
 pub mod aarch64;
 #[cfg(target_os = "none")]
+use aarch64::jump_label::update as jump_label_update;
+#[cfg(target_os = "none")]
 pub use aarch64::{
-    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
-    with_table_apart,
+    MachineLocal, backtrace::save_stack_trace, clear_page, cpu, irq, mmu, page_offset,
+    phys_to_virt, virt_to_phys, vmemmap_base, with_table_apart,
 };
 
 #[cfg(not(target_os = "none"))]
 pub mod hosted;
 #[cfg(not(target_os = "none"))]
+use hosted::jump_label_update;
+#[cfg(not(target_os = "none"))]
 pub use hosted::{
-    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
-    with_table_apart,
+    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, save_stack_trace,
+    virt_to_phys, vmemmap_base, with_table_apart,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).
@@ -56,6 +62,7 @@ pub mod layout {
 
 #[cfg(any(target_os = "none", test))]
 pub mod errata;
+pub mod jump_label;
 pub mod pgtable;
 
 /// How many CPUs a kernel can bring up.

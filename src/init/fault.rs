@@ -26,6 +26,11 @@ impl fmt::Display for At {
     }
 }
 
+/// Writes the name of an instruction.
+pub(super) fn symbolize(address: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{}", At(address))
+}
+
 /// Prints return addresses as calls, a run of the same one once.
 pub(super) fn print_backtrace(backtrace: Backtrace) {
     print_dying(format_args!("Backtrace:\n"));

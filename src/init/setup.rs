@@ -1,5 +1,6 @@
 //! Steps of the boot that only translate: from the device tree to what the rooms want.
 
+use super::fault;
 use super::start::Stop;
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::arch::aarch64::fixmap;
@@ -7,6 +8,7 @@ use crate::drivers::console;
 use crate::drivers::uart::Uart;
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::{Console, Text, Tree, total_size};
+use crate::mm::debug;
 use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
 use log::{LevelFilter, info, warn};
 
@@ -86,6 +88,14 @@ pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
         }
     }
     line
+}
+
+/// Switches on the tools that find bugs in memory, as the command line asks for them
+/// (Linux: the beginning of mm_core_init).
+pub(super) fn debug(line: &CommandLine<'_>) {
+    debug::report::set_symbolizer(fault::symbolize);
+    debug::init(line, &mut |why| warn!("{why}"));
+    info!("{}", debug::mem_auto_init());
 }
 
 /// Lets page allocations fail from here on, if the command line asks for that (Linux:

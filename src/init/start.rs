@@ -68,6 +68,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     steps.done("memblock");
     mm::paging_init()?;
     steps.done("paging_init");
+    setup::debug(&cmdline);
     mm::free_area_init(&info)?;
     numa::init(&tree);
     steps.done("page allocator");

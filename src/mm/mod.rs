@@ -2,6 +2,7 @@
 
 pub mod cma;
 pub mod compaction;
+pub mod debug;
 pub mod gfp;
 pub mod heap;
 pub mod init_mm;

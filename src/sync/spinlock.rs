@@ -39,6 +39,8 @@ pub enum Rank {
     Zone,
     /// The heap that serves before SLUB is up.
     BootHeap,
+    /// The stacks that tools remember (Linux: pool_lock of lib/stackdepot.c).
+    StackDepot,
     /// Those who wait for an event (Linux: wait_queue_head.lock).
     WaitQueue,
     /// A CPU's threads (Linux: rq.__lock).

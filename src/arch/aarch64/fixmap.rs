@@ -4,7 +4,8 @@
 //! Its three tables are part of the image and linked into the first and the final
 //! PGD alike, so a slot survives the change of tables. The first 2 MiB are single
 //! pages; behind them lies the window for the device tree, two blocks of 2 MiB.
-//! The boot CPU alone changes slots, before the others are up.
+//! The boot CPU alone changes slots, before the others are up; but for the window for
+//! instructions, which whoever patches the image has to itself.
 
 use super::early::BootTable;
 use super::mmu;
@@ -20,6 +21,8 @@ pub enum Slot {
     Console,
     /// The window on the page table that is being edited before the linear map is up.
     Table,
+    /// The window on the page of the image that is being patched.
+    TextPoke,
     /// memblock's region arrays once they outgrow the static ones: 64 pages each for
     /// memory and reserved regions, twice, since growth copies from old to new.
     Memblock(usize),
@@ -41,6 +44,7 @@ impl Slot {
         let page = match self {
             Self::Console => 1,
             Self::Table => 4,
+            Self::TextPoke => 6,
             Self::EarlyIoremap(n) => 16 + n * EARLY_IOREMAP_PAGES,
             Self::Memblock(n) => 256 + n * MEMBLOCK_PAGES,
         };
@@ -123,6 +127,16 @@ pub fn map_console(pa: PhysAddr) -> VirtAddr {
 /// Not reentrant.
 pub fn with_table<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> R {
     let va = Slot::Table.address();
+    set(va, pa, 1, KernelAttrs::KERNEL);
+    let result = f(va);
+    clear(va, 1);
+    result
+}
+
+/// Runs `f` on a writable address of the page of the image at `pa` (Linux: FIX_TEXT_POKE0).
+/// One at a time, with interrupts masked.
+pub(super) fn with_text_poke<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> R {
+    let va = Slot::TextPoke.address();
     set(va, pa, 1, KernelAttrs::KERNEL);
     let result = f(va);
     clear(va, 1);

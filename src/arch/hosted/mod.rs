@@ -46,6 +46,16 @@ pub fn vmemmap_base() -> usize {
     machine::current().vmemmap_base()
 }
 
+/// The return addresses of the caller's callers: an ordinary process keeps none that could be
+/// followed.
+#[must_use]
+pub fn save_stack_trace(_: &mut [usize]) -> usize {
+    0
+}
+
+/// Branches of static keys ask their key here: there is nothing to patch.
+pub(in crate::arch) fn jump_label_update(_: &'static super::jump_label::StaticKey, _: bool) {}
+
 /// Fills the frame at `pa` with zeros.
 ///
 /// # Safety

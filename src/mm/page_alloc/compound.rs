@@ -4,6 +4,7 @@
 
 use super::check;
 use crate::addr::Order;
+use crate::mm::debug::split_page_hook;
 use crate::mm::page::{Frame, PageFlags};
 
 /// Makes the block of `order` at `head` one compound page.
@@ -94,6 +95,7 @@ pub fn split_page(frame: Frame, order: Order) {
         check::state_of(frame)
     );
     let zone = page.zone();
+    split_page_hook(frame, order);
     for single in frame.block(order) {
         single.page().set_place(zone, Order::ZERO);
         single.page().set_refcount(1);

@@ -13,6 +13,7 @@ use super::{check, deferred, pcp};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
+use crate::mm::debug::{free_hook, taken_off_list};
 use crate::mm::gfp::Gfp;
 use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
 use crate::mm::mmzone::{LockedZone, Migratetype, Wmark, WmarkFlags, ZoneId, ZoneType};
@@ -160,6 +161,7 @@ fn mark_allocated(range: PfnRange, zone: ZoneId) {
         let page = frame.page();
         page.set_place(zone, Order::ZERO);
         page.set_refcount(1);
+        taken_off_list(frame, Order::ZERO);
     }
 }
 
@@ -278,6 +280,7 @@ pub fn free_contig_range(range: PfnRange) {
         if page.refcount() != 1 || !page.flags().is_empty() || page.order() != 0 {
             check::bad_free(frame, Order::ZERO);
         }
+        free_hook(frame, Order::ZERO);
         page.set_refcount(0);
     }
     for (pfn, order) in range.blocks(Order::PAGEBLOCK) {

@@ -62,8 +62,10 @@ pub use validate::{Invalid, validate};
 
 use crate::addr::{Order, PfnRange};
 use crate::arch::irq::with_masked;
+use crate::arch::jump_label::static_branch_unlikely;
 use crate::arch::{self, CpuId, NR_CPUS};
 use crate::machine_local;
+use crate::mm::debug;
 use crate::mm::gfp::{Gfp, might_alloc};
 pub use crate::mm::mmzone::ZoneLimits;
 use crate::mm::mmzone::{self, NodeId, ZoneId, ZoneType, Zonelist};
@@ -161,6 +163,9 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
         let page = frame.page();
         page.set_flags(PageFlags::empty());
         page.set_refcount(1);
+        if static_branch_unlikely!(debug::PAGE_HOOKS) {
+            debug::post_alloc_hook(frame, order, gfp);
+        }
         if gfp.contains(Gfp::__GFP_ZERO) {
             clear_block(frame, order);
         }
@@ -183,6 +188,9 @@ pub fn free_pages(frame: Frame, order: Order) {
     let place = page.place();
     if page.flags().bits() != 0 || page.refcount() != 1 || place.order() != order.get() {
         return free_unusual(frame, order);
+    }
+    if static_branch_unlikely!(debug::PAGE_HOOKS) {
+        debug::free_pages_prepare(frame, order);
     }
     page.set_refcount(0);
     let left = if pcp::has_lists(order) {
@@ -233,6 +241,9 @@ fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
     page.set_refcount(1);
     if gfp.contains(Gfp::__GFP_COMP) && order > Order::ZERO {
         compound::prep_compound(frame, order);
+    }
+    if static_branch_unlikely!(debug::PAGE_HOOKS) {
+        debug::post_alloc_hook(frame, order, gfp);
     }
     if gfp.contains(Gfp::__GFP_ZERO) {
         clear_block(frame, order);

@@ -1,0 +1,49 @@
+//! What the allocators call, and which tool gets told.
+
+use super::{init_on, page_ext, page_owner, page_poison};
+use crate::addr::Order;
+use crate::mm::gfp::Gfp;
+use crate::mm::page::Frame;
+
+/// A block was just allocated: `gfp` is what for (Linux: post_alloc_hook). Zeros that `gfp`
+/// asks for are the caller's to write, afterwards.
+#[cold]
+#[inline(never)]
+pub(in crate::mm) fn post_alloc_hook(frame: Frame, order: Order, gfp: Gfp) {
+    page_poison::check_alloc(frame, order);
+    init_on::page_allocated(frame, order, gfp);
+    page_owner::set_page_owner(frame, order, gfp, true);
+}
+
+/// A block was taken off the free lists by who does not go by way of an allocation. May be
+/// called under a zone's lock.
+pub(in crate::mm) fn taken_off_list(frame: Frame, order: Order) {
+    if super::PAGE_HOOKS.is_enabled() {
+        page_poison::check_alloc(frame, order);
+        page_owner::set_page_owner(frame, order, Gfp::__GFP_MOVABLE, false);
+    }
+}
+
+/// A block is about to be freed (Linux: free_pages_prepare).
+#[cold]
+#[inline(never)]
+pub(in crate::mm) fn free_pages_prepare(frame: Frame, order: Order) {
+    page_ext::make_ready(frame);
+    page_owner::reset_page_owner(frame, order);
+    init_on::page_freed(frame, order);
+    page_poison::poison(frame, order);
+}
+
+/// As [`free_pages_prepare`], for those that don't ask themselves whether a tool is on.
+pub(in crate::mm) fn free_hook(frame: Frame, order: Order) {
+    if super::PAGE_HOOKS.is_enabled() {
+        free_pages_prepare(frame, order);
+    }
+}
+
+/// A block is taken apart into single pages (Linux: split_page_owner).
+pub(in crate::mm) fn split_page_hook(frame: Frame, order: Order) {
+    if super::PAGE_HOOKS.is_enabled() {
+        page_owner::split(frame, order);
+    }
+}

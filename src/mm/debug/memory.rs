@@ -1,0 +1,70 @@
+//! The mechanism of the tools: words of their own, and looks at the memory of others.
+
+use super::busy;
+use crate::addr::{Order, PAGE_SIZE};
+use crate::machine_local;
+use crate::mm::gfp::Gfp;
+use crate::mm::page::Frame;
+use crate::mm::page_alloc;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Words of a page.
+pub(super) const WORDS: usize = PAGE_SIZE / size_of::<AtomicU64>();
+
+machine_local! {
+    static METADATA: AtomicU32 = AtomicU32::new(0);
+}
+
+/// Pages that the tools keep for themselves, for good.
+#[must_use]
+pub fn metadata_pages() -> u32 {
+    METADATA.load(Relaxed)
+}
+
+/// A block of words, all zero, that is never freed, and its first frame. Never waits; any
+/// context that allocates. `None` where memory is short, or inside of a tool that does so.
+pub(super) fn take_words(order: Order) -> Option<(Frame, &'static [AtomicU64])> {
+    let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_NOWARN | Gfp::__GFP_ZERO;
+    let frame = busy(|| page_alloc::alloc_pages(gfp, order)).flatten()?;
+    METADATA.fetch_add(order.pages(), Relaxed);
+    Some((frame, words_of(frame, order)))
+}
+
+/// The words of a block that `take_words` has taken.
+pub(super) fn words_of(frame: Frame, order: Order) -> &'static [AtomicU64] {
+    let at = core::ptr::with_exposed_provenance::<AtomicU64>(frame.virt().get());
+    // SAFETY: RAM in the linear map, which its owner never gives back, and whose words are
+    // accessed as atomics alone.
+    unsafe { core::slice::from_raw_parts(at, WORDS * order.pages() as usize) }
+}
+
+/// The words of a page that nobody uses.
+///
+/// # Safety
+/// The page was taken off the free lists, or has left its user and is on no list yet; the
+/// slice is not kept.
+unsafe fn bytes_of(frame: Frame) -> &'static mut [u8; PAGE_SIZE] {
+    let at = core::ptr::with_exposed_provenance_mut(frame.virt().get());
+    // SAFETY: RAM in the linear map that nobody else touches, as the caller says.
+    unsafe { &mut *at }
+}
+
+/// Fills a page that nobody uses.
+///
+/// Called by hooks alone, for pages between the free lists and their users.
+pub(super) fn fill(frame: Frame, value: u8) {
+    // SAFETY: as said.
+    unsafe { bytes_of(frame) }.fill(value);
+}
+
+/// Fills a page that nobody uses with zeros. As [`fill`].
+pub(super) fn clear(frame: Frame) {
+    // SAFETY: as said for `fill`.
+    unsafe { crate::arch::clear_page(frame.phys()) }
+}
+
+/// Looks at a page that nobody uses. As [`fill`].
+pub(super) fn look<R>(frame: Frame, f: impl FnOnce(&[u8; PAGE_SIZE]) -> R) -> R {
+    // SAFETY: as said for `fill`.
+    f(unsafe { bytes_of(frame) })
+}

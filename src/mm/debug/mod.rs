@@ -1,0 +1,102 @@
+//! Finding bugs (Linux: mm/Kconfig.debug, Documentation/dev-tools/).
+//!
+//! Each tool is switched on the command line, by Linux's name; `docs/debugging.md` lists
+//! them. Off, each costs a `nop` in the paths that it looks at: [`PAGE_HOOKS`] in those of
+//! pages, [`SLAB_HOOKS`] in those of objects. On, both lead to `hooks`, out of line.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `hooks` | what the allocators call, and which tool gets told |
+//! | `stackdepot` | one copy of each stack that somebody remembers |
+//! | `page_ext` | words beside a frame's descriptor, for those who asked for them |
+//! | `page_owner` | who allocated each page, and who freed it |
+//! | `page_poison` | a pattern in free pages |
+//! | `init_on` | zeros in memory that is allocated or freed |
+//! | `memory` | the mechanism: all that touches memory itself |
+//! | `report` | where reports go |
+//!
+//! What the tools keep is never freed, and taken with [`busy`] set, so that no tool watches
+//! itself.
+//!
+//! Lock order: the tools' own locks come after the allocators'. No hook is called under a
+//! zone's lock but `hooks::taken_off_list`, which takes no memory.
+
+#![deny(unsafe_code)]
+
+mod hooks;
+mod init_on;
+#[expect(unsafe_code, reason = "the mechanism")]
+mod memory;
+mod page_ext;
+mod page_owner;
+mod page_poison;
+pub mod report;
+pub mod stackdepot;
+
+pub(in crate::mm) use hooks::{
+    free_hook, free_pages_prepare, post_alloc_hook, split_page_hook, taken_off_list,
+};
+pub use init_on::{MemAutoInit, mem_auto_init};
+pub use memory::metadata_pages;
+pub use page_owner::{PageOwner, Stacks, owner_of, page_owner_on};
+pub use page_poison::PAGE_POISON;
+
+use crate::arch::NR_CPUS;
+use crate::arch::irq::with_masked;
+use crate::arch::jump_label::StaticKey;
+use crate::firmware::cmdline::CommandLine;
+use crate::machine_local;
+use crate::percpu::PerCpu;
+use core::cell::Cell;
+
+machine_local! {
+    /// Whether a tool wants to know of pages that are allocated and freed.
+    pub(in crate::mm) static PAGE_HOOKS: StaticKey = StaticKey::new();
+    /// Whether a tool wants to know of objects that are allocated and freed.
+    pub(in crate::mm) static SLAB_HOOKS: StaticKey = StaticKey::new();
+    /// Whether this CPU is inside of a tool.
+    static BUSY: PerCpu<Cell<bool>> = PerCpu::new([const { Cell::new(false) }; NR_CPUS]);
+}
+
+/// Runs `f` on a tool's own account: what it allocates is not watched. `None`, and nothing
+/// done, where this CPU does so already, an interrupted part of it included.
+fn busy<R>(f: impl FnOnce() -> R) -> Option<R> {
+    if with_masked(|irq| BUSY.get(irq).replace(true)) {
+        return None;
+    }
+    let result = f();
+    with_masked(|irq| BUSY.get(irq).set(false));
+    Some(result)
+}
+
+/// Whether this CPU is inside of a tool.
+fn is_busy() -> bool {
+    with_masked(|irq| BUSY.get(irq).get())
+}
+
+/// Switches the tools on that the command line asks for; before the page allocator has
+/// given out anything that they could miss. `warn` is told of values that make no sense
+/// (Linux: init_mem_debugging_and_hardening, and the early parameters of each tool).
+pub fn init(line: &CommandLine<'_>, warn: &mut dyn FnMut(core::fmt::Arguments<'_>)) {
+    let mut on = |key: &'static str| match line.switch(key) {
+        Ok(value) => value.unwrap_or(false),
+        Err(error) => {
+            warn(format_args!("{error}"));
+            false
+        }
+    };
+    let (owner, poison) = (on("page_owner"), on("page_poison"));
+    let (alloc, free) = (on("init_on_alloc"), on("init_on_free"));
+    if poison && (alloc || free) {
+        warn(format_args!(
+            "mem auto-init: page_poison takes precedence over init_on_alloc and init_on_free"
+        ));
+    }
+    if owner {
+        page_owner::enable();
+    }
+    if poison {
+        page_poison::enable();
+    }
+    init_on::enable(alloc && !poison, free && !poison);
+}
