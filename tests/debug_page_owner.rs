@@ -137,7 +137,7 @@ kernel_tests! {
             core::hint::black_box(frames)
         }
         let stack = |text: &str| -> Option<String> {
-            text.split("\n\n").find(|part| part.contains("::five")).map(String::from)
+            text.split("\n\n").find(|part| part.contains("::five") && part.contains("allocate_here")).map(String::from)
         };
         let frames = five();
         let here = stack(&format!("{}", Stacks(0))).expect("its stack");
