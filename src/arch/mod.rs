@@ -27,8 +27,8 @@ pub mod aarch64;
 use aarch64::jump_label::update as jump_label_update;
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    MachineLocal, backtrace::save_stack_trace, clear_page, cpu, irq, mmu, page_offset,
-    phys_to_virt, virt_to_phys, vmemmap_base, with_table_apart,
+    MachineLocal, backtrace::save_stack_trace, backtrace::stack_pointer, clear_page, cpu, irq, mmu,
+    page_offset, phys_to_virt, virt_to_phys, vmemmap_base, with_table_apart,
 };
 
 #[cfg(not(target_os = "none"))]
@@ -38,7 +38,7 @@ use hosted::jump_label_update;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
     MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, save_stack_trace,
-    virt_to_phys, vmemmap_base, with_table_apart,
+    stack_pointer, virt_to_phys, vmemmap_base, with_table_apart,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).

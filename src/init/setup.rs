@@ -2,8 +2,8 @@
 
 use super::fault;
 use super::start::Stop;
-use crate::addr::{PhysAddr, VirtAddr};
-use crate::arch::aarch64::fixmap;
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::arch::aarch64::{cpu, exception, fixmap, image};
 use crate::drivers::console;
 use crate::drivers::uart::Uart;
 use crate::firmware::cmdline::CommandLine;
@@ -96,6 +96,23 @@ pub(super) fn debug(line: &CommandLine<'_>) {
     debug::report::set_symbolizer(fault::symbolize);
     debug::init(line, &mut |why| warn!("{why}"));
     info!("{}", debug::mem_auto_init());
+}
+
+/// Brings up the tools that need the page allocator.
+pub(super) fn debug_late() {
+    exception::set_fault_handler(fault::resolve);
+    let (data, stack) = (image::data(), image::boot_stack());
+    let (tables, guard) = (image::boot_tables(), image::boot_stack_guard());
+    // All of the image's data, but for what was given back, and with the stack by itself.
+    for (start, end) in [
+        (data.start(), tables.start()),
+        (tables.end(), guard.start()),
+        (stack.start(), stack.end()),
+        (stack.end(), data.end()),
+    ] {
+        debug::add_root(VirtRange::new(start, end));
+    }
+    debug::late_init(cpu::ticks(), &mut |what| info!("{what}"));
 }
 
 /// Lets page allocations fail from here on, if the command line asks for that (Linux:

@@ -39,6 +39,10 @@ pub enum Rank {
     Zone,
     /// The heap that serves before SLUB is up.
     BootHeap,
+    /// The objects of KFENCE (Linux: kfence_metadata.lock).
+    Kfence,
+    /// The objects that kmemleak watches (Linux: kmemleak_lock).
+    Kmemleak,
     /// The stacks that tools remember (Linux: pool_lock of lib/stackdepot.c).
     StackDepot,
     /// Those who wait for an event (Linux: wait_queue_head.lock).

@@ -87,3 +87,13 @@ pub fn save_stack_trace(entries: &mut [usize]) -> usize {
 fn stack_end(at: VirtAddr) -> VirtAddr {
     at.align_down(THREAD_ALIGN) + THREAD_SIZE
 }
+
+/// A place on the caller's stack: what it has there lies above.
+#[inline(always)]
+#[must_use]
+pub fn stack_pointer() -> VirtAddr {
+    let sp: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, sp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+    VirtAddr::new(sp)
+}

@@ -46,6 +46,12 @@ pub fn vmemmap_base() -> usize {
     machine::current().vmemmap_base()
 }
 
+/// Nowhere in a machine's memory: its threads' stacks are the host's.
+#[must_use]
+pub fn stack_pointer() -> VirtAddr {
+    VirtAddr::new(0)
+}
+
 /// The return addresses of the caller's callers: an ordinary process keeps none that could be
 /// followed.
 #[must_use]

@@ -20,18 +20,19 @@ pub(super) fn enable(on_alloc: bool, on_free: bool) {
     ON_FREE.store(on_free, Relaxed);
     if on_alloc || on_free {
         super::PAGE_HOOKS.inc();
-        super::SLAB_HOOKS.inc();
+        super::SLAB_ALLOC_HOOKS.inc();
+        super::SLAB_FREE_HOOKS.inc();
     }
 }
 
 /// Whether memory is cleared when it is allocated, though `gfp` may not ask for that
 /// (Linux: want_init_on_alloc).
-pub(super) fn want_init_on_alloc(gfp: Gfp) -> bool {
+pub(in crate::mm) fn want_init_on_alloc(gfp: Gfp) -> bool {
     ON_ALLOC.load(Relaxed) && !gfp.contains(Gfp::__GFP_ZERO)
 }
 
 /// Whether memory is cleared when it is freed (Linux: want_init_on_free).
-pub(super) fn want_init_on_free() -> bool {
+pub(in crate::mm) fn want_init_on_free() -> bool {
     ON_FREE.load(Relaxed)
 }
 

@@ -1,7 +1,7 @@
 //! The mechanism of the tools: words of their own, and looks at the memory of others.
 
 use super::busy;
-use crate::addr::{Order, PAGE_SIZE};
+use crate::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
@@ -67,4 +67,55 @@ pub(super) fn clear(frame: Frame) {
 pub(super) fn look<R>(frame: Frame, f: impl FnOnce(&[u8; PAGE_SIZE]) -> R) -> R {
     // SAFETY: as said for `fill`.
     f(unsafe { bytes_of(frame) })
+}
+
+/// Calls `f` on each aligned word of a range: what is kept there, as it is at some moment.
+///
+/// The caller keeps the range mapped: it holds the lock under which what lies there would be
+/// given up, or the range is the image's.
+pub(super) fn for_each_word(range: VirtRange, mut f: impl FnMut(usize)) {
+    const WORD: usize = size_of::<usize>();
+    let mut at = range.start().get().next_multiple_of(WORD);
+    while at + WORD <= range.end().get() {
+        let word = core::ptr::with_exposed_provenance::<usize>(at);
+        // SAFETY: an aligned word of mapped memory, as said; volatile, for others write it.
+        f(unsafe { word.read_volatile() });
+        at += WORD;
+    }
+}
+
+/// Counts pages that a tool took by itself, and keeps.
+pub(super) fn note_metadata(pages: u32) {
+    METADATA.fetch_add(pages, Relaxed);
+}
+
+/// What a byte beside an object of KFENCE's is (Linux: KFENCE_CANARY_PATTERN_U8).
+fn canary(at: usize) -> u8 {
+    0xaa ^ (at & 7) as u8
+}
+
+/// Fills the page of an object but for the object, which is about to be somebody's.
+pub(super) fn fill_canary(page: Frame, object: VirtRange) {
+    let base = page.virt().get();
+    // SAFETY: a page of KFENCE's pool whose object nobody has yet.
+    for (n, byte) in unsafe { bytes_of(page) }.iter_mut().enumerate() {
+        if !object.contains(VirtAddr::new(base + n)) {
+            *byte = canary(base + n);
+        }
+    }
+}
+
+/// The first byte that differs from what `fill_canary` left, and what it and those behind it
+/// are where they do.
+pub(super) fn check_canary(page: Frame, object: VirtRange) -> Option<(VirtAddr, [Option<u8>; 16])> {
+    let base = page.virt();
+    look(page, |bytes| {
+        let other = |n: usize| {
+            let at = base + n;
+            let is = *bytes.get(n)?;
+            (!object.contains(at) && is != canary(at.get())).then_some(is)
+        };
+        let first = (0..PAGE_SIZE).find(|&n| other(n).is_some())?;
+        Some((base + first, core::array::from_fn(|n| other(first + n))))
+    })
 }

@@ -2,7 +2,7 @@
 //!
 //! Each tool is switched on the command line, by Linux's name; `docs/debugging.md` lists
 //! them. Off, each costs a `nop` in the paths that it looks at: [`PAGE_HOOKS`] in those of
-//! pages, [`SLAB_HOOKS`] in those of objects. On, both lead to `hooks`, out of line.
+//! pages, [`SLAB_ALLOC_HOOKS`] and [`SLAB_FREE_HOOKS`] in those of objects. On, they lead to `hooks`, out of line.
 //!
 //! | file | what it is |
 //! | --- | --- |
@@ -12,6 +12,9 @@
 //! | `page_owner` | who allocated each page, and who freed it |
 //! | `page_poison` | a pattern in free pages |
 //! | `init_on` | zeros in memory that is allocated or freed |
+//! | `debug_pagealloc` | free pages that are not mapped |
+//! | `kmemleak` | memory that nobody can free any more |
+//! | `kfence` | a few objects between pages that are not mapped |
 //! | `memory` | the mechanism: all that touches memory itself |
 //! | `report` | where reports go |
 //!
@@ -23,8 +26,11 @@
 
 #![deny(unsafe_code)]
 
+mod debug_pagealloc;
 mod hooks;
 mod init_on;
+mod kfence;
+mod kmemleak;
 #[expect(unsafe_code, reason = "the mechanism")]
 mod memory;
 mod page_ext;
@@ -33,10 +39,21 @@ mod page_poison;
 pub mod report;
 pub mod stackdepot;
 
+pub use debug_pagealloc::{FaultInfo, debug_pagealloc_enabled, linear_map_flags};
 pub(in crate::mm) use hooks::{
-    free_hook, free_pages_prepare, post_alloc_hook, split_page_hook, taken_off_list,
+    free_hook, free_pages_prepare, object_allocated, object_freed, post_alloc_hook,
+    split_page_hook, taken_off_list,
 };
 pub use init_on::{MemAutoInit, mem_auto_init};
+pub(in crate::mm) use init_on::{want_init_on_alloc, want_init_on_free};
+pub use kfence::{
+    NUM_OBJECTS, is_kfence_address, kfence_handle_page_fault, kfence_samples, kfence_tick,
+};
+pub(in crate::mm) use kfence::{kfence_alloc, kfence_free, kfence_ksize};
+pub use kmemleak::{
+    ScanResult, add_root, kmemleak_alloc, kmemleak_free, kmemleak_ignore, kmemleak_no_scan,
+    kmemleak_not_leak, kmemleak_objects, kmemleak_on, kmemleak_scan_area, scan as kmemleak_scan,
+};
 pub use memory::metadata_pages;
 pub use page_owner::{PageOwner, Stacks, owner_of, page_owner_on};
 pub use page_poison::PAGE_POISON;
@@ -52,8 +69,10 @@ use core::cell::Cell;
 machine_local! {
     /// Whether a tool wants to know of pages that are allocated and freed.
     pub(in crate::mm) static PAGE_HOOKS: StaticKey = StaticKey::new();
-    /// Whether a tool wants to know of objects that are allocated and freed.
-    pub(in crate::mm) static SLAB_HOOKS: StaticKey = StaticKey::new();
+    /// Whether a tool wants to know of objects that are allocated.
+    pub(in crate::mm) static SLAB_ALLOC_HOOKS: StaticKey = StaticKey::new();
+    /// Whether a tool wants to know of objects that are freed.
+    pub(in crate::mm) static SLAB_FREE_HOOKS: StaticKey = StaticKey::new();
     /// Whether this CPU is inside of a tool.
     static BUSY: PerCpu<Cell<bool>> = PerCpu::new([const { Cell::new(false) }; NR_CPUS]);
 }
@@ -86,6 +105,7 @@ pub fn init(line: &CommandLine<'_>, warn: &mut dyn FnMut(core::fmt::Arguments<'_
         }
     };
     let (owner, poison) = (on("page_owner"), on("page_poison"));
+    let (unmap, leaks) = (on("debug_pagealloc"), on("kmemleak"));
     let (alloc, free) = (on("init_on_alloc"), on("init_on_free"));
     if poison && (alloc || free) {
         warn(format_args!(
@@ -98,5 +118,28 @@ pub fn init(line: &CommandLine<'_>, warn: &mut dyn FnMut(core::fmt::Arguments<'_
     if poison {
         page_poison::enable();
     }
+    if unmap {
+        debug_pagealloc::enable();
+    }
+    if leaks {
+        kmemleak::enable();
+    }
+    match line.number("kfence.sample_interval") {
+        Ok(ms) => kfence::enable(ms.unwrap_or(0)),
+        Err(error) => warn(format_args!("{error}")),
+    }
     init_on::enable(alloc && !poison, free && !poison);
+}
+
+/// What needs the page allocator, before the first object is allocated. `seed` is for what is
+/// left to chance (Linux: kfence_init, page_ext_init, kmemleak_init).
+pub fn late_init(seed: u64, info: &mut dyn FnMut(core::fmt::Arguments<'_>)) {
+    if let Some(pool) = kfence::init(seed) {
+        info(format_args!(
+            "kfence: initialized - using {} bytes for {NUM_OBJECTS} objects at {}-{}",
+            pool.len(),
+            pool.start(),
+            pool.end()
+        ));
+    }
 }

@@ -28,7 +28,7 @@ const POOL_ORDER: Order = match Order::new(2) {
 };
 const POOL_WORDS: usize = WORDS * POOL_ORDER.pages() as usize;
 /// Pools that there can be.
-const POOLS: usize = 2048;
+const POOLS: usize = 512;
 /// The table of buckets is a block of this order: two buckets in a word.
 const TABLE_ORDER: Order = POOL_ORDER;
 const BUCKETS: usize = POOL_WORDS * 2;

@@ -12,6 +12,7 @@ use super::report;
 use crate::addr::{Order, PAGE_SIZE, PHYS_BITS, VirtAddr};
 use crate::arch;
 use crate::machine_local;
+use crate::mm::debug;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc;
@@ -149,7 +150,7 @@ pub fn kmalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
         return Some(ZERO_SIZE_PTR);
     }
     let caches: &'static [[KmemCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
-    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc(gfp)
+    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_sized(Some(size), gfp)
 }
 
 /// As [`kmalloc`], filled with zeros.
@@ -184,6 +185,7 @@ fn kmalloc_large(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     let gfp = (gfp | Gfp::__GFP_COMP) & !(Gfp::__GFP_HIGHMEM | Gfp::__GFP_MOVABLE);
     let frame = page_alloc::alloc_pages(gfp, order)?;
     frame.page().set_owner(LARGE_KMALLOC);
+    debug::object_allocated(frame.virt(), size, gfp);
     memory::object_ptr(frame.virt())
 }
 
@@ -249,6 +251,7 @@ pub unsafe fn kfree(ptr: *const u8) {
 fn kfree_large(at: VirtAddr, caller: &'static Location<'static>) {
     let Some((frame, order)) = large_at(at) else { report::foreign_free("kfree", at, caller) };
     frame.page().set_owner(0);
+    debug::object_freed(at, order.bytes());
     page_alloc::free_pages(frame, order);
 }
 
@@ -266,6 +269,9 @@ pub unsafe fn ksize(ptr: *const u8) -> usize {
     let at = VirtAddr::from_ptr(ptr);
     if at.get() <= ZERO_SIZE_PTR.addr().get() {
         return 0;
+    }
+    if let Some(size) = debug::kfence_ksize(at) {
+        return size;
     }
     // SAFETY: kmalloc returned it, as the caller says.
     if let Some(cache) = unsafe { cache_of(at) } {

@@ -22,7 +22,9 @@ use super::node::{Node, SlabList, release_all};
 use super::slab::{Slab, mark};
 use crate::addr::VirtAddr;
 use crate::arch::irq::with_masked;
+use crate::arch::jump_label::static_branch_unlikely;
 use crate::arch::{IrqMasked, NR_CPUS};
+use crate::mm::debug::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::percpu::PerCpu;
 use crate::sync::{Rank, SpinLock};
@@ -187,6 +189,16 @@ impl KmemCache {
     #[must_use]
     #[track_caller]
     pub fn alloc(&'static self, gfp: Gfp) -> Option<NonNull<u8>> {
+        self.alloc_sized(None, gfp)
+    }
+
+    /// As `alloc`, for kmalloc, which was asked for `size` bytes of it.
+    #[inline(always)]
+    #[track_caller]
+    pub(super) fn alloc_sized(&'static self, size: Option<usize>, gfp: Gfp) -> Option<NonNull<u8>> {
+        if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
+            return self.alloc_hooked(size, gfp);
+        }
         let object = memory::object_ptr(self.alloc_object(gfp)?)?;
         if gfp.contains(Gfp::__GFP_ZERO) {
             // SAFETY: the object was allocated just now.
@@ -236,6 +248,9 @@ impl KmemCache {
     /// Takes back an object of this cache.
     #[inline(always)]
     pub(super) fn free_object(&'static self, object: VirtAddr, caller: &'static Location<'static>) {
+        if static_branch_unlikely!(SLAB_FREE_HOOKS) && self.free_hooked(object) {
+            return;
+        }
         if cfg!(debug_assertions) {
             mark::freed(self, object, caller);
         }

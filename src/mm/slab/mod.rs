@@ -13,6 +13,7 @@
 //! | `kmem_cache` | a cache: per-CPU fast paths, slow paths, shrinking |
 //! | `caches` | all caches; creation, destruction, the start |
 //! | `kmalloc` | memory by size |
+//! | `hooks` | where the tools of `mm::debug` are told of objects |
 //! | `debug`, `report` | red zones, poison, and what misuse is told |
 //! | `slabinfo`, `validate` | figures, and a check of every invariant |
 //!
@@ -25,6 +26,7 @@ mod barn;
 mod caches;
 mod debug;
 mod flags;
+mod hooks;
 mod kmalloc;
 mod kmem_cache;
 mod layout;

@@ -68,6 +68,7 @@ use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::{KernelAttrs, MapFlags};
 use crate::machine_local;
+use crate::mm::debug;
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::page::Frame;
@@ -137,9 +138,11 @@ pub fn vmalloc_aligned(size: usize, align: usize, gfp: Gfp) -> Option<VirtAddr> 
     let pages = or_purge(|| PageChain::alloc(nr_pages, gfp))?;
     let frames = pages.iter().map(Frame::phys);
     let request = Request::new(nr_pages, VmFlags::VM_ALLOC, gfp);
-    Request { align, ..request }.map(Backing::Pages(pages), |used| {
-        init_mm::map_pages(used.start(), frames.clone(), KernelAttrs::KERNEL)
-    })
+    Request { align, ..request }
+        .map(Backing::Pages(pages), |used| {
+            init_mm::map_pages(used.start(), frames.clone(), KernelAttrs::KERNEL)
+        })
+        .inspect(|&va| debug::object_allocated(va, size, gfp))
 }
 
 /// [`vmalloc`], filled with zeros.
@@ -155,6 +158,7 @@ pub fn vzalloc(size: usize, gfp: Gfp) -> Option<VirtAddr> {
 /// Where no such area is in use: freed twice, or never allocated.
 #[track_caller]
 pub fn vfree(va: VirtAddr) {
+    debug::object_freed(va, 0);
     if va.get() != 0 && !unmap_area(va, VmFlags::VM_ALLOC) {
         bad_address("vfree", va);
     }
