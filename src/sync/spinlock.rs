@@ -39,6 +39,8 @@ pub enum Rank {
     Zone,
     /// The heap that serves before SLUB is up.
     BootHeap,
+    /// The objects whose lives are watched (Linux: obj_hash.lock of lib/debugobjects.c).
+    DebugObjects,
     /// The objects of KFENCE (Linux: kfence_metadata.lock).
     Kfence,
     /// The objects that kmemleak watches (Linux: kmemleak_lock).

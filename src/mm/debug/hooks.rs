@@ -1,6 +1,6 @@
 //! What the allocators call, and which tool gets told.
 
-use super::{debug_pagealloc, init_on, kmemleak, page_ext, page_owner, page_poison};
+use super::{debug_pagealloc, debugobjects, init_on, kmemleak, page_ext, page_owner, page_poison};
 use crate::addr::{Order, VirtAddr};
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
@@ -30,6 +30,7 @@ pub(in crate::mm) fn taken_off_list(frame: Frame, order: Order) {
 #[cold]
 #[inline(never)]
 pub(in crate::mm) fn free_pages_prepare(frame: Frame, order: Order) {
+    debugobjects::check_no_obj_freed(frame.virt(), order.bytes());
     page_ext::make_ready(frame);
     page_owner::reset_page_owner(frame, order);
     init_on::page_freed(frame, order);
@@ -50,7 +51,8 @@ pub(in crate::mm) fn object_allocated(at: VirtAddr, size: usize, _gfp: Gfp) {
 }
 
 /// An object is about to be freed, all `size` bytes of it; 0 where that is not known.
-pub(in crate::mm) fn object_freed(at: VirtAddr, _size: usize) {
+pub(in crate::mm) fn object_freed(at: VirtAddr, size: usize) {
+    debugobjects::check_no_obj_freed(at, size);
     kmemleak::kmemleak_free(at);
 }
 

@@ -15,6 +15,8 @@
 //! | `debug_pagealloc` | free pages that are not mapped |
 //! | `kmemleak` | memory that nobody can free any more |
 //! | `kfence` | a few objects between pages that are not mapped |
+//! | `debugobjects` | mistakes in the life of objects |
+//! | `objects` | objects by address, for the two that remember them |
 //! | `memory` | the mechanism: all that touches memory itself |
 //! | `report` | where reports go |
 //!
@@ -27,12 +29,14 @@
 #![deny(unsafe_code)]
 
 mod debug_pagealloc;
+mod debugobjects;
 mod hooks;
 mod init_on;
 mod kfence;
 mod kmemleak;
 #[expect(unsafe_code, reason = "the mechanism")]
 mod memory;
+mod objects;
 mod page_ext;
 mod page_owner;
 mod page_poison;
@@ -40,6 +44,11 @@ pub mod report;
 pub mod stackdepot;
 
 pub use debug_pagealloc::{FaultInfo, debug_pagealloc_enabled, linear_map_flags};
+pub use debugobjects::{
+    ObjectState, ObjectType, debug_object_activate, debug_object_active_state,
+    debug_object_assert_init, debug_object_deactivate, debug_object_destroy, debug_object_free,
+    debug_object_init, debug_object_state, debug_objects_on, debug_objects_warnings,
+};
 pub(in crate::mm) use hooks::{
     free_hook, free_pages_prepare, object_allocated, object_freed, post_alloc_hook,
     split_page_hook, taken_off_list,
@@ -105,7 +114,7 @@ pub fn init(line: &CommandLine<'_>, warn: &mut dyn FnMut(core::fmt::Arguments<'_
         }
     };
     let (owner, poison) = (on("page_owner"), on("page_poison"));
-    let (unmap, leaks) = (on("debug_pagealloc"), on("kmemleak"));
+    let (unmap, leaks, objects) = (on("debug_pagealloc"), on("kmemleak"), on("debug_objects"));
     let (alloc, free) = (on("init_on_alloc"), on("init_on_free"));
     if poison && (alloc || free) {
         warn(format_args!(
@@ -120,6 +129,9 @@ pub fn init(line: &CommandLine<'_>, warn: &mut dyn FnMut(core::fmt::Arguments<'_
     }
     if unmap {
         debug_pagealloc::enable();
+    }
+    if objects {
+        debugobjects::enable();
     }
     if leaks {
         kmemleak::enable();

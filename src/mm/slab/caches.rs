@@ -7,8 +7,10 @@ use super::kmem_cache::{Constructor, KmemCache};
 use super::layout::CacheLayout;
 use super::memory::{self, StaticLink};
 use super::sheaf::Sheaf;
+use crate::addr::VirtAddr;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
+use crate::mm::debug::{self, ObjectType};
 use crate::mm::gfp::Gfp;
 use crate::sync::{Rank, SpinLock};
 use core::panic::Location;
@@ -79,6 +81,8 @@ pub fn kmem_cache_create(
     let cache =
         memory::allocate_value(&KMEM_CACHE, Gfp::GFP_KERNEL, cache).ok_or(CreateError::NoMemory)?;
     register(cache);
+    debug::debug_object_init(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
+    debug::debug_object_activate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     Ok(cache)
 }
 
@@ -103,6 +107,8 @@ pub unsafe fn kmem_cache_destroy(cache: &'static KmemCache) -> Result<(), Destro
         return Err(DestroyError::Live(live));
     }
     unregister(cache);
+    debug::debug_object_deactivate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
+    debug::debug_object_free(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     // SAFETY: it is on the list no more, has no slab that could name it, and the
     // caller answers for all other users.
     unsafe { memory::free_value(&KMEM_CACHE, cache) };

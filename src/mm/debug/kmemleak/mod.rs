@@ -13,11 +13,11 @@
 //! Locks: one, over the objects. A scan holds it for a piece of memory at a time, so what it
 //! looks at is not freed meanwhile.
 
-mod objects;
 mod scan;
 
 pub use scan::{ScanResult, scan};
 
+use super::objects::{AREA, BLACK, DEAD_LINK, MIN_COUNT, Node, ObjectFlags, Objects, PID, STACK};
 use super::report::report;
 use super::stackdepot::{self, Handle};
 use crate::addr::{VirtAddr, VirtRange};
@@ -28,7 +28,6 @@ use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use objects::{AREA, BLACK, DEAD_LINK, MIN_COUNT, Node, ObjectFlags, Objects, PID, STACK};
 
 /// Ranges that are scanned from.
 const ROOTS: usize = 16;

@@ -1,11 +1,11 @@
 //! A scan, and what it reports.
 
 use super::super::memory::for_each_word;
-use super::super::report::report;
-use super::super::stackdepot::{Handle, Stack};
-use super::objects::{
+use super::super::objects::{
     AREA, BLACK, COUNT, CRC, DEAD_LINK, LINK, MIN_COUNT, Node, ObjectFlags, PID, SIZE, STACK,
 };
+use super::super::report::report;
+use super::super::stackdepot::{Handle, Stack};
 use super::{State, kmemleak_on, with_state};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::{cpu, stack_pointer};

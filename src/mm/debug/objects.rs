@@ -1,11 +1,11 @@
-//! The objects that kmemleak watches: a treap by address, in words that no allocator but the
-//! page allocator's knows of.
+//! Objects by their addresses, for kmemleak and debug_objects: a treap, in words that no
+//! allocator but the page allocator knows of.
 //!
 //! An object is a node of eight words, by its number. Nodes are taken from blocks that stay;
-//! those of objects that were freed form a list. A treap's shape depends on the keys alone:
-//! each node's priority is a hash of its address.
+//! those of objects that are known no more form a list. A treap's shape depends on the keys
+//! alone: each node's priority is a hash of its address.
 
-use super::super::memory::{WORDS, take_words, words_of};
+use super::memory::{WORDS, take_words, words_of};
 use crate::addr::{Order, Pfn, VirtAddr};
 use crate::mm::page::Frame;
 use bitflags::bitflags;
@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 bitflags! {
     /// What is known of an object (Linux: OBJECT_* of mm/kmemleak.c).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub(super) struct ObjectFlags: u32 {
+    pub(in crate::mm::debug) struct ObjectFlags: u32 {
         /// It was reported as a leak.
         const REPORTED = 1 << 0;
         /// It holds no pointers.
@@ -29,7 +29,7 @@ bitflags! {
 }
 
 /// The number of an object, plus 1; 0 is none.
-pub(super) type Node = u32;
+pub(in crate::mm::debug) type Node = u32;
 
 const NODE_WORDS: usize = 8;
 const BLOCK_ORDER: Order = match Order::new(2) {
@@ -51,29 +51,36 @@ const NEXT: usize = 7;
 
 /// A field of 32 bits: word, and whether it is the upper half.
 type Field = (usize, bool);
-pub(super) const SIZE: Field = (SIZE_FLAGS, false);
+pub(in crate::mm::debug) const SIZE: Field = (SIZE_FLAGS, false);
 const FLAGS: Field = (SIZE_FLAGS, true);
 const LEFT: Field = (CHILDREN, false);
 const RIGHT: Field = (CHILDREN, true);
-pub(super) const STACK: Field = (STACK_CRC, false);
-pub(super) const CRC: Field = (STACK_CRC, true);
+pub(in crate::mm::debug) const STACK: Field = (STACK_CRC, false);
+pub(in crate::mm::debug) const CRC: Field = (STACK_CRC, true);
 /// References found in this scan.
-pub(super) const COUNT: Field = (COUNTS, false);
+pub(in crate::mm::debug) const COUNT: Field = (COUNTS, false);
 /// So many references make it reachable; [`BLACK`] for one that is none of the scan's.
-pub(super) const MIN_COUNT: Field = (COUNTS, true);
-pub(super) const PID: Field = (WHO, false);
+pub(in crate::mm::debug) const MIN_COUNT: Field = (COUNTS, true);
+pub(in crate::mm::debug) const PID: Field = (WHO, false);
 /// Where the words that hold pointers begin, and how many bytes they are, both in eights.
-pub(super) const AREA: Field = (WHO, true);
+pub(in crate::mm::debug) const AREA: Field = (WHO, true);
 /// The next of a list: of free nodes, or of those to be scanned.
-pub(super) const LINK: Field = (NEXT, false);
+pub(in crate::mm::debug) const LINK: Field = (NEXT, false);
 /// The next of those that were freed during the scan.
-pub(super) const DEAD_LINK: Field = (NEXT, true);
+pub(in crate::mm::debug) const DEAD_LINK: Field = (NEXT, true);
+
+/// debug_objects: the object's state, its stage while it is active, its type, and the stack
+/// that has made it active.
+pub(in crate::mm::debug) const STATE: Field = COUNT;
+pub(in crate::mm::debug) const EXTRA: Field = MIN_COUNT;
+pub(in crate::mm::debug) const KIND: Field = PID;
+pub(in crate::mm::debug) const ACTIVATED: Field = CRC;
 
 /// `MIN_COUNT` of an object that is neither scanned nor reported (Linux: KMEMLEAK_BLACK).
-pub(super) const BLACK: u32 = u32::MAX;
+pub(in crate::mm::debug) const BLACK: u32 = u32::MAX;
 
-/// All objects. Under kmemleak's lock.
-pub(super) struct Objects {
+/// All objects. Under a lock of its user's.
+pub(in crate::mm::debug) struct Objects {
     /// A block of which each word is the first frame of a block of nodes.
     directory: Option<Frame>,
     blocks: usize,
@@ -81,7 +88,7 @@ pub(super) struct Objects {
     used: usize,
     free: Node,
     root: Node,
-    pub(super) len: usize,
+    pub(in crate::mm::debug) len: usize,
 }
 
 fn priority(start: usize) -> u64 {
@@ -89,7 +96,7 @@ fn priority(start: usize) -> u64 {
 }
 
 impl Objects {
-    pub(super) const fn new() -> Self {
+    pub(in crate::mm::debug) const fn new() -> Self {
         Self { directory: None, blocks: 0, used: BLOCK_NODES, free: 0, root: 0, len: 0 }
     }
 
@@ -99,56 +106,56 @@ impl Objects {
             let pfn = words_of(directory, BLOCK_ORDER)[n / BLOCK_NODES].load(Relaxed);
             Some(words_of(Frame::new(Pfn::new(pfn as u32))?, BLOCK_ORDER))
         });
-        let Some(block) = block else { panic!("kmemleak: there is no object {node}") };
+        let Some(block) = block else { panic!("mm::debug: there is no object {node}") };
         &block[n % BLOCK_NODES * NODE_WORDS..][..NODE_WORDS]
     }
 
-    pub(super) fn get(&self, node: Node, (word, high): Field) -> u32 {
+    pub(in crate::mm::debug) fn get(&self, node: Node, (word, high): Field) -> u32 {
         (self.words(node)[word].load(Relaxed) >> (u32::from(high) * 32)) as u32
     }
 
-    pub(super) fn set(&self, node: Node, (word, high): Field, value: u32) {
+    pub(in crate::mm::debug) fn set(&self, node: Node, (word, high): Field, value: u32) {
         let shift = u32::from(high) * 32;
         let word = &self.words(node)[word];
         let other = word.load(Relaxed) & !(u64::from(u32::MAX) << shift);
         word.store(other | u64::from(value) << shift, Relaxed);
     }
 
-    pub(super) fn start(&self, node: Node) -> VirtAddr {
+    pub(in crate::mm::debug) fn start(&self, node: Node) -> VirtAddr {
         VirtAddr::new(self.words(node)[START].load(Relaxed) as usize)
     }
 
-    pub(super) fn time(&self, node: Node) -> u64 {
+    pub(in crate::mm::debug) fn time(&self, node: Node) -> u64 {
         self.words(node)[TIME].load(Relaxed)
     }
 
-    pub(super) fn set_time(&self, node: Node, time: u64) {
+    pub(in crate::mm::debug) fn set_time(&self, node: Node, time: u64) {
         self.words(node)[TIME].store(time, Relaxed);
     }
 
-    pub(super) fn flags(&self, node: Node) -> ObjectFlags {
+    pub(in crate::mm::debug) fn flags(&self, node: Node) -> ObjectFlags {
         ObjectFlags::from_bits_retain(self.get(node, FLAGS))
     }
 
-    pub(super) fn set_flag(&self, node: Node, flag: ObjectFlags, on: bool) {
+    pub(in crate::mm::debug) fn set_flag(&self, node: Node, flag: ObjectFlags, on: bool) {
         let mut flags = self.flags(node);
         flags.set(flag, on);
         self.set(node, FLAGS, flags.bits());
     }
 
     /// Whether a new object needs a block of nodes first.
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::mm::debug) fn is_full(&self) -> bool {
         self.free == 0 && self.used == BLOCK_NODES
     }
 
     /// A block for [`Objects::add_block`]. Not under the lock.
-    pub(super) fn take_block() -> Option<Frame> {
+    pub(in crate::mm::debug) fn take_block() -> Option<Frame> {
         take_words(BLOCK_ORDER).map(|(frame, _)| frame)
     }
 
     /// Adds room for objects, if it is needed yet and there is a place for it. The first
     /// block becomes the directory of the others.
-    pub(super) fn add_block(&mut self, block: Frame) {
+    pub(in crate::mm::debug) fn add_block(&mut self, block: Frame) {
         let Some(directory) = self.directory else {
             self.directory = Some(block);
             return;
@@ -162,7 +169,7 @@ impl Objects {
     }
 
     /// Whether no more blocks can be added.
-    pub(super) fn is_at_limit(&self) -> bool {
+    pub(in crate::mm::debug) fn is_at_limit(&self) -> bool {
         self.blocks == BLOCKS
     }
 
@@ -180,13 +187,13 @@ impl Objects {
     }
 
     /// Gives back the node of an object that is in the tree no more.
-    pub(super) fn free_node(&mut self, node: Node) {
+    pub(in crate::mm::debug) fn free_node(&mut self, node: Node) {
         self.set(node, LINK, self.free);
         self.free = node;
     }
 
     /// Adds an object; `None` where there is no room, or it overlaps another.
-    pub(super) fn insert(&mut self, start: VirtAddr, size: u32) -> Option<Node> {
+    pub(in crate::mm::debug) fn insert(&mut self, start: VirtAddr, size: u32) -> Option<Node> {
         let last = start.checked_add(size as usize - 1)?;
         if let Some(other) = self.at_or_below(last)
             && self.start(other) + self.get(other, SIZE) as usize > start
@@ -205,7 +212,7 @@ impl Objects {
     }
 
     /// Takes the object that starts at `start` out of the tree; its node stays.
-    pub(super) fn remove(&mut self, start: VirtAddr) -> Option<Node> {
+    pub(in crate::mm::debug) fn remove(&mut self, start: VirtAddr) -> Option<Node> {
         let next = start.checked_add(1)?;
         let (left, rest) = self.split(self.root, start);
         let (node, right) = self.split(rest, next);
@@ -264,13 +271,13 @@ impl Objects {
     }
 
     /// The object that the byte at `at` is part of.
-    pub(super) fn find(&self, at: VirtAddr) -> Option<Node> {
+    pub(in crate::mm::debug) fn find(&self, at: VirtAddr) -> Option<Node> {
         let node = self.at_or_below(at)?;
         (at - self.start(node) < self.get(node, SIZE) as usize).then_some(node)
     }
 
     /// The first object that starts at `at` or above.
-    pub(super) fn next(&self, at: VirtAddr) -> Option<Node> {
+    pub(in crate::mm::debug) fn next(&self, at: VirtAddr) -> Option<Node> {
         let (mut tree, mut best) = (self.root, 0);
         while tree != 0 {
             if self.start(tree) >= at {
