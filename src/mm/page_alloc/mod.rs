@@ -156,10 +156,10 @@ pub fn init(ram: &[crate::addr::PhysRange]) {
 #[track_caller]
 pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
     might_alloc(gfp);
-    if order == Order::ZERO
-        && !gfp.contains(Gfp::__GFP_THISNODE)
-        && let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp))
-    {
+    if order == Order::ZERO && !gfp.contains(Gfp::__GFP_THISNODE) {
+        let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp)) else {
+            return slowpath::alloc_order0(gfp);
+        };
         let page = frame.page();
         page.set_flags(PageFlags::empty());
         page.set_refcount(1);
@@ -235,6 +235,7 @@ fn free_to_buddy(frame: Frame, order: Order) {
 }
 
 /// Makes a block that was just taken off the lists its owner's.
+#[inline]
 fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
     let page = frame.page();
     page.set_flags(PageFlags::empty());

@@ -75,6 +75,13 @@ pub(super) fn alloc(gfp: Gfp, order: Order) -> Option<Frame> {
     alloc_on(numa_node_id(), gfp, order)
 }
 
+/// A single page where this CPU's list is empty: seldom.
+#[cold]
+#[inline(never)]
+pub(super) fn alloc_order0(gfp: Gfp) -> Option<Frame> {
+    alloc(gfp, Order::ZERO)
+}
+
 /// Allocates by way of the zones, those of `node` first.
 pub(super) fn alloc_on(node: NodeId, gfp: Gfp, order: Order) -> Option<Frame> {
     let request = Request::new(node, gfp, order);
