@@ -20,6 +20,9 @@ use granule::mm::slab::{kfree, kmalloc};
 use granule::mm::vmalloc::{vfree, vmalloc, vmap, vunmap};
 use granule::sched::schedule;
 
+#[path = "instructions/slab.rs"]
+mod slab;
+
 granule::kernel_main!(main);
 
 /// Operations that are counted together: rare slow paths take their share.
@@ -30,6 +33,13 @@ fn count(operation: &mut impl FnMut()) -> u64 {
     for _ in 0..OPERATIONS {
         operation();
     }
+    cpu::cycles() - start
+}
+
+/// What `operation` takes.
+fn count_once(operation: impl FnOnce()) -> u64 {
+    let start = cpu::cycles();
+    operation();
     cpu::cycles() - start
 }
 
@@ -110,6 +120,7 @@ fn main(boot: &Boot) -> u8 {
             unsafe { kfree(object.as_ptr()) }
         }
     });
+    slab::all();
     for (name, size) in
         [("vmalloc_4k", 4 << 10), ("vmalloc_64k", 64 << 10), ("vmalloc_1m", 1 << 20)]
     {

@@ -54,7 +54,7 @@ impl<T> PerCpu<T> {
     }
 
     /// All values in the order of CPU numbers; their CPUs may be changing them.
-    pub fn iter(&self) -> impl Iterator<Item = &T>
+    pub fn iter(&self) -> impl Iterator<Item = &T> + Clone
     where
         T: Sync,
     {

@@ -99,7 +99,7 @@ kernel_tests! {
         let in_zone = alloc_pages(Gfp::GFP_KERNEL, order(5)).expect("memory");
         free_pages(in_zone, order(5));
 
-        let cache = kmem_cache_create("debugger", 200, 8, SlabFlags::HWCACHE_ALIGN, None)
+        let cache = kmem_cache_create("debugger", 200, 8, SlabFlags::HWCACHE_ALIGN | SlabFlags::NO_MERGE, None)
             .expect("a cache");
         let objects: [_; 150] = core::array::from_fn(|_| cache.alloc(Gfp::GFP_KERNEL).expect("memory"));
         let (free_again, kept) = objects.split_at(70);

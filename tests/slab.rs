@@ -12,12 +12,21 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
+use granule::addr::VirtAddr;
+use granule::arch::CpuId;
+use granule::mm::alloc::{AllocError, KBox, KVVec, KVec, VBox, VVec};
 use granule::mm::gfp::Gfp;
+use granule::mm::kthread::kthread_create_on_cpu;
+use granule::mm::mempool::KmallocPool;
 use granule::mm::slab::{
-    DestroyError, KMALLOC_MAX_SIZE, SlabFlags, ZERO_SIZE_PTR, kfree, kmalloc, kmalloc_array,
-    kmalloc_size_roundup, kmem_cache_create, kmem_cache_destroy, krealloc, ksize, kzalloc,
-    slabinfo, validate,
+    DestroyError, FailSlab, KMALLOC_MAX_SIZE, KmemCache, SlabFlags, ZERO_SIZE_PTR, kfree, kmalloc,
+    kmalloc_array, kmalloc_size_roundup, kmem_cache_create, kmem_cache_destroy, krealloc, ksize,
+    kzalloc, set_failslab, slabinfo, validate,
 };
+use granule::mm::util::{kvcalloc, kvfree, kvmalloc, kvrealloc};
+use granule::mm::vmalloc::is_vmalloc_addr;
+use granule::sched::schedule;
+use granule::sync::Once;
 use harness::Random;
 
 fn bytes(at: NonNull<u8>, len: usize) -> &'static mut [u8] {
@@ -92,7 +101,7 @@ kernel_tests! {
     }
 
     fn a_cache_lives_and_dies() {
-        let cache = kmem_cache_create("test_120", 120, 8, SlabFlags::empty(), None).expect("a cache");
+        let cache = kmem_cache_create("test_120", 120, 8, SlabFlags::NO_MERGE, None).expect("a cache");
         let objects: Vec<_> =
             (0..1000).map(|_| cache.alloc(Gfp::GFP_KERNEL).expect("memory")).collect();
         let mut addresses: Vec<_> = objects.iter().map(|object| object.addr().get()).collect();
@@ -198,5 +207,136 @@ kernel_tests! {
         }
         let again = kmalloc(1 << 20, Gfp::GFP_KERNEL).expect("it is there again");
         free(again);
+    }
+
+    fn boxes_and_vectors_say_what_they_may_do() {
+        fn fill() -> Result<KVec<u64>, AllocError> {
+            let mut vec = KVec::with_capacity(10, Gfp::GFP_KERNEL)?;
+            for n in 0..1000 {
+                vec.push(n, Gfp::GFP_KERNEL)?;
+            }
+            Ok(vec)
+        }
+        let vec = fill().expect("memory");
+        assert!(vec.iter().copied().eq(0..1000));
+        let boxed = KBox::new([7u8; 3000], Gfp::GFP_KERNEL).expect("memory");
+        assert!(boxed.iter().all(|&byte| byte == 7));
+        let area = VBox::new([8u8; 3000], Gfp::GFP_KERNEL).expect("memory");
+        assert!(is_vmalloc_addr(VirtAddr::from_ptr(&raw const *area)));
+        let mut wide = VVec::from_elem(1u32, 5000, Gfp::GFP_KERNEL).expect("memory");
+        wide.extend_with(20_000, 2, Gfp::GFP_KERNEL).expect("memory");
+        assert!(wide[..5000].iter().all(|&n| n == 1) && wide[5000..].iter().all(|&n| n == 2));
+        assert!(is_vmalloc_addr(VirtAddr::from_ptr(wide.as_ptr())));
+        // More than kmalloc has: pages one by one.
+        let mut large = KVVec::with_capacity(100, Gfp::GFP_KERNEL).expect("memory");
+        assert!(!is_vmalloc_addr(VirtAddr::from_ptr(large.as_ptr())));
+        large.resize(9 << 20, 3u8, Gfp::GFP_KERNEL).expect("memory");
+        assert!(is_vmalloc_addr(VirtAddr::from_ptr(large.as_ptr())));
+        large.truncate(10);
+        large.shrink_to(10, Gfp::GFP_KERNEL).expect("memory");
+        assert!(!is_vmalloc_addr(VirtAddr::from_ptr(large.as_ptr())) && large == [3; 10]);
+    }
+
+    fn want_of_memory_is_an_error_to_all_of_them() {
+        let gfp = Gfp::GFP_KERNEL | Gfp::__GFP_NOWARN | Gfp::__GFP_NORETRY;
+        let all = 1 << 40;
+        assert_eq!(KVec::<u8>::with_capacity(all, gfp).err(), Some(AllocError));
+        assert_eq!(VVec::<u8>::with_capacity(all, gfp).err(), Some(AllocError));
+        assert_eq!(KVVec::<u8>::with_capacity(all, gfp).err(), Some(AllocError));
+        assert_eq!(KVec::<u64>::with_capacity(usize::MAX, gfp).err(), Some(AllocError));
+        assert!(KBox::<[u8; 5 << 20]>::new_uninit(gfp).is_err());
+        // Until nothing is left: then each of them fails, and gives all back.
+        let mut blocks = KVec::new();
+        while let Ok(block) = KBox::<[u8; 1 << 20]>::new_uninit(gfp) {
+            if blocks.push(block, gfp).is_err() {
+                break;
+            }
+        }
+        let mut pages = KVVec::new();
+        while let Ok(page) = KBox::<[u8; 4096]>::new_uninit(gfp) {
+            if pages.push(page, gfp).is_err() {
+                break;
+            }
+        }
+        assert_eq!(VVec::<u8>::with_capacity(1 << 20, gfp).err(), Some(AllocError));
+        assert_eq!(KVVec::<u8>::with_capacity(1 << 20, gfp).err(), Some(AllocError));
+        assert_eq!(KVec::<u8>::with_capacity(1 << 16, gfp).err(), Some(AllocError));
+        assert!(blocks.len() > 10 && pages.len() > 10);
+        drop((blocks, pages));
+        assert!(KVVec::<u8>::with_capacity(1 << 20, gfp).is_ok());
+    }
+
+    fn kvmalloc_moves_from_blocks_to_pages() {
+        let small = kvmalloc(5000, Gfp::GFP_KERNEL).expect("memory");
+        bytes(small, 5000).fill(9);
+        // SAFETY: it is used through what comes back, three times.
+        let large = unsafe { kvrealloc(small.as_ptr(), 9 << 20, Gfp::GFP_KERNEL) }.expect("memory");
+        assert!(is_vmalloc_addr(VirtAddr::from_ptr(large.as_ptr())));
+        assert!(bytes(large, 5000).iter().all(|&byte| byte == 9));
+        // SAFETY: as above.
+        let same = unsafe { kvrealloc(large.as_ptr(), 8 << 20, Gfp::GFP_KERNEL) };
+        assert_eq!(same, Some(large));
+        // SAFETY: as above.
+        let back = unsafe { kvrealloc(large.as_ptr(), 100, Gfp::GFP_KERNEL) }.expect("memory");
+        assert!(!is_vmalloc_addr(VirtAddr::from_ptr(back.as_ptr())));
+        assert!(bytes(back, 100).iter().all(|&byte| byte == 9));
+        // SAFETY: from there, once.
+        unsafe { kvfree(back.as_ptr()) };
+        let zero = kvcalloc(9 << 17, 8, Gfp::GFP_KERNEL).expect("memory");
+        assert!(bytes(zero, 9 << 20).iter().all(|&byte| byte == 0));
+        // SAFETY: from there, once.
+        unsafe { kvfree(zero.as_ptr()) };
+    }
+
+    fn a_cache_of_values_is_a_rust_value() {
+        let cache = KmemCache::new("test_values", SlabFlags::NO_MERGE).expect("a cache");
+        let mut all = KVec::new();
+        for n in 0..500u64 {
+            let value = cache.alloc([n; 9], Gfp::GFP_KERNEL).expect("memory");
+            all.push(value, Gfp::GFP_KERNEL).expect("memory");
+        }
+        assert_eq!(cache.info().active_objects, 500);
+        assert!(all.iter().enumerate().all(|(n, value)| **value == [n as u64; 9]));
+        drop(all);
+        assert_eq!(cache.info().active_objects, 0);
+        assert!(cache.destroy().is_ok());
+    }
+
+    fn who_may_sleep_waits_for_an_element() {
+        static POOL: Once<KmallocPool> = Once::new();
+        let pool = POOL.call_once(|| KmallocPool::of_size(2, 300).expect("a pool"));
+        // Nothing but the reserve is left.
+        let fail = FailSlab { interval: 1, probability: 100, space: 0, times: u32::MAX };
+        let _ = set_failslab(Some(fail));
+        let held = [pool.alloc(Gfp::GFP_NOWAIT), pool.alloc(Gfp::GFP_NOWAIT)];
+        let [Some(a), Some(b)] = held else { panic!("the reserve was not full") };
+        assert_eq!(pool.alloc(Gfp::GFP_NOWAIT), None);
+        let _ = set_failslab(None);
+        let waiter = kthread_create_on_cpu("waiter", CpuId::BOOT, || {
+            let element = POOL.get().and_then(|pool| pool.alloc(Gfp::GFP_KERNEL));
+            // SAFETY: from the pool, once.
+            element.map_or(1, |element| unsafe {
+                POOL.get().map_or(2, |pool| {
+                    pool.free(element);
+                    0
+                })
+            })
+        });
+        let waiter = waiter.expect("a thread");
+        let _ = set_failslab(Some(fail));
+        waiter.wake_up();
+        for _ in 0..5 {
+            schedule();
+        }
+        assert!(!waiter.has_ended(), "it waits");
+        // SAFETY: from the pool, once each.
+        unsafe { pool.free(a) };
+        assert_eq!(waiter.join(), 0);
+        // SAFETY: as above.
+        unsafe { pool.free(b) };
+        let _ = set_failslab(None);
+        pool.validate();
+        assert_eq!(pool.reserved(), 2);
+        pool.resize(0).expect("nothing is needed");
     }
 }

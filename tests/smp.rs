@@ -15,7 +15,7 @@ use granule::init::{interrupts, secondary};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{alloc_pages, drain_all_pages, drain_local_pages, free_pages, zones};
-use granule::mm::slab::{kfree, kmalloc, shrink_all};
+use granule::mm::slab::{kfree, kmalloc, shrink_all, slabinfo, validate};
 use granule::mm::vmalloc::{vfree, vmalloc};
 use harness::Random;
 
@@ -101,6 +101,22 @@ fn keep_pages(_: CpuId) {
     pages.into_iter().flatten().for_each(|page| free_pages(page, Order::ZERO));
 }
 
+/// What [`all_sizes`] leaves for any CPU to free.
+static SHARED: [AtomicPtr<u8>; 512] = [const { AtomicPtr::new(null_mut()) }; 512];
+
+/// Objects of all sizes, most of them freed by another CPU than the one that allocated them.
+fn all_sizes(id: CpuId) {
+    let mut random = Random::new(0x517c_c1b7 * (id.index() as u64 + 1));
+    for step in 0..30_000 {
+        // Each class as often as any other, up to blocks of pages.
+        let size = (1usize << random.below(15)) + random.below(64);
+        // Runs of one slot's neighbours let whole sheaves pass from CPU to CPU.
+        let slot = (step * 4 + id.index()) % SHARED.len();
+        let object = filled(size).map_or(null_mut(), NonNull::as_ptr);
+        free_object(SHARED[slot].swap(object, Ordering::AcqRel));
+    }
+}
+
 fn give_up_caches(_: CpuId) {
     shrink_all();
     with_masked(drain_local_pages);
@@ -130,6 +146,28 @@ kernel_tests! {
         let all = || smp::online().all(|id| interrupts::ticks(id) > before[id.index()]);
         while !all() {
             cpu::relax();
+        }
+    }
+
+    fn every_slab_comes_back_after_all_sizes_on_all_cores() {
+        secondary::on_each(give_up_caches);
+        harness::settled_pages();
+        let slabs = || {
+            let mut slabs = [("", 0); 64];
+            slabs.iter_mut().zip(slabinfo()).for_each(|(n, info)| *n = (info.name, info.slabs));
+            slabs
+        };
+        let before = slabs();
+        secondary::on_each(all_sizes);
+        let grown = slabs().iter().zip(&before).filter(|(now, then)| now.1 > then.1).count();
+        assert!(grown >= 13, "{grown} caches have more slabs");
+        SHARED.iter().for_each(|slot| free_object(slot.swap(null_mut(), Ordering::AcqRel)));
+        validate();
+        secondary::on_each(give_up_caches);
+        harness::settled_pages();
+        validate();
+        for (now, then) in slabs().iter().zip(&before) {
+            assert!(now.0 == then.0 && now.1 <= then.1, "{now:?}, and there were {then:?}");
         }
     }
 

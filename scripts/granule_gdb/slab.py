@@ -22,8 +22,8 @@ class Cache:
         self.address = place.address
         self.name = place["name"].str()
         self.layout = {
-            name: place["layout"][name].int()
-            for name in ("object_size", "size", "offset", "align", "order", "min_order")
+            name: place["setup"]["layout"][name].int()
+            for name in ("object_size", "size", "red_left", "offset", "align", "order", "min_order")
         }
 
     def sheaves(self):
@@ -32,16 +32,14 @@ class Cache:
             yield cpu, slot["main"].target(), slot["spare"].target()
 
     def barn(self):
-        """The full and the empty sheaves of the barn."""
-        barn = self._at["nodes"][0]["barn"]
+        """The full and the empty sheaves of all nodes' barns."""
         for kind in ("full", "empty"):
-            sheaves = barn[kind]
-            yield kind, [sheaves["xs"][n].target() for n in range(sheaves["len"].int())]
+            barns = [node["barn"][kind] for node in self._at["nodes"]]
+            yield kind, [barn["xs"][n].target() for barn in barns for n in range(barn["len"].int())]
 
-    @property
-    def node(self):
-        """The cache's share of the node."""
-        return self._at["nodes"][0]
+    def sum(self, count):
+        """A count of all nodes together: slabs, total or in_use."""
+        return sum(node[count].int() for node in self._at["nodes"])
 
     def in_sheaves(self):
         """Free objects in sheaves."""
@@ -54,16 +52,25 @@ class Cache:
 
     def line(self):
         """As in the kernel's /proc/slabinfo."""
-        node, layout = self.node, self.layout
-        active = max(node["in_use"].int() - self.in_sheaves(), 0)
+        layout = self.layout
+        active = max(self.sum("in_use") - self.in_sheaves(), 0)
         return (
-            f"{self.name:<17} {active:>6} {node['total'].int():>6} {layout['size']:>6} "
-            f"{self.objects(layout['order']):>4} {1 << layout['order']:>4} {node['slabs'].int():>6}"
+            f"{self.name:<17} {active:>6} {self.sum('total'):>6} {layout['size']:>6} "
+            f"{self.objects(layout['order']):>4} {1 << layout['order']:>4} {self.sum('slabs'):>6}"
         )
 
     def partial(self):
-        """Walks the partial slabs: (frames, what is wrong or None)."""
-        partial = self.node["partial"]
+        """Walks the partial slabs of all nodes: (frames, what is wrong or None)."""
+        frames = []
+        for node in self._at["nodes"]:
+            of_node, fault = self._partial_of(node)
+            frames += of_node
+            if fault:
+                return frames, fault
+        return frames, None
+
+    def _partial_of(self, node):
+        partial = node["partial"]
         frames, at = [], from_link(partial["first"].int())
         before = None
         while at is not None:
@@ -117,15 +124,14 @@ def slab_line(head):
 
 def _details(cache):
     layout = cache.layout
-    node = cache.node
-    flags = source.render(cache._at["flags"].int(), source.flags("mm/slab/flags.rs", "SlabFlags"))
+    flags = source.render(cache._at["setup"]["flags"].int(), source.flags("mm/slab/flags.rs", "SlabFlags"))
     yield (
         f"  at {cache.address:#x}: objects of {layout['object_size']} bytes every {layout['size']}, "
         f"aligned to {layout['align']}, free link at {layout['offset']}, SlabFlags({flags})"
     )
     yield (
-        f"  {node['slabs'].int()} slabs with {node['total'].int()} objects, "
-        f"{node['in_use'].int()} out of their slabs, {cache.in_sheaves()} of them in sheaves"
+        f"  {cache.sum('slabs')} slabs with {cache.sum('total')} objects, "
+        f"{cache.sum('in_use')} out of their slabs, {cache.in_sheaves()} of them in sheaves"
     )
     for cpu, main, spare in cache.sheaves():
         if main["capacity"].int() or spare["capacity"].int():
@@ -162,10 +168,10 @@ def show(name):
         return
     yield "# name            active  total   size objs pages slabs"
     for cache in found:
-        if cache.node["slabs"].int():
+        if cache.sum("slabs"):
             yield cache.line()
             fault = cache.partial()[1]
             if fault:
                 yield f"! {cache.name}: {fault}"
-    idle = sum(1 for cache in found if not cache.node["slabs"].int())
+    idle = sum(1 for cache in found if not cache.sum("slabs"))
     yield f"{len(found)} caches, {idle} of them without a slab; `gr slabs NAME` shows one whole"

@@ -16,6 +16,7 @@ WRAPPERS = (
     ("granule::sync::spinlock::SpinLock<", "value"),
     ("granule::percpu::PerCpu<", "slots"),
     ("granule::percpu::Slot<", "__0"),
+    ("granule::mm::slab::memory::EarlyCell<", "__0"),
     ("core::cell::UnsafeCell<", "value"),
     ("core::cell::Cell<", "value"),
     ("core::mem::maybe_uninit::MaybeUninit<", "value"),

@@ -32,7 +32,7 @@ def state_slabs():
     contains(sound(run("gr slabs")), printed, "gr slabs")
     one = sound(run("gr slabs debugger"))
     contains(one, [line for line in printed if line.startswith("debugger ")], "gr slabs debugger")
-    check("SlabFlags(HWCACHE_ALIGN)" in one[1], one[1])
+    check("SlabFlags(HWCACHE_ALIGN | NO_MERGE)" in one[1], one[1])
     slabs, objects, out, spare = (int(n) for n in re.findall(r"\d+", one[2]))
     active = next(int(line.split()[1]) for line in printed if line.startswith("debugger "))
     same(out - spare, active, "the objects that are out, and in no sheaf")

@@ -7,6 +7,7 @@
 //! | name | what it is |
 //! | --- | --- |
 //! | [`irq::with_masked`] | the only way to an [`IrqMasked`], the proof that per-CPU access and locks ask for |
+//! | [`Backtrace`] | the return addresses of this CPU's stack |
 //! | [`cpu`] | which CPU this is, how to wait politely |
 //! | [`save_stack_trace`] | who called whom |
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
@@ -27,8 +28,9 @@ pub mod aarch64;
 use aarch64::jump_label::update as jump_label_update;
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    MachineLocal, backtrace::save_stack_trace, backtrace::stack_pointer, clear_page, cpu, irq, mmu,
-    page_offset, phys_to_virt, virt_to_phys, vmemmap_base, with_table_apart,
+    MachineLocal, backtrace::Backtrace, backtrace::save_stack_trace, backtrace::stack_pointer,
+    clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    with_table_apart,
 };
 
 #[cfg(not(target_os = "none"))]
@@ -37,8 +39,8 @@ pub mod hosted;
 use hosted::jump_label_update;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
-    MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt, save_stack_trace,
-    stack_pointer, virt_to_phys, vmemmap_base, with_table_apart,
+    Backtrace, MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt,
+    save_stack_trace, stack_pointer, virt_to_phys, vmemmap_base, with_table_apart,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).

@@ -49,8 +49,13 @@ pub(super) fn resolve(frame: &Frame) -> bool {
 }
 
 /// Writes the name of an instruction.
-pub(super) fn symbolize(address: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(super) fn symbolize_call(address: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{}", At(address))
+}
+
+/// Writes what calls from where `address` is returned to: for reports of what lies below.
+pub(super) fn symbolize(address: VirtAddr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fmt::Display::fmt(&At(address.get().wrapping_sub(4)), f)
 }
 
 /// Prints return addresses as calls, a run of the same one once.

@@ -29,6 +29,11 @@ pub const FAULTS: &[(&str, &str, fn())] = &[
     ("relock", "take a lock that this CPU holds", relock),
     ("free_page", "write to a free page (with debug_pagealloc=on)", free_page),
     ("all", "read through a null pointer on all CPUs at once", all),
+    ("slab_overflow", "write past the end of an object", slab::overflow),
+    ("slab_underflow", "write before the start of an object", slab::underflow),
+    ("slab_use_after_free", "write to an object that was freed", slab::use_after_free),
+    ("slab_double_free", "free an object twice", slab::double_free),
+    ("slab_invalid_free", "free the middle of an object", slab::invalid_free),
     ("panic", "panic", || panic!("granule.fault=panic")),
 ];
 
@@ -161,4 +166,61 @@ fn all() {
             null();
         });
     });
+}
+
+/// Misuse of kmalloc, which `slab_debug=` finds.
+mod slab {
+    use crate::mm::gfp::Gfp;
+    use crate::mm::slab::{kfree, kmalloc};
+
+    #[inline(never)]
+    fn alloc() -> *mut u8 {
+        kmalloc(64, Gfp::GFP_KERNEL).map_or(core::ptr::null_mut(), |object| object.as_ptr())
+    }
+
+    #[inline(never)]
+    fn free(object: *mut u8) {
+        // SAFETY: not sound where it is misuse, and meant so: it is to be reported.
+        unsafe { kfree(object) }
+    }
+
+    #[inline(never)]
+    fn write(object: *mut u8, at: isize) {
+        // SAFETY: not sound, and meant so: within the object's slot, but for its red zones.
+        unsafe { object.offset(at).write_volatile(0x41) }
+    }
+
+    #[inline(never)]
+    pub fn overflow() {
+        let object = alloc();
+        write(object, 64);
+        free(object);
+    }
+
+    #[inline(never)]
+    pub fn underflow() {
+        let object = alloc();
+        write(object, -1);
+        free(object);
+    }
+
+    #[inline(never)]
+    pub fn use_after_free() {
+        let object = alloc();
+        free(object);
+        write(object, 3);
+        alloc();
+    }
+
+    #[inline(never)]
+    pub fn double_free() {
+        let object = alloc();
+        free(object);
+        free(object);
+    }
+
+    #[inline(never)]
+    pub fn invalid_free() {
+        free(alloc().wrapping_add(8));
+    }
 }

@@ -10,6 +10,7 @@ use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::{Console, Text, Tree, total_size};
 use crate::mm::debug;
 use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
+use crate::mm::slab::{self, FailSlab};
 use log::{LevelFilter, info, warn};
 
 /// Bytes of the largest header.
@@ -93,7 +94,7 @@ pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
 /// Switches on the tools that find bugs in memory, as the command line asks for them
 /// (Linux: the beginning of mm_core_init).
 pub(super) fn debug(line: &CommandLine<'_>) {
-    debug::report::set_symbolizer(fault::symbolize);
+    debug::report::set_symbolizer(fault::symbolize_call);
     debug::init(line, &mut |why| warn!("{why}"));
     info!("{}", debug::mem_auto_init());
 }
@@ -113,6 +114,43 @@ pub(super) fn debug_late() {
         debug::add_root(VirtRange::new(start, end));
     }
     debug::late_init(cpu::ticks(), &mut |what| info!("{what}"));
+}
+
+/// What the command line says of the slab allocator, before it is up.
+pub(super) fn slab(line: &CommandLine<'static>) {
+    for param in line.params() {
+        let value = param.value.unwrap_or("");
+        if param.is("slab_debug") || param.is("slub_debug") {
+            if let Err(letter) = slab::setup_slab_debug(value) {
+                warn!(
+                    "slab_debug={value:?} ignored: there is no option {letter:?}; there are F, Z, P, U and -"
+                );
+            }
+        } else if param.is("slab_nomerge") || param.is("slub_nomerge") {
+            slab::set_slab_nomerge();
+        } else if param.is("slab_freelist_random") {
+            match value {
+                "" | "1" | "y" | "on" => slab::set_freelist_random(true),
+                "0" | "n" | "off" => slab::set_freelist_random(false),
+                _ => warn!("slab_freelist_random={value:?} ignored: expected 0 or 1"),
+            }
+        }
+    }
+    slab::set_symbolizer(fault::symbolize);
+}
+
+/// Lets slab allocations fail from here on, if the command line asks for that (Linux:
+/// failslab=).
+pub(super) fn failslab(line: &CommandLine<'_>) {
+    let Some(param) = line.params().filter(|param| param.is("failslab")).last() else { return };
+    let text = param.value.unwrap_or("");
+    match FailSlab::parse(text) {
+        Some(which) => {
+            info!("slab allocations fail on purpose: {which:?}");
+            let _ = slab::set_failslab(Some(which));
+        }
+        None => warn!("failslab={text:?} ignored: expected interval,probability,space,times"),
+    }
 }
 
 /// Lets page allocations fail from here on, if the command line asks for that (Linux:

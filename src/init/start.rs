@@ -73,6 +73,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     numa::init(&tree);
     steps.done("page allocator");
     setup::debug_late();
+    setup::slab(&cmdline);
     mm::kmem_cache_init()?;
     steps.done("kmalloc");
     mm::vmalloc_init();
@@ -80,6 +81,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     mm::cma_init(&info);
     steps.done("CMA");
     setup::fail_page_alloc(&cmdline);
+    setup::failslab(&cmdline);
 
     if interrupts::init(&tree) {
         secondary::sched_init();

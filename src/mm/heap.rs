@@ -87,7 +87,7 @@ impl KernelHeap {
 /// The size to ask of kmalloc for `layout`: one whose class is aligned well enough;
 /// `None` if there is none. Folds for a constant layout.
 #[inline(always)]
-const fn kmalloc_size(layout: Layout) -> Option<usize> {
+pub(in crate::mm) const fn kmalloc_size(layout: Layout) -> Option<usize> {
     let (size, align) = (layout.size(), layout.align());
     let size = if size < align { align } else { size };
     let Some(class) = kmalloc_size_roundup(size) else {

@@ -1,5 +1,6 @@
 //! Memory management: everything that does not depend on the hardware.
 
+pub mod alloc;
 pub mod cma;
 pub mod compaction;
 pub mod debug;
@@ -10,6 +11,7 @@ pub mod ioremap;
 #[cfg(target_os = "none")]
 pub mod kthread;
 pub mod memblock;
+pub mod mempool;
 pub mod migrate;
 pub mod mmzone;
 pub mod page;
@@ -20,6 +22,7 @@ pub mod shrinker;
 pub mod slab;
 pub mod sparse;
 pub mod stat;
+pub mod util;
 pub mod vmalloc;
 pub mod zsmalloc;
 

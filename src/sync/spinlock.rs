@@ -23,6 +23,8 @@ pub enum Rank {
     Memblock,
     /// A pool of movable objects (Linux: zs_pool.lock).
     ZsPool,
+    /// A mempool's reserve (Linux: mempool_t.lock).
+    Mempool,
     /// The list of all kmem caches (Linux: slab_mutex).
     SlabCaches,
     /// The address allocator of the vmalloc area (Linux: vmap_area_lock).

@@ -17,6 +17,24 @@ pub use machine::{Machine, MachineLocal};
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 
+/// The stacks of the host's threads are none of the machine's.
+pub struct Backtrace;
+
+impl Backtrace {
+    /// No addresses.
+    #[must_use]
+    pub fn here() -> Self {
+        Self
+    }
+}
+
+impl Iterator for Backtrace {
+    type Item = VirtAddr;
+    fn next(&mut self) -> Option<VirtAddr> {
+        None
+    }
+}
+
 /// What to add to a physical address for its linear-map address; wraps.
 #[must_use]
 pub fn page_offset() -> usize {

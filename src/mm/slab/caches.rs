@@ -1,50 +1,75 @@
 //! All caches: those that the allocator lives on, and those that were created
 //! (Linux: mm/slab_common.c).
+//!
+//! Who walks over the caches pins the one that he looks at, so that it is not destroyed
+//! under him; who destroys one takes it off the list first, and waits until no one has it
+//! pinned.
 
 use super::flags::{CreateError, DestroyError, SlabFlags};
+use super::freelist::{self, mix};
 use super::kmalloc;
-use super::kmem_cache::{Constructor, KmemCache};
+use super::kmem_cache::{Constructor, RawCache};
 use super::layout::CacheLayout;
 use super::memory::{self, StaticLink};
+use super::merge;
+use super::report;
 use super::sheaf::Sheaf;
+use super::slab_debug::kmem_cache_flags;
 use crate::addr::VirtAddr;
+use crate::arch::cpu;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::debug::{self, ObjectType};
 use crate::mm::gfp::Gfp;
+use crate::mm::page_alloc;
 use crate::sync::{Rank, SpinLock};
+use core::ops::Deref;
 use core::panic::Location;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
 
 /// The caches in the order in which they were made, through their `link`.
-struct CacheList {
-    first: StaticLink<KmemCache>,
-    last: StaticLink<KmemCache>,
+pub(super) struct CacheList {
+    first: StaticLink<RawCache>,
+    last: StaticLink<RawCache>,
+}
+
+impl CacheList {
+    /// The caches, in the order in which they were made.
+    pub fn iter(&self) -> impl Iterator<Item = &'static RawCache> + use<> {
+        core::iter::successors(self.first.get(), |cache| cache.link.get())
+    }
 }
 
 machine_local! {
-    static SLAB_CACHES: SpinLock<CacheList> = SpinLock::new(
+    pub(super) static SLAB_CACHES: SpinLock<CacheList> = SpinLock::new(
         Rank::SlabCaches,
         CacheList { first: StaticLink::new(), last: StaticLink::new() },
     );
-    static SHEAVES: KmemCache = boot_cache("slab_sheaf", size_of::<Sheaf>(), align_of::<Sheaf>());
-    static KMEM_CACHE: KmemCache =
-        boot_cache("kmem_cache", size_of::<KmemCache>(), align_of::<KmemCache>());
+    static SHEAVES: RawCache = boot_cache("slab_sheaf", size_of::<Sheaf>(), align_of::<Sheaf>());
+    static KMEM_CACHE: RawCache =
+        boot_cache("kmem_cache", size_of::<RawCache>(), align_of::<RawCache>());
     static AVAILABLE: AtomicBool = AtomicBool::new(false);
     static KEY: AtomicU64 = AtomicU64::new(0);
+    static NR_NODES: AtomicU8 = AtomicU8::new(1);
 }
 
-const fn boot_cache(name: &'static str, size: usize, align: usize) -> KmemCache {
+const fn boot_cache(name: &'static str, size: usize, align: usize) -> RawCache {
     match CacheLayout::new(size, align, SlabFlags::HWCACHE_ALIGN, false) {
         // Without sheaves: a sheaf must not need a sheaf.
-        Ok(layout) => KmemCache::new(name, layout, SlabFlags::HWCACHE_ALIGN, None, false),
+        Ok(layout) => RawCache::new(name, layout, SlabFlags::HWCACHE_ALIGN, None, false),
         Err(_) => panic!("no layout for a cache that the allocator lives on"),
     }
 }
 
 /// The cache of sheaves.
-pub(super) fn sheaf_cache() -> &'static KmemCache {
+pub(super) fn sheaf_cache() -> &'static RawCache {
     &SHEAVES
+}
+
+/// Nodes up to the last that has memory.
+#[inline]
+pub(super) fn nr_nodes() -> u8 {
+    NR_NODES.load(Relaxed)
 }
 
 /// Brings the slab allocator up, once, when the page allocator is there (Linux:
@@ -52,10 +77,30 @@ pub(super) fn sheaf_cache() -> &'static KmemCache {
 /// with keys made of it.
 pub fn kmem_cache_init(seed: u64) {
     KEY.store(seed, Relaxed);
-    register(&KMEM_CACHE);
-    register(&SHEAVES);
-    kmalloc::caches().for_each(register);
+    freelist::seed(mix(seed));
+    let nodes = page_alloc::zones().map(|zone| zone.id.node().index() as u8 + 1).max();
+    NR_NODES.store(nodes.unwrap_or(1), Relaxed);
+    for cache in [&*KMEM_CACHE, &*SHEAVES].into_iter().chain(kmalloc::caches()) {
+        debug_from_command_line(cache);
+        register(cache);
+    }
+    kmalloc::caches().for_each(|cache| cache.refcount.store(1, Relaxed));
     AVAILABLE.store(true, Relaxed);
+}
+
+/// Gives a cache of the image the flags that `slab_debug=` has for it.
+fn debug_from_command_line(cache: &RawCache) {
+    let more = kmem_cache_flags(cache.name());
+    if more.is_empty() {
+        return;
+    }
+    let (old, flags) = (cache.layout(), cache.flags() | more);
+    let layout = CacheLayout::new(old.object_size as usize, old.align as usize, flags, false);
+    match layout {
+        // SAFETY: it is not on the list yet, so nobody has used it; the boot CPU is alone.
+        Ok(layout) => unsafe { cache.set_up(layout, flags) },
+        Err(error) => log::warn!("slab_debug: {}: {error}", cache.name()),
+    }
 }
 
 /// Whether kmalloc and kmem caches can be used.
@@ -64,49 +109,87 @@ pub fn slab_is_available() -> bool {
     AVAILABLE.load(Relaxed)
 }
 
-/// Creates a cache of objects of `size` bytes at multiples of `align`. `ctor` runs
+/// Creates a cache of objects of `size` bytes at multiples of `align`, or takes another
+/// that is alike (see [`SlabFlags::NO_MERGE`]): then it has that one's name. `ctor` runs
 /// over each object of a new slab. Process context.
 ///
 /// # Errors
-/// Size or alignment out of range; no memory for the cache.
+/// Size or alignment out of range; flags that exclude each other; no memory for the cache.
+///
+/// # Panics
+/// Instead of an error, with [`SlabFlags::PANIC`].
 pub fn kmem_cache_create(
     name: &'static str,
     size: usize,
     align: usize,
     flags: SlabFlags,
     ctor: Option<Constructor>,
-) -> Result<&'static KmemCache, CreateError> {
+) -> Result<&'static RawCache, CreateError> {
+    let created = create(name, size, align, flags, ctor);
+    if let Err(error) = created
+        && flags.contains(SlabFlags::PANIC)
+    {
+        panic!("kmem_cache_create: failed to create slab '{name}': {error}");
+    }
+    created
+}
+
+fn create(
+    name: &'static str,
+    size: usize,
+    align: usize,
+    flags: SlabFlags,
+    ctor: Option<Constructor>,
+) -> Result<&'static RawCache, CreateError> {
+    if flags.contains(SlabFlags::ZERO) && ctor.is_some() {
+        return Err(CreateError::Flags);
+    }
+    let flags = flags | kmem_cache_flags(name);
     let layout = CacheLayout::new(size, align, flags, ctor.is_some())?;
-    let cache = KmemCache::new(name, layout, flags, ctor, true);
+    if let Some(alike) = merge::find_mergeable(name, &layout, flags, ctor)? {
+        return Ok(alike);
+    }
+    let cache = RawCache::new(name, layout, flags, ctor, true);
     let cache =
         memory::allocate_value(&KMEM_CACHE, Gfp::GFP_KERNEL, cache).ok_or(CreateError::NoMemory)?;
+    cache.refcount.store(1, Relaxed);
     register(cache);
     debug::debug_object_init(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     debug::debug_object_activate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     Ok(cache)
 }
 
-/// Destroys a cache and gives its memory back.
+/// Destroys a cache and gives its memory back; of one that is merged, one of its names.
+/// What is still allocated is reported. Process context.
 ///
 /// # Errors
 /// `Live` if objects of it are still allocated, `Permanent` for a cache that the
 /// allocator itself uses or a kmalloc class: then it stays as it is.
 ///
 /// # Safety
-/// No other CPU uses the cache meanwhile, and after success nobody does.
+/// No other CPU uses the cache meanwhile, and after success nobody does who has it from
+/// the same call of [`kmem_cache_create`].
 #[track_caller]
-pub unsafe fn kmem_cache_destroy(cache: &'static KmemCache) -> Result<(), DestroyError> {
+pub unsafe fn kmem_cache_destroy(cache: &'static RawCache) -> Result<(), DestroyError> {
     let permanent = [&*KMEM_CACHE, &*SHEAVES].into_iter().chain(kmalloc::caches());
-    if permanent.into_iter().any(|c| core::ptr::eq(c, cache)) {
+    let is_permanent = permanent.into_iter().any(|c| core::ptr::eq(c, cache));
+    if merge::drop_alias(cache) {
+        return Ok(());
+    }
+    if is_permanent {
         return Err(DestroyError::Permanent);
     }
+    unregister(cache);
+    while cache.pins.load(Ordering::Acquire) > 0 {
+        cpu::relax();
+    }
     cache.shrink_all_cpus(Location::caller());
-    let live = with_masked(|irq| cache.node().lock(irq).in_use);
+    let live = with_masked(|irq| cache.nodes().iter().map(|node| node.lock(irq).in_use).sum());
     if live > 0 {
-        log::error!("kmem_cache_destroy {}: {live} objects are still allocated", cache.name());
+        report_live(cache, live);
+        put_on_list(cache);
         return Err(DestroyError::Live(live));
     }
-    unregister(cache);
     debug::debug_object_deactivate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     debug::debug_object_free(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     // SAFETY: it is on the list no more, has no slab that could name it, and the
@@ -115,31 +198,70 @@ pub unsafe fn kmem_cache_destroy(cache: &'static KmemCache) -> Result<(), Destro
     Ok(())
 }
 
-/// Shrinks every cache, as [`KmemCache::shrink`] does on the calling CPU.
+/// Objects that a report names.
+const NAMED: usize = 8;
+
+/// Says of a cache that is to go what of it is still in use.
+fn report_live(cache: &'static RawCache, live: usize) {
+    let name = cache.name();
+    log::error!("BUG {name}: Objects remaining on __kmem_cache_shutdown()");
+    log::error!("kmem_cache_destroy {name}: {live} objects are still allocated");
+    with_masked(|irq| {
+        let mut left = NAMED;
+        for node in cache.nodes() {
+            let node = node.lock(irq);
+            for slab in node.partial.iter().chain(node.full.iter()) {
+                left -= report::live_objects(cache, slab, left);
+            }
+        }
+    });
+}
+
+/// Shrinks every cache, as [`RawCache::shrink`] does on the calling CPU.
 pub fn shrink_all() {
-    let mut n = 0;
-    while let Some(cache) = nth(n) {
-        cache.shrink();
-        n += 1;
-    }
+    pinned().for_each(|cache| cache.shrink());
     // The sheaves that the others gave up.
     SHEAVES.shrink();
 }
 
-/// The `n`th cache, counted in the order of creation.
-pub(super) fn nth(n: usize) -> Option<&'static KmemCache> {
-    with_masked(|irq| {
-        let list = SLAB_CACHES.lock(irq);
-        core::iter::successors(list.first.get(), |cache| cache.link.get()).nth(n)
+/// A cache that is not destroyed while this lives.
+pub(super) struct Pinned(&'static RawCache);
+
+impl Deref for Pinned {
+    type Target = &'static RawCache;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.0.pins.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// All caches, in the order of creation; where one goes meanwhile, another may be left out.
+pub(super) fn pinned() -> impl Iterator<Item = Pinned> {
+    (0..).map_while(|n| {
+        with_masked(|irq| {
+            let cache = SLAB_CACHES.lock(irq).iter().nth(n)?;
+            cache.pins.fetch_add(1, Relaxed);
+            Some(Pinned(cache))
+        })
     })
 }
 
-fn register(cache: &'static KmemCache) {
+fn register(cache: &'static RawCache) {
+    let step = core::ptr::from_ref(cache).addr() as u64;
+    let key = KEY.fetch_update(Relaxed, Relaxed, |key| Some(mix(key.wrapping_add(step))));
+    cache.set_key(mix(key.unwrap_or_default().wrapping_add(mix(step))));
+    put_on_list(cache);
+}
+
+fn put_on_list(cache: &'static RawCache) {
     with_masked(|irq| {
         let list = SLAB_CACHES.lock(irq);
-        let key = mix(KEY.load(Relaxed).wrapping_add(core::ptr::from_ref(cache).addr() as u64));
-        KEY.store(key, Relaxed);
-        cache.set_key(mix(key));
+        cache.link.set(None);
         match list.last.get() {
             Some(last) => last.link.set(Some(cache)),
             None => list.first.set(Some(cache)),
@@ -148,12 +270,13 @@ fn register(cache: &'static KmemCache) {
     });
 }
 
-fn unregister(cache: &'static KmemCache) {
+fn unregister(cache: &'static RawCache) {
     with_masked(|irq| {
         let list = SLAB_CACHES.lock(irq);
-        let is_it = |c: Option<&KmemCache>| c.is_some_and(|c| core::ptr::eq(c, cache));
+        let is_it = |c: Option<&RawCache>| c.is_some_and(|c| core::ptr::eq(c, cache));
         // The list begins with permanent caches, so a cache that goes has one before it.
-        let before = core::iter::successors(list.first.get(), |c| c.link.get())
+        let before = list
+            .iter()
             .find(|c| is_it(c.link.get()))
             .expect("a cache that was created is on the list");
         before.link.set(cache.link.get());
@@ -161,11 +284,4 @@ fn unregister(cache: &'static KmemCache) {
             list.last.set(Some(before));
         }
     });
-}
-
-/// Spreads every bit of `x` over all (the finaliser of splitmix64).
-const fn mix(x: u64) -> u64 {
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }

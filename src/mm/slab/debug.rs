@@ -1,15 +1,17 @@
-//! Red zones and poison (Linux: SLAB_RED_ZONE and SLAB_POISON in mm/slub.c).
+//! Red zones, poison, padding and tracks (Linux: SLAB_RED_ZONE, SLAB_POISON and
+//! SLAB_STORE_USER in mm/slub.c).
 //!
 //! Caches with these flags have no sheaves, so the checks stand in the slow paths
-//! alone. A free object's own bytes hold poison, its red zone `INACTIVE`; the red
-//! zone of an allocated object holds `ACTIVE`.
+//! alone. A free object's own bytes hold poison, its red zones `INACTIVE`; the red
+//! zones of an allocated object hold `ACTIVE`. What no one uses holds `POISON_INUSE`.
 #![deny(unsafe_code)]
 
 use super::flags::SlabFlags;
-use super::kmem_cache::KmemCache;
+use super::kmem_cache::RawCache;
 use super::memory::Slots;
 use super::report;
 use super::slab::Slab;
+use super::track::{Track, TrackItem};
 use crate::addr::VirtAddr;
 use core::panic::Location;
 
@@ -17,70 +19,154 @@ use core::panic::Location;
 const POISON_FREE: u8 = 0x6b;
 /// The last byte of a free object (Linux: POISON_END).
 const POISON_END: u8 = 0xa5;
+/// Fills objects that were allocated just now, and padding (Linux: POISON_INUSE).
+const POISON_INUSE: u8 = 0x5a;
 /// The red zone of a free object (Linux: SLUB_RED_INACTIVE).
 const RED_INACTIVE: u8 = 0xbb;
 /// The red zone of an allocated object (Linux: SLUB_RED_ACTIVE).
 const RED_ACTIVE: u8 = 0xcc;
 
-/// Puts red zone and poison of a free object.
-pub(super) fn init_object(cache: &KmemCache, slots: &Slots, index: u16) {
-    if cache.flags().contains(SlabFlags::RED_ZONE) {
-        fill_red_zone(cache, slots, index, RED_INACTIVE);
-    }
-    // A constructor's work must survive being free.
-    if cache.flags().contains(SlabFlags::POISON) && cache.ctor().is_none() {
-        let size = cache.layout().object_size;
-        slots.fill(index, 0, size - 1, POISON_FREE);
-        slots.fill(index, size - 1, 1, POISON_END);
-    }
+/// An object that a check is about.
+struct Object<'a> {
+    cache: &'a RawCache,
+    slots: Slots,
+    index: u16,
 }
 
-/// Checks an object that was free until now, and marks it as allocated.
-pub(super) fn check_allocated(cache: &KmemCache, object: VirtAddr) {
-    let Some((slots, index)) = find(cache, object) else { report::lost_object(cache, object) };
-    let when = "on allocation";
-    if cache.flags().contains(SlabFlags::RED_ZONE) {
-        check_red_zone(cache, &slots, index, RED_INACTIVE, when);
-        fill_red_zone(cache, &slots, index, RED_ACTIVE);
+impl<'a> Object<'a> {
+    fn find(cache: &'a RawCache, at: VirtAddr) -> Option<Self> {
+        let slab = Slab::containing(at).filter(|slab| core::ptr::eq(slab.cache(), cache))?;
+        let slots = slab.slots(cache);
+        let index = slots.index_of(at)?;
+        Some(Self { cache, slots, index })
     }
-    if cache.flags().contains(SlabFlags::POISON) && cache.ctor().is_none() {
-        let size = cache.layout().object_size;
-        let other = slots
-            .find_other(index, 0, size - 1, POISON_FREE)
-            .or_else(|| slots.find_other(index, size - 1, 1, POISON_END));
-        if let Some((at, found)) = other {
-            report::overwritten(cache, object, "poison", at, found, when);
+
+    fn has(&self, flag: SlabFlags) -> bool {
+        self.cache.flags().contains(flag)
+    }
+
+    /// Whether poison fills it while it is free: a constructor's work must survive.
+    fn is_poisoned(&self) -> bool {
+        self.has(SlabFlags::POISON) && self.cache.ctor().is_none()
+    }
+
+    /// The red zones, left and right: offset, length and what Linux calls them.
+    fn red_zones(&self) -> [(i32, u32, &'static str); 2] {
+        let layout = self.cache.layout();
+        let right = layout.red_end - layout.object_size;
+        [
+            (-(layout.red_left as i32), layout.red_left, "Left Redzone"),
+            (layout.object_size as i32, right, "Right Redzone"),
+        ]
+    }
+
+    fn fill_red_zones(&self, value: u8) {
+        if self.has(SlabFlags::RED_ZONE) {
+            for (from, len, _) in self.red_zones() {
+                self.slots.fill(self.index, from, len, value);
+            }
+        }
+    }
+
+    fn check_red_zones(&self, value: u8) {
+        if self.has(SlabFlags::RED_ZONE) {
+            for (from, len, name) in self.red_zones() {
+                self.check(from, len, value, name);
+            }
+        }
+    }
+
+    /// Fills all of a free object.
+    fn fill_free(&self) {
+        self.fill_red_zones(RED_INACTIVE);
+        if self.is_poisoned() {
+            let size = self.cache.layout().object_size;
+            self.slots.fill(self.index, 0, size - 1, POISON_FREE);
+            self.slots.fill(self.index, size as i32 - 1, 1, POISON_END);
+        }
+    }
+
+    /// Offset and length of what no one uses.
+    fn padding(&self) -> (i32, u32) {
+        let layout = self.cache.layout();
+        (layout.meta_end as i32, layout.size - layout.red_left - layout.meta_end)
+    }
+
+    fn check_padding(&self) {
+        if self.has(SlabFlags::POISON) {
+            let (from, len) = self.padding();
+            self.check(from, len, POISON_INUSE, "Object padding");
+        }
+    }
+
+    fn check_poison(&self) {
+        if self.is_poisoned() {
+            let size = self.cache.layout().object_size;
+            self.check(0, size - 1, POISON_FREE, "Poison");
+            self.check(size as i32 - 1, 1, POISON_END, "Poison");
+        }
+    }
+
+    /// Reports bytes that are not `value`.
+    fn check(&self, from: i32, len: u32, value: u8, what: &str) {
+        if let Some((first, last)) = self.slots.find_others(self.index, from, len, value) {
+            let found = self.slots.byte(self.index, first);
+            let at = self.slots.address(self.index).get();
+            let address = |offset: i32| at.wrapping_add_signed(offset as isize);
+            report::object(
+                self.cache,
+                &self.slots,
+                self.index,
+                format_args!("{what} overwritten"),
+                format_args!(
+                    "{:#x}-{:#x} @offset={first}. First byte {found:#x} instead of {value:#x}",
+                    address(first),
+                    address(last),
+                ),
+            )
         }
     }
 }
 
-/// Checks an object that `caller` frees, and puts it into the state of a free one.
-pub(super) fn check_freed(cache: &KmemCache, object: VirtAddr, caller: &'static Location<'static>) {
-    let Some((slots, index)) = find(cache, object) else {
-        report::invalid_free(cache, object, caller)
-    };
-    if cache.flags().contains(SlabFlags::RED_ZONE) {
-        check_red_zone(cache, &slots, index, RED_ACTIVE, "on free");
+/// Brings object `index` of a new slab into the state of a free one.
+pub(super) fn prepare_object(cache: &RawCache, slots: &Slots, index: u16) {
+    if !cache.flags().intersects(SlabFlags::DEBUG) {
+        return;
     }
-    init_object(cache, &slots, index);
+    let object = Object { cache, slots: *slots, index };
+    object.fill_free();
+    if object.has(SlabFlags::POISON) {
+        let (from, len) = object.padding();
+        slots.fill(index, from, len, POISON_INUSE);
+    }
+    if object.has(SlabFlags::STORE_USER) {
+        Track::clear(cache, slots, index);
+    }
 }
 
-fn find(cache: &KmemCache, object: VirtAddr) -> Option<(Slots, u16)> {
-    let slab = Slab::containing(object).filter(|slab| core::ptr::eq(slab.cache(), cache))?;
-    let slots = slab.slots(cache);
-    let index = slots.index_of(object)?;
-    Some((slots, index))
+/// Checks an object that was free until now, and marks it as allocated by `caller`.
+pub(super) fn check_allocated(cache: &RawCache, at: VirtAddr, caller: &'static Location<'static>) {
+    let Some(object) = Object::find(cache, at) else { report::lost_object(cache, at) };
+    object.check_red_zones(RED_INACTIVE);
+    object.check_poison();
+    object.check_padding();
+    object.fill_red_zones(RED_ACTIVE);
+    if object.is_poisoned() {
+        let size = cache.layout().object_size;
+        object.slots.fill(object.index, 0, size, POISON_INUSE);
+    }
+    if object.has(SlabFlags::STORE_USER) {
+        Track::set(cache, &object.slots, object.index, TrackItem::Alloc, caller);
+    }
 }
 
-fn fill_red_zone(cache: &KmemCache, slots: &Slots, index: u16, value: u8) {
-    let layout = cache.layout();
-    slots.fill(index, layout.object_size, layout.red_end - layout.object_size, value);
-}
-
-fn check_red_zone(cache: &KmemCache, slots: &Slots, index: u16, value: u8, when: &str) {
-    let layout = cache.layout();
-    let len = layout.red_end - layout.object_size;
-    if let Some((at, found)) = slots.find_other(index, layout.object_size, len, value) {
-        report::overwritten(cache, slots.address(index), "red zone", at, found, when);
+/// Checks an object that `caller` frees, and puts it into the state of a free one.
+pub(super) fn check_freed(cache: &RawCache, at: VirtAddr, caller: &'static Location<'static>) {
+    let Some(object) = Object::find(cache, at) else { report::invalid_free(cache, at, caller) };
+    object.check_red_zones(RED_ACTIVE);
+    object.check_padding();
+    object.fill_free();
+    if object.has(SlabFlags::STORE_USER) {
+        Track::set(cache, &object.slots, object.index, TrackItem::Free, caller);
     }
 }

@@ -14,20 +14,48 @@ bitflags! {
         const CACHE_DMA = 1 << 1;
         /// Slabs come from memory below 4 GiB.
         const CACHE_DMA32 = 1 << 2;
-        /// The objects can be reclaimed through a shrinker: slabs lie in RECLAIMABLE pageblocks.
+        /// The objects can be reclaimed through a shrinker: slabs lie in RECLAIMABLE
+        /// pageblocks, and count as SReclaimable.
         const RECLAIM_ACCOUNT = 1 << 3;
+        /// The kernel can't go on without the cache: creating it panics where it fails.
+        const PANIC = 1 << 4;
+        /// Each object is handed out filled with zeros. Not with a constructor.
+        const ZERO = 1 << 5;
+        /// Its slabs are counted as charged to those who allocate.
+        const ACCOUNT = 1 << 6;
+        /// It shares its slabs with no other cache.
+        const NO_MERGE = 1 << 7;
         /// Each free is checked against the slab's freelist.
         const CONSISTENCY_CHECKS = 1 << 8;
-        /// A guarded word follows each object; writes past its end are found.
+        /// Guarded words lie round each object; writes past its ends are found.
         const RED_ZONE = 1 << 9;
         /// Free objects are filled with a pattern; writes after free are found.
         const POISON = 1 << 10;
+        /// Who allocated and who freed an object last is kept beside it.
+        const STORE_USER = 1 << 11;
 
         /// Flags that make every operation go through the slab itself, without sheaves.
         const DEBUG = Self::CONSISTENCY_CHECKS.bits() | Self::RED_ZONE.bits()
-            | Self::POISON.bits();
+            | Self::POISON.bits() | Self::STORE_USER.bits();
+        /// A cache with one of these is never merged (Linux: SLAB_NEVER_MERGE).
+        const NEVER_MERGE = Self::DEBUG.bits() | Self::NO_MERGE.bits() | Self::ZERO.bits();
+        /// In these, caches that are merged agree (Linux: SLAB_MERGE_SAME).
+        const MERGE_SAME = Self::CACHE_DMA.bits() | Self::CACHE_DMA32.bits()
+            | Self::RECLAIM_ACCOUNT.bits() | Self::ACCOUNT.bits();
     }
 }
+
+/// There is no memory for what was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AllocError;
+
+impl fmt::Display for AllocError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("out of memory")
+    }
+}
+
+impl core::error::Error for AllocError {}
 
 /// Why a cache was not created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +64,8 @@ pub enum CreateError {
     Size,
     /// The alignment is no power of two, or above a page.
     Align,
+    /// `ZERO` and a constructor: each would undo the other's work.
+    Flags,
     /// No memory for the cache itself.
     NoMemory,
 }
@@ -45,6 +75,7 @@ impl fmt::Display for CreateError {
         f.write_str(match self {
             Self::Size => "object size out of range",
             Self::Align => "alignment is no power of two up to a page",
+            Self::Flags => "a constructor's work can't be filled with zeros",
             Self::NoMemory => "out of memory",
         })
     }

@@ -1,14 +1,15 @@
 //! Where the tools of `mm::debug` are told of objects: out of line, and never reached while
 //! none of them is on (Linux: slab_post_alloc_hook, slab_free_hook in mm/slub.c).
 
-use super::kmem_cache::KmemCache;
+use super::flags::SlabFlags;
+use super::kmem_cache::RawCache;
 use super::memory;
 use crate::addr::VirtAddr;
-use crate::mm::debug;
+use crate::mm::debug::{self, SLAB_ALLOC_HOOKS};
 use crate::mm::gfp::Gfp;
 use core::ptr::NonNull;
 
-impl KmemCache {
+impl RawCache {
     /// Allocates an object; for kmalloc, of which `size` bytes were asked for.
     #[cold]
     #[inline(never)]
@@ -28,13 +29,27 @@ impl KmemCache {
             None => (self.alloc_object(gfp)?, self.object_size()),
         };
         let object = memory::object_ptr(at)?;
-        let wanted = debug::want_init_on_alloc(gfp) && self.ctor().is_none();
-        if wanted || gfp.contains(Gfp::__GFP_ZERO) {
+        if gfp.contains(Gfp::__GFP_ZERO) || self.flags().contains(SlabFlags::ZERO) {
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, len) };
         }
-        debug::object_allocated(at, len, gfp);
+        self.tell(object, len, gfp);
         Some(object)
+    }
+
+    /// An object was allocated by a way that has no branch of its own.
+    pub(super) fn note_allocated(&self, object: NonNull<u8>, gfp: Gfp) {
+        if SLAB_ALLOC_HOOKS.is_enabled() {
+            self.tell(object, self.object_size(), gfp);
+        }
+    }
+
+    fn tell(&self, object: NonNull<u8>, len: usize, gfp: Gfp) {
+        if debug::want_init_on_alloc(gfp) && self.ctor().is_none() {
+            // SAFETY: the object was allocated just now.
+            unsafe { memory::zero(object, len) };
+        }
+        debug::object_allocated(VirtAddr::from_ptr(object.as_ptr()), len, gfp);
     }
 
     /// Before an object is freed; whether that is all, since it is no slab's.

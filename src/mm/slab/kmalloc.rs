@@ -5,7 +5,7 @@
 //! blocks of pages.
 
 use super::flags::SlabFlags;
-use super::kmem_cache::KmemCache;
+use super::kmem_cache::RawCache;
 use super::layout::CacheLayout;
 use super::memory;
 use super::report;
@@ -14,6 +14,7 @@ use crate::arch;
 use crate::machine_local;
 use crate::mm::debug;
 use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc;
 use core::panic::Location;
@@ -66,21 +67,21 @@ enum KmallocType {
 const TYPES: usize = 3;
 
 machine_local! {
-    static KMALLOC_CACHES: [[KmemCache; CLASSES.len()]; TYPES] = [
+    static KMALLOC_CACHES: [[RawCache; CLASSES.len()]; TYPES] = [
         classes!("kmalloc-", SlabFlags::empty()),
         classes!("kmalloc-rcl-", SlabFlags::RECLAIM_ACCOUNT),
         classes!("dma-kmalloc-", SlabFlags::CACHE_DMA),
     ];
 }
 
-const fn class(name: &'static str, index: usize, flags: SlabFlags) -> KmemCache {
+const fn class(name: &'static str, index: usize, flags: SlabFlags) -> RawCache {
     let size = CLASSES[index];
     // Powers of two are aligned to themselves, the others to their largest power of
     // two. The page allocator aligns blocks, so 8192 needs no more than a page.
     let align = 1 << size.trailing_zeros();
     let align = if align > PAGE_SIZE { PAGE_SIZE } else { align };
     match CacheLayout::new(size, align, flags, false) {
-        Ok(layout) => KmemCache::new(name, layout, flags, None, true),
+        Ok(layout) => RawCache::new(name, layout, flags, None, true),
         Err(_) => panic!("no layout for a kmalloc class"),
     }
 }
@@ -112,9 +113,15 @@ const fn kmalloc_type(gfp: Gfp) -> KmallocType {
 }
 
 /// All kmalloc caches.
-pub(super) fn caches() -> impl Iterator<Item = &'static KmemCache> {
-    let all: &'static [[KmemCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
+pub(super) fn caches() -> impl Iterator<Item = &'static RawCache> {
+    let all: &'static [[RawCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
     all.iter().flatten()
+}
+
+/// The cache of plain memory for `size` bytes, 1 to [`KMALLOC_MAX_CACHE_SIZE`].
+pub(super) fn kmalloc_raw_cache(size: usize) -> &'static RawCache {
+    let caches: &'static [[RawCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
+    &caches[KmallocType::Normal as usize][kmalloc_index(size)]
 }
 
 /// The bytes that an allocation of `size` bytes gets: its class's, or whole pages;
@@ -149,8 +156,8 @@ pub fn kmalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     if size == 0 {
         return Some(ZERO_SIZE_PTR);
     }
-    let caches: &'static [[KmemCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
-    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_sized(Some(size), gfp)
+    let caches: &'static [[RawCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
+    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_kmalloc(size, gfp)
 }
 
 /// As [`kmalloc`], filled with zeros.
@@ -176,14 +183,43 @@ pub fn kcalloc(n: usize, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     kmalloc_array(n, size, gfp | Gfp::__GFP_ZERO)
 }
 
+/// As [`kmalloc`], of the memory of `node`; where that has none and `gfp` lacks
+/// `__GFP_THISNODE`, of another's.
+#[must_use]
+#[track_caller]
+pub fn kmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> {
+    if size > KMALLOC_MAX_CACHE_SIZE {
+        return kmalloc_pages(size, gfp, Some(node));
+    }
+    if size == 0 {
+        return Some(ZERO_SIZE_PTR);
+    }
+    let caches: &'static [[RawCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
+    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_node(gfp, node)
+}
+
+/// As [`kmalloc_node`], filled with zeros.
+#[must_use]
+#[track_caller]
+pub fn kzalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> {
+    kmalloc_node(size, gfp | Gfp::__GFP_ZERO, node)
+}
+
 /// Pages as one allocation, for sizes above the classes.
 #[cold]
 #[inline(never)]
 fn kmalloc_large(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
+    kmalloc_pages(size, gfp, None)
+}
+
+fn kmalloc_pages(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<NonNull<u8>> {
     let order = Order::for_bytes(size)?;
     // The kernel reaches it by a fixed address, so it can't be moved.
     let gfp = (gfp | Gfp::__GFP_COMP) & !(Gfp::__GFP_HIGHMEM | Gfp::__GFP_MOVABLE);
-    let frame = page_alloc::alloc_pages(gfp, order)?;
+    let frame = match node {
+        Some(node) => page_alloc::alloc_pages_node(node, gfp, order)?,
+        None => page_alloc::alloc_pages(gfp, order)?,
+    };
     frame.page().set_owner(LARGE_KMALLOC);
     debug::object_allocated(frame.virt(), size, gfp);
     memory::object_ptr(frame.virt())
@@ -195,7 +231,7 @@ fn kmalloc_large(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
 /// kmalloc returned `at`. Elsewhere in the linear map it must have a descriptor; on a
 /// host, and with debug assertions, that is looked up, and it may be anything.
 #[inline(always)]
-unsafe fn cache_of(at: VirtAddr) -> Option<&'static KmemCache> {
+unsafe fn cache_of(at: VirtAddr) -> Option<&'static RawCache> {
     let frame = if cfg!(any(debug_assertions, not(target_os = "none"))) {
         Frame::from_virt(at)?
     } else {

@@ -1,12 +1,9 @@
-//! A cache of objects of one kind (Linux: struct kmem_cache, mm/slab.h, mm/slub.c).
+//! A cache of objects of one kind, by their size alone (Linux: struct kmem_cache,
+//! mm/slab.h, mm/slub.c).
 //!
 //! Each CPU has two sheaves, `main` and `spare`. Allocation pops from main and
 //! freeing pushes onto it, with interrupts masked and nothing else: no lock, no
-//! atomic update. When main runs out or over, it changes places with spare; when
-//! both are used up, with a sheaf of the barn; and when there is none, one lock
-//! hold refills it from partial slabs, or puts all of it back. Spare is always
-//! either full or empty, so a CPU that goes back and forth over the edge of a
-//! sheaf does not touch the node.
+//! atomic update. When main runs out or over, the slow paths (`slow`) take it from there.
 //!
 //! A cache whose sheaf capacity is 0 goes to the node for every object: the cache
 //! of the sheaves themselves, and caches with debug flags. So neither costs the
@@ -17,23 +14,21 @@
 use super::debug;
 use super::flags::SlabFlags;
 use super::layout::CacheLayout;
-use super::memory::{self, OwnedSheaf, SheafSlot, Slots, StaticLink};
-use super::node::{Node, SlabList, release_all};
-use super::slab::{Slab, mark};
+use super::memory::{self, EarlyCell, SheafSlot, Slots, StaticLink};
+use super::node::Node;
+use super::slab::mark;
 use crate::addr::VirtAddr;
+use crate::arch::NR_CPUS;
 use crate::arch::irq::with_masked;
 use crate::arch::jump_label::static_branch_unlikely;
-use crate::arch::{IrqMasked, NR_CPUS};
 use crate::mm::debug::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::{Gfp, might_alloc};
+use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::percpu::PerCpu;
 use crate::sync::{Rank, SpinLock};
 use core::panic::Location;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// Nodes of memory (Linux: MAX_NUMNODES).
-pub(super) const MAX_NUMNODES: usize = 1;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// What runs over each object of a new slab, once. The object's bytes survive
 /// being free, so an object is always in the state in which it was freed.
@@ -51,21 +46,40 @@ impl CpuSheaves {
     }
 }
 
-/// A cache of objects of one size. See the module's documentation.
-pub struct KmemCache {
-    cpu: PerCpu<CpuSheaves>,
+/// What the boot may still change about a cache that it has not used yet.
+pub(super) struct Setup {
     layout: CacheLayout,
     flags: SlabFlags,
     sheaf_capacity: u32,
+}
+
+impl Setup {
+    /// For objects of `layout`; `sheaves` says whether CPUs may keep some.
+    pub const fn new(layout: CacheLayout, flags: SlabFlags, sheaves: bool) -> Self {
+        let sheaves = sheaves && !flags.intersects(SlabFlags::DEBUG);
+        Self { layout, flags, sheaf_capacity: if sheaves { layout.sheaf_capacity() } else { 0 } }
+    }
+}
+
+/// A cache of objects of one size, which hands out bytes. See the module's
+/// documentation, and [`KmemCache`](super::KmemCache) for one that hands out values.
+pub struct RawCache {
+    cpu: PerCpu<CpuSheaves>,
+    setup: EarlyCell<Setup>,
     key: AtomicU64,
     ctor: Option<Constructor>,
     name: &'static str,
     /// The next of all caches; guarded by the list's lock.
-    pub(super) link: StaticLink<KmemCache>,
+    pub(super) link: StaticLink<RawCache>,
+    /// How often it was created, more than once where it is merged; 0 for what the
+    /// allocator itself lives on. Guarded by the list's lock.
+    pub(super) refcount: AtomicU32,
+    /// How many walk over it, having found it on the list.
+    pub(super) pins: AtomicU32,
     nodes: [SpinLock<Node>; MAX_NUMNODES],
 }
 
-impl KmemCache {
+impl RawCache {
     /// A cache; `sheaves` says whether CPUs may keep objects of it.
     pub(super) const fn new(
         name: &'static str,
@@ -74,16 +88,15 @@ impl KmemCache {
         ctor: Option<Constructor>,
         sheaves: bool,
     ) -> Self {
-        let debug = flags.intersects(SlabFlags::DEBUG);
         Self {
             cpu: PerCpu::new([const { CpuSheaves::new() }; NR_CPUS]),
-            layout,
-            flags,
-            sheaf_capacity: if sheaves && !debug { layout.sheaf_capacity() } else { 0 },
+            setup: EarlyCell::new(Setup::new(layout, flags, sheaves)),
             key: AtomicU64::new(0),
             ctor,
             name,
             link: StaticLink::new(),
+            refcount: AtomicU32::new(0),
+            pins: AtomicU32::new(0),
             nodes: [const { SpinLock::new(Rank::SlabNode, Node::new()) }; MAX_NUMNODES],
         }
     }
@@ -97,17 +110,17 @@ impl KmemCache {
     /// Bytes of an object that the user may use (Linux: kmem_cache_size).
     #[must_use]
     pub fn object_size(&self) -> usize {
-        self.layout.object_size as usize
+        self.layout().object_size as usize
     }
 
-    /// The flags that it was created with.
+    /// The flags that it was created with, and those that `slab_debug=` adds.
     #[must_use]
     pub fn flags(&self) -> SlabFlags {
-        self.flags
+        self.setup.get().flags
     }
 
     pub(super) fn sheaf_capacity(&self) -> u32 {
-        self.sheaf_capacity
+        self.setup.get().sheaf_capacity
     }
 
     pub(super) fn ctor(&self) -> Option<Constructor> {
@@ -115,11 +128,15 @@ impl KmemCache {
     }
 
     pub(super) fn layout(&self) -> &CacheLayout {
-        &self.layout
+        &self.setup.get().layout
     }
 
-    pub(super) fn node(&self) -> &SpinLock<Node> {
-        &self.nodes[0]
+    pub(super) fn node(&self, id: NodeId) -> &SpinLock<Node> {
+        &self.nodes[id.index()]
+    }
+
+    pub(super) fn nodes(&self) -> &[SpinLock<Node>] {
+        &self.nodes
     }
 
     pub(super) fn cpus(&self) -> &PerCpu<CpuSheaves> {
@@ -129,6 +146,16 @@ impl KmemCache {
     /// Sets the key of the free links; before the first slab.
     pub(super) fn set_key(&self, key: u64) {
         self.key.store(key, Relaxed);
+    }
+
+    /// Another layout and flags, at boot.
+    ///
+    /// # Safety
+    /// Nobody has used the cache yet, and no other CPU is up.
+    pub(super) unsafe fn set_up(&self, layout: CacheLayout, flags: SlabFlags) {
+        let sheaves = self.sheaf_capacity() != 0;
+        // SAFETY: as the caller says.
+        unsafe { self.setup.set(Setup::new(layout, flags, sheaves)) }
     }
 
     /// The word that stands for `value` in the object at `object`.
@@ -160,21 +187,25 @@ impl KmemCache {
             .union(Gfp::__GFP_THISNODE)
             .union(Gfp::__GFP_ACCOUNT);
         let mut gfp = gfp & PASS;
-        if self.flags.contains(SlabFlags::CACHE_DMA) {
+        let flags = self.flags();
+        if flags.contains(SlabFlags::CACHE_DMA) {
             gfp |= Gfp::__GFP_DMA;
         }
-        if self.flags.contains(SlabFlags::CACHE_DMA32) {
+        if flags.contains(SlabFlags::CACHE_DMA32) {
             gfp |= Gfp::__GFP_DMA32;
         }
-        if self.flags.contains(SlabFlags::RECLAIM_ACCOUNT) {
+        if flags.contains(SlabFlags::RECLAIM_ACCOUNT) {
             gfp |= Gfp::__GFP_RECLAIMABLE;
+        }
+        if flags.contains(SlabFlags::ACCOUNT) {
+            gfp |= Gfp::__GFP_ACCOUNT;
         }
         gfp
     }
 
     /// Brings object `index` of a new slab into the state of a free object.
     pub(super) fn prepare(&self, slots: &Slots, index: u16) {
-        debug::init_object(self, slots, index);
+        debug::prepare_object(self, slots, index);
         if let Some(ctor) = self.ctor
             && let Some(object) = memory::object_ptr(slots.address(index))
         {
@@ -189,15 +220,21 @@ impl KmemCache {
     #[must_use]
     #[track_caller]
     pub fn alloc(&'static self, gfp: Gfp) -> Option<NonNull<u8>> {
-        self.alloc_sized(None, gfp)
+        if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
+            return self.alloc_hooked(None, gfp);
+        }
+        let object = memory::object_ptr(self.alloc_object(gfp)?)?;
+        self.fill_as_asked(object, gfp);
+        Some(object)
     }
 
-    /// As `alloc`, for kmalloc, which was asked for `size` bytes of it.
+    /// As `alloc`, for one who wants the first `size` bytes, of a cache that is known not to
+    /// have the flag `ZERO`.
     #[inline(always)]
     #[track_caller]
-    pub(super) fn alloc_sized(&'static self, size: Option<usize>, gfp: Gfp) -> Option<NonNull<u8>> {
+    pub(super) fn alloc_kmalloc(&'static self, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
         if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
-            return self.alloc_hooked(size, gfp);
+            return self.alloc_hooked(Some(size), gfp);
         }
         let object = memory::object_ptr(self.alloc_object(gfp)?)?;
         if gfp.contains(Gfp::__GFP_ZERO) {
@@ -205,6 +242,16 @@ impl KmemCache {
             unsafe { memory::zero(object, self.object_size()) };
         }
         Some(object)
+    }
+
+    /// Fills an object that was allocated just now with zeros, where `gfp` or the cache
+    /// says so.
+    #[inline(always)]
+    pub(super) fn fill_as_asked(&self, object: NonNull<u8>, gfp: Gfp) {
+        if gfp.contains(Gfp::__GFP_ZERO) || self.flags().contains(SlabFlags::ZERO) {
+            // SAFETY: the object was allocated just now.
+            unsafe { memory::zero(object, self.object_size()) };
+        }
     }
 
     /// As `alloc`, filled with zeros (Linux: kmem_cache_zalloc).
@@ -241,7 +288,7 @@ impl KmemCache {
                 }
                 Some(object)
             }
-            None => self.alloc_slow(gfp),
+            None => self.alloc_slow(gfp, Location::caller()),
         }
     }
 
@@ -256,202 +303,6 @@ impl KmemCache {
         }
         if !with_masked(|irq| self.cpu.get(irq).main.get().push(object)) {
             self.free_slow(object, caller);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn alloc_slow(&'static self, gfp: Gfp) -> Option<VirtAddr> {
-        let mut object = with_masked(|irq| self.alloc_from_node(irq, gfp));
-        if object.is_none() {
-            // Before the page allocator may sleep or run others, the mask goes.
-            let slab = Slab::allocate(self, gfp)?;
-            object = with_masked(|irq| self.alloc_from_new(irq, slab));
-        }
-        let object = object?;
-        if self.flags.intersects(SlabFlags::DEBUG) {
-            debug::check_allocated(self, object);
-        }
-        if cfg!(debug_assertions) || self.flags.contains(SlabFlags::CONSISTENCY_CHECKS) {
-            mark::allocated(self, object);
-        }
-        Some(object)
-    }
-
-    /// An object from what the cache has: this CPU's sheaves, the barn, partial slabs.
-    fn alloc_from_node(&'static self, irq: &IrqMasked, gfp: Gfp) -> Option<VirtAddr> {
-        if self.sheaf_capacity == 0 {
-            return self.node().lock(irq).take_one(self);
-        }
-        let cpu = self.cpu.get(irq);
-        if let Some(object) = cpu.main.get().pop() {
-            return Some(object);
-        }
-        if cpu.spare.get().count() > 0 {
-            cpu.main.swap(&cpu.spare);
-            return cpu.main.get().pop();
-        }
-        self.ensure_sheaf(&cpu.main, gfp);
-        let main = cpu.main.get();
-        let mut node = self.node().lock(irq);
-        if main.capacity() == 0 {
-            return node.take_one(self);
-        }
-        if !node.barn.swap_empty(&cpu.main) {
-            node.refill(self, main);
-        }
-        cpu.main.get().pop()
-    }
-
-    /// An object from a new slab, which goes to the node; main is filled too.
-    fn alloc_from_new(&'static self, irq: &IrqMasked, slab: Slab) -> Option<VirtAddr> {
-        let mut object = None;
-        slab.take(self, 1, |o| object = Some(o));
-        let main = self.cpu.get(irq).main.get();
-        let mut node = self.node().lock(irq);
-        node.add(self, slab);
-        node.refill(self, main);
-        object
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn free_slow(&'static self, object: VirtAddr, caller: &'static Location<'static>) {
-        if !cfg!(debug_assertions) && self.flags.contains(SlabFlags::CONSISTENCY_CHECKS) {
-            mark::freed(self, object, caller);
-        }
-        if self.flags.intersects(SlabFlags::DEBUG) {
-            debug::check_freed(self, object, caller);
-        }
-        let mut discard = SlabList::new();
-        with_masked(|irq| self.free_to_node(irq, object, caller, &mut discard));
-        release_all(discard);
-    }
-
-    fn free_to_node(
-        &'static self,
-        irq: &IrqMasked,
-        object: VirtAddr,
-        caller: &'static Location<'static>,
-        discard: &mut SlabList,
-    ) {
-        if self.sheaf_capacity == 0 {
-            self.node().lock(irq).put(self, object, caller, discard);
-            return;
-        }
-        let cpu = self.cpu.get(irq);
-        if cpu.main.get().top() == Some(object) {
-            super::report::double_free(self, object, caller);
-        }
-        if cpu.main.get().push(object) {
-            return;
-        }
-        self.ensure_sheaf(&cpu.spare, Gfp::GFP_NOWAIT);
-        if cpu.spare.get().capacity() == 0 {
-            self.node().lock(irq).put(self, object, caller, discard);
-            return;
-        }
-        if cpu.spare.get().room() == 0 {
-            self.empty_spare(irq, cpu, caller, discard);
-        }
-        cpu.main.swap(&cpu.spare);
-        assert!(cpu.main.get().push(object));
-    }
-
-    /// Leaves an empty sheaf in `spare`, which is full: the barn's for it, or it is
-    /// put back into slabs.
-    fn empty_spare(
-        &'static self,
-        irq: &IrqMasked,
-        cpu: &CpuSheaves,
-        caller: &'static Location<'static>,
-        discard: &mut SlabList,
-    ) {
-        let mut node = self.node().lock(irq);
-        let mut surplus = None;
-        let mut swapped = node.barn.swap_full(&cpu.spare);
-        if !swapped && node.barn.has_room() {
-            drop(node);
-            let sheaf = OwnedSheaf::allocate(self, Gfp::GFP_NOWAIT);
-            node = self.node().lock(irq);
-            if let Some(sheaf) = sheaf {
-                surplus = node.barn.put_empty(sheaf).err();
-                swapped = node.barn.swap_full(&cpu.spare);
-            }
-        }
-        if !swapped {
-            node.flush(self, cpu.spare.get(), caller, discard);
-        }
-        drop(node);
-        if let Some(sheaf) = surplus {
-            sheaf.release();
-        }
-    }
-
-    /// Gives a CPU's slot a sheaf if it has none and memory allows it.
-    fn ensure_sheaf(&'static self, slot: &SheafSlot, gfp: Gfp) {
-        if slot.get().capacity() == 0
-            && let Some(sheaf) = OwnedSheaf::allocate(self, gfp)
-        {
-            slot.replace(sheaf);
-        }
-    }
-
-    /// Puts what this CPU and the barn hold back into slabs, and gives all empty
-    /// slabs back to the page allocator (Linux: kmem_cache_shrink). What other CPUs
-    /// hold in their sheaves stays: each flushes its own.
-    #[track_caller]
-    pub fn shrink(&'static self) {
-        let caller = Location::caller();
-        let mut discard = SlabList::new();
-        with_masked(|irq| {
-            self.flush_sheaves(irq, self.cpu.get(irq), caller, &mut discard);
-            self.shrink_node(irq, caller, &mut discard);
-        });
-        release_all(discard);
-    }
-
-    /// As `shrink`, for all CPUs' sheaves, while nobody uses the cache.
-    pub(super) fn shrink_all_cpus(&'static self, caller: &'static Location<'static>) {
-        let mut discard = SlabList::new();
-        with_masked(|irq| {
-            for cpu in self.cpu.iter() {
-                self.flush_sheaves(irq, cpu, caller, &mut discard);
-            }
-            self.shrink_node(irq, caller, &mut discard);
-        });
-        release_all(discard);
-    }
-
-    fn flush_sheaves(
-        &'static self,
-        irq: &IrqMasked,
-        cpu: &CpuSheaves,
-        caller: &'static Location<'static>,
-        discard: &mut SlabList,
-    ) {
-        for slot in [&cpu.main, &cpu.spare] {
-            let sheaf = slot.replace(OwnedSheaf::none());
-            self.node().lock(irq).flush(self, &sheaf, caller, discard);
-            sheaf.release();
-        }
-    }
-
-    fn shrink_node(
-        &'static self,
-        irq: &IrqMasked,
-        caller: &'static Location<'static>,
-        discard: &mut SlabList,
-    ) {
-        loop {
-            let mut node = self.node().lock(irq);
-            let Some(sheaf) = node.barn.take() else {
-                node.discard_empty(self, discard);
-                return;
-            };
-            node.flush(self, &sheaf, caller, discard);
-            drop(node);
-            sheaf.release();
         }
     }
 }

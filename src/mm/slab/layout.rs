@@ -1,15 +1,18 @@
 //! How objects lie in a slab, and how large a slab is (Linux: calculate_sizes,
 //! calculate_order in mm/slub.c).
 //!
-//! An object's slot is `size` bytes: the object itself, with `RED_ZONE` a guarded
-//! gap up to `red_end`, then the free link if the object's own bytes must survive
-//! being free (a constructor ran over them, or they hold poison) or are too few to
-//! hold it without the red zone's; otherwise the link lies in the middle of the
-//! object, where an overflow from a neighbour is least likely to reach it.
+//! An object's slot is `size` bytes: with `RED_ZONE` a guarded gap of `red_left`, the
+//! object itself, with `RED_ZONE` a guarded gap up to `red_end`, then the free link if
+//! the object's own bytes must survive being free (a constructor ran over them, or they
+//! hold poison) or are too few to hold it without the red zone's; otherwise the link
+//! lies in the middle of the object, where an overflow from a neighbour is least likely
+//! to reach it. With `STORE_USER` two tracks follow at `track`, and what is left from
+//! `meta_end` on is padding. All offsets are from the start of the object.
 #![deny(unsafe_code)]
 
 use super::flags::{CreateError, SlabFlags};
 use super::sheaf::SHEAF_OBJECTS;
+use super::track::Track;
 use crate::addr::{Order, PAGE_SIZE};
 use crate::arch::NR_CPUS;
 
@@ -29,10 +32,16 @@ pub(super) struct CacheLayout {
     pub object_size: u32,
     /// From one object to the next.
     pub size: u32,
+    /// Bytes of the red zone before the object.
+    pub red_left: u32,
     /// Where the red zone ends; `object_size` without one.
     pub red_end: u32,
-    /// Where in its slot the free link lies.
+    /// Where the free link lies.
     pub offset: u32,
+    /// Where the tracks of who allocated and who freed it lie; 0 without them.
+    pub track: u32,
+    /// Where the padding begins, which is no one's.
+    pub meta_end: u32,
     /// What every object's address is a multiple of.
     pub align: u32,
     /// The order of slabs.
@@ -57,26 +66,38 @@ impl CacheLayout {
         }
         let align = calculate_alignment(object_size, align, flags);
         let mut end = object_size.next_multiple_of(WORD);
-        let mut red_end = object_size;
+        let (mut red_left, mut red_end) = (0, object_size);
         if flags.contains(SlabFlags::RED_ZONE) {
             if end == object_size {
                 end += WORD;
             }
             red_end = end;
+            red_left = align;
         }
         let outside = has_ctor
             || flags.contains(SlabFlags::POISON)
             || flags.contains(SlabFlags::RED_ZONE) && object_size < WORD;
         let offset = if outside { end } else { (object_size / 2) & !(WORD - 1) };
-        let size = (if outside { end + WORD } else { end }).next_multiple_of(align);
+        if outside {
+            end += WORD;
+        }
+        let mut track = 0;
+        if flags.contains(SlabFlags::STORE_USER) {
+            track = end;
+            end += 2 * Track::BYTES;
+        }
+        let size = (red_left + end).next_multiple_of(align);
         let Some(min_order) = Order::for_bytes(size) else {
             return Err(CreateError::Size);
         };
         Ok(Self {
             object_size: object_size as u32,
             size: size as u32,
+            red_left: red_left as u32,
             red_end: red_end as u32,
             offset: offset as u32,
+            track: track as u32,
+            meta_end: end as u32,
             align: align as u32,
             order: calculate_order(size, min_order),
             min_order,
@@ -170,18 +191,28 @@ mod tests {
     #[test]
     fn the_link_lies_clear_of_all_that_must_survive() {
         for size in 1..600 {
-            for flags in (0..=SlabFlags::all().bits()).filter_map(SlabFlags::from_bits) {
+            let of_layout = SlabFlags::DEBUG | SlabFlags::HWCACHE_ALIGN;
+            let all = (0..=SlabFlags::all().bits()).filter_map(SlabFlags::from_bits);
+            for flags in all.filter(|&flags| of_layout.contains(flags)) {
                 for (align, has_ctor) in [(1, false), (8, true), (64, false), (64, true)] {
                     let l = CacheLayout::new(size, align, flags, has_ctor).expect("a layout");
                     let what = std::format!("{size} bytes, align {align}, {flags:?}: {l:?}");
                     let link = (l.offset, l.offset + WORD as u32);
-                    assert!(link.1 <= l.size && l.offset.is_multiple_of(WORD as u32), "{what}");
+                    let track = (l.track, l.track + 2 * Track::BYTES as u32);
+                    assert!(link.1 <= l.meta_end, "{what}");
+                    assert!(l.offset.is_multiple_of(WORD as u32), "{what}");
+                    assert!(l.red_left + l.meta_end <= l.size, "{what}");
+                    if flags.contains(SlabFlags::STORE_USER) {
+                        assert!(!overlap(link, track) && track.0 >= l.red_end, "{what}");
+                        assert!(track.1 <= l.meta_end && track.0.is_multiple_of(8), "{what}");
+                    }
                     assert!(!overlap(link, (l.object_size, l.red_end)), "{what}");
                     if has_ctor || flags.contains(SlabFlags::POISON) {
                         assert!(!overlap(link, (0, l.object_size)), "{what}");
                     }
                     if flags.contains(SlabFlags::RED_ZONE) {
-                        assert!(l.red_end > l.object_size, "{what}");
+                        assert!(l.red_end > l.object_size && l.red_left >= 8, "{what}");
+                        assert!(l.red_left.is_multiple_of(l.align), "{what}");
                     }
                     assert!(l.red_end <= l.size && l.size.is_multiple_of(l.align), "{what}");
                 }

@@ -5,11 +5,13 @@
 //! out of an object, and following `owner` from a frame to its cache.
 
 use super::caches::sheaf_cache;
-use super::kmem_cache::KmemCache;
+use super::freelist::mix;
+use super::kmem_cache::RawCache;
 use super::layout::CacheLayout;
 use super::sheaf::{NO_SHEAF, Sheaf};
 use crate::addr::VirtAddr;
 use crate::mm::gfp::Gfp;
+use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::panic::Location;
@@ -23,8 +25,10 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 /// the node's lock or is their only owner.
 #[derive(Clone, Copy)]
 pub(super) struct Slots {
+    /// The first object, past its left red zone.
     base: VirtAddr,
     size: u32,
+    red_left: u32,
     offset: u32,
     count: u16,
 }
@@ -35,7 +39,13 @@ impl Slots {
     /// # Safety
     /// `count * layout.size` bytes at `base` belong to a slab of `layout`'s cache.
     pub unsafe fn new(base: VirtAddr, layout: &CacheLayout, count: u16) -> Self {
-        Self { base, size: layout.size, offset: layout.offset, count }
+        Self {
+            base: base + layout.red_left as usize,
+            size: layout.size,
+            red_left: layout.red_left,
+            offset: layout.offset,
+            count,
+        }
     }
 
     /// How many there are.
@@ -60,45 +70,95 @@ impl Slots {
         (index < u32::from(self.count) && index * self.size == distance).then_some(index as u16)
     }
 
+    /// The number of the object in whose slot `at` lies.
+    pub fn index_around(&self, at: VirtAddr) -> Option<u16> {
+        let start = self.base.get() - self.red_left as usize;
+        let index = at.get().checked_sub(start)? / self.size as usize;
+        u16::try_from(index).ok().filter(|&index| index < self.count)
+    }
+
     /// The free link of object `index`, as stored.
     #[inline]
     pub fn link(&self, index: u16) -> u64 {
-        let at = self.bytes(index, self.offset, 8).cast::<u64>();
-        // SAFETY: `bytes` checked the bounds; links are aligned, and the object is free.
+        self.word(index, self.offset)
+    }
+
+    /// The word at offset `at`, a multiple of 8, of object `index`.
+    #[inline]
+    pub fn word(&self, index: u16, at: u32) -> u64 {
+        let at = self.bytes(index, at as i32, 8).cast::<u64>();
+        // SAFETY: `bytes` checked the bounds; words are aligned, and no one's but the
+        // allocator's now.
         unsafe { at.read() }
     }
 
     /// Stores the free link of object `index`.
     #[inline]
     pub fn set_link(&self, index: u16, link: u64) {
-        let at = self.bytes(index, self.offset, 8).cast::<u64>();
-        // SAFETY: `bytes` checked the bounds; links are aligned, and the object is free.
-        unsafe { at.write(link) }
+        self.set_word(index, self.offset, link);
     }
 
-    /// Fills `len` bytes of slot `index` from `from`.
-    pub fn fill(&self, index: u16, from: u32, len: u32, value: u8) {
+    /// Stores the word at offset `at`, a multiple of 8, of object `index`.
+    #[inline]
+    pub fn set_word(&self, index: u16, at: u32, word: u64) {
+        let at = self.bytes(index, at as i32, 8).cast::<u64>();
+        // SAFETY: as in `word`.
+        unsafe { at.write(word) }
+    }
+
+    /// Stores who called in two words at offset `at`: where he is, and a word that only
+    /// who knows `key` can make of that.
+    pub fn set_location(&self, index: u16, at: u32, of: &'static Location<'static>, key: u64) {
+        let word = ptr::from_ref(of).expose_provenance() as u64;
+        self.set_word(index, at, word);
+        self.set_word(index, at + 8, mix(word ^ key));
+    }
+
+    /// What `set_location` stored with this `key`; `None` if nothing was, or it has been
+    /// written over.
+    pub fn location(&self, index: u16, at: u32, key: u64) -> Option<&'static Location<'static>> {
+        let word = self.word(index, at);
+        if self.word(index, at + 8) != mix(word ^ key) {
+            return None;
+        }
+        // SAFETY: the words fit each other and the cache's secret key, so `set_location`
+        // wrote them, from a reference to what never ends.
+        Some(unsafe { &*ptr::with_exposed_provenance::<Location<'static>>(word as usize) })
+    }
+
+    /// The byte at offset `at` of object `index`, for a report.
+    pub fn byte(&self, index: u16, at: i32) -> u8 {
+        let at = self.bytes(index, at, 1);
+        // SAFETY: `bytes` checked the bounds. A user may be writing it: then the report
+        // shows the old or the new.
+        unsafe { at.read_volatile() }
+    }
+
+    /// Fills `len` bytes of slot `index` from offset `from` of its object.
+    pub fn fill(&self, index: u16, from: i32, len: u32, value: u8) {
         let at = self.bytes(index, from, len);
         // SAFETY: `bytes` checked the bounds; the object is free or these bytes are
         // no part of it.
         unsafe { at.write_bytes(value, len as usize) }
     }
 
-    /// The first byte in `len` bytes of slot `index` from `from` that differs from
-    /// `value`: its offset in the slot, and what it is.
-    pub fn find_other(&self, index: u16, from: u32, len: u32, value: u8) -> Option<(u32, u8)> {
+    /// The offsets of the first and the last of `len` bytes from offset `from` of object
+    /// `index` that differ from `value`.
+    pub fn find_others(&self, index: u16, from: i32, len: u32, value: u8) -> Option<(i32, i32)> {
         let at = self.bytes(index, from, len);
-        (0..len).find_map(|i| {
-            // SAFETY: below `len` from a checked start; written by `fill` before.
-            let byte = unsafe { at.add(i as usize).read() };
-            (byte != value).then_some((from + i, byte))
-        })
+        // SAFETY: below `len` from a checked start; written by `fill` before.
+        let differs = |&i: &u32| unsafe { at.add(i as usize).read() } != value;
+        let first = (0..len).find(differs)?;
+        let last = (0..len).rfind(differs)?;
+        Some((from + first as i32, from + last as i32))
     }
 
     #[inline]
-    fn bytes(&self, index: u16, from: u32, len: u32) -> *mut u8 {
-        assert!(index < self.count && from + len <= self.size);
-        ptr::with_exposed_provenance_mut(self.address(index).get() + from as usize)
+    fn bytes(&self, index: u16, from: i32, len: u32) -> *mut u8 {
+        let in_slot = (self.red_left as i32 + from) as u32;
+        assert!(index < self.count && in_slot <= self.size && len <= self.size - in_slot);
+        let at = self.address(index).get().wrapping_add_signed(from as isize);
+        ptr::with_exposed_provenance_mut(at)
     }
 }
 
@@ -109,7 +169,7 @@ pub(super) struct OwnedSheaf(&'static Sheaf);
 impl OwnedSheaf {
     /// A new, empty sheaf for `cache`; `None` if memory is short. Doesn't sleep. No node
     /// lock may be held.
-    pub fn allocate(cache: &KmemCache, gfp: Gfp) -> Option<Self> {
+    pub fn allocate(cache: &RawCache, gfp: Gfp) -> Option<Self> {
         let gfp = (gfp | Gfp::__GFP_NOWARN) & !(Gfp::__GFP_DIRECT_RECLAIM | Gfp::__GFP_NOFAIL);
         allocate_value(sheaf_cache(), gfp, Sheaf::new(cache.sheaf_capacity())).map(Self)
     }
@@ -172,6 +232,33 @@ impl SheafSlot {
     }
 }
 
+/// A value that is set before it is used, and read ever after.
+pub(super) struct EarlyCell<T>(UnsafeCell<T>);
+
+// SAFETY: it is written by `set` alone, while nobody else can read it.
+unsafe impl<T: Sync> Sync for EarlyCell<T> {}
+
+impl<T> EarlyCell<T> {
+    /// A cell that holds `value`.
+    pub const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+    /// The value.
+    #[inline(always)]
+    pub const fn get(&self) -> &T {
+        // SAFETY: no one writes it under this borrow, as `set` demands.
+        unsafe { &*self.0.get() }
+    }
+    /// Lets it hold another value.
+    ///
+    /// # Safety
+    /// Nobody has a reference from `get`, and no other CPU reads it meanwhile.
+    pub unsafe fn set(&self, value: T) {
+        // SAFETY: as the caller says.
+        unsafe { *self.0.get() = value }
+    }
+}
+
 /// A cell for a reference or none: the links of the list of caches.
 pub(super) struct StaticLink<T: 'static> {
     to: AtomicPtr<T>,
@@ -196,7 +283,7 @@ impl<T> StaticLink<T> {
 }
 
 /// What a frame's `owner` says for a slab of `cache`.
-pub(super) fn to_owner(cache: &'static KmemCache) -> usize {
+pub(super) fn to_owner(cache: &'static RawCache) -> usize {
     ptr::from_ref(cache).expose_provenance()
 }
 
@@ -205,9 +292,9 @@ pub(super) fn to_owner(cache: &'static KmemCache) -> usize {
 /// # Safety
 /// `owner` was made by `to_owner` and the cache has not been destroyed.
 #[inline(always)]
-pub(super) unsafe fn from_owner(owner: usize) -> &'static KmemCache {
+pub(super) unsafe fn from_owner(owner: usize) -> &'static RawCache {
     // SAFETY: as the caller says.
-    unsafe { &*ptr::with_exposed_provenance::<KmemCache>(owner) }
+    unsafe { &*ptr::with_exposed_provenance::<RawCache>(owner) }
 }
 
 /// The object at `at` as a pointer.
@@ -219,7 +306,7 @@ pub(super) fn object_ptr(at: VirtAddr) -> Option<NonNull<u8>> {
 /// Allocates an object of `cache` and moves `value` into it, to live there until
 /// `free_value`; `None` if memory is short.
 pub(super) fn allocate_value<T>(
-    cache: &'static KmemCache,
+    cache: &'static RawCache,
     gfp: Gfp,
     value: T,
 ) -> Option<&'static T> {
@@ -238,7 +325,7 @@ pub(super) fn allocate_value<T>(
 /// # Safety
 /// It came from `allocate_value` with this `cache`, and no reference to it is used again.
 #[track_caller]
-pub(super) unsafe fn free_value<T>(cache: &'static KmemCache, value: &'static T) {
+pub(super) unsafe fn free_value<T>(cache: &'static RawCache, value: &'static T) {
     let at = VirtAddr::from_ptr(value);
     // SAFETY: as the caller says, this is the last use of the value.
     unsafe { ptr::with_exposed_provenance_mut::<T>(at.get()).drop_in_place() };

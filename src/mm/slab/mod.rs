@@ -9,12 +9,16 @@
 //! | `memory` | the mechanism: all that touches the bytes of slabs |
 //! | `slab` | one slab: its freelist and its frame descriptors |
 //! | `sheaf`, `barn` | arrays of free objects: a CPU's, and a node's spare ones |
-//! | `node` | a cache's partial slabs and its barn, under one lock |
-//! | `kmem_cache` | a cache: per-CPU fast paths, slow paths, shrinking |
-//! | `caches` | all caches; creation, destruction, the start |
+//! | `node` | a cache's partial slabs and its barn on a node, under one lock |
+//! | `freelist` | the order in which a new slab gives out its objects |
+//! | `kmem_cache`, `slow` | a cache: per-CPU fast paths; slow paths, shrinking |
+//! | `bulk` | many objects at once, and those of a given node |
+//! | `caches`, `merge` | all caches; creation, destruction, the start; those that share slabs |
+//! | `typed` | caches of values: what most users want |
 //! | `kmalloc` | memory by size |
 //! | `hooks` | where the tools of `mm::debug` are told of objects |
-//! | `debug`, `report` | red zones, poison, and what misuse is told |
+//! | `debug`, `track`, `stack`, `report` | red zones, poison, users, and what misuse is told |
+//! | `slab_debug`, `failslab` | what the command line says of that, and of failing on purpose |
 //! | `slabinfo`, `validate` | figures, and a check of every invariant |
 //!
 //! An object is in one of three places: allocated, in a sheaf, or on its slab's
@@ -23,35 +27,54 @@
 //! Two nodes are never locked together.
 
 mod barn;
+mod bulk;
 mod caches;
 mod debug;
+mod failslab;
 mod flags;
+mod freelist;
 mod hooks;
 mod kmalloc;
 mod kmem_cache;
 mod layout;
 mod memory;
+mod merge;
 mod node;
 mod report;
 mod sheaf;
 #[expect(clippy::module_inception, reason = "one slab of the slab allocator")]
 mod slab;
+mod slab_debug;
 mod slabinfo;
+mod slow;
+mod stack;
+mod track;
+mod typed;
 mod validate;
 
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_caches;
+#[cfg(test)]
+mod tests_debug;
 
 pub use caches::{
     kmem_cache_create, kmem_cache_destroy, kmem_cache_init, shrink_all, slab_is_available,
 };
-pub use flags::{CreateError, DestroyError, SlabFlags};
+pub use failslab::{FailSlab, set_failslab};
+pub use flags::{AllocError, CreateError, DestroyError, SlabFlags};
+pub use freelist::set_freelist_random;
 pub use kmalloc::{
     KMALLOC_MAX_CACHE_SIZE, KMALLOC_MAX_SIZE, ZERO_SIZE_PTR, kcalloc, kfree, kmalloc,
-    kmalloc_array, kmalloc_size_roundup, krealloc, ksize, kzalloc,
+    kmalloc_array, kmalloc_node, kmalloc_size_roundup, krealloc, ksize, kzalloc, kzalloc_node,
 };
-pub use kmem_cache::{Constructor, KmemCache};
-pub use slabinfo::{SlabInfo, slabinfo};
+pub use kmem_cache::{Constructor, RawCache};
+pub use merge::{set_slab_nomerge, slab_aliases};
+pub use slab_debug::setup_slab_debug;
+pub use slabinfo::{SlabInfo, SlabPages, slab_pages, slabinfo};
+pub use stack::{Symbolizer, set_symbolizer};
+pub use typed::{CacheBox, KmemCache};
 pub use validate::validate;

@@ -4,6 +4,7 @@ use super::tests::{on_cpu, on_machine, used_pages};
 use super::*;
 use crate::arch::hosted::Machine;
 use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::NodeId;
 use core::ptr::NonNull;
 use proptest::prelude::*;
 use std::sync::Mutex;
@@ -17,10 +18,17 @@ enum Op {
     Krealloc { cpu: usize, which: usize, size: usize },
     Kfree { cpu: usize, first: usize, count: usize },
     Create { size: usize, align: u32, flags: SlabFlags },
-    Alloc { cpu: usize, cache: usize, count: usize },
-    Free { cpu: usize, cache: usize, first: usize, count: usize },
+    Alloc { cpu: usize, cache: usize, count: usize, how: How },
+    Free { cpu: usize, cache: usize, first: usize, count: usize, bulk: bool },
     Destroy { cache: usize },
     Shrink { cpu: usize },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    OneByOne,
+    Bulk,
+    OnNode(usize),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -43,27 +51,36 @@ fn op() -> impl Strategy<Value = Op> {
         prop::collection::vec(size.clone(), 1..20),
     ];
     let flags = prop_oneof![
-        4 => Just(SlabFlags::empty()),
+        3 => Just(SlabFlags::empty()),
+        2 => Just(SlabFlags::NO_MERGE),
         2 => Just(SlabFlags::HWCACHE_ALIGN),
+        1 => Just(SlabFlags::ZERO),
         1 => Just(SlabFlags::DEBUG),
+        1 => Just(SlabFlags::STORE_USER | SlabFlags::ACCOUNT),
         1 => Just(SlabFlags::RED_ZONE | SlabFlags::CACHE_DMA),
         1 => Just(SlabFlags::CONSISTENCY_CHECKS | SlabFlags::RECLAIM_ACCOUNT),
     ];
     let cpu = 0..CPUS;
-    let any = 0usize..10_000;
+    let any_number = 0usize..10_000;
+    let how = prop_oneof![
+        2 => Just(How::OneByOne),
+        2 => Just(How::Bulk),
+        1 => (0usize..2).prop_map(How::OnNode),
+    ];
     prop_oneof![
         4 => (cpu.clone(), sizes, gfp).prop_map(|(cpu, sizes, gfp)| Op::Kmalloc { cpu, sizes, gfp }),
-        2 => (cpu.clone(), any.clone(), size.clone())
+        2 => (cpu.clone(), any_number.clone(), size.clone())
             .prop_map(|(cpu, which, size)| Op::Krealloc { cpu, which, size }),
-        5 => (cpu.clone(), any.clone(), 1usize..200)
+        5 => (cpu.clone(), any_number.clone(), 1usize..200)
             .prop_map(|(cpu, first, count)| Op::Kfree { cpu, first, count }),
         1 => (size, 0u32..8, flags)
             .prop_map(|(size, align, flags)| Op::Create { size, align, flags }),
-        3 => (cpu.clone(), any.clone(), 1usize..150)
-            .prop_map(|(cpu, cache, count)| Op::Alloc { cpu, cache, count }),
-        4 => (cpu.clone(), any.clone(), any.clone(), 1usize..150)
-            .prop_map(|(cpu, cache, first, count)| Op::Free { cpu, cache, first, count }),
-        1 => any.prop_map(|cache| Op::Destroy { cache }),
+        3 => (cpu.clone(), any_number.clone(), 1usize..150, how)
+            .prop_map(|(cpu, cache, count, how)| Op::Alloc { cpu, cache, count, how }),
+        4 => (cpu.clone(), any_number.clone(), any_number.clone(), 1usize..150, any::<bool>()).prop_map(
+            |(cpu, cache, first, count, bulk)| Op::Free { cpu, cache, first, count, bulk }
+        ),
+        1 => any_number.prop_map(|cache| Op::Destroy { cache }),
         1 => cpu.prop_map(|cpu| Op::Shrink { cpu }),
     ]
 }
@@ -93,7 +110,8 @@ impl Piece {
 }
 
 struct Cache {
-    cache: &'static KmemCache,
+    cache: &'static RawCache,
+    size: usize,
     align: usize,
     pieces: Vec<Piece>,
 }
@@ -165,44 +183,55 @@ impl Model {
                 if model.caches.len() < 5
                     && let Ok(cache) = kmem_cache_create("model", size, align, flags, None)
                 {
-                    model.caches.push(Cache { cache, align, pieces: Vec::new() });
+                    assert!(cache.object_size() >= size);
+                    model.caches.push(Cache { cache, size, align, pieces: Vec::new() });
                 }
             }),
-            Op::Alloc { cpu, cache, count } => with(cpu, &|model| {
+            Op::Alloc { cpu, cache, count, how } => with(cpu, &|model| {
                 let mut fill = model.fill;
                 if let Some(cache) = pick(&mut model.caches, cache) {
-                    for _ in 0..count.min(200_000 / cache.cache.object_size() + 1) {
-                        let Some(at) = cache.cache.alloc(Gfp::GFP_KERNEL) else {
-                            break;
-                        };
+                    let count = count.min(200_000 / cache.cache.object_size() + 1);
+                    for at in alloc(cache.cache, count, how) {
                         assert!(at.addr().get().is_multiple_of(cache.align));
                         fill = fill.wrapping_add(1);
-                        cache.pieces.push(Piece::new(at, cache.cache.object_size(), fill));
+                        let piece = Piece { at, len: cache.size, fill: 0 };
+                        if cache.cache.flags().contains(SlabFlags::ZERO) {
+                            piece.check();
+                        }
+                        cache.pieces.push(Piece::new(at, cache.size, fill));
                     }
                 }
                 model.fill = fill;
             }),
-            Op::Free { cpu, cache, first, count } => with(cpu, &|model| {
-                if let Some(cache) = pick(&mut model.caches, cache) {
-                    for piece in drain(&mut cache.pieces, first, count) {
-                        piece.check();
-                        // SAFETY: a live object, forgotten here.
-                        unsafe { cache.cache.free(piece.at) };
-                    }
+            Op::Free { cpu, cache, first, count, bulk } => with(cpu, &|model| {
+                let Some(cache) = pick(&mut model.caches, cache) else { return };
+                let gone = drain(&mut cache.pieces, first, count);
+                gone.iter().for_each(Piece::check);
+                let objects: Vec<_> = gone.iter().map(|piece| piece.at).collect();
+                if bulk {
+                    // SAFETY: live objects, forgotten here.
+                    unsafe { cache.cache.free_bulk(&objects) };
+                } else {
+                    // SAFETY: as above.
+                    objects.iter().for_each(|&at| unsafe { cache.cache.free(at) });
                 }
             }),
             Op::Destroy { cache } => with(0, &|model| {
-                if let Some(Cache { cache, pieces, .. }) = pick(&mut model.caches, cache) {
-                    // SAFETY: it is forgotten where that went well.
-                    let result = unsafe { kmem_cache_destroy(cache) };
-                    match pieces.len() {
-                        0 => assert_eq!(result, Ok(())),
-                        n => assert_eq!(result, Err(DestroyError::Live(n))),
-                    }
-                    if result.is_ok() {
-                        let gone: *const KmemCache = *cache;
-                        model.caches.retain(|c| !core::ptr::eq(c.cache, gone));
-                    }
+                let Some(which) = cache.checked_rem(model.caches.len()) else { return };
+                let Cache { cache, ref pieces, .. } = model.caches[which];
+                let live = pieces.len();
+                let shared = model.is_shared(cache);
+                if shared && live > 0 {
+                    return; // Nobody would notice.
+                }
+                // SAFETY: it is forgotten where that went well.
+                let result = unsafe { kmem_cache_destroy(cache) };
+                match live {
+                    0 => assert_eq!(result, Ok(())),
+                    n => assert_eq!(result, Err(DestroyError::Live(n))),
+                }
+                if result.is_ok() {
+                    model.caches.remove(which);
                 }
             }),
             Op::Shrink { cpu } => with(cpu, &|_| shrink_all()),
@@ -211,15 +240,41 @@ impl Model {
 
     fn check(&self) {
         validate();
-        for cache in &self.caches {
-            assert_eq!(cache.cache.info().active_objects, cache.pieces.len());
+        let of = |raw| self.caches.iter().filter(move |c| core::ptr::eq(c.cache, raw));
+        for cache in self.caches.iter().filter(|cache| cache.cache.name() == "model") {
+            let pieces: usize = of(cache.cache).map(|c| c.pieces.len()).sum();
+            assert_eq!(cache.cache.info().active_objects, pieces);
         }
         let small = self.pieces.iter().filter(|p| p.len <= KMALLOC_MAX_CACHE_SIZE).count();
+        let merged = self.caches.iter().filter(|cache| cache.cache.name() != "model");
+        let in_merged: usize = merged.map(|cache| cache.pieces.len()).sum();
         let active: usize = slabinfo()
             .filter(|info| info.name.contains("kmalloc-"))
             .map(|info| info.active_objects)
             .sum();
-        assert_eq!(active, small);
+        assert_eq!(active, small + in_merged + slab_aliases().count());
+    }
+
+    /// Whether somebody else uses this cache too.
+    fn is_shared(&self, raw: &RawCache) -> bool {
+        let users = self.caches.iter().filter(|c| core::ptr::eq(c.cache, raw)).count();
+        users > 1 || raw.name() != "model"
+    }
+}
+
+fn alloc(cache: &'static RawCache, count: usize, how: How) -> Vec<NonNull<u8>> {
+    let one = |f: &dyn Fn() -> Option<NonNull<u8>>| (0..count).map_while(|_| f()).collect();
+    match how {
+        How::OneByOne => one(&|| cache.alloc(Gfp::GFP_KERNEL)),
+        How::OnNode(node) => {
+            one(&|| cache.alloc_node(Gfp::GFP_KERNEL, NodeId::new(node).expect("a node")))
+        }
+        How::Bulk => {
+            let mut objects = std::vec![None; count];
+            let went = cache.alloc_bulk(Gfp::GFP_KERNEL, &mut objects);
+            assert!(objects.iter().all(|object| object.is_some() == went), "all or none");
+            objects.into_iter().flatten().collect()
+        }
     }
 }
 

@@ -2,12 +2,14 @@
 //! kmem_cache_node, mm/slab.h).
 //!
 //! Slabs with free objects are on the partial list, empty ones among them; full
-//! slabs are on no list and come back with their first free. All of it is guarded
-//! by the node's lock, which CPUs take for a batch of objects at a time.
+//! slabs are on no list and come back with their first free; of caches that remember
+//! their users, on a list of their own. All of it is guarded by the node's lock, which
+//! CPUs take for a batch of objects at a time.
 #![deny(unsafe_code)]
 
 use super::barn::Barn;
-use super::kmem_cache::KmemCache;
+use super::flags::SlabFlags;
+use super::kmem_cache::RawCache;
 use super::sheaf::Sheaf;
 use super::slab::{END, Slab};
 use crate::addr::VirtAddr;
@@ -85,6 +87,8 @@ impl SlabList {
 /// See the module's documentation.
 pub(super) struct Node {
     pub partial: SlabList,
+    /// Full slabs, of caches that remember their users (Linux: CONFIG_SLUB_DEBUG).
+    pub full: SlabList,
     pub barn: Barn,
     /// Slabs, partial, full and empty.
     pub slabs: usize,
@@ -96,22 +100,23 @@ pub(super) struct Node {
 
 impl Node {
     pub const fn new() -> Self {
-        Self { partial: SlabList::new(), barn: Barn::new(), slabs: 0, total: 0, in_use: 0 }
+        let (partial, full) = (SlabList::new(), SlabList::new());
+        Self { partial, full, barn: Barn::new(), slabs: 0, total: 0, in_use: 0 }
     }
 
     /// Takes one object from a partial slab.
-    pub fn take_one(&mut self, cache: &KmemCache) -> Option<VirtAddr> {
+    pub fn take_one(&mut self, cache: &RawCache) -> Option<VirtAddr> {
         let mut object = None;
         self.take(cache, 1, |o| object = Some(o));
         object
     }
 
     /// Fills `sheaf` from partial slabs as far as they reach.
-    pub fn refill(&mut self, cache: &KmemCache, sheaf: &Sheaf) {
+    pub fn refill(&mut self, cache: &RawCache, sheaf: &Sheaf) {
         self.take(cache, sheaf.room(), |object| assert!(sheaf.push(object)));
     }
 
-    fn take(&mut self, cache: &KmemCache, want: u32, mut give: impl FnMut(VirtAddr)) {
+    fn take(&mut self, cache: &RawCache, want: u32, mut give: impl FnMut(VirtAddr)) {
         let mut left = want;
         while left > 0
             && let Some(slab) = self.partial.first()
@@ -122,17 +127,27 @@ impl Node {
             left -= taken;
             if slab.first_free() == END {
                 self.partial.remove(slab);
+                self.keep_full(cache, slab);
             }
         }
     }
 
+    /// Remembers a full slab if the cache asks for that.
+    fn keep_full(&mut self, cache: &RawCache, slab: Slab) {
+        if cache.flags().contains(SlabFlags::STORE_USER) {
+            self.full.push_back(slab);
+        }
+    }
+
     /// Takes in a new slab, of which the maker may have taken objects.
-    pub fn add(&mut self, cache: &KmemCache, slab: Slab) {
+    pub fn add(&mut self, cache: &RawCache, slab: Slab) {
         self.slabs += 1;
         self.total += usize::from(slab.slots(cache).count());
         self.in_use += usize::from(slab.in_use());
         if slab.first_free() != END {
             self.partial.push_back(slab);
+        } else {
+            self.keep_full(cache, slab);
         }
     }
 
@@ -140,7 +155,7 @@ impl Node {
     /// cache keeps, the slab goes to `discard`.
     pub fn put(
         &mut self,
-        cache: &KmemCache,
+        cache: &RawCache,
         object: VirtAddr,
         caller: &'static Location<'static>,
         discard: &mut SlabList,
@@ -150,6 +165,9 @@ impl Node {
         let was_full = slab.first_free() == END;
         slab.put(cache, object, caller);
         self.in_use -= 1;
+        if was_full && cache.flags().contains(SlabFlags::STORE_USER) {
+            self.full.remove(slab);
+        }
         let empty = slab.in_use() == 0;
         if empty && self.partial.len() >= cache.layout().min_partial() {
             if !was_full {
@@ -164,7 +182,7 @@ impl Node {
     /// Puts all of `sheaf` back into slabs.
     pub fn flush(
         &mut self,
-        cache: &KmemCache,
+        cache: &RawCache,
         sheaf: &Sheaf,
         caller: &'static Location<'static>,
         discard: &mut SlabList,
@@ -175,7 +193,7 @@ impl Node {
     }
 
     /// Moves all empty slabs to `discard`.
-    pub fn discard_empty(&mut self, cache: &KmemCache, discard: &mut SlabList) {
+    pub fn discard_empty(&mut self, cache: &RawCache, discard: &mut SlabList) {
         let mut at = self.partial.first;
         while let Some(frame) = at {
             at = frame.page().next();
@@ -187,7 +205,7 @@ impl Node {
         }
     }
 
-    fn discard(&mut self, cache: &KmemCache, slab: Slab, discard: &mut SlabList) {
+    fn discard(&mut self, cache: &RawCache, slab: Slab, discard: &mut SlabList) {
         self.slabs -= 1;
         self.total -= usize::from(slab.slots(cache).count());
         discard.push_back(slab);

@@ -1,53 +1,213 @@
 //! Panics for misuse of the slab allocator: each names the cache, the object and
-//! who freed it (Linux: slab_err, object_err in mm/slub.c).
+//! who freed it (Linux: slab_err, object_err, print_trailer in mm/slub.c).
+//!
+//! Of an object of a cache that is debugged, the report says all that is known: who
+//! allocated and freed it last, its slab, and the bytes around it.
 #![deny(unsafe_code)]
 
-use super::kmem_cache::KmemCache;
+use super::flags::SlabFlags;
+use super::kmem_cache::RawCache;
+use super::memory::Slots;
+use super::slab::{END, Slab};
+use super::track::{Track, TrackItem};
 use crate::addr::VirtAddr;
+use core::fmt;
 use core::panic::Location;
 
-#[cold]
-#[inline(never)]
-pub(super) fn double_free(cache: &KmemCache, object: VirtAddr, caller: &Location<'_>) -> ! {
-    panic!("slab {}: double free of object {object} by {caller}", cache.name())
-}
+/// Bytes of an object that a report shows (Linux: a page).
+const SHOWN: i32 = 256;
 
-#[cold]
-#[inline(never)]
-pub(super) fn invalid_free(cache: &KmemCache, object: VirtAddr, caller: &Location<'_>) -> ! {
-    panic!("slab {}: invalid free of {object}, no object of it, by {caller}", cache.name())
-}
+const DOUBLE: &str =
+    "=============================================================================";
+const SINGLE: &str =
+    "-----------------------------------------------------------------------------";
 
+/// Says of object `index` what is wrong with it.
 #[cold]
 #[inline(never)]
-pub(super) fn foreign_free(what: &str, object: VirtAddr, caller: &Location<'_>) -> ! {
-    panic!("{what}: free of {object}, which no slab and no large allocation holds, by {caller}")
-}
-
-#[cold]
-#[inline(never)]
-pub(super) fn modified_after_free(cache: &KmemCache, object: VirtAddr) -> ! {
-    panic!("slab {}: object {object} was modified after free", cache.name())
-}
-
-#[cold]
-#[inline(never)]
-pub(super) fn lost_object(cache: &KmemCache, object: VirtAddr) -> ! {
-    panic!("slab {}: {object} in a sheaf of it is no object of it", cache.name())
-}
-
-#[cold]
-#[inline(never)]
-pub(super) fn overwritten(
-    cache: &KmemCache,
-    object: VirtAddr,
-    what: &str,
-    at: u32,
-    found: u8,
-    when: &str,
+pub(super) fn object(
+    cache: &RawCache,
+    slots: &Slots,
+    index: u16,
+    what: fmt::Arguments<'_>,
+    detail: fmt::Arguments<'_>,
 ) -> ! {
-    panic!(
-        "slab {}: {what} of object {object} overwritten at offset {at}: found {found:#04x} {when}",
-        cache.name()
-    )
+    let trailer = Trailer { cache, slots, index };
+    panic!("\n{DOUBLE}\nBUG {}: {what}\n{SINGLE}\n\n{detail}\n{trailer}", cache.name())
+}
+
+/// All that is known of an object.
+struct Trailer<'a> {
+    cache: &'a RawCache,
+    slots: &'a Slots,
+    index: u16,
+}
+
+impl fmt::Display for Trailer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tracks(f)?;
+        let at = self.slots.address(self.index);
+        if let Some(slab) = Slab::containing(at) {
+            writeln!(
+                f,
+                "Slab {} objects={} used={} fp={}",
+                slab.frame().virt(),
+                self.slots.count(),
+                slab.in_use(),
+                Link(self.slots, slab.first_free()),
+            )?;
+        }
+        let next = self.cache.decode(at, self.slots.link(self.index));
+        let next = u16::try_from(next).unwrap_or(END);
+        let offset = usize::from(self.index) * self.cache.layout().size as usize;
+        writeln!(f, "Object {at} @offset={offset} fp={}\n", Link(self.slots, next))?;
+        let layout = self.cache.layout();
+        let size = layout.object_size as i32;
+        let left = (layout.red_left as i32).min(SHOWN);
+        self.bytes(f, "Redzone", -left, 0)?;
+        self.bytes(f, "Object", 0, size.min(SHOWN))?;
+        self.bytes(f, "Redzone", size, layout.red_end as i32)?;
+        let end = (layout.size - layout.red_left) as i32;
+        self.bytes(f, "Padding", layout.meta_end as i32, end.min(layout.meta_end as i32 + SHOWN))
+    }
+}
+
+impl Trailer<'_> {
+    fn tracks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.cache.flags().contains(SlabFlags::STORE_USER) {
+            return Ok(());
+        }
+        for (what, item) in [("Allocated", TrackItem::Alloc), ("Freed", TrackItem::Free)] {
+            if let Some(track) = Track::get(self.cache, self.slots, self.index, item) {
+                write!(f, "{what} in {track}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes at offsets `from..to`, 16 in a line, in hexadecimal and as text.
+    fn bytes(&self, f: &mut fmt::Formatter<'_>, what: &str, from: i32, to: i32) -> fmt::Result {
+        for start in (from..to).step_by(16) {
+            let at = self.slots.address(self.index).get().wrapping_add_signed(start as isize);
+            write!(f, "{what:<8} {at:016x}:")?;
+            let line = || (start..to.min(start + 16)).map(|at| self.slots.byte(self.index, at));
+            for byte in line() {
+                write!(f, " {byte:02x}")?;
+            }
+            write!(f, "{:pad$}  ", "", pad = 3 * (16 - line().count()))?;
+            for byte in line() {
+                let shown = byte.is_ascii_graphic() || byte == b' ';
+                write!(f, "{}", if shown { byte as char } else { '.' })?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// An object by its number, as Linux prints free pointers.
+struct Link<'a>(&'a Slots, u16);
+
+impl fmt::Display for Link<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.1 < self.0.count() {
+            self.0.address(self.1).fmt(f)
+        } else {
+            f.write_str("0x0000000000000000")
+        }
+    }
+}
+
+/// The slab and the number of the object at `at`, if the cache is debugged.
+fn debugged(cache: &RawCache, at: VirtAddr) -> Option<(Slots, u16)> {
+    if !cache.flags().intersects(SlabFlags::DEBUG) {
+        return None;
+    }
+    let slab = Slab::containing(at).filter(|slab| core::ptr::eq(slab.cache(), cache))?;
+    let slots = slab.slots(cache);
+    Some((slots, slots.index_of(at)?))
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn double_free(cache: &RawCache, at: VirtAddr, caller: &Location<'_>) -> ! {
+    if let Some((slots, index)) = debugged(cache, at) {
+        object(
+            cache,
+            &slots,
+            index,
+            format_args!("Object already free"),
+            format_args!("double free of object {at} by {caller}"),
+        )
+    }
+    panic!("slab {}: double free of object {at} by {caller}", cache.name())
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn invalid_free(cache: &RawCache, at: VirtAddr, caller: &Location<'_>) -> ! {
+    // The object that it lies in, if there is one.
+    let inside = Slab::containing(at)
+        .filter(|slab| core::ptr::eq(slab.cache(), cache))
+        .map(|slab| slab.slots(cache))
+        .and_then(|slots| Some((slots, slots.index_around(at)?)));
+    if let Some((slots, index)) = inside
+        && cache.flags().intersects(SlabFlags::DEBUG)
+    {
+        object(
+            cache,
+            &slots,
+            index,
+            format_args!("Invalid object pointer {at}"),
+            format_args!("invalid free of {at}, no object of it, by {caller}"),
+        )
+    }
+    panic!("slab {}: invalid free of {at}, no object of it, by {caller}", cache.name())
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn foreign_free(what: &str, at: VirtAddr, caller: &Location<'_>) -> ! {
+    panic!("{what}: free of {at}, which no slab and no large allocation holds, by {caller}")
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn modified_after_free(cache: &RawCache, at: VirtAddr) -> ! {
+    if let Some((slots, index)) = debugged(cache, at) {
+        object(
+            cache,
+            &slots,
+            index,
+            format_args!("Freepointer corrupt"),
+            format_args!("object {at} was modified after free"),
+        )
+    }
+    panic!("slab {}: object {at} was modified after free", cache.name())
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn lost_object(cache: &RawCache, at: VirtAddr) -> ! {
+    panic!("slab {}: {at} in a sheaf of it is no object of it", cache.name())
+}
+
+/// Names up to `limit` objects of `slab` that are still allocated, with who has them
+/// (Linux: list_slab_objects). The node's lock is held; says how many it named.
+pub(super) fn live_objects(cache: &RawCache, slab: Slab, limit: usize) -> usize {
+    let slots = slab.slots(cache);
+    let live = (0..slots.count()).filter(|&index| !slab.is_free(cache, index)).take(limit);
+    live.inspect(|&index| {
+        let trailer = Trailer { cache, slots: &slots, index };
+        log::error!("Object {} @{index} {}", slots.address(index), Users(&trailer));
+    })
+    .count()
+}
+
+struct Users<'a>(&'a Trailer<'a>);
+
+impl fmt::Display for Users<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.tracks(f)
+    }
 }

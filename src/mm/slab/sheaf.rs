@@ -84,6 +84,19 @@ impl Sheaf {
         true
     }
 
+    /// Takes out the objects of which `take` says so; it is asked once for each.
+    pub fn take_if(&self, mut take: impl FnMut(VirtAddr) -> bool) {
+        let mut room = self.capacity() as usize;
+        for slot in (self.room() as usize..room).rev() {
+            let object = self.objects[slot].load(Relaxed);
+            if !take(VirtAddr::new(object)) {
+                room -= 1;
+                self.objects[room].store(object, Relaxed);
+            }
+        }
+        self.room.store(room as u32, Relaxed);
+    }
+
     /// The object that was put last, which stays.
     pub fn top(&self) -> Option<VirtAddr> {
         self.iter().next()

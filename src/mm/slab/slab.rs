@@ -11,10 +11,12 @@
 //! mixed with the cache's key and its own address, so a stray write is found when
 //! the link is next followed (Linux: SLAB_FREELIST_HARDENED).
 
-use super::kmem_cache::KmemCache;
+use super::freelist;
+use super::kmem_cache::RawCache;
 use super::memory::{self, Slots};
 use crate::addr::{Order, VirtAddr};
 use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{self, block_order, compound_head};
 use core::panic::Location;
@@ -39,21 +41,26 @@ impl Slab {
         in_slab.then(|| Self(compound_head(frame)))
     }
 
-    /// Makes a slab of `cache`, with all objects free and constructed, on no list.
-    /// Falls back to the smallest order where memory is short. Nobody else may
-    /// hold a lock; masks and flags must allow what `gfp` allows.
-    pub fn allocate(cache: &'static KmemCache, gfp: Gfp) -> Option<Self> {
+    /// Makes a slab of `cache`, with all objects free and constructed, on no list; of
+    /// `node`'s memory first, if that is given. Falls back to the smallest order where
+    /// memory is short. Nobody else may hold a lock; masks and flags must allow what
+    /// `gfp` allows.
+    pub fn allocate(cache: &'static RawCache, node: Option<NodeId>, gfp: Gfp) -> Option<Self> {
         let layout = cache.layout();
         let gfp = cache.page_gfp(gfp);
+        let pages = |gfp: Gfp, order: Order| match node {
+            Some(node) => page_alloc::alloc_pages_node(node, gfp, order),
+            None => page_alloc::alloc_pages(gfp, order),
+        };
         let (frame, order) = if layout.order > layout.min_order {
             let light = (gfp | Gfp::__GFP_NOWARN | Gfp::__GFP_NORETRY)
                 & !(Gfp::__GFP_NOFAIL | Gfp::__GFP_DIRECT_RECLAIM);
-            match page_alloc::alloc_pages(light, layout.order) {
+            match pages(light, layout.order) {
                 Some(frame) => (frame, layout.order),
-                None => (page_alloc::alloc_pages(gfp, layout.min_order)?, layout.min_order),
+                None => (pages(gfp, layout.min_order)?, layout.min_order),
             }
         } else {
-            (page_alloc::alloc_pages(gfp, layout.order)?, layout.order)
+            (pages(gfp, layout.order)?, layout.order)
         };
         let owner = memory::to_owner(cache);
         for part in frame.block(order) {
@@ -68,12 +75,9 @@ impl Slab {
         }
         let slab = Self(frame);
         let slots = slab.slots(cache);
-        for index in 0..slots.count() {
-            cache.prepare(&slots, index);
-            let next = if index + 1 < slots.count() { index + 1 } else { END };
-            slots.set_link(index, cache.encode(slots.address(index), u64::from(next)));
-        }
-        slab.set_counters(0, 0);
+        (0..slots.count()).for_each(|index| cache.prepare(&slots, index));
+        let first = freelist::link(cache, &slots);
+        slab.set_counters(0, first);
         Some(slab)
     }
 
@@ -100,13 +104,18 @@ impl Slab {
         Self(frame)
     }
 
+    /// The node whose memory it is.
+    pub fn node(self) -> NodeId {
+        self.0.page().zone().node()
+    }
+
     /// log2 of its pages.
     pub fn order(self) -> Order {
         block_order(self.0)
     }
 
     /// Its cache, as its head says.
-    pub fn cache(self) -> &'static KmemCache {
+    pub fn cache(self) -> &'static RawCache {
         // SAFETY: frames are marked SLAB with their owner set, for as long as the
         // cache has slabs; a cache with slabs is not destroyed.
         unsafe { memory::from_owner(self.0.page().owner()) }
@@ -114,7 +123,7 @@ impl Slab {
 
     /// Its memory. `cache` is its cache.
     #[inline]
-    pub fn slots(self, cache: &KmemCache) -> Slots {
+    pub fn slots(self, cache: &RawCache) -> Slots {
         let layout = cache.layout();
         assert!(self.0.page().owner() == core::ptr::from_ref(cache).addr());
         // SAFETY: its pages belong to the slab, whose cache has this layout, and hold
@@ -138,7 +147,7 @@ impl Slab {
 
     /// Takes up to `want` objects and passes them to `give`; says how many. The
     /// node's lock is held, or nobody else knows the slab.
-    pub fn take(self, cache: &KmemCache, want: u32, mut give: impl FnMut(VirtAddr)) -> u32 {
+    pub fn take(self, cache: &RawCache, want: u32, mut give: impl FnMut(VirtAddr)) -> u32 {
         let slots = self.slots(cache);
         let mut in_use = self.in_use();
         let mut free = self.first_free();
@@ -162,7 +171,7 @@ impl Slab {
     }
 
     /// Takes an object back. The node's lock is held.
-    pub fn put(self, cache: &KmemCache, object: VirtAddr, caller: &'static Location<'static>) {
+    pub fn put(self, cache: &RawCache, object: VirtAddr, caller: &'static Location<'static>) {
         let slots = self.slots(cache);
         let Some(index) = slots.index_of(object) else {
             super::report::invalid_free(cache, object, caller)
@@ -178,7 +187,7 @@ impl Slab {
 
     /// The object after `index` on the freelist.
     #[inline]
-    pub fn follow(self, cache: &KmemCache, slots: &Slots, index: u16) -> u16 {
+    pub fn follow(self, cache: &RawCache, slots: &Slots, index: u16) -> u16 {
         let object = slots.address(index);
         let next = cache.decode(object, slots.link(index));
         if next < u64::from(slots.count()) || next == u64::from(END) {
@@ -191,7 +200,7 @@ impl Slab {
     }
 
     /// Whether the object numbered `index` is on the freelist. The node's lock is held.
-    pub fn is_free(self, cache: &KmemCache, index: u16) -> bool {
+    pub fn is_free(self, cache: &RawCache, index: u16) -> bool {
         let slots = self.slots(cache);
         let mut free = self.first_free();
         let mut left = slots.count();
@@ -216,11 +225,11 @@ impl core::fmt::Debug for Slab {
 /// assertions: an object is free in a sheaf, or allocated. They make every double
 /// free certain to be found, and find writes to the word after free.
 pub(super) mod mark {
-    use super::{END, IN_SHEAF, KmemCache, LIVE, Location, Slab, VirtAddr};
+    use super::{END, IN_SHEAF, LIVE, Location, RawCache, Slab, VirtAddr};
     use crate::mm::slab::report;
 
     /// `object` comes out of a sheaf or slab.
-    pub fn allocated(cache: &KmemCache, object: VirtAddr) {
+    pub fn allocated(cache: &RawCache, object: VirtAddr) {
         let Some(slab) = Slab::containing(object) else { report::lost_object(cache, object) };
         let slots = slab.slots(cache);
         let Some(index) = slots.index_of(object) else { report::lost_object(cache, object) };
@@ -231,7 +240,7 @@ pub(super) mod mark {
     }
 
     /// `object` is freed by `caller`, and has not been put anywhere yet.
-    pub fn freed(cache: &KmemCache, object: VirtAddr, caller: &'static Location<'static>) {
+    pub fn freed(cache: &RawCache, object: VirtAddr, caller: &'static Location<'static>) {
         let index = Slab::containing(object)
             .filter(|slab| core::ptr::eq(slab.cache(), cache))
             .and_then(|slab| Some((slab.slots(cache), slab.slots(cache).index_of(object)?)));

@@ -2,7 +2,8 @@
 #![deny(unsafe_code)]
 
 use super::caches;
-use super::kmem_cache::KmemCache;
+use super::flags::SlabFlags;
+use super::kmem_cache::RawCache;
 use crate::arch::irq::with_masked;
 use core::fmt;
 
@@ -11,6 +12,8 @@ use core::fmt;
 pub struct SlabInfo {
     /// The cache's name.
     pub name: &'static str,
+    /// The cache's flags.
+    pub flags: SlabFlags,
     /// Objects that are allocated.
     pub active_objects: usize,
     /// Objects that slabs have room for.
@@ -32,26 +35,36 @@ pub struct SlabInfo {
 }
 
 impl SlabInfo {
-    fn of(cache: &'static KmemCache) -> Self {
+    fn of(cache: &'static RawCache) -> Self {
         let layout = cache.layout();
         with_masked(|irq| {
-            let node = cache.node().lock(irq);
-            let on_cpus = cache.cpus().iter().flat_map(|cpu| [&cpu.main, &cpu.spare]);
-            let in_sheaves = on_cpus.map(|slot| slot.get_remote().count()).sum::<u32>()
-                + node.barn.sheaves().0.iter().map(|sheaf| sheaf.count()).sum::<u32>();
-            let in_sheaves = in_sheaves as usize;
-            Self {
+            let mut info = Self {
                 name: cache.name(),
-                active_objects: node.in_use.saturating_sub(in_sheaves),
-                total_objects: node.total,
+                flags: cache.flags(),
+                active_objects: 0,
+                total_objects: 0,
                 object_size: cache.object_size(),
                 size: layout.size as usize,
                 objects_per_slab: layout.objects(layout.order).into(),
                 pages_per_slab: layout.order.pages() as usize,
-                slabs: node.slabs,
-                partial_slabs: node.partial.len(),
-                in_sheaves,
+                slabs: 0,
+                partial_slabs: 0,
+                in_sheaves: 0,
+            };
+            let on_cpus = cache.cpus().iter().flat_map(|cpu| [&cpu.main, &cpu.spare]);
+            let mut in_sheaves = on_cpus.map(|slot| slot.get_remote().count()).sum::<u32>();
+            let mut in_use = 0;
+            for node in cache.nodes() {
+                let node = node.lock(irq);
+                in_sheaves += node.barn.sheaves().0.iter().map(|sheaf| sheaf.count()).sum::<u32>();
+                in_use += node.in_use;
+                info.total_objects += node.total;
+                info.slabs += node.slabs;
+                info.partial_slabs += node.partial.len();
             }
+            info.in_sheaves = in_sheaves as usize;
+            info.active_objects = in_use.saturating_sub(info.in_sheaves);
+            info
         })
     }
 }
@@ -74,13 +87,42 @@ impl fmt::Display for SlabInfo {
     }
 }
 
-/// The figures of all caches, in the order of creation. No cache may be destroyed
-/// meanwhile.
+/// The figures of all caches, in the order of creation.
 pub fn slabinfo() -> impl Iterator<Item = SlabInfo> {
-    (0..).map_while(caches::nth).map(SlabInfo::of)
+    caches::pinned().map(|cache| SlabInfo::of(*cache))
 }
 
-impl KmemCache {
+/// Pages in slabs by what becomes of them (Linux: SReclaimable, SUnreclaim).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SlabPages {
+    /// Of caches that a shrinker can empty.
+    pub reclaimable: usize,
+    /// Of all others.
+    pub unreclaimable: usize,
+    /// Of both, those that are charged to those who allocate.
+    pub accounted: usize,
+}
+
+/// How many pages slabs have. Those made of a lesser order when memory was short count as
+/// usual ones.
+#[must_use]
+pub fn slab_pages() -> SlabPages {
+    let mut sum = SlabPages::default();
+    for info in slabinfo() {
+        let pages = info.slabs * info.pages_per_slab;
+        if info.flags.contains(SlabFlags::RECLAIM_ACCOUNT) {
+            sum.reclaimable += pages;
+        } else {
+            sum.unreclaimable += pages;
+        }
+        if info.flags.contains(SlabFlags::ACCOUNT) {
+            sum.accounted += pages;
+        }
+    }
+    sum
+}
+
+impl RawCache {
     /// The figures of this cache.
     #[must_use]
     pub fn info(&'static self) -> SlabInfo {

@@ -2,12 +2,16 @@
 #![deny(unsafe_code)]
 
 use super::caches;
-use super::kmem_cache::KmemCache;
+use super::flags::SlabFlags;
+use super::kmem_cache::RawCache;
 use super::node::Node;
 use super::sheaf::Sheaf;
 use super::slab::{END, Slab};
+use super::slow::home_of;
 use crate::addr::VirtAddr;
+use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
+use crate::mm::mmzone::NodeId;
 use crate::mm::page::PageFlags;
 
 /// Walks all caches, slabs, freelists and sheaves. Other CPUs must leave the
@@ -16,22 +20,36 @@ use crate::mm::page::PageFlags;
 /// # Panics
 /// Where something is not as it must be.
 pub fn validate() {
-    for cache in (0..).map_while(caches::nth) {
-        cache.validate();
-    }
+    caches::pinned().for_each(|cache| cache.validate());
 }
 
-impl KmemCache {
+impl RawCache {
     /// As [`validate`], for this cache.
     pub fn validate(&'static self) {
         with_masked(|irq| {
-            let node = self.node().lock(irq);
-            self.validate_partial(&node);
-            self.validate_sheaves(&node);
+            for (id, node) in NodeId::all().zip(self.nodes()) {
+                let node = node.lock(irq);
+                self.validate_partial(&node, id);
+                self.validate_full(&node, id);
+            }
+            self.validate_sheaves(irq);
         });
     }
 
-    fn validate_partial(&self, node: &Node) {
+    /// Checks the list of full slabs, which only some caches keep.
+    fn validate_full(&self, node: &Node, id: NodeId) {
+        let name = self.name();
+        let mut slabs = 0;
+        for slab in node.full.iter() {
+            assert_eq!(self.validate_slab(slab, id), 0, "{name}: {slab:?} is not full");
+            slabs += 1;
+        }
+        let keeps = self.flags().contains(SlabFlags::STORE_USER);
+        let want = if keeps { node.slabs - node.partial.len() } else { 0 };
+        assert_eq!((slabs, node.full.len()), (want, want), "{name}: full slabs");
+    }
+
+    fn validate_partial(&self, node: &Node, id: NodeId) {
         let name = self.name();
         let mut prev = None;
         let (mut slabs, mut free, mut objects) = (0, 0, 0);
@@ -41,7 +59,7 @@ impl KmemCache {
             slabs += 1;
             assert!(slabs <= node.partial.len(), "{name}: partial list has a loop");
             let count = slab.slots(self).count();
-            let walked = self.validate_slab(slab);
+            let walked = self.validate_slab(slab, id);
             assert!(walked > 0, "{name}: full {slab:?} on the partial list");
             free += usize::from(walked);
             objects += usize::from(count);
@@ -53,8 +71,9 @@ impl KmemCache {
     }
 
     /// Checks one slab, and returns how many objects are on its freelist.
-    fn validate_slab(&self, slab: Slab) -> u16 {
+    fn validate_slab(&self, slab: Slab, id: NodeId) -> u16 {
         let name = self.name();
+        assert!(slab.node() == id, "{name}: {slab:?} is kept by another node");
         let order = slab.order();
         let layout = self.layout();
         assert!(order == layout.order || order == layout.min_order, "{name}: order of {slab:?}");
@@ -78,7 +97,7 @@ impl KmemCache {
         walked
     }
 
-    fn validate_sheaves(&self, node: &Node) {
+    fn validate_sheaves(&self, irq: &IrqMasked) {
         let name = self.name();
         let capacity = self.sheaf_capacity();
         for cpu in self.cpus().iter() {
@@ -89,23 +108,46 @@ impl KmemCache {
             let spare = cpu.spare.get_remote();
             assert!(spare.count() == 0 || spare.room() == 0, "{name}: spare half full");
         }
-        let (full, empty) = node.barn.sheaves();
-        assert!(full.iter().all(|s| s.room() == 0 && s.capacity() == capacity), "{name}: barn");
-        assert!(empty.iter().all(|s| s.count() == 0 && s.capacity() == capacity), "{name}: barn");
-        let on_cpus = || self.cpus().iter().flat_map(|cpu| [&cpu.main, &cpu.spare]);
-        let sheaves = || {
-            on_cpus()
-                .map(|slot| slot.get_remote())
-                .chain(full.iter().map(|sheaf| -> &Sheaf { sheaf }))
-        };
-        let objects = || sheaves().flat_map(Sheaf::iter).enumerate();
-        assert!(objects().count() <= node.in_use, "{name}: more objects in sheaves than in use");
-        for (n, object) in objects() {
-            self.validate_free_object(object);
+        let mut in_barns = 0;
+        let mut in_use = 0;
+        for (id, node) in NodeId::all().zip(self.nodes()) {
+            let node = node.lock(irq);
+            in_use += node.in_use;
+            let (full, empty) = node.barn.sheaves();
+            assert!(full.iter().all(|s| s.room() == 0 && s.capacity() == capacity), "{name}: barn");
             assert!(
-                objects().take(n).all(|(_, o)| o != object),
-                "{name}: {object} is in sheaves twice"
+                empty.iter().all(|s| s.count() == 0 && s.capacity() == capacity),
+                "{name}: barn"
             );
+            for (n, sheaf) in full.iter().enumerate() {
+                in_barns += sheaf.count() as usize;
+                let other = full[..n].iter().map(|sheaf| -> &Sheaf { sheaf }).chain(self.on_cpus());
+                self.validate_objects(sheaf, other.clone());
+                let is_home = |object| home_of(object) == id;
+                assert!(sheaf.iter().all(is_home), "{name}: another node's object in a barn");
+            }
+        }
+        let mut on_cpus = 0;
+        for (n, sheaf) in self.on_cpus().enumerate() {
+            on_cpus += sheaf.count() as usize;
+            self.validate_objects(sheaf, self.on_cpus().take(n));
+        }
+        assert!(on_cpus + in_barns <= in_use, "{name}: more objects in sheaves than in use");
+    }
+
+    fn on_cpus(&self) -> impl Iterator<Item = &Sheaf> + Clone {
+        let all = self.cpus().iter().flat_map(|cpu| [&cpu.main, &cpu.spare]);
+        all.map(|slot| slot.get_remote())
+    }
+
+    /// Checks that the objects of `sheaf` are free ones, and are neither twice in it nor
+    /// in one of `others`.
+    fn validate_objects<'a>(&self, sheaf: &Sheaf, others: impl Iterator<Item = &'a Sheaf> + Clone) {
+        let name = self.name();
+        for (n, object) in sheaf.iter().enumerate() {
+            self.validate_free_object(object);
+            let twice = sheaf.iter().take(n).chain(others.clone().flat_map(Sheaf::iter));
+            assert!(twice.into_iter().all(|o| o != object), "{name}: {object} is in sheaves twice");
         }
     }
 

@@ -194,6 +194,15 @@ pub fn is_vmalloc_addr(va: VirtAddr) -> bool {
     layout::VMALLOC.contains(va)
 }
 
+/// How many bytes the area in use has that begins at `va`, its guard page left out; `None`
+/// where none begins. Any context.
+#[must_use]
+pub fn vmalloc_size(va: VirtAddr) -> Option<usize> {
+    let info = if is_vmalloc_addr(va) { with_areas(|areas| areas.info(va)) } else { None };
+    let info = info.filter(|info| info.range.start() == va)?;
+    Some((info.nr_pages as usize) << PAGE_SHIFT)
+}
+
 /// The page that is mapped at `va` of the vmalloc range; `None` where nothing is, or
 /// nothing that has a descriptor. Any context.
 #[must_use]

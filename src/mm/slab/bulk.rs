@@ -1,0 +1,130 @@
+//! Many objects at once, and objects of a given node (Linux: kmem_cache_alloc_bulk,
+//! kmem_cache_free_bulk, kmem_cache_alloc_node).
+
+use super::caches::nr_nodes;
+use super::kmem_cache::RawCache;
+use super::memory;
+use super::slab::mark;
+use crate::addr::VirtAddr;
+use crate::arch::irq::with_masked;
+use crate::arch::jump_label::static_branch_unlikely;
+use crate::mm::debug::SLAB_FREE_HOOKS;
+use crate::mm::gfp::{Gfp, might_alloc};
+use crate::mm::mmzone::NodeId;
+use core::panic::Location;
+use core::ptr::NonNull;
+
+impl RawCache {
+    /// As [`RawCache::alloc`], of `node`'s memory; where that has none and `gfp` lacks
+    /// `__GFP_THISNODE`, of another's (Linux: kmem_cache_alloc_node).
+    #[must_use]
+    #[track_caller]
+    pub fn alloc_node(&'static self, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> {
+        let object = if nr_nodes() == 1 && node == NodeId::FIRST {
+            self.alloc_object(gfp)?
+        } else {
+            self.alloc_object_node(gfp, node, Location::caller())?
+        };
+        let object = memory::object_ptr(object)?;
+        self.fill_as_asked(object, gfp);
+        self.note_allocated(object, gfp);
+        Some(object)
+    }
+
+    /// Fills `objects` with objects of this cache, each as [`RawCache::alloc`] gives it;
+    /// whether there was memory for all. If not, none stays allocated, and all of
+    /// `objects` is `None`. Interrupts are masked for a sheaf at a time.
+    #[must_use]
+    #[track_caller]
+    pub fn alloc_bulk(&'static self, gfp: Gfp, objects: &mut [Option<NonNull<u8>>]) -> bool {
+        let caller = Location::caller();
+        might_alloc(gfp);
+        let mut done = 0;
+        while done < objects.len() {
+            done += self.pop_into(&mut objects[done..]);
+            if let Some(slot) = objects.get_mut(done) {
+                *slot = self.alloc_slow(gfp, caller).and_then(memory::object_ptr);
+                if slot.is_none() {
+                    break;
+                }
+                done += 1;
+            }
+        }
+        if done < objects.len() {
+            for object in objects[..done].iter_mut().filter_map(Option::take) {
+                self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller);
+            }
+            objects.fill(None);
+            return false;
+        }
+        for &object in objects.iter().flatten() {
+            self.fill_as_asked(object, gfp);
+            self.note_allocated(object, gfp);
+        }
+        true
+    }
+
+    /// Moves objects of this CPU's main sheaf to `objects`, and says how many.
+    fn pop_into(&'static self, objects: &mut [Option<NonNull<u8>>]) -> usize {
+        with_masked(|irq| {
+            let main = self.cpus().get(irq).main.get();
+            let mut done = 0;
+            while done < objects.len()
+                && let Some(object) = main.pop()
+            {
+                if cfg!(debug_assertions) {
+                    mark::allocated(self, object);
+                }
+                objects[done] = memory::object_ptr(object);
+                done += 1;
+            }
+            done
+        })
+    }
+
+    /// Frees all of `objects`. Any context; interrupts are masked for a sheaf at a time.
+    ///
+    /// # Panics
+    /// As [`RawCache::free`], at the first that is wrong.
+    ///
+    /// # Safety
+    /// As for [`RawCache::free`], for each of them.
+    #[track_caller]
+    pub unsafe fn free_bulk(&'static self, objects: &[NonNull<u8>]) {
+        let caller = Location::caller();
+        if static_branch_unlikely!(SLAB_FREE_HOOKS) {
+            for object in objects {
+                self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller);
+            }
+            return;
+        }
+        let mut rest = objects;
+        while !rest.is_empty() {
+            rest = &rest[self.push_from(rest, caller)..];
+            if let Some((object, others)) = rest.split_first() {
+                self.free_slow(VirtAddr::from_ptr(object.as_ptr()), caller);
+                rest = others;
+            }
+        }
+    }
+
+    /// Moves objects onto this CPU's main sheaf, and says how many. The next is marked as
+    /// free too: it goes to the slow path.
+    fn push_from(
+        &'static self,
+        objects: &[NonNull<u8>],
+        caller: &'static Location<'static>,
+    ) -> usize {
+        with_masked(|irq| {
+            let main = self.cpus().get(irq).main.get();
+            let push = |object: &NonNull<u8>| {
+                let object = VirtAddr::from_ptr(object.as_ptr());
+                if cfg!(debug_assertions) {
+                    mark::freed(self, object, caller);
+                }
+                main.push(object)
+            };
+            objects.iter().position(|object| !push(object)).unwrap_or(objects.len())
+        })
+    }
+}

@@ -1,0 +1,382 @@
+//! Caches: of values, merged, by flags, in bulk, on nodes.
+
+use super::tests::{on_cpu, on_machine, used_pages};
+use super::*;
+use crate::addr::{PhysAddr, PhysRange};
+use crate::arch::CpuId;
+use crate::arch::hosted::Machine;
+use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::{NodeId, ZoneLimits};
+use crate::mm::page::Frame;
+use crate::mm::{page_alloc, sparse};
+use core::cell::Cell;
+use core::ptr::NonNull;
+use std::collections::BTreeSet;
+use std::vec::Vec;
+
+const K: Gfp = Gfp::GFP_KERNEL;
+
+fn create(name: &'static str, size: usize, flags: SlabFlags) -> &'static RawCache {
+    kmem_cache_create(name, size, 8, flags, None).expect("a cache")
+}
+
+fn destroy(cache: &'static RawCache) -> Result<(), DestroyError> {
+    // SAFETY: the tests use it no more where that went well.
+    unsafe { kmem_cache_destroy(cache) }
+}
+
+fn alloc(cache: &'static RawCache) -> NonNull<u8> {
+    cache.alloc(K).expect("memory")
+}
+
+fn put(cache: &'static RawCache, object: NonNull<u8>) {
+    // SAFETY: the tests free what they allocated.
+    unsafe { cache.free(object) };
+}
+
+struct Noted<'a>(&'a Cell<u32>, [u64; 5]);
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[test]
+fn a_cache_of_values_owns_them() {
+    on_machine(1024, |_| {
+        let before = used_pages();
+        let dropped = Cell::new(0);
+        let cache = KmemCache::new("noted", SlabFlags::NO_MERGE).expect("a cache");
+        let mut a = cache.alloc(Noted(&dropped, [1; 5]), K).expect("memory");
+        let b = cache.alloc_with(|| Noted(&dropped, [2; 5]), K).expect("memory");
+        a.1[0] = 9;
+        assert_eq!((a.1[0], b.1[4], cache.info().active_objects), (9, 2, 2));
+        drop(a);
+        assert_eq!((dropped.get(), cache.info().active_objects), (1, 1));
+        let value = CacheBox::into_inner(b);
+        assert_eq!((dropped.get(), value.1, cache.info().active_objects), (1, [2; 5], 0));
+        drop(value);
+        let raw = CacheBox::into_raw(cache.alloc(Noted(&dropped, [3; 5]), K).expect("memory"));
+        // What is forgotten keeps the cache.
+        let Err((cache, DestroyError::Live(1))) = cache.destroy() else {
+            panic!("it has an object");
+        };
+        // SAFETY: it came from this cache.
+        drop(unsafe { cache.from_raw(raw) });
+        assert_eq!(dropped.get(), 3);
+        assert!(cache.destroy().is_ok());
+        assert!(slabinfo().all(|info| info.name != "noted"));
+        drop(KmemCache::<[u64; 3]>::new("brief", SlabFlags::NO_MERGE).expect("a cache"));
+        assert!(slabinfo().all(|info| info.name != "brief"));
+        drop(KmemCache::<()>::new("empty", SlabFlags::empty()).expect("a cache"));
+        shrink_all();
+        assert_eq!(used_pages(), before);
+    });
+}
+
+#[test]
+fn want_of_memory_is_an_error() {
+    on_machine(1024, |_| {
+        let cache = KmemCache::<[u8; 3000]>::new("large", SlabFlags::empty()).expect("a cache");
+        let mut all = Vec::new();
+        let error = loop {
+            match cache.alloc_uninit(Gfp::GFP_NOWAIT) {
+                Ok(object) => all.push(object),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, AllocError);
+        assert!(all.len() > 150);
+        drop(all);
+        assert!(cache.alloc([0; 3000], K).is_ok());
+    });
+}
+
+#[test]
+fn alike_caches_share_slabs() {
+    on_machine(1024, |_| {
+        let before = slabinfo().count();
+        let names = || slab_aliases().collect::<Vec<_>>();
+        // As a kmalloc class.
+        let like_64 = create("like_64", 60, SlabFlags::empty());
+        assert_eq!(like_64.name(), "kmalloc-64");
+        assert_eq!(names(), [("like_64", "kmalloc-64")]);
+        // As another.
+        let first = create("first", 104, SlabFlags::empty());
+        let second = create("second", 100, SlabFlags::empty());
+        assert!(core::ptr::eq(first, second) && first.name() == "first");
+        // Another size, kind of memory, alignment, and what is never alike.
+        let ctor: Constructor = |_| {};
+        let others = [
+            create("size", 90, SlabFlags::NO_MERGE),
+            create("kind", 104, SlabFlags::RECLAIM_ACCOUNT),
+            create("charged", 104, SlabFlags::ACCOUNT),
+            create("zero", 104, SlabFlags::ZERO),
+            create("poison", 104, SlabFlags::POISON),
+            create("alone", 104, SlabFlags::NO_MERGE),
+            kmem_cache_create("ctor", 104, 8, SlabFlags::empty(), Some(ctor)).expect("one"),
+            kmem_cache_create("aligned", 96, 64, SlabFlags::empty(), None).expect("one"),
+        ];
+        assert_eq!(others[7].name(), "kmalloc-128", "which is aligned to itself");
+        for (n, other) in others[..7].iter().enumerate() {
+            assert!(!core::ptr::eq(*other, first), "{}", other.name());
+            assert!(others[..n].iter().all(|o| !core::ptr::eq(*o, *other)));
+        }
+        // A larger object does not fit though the slots are as large.
+        let larger = create("larger", 103, SlabFlags::HWCACHE_ALIGN);
+        assert_ne!(larger.name(), "first");
+        assert_eq!(destroy(larger), Ok(()));
+        let object = alloc(second);
+        assert_eq!(destroy(second), Ok(()), "the first has it still");
+        put(first, object);
+        assert_eq!(destroy(first), Ok(()));
+        others.into_iter().for_each(|other| assert_eq!(destroy(other), Ok(())));
+        assert_eq!(destroy(like_64), Ok(()));
+        assert_eq!(destroy(like_64), Err(DestroyError::Permanent));
+        assert_eq!((names(), slabinfo().count()), (Vec::new(), before));
+        set_slab_nomerge();
+        assert_eq!(create("like_64", 64, SlabFlags::empty()).name(), "like_64");
+        validate();
+    });
+}
+
+#[test]
+fn flags_do_what_they_say() {
+    on_machine(1024, |_| {
+        let zero = create("zero", 40, SlabFlags::ZERO);
+        for _ in 0..3 {
+            let objects: Vec<_> = (0..100).map(|_| alloc(zero)).collect();
+            for object in &objects {
+                // SAFETY: 40 bytes are ours.
+                let bytes = unsafe { core::slice::from_raw_parts_mut(object.as_ptr(), 40) };
+                assert!(bytes.iter().all(|&byte| byte == 0));
+                bytes.fill(0xff);
+            }
+            objects.into_iter().for_each(|object| put(zero, object));
+            let mut bulk = [None; 3];
+            assert!(zero.alloc_bulk(K, &mut bulk));
+            for object in bulk.into_iter().flatten() {
+                // SAFETY: 40 bytes are ours.
+                assert_eq!(unsafe { object.cast::<[u64; 5]>().read() }, [0; 5]);
+                put(zero, object);
+            }
+        }
+        let ctor: Constructor = |_| {};
+        let both = kmem_cache_create("both", 40, 8, SlabFlags::ZERO, Some(ctor));
+        assert!(matches!(both, Err(CreateError::Flags)));
+        let before = slab_pages();
+        let flags = SlabFlags::RECLAIM_ACCOUNT | SlabFlags::ACCOUNT | SlabFlags::NO_MERGE;
+        let counted = create("counted", 40, flags);
+        let object = alloc(counted);
+        let after = slab_pages();
+        assert_eq!(after.reclaimable, before.reclaimable + 1);
+        assert_eq!(after.accounted, before.accounted + 1);
+        assert!(counted.page_gfp(K).contains(Gfp::__GFP_ACCOUNT | Gfp::__GFP_RECLAIMABLE));
+        put(counted, object);
+    });
+}
+
+#[test]
+#[should_panic(expected = "kmem_cache_create: failed to create slab 'vital'")]
+fn a_vital_cache_panics() {
+    on_machine(1024, |_| {
+        let _ = kmem_cache_create("vital", 0, 8, SlabFlags::PANIC, None);
+    });
+}
+
+#[test]
+fn bulks_are_whole_or_nothing() {
+    on_machine(1024, |m| {
+        let cache = create("bulk", 200, SlabFlags::NO_MERGE);
+        for count in [0, 1, 27, 28, 29, 100, 500] {
+            let mut objects = std::vec![None; count];
+            assert!(cache.alloc_bulk(K, &mut objects));
+            let objects: Vec<_> = objects.into_iter().flatten().collect();
+            assert_eq!(objects.iter().collect::<BTreeSet<_>>().len(), count);
+            assert_eq!(cache.info().active_objects, count);
+            cache.validate();
+            let split = count / 3;
+            // SAFETY: each is freed once.
+            unsafe {
+                cache.free_bulk(&objects[..split]);
+                cache.free_bulk(&objects[split..]);
+            }
+            assert_eq!(cache.info().active_objects, 0);
+            cache.validate();
+        }
+        let mut too_many = std::vec![None; 20_000];
+        assert!(!cache.alloc_bulk(Gfp::GFP_NOWAIT, &mut too_many));
+        assert!(too_many.iter().all(Option::is_none));
+        assert_eq!(cache.info().active_objects, 0);
+        cache.validate();
+        on_cpu(m, 0, || cache.shrink());
+        assert_eq!(cache.info().slabs, 0);
+    });
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "marks in free objects are for debug builds")]
+#[should_panic(expected = "slab bulk: double free of object")]
+fn a_bulk_with_an_object_twice() {
+    on_machine(1024, |_| {
+        let cache = create("bulk", 200, SlabFlags::NO_MERGE);
+        let (a, b) = (alloc(cache), alloc(cache));
+        // SAFETY: none: it is to be caught.
+        unsafe { cache.free_bulk(&[a, b, a]) };
+    });
+}
+
+#[test]
+fn new_slabs_are_in_random_order() {
+    on_machine(4096, |_| {
+        let rises = |seed: usize| {
+            let cache = create("order", 64, SlabFlags::NO_MERGE);
+            let objects: Vec<_> = (0..64 * seed).map(|_| alloc(cache)).collect();
+            let unique: BTreeSet<_> = objects.iter().collect();
+            assert_eq!(unique.len(), objects.len());
+            cache.validate();
+            let rises = objects.windows(2).filter(|pair| pair[1] > pair[0]).count();
+            objects.into_iter().for_each(|object| put(cache, object));
+            assert_eq!(destroy(cache), Ok(()));
+            rises * 100 / (64 * seed)
+        };
+        set_freelist_random(true);
+        let half = rises(10);
+        assert!((35..65).contains(&half), "{half} of 100 rise");
+        set_freelist_random(false);
+        let all = rises(10);
+        assert!(!(35..65).contains(&all), "{all} of 100 rise");
+    });
+}
+
+/// Caches come and go on one CPU while others walk over all of them.
+#[test]
+fn a_cache_is_not_destroyed_under_who_looks_at_it() {
+    on_machine(4096, |m| {
+        let rounds = if cfg!(miri) { 3 } else { 300 };
+        m.on_cpus(3, |cpu| {
+            for _ in 0..rounds {
+                if cpu == 0 {
+                    let cache = create("brief", 72, SlabFlags::NO_MERGE);
+                    put(cache, alloc(cache));
+                    assert_eq!(destroy(cache), Ok(()));
+                } else if cpu == 1 {
+                    shrink_all();
+                } else {
+                    assert!(slabinfo().count() >= 41);
+                }
+            }
+        });
+        validate();
+    });
+}
+
+// Nodes.
+
+fn node(n: usize) -> NodeId {
+    NodeId::new(n).expect("a node")
+}
+
+/// Two nodes of 4 MiB; CPUs 0 and 1 are near one each.
+fn on_two_nodes(f: impl FnOnce(&Machine)) {
+    let ranges =
+        [0u64, 1].map(|n| PhysRange::from_size(PhysAddr::new(0x4000_0000 + (n << 22)), 4 << 20));
+    Machine::run(&ranges, |m| {
+        let pages = ranges.map(|range| range.whole_pages());
+        let present = pages.iter().enumerate().map(|(n, &range)| (node(n), range));
+        let (limits, mapped) = (ZoneLimits::default(), sparse::mapped_from_the_start);
+        // SAFETY: it is RAM of a fresh machine.
+        unsafe { page_alloc::free_area_init(limits, present, pages.iter().copied(), mapped) }
+            .expect("memory");
+        kmem_cache_init(5);
+        (0..2).for_each(|n| {
+            page_alloc::set_cpu_numa_node(CpuId::new(n).expect("a CPU"), node(n));
+        });
+        f(m);
+    });
+}
+
+fn node_of(object: NonNull<u8>) -> usize {
+    let at = crate::addr::VirtAddr::from_ptr(object.as_ptr());
+    let block = Frame::from_virt(at).expect("RAM").align_down(crate::addr::Order::MAX);
+    block.page().zone().node().index()
+}
+
+fn free(object: NonNull<u8>) {
+    // SAFETY: the tests free what they allocated.
+    unsafe { kfree(object.as_ptr()) };
+}
+
+#[test]
+fn memory_comes_from_the_node_that_was_asked() {
+    on_two_nodes(|m| {
+        m.on_cpus(2, |cpu| {
+            let near: Vec<_> = (0..300).map(|_| kmalloc(100, K).expect("memory")).collect();
+            assert!(near.iter().all(|&object| node_of(object) == cpu), "CPU {cpu}");
+            for n in 0..2 {
+                for size in [8, 100, 5000, 20_000] {
+                    let objects: Vec<_> =
+                        (0..20).map(|_| kmalloc_node(size, K, node(n)).expect("memory")).collect();
+                    assert!(objects.iter().all(|&o| node_of(o) == n), "{size} bytes on {n}");
+                    objects.into_iter().for_each(free);
+                }
+            }
+            near.into_iter().for_each(free);
+        });
+        validate();
+        let zero = kzalloc_node(64, K, node(1)).expect("memory");
+        // SAFETY: 64 bytes are ours.
+        assert_eq!(unsafe { zero.cast::<[u64; 8]>().read() }, [0; 8]);
+        free(zero);
+    });
+}
+
+#[test]
+fn objects_of_another_node_go_home() {
+    on_two_nodes(|m| {
+        let cache = create("far", 64, SlabFlags::NO_MERGE);
+        let objects = std::sync::Mutex::new(Vec::new());
+        on_cpu(m, 1, || {
+            for _ in 0..1000 {
+                let object = alloc(cache);
+                assert_eq!(node_of(object), 1);
+                objects.lock().unwrap().push(object.as_ptr().expose_provenance());
+            }
+        });
+        on_cpu(m, 0, || {
+            for object in objects.lock().unwrap().drain(..) {
+                let at = core::ptr::with_exposed_provenance_mut(object);
+                put(cache, NonNull::new(at).expect("an object"));
+            }
+            // The barn of this node has none of them (validate says so); each CPU's two
+            // sheaves may.
+            cache.validate();
+            let info = cache.info();
+            assert_eq!(info.active_objects, 0);
+            assert!(info.in_sheaves <= 240 && info.slabs <= 10, "{info:?}");
+        });
+        on_cpu(m, 1, || cache.shrink());
+        on_cpu(m, 0, || cache.shrink());
+        cache.validate();
+        assert_eq!(cache.info().slabs, 0);
+    });
+}
+
+#[test]
+fn a_node_without_memory_is_helped_out_if_that_is_allowed() {
+    on_two_nodes(|_| {
+        let gfp = Gfp::GFP_NOWAIT;
+        let cache = create("full", 4000, SlabFlags::NO_MERGE);
+        let own = |_| cache.alloc_node(gfp | Gfp::__GFP_THISNODE, node(1));
+        let all: Vec<_> = (0..).map_while(own).collect();
+        assert!(all.len() > 500 && all.iter().all(|&object| node_of(object) == 1));
+        cache.validate();
+        let other = cache.alloc_node(gfp, node(1)).expect("the other node has some");
+        assert_eq!(node_of(other), 0);
+        put(cache, other);
+        all.into_iter().for_each(|object| put(cache, object));
+        cache.validate();
+        assert_eq!(destroy(cache), Ok(()));
+    });
+}

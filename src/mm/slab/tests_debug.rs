@@ -1,0 +1,300 @@
+//! What misuse of a cache that is debugged is told, and failing on purpose.
+
+use super::tests::on_machine;
+use super::*;
+use crate::mm::gfp::Gfp;
+use core::panic::Location;
+use core::ptr::NonNull;
+use std::string::String;
+use std::vec::Vec;
+
+const K: Gfp = Gfp::GFP_KERNEL;
+
+fn debugged(size: usize) -> &'static RawCache {
+    kmem_cache_create("victim", size, 8, SlabFlags::DEBUG, None).expect("a cache")
+}
+
+/// Where it is called.
+#[track_caller]
+fn here() -> String {
+    let here = Location::caller();
+    std::format!("{}:{}:", here.file(), here.line())
+}
+
+/// Allocates; and who did, as far as his line.
+fn alloc(cache: &'static RawCache) -> (NonNull<u8>, String) {
+    (cache.alloc(K).expect("memory"), here())
+}
+
+/// Frees; and who did.
+fn free(cache: &'static RawCache, object: NonNull<u8>) -> String {
+    // SAFETY: from this cache, or none: then it is to be caught.
+    (unsafe { cache.free(object) }, here()).1
+}
+
+fn write(object: NonNull<u8>, at: isize, value: u8) {
+    // SAFETY: none: it is to be caught; it is within the object's slot.
+    unsafe { object.offset(at).write(value) };
+}
+
+/// Runs `f` on a machine, and returns with what it panics.
+fn report(f: impl FnOnce()) -> String {
+    let run = core::panic::AssertUnwindSafe(|| on_machine(1024, |_| f()));
+    let payload = std::panic::catch_unwind(run).expect_err("it is found");
+    payload.downcast_ref::<String>().cloned().expect("a message")
+}
+
+#[track_caller]
+fn has(report: &str, parts: &[&str]) {
+    let mut rest = report;
+    for part in parts {
+        let at = rest.find(part).unwrap_or_else(|| panic!("no {part:?} in\n{report}"));
+        rest = &rest[at + part.len()..];
+    }
+}
+
+#[test]
+fn a_write_past_the_end() {
+    let mut by = String::new();
+    let report = report(|| {
+        let cache = debugged(30);
+        let object;
+        (object, by) = alloc(cache);
+        // SAFETY: 30 bytes are ours.
+        unsafe { object.write_bytes(b'x', 30) };
+        write(object, 31, 0x41);
+        free(cache, object);
+    });
+    has(
+        &report,
+        &[
+            "\nBUG victim: Right Redzone overwritten\n",
+            "@offset=31. First byte 0x41 instead of 0xcc\n",
+            &std::format!("Allocated in {by}"),
+            "age=0 cpu=0\n",
+            " objects=",
+            " used=1 fp=",
+            "\nObject 0x",
+            "\nRedzone  ",
+            ": cc cc cc cc cc cc cc cc ",
+            "\nObject   ",
+            " 78 78 ",
+            "xxxxxxxxxxxxxxxx\n",
+            "\nRedzone  ",
+            ": cc 41 ",
+        ],
+    );
+    assert!(!report.contains("Freed in"), "{report}");
+}
+
+#[test]
+fn a_write_before_the_start() {
+    let report = report(|| {
+        let cache = debugged(32);
+        let (object, _) = alloc(cache);
+        write(object, -1, 0);
+        free(cache, object);
+    });
+    let parts = ["Left Redzone overwritten", "@offset=-1. First byte 0x0 instead of 0xcc"];
+    has(&report, &parts);
+}
+
+#[test]
+fn a_write_after_free() {
+    let (mut by, mut freed_by) = Default::default();
+    let report = report(|| {
+        let cache = debugged(64);
+        let object;
+        (object, by) = alloc(cache);
+        freed_by = free(cache, object);
+        write(object, 17, 0x42);
+        let _ = cache.alloc(K);
+    });
+    has(
+        &report,
+        &[
+            "BUG victim: Poison overwritten",
+            "@offset=17. First byte 0x42 instead of 0x6b",
+            &std::format!("Allocated in {by}"),
+            &std::format!("Freed in {freed_by}"),
+            "\nRedzone  ",
+            ": bb bb",
+            "\nObject   ",
+            ": 6b 6b",
+            ": 6b 42 6b",
+            "6b a5  kkkkkkkkkkkkkkk.",
+        ],
+    );
+}
+
+#[test]
+fn a_double_free() {
+    let (mut by, mut freed_by) = Default::default();
+    let report = report(|| {
+        let cache = debugged(64);
+        let object;
+        (object, by) = alloc(cache);
+        freed_by = free(cache, object);
+        free(cache, object);
+    });
+    let by = [std::format!("Allocated in {by}"), std::format!("Freed in {freed_by}")];
+    has(&report, &["BUG victim: Object already free", "double free of object", &by[0], &by[1]]);
+}
+
+#[test]
+fn a_double_free_is_found_by_each_flag() {
+    for flags in [SlabFlags::RED_ZONE, SlabFlags::CONSISTENCY_CHECKS, SlabFlags::STORE_USER] {
+        let report = report(|| {
+            let cache = kmem_cache_create("victim", 64, 8, flags, None).expect("a cache");
+            let objects: Vec<_> = (0..20).map(|_| alloc(cache).0).collect();
+            objects.iter().for_each(|&object| drop(free(cache, object)));
+            free(cache, objects[7]);
+        });
+        has(&report, &["BUG victim: "]);
+    }
+}
+
+#[test]
+fn an_invalid_free() {
+    let mut by = String::new();
+    let report = report(|| {
+        let cache = debugged(64);
+        let object;
+        (object, by) = alloc(cache);
+        free(cache, object.map_addr(|at| at.checked_add(8).expect("no overflow")));
+    });
+    let by = std::format!("Allocated in {by}");
+    has(&report, &["BUG victim: Invalid object pointer 0x", "invalid free of 0x", &by]);
+}
+
+#[test]
+fn a_write_into_the_padding() {
+    let report = report(|| {
+        let cache = kmem_cache_create("victim", 20, 64, SlabFlags::POISON, None).expect("a cache");
+        let (object, _) = alloc(cache);
+        write(object, 63, 0);
+        free(cache, object);
+    });
+    has(&report, &["Object padding overwritten", "@offset=63. First byte 0x0 instead of 0x5a"]);
+}
+
+#[test]
+fn users_that_were_written_over_are_left_out() {
+    let report = report(|| {
+        let cache = debugged(64);
+        let (object, _) = alloc(cache);
+        // All the way through the right red zone, the link and the tracks.
+        (64..160).for_each(|at| write(object, at, 0x41));
+        free(cache, object);
+    });
+    has(&report, &["BUG victim: "]);
+    assert!(!report.contains("Allocated in"), "{report}");
+}
+
+#[test]
+fn the_command_line_chooses_caches_for_it() {
+    crate::arch::hosted::Machine::run(
+        &[crate::addr::PhysRange::from_size(crate::addr::PhysAddr::new(0x4000_0000), 2 << 20)],
+        |m| {
+            crate::mm::page_alloc::init(m.ram());
+            setup_slab_debug("ZU,kmalloc-64,mine;P,kmalloc-rcl-*").expect("flags");
+            kmem_cache_init(7);
+            let flags = |name: &str| {
+                slabinfo().find(|info| info.name == name).map(|info| info.flags & SlabFlags::DEBUG)
+            };
+            assert_eq!(flags("kmalloc-64"), Some(SlabFlags::RED_ZONE | SlabFlags::STORE_USER));
+            assert_eq!(flags("kmalloc-128"), Some(SlabFlags::empty()));
+            assert_eq!(flags("kmalloc-rcl-8"), Some(SlabFlags::POISON));
+            let mine = kmem_cache_create("mine", 64, 8, SlabFlags::empty(), None).expect("one");
+            assert_eq!(mine.flags(), SlabFlags::RED_ZONE | SlabFlags::STORE_USER);
+            // Every class keeps its size and alignment.
+            for size in [8, 64, 96, 192, 4096, 8192] {
+                let gfp = K | Gfp::__GFP_RECLAIMABLE;
+                for object in [kmalloc(size, K), kmalloc(size, gfp)].map(|o| o.expect("memory")) {
+                    // SAFETY: a live object of so many bytes.
+                    unsafe {
+                        assert_eq!(ksize(object.as_ptr()), size);
+                        object.write_bytes(1, size);
+                        assert!(
+                            object.addr().get().is_multiple_of(1 << size.trailing_zeros().min(12))
+                        );
+                        kfree(object.as_ptr());
+                    }
+                }
+            }
+            validate();
+            let object = kmalloc(50, K).expect("memory");
+            write(object, 64, 1);
+            // SAFETY: none: it is to be caught.
+            let free = || unsafe { kfree(object.as_ptr()) };
+            let payload = std::panic::catch_unwind(core::panic::AssertUnwindSafe(free));
+            let payload = payload.expect_err("it is found");
+            let report = payload.downcast_ref::<String>().expect("a message");
+            has(report, &["BUG kmalloc-64: Right Redzone overwritten", "Allocated in "]);
+        },
+    );
+}
+
+/// A list of all that is live: `destroy` names it, whichever list its slab is on.
+#[test]
+fn what_keeps_a_cache_alive_is_counted() {
+    on_machine(1024, |_| {
+        let cache = debugged(1000);
+        let objects: Vec<_> = (0..30).map(|_| alloc(cache).0).collect();
+        cache.validate();
+        // SAFETY: it is refused.
+        assert_eq!(unsafe { kmem_cache_destroy(cache) }, Err(DestroyError::Live(30)));
+        cache.validate();
+        objects.into_iter().for_each(|object| drop(free(cache, object)));
+        // SAFETY: nobody uses it again.
+        assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
+    });
+}
+
+fn fail(interval: u32, probability: u32, space: u32, times: u32) -> u32 {
+    set_failslab(Some(FailSlab { interval, probability, space, times }))
+}
+
+#[test]
+fn allocations_fail_when_they_are_told_to() {
+    on_machine(1024, |_| {
+        let mut sheaf: Vec<_> = (0..10).map(|_| kmalloc(64, K).expect("memory")).collect();
+        let _ = fail(3, 100, 2, 4);
+        let results: Vec<_> = (0..20).map(|_| kmalloc(64, K)).collect();
+        let failed: Vec<_> =
+            results.iter().enumerate().filter(|(_, r)| r.is_none()).map(|(n, _)| n).collect();
+        assert_eq!(failed, [4, 7, 10, 13]);
+        sheaf.extend(results.into_iter().flatten());
+        assert_eq!(fail(1, 100, 0, 1), 4);
+        assert!(kmalloc(64, K | Gfp::__GFP_NOFAIL).is_some_and(|object| {
+            sheaf.push(object);
+            true
+        }));
+        let mut bulk = [None; 5];
+        let classes = slabinfo().filter(|info| info.name == "kmalloc-64").count();
+        assert_eq!(classes, 1);
+        let cache = kmem_cache_create("fails", 40, 8, SlabFlags::NO_MERGE, None);
+        assert!(matches!(cache, Err(CreateError::NoMemory)));
+        let cache = kmem_cache_create("fails", 40, 8, SlabFlags::NO_MERGE, None).expect("a cache");
+        let _ = fail(5, 100, 0, 1);
+        assert!(!cache.alloc_bulk(K, &mut bulk) && bulk == [None; 5]);
+        assert_eq!(cache.info().active_objects, 0);
+        assert_eq!(set_failslab(None), 1);
+        let some = fail(1, 30, 0, u32::MAX);
+        assert_eq!(some, 0);
+        sheaf.extend((0..200).filter_map(|_| kmalloc(64, K)));
+        let some = set_failslab(None);
+        assert!((30..90).contains(&some), "{some} of 200 failed");
+        for object in sheaf {
+            // SAFETY: from kmalloc, once.
+            unsafe { kfree(object.as_ptr()) };
+        }
+        validate();
+        // Sheaves are filled again.
+        let object = kmalloc(64, K).expect("memory");
+        let info = slabinfo().find(|info| info.name == "kmalloc-64").expect("listed");
+        assert!(info.in_sheaves > 0);
+        // SAFETY: from kmalloc, once.
+        unsafe { kfree(object.as_ptr()) };
+    });
+}
