@@ -20,6 +20,8 @@ use granule::mm::slab::{kfree, kmalloc};
 use granule::mm::vmalloc::{vfree, vmalloc, vmap, vunmap};
 use granule::sched::schedule;
 
+#[path = "parts/scale.rs"]
+mod scale;
 #[path = "instructions/slab.rs"]
 mod slab;
 
@@ -121,9 +123,12 @@ fn main(boot: &Boot) -> u8 {
         }
     });
     slab::all();
-    for (name, size) in
-        [("vmalloc_4k", 4 << 10), ("vmalloc_64k", 64 << 10), ("vmalloc_1m", 1 << 20)]
-    {
+    for (name, size) in [
+        ("vmalloc_4k", 4 << 10),
+        ("vmalloc_64k", 64 << 10),
+        ("vmalloc_1m", 1 << 20),
+        ("vmalloc_16m", 16 << 20),
+    ] {
         bench(name, || {
             if let Some(area) = black_box(vmalloc(size, Gfp::GFP_KERNEL)) {
                 vfree(area);
@@ -142,5 +147,7 @@ fn main(boot: &Boot) -> u8 {
     thread_switch();
     // The flash of QEMU's virt; where RAM lies there it is refused, and that is counted.
     bench("ioremap_4k", || drop(black_box(ioremap(PhysAddr::new(0), 4096))));
+    // Last: its areas stay.
+    scale::vmalloc_by_live_areas();
     0
 }

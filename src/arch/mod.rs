@@ -11,7 +11,8 @@
 //! | [`cpu`] | which CPU this is, how to wait politely |
 //! | [`save_stack_trace`] | who called whom |
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
-//! | [`with_table_apart`] | a page table's words, when the linear map can't be used |
+//! | [`open_table_window`] | a page table's words, when the linear map can't be used |
+//! | [`cache`] | data-cache maintenance, for devices that do not snoop |
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
 //! | [`jump_label`] | branches that cost nothing while they are not taken |
 //! | [`MachineLocal`] | a static that exists once per machine |
@@ -29,8 +30,8 @@ use aarch64::jump_label::update as jump_label_update;
 #[cfg(target_os = "none")]
 pub use aarch64::{
     MachineLocal, backtrace::Backtrace, backtrace::save_stack_trace, backtrace::stack_pointer,
-    clear_page, cpu, irq, mmu, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
-    with_table_apart,
+    cache, clear_page, close_table_window, cpu, irq, mmu, open_table_window, page_offset,
+    phys_to_virt, virt_to_phys, vmemmap_base,
 };
 
 #[cfg(not(target_os = "none"))]
@@ -39,8 +40,9 @@ pub mod hosted;
 use hosted::jump_label_update;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
-    Backtrace, MachineLocal, clear_page, cpu, irq, mmu, page_offset, phys_to_virt,
-    save_stack_trace, stack_pointer, virt_to_phys, vmemmap_base, with_table_apart,
+    Backtrace, MachineLocal, cache, clear_page, close_table_window, cpu, irq, mmu,
+    open_table_window, page_offset, phys_to_virt, save_stack_trace, stack_pointer, virt_to_phys,
+    vmemmap_base,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).

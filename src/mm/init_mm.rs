@@ -18,12 +18,21 @@ use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc;
 use crate::sync::{Once, Rank, SpinLock};
 use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 machine_local! {
     /// The PGD, once there is one.
     static INIT_MM: SpinLock<Option<TableAddr>> = SpinLock::new(Rank::PageTable, None);
     /// The same, for who takes no lock.
     static PGD: Once<TableAddr> = Once::new();
+    /// Table pages that came from the page allocator.
+    static TABLES: AtomicUsize = AtomicUsize::new(0);
+}
+
+/// How many pages of the page allocator hold page tables (Linux: NR_PAGETABLE).
+#[must_use]
+pub fn nr_table_pages() -> usize {
+    TABLES.load(Relaxed)
 }
 
 /// Table pages from the page allocator, through the linear map.
@@ -44,6 +53,7 @@ impl TableAccess for LinearAccess {
     fn alloc(&mut self) -> Option<TableAddr> {
         let frame = page_alloc::alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO)?;
         frame.page().set_flags(PageFlags::TABLE);
+        TABLES.fetch_add(1, Relaxed);
         // SAFETY: the frame was just allocated, and its one use is as a table; the
         // editor clears it before it reads it.
         Some(unsafe { TableAddr::new(frame.phys()) })
@@ -57,19 +67,23 @@ impl TableAccess for LinearAccess {
         };
         if frame.page().flags() == PageFlags::TABLE {
             frame.page().set_flags(PageFlags::empty());
+            TABLES.fetch_sub(1, Relaxed);
             page_alloc::free_pages(frame, Order::ZERO);
         }
     }
 
+    #[inline(always)]
     fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R {
-        let at = arch::phys_to_virt(table.phys());
-        if self.broken.contains(at) {
-            // SAFETY: the window maps the table's page while this runs.
-            return arch::with_table_apart(table.phys(), |at| f(unsafe { Table::at(at) }));
+        let linear = arch::phys_to_virt(table.phys());
+        let apart = self.broken.contains(linear);
+        let at = if apart { arch::open_table_window(table.phys()) } else { linear };
+        // SAFETY: the linear map covers all RAM, and so every table; where another CPU breaks
+        // it meanwhile the fault is retried, and where this one does the window maps it.
+        let result = f(unsafe { Table::at(at) });
+        if apart {
+            arch::close_table_window();
         }
-        // SAFETY: the linear map covers all RAM, and so every table. Another CPU may break
-        // it meanwhile: then the fault is retried.
-        f(unsafe { Table::at(at) })
+        result
     }
 
     fn window(&self, table: TableAddr, broken: VirtRange) -> VirtAddr {
@@ -188,6 +202,31 @@ pub fn map_pages(
     attrs: KernelAttrs,
 ) -> Result<(), MapError> {
     edit(|m| m.map_pages(va, pages, attrs))
+}
+
+/// Maps the blocks of physical memory that `blocks` yields one after the other from `va` on,
+/// in the largest pieces that fit (Linux: vmap_pages_range with a page_shift). All or nothing;
+/// the iterator as for [`map_pages`].
+///
+/// # Errors
+/// `AlreadyMapped`, `NoMemory`, `Misaligned`, `OutOfRange`.
+pub fn map_blocks(
+    va: VirtAddr,
+    blocks: impl Iterator<Item = (PhysAddr, usize)>,
+    attrs: KernelAttrs,
+) -> Result<(), MapError> {
+    edit(|m| {
+        let mut at = va;
+        for (pa, bytes) in blocks {
+            if let Err(error) = m.map(VirtRange::from_size(at, bytes), pa, attrs, MapFlags::empty())
+            {
+                m.unmap(VirtRange::new(va, at))?.settle();
+                return Err(error);
+            }
+            at = at + bytes;
+        }
+        Ok(())
+    })
 }
 
 /// Maps `va` to the physical memory from `pa` on, in the largest pieces that fit

@@ -152,7 +152,7 @@ fn change(va: VirtAddr, pages: usize, change: Change) -> Result<(), SetMemoryErr
     init_mm::split(range)?;
     if linear {
         // All that needs memory comes first.
-        for_each_alias(range, |alias| init_mm::split(alias))?;
+        for_each_alias(range, init_mm::split)?;
     }
     let mut owed = change.make(range)?;
     if linear {

@@ -95,8 +95,8 @@ pub fn settled_pages() -> u32 {
     vmalloc::shrink();
     slab::shrink_all();
     page_alloc::drain_all_pages();
-    let tables = init_mm::validate().expect("a sound tree").tables;
-    page_alloc::nr_used_pages().wrapping_sub(tables as u32 + debug::metadata_pages())
+    let tables = init_mm::nr_table_pages() as u32;
+    page_alloc::nr_used_pages().wrapping_sub(tables + debug::metadata_pages())
 }
 
 /// A generator of numbers that repeat from run to run (xorshift64*).

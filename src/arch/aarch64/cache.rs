@@ -4,7 +4,8 @@
 //! walker and our own loads before the MMU is on, other cores that wait with
 //! their caches off, devices.
 
-use super::errata;
+use super::{errata, phys_to_virt};
+use crate::addr::PhysRange;
 use crate::arch::errata::Workarounds;
 use core::arch::asm;
 
@@ -59,6 +60,66 @@ pub unsafe fn clean_poc(start: usize, end: usize) {
                 asm!("dc cvac, {}", in(reg) at, options(nostack, preserves_flags));
             }
         }
+        at += line;
+    }
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+}
+
+/// The most that a write-back takes along, in bytes (CTR_EL0.CWG; 128 where it is not told,
+/// as Linux has it): what a device writes to must share no such piece with other data.
+#[must_use]
+pub fn writeback_granule() -> u64 {
+    let ctr: u64;
+    // SAFETY: reads an ID register.
+    unsafe { asm!("mrs {}, ctr_el0", out(reg) ctr, options(nomem, nostack, preserves_flags)) };
+    match ctr >> 24 & 0xf {
+        0 => 128,
+        cwg => 4 << cwg,
+    }
+}
+
+/// Writes back what the caches hold of RAM, for a device to read (Linux: dcache_clean_poc).
+/// RAM is in the linear map and hidden by nobody.
+pub fn dcache_clean_poc(ram: PhysRange) {
+    let start = phys_to_virt(ram.start()).get();
+    // SAFETY: mapped, as the caller says.
+    unsafe { clean_poc(start, start + ram.len() as usize) }
+}
+
+/// Drops what the caches hold of RAM that a device has written to; what shares a line with
+/// an end of it is written back first (Linux: dcache_inval_poc). RAM as for
+/// [`dcache_clean_poc`].
+pub fn dcache_inval_poc(ram: PhysRange) {
+    let line = line_size();
+    let start = phys_to_virt(ram.start()).get();
+    let end = start + ram.len() as usize;
+    let mut at = start & !(line - 1);
+    while at < end {
+        // SAFETY: lines that reach beyond the range lose nothing; in the others what the
+        // CPU wrote is meant to be lost.
+        unsafe {
+            if at < start || at + line > end {
+                asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags));
+            } else {
+                asm!("dc ivac, {}", in(reg) at, options(nostack, preserves_flags));
+            }
+        }
+        at += line;
+    }
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+}
+
+/// Writes back and drops what the caches hold of RAM (Linux: dcache_clean_inval_poc). RAM as
+/// for [`dcache_clean_poc`].
+pub fn dcache_clean_inval_poc(ram: PhysRange) {
+    let line = line_size();
+    let start = phys_to_virt(ram.start()).get();
+    let mut at = start & !(line - 1);
+    while at < start + ram.len() as usize {
+        // SAFETY: changes no byte of mapped memory.
+        unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
         at += line;
     }
     // SAFETY: a barrier.

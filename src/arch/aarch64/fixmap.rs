@@ -4,8 +4,9 @@
 //! Its three tables are part of the image and linked into the first and the final
 //! PGD alike, so a slot survives the change of tables. The first 2 MiB are single
 //! pages; behind them lies the window for the device tree, two blocks of 2 MiB.
-//! The boot CPU alone changes slots, before the others are up; but for the window for
-//! instructions, which whoever patches the image has to itself.
+//! The boot CPU alone changes slots, before the others are up; the window for a page
+//! table is afterwards the page-table lock's holder's, that for instructions is who
+//! patches the image's.
 
 use super::early::BootTable;
 use super::mmu;
@@ -126,11 +127,21 @@ pub fn map_console(pa: PhysAddr) -> VirtAddr {
 /// Runs `f` on the address of the page table at `pa`, through the table window.
 /// Not reentrant.
 pub fn with_table<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> R {
+    let result = f(open_table(pa));
+    close_table();
+    result
+}
+
+/// Maps the page table at `pa` in the table window until [`close_table`].
+pub(super) fn open_table(pa: PhysAddr) -> VirtAddr {
     let va = Slot::Table.address();
     set(va, pa, 1, KernelAttrs::KERNEL);
-    let result = f(va);
-    clear(va, 1);
-    result
+    va
+}
+
+/// Ends what [`open_table`] began.
+pub(super) fn close_table() {
+    clear(Slot::Table.address(), 1);
 }
 
 /// Runs `f` on a writable address of the page of the image at `pa` (Linux: FIX_TEXT_POKE0).

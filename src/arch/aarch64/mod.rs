@@ -53,10 +53,17 @@ pub const fn virt_to_phys(va: VirtAddr) -> PhysAddr {
     PhysAddr::new(va.get().wrapping_sub(page_offset()) as u64)
 }
 
-/// Runs `f` on an address of the page table at `pa` that is not in the linear map: for
-/// when that can't be used. One at a time.
-pub fn with_table_apart<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> R {
-    fixmap::with_table(pa, f)
+/// An address of the page table at `pa` that is not in the linear map, for when that can't
+/// be used; until [`close_table_window`]. One at a time.
+#[cold]
+pub fn open_table_window(pa: PhysAddr) -> VirtAddr {
+    fixmap::open_table(pa)
+}
+
+/// Ends what [`open_table_window`] began.
+#[cold]
+pub fn close_table_window() {
+    fixmap::close_table();
 }
 
 /// The address at which the descriptor of frame 0 would lie.

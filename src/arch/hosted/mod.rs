@@ -8,6 +8,7 @@
 //! Everything obtained through the interface (addresses, descriptors, machine
 //! locals) is valid until the machine's closure returns.
 
+pub mod cache;
 pub mod cpu;
 pub mod irq;
 mod machine;
@@ -53,10 +54,14 @@ pub fn virt_to_phys(va: VirtAddr) -> PhysAddr {
     PhysAddr::new(va.get().wrapping_sub(page_offset()) as u64)
 }
 
-/// Runs `f` on an address of the page table at `pa` that is not in the linear map.
-pub fn with_table_apart<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> R {
-    f(phys_to_virt(pa))
+/// An address of the page table at `pa` that is not in the linear map.
+#[must_use]
+pub fn open_table_window(pa: PhysAddr) -> VirtAddr {
+    phys_to_virt(pa)
 }
+
+/// Ends what [`open_table_window`] began.
+pub fn close_table_window() {}
 
 /// The address at which the descriptor of frame 0 would lie; wraps.
 #[must_use]

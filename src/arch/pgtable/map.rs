@@ -157,9 +157,8 @@ impl<A: TableAccess> Mapper<'_, A> {
                     }
                     let first = piece.level.index(at);
                     for i in first..first + piece.entries() {
-                        let entry = t.entry(piece.level, i);
-                        if entry != Entry::Invalid {
-                            return (done, entry);
+                        if t.descriptor(i) != Descriptor::INVALID {
+                            return (done, t.entry(piece.level, i));
                         }
                     }
                     for i in 0..piece.entries() {

@@ -87,14 +87,21 @@ impl Table {
         let descriptor = self.descriptor(index);
         let contiguous = descriptor.is_contiguous();
         match descriptor.kind(level) {
-            Kind::Invalid => match descriptor.unhidden().map(|leaf| leaf.kind(level)) {
-                Some(Kind::Leaf(pa, attrs)) => {
-                    Entry::Leaf(Leaf { pa, attrs, contiguous, valid: false })
-                }
-                _ => Entry::Invalid,
-            },
             Kind::Table(pa) => Entry::Table(TableAddr(pa)),
+            Kind::Invalid if descriptor == Descriptor::INVALID => Entry::Invalid,
+            Kind::Invalid => Self::hidden_entry(level, descriptor),
             Kind::Leaf(pa, attrs) => Entry::Leaf(Leaf { pa, attrs, contiguous, valid: true }),
+        }
+    }
+    /// What an invalid word has to say.
+    #[cold]
+    fn hidden_entry(level: Level, descriptor: Descriptor) -> Entry {
+        let contiguous = descriptor.is_contiguous();
+        match descriptor.unhidden().map(|leaf| leaf.kind(level)) {
+            Some(Kind::Leaf(pa, attrs)) => {
+                Entry::Leaf(Leaf { pa, attrs, contiguous, valid: false })
+            }
+            _ => Entry::Invalid,
         }
     }
     /// Whether it maps nothing, nor has anything hidden.

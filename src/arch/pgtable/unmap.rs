@@ -1,7 +1,7 @@
 //! Unmapping, and the release of tables that map nothing any more.
 #![deny(unsafe_code)]
 
-use super::descriptor::{Descriptor, Level};
+use super::descriptor::{CONT_ENTRIES, Descriptor, Level};
 use super::flush::{FlushOwed, Reach};
 use super::mapper::{MapError, Mapper, check, parts};
 use super::table::{Entry, TableAccess, TableAddr};
@@ -17,10 +17,42 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// has to be [split](Mapper::split) first, or a contiguous set that can't be broken.
     pub fn unmap(&mut self, va: VirtRange) -> Result<FlushOwed, MapError> {
         check(va)?;
+        if let Some(owed) = self.unmap_pages(va) {
+            return Ok(owed);
+        }
         self.free_ends(va)?;
         let mut owed = FlushOwed::NONE;
         self.unmap_in(self.root, Level::Pgd, va, &mut owed);
         Ok(owed)
+    }
+
+    /// The usual case in one walk: pages of one table, no contiguous set cut. `None` for
+    /// others, with nothing done.
+    fn unmap_pages(&mut self, va: VirtRange) -> Option<FlushOwed> {
+        if va.is_empty() || va.len() > Level::Pmd.size() {
+            return None;
+        }
+        let (first, last) = (Level::Pte.index(va.start()), Level::Pte.index(va.end() - 1));
+        if first > last {
+            return None;
+        }
+        let (mut table, mut level) = (self.root, Level::Pgd);
+        while let Some(down) = level.down() {
+            match self.access.with(table, |t| t.entry(level, level.index(va.start()))) {
+                Entry::Table(next) => (table, level) = (next, down),
+                _ => return None,
+            }
+        }
+        let cut = self.access.with(table, |t| {
+            first % CONT_ENTRIES != 0 && t.descriptor(first).is_contiguous()
+                || (last + 1) % CONT_ENTRIES != 0 && t.descriptor(last).is_contiguous()
+        });
+        if cut {
+            return None;
+        }
+        let mut owed = FlushOwed::NONE;
+        self.unmap_in(table, Level::Pte, va, &mut owed);
+        Some(owed)
     }
 
     pub(super) fn unmap_in(

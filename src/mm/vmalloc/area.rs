@@ -18,6 +18,10 @@ bitflags! {
         const VM_ALLOC = 1 << 1;
         /// Somebody's pages, mapped by `vmap`.
         const VM_MAP = 1 << 2;
+        /// Memory of a device that does not snoop, from `dma_alloc_coherent`.
+        const VM_DMA_COHERENT = 1 << 5;
+        /// Addresses for `vm_map_ram`.
+        const VM_MAP_RAM = 1 << 4;
         /// The linear map's permissions of its pages were changed along with its own.
         const VM_FLUSH_RESET_PERMS = 1 << 3;
     }
@@ -56,6 +60,8 @@ pub struct VmArea {
     pub(super) next: u32,
     /// Pages mapped, the guard page left out.
     pub(super) nr_pages: u32,
+    /// In a block of `vm_map_ram`, pages that were used and are so no more.
+    pub(super) dirty: u32,
     /// What a device area maps.
     pub(super) phys: PhysAddr,
     pub(super) caller: &'static Location<'static>,
@@ -95,6 +101,12 @@ impl fmt::Display for VmallocInfo {
         }
         if self.flags.contains(VmFlags::VM_MAP) {
             write!(f, " vmap")?;
+        }
+        if self.flags.contains(VmFlags::VM_DMA_COHERENT) {
+            write!(f, " dma-coherent")?;
+        }
+        if self.flags.contains(VmFlags::VM_MAP_RAM) {
+            write!(f, " vm_map_ram")?;
         }
         Ok(())
     }

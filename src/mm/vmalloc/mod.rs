@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! vmalloc, vmap, ioremap        this file, mm::ioremap
+//!   vmap_block   addresses for a few pages for a short time
+//!   vread        reading areas that may end meanwhile
 //!   vm_area      an area's way into use and out of it
 //!   purge        giving back what was lazily unmapped
 //!   vmap_areas   areas and their life: in use, lazy, pooled
@@ -47,14 +49,19 @@ mod area;
 pub mod memtype;
 mod page_chain;
 mod purge;
-mod slot_page;
+pub(in crate::mm) mod slot_page;
 #[expect(unsafe_code, reason = "the mechanism that the policy above stands on")]
-mod slots;
-mod tree;
+pub(in crate::mm) mod slots;
+pub(in crate::mm) mod tree;
 mod va_space;
 mod vm_area;
 mod vmap_areas;
+mod vmap_block;
+#[expect(unsafe_code, reason = "reads bytes of pages by their addresses")]
+mod vread;
 
+#[cfg(test)]
+mod large_tests;
 #[cfg(test)]
 pub(in crate::mm) mod tests;
 #[cfg(test)]
@@ -62,8 +69,10 @@ mod va_space_tests;
 
 pub use area::{VmFlags, VmallocInfo};
 pub use vmap_areas::VmallocStat;
+pub use vmap_block::{VMAP_MAX_ALLOC, vm_map_ram, vm_unmap_ram};
+pub use vread::vread;
 
-use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysRange, VirtAddr, VirtRange};
+use crate::addr::{CONT_PTE_SIZE, PAGE_SHIFT, PAGE_SIZE, PMD_SIZE, PhysRange, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::{KernelAttrs, MapFlags};
@@ -71,12 +80,13 @@ use crate::machine_local;
 use crate::mm::debug;
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
+use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
 use crate::sync::{Rank, SpinLock};
 use area::Backing;
 use core::panic::Location;
 use memtype::Reservation;
-use page_chain::PageChain;
+use page_chain::{LARGE, PageChain};
 use purge::{Wait, purge};
 use vm_area::{Request, or_purge, unmap_area};
 use vmap_areas::{Limits, VmapAreas};
@@ -130,19 +140,50 @@ pub fn vmalloc_aligned(size: usize, align: usize, gfp: Gfp) -> Option<VirtAddr> 
     if !align.is_power_of_two() {
         return None;
     }
-    let align = align.max(PAGE_SIZE);
+    vmalloc_range(size, align, gfp, None)
+}
+
+/// [`vmalloc`] from the memory of `node` first, or with `__GFP_THISNODE` alone.
+#[track_caller]
+#[must_use]
+pub fn vmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<VirtAddr> {
+    vmalloc_range(size, PAGE_SIZE, gfp, Some(node))
+}
+
+/// [`vmalloc`] whose area starts at a multiple of 2 MiB where it is as large, so that blocks of
+/// 2 MiB can map it. [`vmalloc`] does the same here; Linux has callers that can't cope with
+/// blocks, and so a function for those that can.
+#[track_caller]
+#[must_use]
+pub fn vmalloc_huge(size: usize, gfp: Gfp) -> Option<VirtAddr> {
+    vmalloc(size, gfp)
+}
+
+/// Linux: `__vmalloc_node_range`.
+#[track_caller]
+fn vmalloc_range(size: usize, align: usize, gfp: Gfp, node: Option<NodeId>) -> Option<VirtAddr> {
     // Single pages with a permanent address: zones yes, mobility and compounds no.
     let placement = Gfp::__GFP_MOVABLE | Gfp::__GFP_RECLAIMABLE | Gfp::__GFP_COMP;
     let gfp = gfp.difference(placement);
     let nr_pages = pages_of(size)?;
-    let pages = or_purge(|| PageChain::alloc(nr_pages, gfp))?;
-    let frames = pages.iter().map(Frame::phys);
-    let request = Request::new(nr_pages, VmFlags::VM_ALLOC, gfp);
-    Request { align, ..request }
-        .map(Backing::Pages(pages), |used| {
-            init_mm::map_pages(used.start(), frames.clone(), KernelAttrs::KERNEL)
+    let pages = or_purge(|| PageChain::alloc(nr_pages, gfp, node))?;
+    let align = match nr_pages {
+        0..LARGE => align.max(PAGE_SIZE),
+        n if (n as usize) < PMD_SIZE / PAGE_SIZE => align.max(CONT_PTE_SIZE),
+        _ => align.max(PMD_SIZE),
+    };
+    let request = Request { align, ..Request::new(nr_pages, VmFlags::VM_ALLOC, gfp) };
+    let (heads, blocks) = (pages.heads(), pages.blocks());
+    let area = if pages.is_single_pages() {
+        request.map(Backing::Pages(pages), |used| {
+            init_mm::map_pages(used.start(), heads.map(Frame::phys), KernelAttrs::KERNEL)
         })
-        .inspect(|&va| debug::object_allocated(va, size, gfp))
+    } else {
+        request.map(Backing::Pages(pages), |used| {
+            init_mm::map_blocks(used.start(), blocks.clone(), KernelAttrs::KERNEL)
+        })
+    };
+    area.inspect(|&va| debug::object_allocated(va, size, gfp))
 }
 
 /// [`vmalloc`], filled with zeros.
@@ -235,6 +276,7 @@ pub fn vmalloc_stat() -> VmallocStat {
 /// are not in use. Afterwards no CPU can reach a page through an area freed before.
 /// With interrupts masked, areas that another CPU is purging may be left to it.
 pub fn vm_unmap_aliases() {
+    vmap_block::retire_idle();
     purge(Wait::Yes);
     while with_areas(|areas| areas.drain_pools()) {}
 }
@@ -280,6 +322,24 @@ pub(super) fn map_device(
     Request { phys: phys.start(), caller, ..request }.map(Backing::Io(reservation), |used| {
         init_mm::map_range(used, phys.start(), attrs, MapFlags::empty())
     })
+}
+
+/// Maps contiguous memory once more, with another memory type, for `mm::dma`.
+#[track_caller]
+pub(super) fn dma_remap(memory: PhysRange, attrs: KernelAttrs, gfp: Gfp) -> Option<VirtAddr> {
+    let nr_pages = pages_of(usize::try_from(memory.len()).ok()?)?;
+    let request = Request::new(nr_pages, VmFlags::VM_DMA_COHERENT, gfp);
+    request.map(Backing::None, |used| {
+        init_mm::map_range(used, memory.start(), attrs, MapFlags::empty())
+    })
+}
+
+/// Ends what [`dma_remap`] began.
+#[track_caller]
+pub(super) fn dma_unmap(va: VirtAddr) {
+    if !unmap_area(va, VmFlags::VM_DMA_COHERENT) {
+        bad_address("dma_free_coherent", va);
+    }
 }
 
 /// Ends what [`map_device`] began; whether there was such a mapping.

@@ -18,7 +18,7 @@ pub(in crate::mm) fn machine<R>(kib: u64, f: impl FnOnce(&Machine) -> R) -> R {
     machine_with(kib, mmu, f)
 }
 
-fn machine_with<R>(kib: u64, mmu: Config, f: impl FnOnce(&Machine) -> R) -> R {
+pub(super) fn machine_with<R>(kib: u64, mmu: Config, f: impl FnOnce(&Machine) -> R) -> R {
     let ram = [PhysRange::from_size(PhysAddr::new(0x4000_0000), kib << 10)];
     Machine::run(&ram, |m| {
         page_alloc::init(m.ram());
@@ -28,7 +28,7 @@ fn machine_with<R>(kib: u64, mmu: Config, f: impl FnOnce(&Machine) -> R) -> R {
     })
 }
 
-fn take_all() -> Vec<Frame> {
+pub(super) fn take_all() -> Vec<Frame> {
     let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_MEMALLOC;
     core::iter::from_fn(|| page_alloc::alloc_pages(gfp, Order::ZERO)).collect()
 }
@@ -53,14 +53,14 @@ fn read(m: &Machine, va: VirtAddr) -> u64 {
 }
 
 /// Marks every page of an area.
-fn fill(m: &Machine, va: VirtAddr, pages: usize, tag: u64) {
+pub(super) fn fill(m: &Machine, va: VirtAddr, pages: usize, tag: u64) {
     for i in 0..pages {
         write(m, va + i * PAGE_SIZE, tag << 32 | i as u64);
         write(m, va + i * PAGE_SIZE + PAGE_SIZE - 8, !tag);
     }
 }
 
-fn check(m: &Machine, va: VirtAddr, pages: usize, tag: u64) {
+pub(super) fn check(m: &Machine, va: VirtAddr, pages: usize, tag: u64) {
     for i in 0..pages {
         assert_eq!(read(m, va + i * PAGE_SIZE), tag << 32 | i as u64, "page {i} at {va}");
         assert_eq!(read(m, va + i * PAGE_SIZE + PAGE_SIZE - 8), !tag, "page {i} at {va}");
@@ -468,7 +468,7 @@ proptest! {
     }
 }
 
-fn some_frames(n: usize) -> Vec<Frame> {
+pub(super) fn some_frames(n: usize) -> Vec<Frame> {
     (0..n).map(|_| page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap()).collect()
 }
 

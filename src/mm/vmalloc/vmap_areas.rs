@@ -13,7 +13,9 @@ use super::slot_page::SlotPage;
 use super::slots::NIL;
 use super::va_space::{AreaId, VaError, VaRequest, VaSpace};
 use super::vm_area::Request;
+use super::vmap_block::{BLOCK_PAGES, CurrentBlock};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::arch::NR_CPUS;
 use crate::mm::init_mm::TlbFlush;
 use arrayvec::ArrayVec;
 use core::mem::ManuallyDrop;
@@ -68,7 +70,7 @@ pub enum PurgeStart {
 
 /// See the module's documentation.
 pub struct VmapAreas {
-    space: VaSpace<VmArea>,
+    pub(super) space: VaSpace<VmArea>,
     lazy: u32,
     /// What the areas on the lazy list wait for. A flush that is dropped is done then; this
     /// one ends with the machine.
@@ -77,6 +79,8 @@ pub struct VmapAreas {
     stat: VmallocStat,
     limits: Limits,
     purging: bool,
+    /// By CPU, the block that its next few pages come from.
+    pub(super) blocks: [Option<CurrentBlock>; NR_CPUS],
 }
 
 impl VmapAreas {
@@ -90,6 +94,7 @@ impl VmapAreas {
             stat: VmallocStat { mapped: 0, lazy: 0, lazy_frames: 0, pooled: 0, records: 0 },
             limits,
             purging: false,
+            blocks: [None; NR_CPUS],
         }
     }
 
@@ -114,6 +119,7 @@ impl VmapAreas {
             state: State::Busy,
             next: NIL,
             nr_pages: want.nr_pages,
+            dirty: 0,
             phys: want.phys,
             caller: want.caller,
             backing: core::mem::replace(backing, Backing::None),
@@ -132,10 +138,11 @@ impl VmapAreas {
 
     fn take_pooled(&mut self, request: &VaRequest) -> Option<AreaId> {
         let pages = request.size / PAGE_SIZE;
-        if request.align != PAGE_SIZE {
+        let id = AreaId::new(*self.pools.get(pages.checked_sub(1)?)?)?;
+        // Areas of one size mostly ask for the same alignment.
+        if request.align != PAGE_SIZE && !self.space.area(id).start().is_aligned(request.align) {
             return None;
         }
-        let id = AreaId::new(*self.pools.get(pages.checked_sub(1)?)?)?;
         self.pools[pages - 1] = self.space.get(id).next;
         self.stat.pooled -= pages;
         Some(id)
@@ -189,8 +196,7 @@ impl VmapAreas {
         self.stat.lazy_frames += area.nr_pages as usize;
         self.stat.mapped -= area.nr_pages as usize;
         self.stat.lazy += pages;
-        let before = core::mem::replace(&mut *self.owed, TlbFlush::NONE);
-        *self.owed = before.merge(owed);
+        self.owe(owed);
         self.stat.lazy > self.limits.lazy_max_pages
             || self.stat.lazy_frames > self.limits.lazy_max_frames
     }
@@ -200,7 +206,7 @@ impl VmapAreas {
         if self.purging {
             return PurgeStart::Busy;
         }
-        if self.lazy == NIL {
+        if self.lazy == NIL && self.owed.is_none() {
             return PurgeStart::Nothing;
         }
         self.purging = true;
@@ -256,6 +262,21 @@ impl VmapAreas {
         false
     }
 
+    /// Adds to what the next flush is for.
+    pub(super) fn owe(&mut self, owed: TlbFlush) {
+        let before = core::mem::replace(&mut *self.owed, TlbFlush::NONE);
+        *self.owed = before.merge(owed);
+    }
+
+    /// The area in use that maps `va` to pages that may be read, and its last address: what
+    /// [`vread`](super::vread) may look at.
+    pub fn readable(&self, va: VirtAddr) -> Option<VirtRange> {
+        let id = self.space.find(va)?;
+        let (range, area) = (self.space.area(id), self.space.get(id));
+        let memory = VmFlags::VM_ALLOC | VmFlags::VM_MAP | VmFlags::VM_MAP_RAM;
+        (area.state == State::Busy && area.flags.intersects(memory)).then_some(range)
+    }
+
     /// The first area in use that starts at `va` or above.
     pub fn info(&self, va: VirtAddr) -> Option<VmallocInfo> {
         let mut id = self.space.at_or_above(va)?;
@@ -296,7 +317,8 @@ impl VmapAreas {
             }
             match &area.backing {
                 Backing::Pages(chain) => {
-                    assert_eq!(chain.iter().count() as u32, chain.len());
+                    let bytes: usize = chain.blocks().map(|(_, bytes)| bytes).sum();
+                    assert_eq!(bytes, chain.len() as usize * PAGE_SIZE);
                     assert_eq!(chain.len(), area.nr_pages, "pages of {range:?}");
                 }
                 Backing::Io(_) => assert!(area.flags.contains(VmFlags::VM_IOREMAP)),
@@ -305,7 +327,13 @@ impl VmapAreas {
         }
         assert_eq!(stat, self.stat);
         assert_eq!(self.list_len(self.lazy, State::Lazy, None), lazy);
-        assert!(lazy > 0 || self.owed.is_none(), "a flush is owed for lazy areas alone");
+        let used = self.space.iter().any(|(.., area)| area.dirty > 0);
+        assert!(lazy > 0 || used || self.owed.is_none(), "a flush is owed for what was unmapped");
+        for block in self.blocks.iter().flatten() {
+            let area = self.space.get(block.id);
+            assert!(area.flags.contains(VmFlags::VM_MAP_RAM) && area.state == State::Busy);
+            assert!(area.dirty <= block.next && block.next <= BLOCK_PAGES, "{block:?}");
+        }
         let pools = self.pools.iter().enumerate();
         let len = pools.map(|(i, head)| self.list_len(*head, State::Pooled, Some(i + 1)));
         assert_eq!(len.sum::<usize>(), pooled);

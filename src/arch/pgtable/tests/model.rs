@@ -3,12 +3,13 @@
 use super::*;
 use crate::addr::{PMD_SIZE, PUD_SIZE};
 use crate::arch::hosted::mmu::Mmu;
-use crate::arch::pgtable::{FlushOwed, Level, MapError, MapFlags, MemoryType};
+use crate::arch::pgtable::{FlushOwed, Level, MapError, MapFlags, MemoryType, Translation};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::vec;
 
 const BASE: VirtAddr = VirtAddr::new(0xffff_0000_0000_0000);
 /// Pages of the window that is edited: 8 MiB.
@@ -39,6 +40,19 @@ enum Op {
         count: usize,
         attrs: KernelAttrs,
     },
+    SetValid {
+        first: usize,
+        count: usize,
+        valid: bool,
+    },
+    SplitToPages {
+        first: usize,
+        count: usize,
+    },
+    SetPageValid {
+        page: usize,
+        valid: bool,
+    },
     Split {
         first: usize,
         count: usize,
@@ -59,15 +73,17 @@ enum Op {
 struct Model {
     window: VirtAddr,
     mapped: BTreeMap<usize, (PhysAddr, KernelAttrs)>,
+    /// Pages of those that walkers must not find.
+    hidden: BTreeSet<usize>,
     owed: FlushOwed,
     /// Pages whose former translation the owed flush will end, or whose permissions.
-    stale: std::collections::BTreeSet<usize>,
+    stale: BTreeSet<usize>,
 }
 
 impl Model {
     fn new(window: VirtAddr) -> Self {
-        let stale = Default::default();
-        Self { window, mapped: BTreeMap::new(), owed: FlushOwed::NONE, stale }
+        let (mapped, hidden, stale) = Default::default();
+        Self { window, mapped, hidden, owed: FlushOwed::NONE, stale }
     }
 
     fn range(&self, first: usize, count: usize) -> VirtRange {
@@ -120,6 +136,7 @@ impl Model {
                     self.owe(owed);
                     for page in first..first + va.len() / PAGE_SIZE {
                         if self.mapped.remove(&page).is_some() {
+                            self.hidden.remove(&page);
                             self.stale.insert(page);
                         }
                     }
@@ -138,6 +155,42 @@ impl Model {
                     }
                 }
             }
+            Op::SetValid { first, count, valid } => {
+                let va = self.range(first, count);
+                if self.splits(root, access, va) {
+                    let owed = Mapper::new(root, access).set_valid(va, valid).unwrap();
+                    self.owe(owed);
+                    for page in first..first + va.len() / PAGE_SIZE {
+                        if self.mapped.contains_key(&page) {
+                            self.hide(page, valid);
+                        }
+                    }
+                }
+            }
+            Op::SetPageValid { page, valid } => {
+                let va = self.range(page, 1).start();
+                let was = Mapper::new(root, access).entry(va);
+                let result = Mapper::new(root, access).set_page_valid(va, valid);
+                let single = was.is_some_and(|t| t.level == Level::Pte && !t.contiguous);
+                assert_eq!(result.is_some(), single, "{was:?}");
+                if let Some(owed) = result {
+                    self.owe(owed);
+                    self.hide(page, valid);
+                }
+            }
+            Op::SplitToPages { first, count } => {
+                let va = self.range(first, count);
+                match Mapper::new(root, access).split_to_pages(va) {
+                    Ok(()) => {
+                        let alone = |t: Translation| t.level == Level::Pte && !t.contiguous;
+                        let mapper = Mapper::new(root, access);
+                        for at in (0..va.len()).step_by(PAGE_SIZE) {
+                            assert!(mapper.entry(va.start() + at).is_none_or(alone));
+                        }
+                    }
+                    Err(e) => assert_eq!((e, access.budget), (MapError::NoMemory, 0)),
+                }
+            }
             Op::Split { first, count } => {
                 let va = self.range(first, count);
                 self.splits(root, access, va);
@@ -150,7 +203,9 @@ impl Model {
                 let alike = (0..512).all(|i| {
                     let of_first = self.mapped.get(&first);
                     let expected = of_first.map(|&(pa, a)| (pa + (i * PAGE_SIZE) as u64, a));
-                    expected.is_some() && self.mapped.get(&(first + i)).copied() == expected
+                    expected.is_some()
+                        && self.mapped.get(&(first + i)).copied() == expected
+                        && !self.hidden.contains(&(first + i))
                 });
                 let small = was.is_some_and(|t| t.level == Level::Pte);
                 let aligned = was.is_some_and(|t| t.pa.is_aligned(PMD_SIZE as u64));
@@ -171,6 +226,19 @@ impl Model {
         if !matches!(op, Op::FailNextAlloc) {
             access.budget = usize::MAX;
         }
+    }
+
+    fn hide(&mut self, page: usize, valid: bool) {
+        if valid {
+            self.hidden.remove(&page);
+        } else if self.hidden.insert(page) {
+            self.stale.insert(page);
+        }
+    }
+
+    /// What walkers must find at a page.
+    fn expected(&self, page: usize) -> Option<(PhysAddr, KernelAttrs)> {
+        self.mapped.get(&page).filter(|_| !self.hidden.contains(&page)).copied()
     }
 
     /// Addresses are used anew only after the flush.
@@ -213,14 +281,17 @@ impl Model {
             return;
         }
         let va = self.window + page * PAGE_SIZE;
-        check(mmu, va, self.mapped.get(&page).copied());
+        check(mmu, va, self.expected(page));
     }
 
     /// Compares the tables with the model, page by page.
     fn check_tables(&self, root: TableAddr, access: &mut ArenaAccess) {
         let mapper = Mapper::new(root, access);
         for page in 0..WINDOW {
-            let t = mapper.translate(self.window + page * PAGE_SIZE).map(|t| (t.pa, t.attrs));
+            let va = self.window + page * PAGE_SIZE;
+            let t = mapper.translate(va).map(|t| (t.pa, t.attrs));
+            assert_eq!(t, self.expected(page), "page {page}");
+            let t = mapper.entry(va).map(|t| (t.pa, t.attrs));
             assert_eq!(t, self.mapped.get(&page).copied(), "page {page}");
         }
     }
@@ -257,6 +328,12 @@ fn any_op() -> impl Strategy<Value = Op> {
         5 => any_range().prop_map(|(first, count)| Op::Unmap { first, count }),
         3 => (any_range(), any_attrs()).prop_map(
             |((first, count), attrs)| Op::Protect { first, count, attrs }),
+        3 => (any_range(), any::<bool>()).prop_map(
+            |((first, count), valid)| Op::SetValid { first, count, valid }),
+        2 => (0..WINDOW, any::<bool>()).prop_map(
+            |(page, valid)| Op::SetPageValid { page, valid }),
+        1 => (0..WINDOW, 1..60usize).prop_map(
+            |(first, count)| Op::SplitToPages { first, count }),
         1 => any_range().prop_map(|(first, count)| Op::Split { first, count }),
         2 => (0..WINDOW / 512).prop_map(|block| Op::Collapse { block }),
         2 => (any_range(), any::<bool>()).prop_map(
@@ -328,4 +405,75 @@ fn cpus_edit_side_by_side() {
         });
         rig.mapper().validate(BASE).unwrap();
     });
+}
+
+/// Edits of a few pages, sets and now and then a block: what many of can be tried.
+fn any_small_op() -> impl Strategy<Value = Op> {
+    let range = || {
+        prop_oneof![
+            12 => (0..SMALL, 1..6usize),
+            4 => (0..SMALL / 16, 1..3usize).prop_map(|(f, n)| (f * 16, n * 16)),
+            1 => Just((0, 512)),
+        ]
+    };
+    let map = (range(), any_attrs(), 0..4u32);
+    prop_oneof![
+        7 => map.prop_map(|((first, count), attrs, flags)| Op::Map {
+            first, count, shift: 0, attrs, flags: MapFlags::from_bits_retain(flags) }),
+        1 => (0..SMALL, 1..6usize, any_attrs()).prop_map(
+            |(first, count, attrs)| Op::MapPages { first, count, stride: 2, attrs }),
+        6 => range().prop_map(|(first, count)| Op::Unmap { first, count }),
+        4 => (range(), any_attrs()).prop_map(
+            |((first, count), attrs)| Op::Protect { first, count, attrs }),
+        3 => (range(), any::<bool>()).prop_map(
+            |((first, count), valid)| Op::SetValid { first, count, valid }),
+        3 => (0..SMALL, any::<bool>()).prop_map(
+            |(page, valid)| Op::SetPageValid { page, valid }),
+        1 => range().prop_map(|(first, count)| Op::Split { first, count }),
+        1 => Just(Op::Collapse { block: 0 }),
+        1 => (range(), any::<bool>()).prop_map(
+            |((first, count), settle)| Op::Prune { first, count, settle }),
+        2 => Just(Op::Flush),
+        1 => Just(Op::FailNextAlloc),
+    ]
+}
+
+/// Pages of the part of the window where small edits meet.
+const SMALL: usize = 96;
+/// Operations of [`a_hundred_thousand_edits_do_what_the_model_says`].
+const OPERATIONS: usize = if cfg!(miri) { 12 } else { 102_000 };
+
+/// Three CPUs that take turns in any order, each on addresses of its own in the same
+/// tables, each edit looked at through the eyes of all.
+#[test]
+fn a_hundred_thousand_edits_do_what_the_model_says() {
+    let cpus = 3;
+    for (seed, eagerness) in [(1, 8), (2, 64)] {
+        Rig::run(Config { seed, cpus, eagerness }, |rig| {
+            let (root, machine) = (rig.root, rig.machine);
+            let access = Mutex::new(&mut rig.access);
+            machine.on_cpus(cpus, |cpu| {
+                let rng = TestRng::from_seed(
+                    RngAlgorithm::ChaCha,
+                    &[(seed as usize * cpus + cpu) as u8; 32],
+                );
+                let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+                let mut model = Model::new(VA + cpu * WINDOW * PAGE_SIZE);
+                let strategy = (any_small_op(), 0..SMALL);
+                for n in 0..OPERATIONS / 2 / cpus {
+                    let (op, page) = strategy.new_tree(&mut runner).unwrap().current();
+                    let mut access = access.lock().unwrap_or_else(|e| e.into_inner());
+                    model.apply(root, &mut access, &op);
+                    model.check(machine.mmu(), page);
+                    if n % 4096 == 0 {
+                        model.check_tables(root, &mut access);
+                    }
+                }
+                let mut access = access.lock().unwrap_or_else(|e| e.into_inner());
+                model.flush();
+                model.check_tables(root, &mut access);
+            });
+            rig.mapper().validate(BASE).unwrap();
+        });
+    }
 }

@@ -1,0 +1,117 @@
+//! The data cache as a device that does not snoop comes to know it.
+//!
+//! RAM of the machine is what its CPUs see. Behind it lies what is at the point of coherency,
+//! which a device reads and writes ([`read_by_device`], [`write_by_device`]). The two differ
+//! until software cleans or invalidates the lines, and the cache is as unkind as it may be:
+//! nothing is written back by itself before a device reads, and every line that a CPU has
+//! written to is written back right after a device wrote to it.
+
+use super::{machine, phys_to_virt};
+use crate::addr::{PhysAddr, PhysRange};
+use crate::machine_local;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Bytes of a line.
+const LINE: u64 = 64;
+type Bytes = [u8; LINE as usize];
+
+/// What is known of a line that was cleaned, invalidated or written to by a device.
+#[derive(Clone, Copy)]
+struct Line {
+    /// What is at the point of coherency.
+    memory: Bytes,
+    /// What the cache had from there: what differs is dirty.
+    fetched: Bytes,
+}
+
+machine_local! {
+    static LINES: Mutex<BTreeMap<PhysAddr, Line>> = Mutex::new(BTreeMap::new());
+}
+
+fn lines() -> MutexGuard<'static, BTreeMap<PhysAddr, Line>> {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn each(ram: PhysRange, mut f: impl FnMut(PhysAddr)) {
+    let mut at = ram.start().align_down(LINE);
+    while at < ram.end() {
+        f(at);
+        at = at + LINE;
+    }
+}
+
+fn bytes(at: PhysAddr) -> *mut Bytes {
+    assert!(machine::current().is_ram(at), "cache maintenance of {at}, which is no RAM");
+    core::ptr::with_exposed_provenance_mut(phys_to_virt(at).get())
+}
+
+/// A line that nobody has cleaned yet is dirty, and memory holds what it held before.
+fn line(lines: &mut BTreeMap<PhysAddr, Line>, at: PhysAddr) -> &mut Line {
+    lines.entry(at).or_insert(Line { memory: [0xa5; 64], fetched: [0xa5; 64] })
+}
+
+fn clean(lines: &mut BTreeMap<PhysAddr, Line>, at: PhysAddr) {
+    // SAFETY: a line of this machine's RAM, which nobody writes to while it is maintained.
+    let now = unsafe { bytes(at).read() };
+    let line = line(lines, at);
+    if now != line.fetched {
+        *line = Line { memory: now, fetched: now };
+    }
+}
+
+fn invalidate(lines: &mut BTreeMap<PhysAddr, Line>, at: PhysAddr) {
+    let line = line(lines, at);
+    line.fetched = line.memory;
+    // SAFETY: as above; what is lost is what an invalidation loses.
+    unsafe { bytes(at).write(line.memory) };
+}
+
+/// The most that a write-back takes along.
+#[must_use]
+pub fn writeback_granule() -> u64 {
+    LINE
+}
+
+/// Writes back what the caches hold of RAM.
+pub fn dcache_clean_poc(ram: PhysRange) {
+    let mut lines = lines();
+    each(ram, |at| clean(&mut lines, at));
+}
+
+/// Drops what the caches hold of RAM; what shares a line with an end is written back first.
+pub fn dcache_inval_poc(ram: PhysRange) {
+    let mut lines = lines();
+    each(ram, |at| {
+        if !ram.contains_range(PhysRange::from_size(at, LINE)) {
+            clean(&mut lines, at);
+        }
+        invalidate(&mut lines, at);
+    });
+}
+
+/// Writes back and drops what the caches hold of RAM.
+pub fn dcache_clean_inval_poc(ram: PhysRange) {
+    dcache_clean_poc(ram);
+}
+
+/// What a device that does not snoop reads.
+pub fn read_by_device(at: PhysAddr, buffer: &mut [u8]) {
+    let mut lines = lines();
+    for (n, byte) in buffer.iter_mut().enumerate() {
+        let at = at + n as u64;
+        *byte = line(&mut lines, at.align_down(LINE)).memory[(at.get() % LINE) as usize];
+    }
+}
+
+/// A device that does not snoop writes.
+pub fn write_by_device(at: PhysAddr, data: &[u8]) {
+    let mut lines = lines();
+    for (n, byte) in data.iter().enumerate() {
+        let at = at + n as u64;
+        line(&mut lines, at.align_down(LINE)).memory[(at.get() % LINE) as usize] = *byte;
+    }
+    each(PhysRange::from_size(at, data.len() as u64), |at| {
+        clean(&mut lines, at);
+    });
+}

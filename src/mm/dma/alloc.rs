@@ -1,0 +1,178 @@
+//! Memory that CPU and device use at once (Linux: dma_alloc_coherent, kernel/dma/direct.c).
+//!
+//! For a device that does not snoop it is mapped anew, not cacheable, and its address in the
+//! linear map is hidden: two memory types for the same bytes lose coherency, and a CPU
+//! fetches ahead through any cacheable address. (Linux keeps the linear map's.)
+use super::{DmaAddr, DmaDevice, DmaError};
+use crate::addr::{Order, PAGE_SIZE, PhysRange, VirtAddr};
+use crate::arch::pgtable::KernelAttrs;
+use crate::arch::{self, cache, layout};
+use crate::mm::cma;
+use crate::mm::gfp::Gfp;
+use crate::mm::page::Frame;
+use crate::mm::page_alloc;
+use crate::mm::set_memory::set_memory_valid;
+use crate::mm::vmalloc;
+
+/// Memory for a device and the CPUs. Given back by [`dma_free_coherent`].
+#[derive(Debug)]
+#[must_use = "the memory stays allocated until dma_free_coherent"]
+pub struct CoherentMemory {
+    /// Where CPUs find it; 0 while it is being made.
+    virt: VirtAddr,
+    at: DmaAddr,
+    frame: Frame,
+    pages: u32,
+    source: Source,
+    /// Whether it has an address of its own, and none in the linear map.
+    remapped: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Cma(&'static cma::Cma),
+    Buddy,
+}
+
+impl core::fmt::Debug for Source {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Cma(area) => f.write_str(area.name()),
+            Self::Buddy => f.write_str("the page allocator"),
+        }
+    }
+}
+
+impl CoherentMemory {
+    /// Where CPUs find it.
+    #[must_use]
+    pub const fn virt(&self) -> VirtAddr {
+        self.virt
+    }
+    /// Where the device finds it.
+    #[must_use]
+    pub const fn dma_addr(&self) -> DmaAddr {
+        self.at
+    }
+    /// The memory.
+    #[must_use]
+    pub fn phys(&self) -> PhysRange {
+        PhysRange::from_size(self.frame.phys(), u64::from(self.pages) * PAGE_SIZE as u64)
+    }
+}
+
+/// Allocates `size` bytes, rounded up to pages and filled with zeros, that are contiguous and
+/// that the device reaches: from CMA's default area where more than a page is asked for and
+/// `gfp` may wait, or from the page allocator. Process context for a device that does not snoop.
+///
+/// # Errors
+/// `Invalid` for no bytes; `OutOfReach` where there is memory, but none for this device.
+pub fn dma_alloc_coherent(
+    device: &DmaDevice<'_>,
+    size: usize,
+    gfp: Gfp,
+) -> Result<CoherentMemory, DmaError> {
+    let pages = u32::try_from(size.div_ceil(PAGE_SIZE)).map_err(|_| DmaError::NoMemory)?;
+    if pages == 0 {
+        return Err(DmaError::Invalid);
+    }
+    let mut memory = find(device, pages, gfp)?;
+    let pages = (0..pages).map(|n| memory.frame.phys() + u64::from(n) * PAGE_SIZE as u64);
+    for page in pages {
+        // SAFETY: RAM that was just allocated, and that nobody knows of yet.
+        unsafe { arch::clear_page(page) };
+    }
+    memory.virt = memory.frame.virt();
+    if device.coherent {
+        return Ok(memory);
+    }
+    match remap(&memory, gfp) {
+        Some(virt) => {
+            (memory.virt, memory.remapped) = (virt, true);
+            Ok(memory)
+        }
+        None => {
+            release(&memory);
+            Err(DmaError::NoMemory)
+        }
+    }
+}
+
+/// Gives memory back that neither the device nor a CPU uses any more. Process context.
+pub fn dma_free_coherent(memory: CoherentMemory) {
+    if memory.remapped {
+        vmalloc::dma_unmap(memory.virt);
+        // No TLB may hold the other memory type when the pages are cacheable again.
+        vmalloc::vm_unmap_aliases();
+        let shown = set_memory_valid(linear(&memory), memory.pages as usize, true);
+        assert!(shown.is_ok(), "{memory:?}: {shown:?}");
+    }
+    release(&memory);
+}
+
+/// Memory from where the device reaches it.
+fn find(device: &DmaDevice<'_>, pages: u32, gfp: Gfp) -> Result<CoherentMemory, DmaError> {
+    let mut error = DmaError::NoMemory;
+    let mut reached = |frame: Frame, source| {
+        let ram = PhysRange::from_size(frame.phys(), u64::from(pages) * PAGE_SIZE as u64);
+        let virt = VirtAddr::new(0);
+        match device.reach(ram) {
+            Some(at) => Some(CoherentMemory { virt, at, frame, pages, source, remapped: false }),
+            None => {
+                error = DmaError::OutOfReach;
+                None
+            }
+        }
+    };
+    let order = Order::for_bytes(pages as usize * PAGE_SIZE);
+    if pages > 1
+        && gfp.contains(Gfp::__GFP_DIRECT_RECLAIM)
+        && let Some(area) = cma::default_area()
+        && let Some(frame) = cma::cma_alloc(area, pages, order.unwrap_or(Order::MAX))
+    {
+        match reached(frame, Source::Cma(area)) {
+            Some(memory) => return Ok(memory),
+            None => drop(cma::cma_release(area, frame, pages)),
+        }
+    }
+    let order = order.ok_or(DmaError::NoMemory)?;
+    for zone in [Gfp::empty(), Gfp::__GFP_DMA32, Gfp::__GFP_DMA] {
+        let Some(frame) = page_alloc::alloc_pages(gfp | zone, order) else { continue };
+        if let Some(memory) = reached(frame, Source::Buddy) {
+            return Ok(memory);
+        }
+        page_alloc::free_pages(frame, order);
+    }
+    Err(error)
+}
+
+fn release(memory: &CoherentMemory) {
+    match memory.source {
+        Source::Cma(area) => {
+            let ours = cma::cma_release(area, memory.frame, memory.pages);
+            assert!(ours, "{memory:?} is not of {}", area.name());
+        }
+        Source::Buddy => {
+            let order = Order::for_bytes(memory.pages as usize * PAGE_SIZE).unwrap_or(Order::ZERO);
+            page_alloc::free_pages(memory.frame, order);
+        }
+    }
+}
+
+fn linear(memory: &CoherentMemory) -> VirtAddr {
+    layout::LINEAR.start() + memory.frame.phys().get() as usize
+}
+
+/// Takes the memory out of the caches and the linear map, and maps it not cacheable.
+fn remap(memory: &CoherentMemory, gfp: Gfp) -> Option<VirtAddr> {
+    let virt = vmalloc::dma_remap(memory.phys(), KernelAttrs::NORMAL_NC, gfp)?;
+    // What was written through the linear map, zeros for one, is in memory then, and no line
+    // is left that could come back. What is fetched ahead until it is hidden is clean.
+    cache::dcache_clean_inval_poc(memory.phys());
+    if set_memory_valid(linear(memory), memory.pages as usize, false).is_err() {
+        vmalloc::dma_unmap(virt);
+        vmalloc::vm_unmap_aliases();
+        return None;
+    }
+    Some(virt)
+}

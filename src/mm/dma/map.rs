@@ -1,0 +1,169 @@
+//! Streaming mappings (Linux: kernel/dma/direct.c, arch/arm64/mm/dma-mapping.c).
+#![deny(unsafe_code)]
+
+use super::{DmaAddr, DmaDevice, DmaDirection, DmaError, debug, swiotlb};
+use crate::addr::{PAGE_SIZE, PhysRange, VirtAddr};
+use crate::arch::cache;
+use crate::mm::page::Frame;
+use core::panic::Location;
+
+/// Gives `size` bytes of memory from `offset` of `frame` on to the device until
+/// [`dma_unmap_single`]; where it finds them. The bytes may go on into the frames behind.
+/// Any context.
+///
+/// # Errors
+/// Nothing is mapped then.
+#[track_caller]
+pub fn dma_map_page(
+    device: &DmaDevice<'_>,
+    frame: Frame,
+    offset: usize,
+    size: usize,
+    direction: DmaDirection,
+) -> Result<DmaAddr, DmaError> {
+    let start = frame.phys().checked_add(offset as u64).ok_or(DmaError::Invalid)?;
+    let end = start.checked_add(size as u64).ok_or(DmaError::Invalid)?;
+    let ram = PhysRange::new(start, end);
+    if ram.is_empty() || !is_ram(ram) {
+        return Err(DmaError::Invalid);
+    }
+    let at = match device.reach(ram) {
+        Some(at) if !shares_lines(device, ram, direction) => {
+            to_device(device, ram);
+            at
+        }
+        _ => {
+            let bounce = swiotlb::map(device, ram)?;
+            // All of it, also where the device is to write: it may write less.
+            swiotlb::copy_to_buffer(bounce, 0, size);
+            to_device(device, bounce);
+            device.reach(bounce).ok_or(DmaError::OutOfReach)?
+        }
+    };
+    if !debug::add(device, at, size, direction, Location::caller()) {
+        unmap(device, at, size, DmaDirection::ToDevice);
+        return Err(DmaError::NoMemory);
+    }
+    Ok(at)
+}
+
+/// [`dma_map_page`] of memory at an address of the linear map.
+///
+/// # Errors
+/// As for [`dma_map_page`].
+#[track_caller]
+pub fn dma_map_single(
+    device: &DmaDevice<'_>,
+    va: VirtAddr,
+    size: usize,
+    direction: DmaDirection,
+) -> Result<DmaAddr, DmaError> {
+    let frame = Frame::from_virt(va.align_down(PAGE_SIZE)).ok_or(DmaError::Invalid)?;
+    dma_map_page(device, frame, va.page_offset(), size, direction)
+}
+
+/// Gives what [`dma_map_page`] mapped back to the CPU. Any context.
+///
+/// # Panics
+/// With [`set_dma_debug`](super::set_dma_debug), where nothing is mapped there, or something
+/// else.
+#[track_caller]
+pub fn dma_unmap_single(device: &DmaDevice<'_>, at: DmaAddr, size: usize, direction: DmaDirection) {
+    debug::remove(device, at, size, direction);
+    unmap(device, at, size, direction);
+}
+
+/// Lends `size` bytes of a mapping to the CPU.
+///
+/// # Panics
+/// As for [`dma_unmap_single`].
+#[track_caller]
+pub fn dma_sync_single_for_cpu(
+    device: &DmaDevice<'_>,
+    at: DmaAddr,
+    size: usize,
+    direction: DmaDirection,
+) {
+    debug::check(device, at, size, direction);
+    let Some(ram) = memory(device, at, size) else { return };
+    to_cpu(device, ram, direction);
+    if direction != DmaDirection::ToDevice
+        && let Some((buffer, offset)) = swiotlb::find(ram)
+    {
+        swiotlb::copy_from_buffer(buffer, offset, size);
+    }
+}
+
+/// Takes bytes back for the device that [`dma_sync_single_for_cpu`] lent to the CPU.
+///
+/// # Panics
+/// As for [`dma_unmap_single`].
+#[track_caller]
+pub fn dma_sync_single_for_device(
+    device: &DmaDevice<'_>,
+    at: DmaAddr,
+    size: usize,
+    direction: DmaDirection,
+) {
+    debug::check(device, at, size, direction);
+    let Some(ram) = memory(device, at, size) else { return };
+    if let Some((buffer, offset)) = swiotlb::find(ram) {
+        swiotlb::copy_to_buffer(buffer, offset, size);
+    }
+    to_device(device, ram);
+}
+
+fn unmap(device: &DmaDevice<'_>, at: DmaAddr, size: usize, direction: DmaDirection) {
+    let Some(ram) = memory(device, at, size) else { return };
+    to_cpu(device, ram, direction);
+    if let Some((buffer, _)) = swiotlb::find(ram) {
+        if direction != DmaDirection::ToDevice {
+            swiotlb::copy_from_buffer(buffer, 0, size);
+        }
+        swiotlb::unmap(buffer);
+    }
+}
+
+fn memory(device: &DmaDevice<'_>, at: DmaAddr, size: usize) -> Option<PhysRange> {
+    Some(PhysRange::from_size(device.memory_at(at)?, size as u64))
+}
+
+/// The bytes become the device's. What it will write to is cleaned too: a line that is dirty
+/// would be written back over it (Linux: arch_sync_dma_for_device).
+fn to_device(device: &DmaDevice<'_>, ram: PhysRange) {
+    if !device.coherent {
+        cache::dcache_clean_poc(ram);
+    }
+}
+
+/// The bytes become the CPU's, which may have fetched them ahead while they were the device's
+/// (Linux: arch_sync_dma_for_cpu).
+fn to_cpu(device: &DmaDevice<'_>, ram: PhysRange, direction: DmaDirection) {
+    if !device.coherent && direction != DmaDirection::ToDevice {
+        cache::dcache_inval_poc(ram);
+    }
+}
+
+/// Whether the device writes next to data that is the CPU's meanwhile.
+fn shares_lines(device: &DmaDevice<'_>, ram: PhysRange, direction: DmaDirection) -> bool {
+    let line = cache::writeback_granule();
+    !device.coherent
+        && direction != DmaDirection::ToDevice
+        && !(ram.start().is_aligned(line) && ram.end().is_aligned(line))
+}
+
+/// Whether all of it has descriptors and so is in the linear map.
+fn is_ram(ram: PhysRange) -> bool {
+    let (Some(first), Some(last)) = (ram.start().pfn(), (ram.end() - 1).pfn()) else {
+        return false;
+    };
+    // Descriptors come in blocks of the largest order.
+    let mut at = first;
+    while at <= last {
+        if Frame::new(at).is_none() {
+            return false;
+        }
+        at = (at + 1).align_up(crate::addr::Order::MAX);
+    }
+    true
+}

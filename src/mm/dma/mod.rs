@@ -1,0 +1,152 @@
+//! Memory that devices reach by themselves (Linux: kernel/dma/, include/linux/dma-mapping.h).
+//!
+//! ```text
+//! map     streaming: memory that CPU and device use in turn, with the cache maintenance
+//! alloc   coherent: memory that both use at once
+//!   swiotlb   bounce buffers, for memory that the device does not reach
+//!   debug     who has mapped what, to catch misuse (Linux: kernel/dma/debug.c)
+//! ```
+//!
+//! # Who owns the bytes
+//! Between a map and its unmap the bytes are the device's; `sync_for_cpu` lends them to the CPU
+//! and `sync_for_device` takes them back. For a device that does not snoop the caches:
+//!
+//! | | to the device | from the device | both |
+//! | --- | --- | --- | --- |
+//! | to the device's side | clean | clean, or a later write-back would overwrite what it writes | clean |
+//! | to the CPU's side | nothing | invalidate: lines may have been fetched ahead | invalidate |
+//!
+//! A buffer that a device writes to must share no cache line with other data: a write-back of
+//! that would overwrite what the device wrote, and an invalidation would lose it. Such a
+//! buffer is bounced (Linux: dma_kmalloc_needs_bounce).
+//!
+//! Lock order: each lock here is taken alone.
+#![deny(unsafe_code)]
+
+#[expect(unsafe_code, reason = "clears pages")]
+mod alloc;
+mod debug;
+mod map;
+#[expect(unsafe_code, reason = "copies between buffers")]
+mod swiotlb;
+
+#[cfg(test)]
+#[expect(unsafe_code, reason = "looks at the bytes of pages")]
+mod tests;
+
+pub use alloc::{CoherentMemory, dma_alloc_coherent, dma_free_coherent};
+pub use debug::{live_mappings, set_dma_debug};
+pub use map::{
+    dma_map_page, dma_map_single, dma_sync_single_for_cpu, dma_sync_single_for_device,
+    dma_unmap_single,
+};
+pub use swiotlb::{is_swiotlb_buffer, swiotlb_exit, swiotlb_init};
+
+use crate::addr::{PhysAddr, PhysRange};
+
+/// An address as a device puts it on its bus.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(transparent)]
+pub struct DmaAddr(u64);
+
+impl DmaAddr {
+    /// The address with this value.
+    #[must_use]
+    pub const fn new(value: u64) -> Self {
+        Self(value)
+    }
+    /// Its value.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl core::fmt::Display for DmaAddr {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// Who writes and who reads while memory is mapped (Linux: enum dma_data_direction).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DmaDirection {
+    /// The device writes, or nobody knows who.
+    Bidirectional,
+    /// The CPU writes, the device reads.
+    ToDevice,
+    /// The device writes, the CPU reads.
+    FromDevice,
+}
+
+/// A piece of memory as a device sees it: one entry of `dma-ranges`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DmaRange {
+    /// The memory.
+    pub cpu: PhysRange,
+    /// Where it begins on the device's bus.
+    pub bus: DmaAddr,
+}
+
+/// What is to be known of a device that uses memory by itself (Linux: struct device's dma_mask,
+/// bus_dma_limit, dma_range_map and dma_coherent).
+#[derive(Clone, Copy, Debug)]
+pub struct DmaDevice<'a> {
+    /// For messages.
+    pub name: &'a str,
+    /// The highest address that it can put on its bus.
+    pub mask: u64,
+    /// What its bus leads to; empty: all memory, at its own address.
+    pub ranges: &'a [DmaRange],
+    /// Whether it snoops the CPUs' caches (`dma-coherent`).
+    pub coherent: bool,
+}
+
+/// Why memory can't be used by a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DmaError {
+    /// No bytes, or no memory that the kernel has in its linear map.
+    Invalid,
+    /// The device doesn't reach it, and no bounce buffer that it reaches is as large.
+    OutOfReach,
+    /// No memory, or no bounce buffer is free.
+    NoMemory,
+}
+
+impl core::fmt::Display for DmaError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Invalid => "no memory of the linear map",
+            Self::OutOfReach => "the device can't reach it",
+            Self::NoMemory => "no memory",
+        })
+    }
+}
+
+impl DmaDevice<'_> {
+    /// Where the device finds `ram`, all of it; `None` where it doesn't
+    /// (Linux: phys_to_dma, dma_capable).
+    #[must_use]
+    pub fn reach(&self, ram: PhysRange) -> Option<DmaAddr> {
+        let start = if self.ranges.is_empty() {
+            ram.start().get()
+        } else {
+            let range = self.ranges.iter().find(|range| range.cpu.contains_range(ram))?;
+            range.bus.get().checked_add(ram.start() - range.cpu.start())?
+        };
+        let last = start.checked_add(ram.len().checked_sub(1)?)?;
+        (last <= self.mask).then_some(DmaAddr(start))
+    }
+
+    /// The memory at an address of the device's bus (Linux: dma_to_phys).
+    #[must_use]
+    pub fn memory_at(&self, at: DmaAddr) -> Option<PhysAddr> {
+        if self.ranges.is_empty() {
+            return Some(PhysAddr::new(at.get()));
+        }
+        self.ranges.iter().find_map(|range| {
+            let offset = at.get().checked_sub(range.bus.get())?;
+            (offset < range.cpu.len()).then(|| range.cpu.start() + offset)
+        })
+    }
+}

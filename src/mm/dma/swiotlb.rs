@@ -1,0 +1,199 @@
+//! Bounce buffers (Linux: kernel/dma/swiotlb.c).
+//!
+//! A pool of memory that devices with a narrow limit reach, in slots of 2 KiB. Memory that a
+//! device doesn't reach, or must not write next to, is copied to slots and back. The pool is
+//! allocated when it is first needed.
+//!
+//! The first slot of a buffer remembers whose bytes it stands for. Slots belong to whoever
+//! has mapped them: copies need no lock.
+
+use super::{DmaDevice, DmaError};
+use crate::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange};
+use crate::arch::irq::with_masked;
+use crate::arch::phys_to_virt;
+use crate::machine_local;
+use crate::mm::gfp::Gfp;
+use crate::mm::page::Frame;
+use crate::mm::page_alloc;
+use crate::sync::{Rank, SpinLock};
+
+/// Bytes of a slot (Linux: IO_TLB_SIZE).
+const SLOT: u64 = 2048;
+/// 1 MiB.
+const ORDER: Order = match Order::new(8) {
+    Some(order) => order,
+    None => unreachable!(),
+};
+const SLOTS: usize = ORDER.bytes() / SLOT as usize;
+/// Slots of the largest buffer (Linux: IO_TLB_SEGSIZE).
+const SEGMENT: usize = 128;
+
+/// What a slot is used for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Free,
+    /// The first of a buffer, and whose bytes it holds.
+    First(PhysRange),
+    /// Another one.
+    More,
+}
+
+struct Pool {
+    frame: Option<Frame>,
+    slots: [Use; SLOTS],
+    /// Where the next search begins.
+    next: usize,
+}
+
+machine_local! {
+    // Taken with no other lock held; the rank keeps it so.
+    static POOL: SpinLock<Pool> =
+        SpinLock::new(Rank::Vmap, Pool { frame: None, slots: [Use::Free; SLOTS], next: 0 });
+}
+
+impl Pool {
+    fn start(&self) -> Option<PhysAddr> {
+        Some(self.frame?.phys())
+    }
+
+    /// The first of `count` free slots in a row.
+    fn find(&self, count: usize) -> Option<usize> {
+        let run = |from: usize, to: usize| {
+            let mut free = 0;
+            (from..to).find_map(|slot| {
+                free = if self.slots[slot] == Use::Free { free + 1 } else { 0 };
+                (free == count).then(|| slot + 1 - count)
+            })
+        };
+        run(self.next, SLOTS).or_else(|| run(0, SLOTS))
+    }
+
+    /// The slot of the buffer that `at` lies in.
+    fn first_of(&self, at: PhysAddr) -> Option<usize> {
+        let offset = at.get().checked_sub(self.start()?.get())?;
+        let slot = usize::try_from(offset / SLOT).ok().filter(|&slot| slot < SLOTS)?;
+        (0..=slot).rev().find(|&slot| self.slots[slot] != Use::More)
+    }
+}
+
+/// Finds a buffer for the bytes of `ram` that the device reaches.
+pub fn map(device: &DmaDevice<'_>, ram: PhysRange) -> Result<PhysRange, DmaError> {
+    let slots = usize::try_from(ram.len().div_ceil(SLOT)).map_err(|_| DmaError::OutOfReach)?;
+    if slots > SEGMENT {
+        return Err(DmaError::OutOfReach);
+    }
+    let whole = swiotlb_init().ok_or(DmaError::NoMemory)?;
+    if device.reach(whole).is_none() {
+        return Err(DmaError::OutOfReach);
+    }
+    with_masked(|irq| {
+        let mut pool = POOL.lock(irq);
+        let start = pool.start().ok_or(DmaError::NoMemory)?;
+        let first = pool.find(slots).ok_or(DmaError::NoMemory)?;
+        pool.slots[first..first + slots].fill(Use::More);
+        pool.slots[first] = Use::First(ram);
+        pool.next = (first + slots) % SLOTS;
+        Ok(PhysRange::from_size(start + first as u64 * SLOT, ram.len()))
+    })
+}
+
+/// The buffer that `part` lies in, and how far behind its start.
+pub fn find(part: PhysRange) -> Option<(PhysRange, usize)> {
+    with_masked(|irq| {
+        let pool = POOL.lock(irq);
+        let first = pool.first_of(part.start())?;
+        let Use::First(ram) = pool.slots[first] else { return None };
+        let start = pool.start()? + first as u64 * SLOT;
+        let buffer = PhysRange::from_size(start, ram.len());
+        buffer.contains_range(part).then(|| (buffer, (part.start() - start) as usize))
+    })
+}
+
+/// Gives a buffer back.
+pub fn unmap(buffer: PhysRange) {
+    with_masked(|irq| {
+        let mut pool = POOL.lock(irq);
+        let Some(first) = pool.first_of(buffer.start()) else { return };
+        pool.slots[first] = Use::Free;
+        let more = pool.slots[first + 1..].iter_mut().take_while(|slot| **slot == Use::More);
+        more.for_each(|slot| *slot = Use::Free);
+    });
+}
+
+/// Copies bytes from where they belong to the buffer that stands for them.
+pub fn copy_to_buffer(buffer: PhysRange, offset: usize, size: usize) {
+    copy(buffer, offset, size, |memory, bounce| {
+        // SAFETY: both are RAM of the linear map: the bytes of a mapping are its owner's,
+        // who lends them to the device, and the slots are the mapping's.
+        unsafe { core::ptr::copy(memory, bounce, size) }
+    });
+}
+
+/// Copies bytes from a buffer to where they belong.
+pub fn copy_from_buffer(buffer: PhysRange, offset: usize, size: usize) {
+    copy(buffer, offset, size, |memory, bounce| {
+        // SAFETY: as above.
+        unsafe { core::ptr::copy(bounce, memory, size) }
+    });
+}
+
+fn copy(buffer: PhysRange, offset: usize, size: usize, f: impl FnOnce(*mut u8, *mut u8)) {
+    let ram = with_masked(|irq| {
+        let pool = POOL.lock(irq);
+        match pool.first_of(buffer.start()).map(|first| pool.slots[first]) {
+            Some(Use::First(ram)) => Some(ram),
+            _ => None,
+        }
+    });
+    let Some(ram) = ram else { return };
+    assert!(offset + size <= ram.len() as usize, "{size} bytes at {offset} of {ram:?}");
+    let pointer = |start: PhysAddr| {
+        core::ptr::with_exposed_provenance_mut::<u8>(phys_to_virt(start + offset as u64).get())
+    };
+    f(pointer(ram.start()), pointer(buffer.start()));
+}
+
+/// Allocates the pool where that isn't done yet; where it is, or `None` for want of memory
+/// (Linux: swiotlb_init). Any context.
+pub fn swiotlb_init() -> Option<PhysRange> {
+    let mut new = None;
+    loop {
+        let start = with_masked(|irq| {
+            let mut pool = POOL.lock(irq);
+            if pool.frame.is_none() {
+                pool.frame = new.take();
+            }
+            pool.start()
+        });
+        if let Some(unneeded) = new.take() {
+            page_alloc::free_pages(unneeded, ORDER);
+        }
+        if let Some(start) = start {
+            return Some(PhysRange::from_size(start, ORDER.bytes() as u64));
+        }
+        let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_DMA | Gfp::__GFP_NOWARN;
+        new = Some(page_alloc::alloc_pages(gfp, ORDER)?);
+    }
+}
+
+/// Whether memory is part of the pool (Linux: is_swiotlb_buffer).
+#[must_use]
+pub fn is_swiotlb_buffer(at: PhysAddr) -> bool {
+    let start = with_masked(|irq| POOL.lock(irq).start());
+    start.is_some_and(|start| PhysRange::from_size(start, ORDER.bytes() as u64).contains(at))
+}
+
+/// Gives the pool back if no buffer is in use; whether there is none any more.
+pub fn swiotlb_exit() -> bool {
+    let (frame, busy) = with_masked(|irq| {
+        let mut pool = POOL.lock(irq);
+        let busy = pool.slots.iter().any(|slot| *slot != Use::Free);
+        (if busy { None } else { pool.frame.take() }, busy)
+    });
+    if let Some(frame) = frame {
+        page_alloc::free_pages(frame, ORDER);
+    }
+    !busy
+}
+
+const _: () = assert!(PAGE_SIZE.is_multiple_of(SLOT as usize));

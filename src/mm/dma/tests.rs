@@ -1,0 +1,365 @@
+//! DMA on the emulated machine, whose cache writes back when it hurts.
+
+use super::*;
+use crate::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
+use crate::arch::hosted::Machine;
+use crate::arch::hosted::cache::{read_by_device, write_by_device};
+use crate::arch::layout;
+use crate::arch::pgtable::{KernelAttrs, MapFlags, MemoryType};
+use crate::arch::phys_to_virt;
+use crate::mm::gfp::Gfp;
+use crate::mm::init_mm;
+use crate::mm::page::Frame;
+use crate::mm::page_alloc::{alloc_pages, free_pages};
+use crate::mm::vmalloc::tests::{machine, used_pages};
+use proptest::prelude::*;
+use std::vec;
+use std::vec::Vec;
+
+use DmaDirection::{Bidirectional, FromDevice, ToDevice};
+
+const ANY: DmaDevice<'static> =
+    DmaDevice { name: "disk", mask: u64::MAX, ranges: &[], coherent: false };
+
+/// A device that reaches the bounce buffers alone.
+fn narrow() -> DmaDevice<'static> {
+    let cpu = swiotlb_init().unwrap();
+    let range = DmaRange { cpu, bus: DmaAddr::new(cpu.start().get()) };
+    DmaDevice { ranges: Vec::leak(vec![range]), ..ANY }
+}
+
+fn bytes(ram: PhysRange) -> &'static mut [u8] {
+    let at = core::ptr::with_exposed_provenance_mut(phys_to_virt(ram.start()).get());
+    // SAFETY: RAM of this machine that the test has allocated, by one slice at a time.
+    unsafe { core::slice::from_raw_parts_mut(at, ram.len() as usize) }
+}
+
+fn page() -> Frame {
+    alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap()
+}
+
+fn part(frame: Frame, offset: u64, len: u64) -> PhysRange {
+    PhysRange::from_size(frame.phys() + offset, len)
+}
+
+/// A device's read of all that is mapped at `at`.
+fn device_reads(device: &DmaDevice<'_>, at: DmaAddr, len: usize) -> Vec<u8> {
+    let mut got = vec![0; len];
+    let start = device.memory_at(at).unwrap();
+    let ram = PhysRange::from_size(start, len as u64);
+    match device.coherent {
+        true => got.copy_from_slice(bytes(ram)),
+        false => read_by_device(start, &mut got),
+    }
+    got
+}
+
+fn device_writes(device: &DmaDevice<'_>, at: DmaAddr, data: &[u8]) {
+    let start = device.memory_at(at).unwrap();
+    match device.coherent {
+        true => bytes(PhysRange::from_size(start, data.len() as u64)).copy_from_slice(data),
+        false => write_by_device(start, data),
+    }
+}
+
+#[test]
+fn what_the_cpu_wrote_the_device_reads() {
+    machine(1024, |_| {
+        let frame = page();
+        for (offset, len) in [(0, 4096), (64, 128), (3, 1), (100, 1000)] {
+            let ram = part(frame, offset, len);
+            bytes(ram).fill(len as u8);
+            let at = dma_map_page(&ANY, frame, offset as usize, len as usize, ToDevice).unwrap();
+            assert_eq!(at.get(), ram.start().get(), "no bounce is needed");
+            assert_eq!(device_reads(&ANY, at, len as usize), vec![len as u8; len as usize]);
+            bytes(ram).fill(!(len as u8));
+            dma_sync_single_for_device(&ANY, at, len as usize, ToDevice);
+            assert_eq!(device_reads(&ANY, at, len as usize), vec![!(len as u8); len as usize]);
+            dma_unmap_single(&ANY, at, len as usize, ToDevice);
+        }
+        assert_eq!(live_mappings(), 0);
+    });
+}
+
+#[test]
+fn what_the_device_wrote_the_cpu_reads() {
+    machine(1024, |_| {
+        let frame = page();
+        for direction in [FromDevice, Bidirectional] {
+            let ram = part(frame, 256, 512);
+            // Dirty lines, which must not be written back over what the device writes.
+            bytes(ram).fill(1);
+            let at = dma_map_page(&ANY, frame, 256, 512, direction).unwrap();
+            assert_eq!(at.get(), ram.start().get());
+            device_writes(&ANY, at, &[7; 512]);
+            dma_sync_single_for_cpu(&ANY, at, 64, direction);
+            assert_eq!(bytes(part(frame, 256, 64)), [7; 64]);
+            dma_sync_single_for_device(&ANY, at, 64, direction);
+            device_writes(&ANY, at, &[8; 100]);
+            dma_unmap_single(&ANY, at, 512, direction);
+            assert_eq!(bytes(part(frame, 256, 100)), [8; 100]);
+            assert_eq!(bytes(part(frame, 356, 412)), [7; 412]);
+        }
+    });
+}
+
+/// A buffer that shares lines with the CPU's data is bounced: neither loses a byte.
+#[test]
+fn neighbours_in_a_line_keep_their_bytes() {
+    machine(4096, |_| {
+        let frame = page();
+        let all = part(frame, 0, 4096);
+        bytes(all).fill(1);
+        let at = dma_map_page(&ANY, frame, 100, 50, FromDevice).unwrap();
+        assert!(is_swiotlb_buffer(ANY.memory_at(at).unwrap()));
+        assert_eq!(device_reads(&ANY, at, 50), [1; 50], "what it does not write stays");
+        device_writes(&ANY, at, &[9; 40]);
+        // The CPU goes on with what is its own.
+        bytes(part(frame, 99, 1)).fill(2);
+        bytes(part(frame, 150, 1)).fill(3);
+        dma_sync_single_for_cpu(&ANY, DmaAddr::new(at.get() + 10), 20, FromDevice);
+        assert_eq!(bytes(part(frame, 110, 20)), [9; 20]);
+        assert_eq!(bytes(part(frame, 100, 10)), [1; 10], "not lent to the CPU");
+        dma_unmap_single(&ANY, at, 50, FromDevice);
+        let mut expected = [1; 4096];
+        expected[99] = 2;
+        expected[100..140].fill(9);
+        expected[150] = 3;
+        assert_eq!(bytes(all), expected);
+        // One that snoops needs no such thing.
+        let snooping = DmaDevice { coherent: true, ..ANY };
+        let at = dma_map_page(&snooping, frame, 100, 50, FromDevice).unwrap();
+        assert_eq!(at.get(), part(frame, 100, 50).start().get());
+        dma_unmap_single(&snooping, at, 50, FromDevice);
+        assert!(swiotlb_exit());
+    });
+}
+
+#[test]
+fn what_is_out_of_reach_is_bounced() {
+    machine(8192, |_| {
+        for coherent in [false, true] {
+            let device = DmaDevice { coherent, ..narrow() };
+            let frame = page();
+            let ram = part(frame, 0, 4096);
+            bytes(ram).fill(5);
+            let at = dma_map_page(&device, frame, 0, 4096, Bidirectional).unwrap();
+            assert!(is_swiotlb_buffer(device.memory_at(at).unwrap()));
+            assert_eq!(device_reads(&device, at, 4096), [5; 4096]);
+            device_writes(&device, at, &[6; 2048]);
+            dma_sync_single_for_cpu(&device, at, 4096, Bidirectional);
+            assert_eq!(bytes(part(frame, 0, 2048)), [6; 2048]);
+            bytes(ram).fill(7);
+            dma_sync_single_for_device(&device, at, 4096, Bidirectional);
+            assert_eq!(device_reads(&device, at, 4096), [7; 4096]);
+            device_writes(&device, at, &[8; 4096]);
+            assert!(!swiotlb_exit(), "a buffer is in use");
+            dma_unmap_single(&device, at, 4096, Bidirectional);
+            assert_eq!(bytes(ram), [8; 4096]);
+            // What the device was only to read is not copied back.
+            let at = dma_map_page(&device, frame, 0, 4096, ToDevice).unwrap();
+            device_writes(&device, at, &[1; 4096]);
+            dma_unmap_single(&device, at, 4096, ToDevice);
+            assert_eq!(bytes(ram), [8; 4096]);
+        }
+        assert!(swiotlb_exit());
+        let nothing = DmaDevice { mask: 0xfff, ..ANY };
+        let frame = page();
+        let refused = dma_map_page(&nothing, frame, 0, 64, ToDevice);
+        assert_eq!(refused, Err(DmaError::OutOfReach));
+        let order = Order::new(7).unwrap();
+        let large = alloc_pages(Gfp::GFP_KERNEL, order).unwrap();
+        let refused = dma_map_page(&narrow(), large, 0, order.bytes(), ToDevice);
+        assert_eq!(refused, Err(DmaError::OutOfReach), "more than a buffer can be");
+        assert_eq!(dma_map_page(&ANY, frame, 0, 0, ToDevice), Err(DmaError::Invalid));
+        assert_eq!(dma_map_page(&ANY, frame, 0, 1 << 40, ToDevice), Err(DmaError::Invalid));
+        let nowhere = dma_map_single(&ANY, VirtAddr::new(0x1000), 1, ToDevice);
+        assert_eq!(nowhere, Err(DmaError::Invalid));
+        assert_eq!(live_mappings(), 0);
+    });
+}
+
+#[test]
+fn buses_have_addresses_of_their_own() {
+    machine(4096, |_| {
+        let cpu = PhysRange::from_size(PhysAddr::new(0x4000_0000), 2 << 20);
+        let ranges = [DmaRange { cpu, bus: DmaAddr::new(0xc000_0000) }];
+        let device = DmaDevice { ranges: &ranges, ..ANY };
+        let frame = page();
+        let inside = PhysAddr::new(0x4010_0000);
+        let at = device.reach(PhysRange::from_size(inside, 64)).unwrap();
+        assert_eq!((at.get(), device.memory_at(at)), (0xc010_0000, Some(inside)));
+        assert_eq!(device.reach(PhysRange::from_size(cpu.end() - 32, 64)), None);
+        assert_eq!(device.memory_at(DmaAddr::new(0x4010_0000)), None);
+        let at = device.reach(part(frame, 0, 64));
+        assert_eq!(at.is_some(), cpu.contains_range(part(frame, 0, 64)));
+        let mask = 0xc010_0000;
+        let short = DmaDevice { mask, ..device };
+        assert!(short.reach(PhysRange::from_size(inside, 1)).is_some());
+        assert!(short.reach(PhysRange::from_size(inside, 2)).is_none());
+    });
+}
+
+#[test]
+fn bounce_buffers_run_out_and_come_back() {
+    machine(8192, |_| {
+        let (device, frame) = (narrow(), page());
+        let map = || dma_map_page(&device, frame, 0, 3000, ToDevice);
+        let mapped: Vec<_> = core::iter::from_fn(|| map().ok()).collect();
+        assert_eq!(mapped.len(), 256, "two slots of 2 KiB each, of 1 MiB");
+        assert_eq!(map(), Err(DmaError::NoMemory));
+        dma_unmap_single(&device, mapped[100], 3000, ToDevice);
+        assert_eq!(map(), Ok(mapped[100]));
+        mapped.iter().for_each(|&at| dma_unmap_single(&device, at, 3000, ToDevice));
+        assert!(swiotlb_exit());
+    });
+}
+
+fn mapped(f: impl FnOnce(DmaAddr)) {
+    machine(1024, |_| {
+        set_dma_debug(true);
+        f(dma_map_page(&ANY, page(), 0, 128, ToDevice).unwrap());
+    });
+}
+
+#[test]
+#[should_panic(expected = "disk: nothing is mapped at 0x40")]
+fn an_unmap_of_what_is_not_mapped_is_caught() {
+    mapped(|at| {
+        dma_unmap_single(&ANY, at, 128, ToDevice);
+        dma_unmap_single(&ANY, at, 128, ToDevice);
+    });
+}
+
+#[test]
+#[should_panic(expected = "disk: 64 bytes ToDevice are unmapped at")]
+fn an_unmap_of_another_size_is_caught() {
+    mapped(|at| dma_unmap_single(&ANY, at, 64, ToDevice));
+}
+
+#[test]
+#[should_panic(expected = "where 128 bytes ToDevice were mapped by src")]
+fn an_unmap_in_another_direction_is_caught() {
+    mapped(|at| dma_unmap_single(&ANY, at, 128, FromDevice));
+}
+
+#[test]
+#[should_panic(expected = "disk: 1 bytes ToDevice are synced at")]
+fn a_sync_beyond_the_mapping_is_caught() {
+    mapped(|at| dma_sync_single_for_cpu(&ANY, DmaAddr::new(at.get() + 128), 1, ToDevice));
+}
+
+/// With the linear map in the tables, as on a real machine.
+fn linear_machine(kib: u64, f: impl FnOnce(&Machine)) {
+    machine(kib, |m| {
+        for ram in m.ram() {
+            let va = layout::LINEAR.start() + ram.start().get() as usize;
+            let va = VirtRange::from_size(va, ram.len() as usize);
+            init_mm::map_range(va, ram.start(), KernelAttrs::KERNEL, MapFlags::empty()).unwrap();
+        }
+        f(m);
+    });
+}
+
+#[test]
+fn coherent_memory_has_one_memory_type() {
+    linear_machine(8192, |_| {
+        let stray = page();
+        bytes(part(stray, 0, 4096)).fill(0xee);
+        free_pages(stray, Order::ZERO);
+        let used = used_pages();
+        let mut tables = 0;
+        for round in 0..2 {
+            let memory = dma_alloc_coherent(&ANY, 3 * PAGE_SIZE - 5, Gfp::GFP_KERNEL).unwrap();
+            assert_eq!(memory.phys().len(), 3 * PAGE_SIZE as u64);
+            assert_eq!(memory.dma_addr().get(), memory.phys().start().get());
+            for n in 0..3 {
+                let entry = init_mm::translate(memory.virt() + n * PAGE_SIZE).unwrap();
+                assert_eq!(entry.1.memory(), MemoryType::NormalNc);
+                assert_eq!(entry.0, memory.phys().start() + (n * PAGE_SIZE) as u64);
+                let linear = layout::LINEAR.start() + entry.0.get() as usize;
+                assert_eq!(init_mm::translate(linear), None, "a cacheable address");
+            }
+            // Reading it for a dump would go through the linear map.
+            assert_eq!(crate::mm::vmalloc::vread(memory.virt(), &mut [1; 64]), 0);
+            // The zeros are in memory, where the device finds them.
+            let at = memory.dma_addr();
+            assert!(device_reads(&ANY, at, 3 * PAGE_SIZE).iter().all(|&byte| byte == 0));
+            let linear = layout::LINEAR.start() + memory.phys().start().get() as usize;
+            dma_free_coherent(memory);
+            assert!(init_mm::translate(linear).is_some());
+            crate::mm::vmalloc::shrink();
+            // The tables of the split linear map stay.
+            let left = used_pages() - used;
+            assert!(round == 0 || left == tables, "{left} pages are lost");
+            tables = left;
+        }
+        let snooping = DmaDevice { coherent: true, ..ANY };
+        let memory = dma_alloc_coherent(&snooping, 100, Gfp::GFP_KERNEL).unwrap();
+        assert_eq!(memory.virt(), phys_to_virt(memory.phys().start()));
+        dma_free_coherent(memory);
+        let nothing = DmaDevice { mask: 0xfff, ..ANY };
+        let refused = dma_alloc_coherent(&nothing, 1, Gfp::GFP_KERNEL);
+        assert_eq!(refused.unwrap_err(), DmaError::OutOfReach);
+        assert_eq!(dma_alloc_coherent(&ANY, 0, Gfp::GFP_KERNEL).unwrap_err(), DmaError::Invalid);
+        let refused = dma_alloc_coherent(&ANY, 1 << 40, Gfp::GFP_KERNEL | Gfp::__GFP_NOWARN);
+        assert_eq!(refused.unwrap_err(), DmaError::NoMemory);
+        assert_eq!(used_pages() - used, tables);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 1 } else { 40 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+    /// Any part of two pages, near or far, any direction, in turns: each side finds what the
+    /// other wrote last, and all around it stays as it was.
+    #[test]
+    fn both_sides_see_each_others_bytes(
+        ops in prop::collection::vec(
+            (0u64..8000, 1u64..6000, 0u8..3, any::<bool>(), any::<bool>(), any::<u8>()), 1..25)
+    ) {
+        machine(8192, |_| {
+            let order = Order::new(1).unwrap();
+            let devices = [ANY, narrow()];
+            let frames = [0; 2].map(|_| alloc_pages(Gfp::GFP_KERNEL, order).unwrap());
+            let mut model = [[0u8; 8192]; 2];
+            for frame in frames {
+                bytes(part(frame, 0, 8192)).fill(0);
+            }
+            for (offset, len, direction, is_far, coherent, value) in ops {
+                let len = len.min(8192 - offset) as usize;
+                let (frame, model) = (frames[usize::from(is_far)], &mut model[usize::from(is_far)]);
+                let device = DmaDevice { coherent, ..devices[usize::from(is_far)] };
+                let direction = [ToDevice, FromDevice, Bidirectional][usize::from(direction)];
+                let (own, start) = (part(frame, offset, len as u64), offset as usize);
+                bytes(own).fill(value);
+                model[start..start + len].fill(value);
+                let at = dma_map_page(&device, frame, start, len, direction).unwrap();
+                if direction != FromDevice {
+                    assert_eq!(device_reads(&device, at, len), vec![value; len]);
+                }
+                // Who does not own the bytes writes beside them.
+                if start > 0 {
+                    bytes(part(frame, offset - 1, 1)).fill(value ^ 3);
+                    model[start - 1] = value ^ 3;
+                }
+                if direction != ToDevice {
+                    device_writes(&device, at, &vec![!value; len]);
+                    model[start..start + len].fill(!value);
+                    dma_sync_single_for_cpu(&device, at, len, direction);
+                    assert_eq!(bytes(own), vec![!value; len]);
+                    dma_sync_single_for_device(&device, at, len, direction);
+                    let half = len.div_ceil(2);
+                    device_writes(&device, at, &vec![value ^ 1; half]);
+                    model[start..start + half].fill(value ^ 1);
+                }
+                dma_unmap_single(&device, at, len, direction);
+                assert_eq!(bytes(part(frame, 0, 8192)), &model[..]);
+            }
+            assert_eq!(live_mappings(), 0);
+        });
+    }
+}

@@ -1,0 +1,160 @@
+//! Addresses for a few pages for a short time (Linux: vm_map_ram, struct vmap_block).
+//!
+//! Each CPU has a block of addresses and hands out the next ones of it, each time with a
+//! guard page. What is given back is used again only when the whole block was, by one
+//! flush: no search of the tree, no flush and no record for a mapping.
+#![deny(unsafe_code)]
+
+use super::area::{Backing, State, VmFlags};
+use super::purge::{Wait, purge};
+use super::va_space::AreaId;
+use super::vm_area::Request;
+use super::vmap_areas::VmapAreas;
+use super::{bad_address, vmap, vunmap, with_areas};
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::arch::irq::with_masked;
+use crate::arch::pgtable::KernelAttrs;
+use crate::arch::{CpuId, cpu, irq};
+use crate::mm::gfp::Gfp;
+use crate::mm::init_mm::{self, TlbFlush};
+use crate::mm::page::Frame;
+
+/// Pages of a block.
+pub const BLOCK_PAGES: u32 = 256;
+/// The most pages that come from a block (Linux: VMAP_MAX_ALLOC).
+pub const VMAP_MAX_ALLOC: usize = 32;
+
+/// The block that a CPU hands out.
+#[derive(Clone, Copy, Debug)]
+pub struct CurrentBlock {
+    pub(super) id: AreaId,
+    /// Pages handed out.
+    pub(super) next: u32,
+}
+
+impl VmapAreas {
+    /// The next `count` pages of the CPU's block.
+    fn block_take(&mut self, cpu: CpuId, count: u32) -> Option<VirtAddr> {
+        let block = self.blocks[cpu.index()].as_mut()?;
+        let first = block.next;
+        if first + count > BLOCK_PAGES {
+            return None;
+        }
+        block.next += count;
+        let id = block.id;
+        Some(self.space.area(id).start() + first as usize * PAGE_SIZE)
+    }
+
+    /// Gives the CPU a new block; whether a purge is due.
+    fn block_install(&mut self, cpu: CpuId, start: VirtAddr) -> bool {
+        let id = self.space.find(start).expect("an area that was just allocated");
+        let old = self.blocks[cpu.index()].replace(CurrentBlock { id, next: 0 });
+        old.is_some_and(|old| self.block_put(old.id, BLOCK_PAGES - old.next, TlbFlush::NONE))
+    }
+
+    /// Pages of a block that nobody uses any more, or never will. With the last of them the
+    /// block ends. Whether a purge is due.
+    fn block_put(&mut self, id: AreaId, count: u32, owed: TlbFlush) -> bool {
+        self.owe(owed);
+        let (range, area) = self.space.get_mut(id);
+        area.dirty += count;
+        assert!(area.dirty <= BLOCK_PAGES, "vm_unmap_ram: more of {range:?} than was mapped");
+        if area.dirty < BLOCK_PAGES {
+            return false;
+        }
+        (area.state, area.dirty) = (State::Unmapping, 0);
+        self.retire(id, TlbFlush::NONE)
+    }
+
+    /// The block in use that `range` lies in.
+    fn block_of(&self, range: VirtRange) -> Option<AreaId> {
+        let id = self.space.find(range.start())?;
+        let area = self.space.get(id);
+        let found = area.state == State::Busy
+            && area.flags.contains(VmFlags::VM_MAP_RAM)
+            && self.space.area(id).contains_range(range);
+        found.then_some(id)
+    }
+
+    /// Ends the CPUs' blocks of which nothing is in use.
+    fn retire_idle_blocks(&mut self) {
+        for cpu in 0..self.blocks.len() {
+            let idle = self.blocks[cpu].filter(|b| self.space.get(b.id).dirty == b.next);
+            if let Some(block) = idle {
+                self.blocks[cpu] = None;
+                let _due = self.block_put(block.id, BLOCK_PAGES - block.next, TlbFlush::NONE);
+            }
+        }
+    }
+}
+
+/// Maps a few pages for a short time, readable and writable: as [`vmap`], and for up to
+/// [`VMAP_MAX_ALLOC`] pages with less work. Ends with [`vm_unmap_ram`]. Process context.
+#[track_caller]
+#[must_use]
+pub fn vm_map_ram(frames: &[Frame]) -> Option<VirtAddr> {
+    if frames.len() > VMAP_MAX_ALLOC || frames.is_empty() {
+        return vmap(frames, KernelAttrs::KERNEL);
+    }
+    let count = frames.len() as u32 + 1;
+    let take = || with_masked(|irq| with_areas(|areas| areas.block_take(cpu::id(irq), count)));
+    let start = loop {
+        if let Some(start) = take() {
+            break start;
+        }
+        let request = Request::new(BLOCK_PAGES, VmFlags::VM_MAP_RAM, Gfp::GFP_KERNEL);
+        let block = request.map(Backing::None, |_| Ok(()))?;
+        let due = with_masked(|irq| with_areas(|areas| areas.block_install(cpu::id(irq), block)));
+        if due {
+            purge(Wait::No);
+        }
+    };
+    let pages = || frames.iter().map(|frame| frame.phys());
+    if init_mm::map_pages(start, pages(), KernelAttrs::KERNEL).is_err() {
+        put(start, count, Put::Unmapped);
+        return None;
+    }
+    Some(start)
+}
+
+/// Ends a mapping of `pages` pages that [`vm_map_ram`] made at `va`. Any context.
+///
+/// # Panics
+/// Where there is none, or a smaller one.
+#[track_caller]
+pub fn vm_unmap_ram(va: VirtAddr, pages: usize) {
+    if pages > VMAP_MAX_ALLOC {
+        return vunmap(va);
+    }
+    if !va.is_aligned(PAGE_SIZE) || pages == 0 || !put(va, pages as u32 + 1, Put::Mapped) {
+        bad_address("vm_unmap_ram", va);
+    }
+}
+
+/// Whether what is given back must be mapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Put {
+    Mapped,
+    Unmapped,
+}
+
+/// Gives back `count` pages of a block; whether they are some.
+fn put(va: VirtAddr, count: u32, what: Put) -> bool {
+    let range = VirtRange::from_size(va, count as usize * PAGE_SIZE);
+    let Some(id) = with_areas(|areas| areas.block_of(range)) else { return false };
+    // The block can't end before this part of it is given back.
+    if what == Put::Mapped && !init_mm::is_mapped(VirtRange::from_size(va, PAGE_SIZE)) {
+        return false;
+    }
+    let owed = init_mm::unmap(range);
+    let due = with_areas(|areas| areas.block_put(id, count, owed));
+    if due && !irq::is_masked() {
+        purge(Wait::No);
+    }
+    true
+}
+
+/// Ends the CPUs' blocks of which nothing is in use (Linux: purge_fragmented_blocks_allcpus).
+pub(super) fn retire_idle() {
+    with_areas(VmapAreas::retire_idle_blocks);
+}
