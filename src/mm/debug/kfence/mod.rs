@@ -251,10 +251,12 @@ pub(in crate::mm) fn kfence_alloc(
         let place = pool.pop_free()?;
         let page = pool.page(place)?;
         let right = pool.random() & 1 != 0;
-        let meta = &mut pool.metas[place as usize - 1];
-        if let Some(guard) = meta.unprotected.take() {
-            protect(guard, true);
+        // The pages on both sides too: an access that was reported may have left one mapped.
+        for guard in [2 * u32::from(place) - 1, 2 * u32::from(place) + 1] {
+            protect(pool.first?.within(POOL_ORDER, guard), true);
         }
+        let meta = &mut pool.metas[place as usize - 1];
+        meta.unprotected = None;
         protect(page, false);
         let offset = if right { (PAGE_SIZE - size) / align.max(1) * align.max(1) } else { 0 };
         let range = VirtRange::from_size(page.virt() + offset, size);
