@@ -67,6 +67,9 @@ pub use memory::metadata_pages;
 pub use page_owner::{PageOwner, Stacks, owner_of, page_owner_on};
 pub use page_poison::PAGE_POISON;
 
+#[cfg(test)]
+mod tests;
+
 use crate::arch::NR_CPUS;
 use crate::arch::irq::with_masked;
 use crate::arch::jump_label::StaticKey;

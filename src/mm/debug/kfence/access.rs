@@ -18,7 +18,7 @@ pub fn kfence_handle_page_fault(at: VirtAddr, is_write: bool, entries: &[usize])
         let n = (at - first.virt()) / PAGE_SIZE;
         let page = first.within(super::POOL_ORDER, n as u32);
         protect(page, false);
-        if n >= 2 && n % 2 == 0 {
+        if n >= 2 && n.is_multiple_of(2) {
             // An object's own page is not mapped because the object was freed.
             let place = (n / 2) as u8;
             let meta = &mut pool.metas[place as usize - 1];
