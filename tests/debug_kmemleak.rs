@@ -195,11 +195,14 @@ kernel_tests! {
         grey.tell(kmemleak_no_scan);
         reports::of(|| found = scan().new_leaks);
         assert_eq!(found, 1, "the grey one is scanned no more");
-        // A black one's words lead nowhere.
+        // A black one's words lead nowhere, though it is known itself.
+        static BLACK: AtomicUsize = AtomicUsize::new(0);
+        keep(&BLACK, Some(&black));
         let other = leak_here(64);
         black.store(0, &other);
         reports::of(|| found = scan().new_leaks);
         assert_eq!(found, 1);
+        keep(&BLACK, None);
         for object in [grey, black, inside, other] {
             object.free();
         }
