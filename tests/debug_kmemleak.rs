@@ -26,6 +26,7 @@ use granule::mm::debug::{
     kmemleak_on, kmemleak_scan, kmemleak_scan_area,
 };
 use granule::mm::gfp::Gfp;
+use granule::mm::set_memory::set_memory_valid;
 use granule::mm::slab::{kfree, kmalloc};
 use granule::mm::vmalloc::{vfree, vmalloc};
 use harness::Random;
@@ -206,6 +207,25 @@ kernel_tests! {
         for object in [grey, black, inside, other] {
             object.free();
         }
+    }
+
+    fn pages_that_are_hidden_are_passed_over() {
+        static AREA: AtomicUsize = AtomicUsize::new(0);
+        let area = Hidden::new(vmalloc(3 * 4096, Gfp::GFP_KERNEL | Gfp::__GFP_ZERO).expect("memory").get());
+        keep(&AREA, Some(&area));
+        let (before, behind) = (leak_here(32), leak_here(32));
+        area.store(0, &before);
+        area.store(1024, &behind);
+        let hide = |hidden: bool| {
+            area.tell(|at| set_memory_valid(at + 4096, 1, !hidden).expect("pages of an area"));
+        };
+        hide(true);
+        assert!(nothing_new(), "what lies on both sides is scanned");
+        hide(false);
+        keep(&AREA, None);
+        before.free();
+        behind.free();
+        area.tell(vfree);
     }
 
     /// Everything is in use, by way of maps, boxes and vectors; and goes again.

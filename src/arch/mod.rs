@@ -14,6 +14,7 @@
 //! | [`open_table_window`] | a page table's words, when the linear map can't be used |
 //! | [`cache`] | data-cache maintenance, for devices that do not snoop |
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
+//! | [`is_mapped`] | whether an address can be read |
 //! | [`jump_label`] | branches that cost nothing while they are not taken |
 //! | [`MachineLocal`] | a static that exists once per machine |
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
@@ -31,7 +32,7 @@ use aarch64::jump_label::update as jump_label_update;
 pub use aarch64::{
     MachineLocal, backtrace::Backtrace, backtrace::save_stack_trace, backtrace::stack_pointer,
     cache, clear_page, close_table_window, cpu, irq, mmu, open_table_window, page_offset,
-    phys_to_virt, virt_to_phys, vmemmap_base,
+    phys_to_virt, probe::is_mapped, virt_to_phys, vmemmap_base,
 };
 
 #[cfg(not(target_os = "none"))]
@@ -40,7 +41,7 @@ pub mod hosted;
 use hosted::jump_label_update;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
-    Backtrace, MachineLocal, cache, clear_page, close_table_window, cpu, irq, mmu,
+    Backtrace, MachineLocal, cache, clear_page, close_table_window, cpu, irq, is_mapped, mmu,
     open_table_window, page_offset, phys_to_virt, save_stack_trace, stack_pointer, virt_to_phys,
     vmemmap_base,
 };

@@ -82,6 +82,12 @@ pub fn save_stack_trace(_: &mut [usize]) -> usize {
     0
 }
 
+/// Whether memory can be read at `va`: its RAM always can.
+#[must_use]
+pub fn is_mapped(_: VirtAddr, _: &super::IrqMasked) -> bool {
+    true
+}
+
 /// Branches of static keys ask their key here: there is nothing to patch.
 pub(in crate::arch) fn jump_label_update(_: &'static super::jump_label::StaticKey, _: bool) {}
 

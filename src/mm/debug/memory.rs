@@ -2,6 +2,8 @@
 
 use super::busy;
 use crate::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
+use crate::arch::irq::with_masked;
+use crate::arch::is_mapped;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
@@ -70,15 +72,26 @@ pub(super) fn look<R>(frame: Frame, f: impl FnOnce(&[u8; PAGE_SIZE]) -> R) -> R 
 }
 
 /// Calls `f` on each aligned word of a range: what is kept there, as it is at some moment.
+/// Pages that are hidden (`set_memory_valid`) are passed over.
 ///
-/// The caller keeps the range mapped: it holds the lock under which what lies there would be
-/// given up, or the range is the image's.
+/// The caller keeps the range allocated: it holds the lock under which what lies there would
+/// be given up, or the range is the image's.
 pub(super) fn for_each_word(range: VirtRange, mut f: impl FnMut(usize)) {
     const WORD: usize = size_of::<usize>();
     let mut at = range.start().get().next_multiple_of(WORD);
+    let mut page = None;
     while at + WORD <= range.end().get() {
+        let here = VirtAddr::new(at).align_down(PAGE_SIZE);
+        if page != Some(here) {
+            if !with_masked(|irq| is_mapped(here, irq)) {
+                at = here.get() + PAGE_SIZE;
+                continue;
+            }
+            page = Some(here);
+        }
         let word = core::ptr::with_exposed_provenance::<usize>(at);
-        // SAFETY: an aligned word of mapped memory, as said; volatile, for others write it.
+        // SAFETY: an aligned word of memory that is mapped, and whose owner, who alone may
+        // hide it, keeps it as said; volatile, for others write it.
         f(unsafe { word.read_volatile() });
         at += WORD;
     }
