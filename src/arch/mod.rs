@@ -9,10 +9,13 @@
 //! | [`irq::with_masked`] | the only way to an [`IrqMasked`], the proof that per-CPU access and locks ask for |
 //! | [`Backtrace`] | the return addresses of this CPU's stack |
 //! | [`cpu`] | which CPU this is, how to wait politely |
+//! | [`save_stack_trace`] | who called whom |
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
 //! | [`open_table_window`] | a page table's words, when the linear map can't be used |
 //! | [`cache`] | data-cache maintenance, for devices that do not snoop |
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
+//! | [`is_mapped`] | whether an address can be read |
+//! | [`jump_label`] | branches that cost nothing while they are not taken |
 //! | [`MachineLocal`] | a static that exists once per machine |
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
 //!
@@ -24,17 +27,23 @@ use core::marker::PhantomData;
 #[cfg(target_os = "none")]
 pub mod aarch64;
 #[cfg(target_os = "none")]
+use aarch64::jump_label::update as jump_label_update;
+#[cfg(target_os = "none")]
 pub use aarch64::{
-    MachineLocal, backtrace::Backtrace, cache, clear_page, close_table_window, cpu, irq, mmu,
-    open_table_window, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    MachineLocal, backtrace::Backtrace, backtrace::save_stack_trace, backtrace::stack_pointer,
+    cache, clear_page, close_table_window, cpu, irq, mmu, open_table_window, page_offset,
+    phys_to_virt, probe::is_mapped, virt_to_phys, vmemmap_base,
 };
 
 #[cfg(not(target_os = "none"))]
 pub mod hosted;
 #[cfg(not(target_os = "none"))]
+use hosted::jump_label_update;
+#[cfg(not(target_os = "none"))]
 pub use hosted::{
-    Backtrace, MachineLocal, cache, clear_page, close_table_window, cpu, irq, mmu,
-    open_table_window, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    Backtrace, MachineLocal, cache, clear_page, close_table_window, cpu, irq, is_mapped, mmu,
+    open_table_window, page_offset, phys_to_virt, save_stack_trace, stack_pointer, virt_to_phys,
+    vmemmap_base,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).
@@ -58,6 +67,7 @@ pub mod layout {
 
 #[cfg(any(target_os = "none", test))]
 pub mod errata;
+pub mod jump_label;
 pub mod pgtable;
 
 /// How many CPUs a kernel can bring up.

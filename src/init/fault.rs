@@ -9,6 +9,8 @@ use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::explain::{Start, Walk};
 use crate::drivers::console::print_dying;
+use crate::mm::debug::stackdepot::DEPTH;
+use crate::mm::debug::{FaultInfo, is_kfence_address, kfence_handle_page_fault};
 use core::fmt;
 
 /// The image's symbol table.
@@ -24,6 +26,31 @@ impl fmt::Display for At {
         let is_code = image::text().contains(VirtAddr::new(self.0));
         Symbolized { symbols: symbols().filter(|_| is_code), address: self.0 }.fmt(f)
     }
+}
+
+/// Resolves a fault that a tool has provoked to find a bug; whether it was one (Linux: the
+/// call of kfence_handle_page_fault in __do_kernel_fault).
+pub(super) fn resolve(frame: &Frame) -> bool {
+    let syndrome = Syndrome(frame.esr);
+    let far = VirtAddr::new(frame.far as usize);
+    if !syndrome.is_translation_fault() || !is_kfence_address(far) {
+        return false;
+    }
+    let mut entries = [0; DEPTH];
+    // As a return address: of the instruction itself.
+    entries[0] = frame.elr as usize + 4;
+    let callers = Backtrace::from_fp(frame.x[29] as usize);
+    let mut n = 1;
+    for (entry, at) in entries[1..].iter_mut().zip(callers) {
+        *entry = at.get();
+        n += 1;
+    }
+    kfence_handle_page_fault(far, syndrome.is_write(), &entries[..n])
+}
+
+/// Writes the name of an instruction.
+pub(super) fn symbolize_call(address: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{}", At(address))
 }
 
 /// Writes what calls from where `address` is returned to: for reports of what lies below.
@@ -63,6 +90,7 @@ pub(super) fn report(frame: &Frame, kind: Kind) {
     print_dying(format_args!("  called from {} or below\n", At(frame.x[30] as usize)));
     if syndrome.has_address() {
         print_dying(format_args!("  address {far:#018x}: {}\n", Region(far)));
+        print_dying(format_args!("{}", FaultInfo(far)));
     }
     print_dying(format_args!(
         "  ESR {:#010x}  FAR {:#018x}  ELR {:#018x}\n{frame}\n",

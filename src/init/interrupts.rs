@@ -5,6 +5,7 @@ use crate::arch::aarch64::{cpu, exception, irq as arch_irq, smp, timer};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, irq};
 use crate::drivers::irqchip::{self, IrqchipError, Private, bcm2836, gic};
 use crate::firmware::fdt::{Gic, InterruptController, Tree};
+use crate::mm::debug::kfence_tick;
 use crate::mm::ioremap::ioremap;
 use crate::mm::page_alloc;
 use crate::sched::{self, HZ};
@@ -200,6 +201,7 @@ fn tick(irq: &IrqMasked) {
     timer::fire_in(cpu::tick_frequency() / HZ);
     count(&TICKS, irq);
     sched::tick(irq);
+    kfence_tick();
     let hook = TICK_HOOK.load(Relaxed);
     if !hook.is_null() {
         // SAFETY: `set_tick_hook` is the only writer, and stores a `fn()`.

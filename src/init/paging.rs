@@ -7,6 +7,7 @@ use crate::arch::pgtable::{
     KernelAttrs, MapError, MapFlags, Mapper, Table, TableAccess, TableAddr,
 };
 use crate::arch::{self, IrqMasked, irq, layout};
+use crate::mm::debug::linear_map_flags;
 use crate::mm::init_mm;
 use crate::mm::memblock::Memblock;
 use crate::mm::sparse::PopulateError;
@@ -123,7 +124,7 @@ fn map_linear(
         };
         let end = end.min(ram.end());
         let va = VirtRange::from_size(arch::phys_to_virt(at), (end - at) as usize);
-        Mapper::new(root, access).map(va, at, attrs, MapFlags::empty())?;
+        Mapper::new(root, access).map(va, at, attrs, linear_map_flags())?;
         at = end;
     }
     Ok(())

@@ -2,14 +2,14 @@
 //! at the end of boot, to see that it is caught and how the report reads.
 
 use super::secondary;
-use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
+use crate::addr::{Order, PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
 use crate::arch::aarch64::{image, probe, smp};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::explain::{Start, Walk};
 use crate::arch::pgtable::{Descriptor, Level};
 use crate::arch::{CpuId, cpu, mmu, phys_to_virt};
 use crate::mm::gfp::Gfp;
-use crate::mm::{kthread, vmalloc};
+use crate::mm::{kthread, page_alloc, vmalloc};
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use core::hint::black_box;
@@ -27,6 +27,7 @@ pub const FAULTS: &[(&str, &str, fn())] = &[
     ("kthread", "overflow the stack of a kernel thread", kthread),
     ("atomic", "yield the CPU with interrupts masked", atomic),
     ("relock", "take a lock that this CPU holds", relock),
+    ("free_page", "write to a free page (with debug_pagealloc=on)", free_page),
     ("all", "read through a null pointer on all CPUs at once", all),
     ("slab_overflow", "write past the end of an object", slab::overflow),
     ("slab_underflow", "write before the start of an object", slab::underflow),
@@ -85,6 +86,15 @@ fn guard() {
     let beyond: VirtAddr = area + 3 * PAGE_SIZE;
     // SAFETY: not sound, and meant so: a guard page follows each area, so it faults.
     unsafe { with_exposed_provenance_mut::<u64>(beyond.get()).write_volatile(1) }
+}
+
+#[inline(never)]
+fn free_page() {
+    let frame = page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO);
+    let Some(frame) = frame else { panic!("granule.fault=free_page: no memory") };
+    page_alloc::free_pages(frame, Order::ZERO);
+    // SAFETY: not sound, and meant so: with debug_pagealloc=on nothing is mapped there.
+    unsafe { with_exposed_provenance_mut::<u64>(frame.virt().get()).write_volatile(1) }
 }
 
 /// Where no machine that this runs on has RAM, within the 40 bits of the smallest CPUs.

@@ -10,7 +10,7 @@ use crate::firmware::fdt::{Cpu, Psci, PsciMethod, Tree};
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::ioremap::ioremap_cache;
-use crate::mm::{kthread, page_alloc, vmalloc};
+use crate::mm::{debug, kthread, page_alloc, vmalloc};
 use crate::sched;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use log::{info, warn};
@@ -77,6 +77,8 @@ fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &
     let stack = vmalloc::vmalloc_aligned(THREAD_SIZE, THREAD_ALIGN, Gfp::GFP_KERNEL)
         .ok_or("no memory for its stack")?;
     let top = stack + THREAD_SIZE;
+    // The core alone knows it from here on, by its stack pointer.
+    debug::kmemleak_not_leak(stack);
     numa::set_cpu(id, core);
     page_alloc::cpu_online(id);
     // SAFETY: the boot CPU runs this, for one core at a time; the stack is new.

@@ -2,12 +2,13 @@
 
 use super::fault;
 use super::start::Stop;
-use crate::addr::{PhysAddr, VirtAddr};
-use crate::arch::aarch64::fixmap;
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::arch::aarch64::{cpu, exception, fixmap, image};
 use crate::drivers::console;
 use crate::drivers::uart::Uart;
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::{Console, Text, Tree, total_size};
+use crate::mm::debug;
 use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
 use crate::mm::slab::{self, FailSlab};
 use log::{LevelFilter, info, warn};
@@ -99,6 +100,31 @@ pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
         }
     }
     line
+}
+
+/// Switches on the tools that find bugs in memory, as the command line asks for them
+/// (Linux: the beginning of mm_core_init).
+pub(super) fn debug(line: &CommandLine<'_>) {
+    debug::report::set_symbolizer(fault::symbolize_call);
+    debug::init(line, &mut |why| warn!("{why}"));
+    info!("{}", debug::mem_auto_init());
+}
+
+/// Brings up the tools that need the page allocator.
+pub(super) fn debug_late() {
+    exception::set_fault_handler(fault::resolve);
+    let (data, stack) = (image::data(), image::boot_stack());
+    let (tables, guard) = (image::boot_tables(), image::boot_stack_guard());
+    // All of the image's data, but for what was given back, and with the stack by itself.
+    for (start, end) in [
+        (data.start(), tables.start()),
+        (tables.end(), guard.start()),
+        (stack.start(), stack.end()),
+        (stack.end(), data.end()),
+    ] {
+        debug::add_root(VirtRange::new(start, end));
+    }
+    debug::late_init(cpu::ticks(), &mut |what| info!("{what}"));
 }
 
 /// What the command line says of the slab allocator, before it is up.

@@ -68,11 +68,13 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
 
     let info = mm::memblock_init(tree, dtb, cmdline)?;
     steps.done("memblock");
+    setup::debug(&cmdline);
     mm::paging_init()?;
     steps.done("paging_init");
     mm::free_area_init(&info)?;
     numa::init(&tree);
     steps.done("page allocator");
+    setup::debug_late();
     setup::slab(&cmdline);
     mm::kmem_cache_init()?;
     steps.done("kmalloc");

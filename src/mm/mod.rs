@@ -4,6 +4,7 @@ pub mod alloc;
 pub mod cma;
 pub mod compaction;
 pub mod context;
+pub mod debug;
 pub mod dma;
 pub mod gfp;
 pub mod heap;

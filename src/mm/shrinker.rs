@@ -1,7 +1,9 @@
 //! Shrinkers: who gives memory back when it is short (Linux: mm/shrinker.c).
 #![deny(unsafe_code)]
 
+use crate::addr::VirtAddr;
 use crate::machine_local;
+use crate::mm::debug::{self, ObjectType};
 use crate::mm::gfp::Gfp;
 use crate::sync::Once;
 
@@ -50,6 +52,9 @@ pub fn register_shrinker(shrinker: &'static dyn Shrinker) -> Result<(), TooManyS
             shrinker
         });
         if taken {
+            let at = VirtAddr::from_ptr(shrinker);
+            debug::debug_object_init(at, ObjectType::Shrinker);
+            debug::debug_object_activate(at, ObjectType::Shrinker);
             return Ok(());
         }
     }

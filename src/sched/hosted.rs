@@ -9,6 +9,12 @@ pub fn current() -> Option<ThreadId> {
     None
 }
 
+/// Nor has it a name here.
+#[must_use]
+pub fn current_comm() -> Option<super::Comm> {
+    None
+}
+
 /// Lets others run.
 pub fn schedule() {
     cpu::relax();

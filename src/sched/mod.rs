@@ -76,13 +76,12 @@ mod tests;
 pub use kthread::{KThread, Stack, kthread_create_on_cpu, least_loaded_cpu};
 pub use rq::Comm;
 pub use schedule::{
-    cond_resched, current, jiffies, kick, schedule, schedule_timeout, set_current_state,
-    should_stop,
+    cond_resched, current, current_comm, jiffies, kick, schedule, schedule_timeout,
+    set_current_state, should_stop,
 };
 #[cfg(target_os = "none")]
 pub use schedule::{
-    current_comm, do_idle, init_cpu, make_idle, set_kick, threads, tick, wake_up_process,
-    withdraw_cpu,
+    do_idle, init_cpu, make_idle, set_kick, threads, tick, wake_up_process, withdraw_cpu,
 };
 pub use task::{CreateError, NR_THREADS, TASK_NORMAL, TaskState, ThreadId};
 pub use wait::{Interrupted, WaitQueue};

@@ -70,6 +70,14 @@ pub struct ThreadId {
     pub(super) generation: u32,
 }
 
+impl ThreadId {
+    /// A number of its own among the threads that live (Linux: task_struct.pid).
+    #[must_use]
+    pub const fn pid(self) -> u32 {
+        (self.cpu.index() * NR_THREADS + self.slot.index()) as u32
+    }
+}
+
 impl fmt::Debug for ThreadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Thread({}:{}.{})", self.cpu.index(), self.slot.0, self.generation)

@@ -41,6 +41,14 @@ pub enum Rank {
     Zone,
     /// The heap that serves before SLUB is up.
     BootHeap,
+    /// The objects whose lives are watched (Linux: obj_hash.lock of lib/debugobjects.c).
+    DebugObjects,
+    /// The objects of KFENCE (Linux: kfence_metadata.lock).
+    Kfence,
+    /// The objects that kmemleak watches (Linux: kmemleak_lock).
+    Kmemleak,
+    /// The stacks that tools remember (Linux: pool_lock of lib/stackdepot.c).
+    StackDepot,
     /// Those who wait for an event (Linux: wait_queue_head.lock).
     WaitQueue,
     /// A CPU's threads (Linux: rq.__lock).

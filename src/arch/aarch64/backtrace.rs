@@ -1,6 +1,7 @@
 //! Walks the chain of frame records (AAPCS64 6.4.6): x29 points at the caller's
 //! x29 and the return address. The kernel is built with frame pointers throughout.
 
+use super::switch::{THREAD_ALIGN, THREAD_SIZE};
 use super::{image, probe};
 use crate::addr::VirtAddr;
 use crate::arch::irq::with_masked;
@@ -49,4 +50,50 @@ impl Iterator for Backtrace {
         self.fp = fp as usize;
         if lr == 0 { None } else { Some(VirtAddr::new(lr as usize)) }
     }
+}
+
+/// The return addresses of the caller's callers, innermost first, as many as fit; says how
+/// many. Trusts the chain no further than the stack that it is on, and so needs no help of
+/// the MMU's. Any context (Linux: stack_trace_save).
+#[inline(never)]
+pub fn save_stack_trace(entries: &mut [usize]) -> usize {
+    let fp: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, x29", out(reg) fp, options(nomem, nostack, preserves_flags)) };
+    let end = stack_end(VirtAddr::new(fp)).get();
+    let (mut at, mut n, mut first) = (fp, 0, true);
+    while n < entries.len() && at % 16 == 0 && at <= end - 16 {
+        let record = core::ptr::with_exposed_provenance::<[usize; 2]>(at);
+        // SAFETY: 16 aligned bytes of the stack that this runs on, above its own frame.
+        let [next, lr] = unsafe { record.read_volatile() };
+        if lr == 0 {
+            break;
+        }
+        // The first record is this function's own.
+        if !core::mem::take(&mut first) {
+            entries[n] = lr;
+            n += 1;
+        }
+        if next <= at {
+            break;
+        }
+        at = next;
+    }
+    n
+}
+
+/// The end of the stack that `at`, a place on it, is part of. All are aligned alike, and to
+/// more than their size.
+fn stack_end(at: VirtAddr) -> VirtAddr {
+    at.align_down(THREAD_ALIGN) + THREAD_SIZE
+}
+
+/// A place on the caller's stack: what it has there lies above.
+#[inline(always)]
+#[must_use]
+pub fn stack_pointer() -> VirtAddr {
+    let sp: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, sp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+    VirtAddr::new(sp)
 }

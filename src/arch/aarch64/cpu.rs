@@ -95,6 +95,17 @@ pub fn tick_frequency() -> u64 {
     n
 }
 
+/// Nanoseconds since some moment before the boot; 0 where the firmware forgot to say how
+/// fast the timer counts (Linux: sched_clock).
+#[must_use]
+pub fn sched_clock() -> u64 {
+    let frequency = tick_frequency();
+    if frequency == 0 {
+        return 0;
+    }
+    (u128::from(ticks()) * 1_000_000_000 / u128::from(frequency)) as u64
+}
+
 /// Stops this CPU for good.
 pub fn park() -> ! {
     loop {

@@ -57,6 +57,16 @@ pub fn set_fatal_handler(handler: FatalHandler) {
     FATAL.store(handler as *mut (), Relaxed);
 }
 
+/// Who resolves data aborts at EL1, if that can be; says whether it has.
+pub type FaultHandler = fn(&Frame) -> bool;
+
+static FAULT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Registers who resolves data aborts. Once, at boot.
+pub fn set_fault_handler(handler: FaultHandler) {
+    FAULT.store(handler as *mut (), Relaxed);
+}
+
 /// Who handles interrupts.
 pub type IrqHandler = fn();
 
@@ -105,6 +115,14 @@ unsafe extern "C" fn exception_handler(frame: &mut Frame, vector: u64) {
         frame.x[0] = x0;
         frame.elr = fixup;
         return;
+    }
+    let fault = FAULT.load(Relaxed);
+    if kind == Kind::Vector(4) && frame.esr >> 26 & 0x3f == EC_DATA_ABORT && !fault.is_null() {
+        // SAFETY: `set_fault_handler` is the only writer, and stores a `FaultHandler`.
+        let handler = unsafe { core::mem::transmute::<*mut (), FaultHandler>(fault) };
+        if handler(frame) {
+            return;
+        }
     }
     let irq = IRQ.load(Relaxed);
     if kind == Kind::Vector(IRQ_FROM_EL1) && !irq.is_null() {

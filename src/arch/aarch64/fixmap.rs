@@ -5,7 +5,8 @@
 //! PGD alike, so a slot survives the change of tables. The first 2 MiB are single
 //! pages; behind them lies the window for the device tree, two blocks of 2 MiB.
 //! The boot CPU alone changes slots, before the others are up; the window for a page
-//! table is afterwards the page-table lock's holder's.
+//! table is afterwards the page-table lock's holder's, that for instructions is who
+//! patches the image's.
 
 use super::early::BootTable;
 use super::mmu;
@@ -21,6 +22,8 @@ pub enum Slot {
     Console,
     /// The window on the page table that is being edited before the linear map is up.
     Table,
+    /// The window on the page of the image that is being patched.
+    TextPoke,
     /// memblock's region arrays once they outgrow the static ones: 64 pages each for
     /// memory and reserved regions, twice, since growth copies from old to new.
     Memblock(usize),
@@ -42,6 +45,7 @@ impl Slot {
         let page = match self {
             Self::Console => 1,
             Self::Table => 4,
+            Self::TextPoke => 6,
             Self::EarlyIoremap(n) => 16 + n * EARLY_IOREMAP_PAGES,
             Self::Memblock(n) => 256 + n * MEMBLOCK_PAGES,
         };
@@ -138,6 +142,16 @@ pub(super) fn open_table(pa: PhysAddr) -> VirtAddr {
 /// Ends what [`open_table`] began.
 pub(super) fn close_table() {
     clear(Slot::Table.address(), 1);
+}
+
+/// Runs `f` on a writable address of the page of the image at `pa` (Linux: FIX_TEXT_POKE0).
+/// One at a time, with interrupts masked.
+pub(super) fn with_text_poke<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> R {
+    let va = Slot::TextPoke.address();
+    set(va, pa, 1, KernelAttrs::KERNEL);
+    let result = f(va);
+    clear(va, 1);
+    result
 }
 
 /// Maps RAM for one of memblock's arrays; `None` if it is larger than the window.

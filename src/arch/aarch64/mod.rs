@@ -11,8 +11,10 @@ pub mod features;
 pub mod fixmap;
 pub mod image;
 pub mod irq;
+pub mod jump_label;
 pub mod mmu;
 pub mod paging;
+pub mod patching;
 pub mod probe;
 pub mod smp;
 pub mod switch;
@@ -103,6 +105,11 @@ impl<T> MachineLocal<T> {
         Self { value }
     }
 }
+
+/// The address of a `machine_local!` static is that of its value: `static_branch_unlikely!`
+/// names the one, and a key knows itself by the other.
+const _: () =
+    assert!(core::mem::offset_of!(MachineLocal<super::jump_label::StaticKey>, value) == 0);
 
 impl<T> Deref for MachineLocal<T> {
     type Target = T;

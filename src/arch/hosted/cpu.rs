@@ -2,7 +2,7 @@
 
 use crate::arch::{CpuId, IrqMasked};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 static HOLDERS: AtomicU32 = AtomicU32::new(1);
 
@@ -16,6 +16,13 @@ std::thread_local! {
 #[must_use]
 pub fn id(_irq: &IrqMasked) -> CpuId {
     ID.get()
+}
+
+/// A clock that goes on by one each time that it is read.
+#[must_use]
+pub fn sched_clock() -> u64 {
+    static CLOCK: AtomicU64 = AtomicU64::new(1);
+    CLOCK.fetch_add(1, Relaxed)
 }
 
 /// Waits a moment in a spin loop.

@@ -69,6 +69,28 @@ pub fn vmemmap_base() -> usize {
     machine::current().vmemmap_base()
 }
 
+/// Nowhere in a machine's memory: its threads' stacks are the host's.
+#[must_use]
+pub fn stack_pointer() -> VirtAddr {
+    VirtAddr::new(0)
+}
+
+/// The return addresses of the caller's callers: an ordinary process keeps none that could be
+/// followed.
+#[must_use]
+pub fn save_stack_trace(_: &mut [usize]) -> usize {
+    0
+}
+
+/// Whether memory can be read at `va`: its RAM always can.
+#[must_use]
+pub fn is_mapped(_: VirtAddr, _: &super::IrqMasked) -> bool {
+    true
+}
+
+/// Branches of static keys ask their key here: there is nothing to patch.
+pub(in crate::arch) fn jump_label_update(_: &'static super::jump_label::StaticKey, _: bool) {}
+
 /// Fills the frame at `pa` with zeros.
 ///
 /// # Safety

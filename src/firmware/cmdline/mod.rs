@@ -145,6 +145,22 @@ impl<'a> CommandLine<'a> {
         parse(value).map(Some).ok_or(ParamError { key: param.key, value, expected })
     }
 
+    /// A parameter that is a yes or a no, as Linux reads one (kstrtobool): `on`, `y`, `1`
+    /// and their like; without a value it is a yes.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn switch(&self, key: &'static str) -> Result<Option<bool>, ParamError<'a>> {
+        if self.find(key).is_some_and(|param| param.value.is_none()) {
+            return Ok(Some(true));
+        }
+        self.parsed(key, "on or off", |value| match value.as_bytes() {
+            [b'y' | b'Y' | b't' | b'T' | b'1', ..] | [b'o' | b'O', b'n' | b'N', ..] => Some(true),
+            [b'n' | b'N' | b'f' | b'F' | b'0', ..] | [b'o' | b'O', b'f' | b'F', ..] => Some(false),
+            _ => None,
+        })
+    }
+
     /// A parameter that is a plain decimal, octal (`0`) or hexadecimal (`0x`) number.
     ///
     /// # Errors

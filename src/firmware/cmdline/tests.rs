@@ -181,3 +181,17 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn switches() {
+    let read = |text| CommandLine::new(text).switch("kmemleak").map_err(|error| error.value);
+    assert_eq!(read("other=on"), Ok(None));
+    for on in ["kmemleak", "kmemleak=on", "kmemleak=1", "kmemleak=y", "kmemleak=ON"] {
+        assert_eq!(read(on), Ok(Some(true)), "{on}");
+    }
+    for off in ["kmemleak=off", "kmemleak=0", "kmemleak=n", "kmemleak=on kmemleak=off"] {
+        assert_eq!(read(off), Ok(Some(false)), "{off}");
+    }
+    assert_eq!(read("kmemleak=perhaps"), Err("perhaps"));
+    assert_eq!(read("kmemleak="), Err(""));
+}

@@ -4,6 +4,7 @@
 
 use super::check;
 use crate::addr::Order;
+use crate::mm::debug::split_page_hook;
 use crate::mm::page::{Frame, PageFlags};
 
 /// Makes the block of `order` at `head` one compound page.
@@ -96,6 +97,7 @@ pub fn split_page(frame: Frame, order: Order) {
     );
     let (zone, charged) = (page.zone(), page.flags().contains(PageFlags::ACCOUNTED));
     page.remove_flags(PageFlags::HAS_HWPOISONED);
+    split_page_hook(frame, order);
     for single in frame.block(order) {
         if charged {
             single.page().add_flags(PageFlags::ACCOUNTED);

@@ -11,6 +11,7 @@ use super::{check, deferred, pcp};
 use crate::addr::{Order, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
+use crate::mm::debug::free_hook;
 use crate::mm::mmzone::{LockedZone, Migratetype};
 use crate::mm::page::{Frame, PageFlags};
 
@@ -94,6 +95,7 @@ pub fn free_contig_range(range: PfnRange) {
             check::bad_free(frame, Order::ZERO);
         }
         poisoned |= page.flags().contains(PageFlags::HWPOISON);
+        free_hook(frame, Order::ZERO);
         page.set_refcount(0);
     }
     for (pfn, order) in range.blocks(Order::PAGEBLOCK) {

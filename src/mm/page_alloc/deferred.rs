@@ -16,6 +16,7 @@ use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
+use crate::mm::debug::taken_off_list;
 use crate::mm::mmzone::{Migratetype, NodeId, ZoneId, ZoneLimits, ZoneType, zone_of, zones_of};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::sparse::{self, FreeRam, MEMMAP_PAGES_PER_BLOCK, Populate, Section};
@@ -367,6 +368,7 @@ fn take_spare(irq: &IrqMasked) -> Option<Frame> {
     ZoneId::all()
         .filter(|id| id.kind() != ZoneType::Movable)
         .find_map(|id| id.zone().lock(irq).rmqueue(Order::ZERO, Migratetype::Unmovable, reach))
+        .inspect(|&frame| taken_off_list(frame, Order::ZERO))
 }
 
 fn give_back_spare(irq: &IrqMasked, mut spare: Option<Frame>) {

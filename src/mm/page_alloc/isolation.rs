@@ -13,6 +13,7 @@ use super::check::{State, state_of};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
+use crate::mm::debug::taken_off_list;
 use crate::mm::gfp::Gfp;
 use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
 use crate::mm::mmzone::{LockedZone, Migratetype, Wmark, WmarkFlags, ZoneId, ZoneType};
@@ -127,6 +128,7 @@ pub(super) fn mark_allocated(range: PfnRange, zone: ZoneId) {
         let page = frame.page();
         page.set_place(zone, Order::ZERO);
         page.set_refcount(1);
+        taken_off_list(frame, Order::ZERO);
     }
 }
 

@@ -90,8 +90,10 @@ pub use validate::{Invalid, validate};
 
 use crate::addr::{Order, PfnRange};
 use crate::arch::irq::with_masked;
+use crate::arch::jump_label::static_branch_unlikely;
 use crate::arch::{self, CpuId, NR_CPUS};
 use crate::machine_local;
+use crate::mm::debug;
 use crate::mm::gfp::{Gfp, might_alloc};
 pub use crate::mm::mmzone::ZoneLimits;
 use crate::mm::mmzone::{self, NodeId, ZoneId, ZoneType, Zonelist};
@@ -207,6 +209,9 @@ pub fn free_pages(frame: Frame, order: Order) {
     if page.flags().bits() != 0 || page.refcount() != 1 || place.order() != order.get() {
         return free_unusual(frame, order);
     }
+    if static_branch_unlikely!(debug::PAGE_HOOKS) {
+        debug::free_pages_prepare(frame, order);
+    }
     let left = if pcp::has_lists(order) {
         with_masked(|irq| pcp::free(irq, frame, order, place.zone()))
     } else {
@@ -270,6 +275,9 @@ fn dress_new_page(frame: Frame, order: Order, gfp: Gfp) {
     }
     if gfp.contains(Gfp::__GFP_ACCOUNT) {
         accounted::charge(frame, order);
+    }
+    if static_branch_unlikely!(debug::PAGE_HOOKS) {
+        debug::post_alloc_hook(frame, order, gfp);
     }
     if gfp.contains(Gfp::__GFP_ZERO) {
         clear_block(frame, order);

@@ -7,6 +7,8 @@ use super::memory;
 use super::slab::mark;
 use crate::addr::VirtAddr;
 use crate::arch::irq::with_masked;
+use crate::arch::jump_label::static_branch_unlikely;
+use crate::mm::debug::SLAB_FREE_HOOKS;
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::mmzone::NodeId;
 use core::panic::Location;
@@ -25,6 +27,7 @@ impl RawCache {
         };
         let object = memory::object_ptr(object)?;
         self.fill_as_asked(object, gfp);
+        self.note_allocated(object, gfp);
         Some(object)
     }
 
@@ -54,7 +57,10 @@ impl RawCache {
             objects.fill(None);
             return false;
         }
-        objects.iter().flatten().for_each(|&object| self.fill_as_asked(object, gfp));
+        for &object in objects.iter().flatten() {
+            self.fill_as_asked(object, gfp);
+            self.note_allocated(object, gfp);
+        }
         true
     }
 
@@ -86,6 +92,12 @@ impl RawCache {
     #[track_caller]
     pub unsafe fn free_bulk(&'static self, objects: &[NonNull<u8>]) {
         let caller = Location::caller();
+        if static_branch_unlikely!(SLAB_FREE_HOOKS) {
+            for object in objects {
+                self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller);
+            }
+            return;
+        }
         let mut rest = objects;
         while !rest.is_empty() {
             rest = &rest[self.push_from(rest, caller)..];

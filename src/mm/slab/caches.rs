@@ -15,9 +15,11 @@ use super::merge;
 use super::report;
 use super::sheaf::Sheaf;
 use super::slab_debug::kmem_cache_flags;
+use crate::addr::VirtAddr;
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
+use crate::mm::debug::{self, ObjectType};
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc;
 use crate::sync::{Rank, SpinLock};
@@ -152,6 +154,8 @@ fn create(
         memory::allocate_value(&KMEM_CACHE, Gfp::GFP_KERNEL, cache).ok_or(CreateError::NoMemory)?;
     cache.refcount.store(1, Relaxed);
     register(cache);
+    debug::debug_object_init(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
+    debug::debug_object_activate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     Ok(cache)
 }
 
@@ -186,6 +190,8 @@ pub unsafe fn kmem_cache_destroy(cache: &'static RawCache) -> Result<(), Destroy
         put_on_list(cache);
         return Err(DestroyError::Live(live));
     }
+    debug::debug_object_deactivate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
+    debug::debug_object_free(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     // SAFETY: it is on the list no more, has no slab that could name it, and the
     // caller answers for all other users.
     unsafe { memory::free_value(&KMEM_CACHE, cache) };

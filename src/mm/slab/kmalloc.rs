@@ -12,6 +12,7 @@ use super::report;
 use crate::addr::{Order, PAGE_SIZE, PHYS_BITS, VirtAddr};
 use crate::arch;
 use crate::machine_local;
+use crate::mm::debug;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, PageFlags};
@@ -156,7 +157,7 @@ pub fn kmalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
         return Some(ZERO_SIZE_PTR);
     }
     let caches: &'static [[RawCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
-    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_kmalloc(gfp)
+    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_kmalloc(size, gfp)
 }
 
 /// As [`kmalloc`], filled with zeros.
@@ -220,6 +221,7 @@ fn kmalloc_pages(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<NonNull<
         None => page_alloc::alloc_pages(gfp, order)?,
     };
     frame.page().set_owner(LARGE_KMALLOC);
+    debug::object_allocated(frame.virt(), size, gfp);
     memory::object_ptr(frame.virt())
 }
 
@@ -285,6 +287,7 @@ pub unsafe fn kfree(ptr: *const u8) {
 fn kfree_large(at: VirtAddr, caller: &'static Location<'static>) {
     let Some((frame, order)) = large_at(at) else { report::foreign_free("kfree", at, caller) };
     frame.page().set_owner(0);
+    debug::object_freed(at, order.bytes());
     page_alloc::free_pages(frame, order);
 }
 
@@ -302,6 +305,9 @@ pub unsafe fn ksize(ptr: *const u8) -> usize {
     let at = VirtAddr::from_ptr(ptr);
     if at.get() <= ZERO_SIZE_PTR.addr().get() {
         return 0;
+    }
+    if let Some(size) = debug::kfence_ksize(at) {
+        return size;
     }
     // SAFETY: kmalloc returned it, as the caller says.
     if let Some(cache) = unsafe { cache_of(at) } {

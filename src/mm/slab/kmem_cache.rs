@@ -20,6 +20,8 @@ use super::slab::mark;
 use crate::addr::VirtAddr;
 use crate::arch::NR_CPUS;
 use crate::arch::irq::with_masked;
+use crate::arch::jump_label::static_branch_unlikely;
+use crate::mm::debug::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::percpu::PerCpu;
@@ -217,15 +219,22 @@ impl RawCache {
     #[must_use]
     #[track_caller]
     pub fn alloc(&'static self, gfp: Gfp) -> Option<NonNull<u8>> {
+        if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
+            return self.alloc_hooked(None, gfp);
+        }
         let object = memory::object_ptr(self.alloc_object(gfp)?)?;
         self.fill_as_asked(object, gfp);
         Some(object)
     }
 
-    /// As `alloc`, for a cache that is known not to have the flag `ZERO`.
+    /// As `alloc`, for one who wants the first `size` bytes, of a cache that is known not to
+    /// have the flag `ZERO`.
     #[inline(always)]
     #[track_caller]
-    pub(super) fn alloc_kmalloc(&'static self, gfp: Gfp) -> Option<NonNull<u8>> {
+    pub(super) fn alloc_kmalloc(&'static self, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
+        if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
+            return self.alloc_hooked(Some(size), gfp);
+        }
         let object = memory::object_ptr(self.alloc_object(gfp)?)?;
         if gfp.contains(Gfp::__GFP_ZERO) {
             // SAFETY: the object was allocated just now.
@@ -285,6 +294,9 @@ impl RawCache {
     /// Takes back an object of this cache.
     #[inline(always)]
     pub(super) fn free_object(&'static self, object: VirtAddr, caller: &'static Location<'static>) {
+        if static_branch_unlikely!(SLAB_FREE_HOOKS) && self.free_hooked(object) {
+            return;
+        }
         if cfg!(debug_assertions) {
             mark::freed(self, object, caller);
         }

@@ -16,6 +16,7 @@
 //! | `caches`, `merge` | all caches; creation, destruction, the start; those that share slabs |
 //! | `typed` | caches of values: what most users want |
 //! | `kmalloc` | memory by size |
+//! | `hooks` | where the tools of `mm::debug` are told of objects |
 //! | `debug`, `track`, `stack`, `report` | red zones, poison, users, and what misuse is told |
 //! | `slab_debug`, `failslab` | what the command line says of that, and of failing on purpose |
 //! | `slabinfo`, `validate` | figures, and a check of every invariant |
@@ -32,6 +33,7 @@ mod debug;
 mod failslab;
 mod flags;
 mod freelist;
+mod hooks;
 mod kmalloc;
 mod kmem_cache;
 mod layout;

@@ -77,6 +77,7 @@ use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::{KernelAttrs, MapFlags};
 use crate::machine_local;
+use crate::mm::debug;
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::mmzone::NodeId;
@@ -173,14 +174,16 @@ fn vmalloc_range(size: usize, align: usize, gfp: Gfp, node: Option<NodeId>) -> O
     };
     let request = Request { align, ..Request::new(nr_pages, VmFlags::VM_ALLOC, gfp) };
     let (heads, blocks) = (pages.heads(), pages.blocks());
-    if pages.is_single_pages() {
-        return request.map(Backing::Pages(pages), |used| {
+    let area = if pages.is_single_pages() {
+        request.map(Backing::Pages(pages), |used| {
             init_mm::map_pages(used.start(), heads.map(Frame::phys), KernelAttrs::KERNEL)
-        });
-    }
-    request.map(Backing::Pages(pages), |used| {
-        init_mm::map_blocks(used.start(), blocks.clone(), KernelAttrs::KERNEL)
-    })
+        })
+    } else {
+        request.map(Backing::Pages(pages), |used| {
+            init_mm::map_blocks(used.start(), blocks.clone(), KernelAttrs::KERNEL)
+        })
+    };
+    area.inspect(|&va| debug::object_allocated(va, size, gfp))
 }
 
 /// [`vmalloc`], filled with zeros.
@@ -196,6 +199,7 @@ pub fn vzalloc(size: usize, gfp: Gfp) -> Option<VirtAddr> {
 /// Where no such area is in use: freed twice, or never allocated.
 #[track_caller]
 pub fn vfree(va: VirtAddr) {
+    debug::object_freed(va, 0);
     if va.get() != 0 && !unmap_area(va, VmFlags::VM_ALLOC) {
         bad_address("vfree", va);
     }

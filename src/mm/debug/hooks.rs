@@ -1,0 +1,64 @@
+//! What the allocators call, and which tool gets told.
+
+use super::{debug_pagealloc, debugobjects, init_on, kmemleak, page_ext, page_owner, page_poison};
+use crate::addr::{Order, VirtAddr};
+use crate::mm::gfp::Gfp;
+use crate::mm::page::Frame;
+
+/// A block was just allocated: `gfp` is what for (Linux: post_alloc_hook). Zeros that `gfp`
+/// asks for are the caller's to write, afterwards.
+#[cold]
+#[inline(never)]
+pub(in crate::mm) fn post_alloc_hook(frame: Frame, order: Order, gfp: Gfp) {
+    debug_pagealloc::map(frame, order);
+    page_poison::check_alloc(frame, order);
+    init_on::page_allocated(frame, order, gfp);
+    page_owner::set_page_owner(frame, order, gfp, true);
+}
+
+/// A block was taken off the free lists by who does not go by way of an allocation. May be
+/// called under a zone's lock.
+pub(in crate::mm) fn taken_off_list(frame: Frame, order: Order) {
+    if super::PAGE_HOOKS.is_enabled() {
+        debug_pagealloc::map(frame, order);
+        page_poison::check_alloc(frame, order);
+        page_owner::set_page_owner(frame, order, Gfp::__GFP_MOVABLE, false);
+    }
+}
+
+/// A block is about to be freed (Linux: free_pages_prepare).
+#[cold]
+#[inline(never)]
+pub(in crate::mm) fn free_pages_prepare(frame: Frame, order: Order) {
+    debugobjects::check_no_obj_freed(frame.virt(), order.bytes());
+    page_ext::make_ready(frame);
+    page_owner::reset_page_owner(frame, order);
+    init_on::page_freed(frame, order);
+    page_poison::poison(frame, order);
+    debug_pagealloc::unmap(frame, order);
+}
+
+/// As [`free_pages_prepare`], for those that don't ask themselves whether a tool is on.
+pub(in crate::mm) fn free_hook(frame: Frame, order: Order) {
+    if super::PAGE_HOOKS.is_enabled() {
+        free_pages_prepare(frame, order);
+    }
+}
+
+/// `size` bytes of an object, or of an area of vmalloc, were allocated.
+pub(in crate::mm) fn object_allocated(at: VirtAddr, size: usize, _gfp: Gfp) {
+    kmemleak::kmemleak_alloc(at, size, 1);
+}
+
+/// An object is about to be freed, all `size` bytes of it; 0 where that is not known.
+pub(in crate::mm) fn object_freed(at: VirtAddr, size: usize) {
+    debugobjects::check_no_obj_freed(at, size);
+    kmemleak::kmemleak_free(at);
+}
+
+/// A block is taken apart into single pages (Linux: split_page_owner).
+pub(in crate::mm) fn split_page_hook(frame: Frame, order: Order) {
+    if super::PAGE_HOOKS.is_enabled() {
+        page_owner::split(frame, order);
+    }
+}

@@ -1,0 +1,315 @@
+//! A few objects of kmalloc, each on a page of its own between pages that are not mapped
+//! (Linux: kfence.sample_interval=, mm/kfence/core.c). What goes past an object's page or
+//! touches it after its free faults; what goes past the object inside of its page is found
+//! when it is freed. Cheap enough for every day: an allocation in each interval is taken.
+//!
+//! The pool is a block of the linear map, mapped page by page. Its first two pages are never
+//! mapped; then pages of objects and of guard take turns. An object lies at the end of its
+//! page or at the start, by chance; a pattern fills the rest.
+//!
+//! The gate: the tick of a timer opens it when the interval is over, by switching
+//! `SLAB_ALLOC_HOOKS` on, and the next allocation closes it. Frees are looked at all
+//! the time.
+//!
+//! A report does not end the kernel: the page that faulted is mapped, and the access goes on.
+//!
+//! Locks: one, over the objects; pages are mapped and unmapped under it, which takes none.
+
+mod access;
+mod report;
+
+pub use access::kfence_handle_page_fault;
+
+use super::memory;
+use super::stackdepot::{self, Handle};
+use crate::addr::{Order, PAGE_SIZE, PfnRange, VirtAddr, VirtRange};
+use crate::arch::cpu;
+use crate::arch::irq::with_masked;
+use crate::machine_local;
+use crate::mm::gfp::Gfp;
+use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page_alloc::{self, alloc_pages};
+use crate::mm::set_memory::{kernel_map_pages, linear_map_split_to_ptes};
+use crate::sched;
+use crate::sync::{Rank, SpinLock};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use report::Kind;
+
+/// Objects of the pool (Linux: CONFIG_KFENCE_NUM_OBJECTS).
+pub const NUM_OBJECTS: usize = 127;
+const POOL_ORDER: Order = match Order::new(8) {
+    Some(order) => order,
+    None => unreachable!(),
+};
+const _: () = assert!((NUM_OBJECTS + 1) * 2 == POOL_ORDER.pages() as usize);
+
+/// What an object's place is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Nothing yet.
+    Unused,
+    Allocated,
+    Freed,
+}
+
+/// Who did something to an object, and when.
+#[derive(Clone, Copy, Debug)]
+struct Track {
+    pid: u32,
+    cpu: u8,
+    time: u64,
+    stack: Option<Handle>,
+}
+
+impl Track {
+    const NONE: Self = Self { pid: 0, cpu: 0, time: 0, stack: None };
+
+    fn here() -> Self {
+        Self {
+            pid: sched::current().map_or(0, |id| id.pid()),
+            cpu: with_masked(|irq| cpu::id(irq).index()) as u8,
+            time: cpu::sched_clock(),
+            stack: stackdepot::save_here(true),
+        }
+    }
+}
+
+/// What is known of an object (Linux: struct kfence_metadata).
+#[derive(Clone, Copy, Debug)]
+struct Meta {
+    state: State,
+    /// Its bytes.
+    range: VirtRange,
+    alloc: Track,
+    free: Track,
+    /// The place that was allocated or freed before it, and after; by number plus 1.
+    next: u8,
+    /// Its guard page, which is mapped since an access to it was reported.
+    unprotected: Option<Frame>,
+}
+
+impl Meta {
+    const NEW: Self = Self {
+        state: State::Unused,
+        range: VirtRange::new(VirtAddr::new(0), VirtAddr::new(0)),
+        alloc: Track::NONE,
+        free: Track::NONE,
+        next: 0,
+        unprotected: None,
+    };
+}
+
+struct Pool {
+    first: Option<Frame>,
+    /// The places to be used next, from the one that was freed longest ago: first, last.
+    free: (u8, u8),
+    random: u64,
+    metas: [Meta; NUM_OBJECTS],
+}
+
+machine_local! {
+    static POOL: SpinLock<Pool> = SpinLock::new(Rank::Kfence, Pool {
+        first: None,
+        free: (0, 0),
+        random: 1,
+        metas: [Meta::NEW; NUM_OBJECTS],
+    });
+    /// The pool's first byte; 0 without a pool.
+    static BASE: AtomicUsize = AtomicUsize::new(0);
+    /// Nanoseconds between samples; 0 for off.
+    static INTERVAL: AtomicU64 = AtomicU64::new(0);
+    static NEXT_SAMPLE: AtomicU64 = AtomicU64::new(0);
+    static GATE: AtomicBool = AtomicBool::new(false);
+    static SAMPLES: AtomicU32 = AtomicU32::new(0);
+}
+
+/// Asks for a sample every `ms` milliseconds.
+pub(super) fn enable(ms: u64) {
+    INTERVAL.store(ms.saturating_mul(1_000_000), Relaxed);
+}
+
+/// Makes the pool, if samples are asked for and there is memory; once the page allocator is up
+/// (Linux: kfence_alloc_pool, kfence_init). Says its range.
+pub(super) fn init(seed: u64) -> Option<VirtRange> {
+    if INTERVAL.load(Relaxed) == 0 {
+        return None;
+    }
+    let first = super::busy(|| alloc_pages(Gfp::GFP_NOWAIT, POOL_ORDER)).flatten()?;
+    let end = first.pfn() + POOL_ORDER.pages();
+    if linear_map_split_to_ptes(PfnRange::new(first.pfn(), end)).is_err() {
+        page_alloc::free_pages(first, POOL_ORDER);
+        return None;
+    }
+    memory::note_metadata(POOL_ORDER.pages());
+    for page in first.block(POOL_ORDER) {
+        protect(page, true);
+    }
+    with_pool(|pool| {
+        pool.first = Some(first);
+        pool.random = seed | 1;
+        (1..=NUM_OBJECTS as u8).for_each(|place| pool.push_free(place));
+    });
+    BASE.store(first.virt().get(), Relaxed);
+    super::SLAB_FREE_HOOKS.inc();
+    Some(VirtRange::from_size(first.virt(), POOL_ORDER.bytes()))
+}
+
+fn with_pool<R>(f: impl FnOnce(&mut Pool) -> R) -> R {
+    with_masked(|irq| f(&mut POOL.lock(irq)))
+}
+
+fn protect(page: Frame, on: bool) {
+    let done = kernel_map_pages(page, Order::ZERO, !on);
+    assert!(done, "kfence: {page:?} of the pool is not mapped by itself");
+}
+
+/// Whether an address is in the pool. Any context.
+#[inline]
+#[must_use]
+pub fn is_kfence_address(at: VirtAddr) -> bool {
+    let base = BASE.load(Relaxed);
+    base != 0 && at.get().wrapping_sub(base) < POOL_ORDER.bytes()
+}
+
+/// A tick of a timer: opens the gate when it is time (Linux: toggle_allocation_gate).
+pub fn kfence_tick() {
+    if BASE.load(Relaxed) == 0 || GATE.load(Relaxed) {
+        return;
+    }
+    let now = cpu::sched_clock();
+    if now >= NEXT_SAMPLE.load(Relaxed) && !GATE.swap(true, Relaxed) {
+        NEXT_SAMPLE.store(now + INTERVAL.load(Relaxed), Relaxed);
+        super::SLAB_ALLOC_HOOKS.inc();
+    }
+}
+
+/// How many objects were allocated from the pool.
+#[must_use]
+pub fn kfence_samples() -> u32 {
+    SAMPLES.load(Relaxed)
+}
+
+impl Pool {
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    fn push_free(&mut self, place: u8) {
+        self.metas[place as usize - 1].next = 0;
+        match self.free.1 {
+            0 => self.free.0 = place,
+            last => self.metas[last as usize - 1].next = place,
+        }
+        self.free.1 = place;
+    }
+
+    fn pop_free(&mut self) -> Option<u8> {
+        let place = self.free.0;
+        if place == 0 {
+            return None;
+        }
+        self.free.0 = self.metas[place as usize - 1].next;
+        if self.free.0 == 0 {
+            self.free.1 = 0;
+        }
+        Some(place)
+    }
+
+    /// The page of object `place`, numbered from 1.
+    fn page(&self, place: u8) -> Option<Frame> {
+        Some(self.first?.within(POOL_ORDER, 2 * u32::from(place)))
+    }
+
+    /// The object whose page, or guard page behind it, holds an address of the pool.
+    fn place_at(&self, at: VirtAddr) -> Option<u8> {
+        let page = (at - self.first?.virt()) / PAGE_SIZE;
+        (2..2 * (NUM_OBJECTS + 1)).contains(&page).then_some((page / 2) as u8)
+    }
+}
+
+/// Takes an allocation of `size` bytes, if the gate is open and there is room; the object lies
+/// in a frame that is marked as one of a slab of `owner`. Any context (Linux: __kfence_alloc).
+pub(in crate::mm) fn kfence_alloc(
+    size: usize,
+    align: usize,
+    gfp: Gfp,
+    owner: usize,
+) -> Option<VirtAddr> {
+    let zones = Gfp::__GFP_DMA | Gfp::__GFP_DMA32 | Gfp::__GFP_HIGHMEM;
+    if !GATE.load(Relaxed) || size == 0 || size > PAGE_SIZE || gfp.intersects(zones) {
+        return None;
+    }
+    if !GATE.swap(false, Relaxed) {
+        return None;
+    }
+    super::SLAB_ALLOC_HOOKS.dec();
+    let track = Track::here();
+    let at = with_pool(|pool| {
+        let place = pool.pop_free()?;
+        let page = pool.page(place)?;
+        let right = pool.random() & 1 != 0;
+        // The pages on both sides too: an access that was reported may have left one mapped.
+        for guard in [2 * u32::from(place) - 1, 2 * u32::from(place) + 1] {
+            protect(pool.first?.within(POOL_ORDER, guard), true);
+        }
+        let meta = &mut pool.metas[place as usize - 1];
+        meta.unprotected = None;
+        protect(page, false);
+        let offset = if right { (PAGE_SIZE - size) / align.max(1) * align.max(1) } else { 0 };
+        let range = VirtRange::from_size(page.virt() + offset, size);
+        *meta = Meta { state: State::Allocated, range, alloc: track, ..*meta };
+        memory::fill_canary(page, range);
+        page.page().set_owner(owner);
+        page.page().set_flags(PageFlags::SLAB);
+        Some(range.start())
+    })?;
+    SAMPLES.fetch_add(1, Relaxed);
+    Some(at)
+}
+
+/// Takes an object of the pool back, and checks it. Any context (Linux: __kfence_free).
+pub(in crate::mm) fn kfence_free(at: VirtAddr) {
+    let track = Track::here();
+    let mut found = None;
+    with_pool(|pool| {
+        let Some((place, page)) =
+            pool.place_at(at).and_then(|place| Some((place, pool.page(place)?)))
+        else {
+            found = Some((Kind::InvalidFree, 0, Meta::NEW, None));
+            return;
+        };
+        let meta = &mut pool.metas[place as usize - 1];
+        if meta.state != State::Allocated || meta.range.start() != at {
+            found = Some((Kind::InvalidFree, place, *meta, None));
+            return;
+        }
+        if let Some(damage) = memory::check_canary(page, meta.range) {
+            found = Some((Kind::Corruption, place, *meta, Some(damage)));
+        }
+        *meta = Meta { state: State::Freed, free: track, ..*meta };
+        if let Some(guard) = meta.unprotected.take() {
+            protect(guard, true);
+        }
+        // The frame stays marked, so that a second free of it comes here too.
+        protect(page, true);
+        pool.push_free(place);
+    });
+    if let Some((kind, place, meta, damage)) = found {
+        let at = damage.map_or(at, |(at, _)| at);
+        report::print(kind, at, place, &meta, track.stack, damage);
+    }
+}
+
+/// The bytes of an object of the pool, if `at` is in one (Linux: kfence_ksize).
+pub(in crate::mm) fn kfence_ksize(at: VirtAddr) -> Option<usize> {
+    if !is_kfence_address(at) {
+        return None;
+    }
+    with_pool(|pool| {
+        let place = pool.place_at(at)?;
+        Some(pool.metas[place as usize - 1].range.len())
+    })
+}

@@ -1,0 +1,223 @@
+//! What the tools remember, on the emulated machine.
+
+use super::objects::{Objects, SIZE};
+use super::page_ext::{self, PageExtFlags};
+use super::{PAGE_POISON, PageOwner, Stacks, init, memory, owner_of, stackdepot};
+use crate::addr::{Order, PhysAddr, PhysRange, VirtAddr};
+use crate::arch::hosted::Machine;
+use crate::firmware::cmdline::CommandLine;
+use crate::mm::gfp::Gfp;
+use crate::mm::page_alloc::{self, alloc_pages, free_pages};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+/// Runs `f` on a machine with 64 MiB that was booted with these words.
+fn machine(words: &str, f: impl FnOnce()) {
+    let ram = PhysRange::from_size(PhysAddr::new(0x4000_0000), 64 << 20);
+    Machine::run(&[ram], |machine| {
+        init(&CommandLine::new(words), &mut |why| panic!("{why}"));
+        page_alloc::init(machine.ram());
+        f();
+        page_alloc::validate().expect("a sound allocator");
+    });
+}
+
+fn order(n: u8) -> Order {
+    Order::new(n).expect("an order")
+}
+
+#[test]
+fn values_that_make_no_sense_are_named() {
+    let ram = PhysRange::from_size(PhysAddr::new(0x4000_0000), 4 << 20);
+    Machine::run(&[ram], |_| {
+        let mut said = String::new();
+        let line = CommandLine::new("page_owner=maybe page_poison=1 init_on_free=1 kmemleak=off");
+        init(&line, &mut |why| said.push_str(&format!("{why}\n")));
+        assert!(said.contains("page_owner=\"maybe\" ignored: expected on or off"), "{said}");
+        assert!(said.contains("page_poison takes precedence"), "{said}");
+        assert!(!super::page_owner_on() && !super::kmemleak_on());
+        assert_eq!(
+            format!("{}", super::mem_auto_init()),
+            "mem auto-init: stack:off, heap alloc:off, heap free:off"
+        );
+    });
+}
+
+#[test]
+fn nothing_is_kept_while_all_is_off() {
+    machine("", || {
+        let frame = alloc_pages(Gfp::GFP_KERNEL, order(2)).expect("memory");
+        assert!(owner_of(frame).is_none() && page_ext::lookup(frame).is_none());
+        free_pages(frame, order(2));
+        assert_eq!(memory::metadata_pages(), 0);
+        assert_eq!(format!("{PageOwner}{}", Stacks(0)), "");
+    });
+}
+
+#[test]
+fn equal_stacks_have_one_handle() {
+    machine("page_owner=on", || {
+        let a = stackdepot::save(&[1, 2, 3], true).expect("memory");
+        let b = stackdepot::save(&[1, 2], true).expect("memory");
+        assert_ne!(a, b);
+        assert_eq!(stackdepot::save(&[1, 2, 3], false), Some(a));
+        assert_eq!(stackdepot::save(&[1, 2, 3], true), Some(a));
+        assert!(stackdepot::fetch(a).eq([1, 2, 3]));
+        assert!(stackdepot::fetch(b).eq([1, 2]));
+        assert_eq!(stackdepot::save(&[], true), None);
+        let deep: Vec<usize> = (100..200).collect();
+        let deep = stackdepot::save(&deep, true).expect("memory");
+        assert!(stackdepot::fetch(deep).eq(100..100 + stackdepot::DEPTH));
+    });
+}
+
+/// Many, over several pools, from several CPUs at once.
+#[test]
+fn stacks_are_found_again_whoever_saved_them() {
+    const STACKS: usize = if cfg!(miri) { 50 } else { 3000 };
+    let ram = PhysRange::from_size(PhysAddr::new(0x4000_0000), 64 << 20);
+    Machine::run(&[ram], |machine| {
+        page_alloc::init(machine.ram());
+        let stack = |n: usize| -> Vec<usize> { (0..1 + n % 16).map(|i| n * 31 + i).collect() };
+        machine.on_cpus(3, |_| {
+            for n in 0..STACKS {
+                stackdepot::save(&stack(n), true).expect("memory");
+            }
+        });
+        let before = memory::metadata_pages();
+        let mut handles: Vec<_> = (0..STACKS)
+            .map(|n| {
+                let handle = stackdepot::save(&stack(n), false).expect("it is there");
+                assert!(stackdepot::fetch(handle).eq(stack(n)));
+                handle
+            })
+            .collect();
+        assert_eq!(memory::metadata_pages(), before);
+        handles.sort_unstable();
+        handles.dedup();
+        assert_eq!(handles.len(), STACKS);
+        assert!(stackdepot::all().map(|(handle, _)| handle).eq(handles));
+        assert_eq!(stackdepot::lost(), 0);
+    });
+}
+
+#[test]
+fn frames_have_words_once_they_were_allocated() {
+    machine("page_owner=on", || {
+        let frame = alloc_pages(Gfp::GFP_USER | Gfp::__GFP_MOVABLE, order(3)).expect("memory");
+        let owner = owner_of(frame.within(order(3), 7)).expect("an owner");
+        assert!(owner.allocated && owner.order == 3);
+        assert_eq!(owner.gfp, Gfp::GFP_USER | Gfp::__GFP_MOVABLE);
+        free_pages(frame, order(3));
+        let freed = owner_of(frame).expect("its last owner");
+        assert!(!freed.allocated && freed.free_time > freed.time);
+        // Its neighbour's words are its own.
+        let other = alloc_pages(Gfp::GFP_KERNEL, order(0)).expect("memory");
+        let word = page_ext::lookup(other).expect("words");
+        word.set_flags(PageExtFlags::POISONED, true);
+        let next = other.align_down(Order::MAX).within(Order::MAX, 0);
+        assert!(
+            next == other
+                || !page_ext::lookup(next).expect("words").flags().contains(PageExtFlags::POISONED)
+        );
+        word.set_flags(PageExtFlags::POISONED, false);
+        free_pages(other, order(0));
+    });
+}
+
+#[test]
+fn free_pages_hold_the_pattern() {
+    machine("page_poison=on", || {
+        let frame = alloc_pages(Gfp::GFP_KERNEL, order(1)).expect("memory");
+        free_pages(frame, order(1));
+        for page in frame.block(order(1)) {
+            memory::look(page, |bytes| assert!(bytes.iter().all(|&byte| byte == PAGE_POISON)));
+        }
+        let zeroed = alloc_pages(Gfp::GFP_KERNEL | Gfp::__GFP_ZERO, order(1)).expect("memory");
+        memory::look(zeroed, |bytes| assert!(bytes.iter().all(|&byte| byte == 0)));
+        free_pages(zeroed, order(1));
+    });
+}
+
+#[test]
+fn objects_live_among_the_free_pages_of_a_tight_machine() {
+    machine("page_owner=on page_poison=on init_on_alloc=0", || {
+        let mut all = Vec::new();
+        let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_NOWARN;
+        while let Some(frame) = alloc_pages(gfp, order(0)) {
+            all.push(frame);
+        }
+        assert!(all.len() > 1000);
+        assert!(all.iter().all(|&frame| owner_of(frame).is_none_or(|owner| owner.allocated)));
+        all.into_iter().for_each(|frame| free_pages(frame, order(0)));
+    });
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Insert(usize, u32),
+    Remove(usize),
+    Find(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let at = 1usize..4000;
+    prop_oneof![
+        3 => (at.clone(), 1u32..40).prop_map(|(at, size)| Step::Insert(at, size)),
+        2 => at.clone().prop_map(Step::Remove),
+        2 => at.prop_map(Step::Find),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 60 }))]
+
+    /// Against a map of what lies where.
+    #[test]
+    fn objects_are_found_by_every_byte(steps in proptest::collection::vec(step(), 1..400)) {
+        machine("", || {
+            let mut objects = Objects::new();
+            let mut model: BTreeMap<usize, u32> = BTreeMap::new();
+            let find = |model: &BTreeMap<usize, u32>, at: usize| {
+                let (&start, &size) = model.range(..=at).next_back()?;
+                (at < start + size as usize).then_some(start)
+            };
+            for &step in &steps {
+                match step {
+                    Step::Insert(at, size) => {
+                        while objects.is_full() {
+                            objects.add_block(Objects::take_block().expect("memory"));
+                        }
+                        let free = find(&model, at).is_none()
+                            && model.range(at..at + size as usize).next().is_none();
+                        let node = objects.insert(VirtAddr::new(at), size);
+                        assert_eq!(node.is_some(), free, "{step:?}");
+                        if let Some(node) = node {
+                            assert_eq!(objects.get(node, SIZE), size);
+                            model.insert(at, size);
+                        }
+                    }
+                    Step::Remove(at) => {
+                        let node = objects.remove(VirtAddr::new(at));
+                        assert_eq!(node.is_some(), model.remove(&at).is_some(), "{step:?}");
+                        if let Some(node) = node {
+                            objects.free_node(node);
+                        }
+                    }
+                    Step::Find(at) => {
+                        let found = objects.find(VirtAddr::new(at));
+                        let found = found.map(|node| objects.start(node).get());
+                        assert_eq!(found, find(&model, at), "{step:?}");
+                        let next = objects.next(VirtAddr::new(at));
+                        let next = next.map(|node| objects.start(node).get());
+                        assert_eq!(next, model.range(at..).next().map(|(&start, _)| start));
+                    }
+                }
+                assert_eq!(objects.len, model.len());
+            }
+        });
+    }
+}

@@ -1,0 +1,83 @@
+//! Where the tools of `mm::debug` are told of objects: out of line, and never reached while
+//! none of them is on (Linux: slab_post_alloc_hook, slab_free_hook in mm/slub.c).
+
+use super::flags::SlabFlags;
+use super::kmem_cache::RawCache;
+use super::memory;
+use crate::addr::VirtAddr;
+use crate::mm::debug::{self, SLAB_ALLOC_HOOKS};
+use crate::mm::gfp::Gfp;
+use core::ptr::NonNull;
+
+impl RawCache {
+    /// Allocates an object; for kmalloc, of which `size` bytes were asked for.
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    pub(super) fn alloc_hooked(
+        &'static self,
+        size: Option<usize>,
+        gfp: Gfp,
+    ) -> Option<NonNull<u8>> {
+        let align = self.layout().align as usize;
+        // kmalloc's caches stay for ever: KFENCE may keep one's name with an object.
+        let guarded = size.and_then(|size| {
+            Some((debug::kfence_alloc(size, align, gfp, memory::to_owner(self))?, size))
+        });
+        let (at, len) = match guarded {
+            Some(guarded) => guarded,
+            None => (self.alloc_object(gfp)?, self.object_size()),
+        };
+        let object = memory::object_ptr(at)?;
+        if gfp.contains(Gfp::__GFP_ZERO) || self.flags().contains(SlabFlags::ZERO) {
+            // SAFETY: the object was allocated just now.
+            unsafe { memory::zero(object, len) };
+        }
+        self.tell(object, len, gfp);
+        Some(object)
+    }
+
+    /// An object was allocated by a way that has no branch of its own.
+    pub(super) fn note_allocated(&self, object: NonNull<u8>, gfp: Gfp) {
+        if SLAB_ALLOC_HOOKS.is_enabled() {
+            self.tell(object, self.object_size(), gfp);
+        }
+    }
+
+    fn tell(&self, object: NonNull<u8>, len: usize, gfp: Gfp) {
+        if debug::want_init_on_alloc(gfp) && self.ctor().is_none() {
+            // SAFETY: the object was allocated just now.
+            unsafe { memory::zero(object, len) };
+        }
+        debug::object_allocated(VirtAddr::from_ptr(object.as_ptr()), len, gfp);
+    }
+
+    /// Before an object is freed; whether that is all, since it is no slab's.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn free_hooked(&'static self, object: VirtAddr) -> bool {
+        if debug::is_kfence_address(object) {
+            debug::object_freed(object, 0);
+            debug::kfence_free(object);
+            return true;
+        }
+        debug::object_freed(object, self.object_size());
+        if debug::want_init_on_free() && self.ctor().is_none() {
+            self.wipe(object);
+        }
+        false
+    }
+
+    /// Fills an object that is about to be free with zeros; but not the word by which builds
+    /// with debug assertions tell a double free, which is written next.
+    fn wipe(&self, object: VirtAddr) {
+        let (size, link) = (self.object_size(), self.layout().offset as usize);
+        let skip = if cfg!(debug_assertions) { link.min(size)..(link + 8).min(size) } else { 0..0 };
+        for part in [0..skip.start, skip.end..size] {
+            if let Some(at) = memory::object_ptr(object + part.start) {
+                // SAFETY: bytes of an object that its user has given up.
+                unsafe { memory::zero(at, part.len()) };
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Static keys on the running kernel: branches that are patched in the image.
+
+#![no_std]
+#![no_main]
+
+mod harness;
+
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use granule::addr::VirtAddr;
+use granule::arch::aarch64::jump_label::branches;
+use granule::arch::aarch64::{image, smp};
+use granule::arch::jump_label::{StaticKey, static_branch_unlikely};
+use granule::init::secondary;
+use granule::machine_local;
+use granule::mm::ptdump;
+
+machine_local! {
+    static KEY: StaticKey = StaticKey::new();
+    static OTHER: StaticKey = StaticKey::new();
+}
+
+#[inline(never)]
+fn asked() -> bool {
+    static_branch_unlikely!(KEY)
+}
+
+#[inline(never)]
+fn other_asked() -> bool {
+    static_branch_unlikely!(OTHER)
+}
+
+/// As inlined code has it: several branches of one key in one function.
+#[inline(never)]
+fn count() -> u32 {
+    let mut n = 0;
+    for _ in 0..3 {
+        n += u32::from(static_branch_unlikely!(KEY));
+        n += u32::from(static_branch_unlikely!(OTHER)) << 8;
+    }
+    n + (u32::from(asked()) << 16)
+}
+
+const NOP: u32 = 0xd503_201f;
+
+/// The first instructions of a function, as they are in memory.
+fn code(f: fn() -> bool) -> [u32; 8] {
+    let at = f as *const () as *const [u32; 8];
+    assert!(image::text().contains(VirtAddr::from_ptr(at)));
+    // SAFETY: 32 bytes of the image's instructions.
+    unsafe { at.read_volatile() }
+}
+
+kernel_tests! {
+    fn a_branch_is_a_nop_until_its_key_is_on() {
+        assert!(branches() > 2, "the image has a table of branches");
+        let off = code(asked);
+        assert!(off.contains(&NOP));
+        assert_eq!(count(), 0);
+        KEY.inc();
+        let on = code(asked);
+        let changed: usize = off.iter().zip(&on).filter(|(a, b)| a != b).count();
+        assert_eq!(changed, 1, "one instruction is another");
+        let (was, is) = off.iter().zip(&on).find(|(a, b)| a != b).expect("one");
+        assert_eq!((*was, is >> 26), (NOP, 5), "a B is where the NOP was");
+        assert!(asked() && !other_asked());
+        assert_eq!(count(), 1 << 16 | 3);
+        OTHER.inc();
+        assert_eq!(count(), 1 << 16 | 3 << 8 | 3);
+        KEY.inc();
+        KEY.dec();
+        assert!(asked(), "one of two users has given it back");
+        KEY.dec();
+        OTHER.dec();
+        assert_eq!(code(asked), off);
+        assert_eq!(count(), 0);
+    }
+
+    fn the_image_stays_read_only() {
+        KEY.inc();
+        assert_eq!(ptdump::check_wx(|run| granule::kprintln!("W+X: {run}")), 0);
+        KEY.dec();
+    }
+
+    /// The others run the branch all the time, while it changes.
+    fn a_branch_changes_under_those_who_run_it() {
+        static DONE: AtomicBool = AtomicBool::new(false);
+        static READY: AtomicUsize = AtomicUsize::new(0);
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
+        secondary::on_each(|_| {
+            let first = READY.fetch_add(1, Ordering::Relaxed) == 0;
+            while READY.load(Ordering::Relaxed) < smp::online().count() {
+                core::hint::spin_loop();
+            }
+            if first {
+                for n in 0..2000 {
+                    KEY.inc();
+                    assert!(asked(), "round {n}");
+                    KEY.dec();
+                    assert!(!asked(), "round {n}");
+                }
+                DONE.store(true, Ordering::Relaxed);
+            } else {
+                while !DONE.load(Ordering::Relaxed) {
+                    TAKEN.fetch_add(usize::from(asked()), Ordering::Relaxed);
+                }
+            }
+        });
+        assert!(smp::online().count() == 1 || TAKEN.load(Ordering::Relaxed) > 0, "nobody saw the key on");
+        assert!(!asked());
+    }
+}

@@ -1,0 +1,193 @@
+//! Objects between pages that are not mapped, on the running kernel.
+//!
+//! Command line: kfence.sample_interval=10
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod harness;
+#[path = "harness/reports.rs"]
+mod reports;
+#[path = "harness/says.rs"]
+mod says;
+
+use alloc::format;
+use alloc::vec::Vec;
+use arrayvec::ArrayString;
+use granule::addr::{PAGE_SIZE, VirtAddr};
+use granule::mm::debug::{is_kfence_address, kfence_samples};
+use granule::mm::gfp::Gfp;
+use granule::mm::slab::{kfree, kmalloc, ksize, kzalloc};
+use says::assert_says;
+
+/// Where in its page an object is to lie.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// An object of KFENCE's, as soon as there is one.
+#[inline(never)]
+fn allocate_here(size: usize, side: Option<Side>) -> *mut u8 {
+    loop {
+        let object = kmalloc(size, Gfp::GFP_KERNEL).expect("memory").as_ptr();
+        let at = VirtAddr::from_ptr(object);
+        let left = at.page_offset() == 0;
+        let there = side.is_none_or(|side| (side == Side::Left) == left);
+        if is_kfence_address(at) && there {
+            return object;
+        }
+        free_there(object);
+    }
+}
+
+#[inline(never)]
+fn free_there(object: *mut u8) {
+    // SAFETY: the tests say what they free, and some of them must not.
+    unsafe { kfree(object) };
+    // No tail call: this function is to be in the stack.
+    core::hint::black_box(object);
+}
+
+#[inline(never)]
+fn read_at(at: *const u8) -> u8 {
+    // SAFETY: not sound where the tests mean it not to be: it faults, and goes on.
+    let value = unsafe { at.read_volatile() };
+    core::hint::black_box(value)
+}
+
+#[inline(never)]
+fn write_at(at: *mut u8, value: u8) {
+    // SAFETY: as above.
+    unsafe { at.write_volatile(value) };
+    core::hint::black_box(at);
+}
+
+fn report_of(f: impl FnOnce()) -> ArrayString<4096> {
+    reports::of(f)
+}
+
+kernel_tests! {
+    fn allocations_are_sampled() {
+        let before = kfence_samples();
+        let (mut sampled, mut all) = (0, 0);
+        while sampled < 5 {
+            let object = kmalloc(100, Gfp::GFP_KERNEL).expect("memory").as_ptr();
+            sampled += u32::from(is_kfence_address(VirtAddr::from_ptr(object)));
+            all += 1;
+            free_there(object);
+        }
+        assert!(kfence_samples() >= before + 5);
+        assert!(all > 100, "{sampled} of {all} allocations were taken");
+    }
+
+    fn an_object_is_its_owners() {
+        for size in [1, 8, 33, 100, 1000, 4096] {
+            let object = allocate_here(size, None);
+            // SAFETY: the object is the test's.
+            assert_eq!(unsafe { ksize(object) }, size);
+            // SAFETY: as above.
+            unsafe { object.write_bytes(0xff, size) };
+            assert_eq!(report_of(|| free_there(object)).as_str(), "", "{size} bytes");
+        }
+        loop {
+            let object = kzalloc(77, Gfp::GFP_KERNEL).expect("memory").as_ptr();
+            // SAFETY: as above.
+            assert!(unsafe { core::slice::from_raw_parts(object, 77) }.iter().all(|&b| b == 0));
+            free_there(object);
+            if is_kfence_address(VirtAddr::from_ptr(object)) {
+                break;
+            }
+        }
+    }
+
+    fn a_read_to_the_right_is_reported() {
+        let object = allocate_here(32, Some(Side::Right));
+        let beyond = object.wrapping_add(32);
+        assert_eq!(VirtAddr::from_ptr(beyond).page_offset(), 0);
+        // The page is mapped for that access, so the next one passes.
+        let text = report_of(|| { read_at(beyond); read_at(beyond); });
+        assert_eq!(text.matches("BUG: KFENCE").count(), 1);
+        assert_says(&text, &[
+            "BUG: KFENCE: out-of-bounds read in debug_kfence::read_at+",
+            &format!("Out-of-bounds read at {} (0B right of kfence-#", VirtAddr::from_ptr(beyond)),
+            "read_at+", "a_read_to_the_right_is_reported", "kfence-#",
+            &format!(": {}-", VirtAddr::from_ptr(object)), "size=32",
+            "allocated by task 0 on cpu 0", "allocate_here+",
+        ]);
+        assert!(!text.contains("freed by"));
+        free_there(object);
+        // It is protected again, if no neighbour's object has taken over meanwhile.
+        assert!(report_of(|| { read_at(beyond); }).contains("BUG: KFENCE: "));
+    }
+
+    fn a_write_to_the_left_is_reported() {
+        let object = allocate_here(200, Some(Side::Left));
+        let text = report_of(|| write_at(object.wrapping_sub(3), 1));
+        assert_says(&text, &[
+            "BUG: KFENCE: out-of-bounds write in debug_kfence::write_at+", "(3B left of kfence-#",
+            "a_write_to_the_left_is_reported", "size=200", "allocated by task", "allocate_here+",
+        ]);
+        free_there(object);
+    }
+
+    fn a_use_after_free_is_reported() {
+        let object = allocate_here(64, None);
+        free_there(object);
+        let text = report_of(|| { read_at(object.wrapping_add(5)); });
+        assert_says(&text, &[
+            "BUG: KFENCE: use-after-free read in debug_kfence::read_at+",
+            &format!("Use-after-free read at {} (in kfence-#", VirtAddr::from_ptr(object) + 5),
+            "allocated by task 0", "allocate_here+", "freed by task 0", "free_there+", "a_use_after_free_is_reported",
+        ]);
+    }
+
+    fn a_second_free_is_reported() {
+        let object = allocate_here(64, None);
+        free_there(object);
+        let text = report_of(|| free_there(object));
+        assert_says(&text, &[
+            "BUG: KFENCE: invalid free in debug_kfence::free_there+", &format!("Invalid free of {} (in kfence-#", VirtAddr::from_ptr(object)),
+            "free_there+", "allocated by task 0", "freed by task 0", "free_there+",
+        ]);
+    }
+
+    fn a_free_of_the_inside_is_reported() {
+        let object = allocate_here(64, None);
+        let text = report_of(|| free_there(object.wrapping_add(8)));
+        assert_says(&text, &["BUG: KFENCE: invalid free in", "Invalid free of", "free_there+", "allocated by task 0"]);
+        assert!(!text.contains("freed by"));
+        assert_eq!(report_of(|| free_there(object)).as_str(), "", "it was not freed by that");
+    }
+
+    fn what_goes_past_an_object_in_its_page_is_found_at_its_free() {
+        let object = allocate_here(73, Some(Side::Left));
+        // Within the page, and so no fault.
+        assert_eq!(report_of(|| write_at(object.wrapping_add(73), 0x42)).as_str(), "");
+        let text = report_of(|| free_there(object));
+        assert_says(&text, &[
+            "BUG: KFENCE: memory corruption in",
+            &format!("Corrupted memory at {} [ 0x42 . . .", VirtAddr::from_ptr(object) + 73),
+            "(in kfence-#", "free_there+", "size=73", "allocated by task 0", "allocate_here+",
+        ]);
+    }
+
+    fn places_are_used_again() {
+        let before = kfence_samples();
+        let mut held = Vec::new();
+        // More than the pool has, one after the other, a few at a time.
+        while kfence_samples() < before + 140 {
+            let object = allocate_here(16 + held.len(), None);
+            write_at(object, held.len() as u8);
+            held.push(object);
+            if held.len() == 20 {
+                held.drain(..).for_each(free_there);
+            }
+        }
+        held.drain(..).for_each(free_there);
+        assert_eq!(PAGE_SIZE, 4096);
+    }
+}

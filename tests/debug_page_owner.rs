@@ -1,0 +1,149 @@
+//! Who allocated each page, on the running kernel.
+//!
+//! Command line: page_owner=on
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod harness;
+#[path = "harness/says.rs"]
+mod says;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use granule::addr::Order;
+use granule::mm::debug::stackdepot::Stack;
+use granule::mm::debug::{PageOwner, Stacks, metadata_pages, owner_of, page_owner_on};
+use granule::mm::gfp::Gfp;
+use granule::mm::page::Frame;
+use granule::mm::page_alloc::{alloc_pages, block_order, free_pages, nr_used_pages, split_page};
+use says::assert_says;
+
+#[inline(never)]
+fn allocate_here(order: u8) -> Frame {
+    let order = Order::new(order).expect("an order");
+    alloc_pages(Gfp::GFP_KERNEL, order).expect("memory")
+}
+
+#[inline(never)]
+fn free_there(frame: Frame, order: u8) {
+    free_pages(frame, Order::new(order).expect("an order"));
+    // No tail call: this function is to be in the stack.
+    core::hint::black_box(frame);
+}
+
+/// A record of the dump, read as page_owner_sort does: order, pid, tgid, comm, ts, PFN.
+fn parse(record: &str) -> (u8, u32, u32, &str, u64, u32) {
+    let after = |text: &str, word: &str| {
+        let at = text.find(word).unwrap_or_else(|| panic!("no {word:?} in {record}"));
+        at + word.len()
+    };
+    let number = |word: &str| -> u64 {
+        let digits = record[after(record, word)..].trim_start();
+        let end = digits.find(|c: char| !c.is_ascii_digit()).expect("an end");
+        digits[..end].parse().unwrap_or_else(|_| panic!("no number after {word:?} in {record}"))
+    };
+    let comm = &record[after(record, "tgid ")..];
+    let comm = &comm[after(comm, "(")..];
+    let comm = &comm[..comm.find("), ts").expect("the end of comm")];
+    let pfn = &record[after(record, "\nPFN 0x")..];
+    let pfn = u32::from_str_radix(&pfn[..pfn.find(' ').expect("a space")], 16).expect("a PFN");
+    let (order, pid, tgid) = (number("via order "), number(", pid "), number(", tgid "));
+    assert!(record[after(record, "ts ")..].contains(" ns\n"));
+    (order as u8, pid as u32, tgid as u32, comm, number("), ts "), pfn)
+}
+
+kernel_tests! {
+    fn a_page_names_who_allocated_and_who_freed_it() {
+        assert!(page_owner_on());
+        let frame = allocate_here(2);
+        let last = frame.within(Order::new(2).expect("an order"), 3);
+        for page in [frame, last] {
+            let owner = owner_of(page).expect("an owner");
+            assert!(owner.allocated && owner.order == 2 && owner.gfp == Gfp::GFP_KERNEL);
+            assert_says(&format!("{}", Stack(owner.handle)), &["allocate_here+", "harness::run+", "start_kernel+"]);
+            assert_eq!(format!("{}", owner.comm()), "init");
+        }
+        free_there(frame, 2);
+        for page in [frame, last] {
+            let owner = owner_of(page).expect("an owner");
+            assert!(!owner.allocated && owner.free_time >= owner.time);
+            assert_says(&format!("{}", Stack(owner.free_handle)), &["free_there+", "harness::run+"]);
+            assert_says(&format!("{}", Stack(owner.handle)), &["allocate_here+"]);
+        }
+    }
+
+    fn single_pages_of_the_fast_path_too() {
+        let frames: Vec<Frame> = (0..100).map(|_| allocate_here(0)).collect();
+        for &frame in &frames {
+            let owner = owner_of(frame).expect("an owner");
+            assert!(owner.allocated && owner.order == 0);
+            assert_says(&format!("{}", Stack(owner.handle)), &["allocate_here+"]);
+        }
+        let mut handles: Vec<_> = frames.iter().map(|&f| owner_of(f).and_then(|o| o.handle)).collect();
+        handles.sort_unstable();
+        handles.dedup();
+        assert!(handles.len() <= 2, "the fast path has one stack, the slow one another");
+        frames.into_iter().for_each(|frame| free_there(frame, 0));
+    }
+
+    fn a_block_that_is_split_is_single_pages() {
+        let order = Order::new(1).expect("an order");
+        let frame = allocate_here(1);
+        split_page(frame, order);
+        assert_eq!(owner_of(frame).map(|owner| owner.order), Some(0));
+        assert_eq!(owner_of(frame.within(order, 1)).map(|owner| owner.order), Some(0));
+        free_there(frame.within(order, 1), 0);
+        free_there(frame, 0);
+    }
+
+    fn the_dump_has_each_block_once() {
+        let mine = [allocate_here(0), allocate_here(3)];
+        let mut text = String::with_capacity(1 << 20);
+        write!(text, "{PageOwner}").expect("room");
+        let (mut pages, mut found) = (0, 0);
+        let mut seen = Vec::new();
+        for record in text.split("\n\n").filter(|record| !record.trim().is_empty()) {
+            let (order, pid, tgid, comm, ts, pfn) = parse(record);
+            assert_eq!(pid, tgid);
+            assert!(order <= 10 && !comm.contains('\n'));
+            pages += 1 << order;
+            seen.push(pfn);
+            if let Some(frame) = mine.iter().find(|frame| frame.pfn().get() == pfn) {
+                found += 1;
+                assert_eq!(Some(order), Order::new(order).filter(|&o| o == block_order(*frame)).map(Order::get));
+                assert_eq!(comm, "init");
+                assert!(ts > 0);
+                assert_says(record, &["Page allocated via order", "mask 0x", "__GFP_DIRECT_RECLAIM", "\nPFN 0x", " Block ", "\n granule", "allocate_here+"]);
+            }
+        }
+        assert_eq!(found, 2);
+        assert!(seen.is_sorted_by(|a, b| a < b), "a page is there twice");
+        // What was allocated before its section had words is not known; some of the tools' own is.
+        let (used, own) = (nr_used_pages(), metadata_pages());
+        assert!(pages <= used && pages * 10 > (used - own) * 8, "{pages} of {used} pages have an owner");
+        free_there(mine[1], 3);
+        free_there(mine[0], 0);
+    }
+
+    fn stacks_count_their_pages() {
+        #[inline(never)]
+        fn five() -> Vec<Frame> {
+            let frames = (0..5).map(|_| allocate_here(2)).collect();
+            core::hint::black_box(frames)
+        }
+        let stack = |text: &str| -> Option<String> {
+            text.split("\n\n").find(|part| part.contains("::five") && part.contains("allocate_here")).map(String::from)
+        };
+        let frames = five();
+        let here = stack(&format!("{}", Stacks(0))).expect("its stack");
+        assert_says(&here, &["allocate_here+", "nr_base_pages: 20"]);
+        assert!(stack(&format!("{}", Stacks(21))).is_none());
+        frames.into_iter().for_each(|frame| free_there(frame, 2));
+        assert!(stack(&format!("{}", Stacks(0))).is_none(), "all are freed");
+    }
+}
