@@ -162,6 +162,27 @@ fn short_mappings_come_from_blocks_and_end_by_one_flush() {
 }
 
 #[test]
+fn a_block_may_be_handed_out_to_its_last_page_and_end() {
+    machine(4096, |_| {
+        let frames = some_frames(3);
+        let before = used_pages();
+        for _ in 0..2 {
+            // With their guard pages 256, which is a block.
+            let all: Vec<_> = (0..64).map(|_| vm_map_ram(&frames).unwrap()).collect();
+            assert_eq!(all[63], all[0] + 63 * 4 * PAGE_SIZE);
+            all.into_iter().for_each(|va| vm_unmap_ram(va, 3));
+            vm_unmap_aliases();
+            validate();
+        }
+        let next = vm_map_ram(&frames).unwrap();
+        vm_unmap_ram(next, 3);
+        shrink();
+        assert_eq!(vmalloc_stat(), VmallocStat::default());
+        assert_eq!(used_pages(), before);
+    });
+}
+
+#[test]
 #[should_panic(expected = "vm_unmap_ram: no such area is in use")]
 fn vm_unmap_ram_twice_is_caught() {
     machine(1024, |_| {

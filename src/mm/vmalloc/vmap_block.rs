@@ -63,6 +63,10 @@ impl VmapAreas {
             return false;
         }
         (area.state, area.dirty) = (State::Unmapping, 0);
+        // A CPU that handed out all of it has it yet.
+        if let Some(current) = self.blocks.iter_mut().find(|b| b.is_some_and(|b| b.id == id)) {
+            *current = None;
+        }
         self.retire(id, TlbFlush::NONE)
     }
 
