@@ -71,8 +71,7 @@ kernel_tests! {
         let frame = allocate_here(order);
         let range = granule::addr::PfnRange::new(frame.pfn(), frame.pfn() + 512);
         free_there(frame, order);
-        let mt = granule::mm::mmzone::Migratetype::Movable;
-        if alloc_contig_range(range, mt).is_ok() {
+        if alloc_contig_range(range).is_ok() {
             assert!(all_mapped(frame, order, true));
             free_contig_range(range);
         }

@@ -2,11 +2,9 @@
 //! (Linux: alloc_pages_bulk, alloc_pages_exact).
 #![deny(unsafe_code)]
 
-use super::{alloc_pages, free_pages, pcp, split_page};
+use super::{alloc_pages, are_watched, free_pages, pcp, split_page};
 use crate::addr::{Order, PAGE_SIZE};
 use crate::arch::irq::with_masked;
-use crate::arch::jump_label::static_branch_unlikely;
-use crate::mm::debug;
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::page::Frame;
 
@@ -49,7 +47,7 @@ pub fn alloc_pages_bulk(gfp: Gfp, pages: &mut [Option<Frame>]) -> usize {
 /// As [`free_pages`].
 #[track_caller]
 pub fn free_pages_bulk(pages: &mut [Option<Frame>]) {
-    if static_branch_unlikely!(debug::PAGE_HOOKS) {
+    if are_watched() {
         for frame in pages.iter_mut().filter_map(Option::take) {
             free_pages(frame, Order::ZERO);
         }

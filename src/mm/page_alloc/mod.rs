@@ -209,7 +209,7 @@ pub fn free_pages(frame: Frame, order: Order) {
     if page.flags().bits() != 0 || page.refcount() != 1 || place.order() != order.get() {
         return free_unusual(frame, order);
     }
-    if static_branch_unlikely!(debug::PAGE_HOOKS) {
+    if are_watched() {
         debug::free_pages_prepare(frame, order);
     }
     let left = if pcp::has_lists(order) {
@@ -260,6 +260,12 @@ fn free_to_buddy(frame: Frame, order: Order) {
     });
 }
 
+/// Whether a tool wants to know of each page that is allocated or freed.
+#[inline(always)]
+fn are_watched() -> bool {
+    static_branch_unlikely!(debug::PAGE_HOOKS)
+}
+
 /// Makes a block that was just taken off the zone's lists its owner's.
 fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
     frame.page().set_refcount(1);
@@ -276,7 +282,7 @@ fn dress_new_page(frame: Frame, order: Order, gfp: Gfp) {
     if gfp.contains(Gfp::__GFP_ACCOUNT) {
         accounted::charge(frame, order);
     }
-    if static_branch_unlikely!(debug::PAGE_HOOKS) {
+    if are_watched() {
         debug::post_alloc_hook(frame, order, gfp);
     }
     if gfp.contains(Gfp::__GFP_ZERO) {
