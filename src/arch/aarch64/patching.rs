@@ -53,6 +53,10 @@ pub(super) unsafe fn replace(at: VirtAddr, old: Instruction, new: Instruction) {
         assert!(found == old, "patching {at}: {found:?} is there, and not {old:?}");
         // SAFETY: as above, in one access; the caller answers for what it does.
         unsafe { word.write_volatile(new.0) };
+        // QEMU may translate the old instruction once more for another CPU while it takes
+        // back what it had translated for the first store; the second takes that back.
+        // SAFETY: as above.
+        unsafe { word.write_volatile(new.0) };
     });
     sync_instruction(at);
 }
