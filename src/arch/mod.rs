@@ -12,6 +12,7 @@
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
 //! | [`open_table_window`] | a page table's words, when the linear map can't be used |
 //! | [`cache`] | data-cache maintenance, for devices that do not snoop |
+//! | [`read_undefined`] | a word to which the language gives no value |
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
 //! | [`MachineLocal`] | a static that exists once per machine |
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
@@ -26,7 +27,7 @@ pub mod aarch64;
 #[cfg(target_os = "none")]
 pub use aarch64::{
     MachineLocal, backtrace::Backtrace, cache, clear_page, close_table_window, cpu, irq, mmu,
-    open_table_window, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    open_table_window, page_offset, phys_to_virt, read_undefined, virt_to_phys, vmemmap_base,
 };
 
 #[cfg(not(target_os = "none"))]
@@ -34,7 +35,7 @@ pub mod hosted;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
     Backtrace, MachineLocal, cache, clear_page, close_table_window, cpu, irq, mmu,
-    open_table_window, page_offset, phys_to_virt, virt_to_phys, vmemmap_base,
+    open_table_window, page_offset, phys_to_virt, read_undefined, virt_to_phys, vmemmap_base,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).
