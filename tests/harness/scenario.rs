@@ -54,12 +54,18 @@ impl Failing {
     fn set(self, which: Option<(u32, u32)>) -> u32 {
         let (interval, min_order, probability) = (1, Order::ZERO, 100);
         match self {
-            Self::Pages => set_fail_page_alloc(
-                which.map(|(skip, times)| FailPageAlloc { skip, interval, times, min_order }),
-            ),
-            Self::Objects => set_failslab(
-                which.map(|(space, times)| FailSlab { interval, probability, space, times }),
-            ),
+            Self::Pages => set_fail_page_alloc(which.map(|(skip, times)| FailPageAlloc {
+                skip,
+                interval,
+                times,
+                min_order,
+            })),
+            Self::Objects => set_failslab(which.map(|(space, times)| FailSlab {
+                interval,
+                probability,
+                space,
+                times,
+            })),
         }
     }
 }

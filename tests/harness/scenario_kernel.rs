@@ -5,7 +5,8 @@ use super::granule::arch::layout;
 use super::granule::mm::alloc::{AllocError, KBox, KVBox, KVVec, KVec, VBox, VVec};
 use super::granule::mm::dma::{
     CoherentMemory, DmaAddr, DmaDevice, DmaDirection, DmaRange, dma_alloc_coherent,
-    dma_free_coherent, dma_map_page, dma_unmap_single, is_swiotlb_buffer, swiotlb_exit, swiotlb_init,
+    dma_free_coherent, dma_map_page, dma_unmap_single, is_swiotlb_buffer, swiotlb_exit,
+    swiotlb_init,
 };
 use super::granule::mm::gfp::Gfp;
 use super::granule::mm::init_mm;
@@ -176,8 +177,7 @@ fn mempools() -> Option<()> {
 
 fn large_areas() -> Option<()> {
     let near = Held(vmalloc::vmalloc_node(3 * PAGE_SIZE, QUIET, NODE)?, vmalloc::vfree);
-    let alone = QUIET | Gfp::__GFP_THISNODE;
-    let _far = Held(vmalloc::vmalloc_node(PAGE_SIZE, alone, NodeId::new(1)?)?, vmalloc::vfree);
+    let _far = Held(vmalloc::vmalloc_node(PAGE_SIZE, QUIET, NodeId::new(1)?)?, vmalloc::vfree);
     let _huge = Held(vmalloc::vmalloc_huge(5 << 20, QUIET)?, vmalloc::vfree);
     let mut buffer = [1; 100];
     assert_eq!(vmalloc::vread(near.0 + PAGE_SIZE - 50, &mut buffer), 100);

@@ -1,23 +1,26 @@
 //! Areas of the memory of a node.
 
 use super::*;
-use crate::addr::Order;
+use crate::addr::{Order, PhysAddr};
 use crate::mm::fault_tests::on_machine;
 use crate::mm::page_alloc::{alloc_pages_node, free_pages};
 use std::vec::Vec;
 
 const QUIET: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
-/// Pages of an area that is mapped by blocks, and of one that is not.
+/// Where the second node of the machine begins.
+const SECOND_NODE: PhysAddr = PhysAddr::new(0x4180_0000);
+/// Pages of areas: of single pages, and of blocks.
 const SIZES: [usize; 3] = [1, 7, 600];
 
 fn node(n: usize) -> NodeId {
     NodeId::new(n).expect("there is one")
 }
 
-/// The nodes that the pages of an area are of.
+/// The nodes that the pages of an area are of, by where they lie.
 fn nodes(at: VirtAddr, pages: usize) -> Vec<NodeId> {
     let frame = |n| vmalloc_to_page(at + n * PAGE_SIZE).expect("a page");
-    let mut nodes: Vec<_> = (0..pages).map(|n| frame(n).page().zone().node()).collect();
+    let of = |n| node(usize::from(frame(n).phys() >= SECOND_NODE));
+    let mut nodes: Vec<_> = (0..pages).map(of).collect();
     nodes.dedup();
     nodes
 }
