@@ -18,7 +18,8 @@ use granule::arch::irq::with_masked;
 use granule::init::secondary;
 use granule::mm::compaction::set_compaction_proactiveness;
 use granule::mm::kthread::{kthread_create_on_cpu, kthread_run};
-use granule::mm::{page_alloc, slab};
+use granule::mm::{dma, page_alloc, slab};
+use scenario::Failing;
 
 /// What the kernel alone can do: its own heap, and threads.
 fn extras() -> Option<()> {
@@ -41,17 +42,28 @@ fn give_up_caches(_: CpuId) {
 }
 
 fn settle() {
+    dma::shrink();
     harness::settled_pages();
     secondary::on_each(give_up_caches);
     harness::settled_pages();
 }
 
+/// Threads in the background would be failed in the scenario's place.
+fn in_peace(failing: Failing) -> u32 {
+    set_compaction_proactiveness(0);
+    let allocations = scenario::fail_each_in_turn(failing);
+    set_compaction_proactiveness(20);
+    allocations
+}
+
 kernel_tests! {
     fn each_allocation_fails_and_nothing_is_lost() {
-        // Threads in the background would be failed in the scenario's place.
-        set_compaction_proactiveness(0);
-        let allocations = scenario::fail_each_in_turn();
-        set_compaction_proactiveness(20);
+        let allocations = in_peace(Failing::Pages);
+        assert!(allocations > 80, "only {allocations} allocations were failed");
+    }
+
+    fn each_object_fails_and_nothing_is_lost() {
+        let allocations = in_peace(Failing::Objects);
         assert!(allocations > 80, "only {allocations} allocations were failed");
     }
 }

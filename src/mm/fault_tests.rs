@@ -5,14 +5,17 @@
 mod scenario;
 
 use crate as root;
-use crate::addr::{Order, PfnRange, PhysAddr, PhysRange};
+use crate::addr::{Order, PfnRange, PhysAddr, PhysRange, VirtRange};
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::mmu::Config;
+use crate::arch::layout;
+use crate::arch::pgtable::{KernelAttrs, MapFlags};
 use crate::mm::heap::{EarlyBuffer, KernelHeap};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc::{ZoneLimits, drain_all_pages, free_area_init};
-use crate::mm::{cma, init_mm, slab, sparse, vmalloc};
+use crate::mm::{cma, dma, init_mm, slab, sparse, vmalloc};
 use core::alloc::{GlobalAlloc, Layout};
+use scenario::Failing;
 
 /// The heap, which on this machine is the kernel's in name alone.
 fn extras() -> Option<()> {
@@ -39,14 +42,14 @@ fn extras() -> Option<()> {
 }
 
 fn settle() {
+    dma::shrink();
     vmalloc::shrink();
     slab::shrink_all();
     drain_all_pages();
 }
 
 /// Two nodes of 24 MiB, and an area of 4 MiB in the first.
-#[test]
-fn each_allocation_fails_and_nothing_is_lost() {
+pub(super) fn on_machine(f: impl FnOnce()) {
     const MIB: u64 = 1 << 20;
     const RAM: u64 = 0x4000_0000;
     let range = |start, size| PhysRange::from_size(PhysAddr::new(start), size);
@@ -70,10 +73,32 @@ fn each_allocation_fails_and_nothing_is_lost() {
         cma::cma_init_reserved_areas();
         init_mm::install(init_mm::new_root().expect("memory"));
         m.mmu().attach(init_mm::root().expect("installed"), Config::eager(1));
+        for &ram in &ram {
+            let va = layout::LINEAR.start() + ram.start().get() as usize;
+            let va = VirtRange::from_size(va, ram.len() as usize);
+            init_mm::map_range(va, ram.start(), KernelAttrs::KERNEL, MapFlags::empty())
+                .expect("memory");
+        }
         slab::kmem_cache_init(7);
-        let allocations = scenario::fail_each_in_turn();
-        assert!(allocations > 60, "only {allocations} allocations were failed");
+        f();
         vmalloc::validate();
         slab::validate();
+        assert_eq!(dma::live_mappings(), 0);
+    });
+}
+
+#[test]
+fn each_allocation_fails_and_nothing_is_lost() {
+    on_machine(|| {
+        let allocations = scenario::fail_each_in_turn(Failing::Pages);
+        assert!(allocations > 60, "only {allocations} allocations were failed");
+    });
+}
+
+#[test]
+fn each_object_fails_and_nothing_is_lost() {
+    on_machine(|| {
+        let allocations = scenario::fail_each_in_turn(Failing::Objects);
+        assert!(allocations > 60, "only {allocations} allocations were failed");
     });
 }

@@ -1,7 +1,10 @@
-//! A short life of every allocator, in which any allocation of pages may fail.
+//! A short life of every allocator, in which any allocation of pages or objects may fail.
 //!
 //! The image `faults` and the host's tests run the same lines: who includes this file says
 //! what `root` is, what else there is to be called, and how caches are emptied.
+
+#[path = "scenario_kernel.rs"]
+mod kernel;
 
 use super::root as granule;
 use super::{extras, settle};
@@ -10,6 +13,7 @@ use granule::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr};
 use granule::arch::pgtable::KernelAttrs;
 use granule::mm::cma::{cma_alloc, cma_release, default_area};
 use granule::mm::gfp::Gfp;
+use granule::mm::init_mm;
 use granule::mm::ioremap::{ioremap, ioremap_cache, ioremap_wc};
 use granule::mm::mmzone::NodeId;
 use granule::mm::page::Frame;
@@ -19,8 +23,8 @@ use granule::mm::page_alloc::{
     put_page, set_fail_page_alloc, split_page,
 };
 use granule::mm::slab::{
-    SlabFlags, kcalloc, kfree, kmalloc, kmalloc_array, kmem_cache_create, kmem_cache_destroy,
-    krealloc, kzalloc,
+    FailSlab, SlabFlags, kcalloc, kfree, kmalloc, kmalloc_array, kmem_cache_create,
+    kmem_cache_destroy, krealloc, kzalloc, set_failslab,
 };
 use granule::mm::vmalloc;
 use granule::mm::zsmalloc::ZsPool;
@@ -36,27 +40,63 @@ impl<T: Copy> Drop for Held<T> {
 
 const QUIET: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
 
+/// What is made to fail.
+#[derive(Clone, Copy, Debug)]
+pub enum Failing {
+    /// Allocations of pages.
+    Pages,
+    /// Allocations of slab objects.
+    Objects,
+}
+
+impl Failing {
+    /// Fails `times` allocations after `skip`, or, for `None`, none any more; how many failed.
+    fn set(self, which: Option<(u32, u32)>) -> u32 {
+        let (interval, min_order, probability) = (1, Order::ZERO, 100);
+        match self {
+            Self::Pages => set_fail_page_alloc(which.map(|(skip, times)| FailPageAlloc {
+                skip,
+                interval,
+                times,
+                min_order,
+            })),
+            Self::Objects => set_failslab(which.map(|(space, times)| FailSlab {
+                interval,
+                probability,
+                space,
+                times,
+            })),
+        }
+    }
+}
+
+/// Pages in use but for the tree of page tables: what the linear map was split into stays.
+/// A table that is lost is not in the tree, and counts.
+fn used_pages() -> u32 {
+    let tree = init_mm::validate().expect("the tables are well formed");
+    page_alloc::nr_used_pages() - tree.tables as u32
+}
+
 /// Fails each allocation of [`scenario`] in turn, alone and with all that follow it, until
 /// there is none left to fail; each time all is given back. How many there are.
 ///
 /// # Panics
 /// Pages are lost, or an invariant is broken.
-pub fn fail_each_in_turn() -> u32 {
+pub fn fail_each_in_turn(failing: Failing) -> u32 {
     settle();
-    let before = page_alloc::nr_used_pages();
+    let before = used_pages();
     let mut allocations = 0;
     for times in [1, u32::MAX] {
         for skip in 0.. {
-            let which = FailPageAlloc { skip, interval: 1, times, min_order: Order::ZERO };
-            set_fail_page_alloc(Some(which));
+            failing.set(Some((skip, times)));
             let done = scenario();
-            let failed = set_fail_page_alloc(None);
+            let failed = failing.set(None);
             settle();
             if skip % 16 == 0 || failed == 0 {
                 page_alloc::validate().expect("every invariant holds");
             }
-            let after = page_alloc::nr_used_pages();
-            assert_eq!(before, after, "allocation {skip} failed, {times} times at most");
+            let what = (failing, skip, times);
+            assert_eq!(before, used_pages(), "{what:?}: failing, allocations before, times");
             if failed == 0 {
                 assert!(done.is_some(), "{skip} allocations succeeded, and the scenario did not");
                 allocations = skip;
@@ -75,6 +115,7 @@ fn scenario() -> Option<()> {
     objects()?;
     caches()?;
     areas()?;
+    kernel::run()?;
     extras()
 }
 

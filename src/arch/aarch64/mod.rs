@@ -73,6 +73,23 @@ pub const fn vmemmap_base() -> usize {
     super::layout::VMEMMAP.start().get()
 }
 
+/// The word at `at`, which may be padding of a value, or may never have been written: the
+/// language gives such bytes no value, and the CPU does. `None` where that can't be had.
+///
+/// # Safety
+/// `at` is a multiple of 8 in memory that nobody writes meanwhile.
+#[inline]
+#[must_use]
+pub unsafe fn read_undefined(at: *const u64) -> Option<u64> {
+    let word;
+    // SAFETY: as the caller says.
+    unsafe {
+        core::arch::asm!("ldr {}, [{}]", out(reg) word, in(reg) at,
+            options(nostack, preserves_flags, readonly));
+    }
+    Some(word)
+}
+
 /// Fills the frame at `pa` with zeros, a cache block at a time where DC ZVA may be used.
 ///
 /// # Safety

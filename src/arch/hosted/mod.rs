@@ -91,6 +91,42 @@ pub fn is_mapped(_: VirtAddr, _: &super::IrqMasked) -> bool {
 /// Branches of static keys ask their key here: there is nothing to patch.
 pub(in crate::arch) fn jump_label_update(_: &'static super::jump_label::StaticKey, _: bool) {}
 
+/// The word at `at`, which may be padding of a value, or may never have been written: the
+/// language gives such bytes no value, and the CPU does. `None` where that can't be had, as
+/// under Miri.
+///
+/// # Safety
+/// `at` is a multiple of 8 in memory that nobody writes meanwhile.
+#[inline]
+#[must_use]
+pub unsafe fn read_undefined(at: *const u64) -> Option<u64> {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let word;
+        // SAFETY: as the caller says.
+        unsafe {
+            core::arch::asm!("mov {}, [{}]", out(reg) word, in(reg) at,
+                options(nostack, preserves_flags, readonly));
+        }
+        Some(word)
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    {
+        let word;
+        // SAFETY: as the caller says.
+        unsafe {
+            core::arch::asm!("ldr {}, [{}]", out(reg) word, in(reg) at,
+                options(nostack, preserves_flags, readonly));
+        }
+        Some(word)
+    }
+    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    {
+        let _ = at;
+        None
+    }
+}
+
 /// Fills the frame at `pa` with zeros.
 ///
 /// # Safety

@@ -54,7 +54,6 @@ impl Drop for Counted<'_> {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "marks of debug builds read the padding of what is freed")]
 fn a_box_owns_its_value() {
     on_machine(|| {
         let count = Cell::new(0);
@@ -117,7 +116,6 @@ fn a_vector_grows_and_shrinks() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "marks of debug builds read the padding of what is freed")]
 fn each_value_is_dropped_once() {
     on_machine(|| {
         let count = Cell::new(0);
@@ -160,7 +158,6 @@ fn want_of_memory_is_an_error_and_changes_nothing() {
 
 /// Each operation with each of its allocations failing: an error, and nothing is lost.
 #[test]
-#[cfg_attr(miri, ignore = "marks of debug builds read the padding of what is freed")]
 fn the_nth_allocation_fails() {
     on_machine(|| {
         let count = Cell::new(0);

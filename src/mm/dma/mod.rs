@@ -31,6 +31,8 @@ mod map;
 mod swiotlb;
 
 #[cfg(test)]
+mod cma_tests;
+#[cfg(test)]
 #[expect(unsafe_code, reason = "looks at the bytes of pages")]
 mod tests;
 

@@ -10,6 +10,7 @@ use super::kmem_cache::RawCache;
 use super::layout::CacheLayout;
 use super::sheaf::{NO_SHEAF, Sheaf};
 use crate::addr::VirtAddr;
+use crate::arch;
 use crate::mm::gfp::Gfp;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -81,6 +82,16 @@ impl Slots {
     #[inline]
     pub fn link(&self, index: u16) -> u64 {
         self.word(index, self.offset)
+    }
+
+    /// The word where the free link of object `index` would be, which its user may have
+    /// written, in part or not at all; `None` where only written bytes can be read.
+    #[inline]
+    pub fn link_or_data(&self, index: u16) -> Option<u64> {
+        let at = self.bytes(index, self.offset as i32, 8).cast::<u64>();
+        // SAFETY: `bytes` checked the bounds; words are aligned, and its user has given the
+        // object back.
+        unsafe { arch::read_undefined(at) }
     }
 
     /// The word at offset `at`, a multiple of 8, of object `index`.

@@ -245,7 +245,8 @@ pub(super) mod mark {
             .filter(|slab| core::ptr::eq(slab.cache(), cache))
             .and_then(|slab| Some((slab.slots(cache), slab.slots(cache).index_of(object)?)));
         let Some((slots, index)) = index else { report::invalid_free(cache, object, caller) };
-        if cache.decode(object, slots.link(index)) <= u64::from(END) {
+        let link = slots.link_or_data(index).map(|word| cache.decode(object, word));
+        if link.is_some_and(|link| link <= u64::from(END)) {
             report::double_free(cache, object, caller);
         }
         slots.set_link(index, cache.encode(object, IN_SHEAF));

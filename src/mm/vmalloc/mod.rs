@@ -63,6 +63,8 @@ mod vread;
 #[cfg(test)]
 mod large_tests;
 #[cfg(test)]
+mod node_tests;
+#[cfg(test)]
 pub(in crate::mm) mod tests;
 #[cfg(test)]
 mod va_space_tests;

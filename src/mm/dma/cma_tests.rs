@@ -1,0 +1,44 @@
+//! Coherent memory of CMA's, and where that has none.
+
+use super::*;
+use crate::addr::{Order, PAGE_SIZE};
+use crate::mm::cma::{cma_alloc, cma_release, default_area};
+use crate::mm::fault_tests::on_machine;
+use crate::mm::gfp::Gfp;
+use std::vec::Vec;
+
+#[test]
+fn a_full_area_is_no_want_of_memory() {
+    const K: Gfp = Gfp::GFP_KERNEL;
+    on_machine(|| {
+        let area = default_area().expect("there is one");
+        let lent = |memory: &CoherentMemory| {
+            let start = memory.phys().start().pfn().expect("it has a frame");
+            area.range().contains(start)
+        };
+        for coherent in [false, true] {
+            let device = DmaDevice { name: "disk", mask: u64::MAX, ranges: &[], coherent };
+            let first = dma_alloc_coherent(&device, 3 * PAGE_SIZE, K).expect("memory");
+            assert!(lent(&first), "{first:?}");
+            assert_eq!(area.info().allocated, 3);
+            // A page is the page allocator's, and so is what may not wait.
+            for (pages, gfp) in [(1, K), (3, Gfp::GFP_ATOMIC)] {
+                let memory = dma_alloc_coherent(&device, pages * PAGE_SIZE, gfp).expect("memory");
+                assert!(!lent(&memory), "{memory:?}");
+                dma_free_coherent(memory);
+            }
+            let all: Vec<_> = core::iter::from_fn(|| cma_alloc(area, 1, Order::ZERO)).collect();
+            assert_eq!(area.info().allocated, area.range().len());
+            let other = dma_alloc_coherent(&device, 3 * PAGE_SIZE, K).expect("memory");
+            assert!(!lent(&other), "{other:?}");
+            dma_free_coherent(other);
+            dma_free_coherent(first);
+            assert_eq!(area.info().allocated as usize, all.len());
+            let again = dma_alloc_coherent(&device, 3 * PAGE_SIZE, K).expect("memory");
+            assert!(lent(&again), "what was freed is CMA's again: {again:?}");
+            dma_free_coherent(again);
+            all.into_iter().for_each(|frame| assert!(cma_release(area, frame, 1)));
+            assert_eq!(area.info().allocated, 0);
+        }
+    });
+}
