@@ -127,6 +127,14 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         Some(Translation { pa: pa + offset as u64, attrs, level, contiguous, valid })
     }
 
+    /// The table of pages that translates `va`, if it is there.
+    #[inline]
+    pub(super) fn pte_table(&self, va: VirtAddr) -> Option<TableAddr> {
+        let below =
+            |table, level: Level| self.access.with(table, |t| t.next_table(level.index(va)));
+        below(below(below(self.root, Level::Pgd)?, Level::Pud)?, Level::Pmd)
+    }
+
     /// The entry that decides about `va`: where it is and what it says.
     pub(super) fn lookup(&self, va: VirtAddr) -> (Level, TableAddr, Entry) {
         let (mut table, mut level) = (self.root, Level::Pgd);

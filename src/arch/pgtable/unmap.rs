@@ -1,7 +1,7 @@
 //! Unmapping, and the release of tables that map nothing any more.
 #![deny(unsafe_code)]
 
-use super::descriptor::{CONT_ENTRIES, Descriptor, Level};
+use super::descriptor::{CONT_ENTRIES, Level};
 use super::flush::{FlushOwed, Reach};
 use super::mapper::{MapError, Mapper, check, parts};
 use super::table::{Entry, TableAccess, TableAddr};
@@ -36,13 +36,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         if first > last {
             return None;
         }
-        let (mut table, mut level) = (self.root, Level::Pgd);
-        while let Some(down) = level.down() {
-            match self.access.with(table, |t| t.entry(level, level.index(va.start()))) {
-                Entry::Table(next) => (table, level) = (next, down),
-                _ => return None,
-            }
-        }
+        let table = self.pte_table(va.start())?;
         let cut = self.access.with(table, |t| {
             first % CONT_ENTRIES != 0 && t.descriptor(first).is_contiguous()
                 || (last + 1) % CONT_ENTRIES != 0 && t.descriptor(last).is_contiguous()
@@ -51,8 +45,18 @@ impl<A: TableAccess> Mapper<'_, A> {
             return None;
         }
         let mut owed = FlushOwed::NONE;
-        self.unmap_in(table, Level::Pte, va, &mut owed);
+        self.clear_pages(table, va, &mut owed);
         Some(owed)
+    }
+
+    /// Takes away the pages of `va`, which one table translates.
+    #[inline]
+    fn clear_pages(&mut self, table: TableAddr, va: VirtRange, owed: &mut FlushOwed) {
+        let (first, pages) = (Level::Pte.index(va.start()), va.len() / PAGE_SIZE);
+        if let Some((low, high)) = self.access.with(table, |t| t.clear_range(first, pages)) {
+            let start = va.start() + (low - first) * PAGE_SIZE;
+            owed.add(VirtRange::from_size(start, (high + 1 - low) * PAGE_SIZE), PAGE_SIZE);
+        }
     }
 
     pub(super) fn unmap_in(
@@ -63,22 +67,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         owed: &mut FlushOwed,
     ) {
         let Some(down) = level.down() else {
-            let first = level.index(va.start());
-            let mut cleared: Option<(usize, usize)> = None;
-            self.access.with(table, |t| {
-                for i in first..first + va.len() / PAGE_SIZE {
-                    if t.descriptor(i) != Descriptor::INVALID {
-                        t.clear(i);
-                        cleared = Some((cleared.map_or(i, |c| c.0), i));
-                    }
-                }
-            });
-            if let Some((low, high)) = cleared {
-                let start = va.start() + (low - first) * PAGE_SIZE;
-                let bytes = (high + 1 - low) * PAGE_SIZE;
-                owed.add(VirtRange::from_size(start, bytes), level.size());
-            }
-            return;
+            return self.clear_pages(table, va, owed);
         };
         for (index, part) in parts(va, level) {
             match self.access.with(table, |t| t.entry(level, index)) {
