@@ -127,6 +127,21 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         Some(Translation { pa: pa + offset as u64, attrs, level, contiguous, valid })
     }
 
+    /// Whether anything is mapped in `va`, hidden or not. What maps nothing is passed over in
+    /// pieces as large as its entry.
+    #[must_use]
+    pub fn is_mapped(&self, va: VirtRange) -> bool {
+        let mut at = va.start();
+        while at < va.end() {
+            let (level, _, entry) = self.lookup(at);
+            if matches!(entry, Entry::Leaf(_)) {
+                return true;
+            }
+            at = at.align_down(level.size()).saturating_add(level.size());
+        }
+        false
+    }
+
     /// The table of pages that translates `va`, if it is there.
     #[inline]
     pub(super) fn pte_table(&self, va: VirtAddr) -> Option<TableAddr> {
