@@ -114,7 +114,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// The table of `level` that translates `va`, made if it isn't there.
-    #[inline]
+    #[inline(always)]
     fn table_for(&mut self, va: VirtAddr, level: Level) -> Result<TableAddr, MapError> {
         let there = if level == Level::Pte { self.pte_table(va) } else { None };
         there.map_or_else(|| self.make_table_for(va, level), Ok)

@@ -143,7 +143,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
     }
 
     /// The table of pages that translates `va`, if it is there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pte_table(&self, va: VirtAddr) -> Option<TableAddr> {
         let below =
             |table, level: Level| self.access.with(table, |t| t.next_table(level.index(va)));

@@ -37,26 +37,12 @@ impl<A: TableAccess> Mapper<'_, A> {
             return None;
         }
         let table = self.pte_table(va.start())?;
-        let cut = self.access.with(table, |t| {
-            first % CONT_ENTRIES != 0 && t.descriptor(first).is_contiguous()
-                || (last + 1) % CONT_ENTRIES != 0 && t.descriptor(last).is_contiguous()
+        let cleared = self.access.with(table, |t| {
+            let cut = first % CONT_ENTRIES != 0 && t.descriptor(first).is_contiguous()
+                || (last + 1) % CONT_ENTRIES != 0 && t.descriptor(last).is_contiguous();
+            if cut { None } else { Some(t.clear_range(first, last + 1 - first)) }
         });
-        if cut {
-            return None;
-        }
-        let mut owed = FlushOwed::NONE;
-        self.clear_pages(table, va, &mut owed);
-        Some(owed)
-    }
-
-    /// Takes away the pages of `va`, which one table translates.
-    #[inline]
-    fn clear_pages(&mut self, table: TableAddr, va: VirtRange, owed: &mut FlushOwed) {
-        let (first, pages) = (Level::Pte.index(va.start()), va.len() / PAGE_SIZE);
-        if let Some((low, high)) = self.access.with(table, |t| t.clear_range(first, pages)) {
-            let start = va.start() + (low - first) * PAGE_SIZE;
-            owed.add(VirtRange::from_size(start, (high + 1 - low) * PAGE_SIZE), PAGE_SIZE);
-        }
+        Some(owed_for_pages(va, cleared?))
     }
 
     pub(super) fn unmap_in(
@@ -67,7 +53,11 @@ impl<A: TableAccess> Mapper<'_, A> {
         owed: &mut FlushOwed,
     ) {
         let Some(down) = level.down() else {
-            return self.clear_pages(table, va, owed);
+            let (first, pages) = (level.index(va.start()), va.len() / PAGE_SIZE);
+            let cleared = self.access.with(table, |t| t.clear_range(first, pages));
+            let before = core::mem::replace(owed, FlushOwed::NONE);
+            *owed = before.merge(owed_for_pages(va, cleared));
+            return;
         };
         for (index, part) in parts(va, level) {
             match self.access.with(table, |t| t.entry(level, index)) {
@@ -135,4 +125,16 @@ impl<A: TableAccess> Mapper<'_, A> {
             }
         }
     }
+}
+
+/// What is owed for the pages from the first to the last index of `cleared`, in the table that
+/// translates `va`.
+#[inline]
+fn owed_for_pages(va: VirtRange, cleared: Option<(usize, usize)>) -> FlushOwed {
+    let mut owed = FlushOwed::NONE;
+    if let Some((low, high)) = cleared {
+        let start = va.start() + (low - Level::Pte.index(va.start())) * PAGE_SIZE;
+        owed.add(VirtRange::from_size(start, (high + 1 - low) * PAGE_SIZE), PAGE_SIZE);
+    }
+    owed
 }
