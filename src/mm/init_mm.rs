@@ -352,10 +352,5 @@ pub fn validate() -> Result<TreeStats, BadTree> {
 /// Whether anything is mapped in `va`, hidden or not.
 #[must_use]
 pub fn is_mapped(va: VirtRange) -> bool {
-    let mut mapped = false;
-    for_each_leaf(va, |_, _| {
-        mapped = true;
-        ControlFlow::Break(())
-    });
-    mapped
+    edit(|m| m.is_mapped(va))
 }

@@ -288,6 +288,21 @@ impl Descriptor {
         let pa = self.0 & OUTPUT_ADDRESS & !(level.size() as u64 - 1);
         Kind::Leaf(PhysAddr::new(pa), KernelAttrs(self.0 & ATTRS))
     }
+    /// The table that a word of a table above the last level leads to: what
+    /// [`Descriptor::kind`] says, in fewer steps.
+    #[must_use]
+    pub const fn next_table(self) -> Option<PhysAddr> {
+        if self.0 & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE {
+            Some(PhysAddr::new(self.0 & OUTPUT_ADDRESS))
+        } else {
+            None
+        }
+    }
+    /// The same leaf for memory that lies `bytes` further on, below 256 TiB still.
+    #[must_use]
+    pub const fn further(self, bytes: usize) -> Self {
+        Self(self.0 + bytes as u64)
+    }
     /// Whether the walker follows it.
     #[must_use]
     pub const fn is_valid(self) -> bool {
@@ -363,11 +378,20 @@ mod tests {
             for contiguous in [false, true] {
                 let d = Descriptor::leaf(level, pa, attrs, contiguous);
                 assert_eq!(d.kind(level), Kind::Leaf(pa, attrs));
+                let next = pa + level.size() as u64;
+                let further = Descriptor::leaf(level, next, attrs, contiguous);
+                assert_eq!(d.further(level.size()), further);
                 assert_eq!(d.is_contiguous(), contiguous);
             }
         }
         for level in [Level::Pgd, Level::Pud, Level::Pmd] {
             assert_eq!(Descriptor::table(pa).kind(level), Kind::Table(pa));
+            assert_eq!(Descriptor::table(pa).next_table(), Some(pa));
+            // All that has bit 0 or bit 1 clear, whatever else it says.
+            for word in [0, 1, 2, !1, !2, !3].map(Descriptor::from_bits) {
+                assert!(!matches!(word.kind(level), Kind::Table(_)));
+                assert_eq!(word.next_table(), None);
+            }
         }
         // A block has no place at the PGD, nor a word that ends in 01 at the PTE.
         let block = Descriptor::leaf(Level::Pmd, pa, attrs, false);

@@ -114,7 +114,14 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// The table of `level` that translates `va`, made if it isn't there.
+    #[inline(always)]
     fn table_for(&mut self, va: VirtAddr, level: Level) -> Result<TableAddr, MapError> {
+        let there = if level == Level::Pte { self.pte_table(va) } else { None };
+        there.map_or_else(|| self.make_table_for(va, level), Ok)
+    }
+
+    #[inline(never)]
+    fn make_table_for(&mut self, va: VirtAddr, level: Level) -> Result<TableAddr, MapError> {
         let (mut table, mut at) = (self.root, Level::Pgd);
         while at != level {
             let index = at.index(va);
@@ -156,16 +163,11 @@ impl<A: TableAccess> Mapper<'_, A> {
                         return (done, Entry::Invalid);
                     }
                     let first = piece.level.index(at);
-                    for i in first..first + piece.entries() {
-                        if t.descriptor(i) != Descriptor::INVALID {
-                            return (done, t.entry(piece.level, i));
-                        }
+                    if let Some(used) = t.first_used(first, piece.entries()) {
+                        return (done, t.entry(piece.level, used));
                     }
-                    for i in 0..piece.entries() {
-                        let pa = here + (i << piece.level.shift()) as u64;
-                        let leaf = Leaf { pa, attrs, contiguous: piece.contiguous, valid: true };
-                        t.set_leaf(piece.level, first + i, leaf);
-                    }
+                    let leaf = Leaf { pa: here, attrs, contiguous: piece.contiguous, valid: true };
+                    t.set_leaves(piece.level, first, piece.entries(), leaf);
                     done += piece.size();
                 }
             });

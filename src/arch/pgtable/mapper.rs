@@ -127,6 +127,29 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         Some(Translation { pa: pa + offset as u64, attrs, level, contiguous, valid })
     }
 
+    /// Whether anything is mapped in `va`, hidden or not. What maps nothing is passed over in
+    /// pieces as large as its entry.
+    #[must_use]
+    pub fn is_mapped(&self, va: VirtRange) -> bool {
+        let mut at = va.start();
+        while at < va.end() {
+            let (level, _, entry) = self.lookup(at);
+            if matches!(entry, Entry::Leaf(_)) {
+                return true;
+            }
+            at = at.align_down(level.size()).saturating_add(level.size());
+        }
+        false
+    }
+
+    /// The table of pages that translates `va`, if it is there.
+    #[inline(always)]
+    pub(super) fn pte_table(&self, va: VirtAddr) -> Option<TableAddr> {
+        let below =
+            |table, level: Level| self.access.with(table, |t| t.next_table(level.index(va)));
+        below(below(below(self.root, Level::Pgd)?, Level::Pud)?, Level::Pmd)
+    }
+
     /// The entry that decides about `va`: where it is and what it says.
     pub(super) fn lookup(&self, va: VirtAddr) -> (Level, TableAddr, Entry) {
         let (mut table, mut level) = (self.root, Level::Pgd);

@@ -123,6 +123,39 @@ impl Table {
         let d = Descriptor::leaf(level, leaf.pa, leaf.attrs, leaf.contiguous);
         mmu::write_descriptor(&self.words[index], if leaf.valid { d } else { d.hidden() });
     }
+    /// Gives `count` entries from `first` on memory that is contiguous, as `leaf` has it for
+    /// the first of them.
+    #[inline]
+    pub(super) fn set_leaves(&self, level: Level, first: usize, count: usize, leaf: Leaf) {
+        let mut d = Descriptor::leaf(level, leaf.pa, leaf.attrs, leaf.contiguous);
+        for word in &self.words[first..first + count] {
+            mmu::write_descriptor(word, if leaf.valid { d } else { d.hidden() });
+            d = d.further(level.size());
+        }
+    }
+    /// The first of `count` entries from `first` on that maps something or has something
+    /// hidden.
+    #[inline]
+    pub(super) fn first_used(&self, first: usize, count: usize) -> Option<usize> {
+        let words = &self.words[first..first + count];
+        Some(first + words.iter().position(is_used)?)
+    }
+    /// Clears `count` entries from `first` on; the first and the last that were not clear.
+    #[inline]
+    pub(super) fn clear_range(&self, first: usize, count: usize) -> Option<(usize, usize)> {
+        let words = &self.words[first..first + count];
+        let low = words.iter().position(is_used)?;
+        let high = words.iter().rposition(is_used)?;
+        for word in &words[low..=high] {
+            mmu::write_descriptor(word, Descriptor::INVALID);
+        }
+        Some((first + low, first + high))
+    }
+    /// The table below the entry at `index` of a table above the last level.
+    #[inline]
+    pub(super) fn next_table(&self, index: usize) -> Option<TableAddr> {
+        self.descriptor(index).next_table().map(TableAddr)
+    }
     #[inline]
     pub(super) fn set_table(&self, index: usize, table: TableAddr) {
         mmu::write_descriptor(&self.words[index], Descriptor::table(table.0));
@@ -158,6 +191,11 @@ impl Table {
             mmu::write_descriptor(&self.words[0], link);
         }
     }
+}
+
+#[inline]
+fn is_used(word: &AtomicU64) -> bool {
+    mmu::read_descriptor(word) != Descriptor::INVALID
 }
 
 /// Marks a link of the dead; bit 0, which makes a descriptor valid, stays clear.

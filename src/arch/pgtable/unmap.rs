@@ -1,7 +1,7 @@
 //! Unmapping, and the release of tables that map nothing any more.
 #![deny(unsafe_code)]
 
-use super::descriptor::{CONT_ENTRIES, Descriptor, Level};
+use super::descriptor::{CONT_ENTRIES, Level};
 use super::flush::{FlushOwed, Reach};
 use super::mapper::{MapError, Mapper, check, parts};
 use super::table::{Entry, TableAccess, TableAddr};
@@ -36,23 +36,13 @@ impl<A: TableAccess> Mapper<'_, A> {
         if first > last {
             return None;
         }
-        let (mut table, mut level) = (self.root, Level::Pgd);
-        while let Some(down) = level.down() {
-            match self.access.with(table, |t| t.entry(level, level.index(va.start()))) {
-                Entry::Table(next) => (table, level) = (next, down),
-                _ => return None,
-            }
-        }
-        let cut = self.access.with(table, |t| {
-            first % CONT_ENTRIES != 0 && t.descriptor(first).is_contiguous()
-                || (last + 1) % CONT_ENTRIES != 0 && t.descriptor(last).is_contiguous()
+        let table = self.pte_table(va.start())?;
+        let cleared = self.access.with(table, |t| {
+            let cut = first % CONT_ENTRIES != 0 && t.descriptor(first).is_contiguous()
+                || (last + 1) % CONT_ENTRIES != 0 && t.descriptor(last).is_contiguous();
+            if cut { None } else { Some(t.clear_range(first, last + 1 - first)) }
         });
-        if cut {
-            return None;
-        }
-        let mut owed = FlushOwed::NONE;
-        self.unmap_in(table, Level::Pte, va, &mut owed);
-        Some(owed)
+        Some(owed_for_pages(va, cleared?))
     }
 
     pub(super) fn unmap_in(
@@ -63,21 +53,10 @@ impl<A: TableAccess> Mapper<'_, A> {
         owed: &mut FlushOwed,
     ) {
         let Some(down) = level.down() else {
-            let first = level.index(va.start());
-            let mut cleared: Option<(usize, usize)> = None;
-            self.access.with(table, |t| {
-                for i in first..first + va.len() / PAGE_SIZE {
-                    if t.descriptor(i) != Descriptor::INVALID {
-                        t.clear(i);
-                        cleared = Some((cleared.map_or(i, |c| c.0), i));
-                    }
-                }
-            });
-            if let Some((low, high)) = cleared {
-                let start = va.start() + (low - first) * PAGE_SIZE;
-                let bytes = (high + 1 - low) * PAGE_SIZE;
-                owed.add(VirtRange::from_size(start, bytes), level.size());
-            }
+            let (first, pages) = (level.index(va.start()), va.len() / PAGE_SIZE);
+            let cleared = self.access.with(table, |t| t.clear_range(first, pages));
+            let before = core::mem::replace(owed, FlushOwed::NONE);
+            *owed = before.merge(owed_for_pages(va, cleared));
             return;
         };
         for (index, part) in parts(va, level) {
@@ -146,4 +125,16 @@ impl<A: TableAccess> Mapper<'_, A> {
             }
         }
     }
+}
+
+/// What is owed for the pages from the first to the last index of `cleared`, in the table that
+/// translates `va`.
+#[inline]
+fn owed_for_pages(va: VirtRange, cleared: Option<(usize, usize)>) -> FlushOwed {
+    let mut owed = FlushOwed::NONE;
+    if let Some((low, high)) = cleared {
+        let start = va.start() + (low - Level::Pte.index(va.start())) * PAGE_SIZE;
+        owed.add(VirtRange::from_size(start, (high + 1 - low) * PAGE_SIZE), PAGE_SIZE);
+    }
+    owed
 }

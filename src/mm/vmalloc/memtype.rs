@@ -2,7 +2,9 @@
 //!
 //! Mappings of one address with different memory types lose coherency and order (Arm ARM
 //! B2.16, "Mismatched memory attributes"). Each type has an interval tree of the ranges
-//! mapped so; a claim is refused where a tree of another type has an overlap.
+//! mapped so; a claim is refused where a tree of another type has an overlap. Claims to the
+//! same range with the same type, as of a device that is mapped again and again, share one
+//! record.
 //!
 //! Linux: arch/x86/mm/pat/memtype_interval.c; arm64 has no such check.
 #![deny(unsafe_code)]
@@ -36,17 +38,21 @@ pub enum ReserveError {
     NoMemory,
 }
 
-struct Span(PhysRange);
+struct Span {
+    range: PhysRange,
+    /// How many claims there are to it.
+    claims: u32,
+}
 
 impl Item for Span {
     /// The highest end.
     type Sum = u64;
     const EMPTY: u64 = 0;
     fn key(&self) -> usize {
-        self.0.start().get() as usize
+        self.range.start().get() as usize
     }
     fn sum(&self, left: u64, right: u64) -> u64 {
-        self.0.end().get().max(left).max(right)
+        self.range.end().get().max(left).max(right)
     }
 }
 
@@ -67,6 +73,18 @@ pub struct Reservation {
 }
 
 impl MemTypes {
+    /// One more claim to `range`, if there is one of that type.
+    fn share(&mut self, range: PhysRange, io: IoType) -> Option<u32> {
+        let tree = &mut self.0[io as usize];
+        let number = tree.floor(range.start().get() as usize)?;
+        let span = tree.item_mut(number);
+        if span.range != range {
+            return None;
+        }
+        span.claims += 1;
+        Some(number)
+    }
+
     fn conflicts(&self, range: PhysRange, io: IoType) -> bool {
         let mut others = self.0.iter().enumerate().filter(|(i, _)| *i != io as usize);
         others.any(|(_, tree)| overlaps(tree, range))
@@ -80,7 +98,7 @@ fn overlaps(tree: &Tree<Span>, range: PhysRange) -> bool {
     let mut at = tree.root().top;
     while at != NIL {
         let node = tree.node(at);
-        if node.item.0.overlaps(range) {
+        if node.item.range.overlaps(range) {
             return true;
         }
         let left = node.link(Side::Left);
@@ -100,6 +118,9 @@ impl Reservation {
                 if types.conflicts(range, io) {
                     return Err(ReserveError::Conflict);
                 }
+                if let Some(number) = types.share(range, io) {
+                    return Ok(Some(number));
+                }
                 let tree = &mut types.0[io as usize];
                 if let Some(Err(_unneeded)) = page.take().map(|page| tree.donate(page))
                     && !tree.has_room()
@@ -109,7 +130,7 @@ impl Reservation {
                 if !tree.has_room() {
                     return Ok(None);
                 }
-                Ok(tree.insert(Span(range), |_| {}))
+                Ok(tree.insert(Span { range, claims: 1 }, |_| {}))
             })?;
             match number {
                 Some(number) => return Ok(Self { io, number }),
@@ -121,9 +142,14 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let (_, page) = with_masked(|irq| {
+        let page = with_masked(|irq| {
             let tree = &mut MEMTYPES.lock(irq).0[self.io as usize];
-            tree.remove(self.number, |_| {})
+            let span = tree.item_mut(self.number);
+            span.claims -= 1;
+            if span.claims > 0 {
+                return None;
+            }
+            tree.remove(self.number, |_| {}).1
         });
         drop(page);
     }
@@ -147,8 +173,10 @@ pub(super) fn validate() {
         let types = MEMTYPES.lock(irq);
         for (i, io) in [IoType::Device, IoType::WriteCombining, IoType::Cached].iter().enumerate() {
             types.0[i].validate(|_, span| {
-                assert!(!types.conflicts(span.0, *io), "{:?} has two memory types", span.0);
-                assert!(span.0.start() < span.0.end() && span.0.end() > PhysAddr::new(0));
+                let range = span.range;
+                assert!(!types.conflicts(range, *io), "{range:?} has two memory types");
+                assert!(range.start() < range.end() && range.end() > PhysAddr::new(0));
+                assert_ne!(span.claims, 0, "{range:?} is nobody's");
             });
         }
     });
@@ -162,6 +190,40 @@ mod tests {
     use std::vec::Vec;
 
     const TYPES: [IoType; 3] = [IoType::Device, IoType::WriteCombining, IoType::Cached];
+
+    fn records(io: IoType) -> usize {
+        with_masked(|irq| MEMTYPES.lock(irq).0[io as usize].len())
+    }
+
+    /// A type is held for as long as one claim is, whichever is dropped first.
+    #[test]
+    fn claims_to_the_same_range_share_a_record() {
+        machine(1024, |_| {
+            let range = PhysRange::from_size(PhysAddr::new(0x900_0000), 4096);
+            let claim = |range, io| Reservation::new(range, io, Gfp::GFP_KERNEL);
+            let mut held: Vec<_> =
+                (0..1000).map(|_| claim(range, IoType::Device).unwrap()).collect();
+            assert_eq!(records(IoType::Device), 1);
+            let longer = PhysRange::from_size(range.start(), 8192);
+            held.insert(500, claim(longer, IoType::Device).unwrap());
+            held.push(claim(longer, IoType::Device).unwrap());
+            assert!(records(IoType::Device) <= 3);
+            validate();
+            while let Some(one) = held.pop() {
+                drop(one);
+                if !held.is_empty() {
+                    let refused = claim(range, IoType::Cached).unwrap_err();
+                    assert_eq!(refused, ReserveError::Conflict);
+                }
+                if !held.is_empty() {
+                    held.swap_remove(held.len() / 2);
+                }
+            }
+            assert_eq!(records(IoType::Device), 0);
+            drop(claim(range, IoType::Cached).unwrap());
+            validate();
+        });
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig {

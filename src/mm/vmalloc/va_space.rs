@@ -80,18 +80,29 @@ impl<T> Area<T> {
     }
 }
 
+/// Areas that are found by their first address without a walk.
+const RECENT: usize = 1024;
+
 /// A range of addresses and the areas in it. See the module's documentation.
 pub struct VaSpace<T> {
     range: VirtRange,
     tree: Tree<Area<T>>,
     /// End of the highest area: all above is free.
     top: VirtAddr,
+    /// By [`recent_slot`] of its first address, the last area noted there, if it still is one.
+    recent: [u32; RECENT],
+}
+
+/// Where areas that start at `start` are noted.
+#[inline]
+const fn recent_slot(start: VirtAddr) -> usize {
+    (start.get() / PAGE_SIZE) % RECENT
 }
 
 impl<T> VaSpace<T> {
     /// A space that is all free. `range` is of whole pages.
     pub const fn new(range: VirtRange) -> Self {
-        Self { range, tree: Tree::new(), top: range.start() }
+        Self { range, tree: Tree::new(), top: range.start(), recent: [NIL; RECENT] }
     }
 
     /// All its addresses.
@@ -148,6 +159,7 @@ impl<T> VaSpace<T> {
         let cut = |next: &mut Area<T>| next.gap = next.range.start() - range.end();
         let number = self.tree.insert(area, cut).expect("there is room, as seen above");
         self.top = self.top.max(range.end());
+        self.note(AreaId(number), start);
         Ok((AreaId(number), range))
     }
 
@@ -159,11 +171,29 @@ impl<T> VaSpace<T> {
     pub fn free(&mut self, id: AreaId) -> (T, Option<SlotPage>) {
         let area = &self.tree.node(id.0).item;
         let freed = area.gap + area.range.len();
+        let noted = &mut self.recent[recent_slot(area.range.start())];
+        if *noted == id.0 {
+            *noted = NIL;
+        }
         if area.range.end() == self.top {
             self.top = self.top - freed;
         }
         let (area, page) = self.tree.remove(id.0, |next| next.gap += freed);
         (area.data, page)
+    }
+
+    /// Notes area `id`, which starts at `start` and goes into use, for [`VaSpace::starting`].
+    #[inline]
+    pub fn note(&mut self, id: AreaId, start: VirtAddr) {
+        self.recent[recent_slot(start)] = id.0;
+    }
+
+    /// The area that starts at `va`: without a walk where it is the last that was noted in
+    /// its place.
+    pub fn starting(&self, va: VirtAddr) -> Option<AreaId> {
+        let starts = |id: &AreaId| self.area(*id).start() == va;
+        let noted = AreaId::new(self.recent[recent_slot(va)]);
+        noted.filter(starts).or_else(|| self.find(va).filter(starts))
     }
 
     /// The area that `va` lies in.
@@ -288,6 +318,11 @@ impl<T> VaSpace<T> {
             end = area.range.end();
         });
         assert_eq!(end, self.top, "end of the highest area");
+        for (slot, number) in self.recent.iter().enumerate() {
+            if let Some(id) = AreaId::new(*number) {
+                assert_eq!(recent_slot(self.area(id).start()), slot, "{id:?} is noted elsewhere");
+            }
+        }
     }
 
     #[cfg(test)]

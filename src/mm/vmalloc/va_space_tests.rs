@@ -122,12 +122,16 @@ fn against_the_model(ops: &[Op]) {
                 let below = model.areas.range(..=at).next_back();
                 let expected = below.filter(|(_, end)| at < **end).map(|(start, _)| ids[start]);
                 assert_eq!(space.find(pages(at, at).start()), expected);
+                assert_eq!(space.starting(pages(at, at).start()), ids.get(&at).copied());
             }
         }
         space.validate();
         let areas: Vec<_> = space.iter().map(|(_, range, _)| range).collect();
         let expected: Vec<_> = model.areas.iter().map(|(s, e)| pages(*s, *e)).collect();
         assert_eq!(areas, expected);
+        for (start, id) in &ids {
+            assert_eq!(space.starting(pages(*start, *start).start()), Some(*id));
+        }
     }
     for id in ids.into_values() {
         drop(space.free(id));
@@ -225,4 +229,32 @@ fn va_space_steps_at_a_million_areas() {
     let most = steps(1_000_000);
     std::println!("nodes read per pair: {most} at 1,000,000 areas");
     assert!(most < 250, "{most} steps at 1,000,000 areas");
+}
+
+/// Of areas whose notes fall on one place the last is noted; the others are found as well, and
+/// none once it is freed.
+#[test]
+fn areas_are_found_by_their_start_wherever_they_are_noted() {
+    machine(16, || {
+        let far = 1024;
+        let mut space = VaSpace::new(pages(0, 4 * far));
+        let mut ids = Vec::new();
+        for n in 0..4 {
+            let range = pages(n * far, n * far + 1);
+            let want = VaRequest { size: PAGE_SIZE, align: PAGE_SIZE, range };
+            ids.push((range.start(), alloc(&mut space, want, n).unwrap()));
+        }
+        for freed in [3, 0, 1, 1] {
+            for (start, id) in &ids {
+                assert_eq!(space.starting(*start), Some(*id));
+                assert_eq!(space.starting(*start + PAGE_SIZE), None);
+            }
+            let (start, id) = ids.remove(freed.min(ids.len() - 1));
+            drop(space.free(id));
+            space.validate();
+            assert_eq!(space.starting(start), None);
+        }
+        assert!(ids.is_empty());
+        release_all(&mut space);
+    });
 }

@@ -128,6 +128,7 @@ impl VmapAreas {
             Some(id) => {
                 let (range, pooled) = self.space.get_mut(id);
                 *pooled = area();
+                self.space.note(id, range.start());
                 (id, range)
             }
             None => self.space.alloc(request, area)?,
@@ -161,9 +162,9 @@ impl VmapAreas {
     /// Claims the area in use that starts at `va` and is one of `kinds`, to unmap it;
     /// the caller is the only one who gets it.
     pub fn claim(&mut self, va: VirtAddr, kinds: VmFlags) -> Option<(AreaId, VirtRange, VmFlags)> {
-        let id = self.space.find(va)?;
+        let id = self.space.starting(va)?;
         let (range, area) = self.space.get_mut(id);
-        if range.start() != va || area.state != State::Busy || !area.flags.intersects(kinds) {
+        if area.state != State::Busy || !area.flags.intersects(kinds) {
             return None;
         }
         area.state = State::Unmapping;
