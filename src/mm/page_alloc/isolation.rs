@@ -123,10 +123,11 @@ pub(in crate::mm) fn free_block_around(pfn: Pfn) -> Option<(Frame, Order)> {
 
 /// Makes single allocated pages of frames that were just taken off the lists.
 pub(super) fn mark_allocated(range: PfnRange, zone: ZoneId) {
-    for frame in range.iter().filter_map(Frame::new) {
-        let page = frame.page();
-        page.set_place(zone, Order::ZERO);
-        page.set_refcount(1);
+    for (pfn, order) in range.blocks(Order::MAX) {
+        for page in Frame::new(pfn).map_or(&[][..], |frame| frame.pages(order)) {
+            page.set_place(zone, Order::ZERO);
+            page.set_refcount(1);
+        }
     }
 }
 
