@@ -360,13 +360,17 @@ impl Frame {
     #[inline]
     #[must_use]
     pub fn page(self) -> &'static Page {
+        // SAFETY: a `Frame` is made only for a number whose descriptor is mapped,
+        // which it stays; its fields are atomics, for which any bytes are valid.
+        unsafe { &*self.page_ptr() }
+    }
+    /// Where its descriptor is.
+    #[inline(always)]
+    fn page_ptr(self) -> *const Page {
         // An index into a pointer, so that fields are reached by offsets from one register.
         let before_first = arch::vmemmap_base().wrapping_sub(BIAS as usize * size_of::<Page>());
         let array = core::ptr::with_exposed_provenance::<Page>(before_first);
-        let page = array.wrapping_add(self.0.get() as usize);
-        // SAFETY: a `Frame` is made only for a number whose descriptor is mapped,
-        // which it stays; its fields are atomics, for which any bytes are valid.
-        unsafe { &*page }
+        array.wrapping_add(self.0.get() as usize)
     }
     /// The frame `n` after this one within a block of `order` that `self` starts.
     #[inline]
@@ -394,6 +398,15 @@ impl Frame {
     /// The frames of the block of `order` that starts here, rising.
     pub fn block(self, order: Order) -> impl DoubleEndedIterator<Item = Self> {
         (0..order.pages()).map(move |n| self.within(order, n))
+    }
+
+    /// The descriptors of the block of `order` that starts here, rising.
+    #[inline]
+    pub(in crate::mm) fn pages(self, order: Order) -> &'static [Page] {
+        assert!(self.align_down(order) == self);
+        // SAFETY: the descriptors of an aligned block of at most the largest order are mapped
+        // together, one after the other, as `page` says of each.
+        unsafe { core::slice::from_raw_parts(self.page_ptr(), order.pages() as usize) }
     }
 
     /// The frame numbered `pfn`, which the caller knows to have a descriptor.

@@ -21,22 +21,22 @@ impl<'a> Bitmap<'a> {
         self.words[word].load(Relaxed)
     }
 
-    /// The first bit from `from` on that is `set` or not, or the number of bits.
-    fn find_next(&self, from: usize, set: bool) -> usize {
-        if from >= self.bits {
-            return self.bits;
+    /// The first bit of `from..end` that is `set` or not, or `end`.
+    fn find_next(&self, from: usize, end: usize, set: bool) -> usize {
+        if from >= end {
+            return end;
         }
         let flip = if set { 0 } else { !0 };
         let mut word = from / 64;
         let mut left = (self.get(word) ^ flip) & (!0 << (from % 64));
         while left == 0 {
             word += 1;
-            if word * 64 >= self.bits {
-                return self.bits;
+            if word * 64 >= end {
+                return end;
             }
             left = self.get(word) ^ flip;
         }
-        (word * 64 + left.trailing_zeros() as usize).min(self.bits)
+        (word * 64 + left.trailing_zeros() as usize).min(end)
     }
 
     /// The first run of `count` clear bits at or after `from` whose first bit plus `offset`
@@ -50,11 +50,11 @@ impl<'a> Bitmap<'a> {
     ) -> Option<usize> {
         let mut from = from;
         loop {
-            let clear = self.find_next(from, false);
+            let clear = self.find_next(from, self.bits, false);
             let start = (clear + offset).checked_next_multiple_of(align)? - offset;
             let end = start.checked_add(count).filter(|&end| end <= self.bits)?;
-            let set = self.find_next(start, true);
-            if set >= end {
+            let set = self.find_next(start, end, true);
+            if set == end {
                 return Some(start);
             }
             from = set + 1;
@@ -95,8 +95,8 @@ impl<'a> Bitmap<'a> {
     pub(super) fn longest_zero_area(&self) -> usize {
         let (mut longest, mut at) = (0, 0);
         while at < self.bits {
-            let start = self.find_next(at, false);
-            at = self.find_next(start, true);
+            let start = self.find_next(at, self.bits, false);
+            at = self.find_next(start, self.bits, true);
             longest = longest.max(at - start);
         }
         longest

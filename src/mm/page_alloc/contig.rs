@@ -7,7 +7,7 @@ use super::isolation::{
     ContigError, free_block_around, mark_allocated, migrate_range, pageblocks, single_zone,
     start_isolate, undo_isolate, unmovable_page,
 };
-use super::{check, deferred, pcp};
+use super::{are_watched, check, deferred, pcp};
 use crate::addr::{Order, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
@@ -15,35 +15,53 @@ use crate::mm::debug::free_hook;
 use crate::mm::mmzone::{LockedZone, Migratetype};
 use crate::mm::page::{Frame, PageFlags};
 
+/// In which pageblocks free blocks are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// In those of any type that nobody empties.
+    Use,
+    /// In those that the caller isolated.
+    Isolated,
+}
+
 impl LockedZone<'_> {
-    /// Takes the free blocks of `range`, whose pageblocks are isolated, off their lists.
-    /// Nothing is taken unless all of it is free (Linux: test_pages_isolated,
+    /// Takes the free blocks of `range` off their lists. Nothing is taken unless all of it
+    /// is free, in pageblocks as `from` says (Linux: test_pages_isolated,
     /// isolate_freepages_range).
-    fn take_isolated(&mut self, range: PfnRange) -> Result<(), ContigError> {
+    fn take_range(&mut self, range: PfnRange, from: From) -> Result<(), ContigError> {
         let mut at = range.start();
         while at < range.end() {
             let (head, order) = free_block_around(at).ok_or(ContigError::Busy(at))?;
+            let isolated = pageblock_migratetype(head) == Migratetype::Isolate;
+            if isolated != (from == From::Isolated) {
+                return Err(ContigError::Busy(at));
+            }
             at = head.pfn() + order.pages();
         }
         let mut at = range.start();
         while let Some((head, order)) = (at < range.end()).then(|| free_block_around(at)).flatten()
         {
-            let block = PfnRange::new(head.pfn(), head.pfn() + order.pages());
-            self.del_from_free_list(head, order, Migratetype::Isolate);
-            self.account_sub(Migratetype::Isolate, order.pages());
-            let (below, above) = (
-                PfnRange::new(block.start(), block.start().max(range.start())),
-                PfnRange::new(block.end().min(range.end()), block.end()),
-            );
-            mark_allocated(block.intersect(range), self.zone.id());
-            for (pfn, order) in below.blocks(Order::MAX).chain(above.blocks(Order::MAX)) {
-                if let Some(frame) = Frame::new(pfn) {
-                    self.free_one(frame, order, Migratetype::Isolate);
-                }
-            }
-            at = block.end();
+            at = head.pfn() + order.pages();
+            self.take_part(head, order, range);
         }
         Ok(())
+    }
+
+    /// Takes what the free block at `head` has in common with `range`; the rest stays free.
+    fn take_part(&mut self, head: Frame, order: Order, range: PfnRange) {
+        let mt = pageblock_migratetype(head);
+        let block = PfnRange::new(head.pfn(), head.pfn() + order.pages());
+        let part = block.intersect(range);
+        self.del_from_free_list(head, order, mt);
+        self.account_sub(mt, part.len());
+        mark_allocated(part, self.zone.id());
+        // No two of these are buddies, nor is a buddy of one outside of the block free.
+        let below = PfnRange::new(block.start(), part.start()).blocks(Order::MAX);
+        let above = PfnRange::new(part.end(), block.end()).blocks(Order::MAX);
+        for (pfn, rest) in below.chain(above) {
+            let first = head.within(order, pfn - block.start());
+            self.add_to_free_list(first, rest, mt, false);
+        }
     }
 }
 
@@ -52,26 +70,30 @@ const MIGRATE_PASSES: u32 = 5;
 
 /// Allocates exactly the frames of `range`, of pageblocks of any types, as single pages
 /// with one reference each; all or none. Movable pages in use are moved elsewhere. To be
-/// given back with [`free_contig_range`]. May take time in proportion to the range; for
+/// given back with [`free_contig_range`]. Where all is free no pageblock need be emptied,
+/// and none is isolated. May take time in proportion to the range; for
 /// threads with interrupts on (Linux: alloc_contig_range).
 ///
 /// # Errors
 /// [`ContigError`]; nothing is allocated then.
 pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
     let zone = single_zone(range)?;
+    let take = |from| with_masked(|irq| zone.zone().lock(irq).take_range(range, from));
+    if take(From::Use).is_ok() {
+        return Ok(());
+    }
     if let Some(pfn) = unmovable_page(range, |_| false) {
         return Err(ContigError::Busy(pfn));
     }
     start_isolate(zone, range)?;
-    let take = || with_masked(|irq| zone.zone().lock(irq).take_isolated(range));
     pcp::drain_all_pages();
-    let mut taken = take();
+    let mut taken = take(From::Isolated);
     for _ in 0..MIGRATE_PASSES {
         if taken.is_ok() || migrate_range(range) == 0 {
             break;
         }
         pcp::drain_all_pages();
-        taken = take();
+        taken = take(From::Isolated);
     }
     undo_isolate(zone, range);
     taken
@@ -85,18 +107,21 @@ pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
 #[track_caller]
 pub fn free_contig_range(range: PfnRange) {
     let mut poisoned = false;
-    for pfn in range.iter() {
+    for (pfn, order) in range.blocks(Order::MAX) {
         let Some(frame) = Frame::new(pfn) else {
             check::bad_range(pfn, "contiguous memory can't be freed")
         };
-        let page = frame.page();
-        let others = page.flags() - PageFlags::HWPOISON;
-        if page.refcount() != 1 || !others.is_empty() || page.order() != 0 {
-            check::bad_free(frame, Order::ZERO);
+        for (n, page) in (0..).zip(frame.pages(order)) {
+            let others = page.flags() - PageFlags::HWPOISON;
+            if page.refcount() != 1 || !others.is_empty() || page.order() != 0 {
+                check::bad_free(frame.within(order, n), Order::ZERO);
+            }
+            poisoned |= page.flags().contains(PageFlags::HWPOISON);
+            page.set_refcount(0);
         }
-        poisoned |= page.flags().contains(PageFlags::HWPOISON);
-        free_hook(frame, Order::ZERO);
-        page.set_refcount(0);
+        if are_watched() {
+            frame.block(order).for_each(|single| free_hook(single, Order::ZERO));
+        }
     }
     for (pfn, order) in range.blocks(Order::PAGEBLOCK) {
         let Some(frame) = Frame::new(pfn) else { continue };

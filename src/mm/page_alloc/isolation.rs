@@ -8,6 +8,7 @@
 //! and what has been moved stays where it is.
 #![deny(unsafe_code)]
 
+use super::are_watched;
 use super::buddy::{buddy_order, pageblock_migratetype};
 use super::check::{State, state_of};
 use crate::addr::{Order, Pfn, PfnRange};
@@ -124,11 +125,15 @@ pub(in crate::mm) fn free_block_around(pfn: Pfn) -> Option<(Frame, Order)> {
 
 /// Makes single allocated pages of frames that were just taken off the lists.
 pub(super) fn mark_allocated(range: PfnRange, zone: ZoneId) {
-    for frame in range.iter().filter_map(Frame::new) {
-        let page = frame.page();
-        page.set_place(zone, Order::ZERO);
-        page.set_refcount(1);
-        taken_off_list(frame, Order::ZERO);
+    for (pfn, order) in range.blocks(Order::MAX) {
+        let Some(frame) = Frame::new(pfn) else { continue };
+        for page in frame.pages(order) {
+            page.set_place(zone, Order::ZERO);
+            page.set_refcount(1);
+        }
+        if are_watched() {
+            frame.block(order).for_each(|single| taken_off_list(single, Order::ZERO));
+        }
     }
 }
 

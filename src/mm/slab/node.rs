@@ -11,7 +11,7 @@ use super::barn::Barn;
 use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
 use super::sheaf::Sheaf;
-use super::slab::{END, Slab};
+use super::slab::{END, Open, Slab};
 use crate::addr::VirtAddr;
 use crate::mm::page::Frame;
 use core::panic::Location;
@@ -160,16 +160,21 @@ impl Node {
         caller: &'static Location<'static>,
         discard: &mut SlabList,
     ) {
-        let slab = Slab::containing(object).filter(|slab| core::ptr::eq(slab.cache(), cache));
-        let Some(slab) = slab else { super::report::invalid_free(cache, object, caller) };
-        let was_full = slab.first_free() == END;
-        slab.put(cache, object, caller);
-        self.in_use -= 1;
+        let mut returns = Returns::new(self, cache, caller, discard);
+        returns.put(object);
+        returns.finish();
+    }
+
+    /// Takes a slab back that took `taken` objects.
+    fn close(&mut self, cache: &RawCache, open: Open<'_>, discard: &mut SlabList) {
+        let (slab, taken) = open.close();
+        self.in_use -= usize::from(taken);
+        let in_use = slab.in_use();
+        let was_full = in_use + taken == slab.slots(cache).count();
         if was_full && cache.flags().contains(SlabFlags::STORE_USER) {
             self.full.remove(slab);
         }
-        let empty = slab.in_use() == 0;
-        if empty && self.partial.len() >= cache.layout().min_partial() {
+        if in_use == 0 && self.partial.len() >= cache.layout().min_partial() {
             if !was_full {
                 self.partial.remove(slab);
             }
@@ -187,9 +192,11 @@ impl Node {
         caller: &'static Location<'static>,
         discard: &mut SlabList,
     ) {
+        let mut returns = Returns::new(self, cache, caller, discard);
         while let Some(object) = sheaf.pop() {
-            self.put(cache, object, caller, discard);
+            returns.put(object);
         }
+        returns.finish();
     }
 
     /// Moves all empty slabs to `discard`.
@@ -209,6 +216,60 @@ impl Node {
         self.slabs -= 1;
         self.total -= usize::from(slab.slots(cache).count());
         discard.push_back(slab);
+    }
+}
+
+/// Objects on their way back into a node's slabs. Those of one slab that come in a row
+/// find it open, so that it is looked up and put on its list once for all of them.
+pub(super) struct Returns<'a> {
+    node: &'a mut Node,
+    cache: &'a RawCache,
+    caller: &'static Location<'static>,
+    discard: &'a mut SlabList,
+    open: Option<Open<'a>>,
+}
+
+impl<'a> Returns<'a> {
+    /// None so far; `finish` must follow. Slabs that are too many go to `discard`.
+    pub fn new(
+        node: &'a mut Node,
+        cache: &'a RawCache,
+        caller: &'static Location<'static>,
+        discard: &'a mut SlabList,
+    ) -> Self {
+        Self { node, cache, caller, discard, open: None }
+    }
+
+    /// Takes `object` back into its slab.
+    #[inline]
+    pub fn put(&mut self, object: VirtAddr) {
+        let caller = self.caller;
+        if !self.open.as_mut().is_some_and(|open| open.put(object, caller)) {
+            self.put_elsewhere(object);
+        }
+    }
+
+    #[inline(never)]
+    fn put_elsewhere(&mut self, object: VirtAddr) {
+        self.close();
+        let Self { cache, caller, .. } = *self;
+        let slab = Slab::containing(object).filter(|slab| core::ptr::eq(slab.cache(), cache));
+        let Some(slab) = slab else { super::report::invalid_free(cache, object, caller) };
+        let open = self.open.insert(slab.open(cache));
+        if !open.put(object, caller) {
+            super::report::invalid_free(cache, object, caller)
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.node.close(self.cache, open, self.discard);
+        }
+    }
+
+    /// Ends it: what the slabs hold is as the node says again.
+    pub fn finish(mut self) {
+        self.close();
     }
 }
 

@@ -170,19 +170,10 @@ impl Slab {
         taken
     }
 
-    /// Takes an object back. The node's lock is held.
-    pub fn put(self, cache: &RawCache, object: VirtAddr, caller: &'static Location<'static>) {
-        let slots = self.slots(cache);
-        let Some(index) = slots.index_of(object) else {
-            super::report::invalid_free(cache, object, caller)
-        };
-        let free = self.first_free();
-        let in_use = self.in_use();
-        if index == free || in_use == 0 {
-            super::report::double_free(cache, object, caller)
-        }
-        slots.set_link(index, cache.encode(object, u64::from(free)));
-        self.set_counters(in_use - 1, index);
+    /// Lets it take objects back. The node's lock is held until `Open::close`.
+    pub fn open(self, cache: &RawCache) -> Open<'_> {
+        let (in_use, free) = (self.in_use(), self.first_free());
+        Open { slab: self, cache, slots: self.slots(cache), in_use, free }
     }
 
     /// The object after `index` on the freelist.
@@ -212,6 +203,37 @@ impl Slab {
             left -= 1;
         }
         false
+    }
+}
+
+/// A slab that takes objects back: as many as come for it in a row.
+pub(super) struct Open<'a> {
+    slab: Slab,
+    cache: &'a RawCache,
+    slots: Slots,
+    in_use: u16,
+    free: u16,
+}
+
+impl Open<'_> {
+    /// Takes `object` back, and says whether it is one of this slab's.
+    #[inline]
+    pub fn put(&mut self, object: VirtAddr, caller: &'static Location<'static>) -> bool {
+        let Some(index) = self.slots.index_of(object) else { return false };
+        if index == self.free || self.in_use == 0 {
+            super::report::double_free(self.cache, object, caller)
+        }
+        self.slots.set_link(index, self.cache.encode(object, u64::from(self.free)));
+        self.in_use -= 1;
+        self.free = index;
+        true
+    }
+
+    /// Writes down what the slab has now; the slab, and how many objects it took.
+    pub fn close(self) -> (Slab, u16) {
+        let taken = self.slab.in_use() - self.in_use;
+        self.slab.set_counters(self.in_use, self.free);
+        (self.slab, taken)
     }
 }
 

@@ -14,7 +14,7 @@ use super::caches::nr_nodes;
 use super::flags::SlabFlags;
 use super::kmem_cache::{CpuSheaves, RawCache};
 use super::memory::{OwnedSheaf, SheafSlot};
-use super::node::{SlabList, release_all};
+use super::node::{Returns, SlabList, release_all};
 use super::sheaf::Sheaf;
 use super::slab::{Slab, mark};
 use super::{debug, failslab};
@@ -248,13 +248,15 @@ impl RawCache {
                 continue;
             }
             let mut node = self.node(id).lock(irq);
+            let mut returns = Returns::new(&mut node, self, caller, discard);
             sheaf.take_if(|object| {
                 let is_home = home_of(object) == id;
                 if is_home {
-                    node.put(self, object, caller, discard);
+                    returns.put(object);
                 }
                 is_home
             });
+            returns.finish();
         }
     }
 
