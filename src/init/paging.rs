@@ -104,7 +104,29 @@ fn build(access: &mut EarlyAccess<'_>) -> Result<TableAddr, MapError> {
         at = ram.end();
         map_linear(root, access, ram, &[read_only, symbols])?;
     }
+    map_image_outside_ram(root, access, &[read_only, symbols])?;
     Ok(root)
+}
+
+/// Maps what of the image's writable part a tree leaves out of RAM: the fixmap's tables lie
+/// there, and tables are reached through the linear map.
+fn map_image_outside_ram(
+    root: TableAddr,
+    access: &mut EarlyAccess<'_>,
+    read_only: &[PhysRange],
+) -> Result<(), MapError> {
+    let data = image::data();
+    let data = PhysRange::from_size(image::phys(data.start()), data.len() as u64);
+    if access.memblock.is_region_memory(data) {
+        return Ok(());
+    }
+    let pages = (0..data.len()).step_by(PAGE_SIZE).map(|at| data.start() + at);
+    for page in pages.map(|at| PhysRange::from_size(at, PAGE_SIZE as u64)) {
+        if !access.memblock.is_region_memory(page) {
+            map_linear(root, access, page, read_only)?;
+        }
+    }
+    Ok(())
 }
 
 /// Maps a range of RAM in the linear map, those of `read_only` that lie in it so.
