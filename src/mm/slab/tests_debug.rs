@@ -1,7 +1,9 @@
 //! What misuse of a cache that is debugged is told, and failing on purpose.
 
+use super::slab::Slab;
 use super::tests::on_machine;
 use super::*;
+use crate::addr::VirtAddr;
 use crate::mm::gfp::Gfp;
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -296,5 +298,25 @@ fn allocations_fail_when_they_are_told_to() {
         assert!(info.in_sheaves > 0);
         // SAFETY: from kmalloc, once.
         unsafe { kfree(object.as_ptr()) };
+    });
+}
+
+/// A slab with one of its objects taken, and the object.
+fn opened(cache: &'static RawCache) -> (Slab, VirtAddr) {
+    let slab = Slab::allocate(cache, None, K).expect("memory");
+    let mut object = None;
+    slab.take(cache, 2, |at| object = Some(at));
+    (slab, object.expect("an object"))
+}
+
+#[test]
+#[should_panic(expected = "double free")]
+fn a_slab_takes_an_object_back_once_though_others_are_out() {
+    on_machine(1024, |_| {
+        let cache = kmem_cache_create("once", 64, 8, SlabFlags::NO_MERGE, None).unwrap();
+        let (slab, object) = opened(cache);
+        let mut open = slab.open(cache);
+        assert!(open.put(object, Location::caller()));
+        open.put(object, Location::caller());
     });
 }
