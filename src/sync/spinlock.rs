@@ -100,6 +100,7 @@ impl<T: ?Sized> SpinLock<T> {
                 cpu::wait_changed(&self.locked, seen);
             }
         }
+        cpu::lock_taken(self.address());
         SpinGuard { lock: self, irq }
     }
 
@@ -119,7 +120,13 @@ impl<T: ?Sized> SpinLock<T> {
             .compare_exchange(OPEN, cpu::holder(irq), Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
         order::note(self.rank, irq);
+        cpu::lock_taken(self.address());
         Some(SpinGuard { lock: self, irq })
+    }
+
+    /// Where its word is.
+    fn address(&self) -> usize {
+        core::ptr::from_ref(&self.locked).addr()
     }
 
     /// The value, without locking: `&mut` proves that nobody else is there.
@@ -188,6 +195,7 @@ impl<T: ?Sized> Drop for SpinGuard<'_, T> {
         if cfg!(debug_assertions) {
             self.assert_held();
         }
+        cpu::lock_given_up(self.lock.address());
         self.lock.locked.store(OPEN, Ordering::Release);
     }
 }

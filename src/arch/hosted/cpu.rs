@@ -42,6 +42,17 @@ pub fn holder(_irq: &IrqMasked) -> u32 {
     HOLDER.with(|&holder| holder)
 }
 
+/// This CPU has taken the lock whose word is at `lock`: what its last holder stored in page
+/// tables is earlier than what this CPU does from here on.
+pub fn lock_taken(lock: usize) {
+    super::mmu::lock_taken(lock);
+}
+
+/// This CPU is about to give up the lock whose word is at `lock`.
+pub fn lock_given_up(lock: usize) {
+    super::mmu::lock_given_up(lock);
+}
+
 /// Runs `f` on the bit set of lock ranks that this CPU holds.
 pub fn held_ranks<R>(_irq: &IrqMasked, f: impl FnOnce(&Cell<u32>) -> R) -> R {
     HELD.with(f)

@@ -58,6 +58,7 @@ impl Machine {
     /// Runs `f(i)` on CPU `i` for each `i` below `cpus`, at once, and waits for all.
     /// The calling CPU rests meanwhile, so CPU 0 is one of them.
     pub fn on_cpus(&self, cpus: usize, f: impl Fn(usize) + Sync) {
+        self.mmu.all_meet();
         std::thread::scope(|scope| {
             for i in 0..cpus {
                 let f = &f;
@@ -65,6 +66,21 @@ impl Machine {
                 scope.spawn(move || self.attached(id, || f(i)));
             }
         });
+        self.mmu.all_meet();
+    }
+
+    /// Runs `f` as CPU `id` on the calling thread, whose own CPU rests meanwhile. Unlike with
+    /// [`Machine::on_cpus`] they don't wait for each other: as far as memory goes, one knows
+    /// of what the other did through locks alone.
+    pub fn on_cpu<R>(&self, id: CpuId, f: impl FnOnce() -> R) -> R {
+        struct Back(CpuId);
+        impl Drop for Back {
+            fn drop(&mut self) {
+                cpu::set_id(self.0);
+            }
+        }
+        let _back = Back(super::irq::with_masked(cpu::id));
+        self.attached(id, f)
     }
 
     /// The ranges of RAM that it was built with.
@@ -104,9 +120,14 @@ impl Machine {
     }
 }
 
+/// The machine that the calling thread is a CPU of, if it is one.
+pub(super) fn try_current() -> Option<&'static Machine> {
+    CURRENT.get()
+}
+
 /// The machine that the calling thread is a CPU of.
 pub(super) fn current() -> &'static Machine {
-    CURRENT.get().expect("this thread is no CPU of a machine: call inside Machine::run")
+    try_current().expect("this thread is no CPU of a machine: call inside Machine::run")
 }
 
 /// A static that exists once per machine: on bare metal a plain static, here one

@@ -13,6 +13,8 @@ pub mod cpu;
 pub mod irq;
 mod machine;
 pub mod mmu;
+#[cfg(test)]
+pub mod quiet;
 
 pub use machine::{Machine, MachineLocal};
 

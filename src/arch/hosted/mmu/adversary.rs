@@ -65,6 +65,8 @@ pub enum Mutation {
 #[derive(Clone, Copy)]
 pub(super) struct Pending {
     pub cpu: CpuId,
+    /// Which of that CPU's stores it is, counted from one.
+    number: u64,
     pub old: Descriptor,
     /// Whether an instruction could have been translated by the old word alone: not
     /// where that led to a table, whose words can't be read any more once it is freed.
@@ -73,9 +75,27 @@ pub(super) struct Pending {
     pub seen_by_self: bool,
 }
 
+/// How many of each CPU's stores to tables came before something: a vector clock.
+#[derive(Clone, Copy, Default)]
+struct Clock([u64; NR_CPUS]);
+
+impl Clock {
+    fn join(&mut self, other: &Self) {
+        for (own, theirs) in self.0.iter_mut().zip(other.0) {
+            *own = theirs.max(*own);
+        }
+    }
+
+    fn is_after(&self, store: &Pending) -> bool {
+        store.number <= self.0[store.cpu.index()]
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Cpu {
     pub tlb: Tlb,
+    /// The stores that it has made, and those that it has learnt of through locks.
+    clock: Clock,
     /// Invalidations issued and not complete, and whether they reach all CPUs.
     issued: Vec<(Scope, bool)>,
     /// Until `isb`, instructions in flight may use these ...
@@ -122,6 +142,8 @@ pub(super) struct State {
     pub root: PhysAddr,
     pub cpus: [Cpu; NR_CPUS],
     linked: BTreeMap<PhysAddr, Linked>,
+    /// What the last holder of each lock knew when it gave it up.
+    locks: BTreeMap<usize, Clock>,
     pub pending: BTreeMap<PhysAddr, Vec<Pending>>,
     /// Addresses of late stores, for speculation.
     pub recent: Vec<VirtAddr>,
@@ -138,6 +160,7 @@ impl State {
             root,
             cpus: Default::default(),
             linked: BTreeMap::new(),
+            locks: BTreeMap::new(),
             pending: BTreeMap::new(),
             recent: Vec::new(),
             mutation: None,
@@ -178,8 +201,8 @@ impl State {
     // Barriers.
 
     /// A DSB by `cpu`: walkers see earlier stores, on all CPUs or on its own. Stores of
-    /// other CPUs that it has learnt of through a lock count as earlier; which those
-    /// are isn't known here, so it is all of them.
+    /// other CPUs that it has learnt of through a lock are earlier too, and so are those
+    /// to the same word that came before one that is.
     pub fn stores_complete(&mut self, cpu: CpuId, on_all: bool) {
         if !on_all {
             for p in self.pending.values_mut().flatten().filter(|p| p.cpu == cpu) {
@@ -187,11 +210,60 @@ impl State {
             }
             return;
         }
-        for (pa, stores) in core::mem::take(&mut self.pending) {
-            let own = stores.iter().filter(|p| p.cpu == cpu && p.decides).map(|p| p.old);
-            let in_flight = &mut self.cpus[cpu.index()].in_flight;
-            in_flight.entry(pa).or_default().extend(own);
+        let Cpu { clock, in_flight, .. } = &mut self.cpus[cpu.index()];
+        self.pending.retain(|pa, stores| {
+            let earlier = stores.iter().rposition(|p| clock.is_after(p)).map_or(0, |n| n + 1);
+            for store in stores.drain(..earlier).filter(|p| p.cpu == cpu && p.decides) {
+                in_flight.entry(*pa).or_default().push(store.old);
+            }
+            !stores.is_empty()
+        });
+    }
+
+    // Who knows of what.
+
+    /// `cpu` takes the lock at `lock`: what was stored before the lock was given up last is
+    /// earlier than what it does now.
+    pub fn lock_taken(&mut self, cpu: CpuId, lock: usize) {
+        if let Some(known) = self.locks.get(&lock) {
+            self.cpus[cpu.index()].clock.join(known);
         }
+    }
+
+    /// `cpu` gives up the lock at `lock`.
+    pub fn lock_given_up(&mut self, cpu: CpuId, lock: usize) {
+        self.locks.entry(lock).or_default().join(&self.cpus[cpu.index()].clock);
+    }
+
+    /// All CPUs wait for each other.
+    pub fn all_meet(&mut self) {
+        let mut all = Clock::default();
+        self.cpus.iter().for_each(|cpu| all.join(&cpu.clock));
+        self.cpus.iter_mut().for_each(|cpu| cpu.clock = all);
+    }
+
+    /// `cpu` says that what it broke is mapped again: from here on a fault is one.
+    pub fn assert_synchronized(&self, cpu: CpuId) {
+        let Cpu { clock, limbo, in_flight, .. } = &self.cpus[cpu.index()];
+        let unseen =
+            self.pending.iter().find(|(_, stores)| stores.iter().any(|p| clock.is_after(p)));
+        assert!(
+            unseen.is_none(),
+            "made before dsb: walkers may miss the word at {:?}",
+            unseen.map(|(pa, _)| pa)
+        );
+        assert!(
+            limbo.is_empty() && in_flight.is_empty(),
+            "made before isb: instructions in flight may miss it"
+        );
+    }
+
+    /// A store by `cpu` that nobody sees for sure.
+    fn pend(&mut self, cpu: CpuId, pa: PhysAddr, old: Descriptor, decides: bool) {
+        let number = &mut self.cpus[cpu.index()].clock.0[cpu.index()];
+        *number += 1;
+        let pending = Pending { cpu, number: *number, old, decides, seen_by_self: false };
+        self.pending.entry(pa).or_default().push(pending);
     }
 
     /// A DSB by `cpu`: its earlier invalidations are complete, on all CPUs or on its own.
@@ -235,7 +307,8 @@ impl State {
                 continue;
             };
             let spans = VirtRange::from_size(va, level.size());
-            let overtakes = stores.iter().any(|p| p.cpu == cpu && p.old.is_valid());
+            let clock = &self.cpus[cpu.index()].clock;
+            let overtakes = stores.iter().any(|p| clock.is_after(p) && p.old.is_valid());
             assert!(
                 !(overtakes && scope.covers(spans)),
                 "TLBI before dsb: the invalidation of {spans:?} may overtake the store to its \
@@ -262,8 +335,7 @@ impl State {
         }
         word.store(new.bits(), Relaxed);
         let decides = place.is_some_and(|(_, level)| !matches!(old.kind(level), Kind::Table(_)));
-        let pending = Pending { cpu, old, decides, seen_by_self: false };
-        self.pending.entry(pa).or_default().push(pending);
+        self.pend(cpu, pa, old, decides);
         let Some((va, level)) = place else { return };
         if old != new {
             if let Kind::Table(table) = old.kind(level) {
@@ -289,8 +361,7 @@ impl State {
         for (i, word) in words.iter().enumerate() {
             let old = Descriptor::from_bits(word.swap(0, Relaxed));
             if old != Descriptor::INVALID {
-                let pending = Pending { cpu, old, decides: false, seen_by_self: false };
-                self.pending.entry(pa + 8 * i as u64).or_default().push(pending);
+                self.pend(cpu, pa + 8 * i as u64, old, false);
             }
         }
     }

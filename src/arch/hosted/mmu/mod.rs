@@ -6,9 +6,10 @@
 //! generator, so that a run can be repeated:
 //!
 //! - A walk starts at the root or at any cached table pointer for the address.
-//! - A store to a table is sure to be seen by walkers only after a `dsb`; until then
-//!   each walk sees the old word or the new. The CPU that stored may act on the old
-//!   word until its next `isb`.
+//! - A store to a table is sure to be seen by walkers only after a `dsb` by the CPU that
+//!   stored, or by one that has learnt of it through a lock; until then each walk sees
+//!   the old word or the new. The CPU that stored may act on the old word until its next
+//!   `isb`.
 //! - A cached translation is served until the TLBI that covers it is complete, which
 //!   is when the CPU that issued it has executed `dsb ish` after it; on that CPU even
 //!   until its `isb`. Invalidation of the last level leaves table pointers cached.
@@ -16,8 +17,8 @@
 //!
 //! It panics where software breaks the rules: two translations of one address in a TLB
 //! that differ in more than permissions (break-before-make), a valid descriptor
-//! changed into one that needs it, a TLBI that may overtake the store it is for, a
-//! contiguous set that isn't one, a table page reused while a TLB still points at it,
+//! changed into one that needs it, a TLBI that may overtake the store it is for, the end
+//! of a break before what was made is visible, a contiguous set that isn't one, a table page reused while a TLB still points at it,
 //! and a mapping that is writable and executable or open to EL0.
 //!
 //! Sources: Arm ARM D8.17 (TLB maintenance, R_WHZWS, R_DDMVT), D8.7.1 (Contiguous bit),
@@ -156,6 +157,11 @@ impl Mmu {
         Ok(())
     }
 
+    /// All CPUs begin or end at once.
+    pub(super) fn all_meet(&self) {
+        self.with(State::all_meet);
+    }
+
     fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> Option<R> {
         if !self.on.load(Relaxed) {
             return None;
@@ -184,6 +190,19 @@ fn word_at<'a>(pa: PhysAddr) -> Result<&'a AtomicU64, Fault> {
 fn step(f: impl FnOnce(&mut State, CpuId)) {
     let cpu = this_cpu();
     machine::current().mmu().with(|s| f(s, cpu));
+}
+
+/// This CPU has taken the lock whose word is at `lock`.
+pub(super) fn lock_taken(lock: usize) {
+    if let Some(machine) = machine::try_current() {
+        machine.mmu().with(|s| s.lock_taken(this_cpu(), lock));
+    }
+}
+/// This CPU is about to give up the lock whose word is at `lock`.
+pub(super) fn lock_given_up(lock: usize) {
+    if let Some(machine) = machine::try_current() {
+        machine.mmu().with(|s| s.lock_given_up(this_cpu(), lock));
+    }
 }
 
 /// Earlier stores are visible to all walkers.
@@ -265,7 +284,10 @@ pub fn breaks() {
 }
 /// All is mapped again, and visible to walkers.
 pub fn made() {
-    machine::current().mmu().breaks[1].fetch_add(1, SeqCst);
+    let cpu = this_cpu();
+    let mmu = machine::current().mmu();
+    mmu.with(|s| s.assert_synchronized(cpu));
+    mmu.breaks[1].fetch_add(1, SeqCst);
 }
 
 /// Reads a word of a table, as the CPU sees its own stores.

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::addr::PhysRange;
+use crate::arch::irq::with_masked;
 use crate::arch::pgtable::{KernelAttrs, Level, Permission};
+use crate::sync::{Rank, SpinLock};
 use std::collections::BTreeSet;
 
 const RAM: PhysAddr = PhysAddr::new(0x4000_0000);
@@ -81,6 +83,56 @@ fn a_store_may_be_seen_late_and_is_seen_after_its_barriers() {
         assert_eq!(t.reads(0, VA), either(None, Some(A)), "this one lacks its isb");
         isb();
         assert_eq!(t.reads(0, VA), only(Some(A)));
+    });
+}
+
+/// A lock hands over what is known, and makes nothing visible to walkers: that takes the
+/// barrier of one who knows of the store.
+#[test]
+fn a_store_is_completed_by_those_who_know_of_it() {
+    let config = Config { seed: 1, cpus: 3, eagerness: 0 };
+    for (knows, completes) in [(false, false), (false, true), (true, false), (true, true)] {
+        Tables::run(config, |t| {
+            let lock = SpinLock::new(Rank::Vmap, ());
+            let pass = || with_masked(|irq| drop(lock.lock(irq)));
+            let on = |cpu, f: &dyn Fn()| machine::current().on_cpu(CpuId::new(cpu).unwrap(), f);
+            t.set(VA, A, RW);
+            // Between the store and the hand-over in time, and ordered after neither.
+            on(1, &dsb_ish);
+            pass();
+            on(1, &|| {
+                if knows {
+                    pass();
+                }
+                if completes {
+                    dsb_ishst();
+                }
+            });
+            let missed = (0..40).any(|_| {
+                // Afresh each time: what a walk has found stays cached.
+                t.0.with(|s| drop(s.cpus[2].tlb.drop_scope(Scope::ALL)));
+                t.0.access_by(CpuId::new(2).unwrap(), VA, Access::Read).is_err()
+            });
+            assert_eq!(missed, !(knows && completes), "knows: {knows}, completes: {completes}");
+        });
+    }
+}
+
+/// Where one CPU clears and another, who knows, invalidates without a barrier of its own.
+#[test]
+#[should_panic(expected = "TLBI before dsb")]
+fn an_invalidation_that_may_overtake_another_cpus_store_is_noticed() {
+    Tables::run(Config::eager(1), |t| {
+        let lock = SpinLock::new(Rank::Vmap, ());
+        let pass = || with_masked(|irq| drop(lock.lock(irq)));
+        t.set(VA, A, RW);
+        publish();
+        t.clear(VA);
+        pass();
+        machine::current().on_cpu(CpuId::new(1).unwrap(), || {
+            pass();
+            tlbi_vaale1is(VA);
+        });
     });
 }
 

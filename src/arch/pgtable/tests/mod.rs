@@ -17,6 +17,8 @@ use std::vec::Vec;
 pub struct ArenaAccess {
     free: Vec<TableAddr>,
     pub in_use: usize,
+    /// How many were given back.
+    pub freed: usize,
     /// How many more allocations succeed.
     pub budget: usize,
     pub breakable: bool,
@@ -31,7 +33,8 @@ impl ArenaAccess {
         let tables = (0..TABLE_PAGES)
             .map(|i| unsafe { TableAddr::new(RAM + (i * PAGE_SIZE) as u64) })
             .collect();
-        let mut access = Self { free: tables, in_use: 0, budget: usize::MAX, breakable: true };
+        let mut access =
+            Self { free: tables, in_use: 0, freed: 0, budget: usize::MAX, breakable: true };
         access.free.clone().into_iter().for_each(|t| access.poison(t));
         access
     }
@@ -58,6 +61,7 @@ impl TableAccess for ArenaAccess {
         assert!(!self.free.contains(&table), "{table:?} is freed twice");
         self.poison(table);
         self.in_use -= 1;
+        self.freed += 1;
         self.free.push(table);
     }
     fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R {

@@ -1,15 +1,16 @@
 //! Every barrier, every TLB invalidation and every break is needed: with any single
-//! one taken out of an edit, some CPU of the misbehaving MMU goes wrong.
+//! one taken out of an edit, some CPU of the misbehaving MMU goes wrong. So it does where
+//! what was edited is handed over through a lock to another CPU, whose own barriers can't
+//! stand in for those that the editor left out.
 
 use super::*;
 use crate::addr::{PMD_SIZE, PUD_SIZE};
 use crate::arch::hosted::mmu::{Mutation, Step};
-use crate::arch::pgtable::{FlushOwed, MapFlags};
-use std::any::Any;
-use std::boxed::Box;
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use crate::arch::hosted::quiet::quietly;
+use crate::arch::irq::with_masked;
+use crate::arch::pgtable::{FlushOwed, Leaf, Level, MapError, MapFlags};
+use crate::sync::{Rank, SpinLock};
+use std::collections::BTreeSet;
 
 const RW: KernelAttrs = KernelAttrs::KERNEL;
 const RO: KernelAttrs = KernelAttrs::KERNEL_RO;
@@ -295,74 +296,250 @@ const EDITS: &[Edit] = &[
             reuse(rig, pages(0, 3));
         },
     },
+    Edit {
+        name: "map a contiguous set",
+        before: |_| {},
+        edit: |rig| rig.mapper().map(pages(16, 16), MEM, RW, NONE).unwrap(),
+        after: |rig| {
+            rig.check_range(pages(16, 16), Some((MEM, RW)));
+            rig.check_range(pages(32, 2), None);
+        },
+    },
+    Edit {
+        name: "map blocks",
+        before: |_| {},
+        edit: |rig| {
+            let va = VirtRange::from_size(VA, 3 * PMD_SIZE);
+            rig.mapper().map(va, MEM, RW, NONE).unwrap();
+        },
+        after: |rig| rig.check_range(block(), Some((MEM, RW))),
+    },
+    Edit {
+        name: "take back a map that ran into another",
+        before: |rig| rig.mapper().map(pages(4, 1), OTHER, RW, NONE).unwrap(),
+        edit: |rig| {
+            let result = rig.mapper().map(pages(0, 8), MEM, RW, NONE);
+            assert_eq!(result, Err(MapError::AlreadyMapped));
+        },
+        after: |rig| {
+            rig.check_range(pages(0, 4), None);
+            rig.check_range(pages(4, 1), Some((OTHER, RW)));
+            reuse(rig, pages(0, 4));
+        },
+    },
+    Edit {
+        name: "take back a map that ran out of tables",
+        before: |_| {},
+        edit: |rig| {
+            rig.access.budget = 3;
+            let result = rig.mapper().map(pages(508, 8), MEM, RW, NONE);
+            assert_eq!(result, Err(MapError::NoMemory));
+            rig.access.budget = usize::MAX;
+        },
+        after: |rig| {
+            assert_eq!(rig.access.in_use, 1);
+            rig.check_range(pages(508, 8), None);
+            reuse(rig, pages(508, 8));
+        },
+    },
+    Edit {
+        name: "link a table that is there",
+        before: |_| {},
+        edit: |rig| {
+            let table = Mapper::new_table(&mut rig.access).unwrap();
+            let leaf = Leaf { pa: MEM, attrs: RW, contiguous: false, valid: true };
+            rig.access.with(table, |t| t.set_leaf(Level::Pud, Level::Pud.index(VA), leaf));
+            rig.mapper().graft(VA, table).unwrap();
+            mmu::isb();
+        },
+        after: |rig| rig.check_range(block(), Some((MEM, RW))),
+    },
+    Edit {
+        name: "unmap more pages than are invalidated one by one",
+        before: |rig| {
+            let va = pages(0, 515);
+            rig.mapper().map(va, MEM, RW, MapFlags::NO_BLOCK | MapFlags::NO_CONT).unwrap();
+        },
+        // Few of them, else it is a long list of breaks; what is owed spans them all.
+        edit: |rig| {
+            let owed = rig.mapper().unmap(pages(0, 2)).unwrap();
+            owed.merge(rig.mapper().unmap(pages(513, 2)).unwrap()).settle();
+        },
+        after: |rig| {
+            for va in [pages(0, 2), pages(513, 2)] {
+                rig.check_range(va, None);
+                reuse(rig, va);
+            }
+            rig.check_range(pages(2, 8), Some((MEM + 0x2000, RW)));
+        },
+    },
+    Edit {
+        name: "release tables far apart at once",
+        before: |rig| {
+            rig.mapper().map(pages(0, 1), MEM, RW, NONE).unwrap();
+            rig.mapper().map(pages(700, 1), MEM, RW, NONE).unwrap();
+        },
+        edit: |rig| {
+            let owed = rig.mapper().unmap(pages(0, 1)).unwrap();
+            let owed = owed.merge(rig.mapper().unmap(pages(700, 1)).unwrap());
+            assert_eq!(rig.mapper().prune(pages(0, 701), owed), 4);
+        },
+        after: |rig| {
+            for va in [pages(0, 1), pages(700, 1)] {
+                rig.check_range(va, None);
+                reuse(rig, va);
+            }
+        },
+    },
+    Edit {
+        name: "protect a contiguous set",
+        before: |rig| rig.mapper().map(pages(0, 16), MEM, RW, NONE).unwrap(),
+        edit: |rig| rig.mapper().protect(pages(0, 16), RO).unwrap().settle(),
+        after: |rig| rig.check_range(pages(0, 16), Some((MEM, RO))),
+    },
+    Edit {
+        name: "change the memory type of a contiguous set",
+        before: |rig| rig.mapper().map(pages(0, 16), MEM, RW, NONE).unwrap(),
+        edit: |rig| rig.mapper().protect(pages(0, 16), NC).unwrap().settle(),
+        after: |rig| rig.check_range(pages(0, 16), Some((MEM, NC))),
+    },
+    Edit {
+        name: "hide part of a contiguous set",
+        before: |rig| rig.mapper().map(pages(0, 16), MEM, RW, NONE).unwrap(),
+        edit: |rig| rig.mapper().set_valid(pages(2, 3), false).unwrap().settle(),
+        after: |rig| {
+            rig.check_range(pages(2, 3), None);
+            rig.check_range(pages(5, 11), Some((MEM + 0x5000, RW)));
+        },
+    },
+    Edit {
+        name: "unfold a contiguous set of blocks",
+        before: |rig| {
+            let set = VirtRange::from_size(VA, 16 * PMD_SIZE);
+            rig.mapper().map(set, MEM, RW, NONE).unwrap();
+        },
+        edit: |rig| rig.mapper().split(block()).unwrap(),
+        after: |rig| {
+            rig.check(VA + PMD_SIZE, Some((MEM + PMD_SIZE as u64, RW)));
+            rig.mapper().unmap(block()).unwrap().settle();
+            rig.check_range(block(), None);
+            rig.check(VA + PMD_SIZE, Some((MEM + PMD_SIZE as u64, RW)));
+        },
+    },
+    Edit {
+        name: "collapse a table of blocks, invalidating by range",
+        before: |rig| {
+            mmu::set_tlb_range(true);
+            let giant = VirtRange::from_size(VA, PUD_SIZE);
+            rig.mapper().map(giant, MEM, RW, NONE).unwrap();
+            rig.mapper().split(block()).unwrap();
+        },
+        edit: |rig| rig.mapper().collapse(VirtRange::from_size(VA, PUD_SIZE)).unwrap(),
+        after: |rig| {
+            rig.check_range(block(), Some((MEM, RW)));
+            let far = VirtRange::from_size(VA + (1 << 39), PAGE_SIZE);
+            rig.mapper().map(far, OTHER, RW, NONE).unwrap();
+            rig.check_range(block(), Some((MEM, RW)));
+        },
+    },
 ];
 
-std::thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
+/// What an edit did.
+struct Done {
+    steps: Vec<Step>,
+    /// Table pages given back.
+    freed: usize,
 }
 
-/// Runs `f`, which is expected to panic, without the report of it.
-fn quietly<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let report = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                report(info);
-            }
-        }));
-    });
-    QUIET.set(true);
-    let result = catch_unwind(AssertUnwindSafe(f));
-    QUIET.set(false);
-    result
+const OTHER_CPU: CpuId = CpuId::new(1).unwrap();
+
+/// The lock through which something is handed over.
+struct HandOver(SpinLock<()>);
+
+impl HandOver {
+    const fn new() -> Self {
+        Self(SpinLock::new(Rank::Vmap, ()))
+    }
+
+    /// What this CPU knows is known to those who pass later, and the other way round.
+    fn pass(&self) {
+        with_masked(|irq| drop(self.0.lock(irq)));
+    }
 }
 
-/// Runs `edit` with `mutation`; the steps it took.
-fn attempt(edit: &Edit, mutation: Option<Mutation>, seed: u64) -> Vec<Step> {
+/// Runs `edit` with `mutation`, and looks at what came of it; on another CPU if it is
+/// `handed_over`.
+fn attempt(edit: &Edit, mutation: Option<Mutation>, seed: u64, handed_over: bool) -> Done {
     Rig::run(Config::eager(seed), |rig| {
         (edit.before)(rig);
-        rig.machine.mmu().mutate(mutation);
+        let (machine, before) = (rig.machine, rig.access.freed);
+        machine.mmu().mutate(mutation);
         (edit.edit)(rig);
-        let steps = rig.machine.mmu().steps();
-        rig.machine.mmu().mutate(None);
-        (edit.after)(rig);
-        steps
+        let done = Done { steps: machine.mmu().steps(), freed: rig.access.freed - before };
+        machine.mmu().mutate(None);
+        if handed_over {
+            let lock = HandOver::new();
+            // Without knowing of the edit.
+            machine.on_cpu(OTHER_CPU, mmu::dsb_ish);
+            lock.pass();
+            machine.on_cpu(OTHER_CPU, || {
+                lock.pass();
+                (edit.after)(rig);
+            });
+        } else {
+            (edit.after)(rig);
+        }
+        done
     })
 }
 
 /// Whether the mutation is noticed under some seed.
-fn noticed(edit: &Edit, mutation: Mutation) -> bool {
+fn noticed(edit: &Edit, mutation: Mutation, handed_over: bool) -> bool {
     let seeds = if cfg!(miri) { 3 } else { 20 };
-    (0..seeds).any(|seed| quietly(|| attempt(edit, Some(mutation), seed)).is_err())
+    let attempt = |seed| attempt(edit, Some(mutation), seed, handed_over);
+    (0..seeds).any(|seed| quietly(|| attempt(seed)).is_err())
 }
 
 #[test]
 fn each_step_taken_out_is_noticed() {
     let mut unnoticed = Vec::new();
     for edit in EDITS {
-        let steps = attempt(edit, None, 1);
+        let steps = attempt(edit, None, 1, false).steps;
         assert!(steps.len() >= 2);
         for (n, step) in steps.iter().enumerate() {
-            if !noticed(edit, Mutation::WithoutNth(n)) {
-                unnoticed.push((edit.name, n, *step));
+            // Of what is handed over, the other CPU's barriers complete nothing.
+            let barrier = matches!(step, Step::DsbIshst | Step::DsbIsh | Step::Isb);
+            for handed_over in [false, true] {
+                let tried = barrier || !handed_over;
+                if tried && !noticed(edit, Mutation::WithoutNth(n), handed_over) {
+                    unnoticed.push((edit.name, n, *step, handed_over));
+                }
             }
         }
     }
     assert!(unnoticed.is_empty(), "nothing goes wrong without {unnoticed:#?}");
 }
 
+/// The edits take every kind of step that `pgtable` has.
+#[test]
+fn each_kind_of_step_is_taken() {
+    let taken: BTreeSet<_> = EDITS.iter().flat_map(|e| attempt(e, None, 1, false).steps).collect();
+    use Step::*;
+    let all = [DsbIshst, DsbIsh, Isb, TlbiAll, TlbiVa, TlbiVaLast, TlbiRange, TlbiRangeLast, Break];
+    assert_eq!(taken, BTreeSet::from(all));
+}
+
 #[test]
 fn invalidations_that_fall_short_are_noticed() {
     for edit in EDITS {
-        let steps = attempt(edit, None, 1);
-        let all_levels = [Step::TlbiAll, Step::TlbiVa, Step::TlbiRange];
-        if steps.iter().any(|s| all_levels.contains(s)) {
-            assert!(noticed(edit, Mutation::LastLevelOnly), "{}: last level only", edit.name);
+        let Done { steps, freed } = attempt(edit, None, 1, false);
+        if freed > 0 {
+            assert!(noticed(edit, Mutation::LastLevelOnly, false), "{}: last level", edit.name);
         }
-        let last_level = [Step::TlbiVaLast, Step::TlbiRangeLast];
-        if steps.iter().any(|s| all_levels.contains(s) || last_level.contains(s)) {
-            assert!(noticed(edit, Mutation::LocalOnly), "{}: local only", edit.name);
+        use Step::*;
+        let all = [TlbiAll, TlbiVa, TlbiVaLast, TlbiRange, TlbiRangeLast];
+        if steps.iter().any(|s| all.contains(s)) {
+            assert!(noticed(edit, Mutation::LocalOnly, false), "{}: local only", edit.name);
         }
     }
 }
@@ -372,9 +549,44 @@ fn nothing_is_noticed_where_nothing_is_wrong() {
     let seeds = if cfg!(miri) { 2 } else { 100 };
     for edit in EDITS {
         for seed in 0..seeds {
-            attempt(edit, None, seed);
+            attempt(edit, None, seed, seed % 2 == 1);
         }
     }
+}
+
+/// What one CPU unmaps another may flush, as it purges vmalloc's areas: where the one has
+/// handed it over, and the other has every barrier of its own.
+#[test]
+fn a_flush_by_another_cpu_needs_the_hand_over_and_each_step() {
+    let run = |seed, handed_over: bool, mutation| {
+        Rig::run(Config::eager(seed), |rig| {
+            let lock = HandOver::new();
+            rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap();
+            lock.pass();
+            let owed = rig.mapper().unmap(pages(0, 3)).unwrap();
+            if handed_over {
+                lock.pass();
+            }
+            rig.machine.on_cpu(OTHER_CPU, || {
+                lock.pass();
+                rig.machine.mmu().mutate(mutation);
+                owed.settle();
+                let steps = rig.machine.mmu().steps().len();
+                rig.machine.mmu().mutate(None);
+                rig.check_range(pages(0, 3), None);
+                reuse(rig, pages(0, 3));
+                steps
+            })
+        })
+    };
+    let seeds = if cfg!(miri) { 0..3 } else { 0..20 };
+    let steps = seeds.clone().map(|seed| run(seed, true, None)).max().unwrap();
+    for n in 0..steps {
+        let without = Some(Mutation::WithoutNth(n));
+        let noticed = seeds.clone().any(|seed| quietly(|| run(seed, true, without)).is_err());
+        assert!(noticed, "nothing goes wrong without step {n}");
+    }
+    assert!(seeds.clone().any(|seed| quietly(|| run(seed, false, None)).is_err()));
 }
 
 /// What is hidden may change its memory type before the flush for the hiding is done: the
