@@ -60,6 +60,8 @@ enum Op {
     Collapse {
         block: usize,
     },
+    /// The first block is mapped anew, in pages, and collapses.
+    Refill(KernelAttrs),
     Prune {
         first: usize,
         count: usize,
@@ -194,6 +196,13 @@ impl Model {
             Op::Split { first, count } => {
                 let va = self.range(first, count);
                 self.splits(root, access, va);
+            }
+            Op::Refill(attrs) => {
+                let (first, count, shift) = (0, 512, 0);
+                let flags = MapFlags::NO_BLOCK;
+                self.apply(root, access, &Op::Unmap { first, count });
+                self.apply(root, access, &Op::Map { first, count, shift, attrs, flags });
+                self.apply(root, access, &Op::Collapse { block: 0 });
             }
             Op::Collapse { block } => {
                 let first = block * 512;
@@ -430,6 +439,8 @@ fn any_small_op() -> impl Strategy<Value = Op> {
         3 => (0..SMALL, any::<bool>()).prop_map(
             |(page, valid)| Op::SetPageValid { page, valid }),
         1 => range().prop_map(|(first, count)| Op::Split { first, count }),
+        1 => (0..SMALL, 1..6usize).prop_map(
+            |(first, count)| Op::SplitToPages { first, count }),
         1 => Just(Op::Collapse { block: 0 }),
         1 => (range(), any::<bool>()).prop_map(
             |((first, count), settle)| Op::Prune { first, count, settle }),
@@ -459,7 +470,8 @@ fn a_hundred_thousand_edits_do_what_the_model_says() {
                 );
                 let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
                 let mut model = Model::new(VA + cpu * WINDOW * PAGE_SIZE);
-                let strategy = (any_small_op(), 0..SMALL);
+                let refill = any_attrs().prop_map(Op::Refill);
+                let strategy = (prop_oneof![200 => any_small_op(), 1 => refill], 0..SMALL);
                 for n in 0..OPERATIONS / 2 / cpus {
                     let (op, page) = strategy.new_tree(&mut runner).unwrap().current();
                     let mut access = access.lock().unwrap_or_else(|e| e.into_inner());
