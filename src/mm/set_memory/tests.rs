@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::addr::PMD_SIZE;
+use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::mmu::{Access, Fault};
 use crate::arch::pgtable::MapFlags;
@@ -17,13 +18,17 @@ use std::vec::Vec;
 /// A machine whose linear map has all of its RAM, in blocks.
 fn linear_machine<R>(kib: u64, f: impl FnOnce(&Machine) -> R) -> R {
     machine(kib, |m| {
-        for ram in m.ram() {
-            let va = linear_address_of(ram.start()).unwrap();
-            let va = VirtRange::from_size(va, ram.len() as usize);
-            init_mm::map_range(va, ram.start(), KernelAttrs::KERNEL, MapFlags::empty()).unwrap();
-        }
+        map_linear(m);
         f(m)
     })
+}
+
+pub(super) fn map_linear(m: &Machine) {
+    for ram in m.ram() {
+        let va = linear_address_of(ram.start()).unwrap();
+        let va = VirtRange::from_size(va, ram.len() as usize);
+        init_mm::map_range(va, ram.start(), KernelAttrs::KERNEL, MapFlags::empty()).unwrap();
+    }
 }
 
 fn page() -> (Frame, VirtAddr) {
@@ -33,14 +38,19 @@ fn page() -> (Frame, VirtAddr) {
 
 #[track_caller]
 fn is(m: &Machine, va: VirtAddr, can: &str) {
+    is_by(m, CpuId::BOOT, va, can);
+    assert_eq!(ptdump::check_wx(|run| panic!("{run}")), 0);
+}
+
+#[track_caller]
+pub(super) fn is_by(m: &Machine, cpu: CpuId, va: VirtAddr, can: &str) {
     let tests = [('r', Access::Read), ('w', Access::Write), ('x', Access::Exec)];
     for (letter, access) in tests {
         for _ in 0..3 {
-            let got = m.mmu().access(va, access);
+            let got = m.mmu().access_by(cpu, va, access);
             assert_eq!(got.is_ok(), can.contains(letter), "{access:?} of {va}: {got:?}");
         }
     }
-    assert_eq!(ptdump::check_wx(|run| panic!("{run}")), 0);
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(in crate::mm) fn machine<R>(kib: u64, f: impl FnOnce(&Machine) -> R) -> R {
     machine_with(kib, mmu, f)
 }
 
-pub(super) fn machine_with<R>(kib: u64, mmu: Config, f: impl FnOnce(&Machine) -> R) -> R {
+pub(in crate::mm) fn machine_with<R>(kib: u64, mmu: Config, f: impl FnOnce(&Machine) -> R) -> R {
     let ram = [PhysRange::from_size(PhysAddr::new(0x4000_0000), kib << 10)];
     Machine::run(&ram, |m| {
         page_alloc::init(m.ram());
