@@ -6,6 +6,7 @@ pub mod compaction;
 pub mod context;
 pub mod debug;
 pub mod dma;
+pub mod fault_inject;
 pub mod gfp;
 pub mod heap;
 pub mod init_mm;

@@ -8,8 +8,9 @@
 use super::pcp::{self, FastPath};
 use crate::addr::Order;
 use crate::machine_local;
+use crate::mm::fault_inject::{Attr, FaultAttr};
 use crate::mm::gfp::Gfp;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Which allocations fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,46 +40,33 @@ impl FailPageAlloc {
 }
 
 machine_local! {
-    static ON: AtomicBool = AtomicBool::new(false);
-    static SKIP: AtomicU32 = AtomicU32::new(0);
-    static INTERVAL: AtomicU32 = AtomicU32::new(1);
-    static TIMES: AtomicU32 = AtomicU32::new(0);
-    static MIN_ORDER: AtomicU32 = AtomicU32::new(0);
-    static SEEN: AtomicU32 = AtomicU32::new(0);
-    static FAILED: AtomicU32 = AtomicU32::new(0);
+    static FAIL_PAGE_ALLOC: FaultAttr = FaultAttr::new();
+    static MIN_ORDER: AtomicU8 = AtomicU8::new(0);
 }
 
 /// Lets allocations fail as `which` says, or none; returns how many failed since the last
 /// call. Allocations with `__GFP_NOFAIL` never do. Counts start anew.
 pub fn set_fail_page_alloc(which: Option<FailPageAlloc>) -> u32 {
     if let Some(which) = which {
-        SKIP.store(which.skip, Relaxed);
-        INTERVAL.store(which.interval.max(1), Relaxed);
-        TIMES.store(which.times, Relaxed);
-        MIN_ORDER.store(u32::from(which.min_order.get()), Relaxed);
+        MIN_ORDER.store(which.min_order.get(), Relaxed);
     }
-    SEEN.store(0, Relaxed);
-    ON.store(which.is_some(), Relaxed);
+    let attr = which.map(|FailPageAlloc { skip, interval, times, .. }| Attr {
+        interval,
+        probability: 100,
+        space: skip,
+        times,
+    });
+    let failed = FAIL_PAGE_ALLOC.set(attr);
     pcp::set_fast_path(FastPath::Failures, which.is_none());
-    FAILED.swap(0, Relaxed)
+    failed
 }
 
 /// Whether this allocation is to fail.
 pub(super) fn should_fail(gfp: Gfp, order: Order) -> bool {
-    ON.load(Relaxed) && decide(gfp, order)
-}
-
-#[cold]
-fn decide(gfp: Gfp, order: Order) -> bool {
-    if gfp.contains(Gfp::__GFP_NOFAIL) || u32::from(order.get()) < MIN_ORDER.load(Relaxed) {
-        return false;
-    }
-    let seen = SEEN.fetch_add(1, Relaxed);
-    let due = seen
-        .checked_sub(SKIP.load(Relaxed))
-        .is_some_and(|n| (n + 1).is_multiple_of(INTERVAL.load(Relaxed)));
-    let take = |failed: u32| (failed < TIMES.load(Relaxed)).then(|| failed + 1);
-    due && FAILED.fetch_update(Relaxed, Relaxed, take).is_ok()
+    FAIL_PAGE_ALLOC.is_on()
+        && !gfp.contains(Gfp::__GFP_NOFAIL)
+        && order.get() >= MIN_ORDER.load(Relaxed)
+        && FAIL_PAGE_ALLOC.should_fail()
 }
 
 #[cfg(test)]

@@ -1,0 +1,144 @@
+//! Making things fail on purpose, to run the error paths of those who use them: which of many
+//! chances fail (Linux: struct fault_attr, lib/fault-inject.c).
+//!
+//! Who fails asks [`FaultAttr::should_fail`] at each chance. The same attributes make the same
+//! chances fail each time that they are set.
+#![deny(unsafe_code)]
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+/// Which chances fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attr {
+    /// Only each `interval`th may fail; 1 for each, and so is 0.
+    pub interval: u32,
+    /// So many of a hundred of those do.
+    pub probability: u32,
+    /// So many pass first (Linux counts sizes here).
+    pub space: u32,
+    /// After so many failures all pass.
+    pub times: u32,
+}
+
+impl Attr {
+    /// Reads `interval,probability,space,times`, as Linux has it on the command line; -1
+    /// times is without end. (Linux: setup_fault_attr.)
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(',');
+        let mut number = || words.next()?.parse::<u32>().ok();
+        let interval = number().filter(|&interval| interval > 0)?;
+        let probability = number().filter(|&probability| probability <= 100)?;
+        let space = number()?;
+        let times = match words.next()? {
+            "-1" => u32::MAX,
+            word => word.parse().ok()?,
+        };
+        words.next().is_none().then_some(Self { interval, probability, space, times })
+    }
+}
+
+/// Attributes in force, and how often they were asked and said yes.
+pub(in crate::mm) struct FaultAttr {
+    on: AtomicBool,
+    interval: AtomicU32,
+    probability: AtomicU32,
+    space: AtomicU32,
+    times: AtomicU32,
+    seen: AtomicU32,
+    failed: AtomicU32,
+}
+
+impl FaultAttr {
+    /// Nothing fails.
+    pub const fn new() -> Self {
+        Self {
+            on: AtomicBool::new(false),
+            interval: AtomicU32::new(1),
+            probability: AtomicU32::new(0),
+            space: AtomicU32::new(0),
+            times: AtomicU32::new(0),
+            seen: AtomicU32::new(0),
+            failed: AtomicU32::new(0),
+        }
+    }
+
+    /// Lets chances fail as `attr` says, or none; how many failed since the last call. Counts
+    /// start anew.
+    pub fn set(&self, attr: Option<Attr>) -> u32 {
+        if let Some(attr) = attr {
+            self.interval.store(attr.interval.max(1), Relaxed);
+            self.probability.store(attr.probability, Relaxed);
+            self.space.store(attr.space, Relaxed);
+            self.times.store(attr.times, Relaxed);
+        }
+        self.seen.store(0, Relaxed);
+        self.on.store(attr.is_some(), Relaxed);
+        self.failed.swap(0, Relaxed)
+    }
+
+    /// Whether anything may fail.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.on.load(Relaxed)
+    }
+
+    /// Whether this chance is to fail. Only where [`FaultAttr::is_on`].
+    #[cold]
+    pub fn should_fail(&self) -> bool {
+        let seen = self.seen.fetch_add(1, Relaxed);
+        let Some(n) = seen.checked_sub(self.space.load(Relaxed)) else { return false };
+        let due = (n + 1).is_multiple_of(self.interval.load(Relaxed))
+            && draw(n) < self.probability.load(Relaxed);
+        let take = |failed: u32| (failed < self.times.load(Relaxed)).then(|| failed + 1);
+        due && self.failed.fetch_update(Relaxed, Relaxed, take).is_ok()
+    }
+}
+
+/// A number below 100 for chance `n`, as often one as another (the finaliser of splitmix64).
+fn draw(n: u32) -> u32 {
+    let x = (u64::from(n) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((x ^ (x >> 31)) % 100) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn failures(attr: Attr, chances: u32) -> Vec<u32> {
+        let fault = FaultAttr::new();
+        assert!(!fault.is_on() && fault.set(Some(attr)) == 0 && fault.is_on());
+        let failed: Vec<_> = (0..chances).filter(|_| fault.should_fail()).collect();
+        assert_eq!(fault.set(None) as usize, failed.len());
+        assert!(!fault.is_on() && fault.set(None) == 0);
+        failed
+    }
+
+    #[test]
+    fn what_fails_is_what_was_asked_for() {
+        let all = Attr { interval: 1, probability: 100, space: 0, times: u32::MAX };
+        assert_eq!(failures(all, 4), [0, 1, 2, 3]);
+        assert_eq!(failures(Attr { interval: 0, ..all }, 2), [0, 1]);
+        assert!(failures(Attr { times: 0, ..all }, 9).is_empty());
+        assert!(failures(Attr { probability: 0, ..all }, 99).is_empty());
+        assert_eq!(failures(Attr { interval: 3, space: 2, times: 4, ..all }, 30), [4, 7, 10, 13]);
+        assert_eq!(failures(Attr { space: 7, times: 1, ..all }, 30), [7]);
+        let some = failures(Attr { probability: 30, ..all }, 1000);
+        assert!((200..400).contains(&some.len()), "{} of 1000 failed", some.len());
+        assert_eq!(some, failures(Attr { probability: 30, ..all }, 1000));
+    }
+
+    #[test]
+    fn the_command_line_says_which_fail() {
+        let parsed =
+            |text| Attr::parse(text).map(|f| (f.interval, f.probability, f.space, f.times));
+        assert_eq!(parsed("3,100,0,5"), Some((3, 100, 0, 5)));
+        assert_eq!(parsed("1,10,7,-1"), Some((1, 10, 7, u32::MAX)));
+        for bad in ["", "0,100,0,1", "1,101,0,1", "1,1,1", "1,1,1,1,1", "1,1,-1,1", "x,1,1,1"] {
+            assert_eq!(parsed(bad), None, "{bad:?}");
+        }
+    }
+}
