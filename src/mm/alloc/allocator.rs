@@ -43,15 +43,29 @@ pub unsafe trait Allocator {
         new: Layout,
         gfp: Gfp,
     ) -> Result<NonNull<u8>, AllocError> {
-        let to = Self::alloc(new, gfp)?;
-        // SAFETY: both are allocations of at least as many bytes, and not the same; the
-        // old one is given up, as the caller says.
-        unsafe {
-            ptr::copy_nonoverlapping(at.as_ptr(), to.as_ptr(), old.size().min(new.size()));
-            Self::free(at, old);
-        }
-        Ok(to)
+        // SAFETY: as the caller says.
+        unsafe { moved::<Self>(at, old, new, gfp) }
     }
+}
+
+/// Moves what is at `at` to a new allocation of `A`.
+///
+/// # Safety
+/// As for [`Allocator::realloc`].
+unsafe fn moved<A: Allocator + ?Sized>(
+    at: NonNull<u8>,
+    old: Layout,
+    new: Layout,
+    gfp: Gfp,
+) -> Result<NonNull<u8>, AllocError> {
+    let to = A::alloc(new, gfp)?;
+    // SAFETY: both are allocations of at least as many bytes, and not the same; the old one
+    // is given up, as the caller says.
+    unsafe {
+        ptr::copy_nonoverlapping(at.as_ptr(), to.as_ptr(), old.size().min(new.size()));
+        A::free(at, old);
+    }
+    Ok(to)
 }
 
 /// Memory from [`kmalloc`].
@@ -112,13 +126,8 @@ unsafe impl Allocator for Vmalloc {
         if new.size().div_ceil(PAGE_SIZE) == old.size().div_ceil(PAGE_SIZE) {
             return Ok(at);
         }
-        let to = Self::alloc(new, gfp)?;
-        // SAFETY: as in the trait's own.
-        unsafe {
-            ptr::copy_nonoverlapping(at.as_ptr(), to.as_ptr(), old.size().min(new.size()));
-            Self::free(at, old);
-        }
-        Ok(to)
+        // SAFETY: as the caller says.
+        unsafe { moved::<Self>(at, old, new, gfp) }
     }
 }
 
