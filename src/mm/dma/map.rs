@@ -84,8 +84,7 @@ pub fn dma_sync_single_for_cpu(
     size: usize,
     direction: DmaDirection,
 ) {
-    debug::check(device, at, size, direction);
-    let Some(ram) = memory(device, at, size) else { return };
+    let Some(ram) = lent(device, at, size, direction) else { return };
     to_cpu(device, ram, direction);
     if direction != DmaDirection::ToDevice
         && let Some((buffer, offset)) = swiotlb::find(ram)
@@ -105,8 +104,7 @@ pub fn dma_sync_single_for_device(
     size: usize,
     direction: DmaDirection,
 ) {
-    debug::check(device, at, size, direction);
-    let Some(ram) = memory(device, at, size) else { return };
+    let Some(ram) = lent(device, at, size, direction) else { return };
     if let Some((buffer, offset)) = swiotlb::find(ram) {
         swiotlb::copy_to_buffer(buffer, offset, size);
     }
@@ -122,6 +120,18 @@ fn unmap(device: &DmaDevice<'_>, at: DmaAddr, size: usize, direction: DmaDirecti
         }
         swiotlb::unmap(buffer);
     }
+}
+
+/// The memory behind part of a mapping, or all of it.
+#[track_caller]
+fn lent(
+    device: &DmaDevice<'_>,
+    at: DmaAddr,
+    size: usize,
+    direction: DmaDirection,
+) -> Option<PhysRange> {
+    debug::check(device, at, size, direction);
+    memory(device, at, size)
 }
 
 fn memory(device: &DmaDevice<'_>, at: DmaAddr, size: usize) -> Option<PhysRange> {
