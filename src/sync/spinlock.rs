@@ -236,7 +236,13 @@ mod order {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::{PhysAddr, PhysRange, VirtAddr};
+    use crate::arch::hosted::Machine;
+    use crate::arch::hosted::mmu::{Access, Config};
     use crate::arch::irq::{is_masked, with_masked};
+    use crate::arch::pgtable::{Descriptor, KernelAttrs, Level};
+    use crate::arch::{CpuId, mmu, phys_to_virt};
+    use core::sync::atomic::AtomicU64;
 
     #[test]
     fn excludes_between_threads() {
@@ -257,6 +263,36 @@ mod tests {
             }
         });
         with_masked(|irq| assert_eq!(*lock.lock(irq), 4 * rounds));
+    }
+
+    /// To the emulated MMU: a barrier of who took the lock completes what its last holder stored.
+    #[test]
+    fn what_the_last_holder_stored_is_earlier() {
+        const RAM: PhysAddr = PhysAddr::new(0x4000_0000);
+        const VA: VirtAddr = VirtAddr::new(0xffff_8001_0000_0000);
+        let word = |table: PhysAddr, index: usize| {
+            let at = phys_to_virt(table + 8 * index as u64).get();
+            // SAFETY: RAM of this test's machine.
+            unsafe { &*core::ptr::with_exposed_provenance::<AtomicU64>(at) }
+        };
+        let cpu = |n| CpuId::new(n).unwrap();
+        Machine::run(&[PhysRange::from_size(RAM, 8192)], |m| {
+            let table = RAM + 4096;
+            mmu::write_descriptor(word(RAM, Level::Pgd.index(VA)), Descriptor::table(table));
+            m.mmu().attach(RAM, Config { seed: 1, cpus: 3, eagerness: 0 });
+            let lock = SpinLock::new(Rank::PageTable, ());
+            let pass = || with_masked(|irq| drop(lock.lock(irq)));
+            let block = Descriptor::leaf(Level::Pud, RAM, KernelAttrs::KERNEL, false);
+            mmu::write_descriptor(word(table, Level::Pud.index(VA)), block);
+            pass();
+            m.on_cpu(cpu(1), || {
+                with_masked(|irq| drop(lock.try_lock(irq)));
+                mmu::dsb_ishst();
+            });
+            for _ in 0..20 {
+                assert_eq!(m.mmu().access_by(cpu(2), VA, Access::Read), Ok(RAM));
+            }
+        });
     }
 
     #[test]

@@ -2,9 +2,7 @@
 
 use super::*;
 use crate::addr::PhysRange;
-use crate::arch::irq::with_masked;
 use crate::arch::pgtable::{KernelAttrs, Level, Permission};
-use crate::sync::{Rank, SpinLock};
 use std::collections::BTreeSet;
 
 const RAM: PhysAddr = PhysAddr::new(0x4000_0000);
@@ -55,6 +53,13 @@ impl Tables<'_> {
     }
 }
 
+/// What a lock does to those who take it one after the other.
+fn pass() {
+    const LOCK: usize = 8;
+    lock_taken(LOCK);
+    lock_given_up(LOCK);
+}
+
 fn publish() {
     dsb_ishst();
     isb();
@@ -93,8 +98,6 @@ fn a_store_is_completed_by_those_who_know_of_it() {
     let config = Config { seed: 1, cpus: 3, eagerness: 0 };
     for (knows, completes) in [(false, false), (false, true), (true, false), (true, true)] {
         Tables::run(config, |t| {
-            let lock = SpinLock::new(Rank::Vmap, ());
-            let pass = || with_masked(|irq| drop(lock.lock(irq)));
             let on = |cpu, f: &dyn Fn()| machine::current().on_cpu(CpuId::new(cpu).unwrap(), f);
             t.set(VA, A, RW);
             // Between the store and the hand-over in time, and ordered after neither.
@@ -123,8 +126,6 @@ fn a_store_is_completed_by_those_who_know_of_it() {
 #[should_panic(expected = "TLBI before dsb")]
 fn an_invalidation_that_may_overtake_another_cpus_store_is_noticed() {
     Tables::run(Config::eager(1), |t| {
-        let lock = SpinLock::new(Rank::Vmap, ());
-        let pass = || with_masked(|irq| drop(lock.lock(irq)));
         t.set(VA, A, RW);
         publish();
         t.clear(VA);

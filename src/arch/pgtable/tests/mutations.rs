@@ -5,11 +5,10 @@
 
 use super::*;
 use crate::addr::{PMD_SIZE, PUD_SIZE};
+use crate::arch::cpu;
 use crate::arch::hosted::mmu::{Mutation, Step};
 use crate::arch::hosted::quiet::quietly;
-use crate::arch::irq::with_masked;
 use crate::arch::pgtable::{FlushOwed, Leaf, Level, MapError, MapFlags};
-use crate::sync::{Rank, SpinLock};
 use std::collections::BTreeSet;
 
 const RW: KernelAttrs = KernelAttrs::KERNEL;
@@ -453,18 +452,12 @@ struct Done {
 
 const OTHER_CPU: CpuId = CpuId::new(1).unwrap();
 
-/// The lock through which something is handed over.
-struct HandOver(SpinLock<()>);
-
-impl HandOver {
-    const fn new() -> Self {
-        Self(SpinLock::new(Rank::Vmap, ()))
-    }
-
-    /// What this CPU knows is known to those who pass later, and the other way round.
-    fn pass(&self) {
-        with_masked(|irq| drop(self.0.lock(irq)));
-    }
+/// What this CPU knows is known to those who pass later, and the other way round, as with a
+/// lock that is taken and given up.
+fn pass() {
+    const LOCK: usize = 8;
+    cpu::lock_taken(LOCK);
+    cpu::lock_given_up(LOCK);
 }
 
 /// Runs `edit` with `mutation`, and looks at what came of it; on another CPU if it is
@@ -478,12 +471,11 @@ fn attempt(edit: &Edit, mutation: Option<Mutation>, seed: u64, handed_over: bool
         let done = Done { steps: machine.mmu().steps(), freed: rig.access.freed - before };
         machine.mmu().mutate(None);
         if handed_over {
-            let lock = HandOver::new();
             // Without knowing of the edit.
             machine.on_cpu(OTHER_CPU, mmu::dsb_ish);
-            lock.pass();
+            pass();
             machine.on_cpu(OTHER_CPU, || {
-                lock.pass();
+                pass();
                 (edit.after)(rig);
             });
         } else {
@@ -560,15 +552,14 @@ fn nothing_is_noticed_where_nothing_is_wrong() {
 fn a_flush_by_another_cpu_needs_the_hand_over_and_each_step() {
     let run = |seed, handed_over: bool, mutation| {
         Rig::run(Config::eager(seed), |rig| {
-            let lock = HandOver::new();
             rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap();
-            lock.pass();
+            pass();
             let owed = rig.mapper().unmap(pages(0, 3)).unwrap();
             if handed_over {
-                lock.pass();
+                pass();
             }
             rig.machine.on_cpu(OTHER_CPU, || {
-                lock.pass();
+                pass();
                 rig.machine.mmu().mutate(mutation);
                 owed.settle();
                 let steps = rig.machine.mmu().steps().len();
