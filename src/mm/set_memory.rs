@@ -274,4 +274,6 @@ fn set_block(frame: Frame, order: Order, valid: bool) -> Option<TlbFlush> {
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod mutation_tests;
+#[cfg(test)]
 mod tests;
