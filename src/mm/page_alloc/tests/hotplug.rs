@@ -95,7 +95,7 @@ impl Objects {
             });
         }
     }
-    fn inside(&self, range: PfnRange) -> Vec<ZsHandle> {
+    pub(super) fn inside(&self, range: PfnRange) -> Vec<ZsHandle> {
         let objects = self.all.iter().map(|&(_, object)| object);
         objects.filter(|&object| range.contains(self.pool.frame(object).pfn())).collect()
     }

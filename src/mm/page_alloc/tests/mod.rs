@@ -5,6 +5,7 @@ mod bulk;
 mod contig;
 mod gfp;
 mod hotplug;
+mod hotplug_faults;
 mod hotplug_model;
 mod isolation;
 mod misuse;
