@@ -147,7 +147,6 @@ pub(super) fn slab(line: &CommandLine<'static>) {
             }
         }
     }
-    slab::set_symbolizer(fault::symbolize);
 }
 
 /// Lets slab allocations fail from here on, if the command line asks for that (Linux:

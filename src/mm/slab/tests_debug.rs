@@ -3,8 +3,11 @@
 use super::slab::Slab;
 use super::tests::on_machine;
 use super::*;
-use crate::addr::VirtAddr;
+use crate::addr::{Order, VirtAddr};
+use crate::arch::hosted::set_stack_trace;
+use crate::mm::debug::stackdepot;
 use crate::mm::gfp::Gfp;
+use crate::mm::page_alloc::{alloc_pages, free_pages};
 use core::panic::Location;
 use core::ptr::NonNull;
 use std::string::String;
@@ -73,7 +76,7 @@ fn a_write_past_the_end() {
             "\nBUG victim: Right Redzone overwritten\n",
             "@offset=31. First byte 0x41 instead of 0xcc\n",
             &std::format!("Allocated in {by}"),
-            "age=0 cpu=0\n",
+            "age=0 cpu=0 pid=0\n",
             " objects=",
             " used=1 fp=",
             "\nObject 0x",
@@ -141,6 +144,58 @@ fn a_double_free() {
     });
     let by = [std::format!("Allocated in {by}"), std::format!("Freed in {freed_by}")];
     has(&report, &["BUG victim: Object already free", "double free of object", &by[0], &by[1]]);
+}
+
+#[test]
+fn stacks_of_users_are_kept_once_each() {
+    on_machine(1024, |_| {
+        let cache = debugged(64);
+        set_stack_trace(&[0x1004, 0x2004]);
+        let objects: Vec<_> = (0..100).map(|_| alloc(cache).0).collect();
+        set_stack_trace(&[0x3004, 0x2004]);
+        objects.into_iter().for_each(|object| drop(free(cache, object)));
+        let stacks: Vec<Vec<_>> =
+            stackdepot::all().map(|(handle, _)| stackdepot::fetch(handle).collect()).collect();
+        assert_eq!(stacks, [[0x1004, 0x2004], [0x3004, 0x2004]]);
+    });
+}
+
+#[test]
+fn a_report_has_both_stacks() {
+    let report = report(|| {
+        let cache = debugged(64);
+        set_stack_trace(&[0x1004, 0x2004]);
+        let (object, _) = alloc(cache);
+        set_stack_trace(&[0x3004, 0x2004]);
+        free(cache, object);
+        free(cache, object);
+    });
+    has(
+        &report,
+        &["Allocated in", "pid=0\n 0x1000\n 0x2000\nFreed in", "pid=0\n 0x3000\n 0x2000\n"],
+    );
+}
+
+/// The depot has no memory when the first stack comes: that is no fault of who allocates.
+#[test]
+fn a_stack_that_finds_no_room_is_left_out() {
+    let report = report(|| {
+        let cache = debugged(64);
+        let (warm, _) = alloc(cache);
+        set_stack_trace(&[0x1004]);
+        let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_NOWARN;
+        let mut pages = Vec::new();
+        while let Some(frame) = alloc_pages(gfp, Order::ZERO) {
+            pages.push(frame);
+        }
+        let (object, _) = alloc(cache);
+        assert!(stackdepot::lost() > 0);
+        pages.into_iter().for_each(|frame| free_pages(frame, Order::ZERO));
+        free(cache, warm);
+        free(cache, object);
+        free(cache, object);
+    });
+    has(&report, &["Allocated in", "pid=0\n (no stack was saved)\nFreed in", "pid=0\n 0x1000\n"]);
 }
 
 #[test]
