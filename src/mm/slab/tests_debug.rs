@@ -249,6 +249,21 @@ fn users_that_were_written_over_are_left_out() {
 }
 
 #[test]
+fn a_handle_that_was_written_over_is_not_followed() {
+    let report = report(|| {
+        let cache = debugged(64);
+        set_stack_trace(&[0x1004]);
+        let (object, _) = alloc(cache);
+        let track = cache.layout().track as isize;
+        write(object, track + 16, 2);
+        free(cache, object);
+        free(cache, object);
+    });
+    has(&report, &["Object already free", "Freed in", " 0x1000\n"]);
+    assert!(!report.contains("Allocated in"), "{report}");
+}
+
+#[test]
 fn the_command_line_chooses_caches_for_it() {
     crate::arch::hosted::Machine::run(
         &[crate::addr::PhysRange::from_size(crate::addr::PhysAddr::new(0x4000_0000), 2 << 20)],
