@@ -10,7 +10,7 @@ use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::{Console, Text, Tree, total_size};
 use crate::mm::debug;
 use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
-use crate::mm::slab::{self, FailSlab};
+use crate::mm::slab::{self, FailSlab, SlabDebug};
 use log::{LevelFilter, info, warn};
 
 /// Bytes of the largest header.
@@ -129,13 +129,15 @@ pub(super) fn debug_late() {
 
 /// What the command line says of the slab allocator, before it is up.
 pub(super) fn slab(line: &CommandLine<'static>) {
+    let mut debug = None;
     for param in line.params() {
         let value = param.value.unwrap_or("");
         if param.is("slab_debug") || param.is("slub_debug") {
-            if let Err(letter) = slab::setup_slab_debug(value) {
-                warn!(
-                    "slab_debug={value:?} ignored: there is no option {letter:?}; there are F, Z, P, U and -"
-                );
+            match SlabDebug::parse(value) {
+                Ok(value) => debug = Some(value),
+                Err(letter) => warn!(
+                    "slab_debug={value:?} ignored: there is no option {letter:?}; there are F, Z, P, U, T, A, O and -"
+                ),
             }
         } else if param.is("slab_nomerge") || param.is("slub_nomerge") {
             slab::set_slab_nomerge();
@@ -146,6 +148,9 @@ pub(super) fn slab(line: &CommandLine<'static>) {
                 _ => warn!("slab_freelist_random={value:?} ignored: expected 0 or 1"),
             }
         }
+    }
+    if let Some(debug) = debug {
+        slab::set_slab_debug(debug);
     }
 }
 

@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 use super::caches;
+use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
@@ -45,6 +46,7 @@ impl FailSlab {
 
 machine_local! {
     static ON: AtomicBool = AtomicBool::new(false);
+    static CACHE_FILTER: AtomicBool = AtomicBool::new(false);
     static INTERVAL: AtomicU32 = AtomicU32::new(1);
     static PROBABILITY: AtomicU32 = AtomicU32::new(100);
     static SPACE: AtomicU32 = AtomicU32::new(0);
@@ -72,6 +74,12 @@ pub fn set_failslab(which: Option<FailSlab>) -> u32 {
     FAILED.swap(0, Relaxed)
 }
 
+/// Whether only allocations from caches with [`SlabFlags::FAILSLAB`] may fail, and count
+/// (Linux: cache-filter of debugfs).
+pub fn set_failslab_cache_filter(on: bool) {
+    CACHE_FILTER.store(on, Relaxed);
+}
+
 /// Whether allocations may fail on purpose.
 pub(super) fn is_on() -> bool {
     ON.load(Relaxed)
@@ -79,7 +87,11 @@ pub(super) fn is_on() -> bool {
 
 /// Whether this allocation from `cache` is to fail.
 pub(super) fn should_fail(cache: &RawCache, gfp: Gfp) -> bool {
-    is_on() && !core::ptr::eq(cache, caches::sheaf_cache()) && decide(gfp)
+    is_on() && !core::ptr::eq(cache, caches::sheaf_cache()) && is_chosen(cache) && decide(gfp)
+}
+
+fn is_chosen(cache: &RawCache) -> bool {
+    !CACHE_FILTER.load(Relaxed) || cache.flags().contains(SlabFlags::FAILSLAB)
 }
 
 #[cold]

@@ -63,7 +63,7 @@ mod tests_debug;
 pub use caches::{
     kmem_cache_create, kmem_cache_destroy, kmem_cache_init, shrink_all, slab_is_available,
 };
-pub use failslab::{FailSlab, set_failslab};
+pub use failslab::{FailSlab, set_failslab, set_failslab_cache_filter};
 pub use flags::{AllocError, CreateError, DestroyError, SlabFlags};
 pub use freelist::set_freelist_random;
 pub use kmalloc::{
@@ -72,7 +72,7 @@ pub use kmalloc::{
 };
 pub use kmem_cache::{Constructor, RawCache};
 pub use merge::{set_slab_nomerge, slab_aliases};
-pub use slab_debug::setup_slab_debug;
+pub use slab_debug::{SlabDebug, set_slab_debug};
 pub use slabinfo::{SlabInfo, SlabPages, slab_pages, slabinfo};
 pub use typed::{CacheBox, KmemCache};
 pub use validate::validate;

@@ -16,7 +16,7 @@ use std::vec::Vec;
 const K: Gfp = Gfp::GFP_KERNEL;
 
 fn debugged(size: usize) -> &'static RawCache {
-    kmem_cache_create("victim", size, 8, SlabFlags::DEBUG, None).expect("a cache")
+    kmem_cache_create("victim", size, 8, SlabFlags::DEBUG_DEFAULT, None).expect("a cache")
 }
 
 /// Where it is called.
@@ -269,7 +269,9 @@ fn the_command_line_chooses_caches_for_it() {
         &[crate::addr::PhysRange::from_size(crate::addr::PhysAddr::new(0x4000_0000), 2 << 20)],
         |m| {
             crate::mm::page_alloc::init(m.ram());
-            setup_slab_debug("ZU,kmalloc-64,mine;P,kmalloc-rcl-*").expect("flags");
+            set_slab_debug(
+                SlabDebug::parse("ZU,kmalloc-64,mine;P,kmalloc-rcl-*").expect("letters"),
+            );
             kmem_cache_init(7);
             let flags = |name: &str| {
                 slabinfo().find(|info| info.name == name).map(|info| info.flags & SlabFlags::DEBUG)
@@ -305,6 +307,67 @@ fn the_command_line_chooses_caches_for_it() {
             has(report, &["BUG kmalloc-64: Right Redzone overwritten", "Allocated in "]);
         },
     );
+}
+
+/// Runs `f` on a machine that was booted with this `slab_debug=`.
+fn booted_with(value: &'static str, f: impl FnOnce()) {
+    crate::arch::hosted::Machine::run(
+        &[crate::addr::PhysRange::from_size(crate::addr::PhysAddr::new(0x4000_0000), 4 << 20)],
+        |m| {
+            crate::mm::page_alloc::init(m.ram());
+            set_slab_debug(SlabDebug::parse(value).expect("letters"));
+            kmem_cache_init(7);
+            f();
+        },
+    );
+}
+
+fn flags_of(name: &str) -> SlabFlags {
+    slabinfo().find(|info| info.name == name).expect("listed").flags
+}
+
+#[test]
+fn debugging_that_takes_larger_blocks_is_left_out() {
+    let all = SlabFlags::DEBUG_DEFAULT;
+    booted_with("FZPUO", || {
+        assert_eq!(flags_of("kmalloc-64") & all, all);
+        assert_eq!(flags_of("kmalloc-1k") & all, all);
+        for whole in ["kmalloc-4k", "kmalloc-8k"] {
+            assert_eq!(flags_of(whole) & all, SlabFlags::CONSISTENCY_CHECKS, "{whole}");
+        }
+        let page = kmem_cache_create("page", 4096, 8, SlabFlags::STORE_USER, None).expect("one");
+        assert_eq!(page.flags() & all, SlabFlags::CONSISTENCY_CHECKS);
+        assert_eq!(page.layout().min_order, Order::ZERO);
+        validate();
+    });
+    booted_with("FZPU", || {
+        assert_eq!(flags_of("kmalloc-4k") & all, all);
+        let page = kmem_cache_create("page", 4096, 8, SlabFlags::empty(), None).expect("one");
+        assert!(page.layout().min_order > Order::ZERO);
+    });
+}
+
+#[test]
+fn only_caches_that_are_marked_fail() {
+    booted_with("A,kmalloc-64,mine", || {
+        let other = kmem_cache_create("other", 64, 8, SlabFlags::empty(), None).expect("one");
+        let mine = kmem_cache_create("mine", 64, 8, SlabFlags::empty(), None).expect("one");
+        assert!(!core::ptr::eq(mine, other));
+        let _ = fail(2, 100, 0, u32::MAX);
+        let got = |of: &dyn Fn() -> Option<NonNull<u8>>| -> [bool; 4] {
+            core::array::from_fn(|_| of().is_some())
+        };
+        assert_eq!(got(&|| other.alloc(K)), [true; 4]);
+        assert_eq!(got(&|| kmalloc(128, K)), [true; 4]);
+        // Those of others are not counted either.
+        assert_eq!(got(&|| kmalloc(64, K)), [true, false, true, false]);
+        assert_eq!(got(&|| mine.alloc(K)), [true, false, true, false]);
+        assert_eq!(set_failslab(None), 4);
+        set_failslab_cache_filter(false);
+        let _ = fail(1, 100, 0, u32::MAX);
+        assert_eq!(got(&|| kmalloc(128, K)), [false; 4]);
+        let _ = set_failslab(None);
+    });
 }
 
 /// A list of all that is live: `destroy` names it, whichever list its slab is on.
