@@ -102,17 +102,20 @@ pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
     line
 }
 
-/// Switches on the tools that find bugs in memory, as the command line asks for them
-/// (Linux: the beginning of mm_core_init).
-pub(super) fn debug(line: &CommandLine<'_>) {
+/// Which tools that find bugs in memory the command line asks for.
+pub(super) fn debug(line: &CommandLine<'_>) -> debug::Options {
     debug::report::set_symbolizer(fault::symbolize_call);
-    debug::init(line, &mut |why| warn!("{why}"));
+    debug::early_params(line, &mut |why| warn!("{why}"))
+}
+
+/// Switches on what hardens the page allocator, and says so (Linux: report_meminit).
+pub(super) fn hardening(tools: &debug::Options) {
+    debug::mem_debugging_and_hardening_init(tools, &mut |why| warn!("{why}"));
     info!("{}", debug::mem_auto_init());
 }
 
-/// Brings up the tools that need the page allocator.
-pub(super) fn debug_late() {
-    exception::set_fault_handler(fault::resolve);
+/// Lets kmemleak watch, and tells it where addresses are kept (Linux: kmemleak_init).
+pub(super) fn kmemleak(tools: &debug::Options) {
     let (data, stack) = (image::data(), image::boot_stack());
     let (tables, guard) = (image::boot_tables(), image::boot_stack_guard());
     // All of the image's data, but for what was given back, and with the stack by itself.
@@ -124,7 +127,13 @@ pub(super) fn debug_late() {
     ] {
         debug::add_root(VirtRange::new(start, end));
     }
-    debug::late_init(cpu::ticks(), &mut |what| info!("{what}"));
+    debug::kmemleak_init(tools);
+}
+
+/// Lets KFENCE take samples from here on.
+pub(super) fn kfence() {
+    exception::set_fault_handler(fault::resolve);
+    debug::kfence_init(cpu::ticks());
 }
 
 /// What the command line says of the slab allocator, before it is up.

@@ -129,6 +129,11 @@ fn table() -> Option<&'static [AtomicU64]> {
     }
 }
 
+/// Takes the memory of the first records; whether there was some.
+pub(super) fn early_init() -> bool {
+    table().is_some()
+}
+
 /// Remembers a stack: the handle of its only copy. With `can_alloc` it may take memory,
 /// without waiting; without, it may be called under any lock but its own. `None` where
 /// memory is short, or `entries` empty (Linux: stack_depot_save_flags).
