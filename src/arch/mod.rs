@@ -7,7 +7,6 @@
 //! | name | what it is |
 //! | --- | --- |
 //! | [`irq::with_masked`] | the only way to an [`IrqMasked`], the proof that per-CPU access and locks ask for |
-//! | [`Backtrace`] | the return addresses of this CPU's stack |
 //! | [`cpu`] | which CPU this is, how to wait politely |
 //! | [`save_stack_trace`] | who called whom |
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
@@ -31,9 +30,9 @@ pub mod aarch64;
 use aarch64::jump_label::update as jump_label_update;
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    MachineLocal, backtrace::Backtrace, backtrace::save_stack_trace, backtrace::stack_pointer,
-    cache, clear_page, close_table_window, cpu, irq, mmu, open_table_window, page_offset,
-    phys_to_virt, probe::is_mapped, read_undefined, virt_to_phys, vmemmap_base,
+    MachineLocal, backtrace::save_stack_trace, backtrace::stack_pointer, cache, clear_page,
+    close_table_window, cpu, irq, mmu, open_table_window, page_offset, phys_to_virt,
+    probe::is_mapped, read_undefined, virt_to_phys, vmemmap_base,
 };
 
 #[cfg(not(target_os = "none"))]
@@ -42,7 +41,7 @@ pub mod hosted;
 use hosted::jump_label_update;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
-    Backtrace, MachineLocal, cache, clear_page, close_table_window, cpu, irq, is_mapped, mmu,
+    MachineLocal, cache, clear_page, close_table_window, cpu, irq, is_mapped, mmu,
     open_table_window, page_offset, phys_to_virt, read_undefined, save_stack_trace, stack_pointer,
     virt_to_phys, vmemmap_base,
 };

@@ -53,11 +53,6 @@ pub(super) fn symbolize_call(address: usize, f: &mut fmt::Formatter<'_>) -> fmt:
     write!(f, "{}", At(address))
 }
 
-/// Writes what calls from where `address` is returned to: for reports of what lies below.
-pub(super) fn symbolize(address: VirtAddr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    fmt::Display::fmt(&At(address.get().wrapping_sub(4)), f)
-}
-
 /// Prints return addresses as calls, a run of the same one once.
 pub(super) fn print_backtrace(backtrace: Backtrace) {
     print_dying(format_args!("Backtrace:\n"));

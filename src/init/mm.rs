@@ -17,7 +17,7 @@ use crate::mm::{cma, compaction, kthread, ptdump, reserved_mem, slab, vmalloc, v
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use log::{Level, info};
+use log::{Level, debug, info};
 
 /// Regions of each kind that are printed.
 const MAP_LINES: usize = 32;
@@ -83,8 +83,8 @@ pub(super) fn paging_init() -> Result<(), Stop> {
     with_memblock(paging::paging_init)
 }
 
-/// Hands all free memory to the page allocator.
-pub(super) fn free_area_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
+/// Hands all free memory to the page allocator (Linux: free_area_init, mem_init).
+pub(super) fn mem_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
     with_memblock(|memblock| {
         let (limits, present) = (boot.zones.limits(), present(memblock));
         let free = memblock.free_mem_ranges(None).map(|free| free.range.whole_pages());
@@ -97,8 +97,10 @@ pub(super) fn free_area_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
             // SAFETY: memblock uses its grown arrays no more.
             unsafe { page_alloc::free_reserved_area(array.whole_pages()) };
         }
-        Ok(())
-    })
+        Ok::<_, Stop>(())
+    })?;
+    debug!("mem_init: {} zones", page_alloc::zones().count());
+    Ok(())
 }
 
 /// Lends the CMA areas to movable allocations, and lets devices find theirs.
@@ -129,6 +131,7 @@ pub(super) fn kmem_cache_init() -> Result<(), Stop> {
 pub(super) fn vmalloc_init() {
     let pages: u32 = page_alloc::zones().map(|zone| zone.managed).sum();
     vmalloc::init(NR_CPUS, pages as usize);
+    debug!("vmalloc: for {NR_CPUS} CPUs and {pages} pages");
 }
 
 /// Starts the threads that work on memory in the background. Where this CPU has no threads

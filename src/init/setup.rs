@@ -10,7 +10,7 @@ use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::{Console, Text, Tree, total_size};
 use crate::mm::debug;
 use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
-use crate::mm::slab::{self, FailSlab};
+use crate::mm::slab::{self, FailSlab, SlabDebug};
 use log::{LevelFilter, info, warn};
 
 /// Bytes of the largest header.
@@ -102,17 +102,20 @@ pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
     line
 }
 
-/// Switches on the tools that find bugs in memory, as the command line asks for them
-/// (Linux: the beginning of mm_core_init).
-pub(super) fn debug(line: &CommandLine<'_>) {
+/// Which tools that find bugs in memory the command line asks for.
+pub(super) fn debug(line: &CommandLine<'_>) -> debug::Options {
     debug::report::set_symbolizer(fault::symbolize_call);
-    debug::init(line, &mut |why| warn!("{why}"));
+    debug::early_params(line, &mut |why| warn!("{why}"))
+}
+
+/// Switches on what hardens the page allocator, and says so (Linux: report_meminit).
+pub(super) fn hardening(tools: &debug::Options) {
+    debug::mem_debugging_and_hardening_init(tools, &mut |why| warn!("{why}"));
     info!("{}", debug::mem_auto_init());
 }
 
-/// Brings up the tools that need the page allocator.
-pub(super) fn debug_late() {
-    exception::set_fault_handler(fault::resolve);
+/// Lets kmemleak watch, and tells it where addresses are kept (Linux: kmemleak_init).
+pub(super) fn kmemleak(tools: &debug::Options) {
     let (data, stack) = (image::data(), image::boot_stack());
     let (tables, guard) = (image::boot_tables(), image::boot_stack_guard());
     // All of the image's data, but for what was given back, and with the stack by itself.
@@ -124,18 +127,26 @@ pub(super) fn debug_late() {
     ] {
         debug::add_root(VirtRange::new(start, end));
     }
-    debug::late_init(cpu::ticks(), &mut |what| info!("{what}"));
+    debug::kmemleak_init(tools);
+}
+
+/// Lets KFENCE take samples from here on.
+pub(super) fn kfence() {
+    exception::set_fault_handler(fault::resolve);
+    debug::kfence_init(cpu::ticks());
 }
 
 /// What the command line says of the slab allocator, before it is up.
 pub(super) fn slab(line: &CommandLine<'static>) {
+    let mut debug = None;
     for param in line.params() {
         let value = param.value.unwrap_or("");
         if param.is("slab_debug") || param.is("slub_debug") {
-            if let Err(letter) = slab::setup_slab_debug(value) {
-                warn!(
-                    "slab_debug={value:?} ignored: there is no option {letter:?}; there are F, Z, P, U and -"
-                );
+            match SlabDebug::parse(value) {
+                Ok(value) => debug = Some(value),
+                Err(letter) => warn!(
+                    "slab_debug={value:?} ignored: there is no option {letter:?}; there are F, Z, P, U, T, A, O and -"
+                ),
             }
         } else if param.is("slab_nomerge") || param.is("slub_nomerge") {
             slab::set_slab_nomerge();
@@ -147,7 +158,9 @@ pub(super) fn slab(line: &CommandLine<'static>) {
             }
         }
     }
-    slab::set_symbolizer(fault::symbolize);
+    if let Some(debug) = debug {
+        slab::set_slab_debug(debug);
+    }
 }
 
 /// Lets slab allocations fail from here on, if the command line asks for that (Linux:

@@ -8,10 +8,10 @@ use crate::arch::pgtable::MapError;
 use crate::drivers::console;
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::{FdtError, Tree};
-use crate::mm::gfp;
 use crate::mm::memblock::MemblockError;
 use crate::mm::memblock::scan::ScanError;
 use crate::mm::page_alloc::InitError;
+use crate::mm::{debug, gfp};
 use core::fmt;
 use log::{LevelFilter, error, info};
 
@@ -68,18 +68,27 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
 
     let info = mm::memblock_init(tree, dtb, cmdline)?;
     steps.done("memblock");
-    setup::debug(&cmdline);
+    let tools = setup::debug(&cmdline);
     mm::paging_init()?;
     steps.done("paging_init");
-    mm::free_area_init(&info)?;
+
+    // From here to vmalloc: Linux's mm_core_init. docs/decisions/0010 has what differs.
+    debug::page_ext_init_flatmem(&tools);
+    setup::hardening(&tools);
+    mm::mem_init(&info)?;
     numa::init(&tree);
     steps.done("page allocator");
-    setup::debug_late();
+    debug::kfence_alloc_pool(&tools);
+    debug::stack_depot_early_init(&tools);
+    debug::page_ext_init_flatmem_late(&tools);
     setup::slab(&cmdline);
     mm::kmem_cache_init()?;
     steps.done("kmalloc");
+    setup::kmemleak(&tools);
+    debug::debug_objects_mem_init(&tools);
     mm::vmalloc_init();
     steps.done("vmalloc");
+    setup::kfence();
     mm::cma_init(&info);
     steps.done("CMA");
     setup::fail_page_alloc(&cmdline);

@@ -123,7 +123,7 @@ fn typed_cache() -> Option<()> {
 }
 
 fn bulk() -> Option<()> {
-    let flags = SlabFlags::DEBUG | SlabFlags::NO_MERGE;
+    let flags = SlabFlags::DEBUG_DEFAULT | SlabFlags::NO_MERGE;
     for flags in [SlabFlags::NO_MERGE, flags] {
         let cache = kmem_cache_create("scenario bulk", 500, 8, flags, None).ok()?;
         let cache = Held(cache, |cache| {

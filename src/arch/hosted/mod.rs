@@ -19,24 +19,7 @@ pub mod quiet;
 pub use machine::{Machine, MachineLocal};
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
-
-/// The stacks of the host's threads are none of the machine's.
-pub struct Backtrace;
-
-impl Backtrace {
-    /// No addresses.
-    #[must_use]
-    pub fn here() -> Self {
-        Self
-    }
-}
-
-impl Iterator for Backtrace {
-    type Item = VirtAddr;
-    fn next(&mut self) -> Option<VirtAddr> {
-        None
-    }
-}
+use core::cell::Cell;
 
 /// What to add to a physical address for its linear-map address; wraps.
 #[must_use]
@@ -77,11 +60,21 @@ pub fn stack_pointer() -> VirtAddr {
     VirtAddr::new(0)
 }
 
-/// The return addresses of the caller's callers: an ordinary process keeps none that could be
-/// followed.
+std::thread_local! {
+    static STACK: Cell<&'static [usize]> = const { Cell::new(&[]) };
+}
+
+/// Lets this CPU say that it was called from `entries`, the innermost first: an ordinary
+/// process keeps no return addresses that could be followed.
+pub fn set_stack_trace(entries: &'static [usize]) {
+    STACK.set(entries);
+}
+
+/// What [`set_stack_trace`] has said, as many as fit; how many.
 #[must_use]
-pub fn save_stack_trace(_: &mut [usize]) -> usize {
-    0
+pub fn save_stack_trace(entries: &mut [usize]) -> usize {
+    let pairs = entries.iter_mut().zip(STACK.get());
+    pairs.map(|(entry, &at)| *entry = at).count()
 }
 
 /// Whether memory can be read at `va`: its RAM always can.

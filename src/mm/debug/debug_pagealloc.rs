@@ -20,12 +20,15 @@ machine_local! {
     static ON: AtomicBool = AtomicBool::new(false);
 }
 
-/// Switches it on, before the linear map is made.
+/// Says that it will be on, before the linear map is made (Linux:
+/// _debug_pagealloc_enabled_early).
+pub(super) fn want() {
+    ON.store(true, Relaxed);
+}
+
+/// Lets pages be unmapped from their next free on; once.
 pub(super) fn enable() {
-    page_ext::require(0);
-    if !ON.swap(true, Relaxed) {
-        super::PAGE_HOOKS.inc();
-    }
+    super::PAGE_HOOKS.inc();
 }
 
 /// Whether it is on.

@@ -105,10 +105,27 @@ fn is_busy() -> bool {
     with_masked(|irq| BUSY.get(irq).get())
 }
 
-/// Switches the tools on that the command line asks for; before the page allocator has
-/// given out anything that they could miss. `warn` is told of values that make no sense
-/// (Linux: init_mem_debugging_and_hardening, and the early parameters of each tool).
-pub fn init(line: &CommandLine<'_>, warn: &mut dyn FnMut(core::fmt::Arguments<'_>)) {
+/// The tools that the command line asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    page_owner: bool,
+    page_poison: bool,
+    debug_pagealloc: bool,
+    kmemleak: bool,
+    debug_objects: bool,
+    init_on_alloc: bool,
+    init_on_free: bool,
+    kfence_sample_interval: u64,
+}
+
+/// Reads what the command line asks for, before the linear map is made, which may depend on
+/// it. `warn` is told of values that make no sense (Linux: early_param of each tool). The
+/// functions below bring the tools up, in the order in which they stand here; each says what
+/// it did at the level of debugging.
+pub fn early_params(
+    line: &CommandLine<'_>,
+    warn: &mut dyn FnMut(core::fmt::Arguments<'_>),
+) -> Options {
     let mut on = |key: &'static str| match line.switch(key) {
         Ok(value) => value.unwrap_or(false),
         Err(error) => {
@@ -116,45 +133,119 @@ pub fn init(line: &CommandLine<'_>, warn: &mut dyn FnMut(core::fmt::Arguments<'_
             false
         }
     };
-    let (owner, poison) = (on("page_owner"), on("page_poison"));
-    let (unmap, leaks, objects) = (on("debug_pagealloc"), on("kmemleak"), on("debug_objects"));
-    let (alloc, free) = (on("init_on_alloc"), on("init_on_free"));
+    let mut options = Options {
+        page_owner: on("page_owner"),
+        page_poison: on("page_poison"),
+        debug_pagealloc: on("debug_pagealloc"),
+        kmemleak: on("kmemleak"),
+        debug_objects: on("debug_objects"),
+        init_on_alloc: on("init_on_alloc"),
+        init_on_free: on("init_on_free"),
+        kfence_sample_interval: 0,
+    };
+    match line.number("kfence.sample_interval") {
+        Ok(ms) => options.kfence_sample_interval = ms.unwrap_or(0),
+        Err(error) => warn(format_args!("{error}")),
+    }
+    if options.debug_pagealloc {
+        debug_pagealloc::want();
+    }
+    options
+}
+
+/// Settles how many words a frame has beside its descriptor (Linux: page_ext_init_flatmem,
+/// invoke_need_callbacks). They come by section, later.
+pub fn page_ext_init_flatmem(options: &Options) {
+    if options.page_owner {
+        page_ext::require(page_owner::WORDS);
+    }
+    if options.page_poison || options.debug_pagealloc {
+        page_ext::require(0);
+    }
+    log::debug!("page_ext: {} bytes a frame", page_ext::frame_bytes());
+}
+
+/// Switches on what every page passes by, before the page allocator has one (Linux:
+/// mem_debugging_and_hardening_init).
+pub fn mem_debugging_and_hardening_init(
+    options: &Options,
+    warn: &mut dyn FnMut(core::fmt::Arguments<'_>),
+) {
+    let Options { page_poison: poison, init_on_alloc: alloc, init_on_free: free, .. } = *options;
     if poison && (alloc || free) {
         warn(format_args!(
             "mem auto-init: page_poison takes precedence over init_on_alloc and init_on_free"
         ));
     }
-    if owner {
-        page_owner::enable();
-    }
     if poison {
         page_poison::enable();
     }
-    if unmap {
+    if options.debug_pagealloc {
         debug_pagealloc::enable();
     }
-    if objects {
-        debugobjects::enable();
-    }
-    if leaks {
-        kmemleak::enable();
-    }
-    match line.number("kfence.sample_interval") {
-        Ok(ms) => kfence::enable(ms.unwrap_or(0)),
-        Err(error) => warn(format_args!("{error}")),
-    }
     init_on::enable(alloc && !poison, free && !poison);
+    log::debug!("hardening: hooks of pages are {}", Switch(PAGE_HOOKS.is_enabled()));
 }
 
-/// What needs the page allocator, before the first object is allocated. `seed` is for what is
-/// left to chance (Linux: kfence_init, page_ext_init, kmemleak_init).
-pub fn late_init(seed: u64, info: &mut dyn FnMut(core::fmt::Arguments<'_>)) {
+/// Takes the memory of the stack depot's table, if a tool will need it: as soon as the page
+/// allocator is there (Linux: stack_depot_early_init, from memblock).
+pub fn stack_depot_early_init(options: &Options) {
+    let Options { page_owner, kmemleak, debug_objects, kfence_sample_interval, .. } = *options;
+    let wanted = page_owner || kmemleak || debug_objects || kfence_sample_interval != 0;
+    let there = wanted && stackdepot::early_init();
+    log::debug!("stackdepot: table is {}", Switch(there));
+}
+
+/// Takes the pool of KFENCE, before others may have broken up the blocks (Linux:
+/// kfence_alloc_pool_and_metadata, from memblock).
+pub fn kfence_alloc_pool(options: &Options) {
+    let pool = kfence::alloc_pool(options.kfence_sample_interval);
+    log::debug!("kfence: pool is {}", Switch(pool));
+}
+
+/// Lets page_owner note who allocates pages (Linux: page_ext_init_flatmem_late,
+/// init_page_owner).
+pub fn page_ext_init_flatmem_late(options: &Options) {
+    if options.page_owner {
+        page_owner::enable();
+    }
+    log::debug!("page_owner: {}", Switch(options.page_owner));
+}
+
+/// Lets kmemleak note objects, of which none was allocated yet (Linux: kmemleak_init).
+pub fn kmemleak_init(options: &Options) {
+    if options.kmemleak {
+        kmemleak::enable();
+    }
+    log::debug!("kmemleak: {}", Switch(options.kmemleak));
+}
+
+/// Lets debug_objects note objects (Linux: debug_objects_mem_init).
+pub fn debug_objects_mem_init(options: &Options) {
+    if options.debug_objects {
+        debugobjects::enable();
+    }
+    log::debug!("debug_objects: {}", Switch(options.debug_objects));
+}
+
+/// Protects the pages of KFENCE's pool, and samples from here on; once the linear map can be
+/// split. `seed` is for what is left to chance (Linux: kfence_init).
+pub fn kfence_init(seed: u64) {
     if let Some(pool) = kfence::init(seed) {
-        info(format_args!(
+        log::info!(
             "kfence: initialized - using {} bytes for {NUM_OBJECTS} objects at {}-{}",
             pool.len(),
             pool.start(),
             pool.end()
-        ));
+        );
+    }
+}
+
+/// On or off, in words.
+struct Switch(bool);
+
+impl core::fmt::Display for Switch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(if self.0 { "on" } else { "off" })
     }
 }

@@ -74,9 +74,14 @@ pub(super) fn require(more: usize) {
     FRAME_WORDS.store(words.next_power_of_two(), Ordering::Relaxed);
 }
 
+/// Bytes of a frame's words.
+pub(super) fn frame_bytes() -> usize {
+    FRAME_WORDS.load(Ordering::Relaxed) * size_of::<AtomicU64>()
+}
+
 /// The block that holds a section's words.
 fn section_order() -> Option<Order> {
-    let bytes = FRAME_WORDS.load(Ordering::Relaxed) * size_of::<AtomicU64>();
+    let bytes = frame_bytes();
     if bytes == 0 { None } else { Order::for_bytes(bytes * Section::FRAMES as usize) }
 }
 

@@ -23,8 +23,8 @@ machine_local! {
     static ON: AtomicBool = AtomicBool::new(false);
 }
 
-/// Words of a frame.
-const WORDS: usize = 7;
+/// Words of a frame, which [`page_ext::require`] is asked for.
+pub(super) const WORDS: usize = 7;
 const HANDLES: usize = 0;
 const GFP_ORDER: usize = 1;
 const TIME: usize = 2;
@@ -34,7 +34,6 @@ const PIDS: usize = 6;
 
 /// Switches it on; what is allocated by then has no known owner.
 pub(super) fn enable() {
-    page_ext::require(WORDS);
     if !ON.swap(true, Relaxed) {
         super::PAGE_HOOKS.inc();
     }

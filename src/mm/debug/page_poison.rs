@@ -20,7 +20,6 @@ machine_local! {
 
 /// Switches it on; pages are filled from their next free on.
 pub(super) fn enable() {
-    page_ext::require(0);
     if !ON.swap(true, Relaxed) {
         super::PAGE_HOOKS.inc();
     }

@@ -47,7 +47,7 @@ impl Handle {
     }
     /// Back from [`Handle::number`].
     #[must_use]
-    pub(super) fn from_number(number: u32) -> Option<Self> {
+    pub(in crate::mm) fn from_number(number: u32) -> Option<Self> {
         NonZeroU32::new(number).map(Self)
     }
 }
@@ -129,6 +129,11 @@ fn table() -> Option<&'static [AtomicU64]> {
     }
 }
 
+/// Takes the memory of the first records; whether there was some.
+pub(super) fn early_init() -> bool {
+    table().is_some()
+}
+
 /// Remembers a stack: the handle of its only copy. With `can_alloc` it may take memory,
 /// without waiting; without, it may be called under any lock but its own. `None` where
 /// memory is short, or `entries` empty (Linux: stack_depot_save_flags).
@@ -137,6 +142,14 @@ pub fn save(entries: &[usize], can_alloc: bool) -> Option<Handle> {
     if entries.is_empty() {
         return None;
     }
+    let saved = find_or_add(entries, can_alloc);
+    if saved.is_none() {
+        LOST.fetch_add(1, Ordering::Relaxed);
+    }
+    saved
+}
+
+fn find_or_add(entries: &[usize], can_alloc: bool) -> Option<Handle> {
     let hash = hash(entries);
     let table = if can_alloc { table()? } else { block(&TABLE, TABLE_ORDER)? };
     let (word, shift) = bucket(table, hash);
@@ -147,7 +160,7 @@ pub fn save(entries: &[usize], can_alloc: bool) -> Option<Handle> {
     let room = || with_masked(|irq| ADDING.lock(irq).used) + 2 + entries.len() <= POOL_WORDS;
     // Taken before the lock, and of no use if another CPU does so at the same time.
     let mut fresh = if can_alloc && !room() { take_words(POOL_ORDER) } else { None };
-    let saved = with_masked(|irq| {
+    with_masked(|irq| {
         let mut adding = ADDING.lock(irq);
         if let Some(found) = find(first(), hash, entries) {
             return Some(found);
@@ -172,11 +185,7 @@ pub fn save(entries: &[usize], can_alloc: bool) -> Option<Handle> {
         let other = word.load(Ordering::Relaxed) & !(u64::from(u32::MAX) << shift);
         word.store(other | u64::from(handle.0.get()) << shift, Ordering::Release);
         Some(handle)
-    });
-    if saved.is_none() {
-        LOST.fetch_add(1, Ordering::Relaxed);
-    }
-    saved
+    })
 }
 
 /// Remembers the caller's stack. As [`save`].
@@ -203,7 +212,7 @@ pub(super) fn count(handle: Handle, pages: i32) {
 
 /// All stacks, each with the pages that it is counted for. What is added meanwhile may be
 /// left out.
-pub(super) fn all() -> impl Iterator<Item = (Handle, u32)> {
+pub(in crate::mm) fn all() -> impl Iterator<Item = (Handle, u32)> {
     let (pools, used) = with_masked(|irq| {
         let adding = ADDING.lock(irq);
         (adding.pools, adding.used)

@@ -2,7 +2,11 @@
 
 use super::objects::{Objects, SIZE};
 use super::page_ext::{self, PageExtFlags};
-use super::{PAGE_POISON, PageOwner, Stacks, init, memory, owner_of, stackdepot};
+use super::{
+    PAGE_POISON, PageOwner, Stacks, debug_objects_mem_init, early_params, kmemleak_init,
+    mem_debugging_and_hardening_init, memory, owner_of, page_ext_init_flatmem,
+    page_ext_init_flatmem_late, stackdepot,
+};
 use crate::addr::{Order, PhysAddr, PhysRange, VirtAddr};
 use crate::arch::hosted::Machine;
 use crate::firmware::cmdline::CommandLine;
@@ -13,6 +17,16 @@ use std::collections::BTreeMap;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
+
+/// Switches on what these words ask for, before there is memory.
+fn init(line: &CommandLine<'_>, warn: &mut dyn FnMut(core::fmt::Arguments<'_>)) {
+    let options = early_params(line, warn);
+    page_ext_init_flatmem(&options);
+    mem_debugging_and_hardening_init(&options, warn);
+    page_ext_init_flatmem_late(&options);
+    kmemleak_init(&options);
+    debug_objects_mem_init(&options);
+}
 
 /// Runs `f` on a machine with 64 MiB that was booted with these words.
 fn machine(words: &str, f: impl FnOnce()) {

@@ -14,7 +14,7 @@ use super::memory::{self, StaticLink};
 use super::merge;
 use super::report;
 use super::sheaf::Sheaf;
-use super::slab_debug::kmem_cache_flags;
+use super::slab_debug::{debug_layout, kmem_cache_flags};
 use crate::addr::VirtAddr;
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
@@ -95,10 +95,9 @@ fn debug_from_command_line(cache: &RawCache) {
         return;
     }
     let (old, flags) = (cache.layout(), cache.flags() | more);
-    let layout = CacheLayout::new(old.object_size as usize, old.align as usize, flags, false);
-    match layout {
+    match debug_layout(old.object_size as usize, old.align as usize, flags, false) {
         // SAFETY: it is not on the list yet, so nobody has used it; the boot CPU is alone.
-        Ok(layout) => unsafe { cache.set_up(layout, flags) },
+        Ok((layout, flags)) => unsafe { cache.set_up(layout, flags) },
         Err(error) => log::warn!("slab_debug: {}: {error}", cache.name()),
     }
 }
@@ -145,7 +144,7 @@ fn create(
         return Err(CreateError::Flags);
     }
     let flags = flags | kmem_cache_flags(name);
-    let layout = CacheLayout::new(size, align, flags, ctor.is_some())?;
+    let (layout, flags) = debug_layout(size, align, flags, ctor.is_some())?;
     if let Some(alike) = merge::find_mergeable(name, &layout, flags, ctor)? {
         return Ok(alike);
     }

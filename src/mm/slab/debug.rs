@@ -158,6 +158,9 @@ pub(super) fn check_allocated(cache: &RawCache, at: VirtAddr, caller: &'static L
     if object.has(SlabFlags::STORE_USER) {
         Track::set(cache, &object.slots, object.index, TrackItem::Alloc, caller);
     }
+    if object.has(SlabFlags::TRACE) {
+        report::trace(cache, &object.slots, object.index, "alloc");
+    }
 }
 
 /// Checks an object that `caller` frees, and puts it into the state of a free one.
@@ -165,6 +168,9 @@ pub(super) fn check_freed(cache: &RawCache, at: VirtAddr, caller: &'static Locat
     let Some(object) = Object::find(cache, at) else { report::invalid_free(cache, at, caller) };
     object.check_red_zones(RED_ACTIVE);
     object.check_padding();
+    if object.has(SlabFlags::TRACE) {
+        report::trace(cache, &object.slots, object.index, "free");
+    }
     object.fill_free();
     if object.has(SlabFlags::STORE_USER) {
         Track::set(cache, &object.slots, object.index, TrackItem::Free, caller);

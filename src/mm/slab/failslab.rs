@@ -7,16 +7,19 @@
 #![deny(unsafe_code)]
 
 use super::caches;
+use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
 use crate::machine_local;
 use crate::mm::fault_inject::{Attr, FaultAttr};
 use crate::mm::gfp::Gfp;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Which allocations fail; on the command line as `failslab=` has it.
 pub type FailSlab = Attr;
 
 machine_local! {
     static FAILSLAB: FaultAttr = FaultAttr::new();
+    static CACHE_FILTER: AtomicBool = AtomicBool::new(false);
 }
 
 /// Lets slab allocations fail as `which` says, or none; returns how many failed since the
@@ -31,6 +34,12 @@ pub fn set_failslab(which: Option<FailSlab>) -> u32 {
     failed
 }
 
+/// Whether only allocations from caches with [`SlabFlags::FAILSLAB`] may fail, and count
+/// (Linux: cache-filter of debugfs).
+pub fn set_failslab_cache_filter(on: bool) {
+    CACHE_FILTER.store(on, Relaxed);
+}
+
 /// Whether allocations may fail on purpose.
 pub(super) fn is_on() -> bool {
     FAILSLAB.is_on()
@@ -40,6 +49,11 @@ pub(super) fn is_on() -> bool {
 pub(super) fn should_fail(cache: &RawCache, gfp: Gfp) -> bool {
     is_on()
         && !core::ptr::eq(cache, caches::sheaf_cache())
+        && is_chosen(cache)
         && !gfp.contains(Gfp::__GFP_NOFAIL)
         && FAILSLAB.should_fail()
+}
+
+fn is_chosen(cache: &RawCache) -> bool {
+    !CACHE_FILTER.load(Relaxed) || cache.flags().contains(SlabFlags::FAILSLAB)
 }

@@ -33,12 +33,21 @@ bitflags! {
         const POISON = 1 << 10;
         /// Who allocated and who freed an object last is kept beside it.
         const STORE_USER = 1 << 11;
+        /// Each allocation and each free is logged, with its stack.
+        const TRACE = 1 << 12;
+        /// `failslab=` fails its allocations where it is told to fail no other cache's.
+        const FAILSLAB = 1 << 13;
 
+        /// Flags that are stored beside or in an object (Linux: DEBUG_METADATA_FLAGS).
+        const DEBUG_METADATA = Self::RED_ZONE.bits() | Self::POISON.bits()
+            | Self::STORE_USER.bits();
+        /// What `slab_debug` without letters asks for (Linux: DEBUG_DEFAULT_FLAGS).
+        const DEBUG_DEFAULT = Self::DEBUG_METADATA.bits() | Self::CONSISTENCY_CHECKS.bits();
         /// Flags that make every operation go through the slab itself, without sheaves.
-        const DEBUG = Self::CONSISTENCY_CHECKS.bits() | Self::RED_ZONE.bits()
-            | Self::POISON.bits() | Self::STORE_USER.bits();
+        const DEBUG = Self::DEBUG_DEFAULT.bits() | Self::TRACE.bits();
         /// A cache with one of these is never merged (Linux: SLAB_NEVER_MERGE).
-        const NEVER_MERGE = Self::DEBUG.bits() | Self::NO_MERGE.bits() | Self::ZERO.bits();
+        const NEVER_MERGE = Self::DEBUG.bits() | Self::FAILSLAB.bits()
+            | Self::NO_MERGE.bits() | Self::ZERO.bits();
         /// In these, caches that are merged agree (Linux: SLAB_MERGE_SAME).
         const MERGE_SAME = Self::CACHE_DMA.bits() | Self::CACHE_DMA32.bits()
             | Self::RECLAIM_ACCOUNT.bits() | Self::ACCOUNT.bits();

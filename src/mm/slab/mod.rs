@@ -17,7 +17,7 @@
 //! | `typed` | caches of values: what most users want |
 //! | `kmalloc` | memory by size |
 //! | `hooks` | where the tools of `mm::debug` are told of objects |
-//! | `debug`, `track`, `stack`, `report` | red zones, poison, users, and what misuse is told |
+//! | `debug`, `track`, `report` | red zones, poison, users, and what misuse is told |
 //! | `slab_debug`, `failslab` | what the command line says of that, and of failing on purpose |
 //! | `slabinfo`, `validate` | figures, and a check of every invariant |
 //!
@@ -47,7 +47,6 @@ mod slab;
 mod slab_debug;
 mod slabinfo;
 mod slow;
-mod stack;
 mod track;
 mod typed;
 mod validate;
@@ -64,7 +63,7 @@ mod tests_debug;
 pub use caches::{
     kmem_cache_create, kmem_cache_destroy, kmem_cache_init, shrink_all, slab_is_available,
 };
-pub use failslab::{FailSlab, set_failslab};
+pub use failslab::{FailSlab, set_failslab, set_failslab_cache_filter};
 pub use flags::{AllocError, CreateError, DestroyError, SlabFlags};
 pub use freelist::set_freelist_random;
 pub use kmalloc::{
@@ -73,8 +72,7 @@ pub use kmalloc::{
 };
 pub use kmem_cache::{Constructor, RawCache};
 pub use merge::{set_slab_nomerge, slab_aliases};
-pub use slab_debug::setup_slab_debug;
+pub use slab_debug::{SlabDebug, set_slab_debug};
 pub use slabinfo::{SlabInfo, SlabPages, slab_pages, slabinfo};
-pub use stack::{Symbolizer, set_symbolizer};
 pub use typed::{CacheBox, KmemCache};
 pub use validate::validate;

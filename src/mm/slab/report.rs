@@ -11,6 +11,7 @@ use super::memory::Slots;
 use super::slab::{END, Slab};
 use super::track::{Track, TrackItem};
 use crate::addr::VirtAddr;
+use crate::mm::debug::stackdepot::{self, Handle, Stack};
 use core::fmt;
 use core::panic::Location;
 
@@ -34,6 +35,37 @@ pub(super) fn object(
 ) -> ! {
     let trailer = Trailer { cache, slots, index };
     panic!("\n{DOUBLE}\nBUG {}: {what}\n{SINGLE}\n\n{detail}\n{trailer}", cache.name())
+}
+
+/// Logs what becomes of object `index`, `alloc` or `free`, with the bytes of one that is freed
+/// (Linux: trace, SLAB_TRACE).
+#[cold]
+#[inline(never)]
+pub(super) fn trace(cache: &RawCache, slots: &Slots, index: u16, what: &'static str) {
+    let stack = stackdepot::save_here(true);
+    log::info!("{}", Trace { trailer: Trailer { cache, slots, index }, what, stack });
+}
+
+struct Trace<'a> {
+    trailer: Trailer<'a>,
+    what: &'static str,
+    stack: Option<Handle>,
+}
+
+impl fmt::Display for Trace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Trailer { cache, slots, index } = self.trailer;
+        let at = slots.address(index);
+        write!(f, "TRACE {} {} {at}", cache.name(), self.what)?;
+        if let Some(slab) = Slab::containing(at) {
+            write!(f, " inuse={} fp={}", slab.in_use(), Link(slots, slab.first_free()))?;
+        }
+        writeln!(f)?;
+        if self.what == "free" {
+            self.trailer.bytes(f, "Object", 0, (cache.layout().object_size as i32).min(SHOWN))?;
+        }
+        Stack(self.stack).fmt(f)
+    }
 }
 
 /// All that is known of an object.

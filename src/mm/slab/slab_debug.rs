@@ -1,55 +1,141 @@
 //! `slab_debug=`: debug flags of caches by their names, from the command line (Linux:
-//! setup_slub_debug, kmem_cache_flags in mm/slub.c).
+//! setup_slub_debug, kmem_cache_flags, kmem_cache_open in mm/slub.c).
 //!
-//! `slab_debug[=FLAGS][,CACHE...][;[FLAGS][,CACHE...]]...`, or `slub_debug`. Flags are
-//! F (consistency checks), Z (red zones), P (poison), U (users), none for all four, and `-`
-//! for none at all. A cache's name may end in `*`. The last block that names a cache is the
-//! one that counts; one without names is for those that no other block names.
+//! `slab_debug[=LETTERS][,CACHE...][;[LETTERS][,CACHE...]]...`, or `slub_debug`. A cache's name
+//! may end in `*`. The first block that names a cache is the one that counts; of blocks without
+//! names the last, for caches that none names. No letters are those of the first four rows.
+//!
+//! | letter | what it does |
+//! | --- | --- |
+//! | F | consistency checks |
+//! | Z | red zones |
+//! | P | poison |
+//! | U | who allocated and who freed |
+//! | T | logs each allocation and free |
+//! | A | `failslab=` fails these caches, and no others |
+//! | O | wherever it stands: no Z, P and U where they would take an object a larger block |
+//! | - | nothing of what stands before it in its block |
 #![deny(unsafe_code)]
 
-use super::flags::SlabFlags;
+use super::failslab;
+use super::flags::{CreateError, SlabFlags};
+use super::layout::CacheLayout;
+use crate::addr::Order;
 use crate::machine_local;
 use crate::sync::Once;
 
 machine_local! {
-    static SLAB_DEBUG: Once<&'static str> = Once::new();
+    static SLAB_DEBUG: Once<SlabDebug> = Once::new();
 }
 
-/// Says which caches are debugged; before [`kmem_cache_init`](super::kmem_cache_init).
-///
-/// # Errors
-/// The first letter that is no flag, with nothing changed.
-pub fn setup_slab_debug(value: &'static str) -> Result<(), char> {
-    for (flags, _) in blocks(value) {
-        flags_of(flags)?;
+/// What `slab_debug=` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlabDebug(&'static str);
+
+/// The letters of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Letters {
+    flags: SlabFlags,
+    /// O is one of them.
+    no_higher_order: bool,
+}
+
+impl SlabDebug {
+    /// Reads the value of `slab_debug=`.
+    ///
+    /// # Errors
+    /// The first letter that is none.
+    pub fn parse(value: &'static str) -> Result<Self, char> {
+        blocks(value).try_for_each(|(letters, _)| Letters::parse(letters).map(drop))?;
+        Ok(Self(value))
     }
+
+    fn letters(self) -> impl Iterator<Item = Letters> {
+        blocks(self.0).filter_map(|(letters, _)| Letters::parse(letters).ok())
+    }
+
+    /// The flags of the cache `name`.
+    fn select(self, name: &str) -> SlabFlags {
+        let mut of_all = SlabFlags::empty();
+        for (letters, names) in blocks(self.0) {
+            let flags = Letters::parse(letters).map_or(SlabFlags::empty(), |l| l.flags);
+            match names {
+                None => of_all = flags,
+                Some(names) if names.split(',').any(|n| matches(n, name)) => return flags,
+                Some(_) => {}
+            }
+        }
+        of_all
+    }
+}
+
+impl Letters {
+    fn parse(text: &str) -> Result<Self, char> {
+        let mut letters = Self { flags: SlabFlags::empty(), no_higher_order: false };
+        if text.is_empty() {
+            letters.flags = SlabFlags::DEBUG_DEFAULT;
+        }
+        for letter in text.chars() {
+            letters.flags |= match letter.to_ascii_uppercase() {
+                'F' => SlabFlags::CONSISTENCY_CHECKS,
+                'Z' => SlabFlags::RED_ZONE,
+                'P' => SlabFlags::POISON,
+                'U' => SlabFlags::STORE_USER,
+                'T' => SlabFlags::TRACE,
+                'A' => SlabFlags::FAILSLAB,
+                'O' => {
+                    letters.no_higher_order = true;
+                    continue;
+                }
+                '-' => {
+                    letters.flags = SlabFlags::empty();
+                    continue;
+                }
+                _ => return Err(letter),
+            };
+        }
+        Ok(letters)
+    }
+}
+
+/// Says which caches are debugged; before [`kmem_cache_init`](super::kmem_cache_init), once.
+pub fn set_slab_debug(value: SlabDebug) {
     SLAB_DEBUG.call_once(|| value);
-    Ok(())
+    if value.letters().any(|letters| letters.flags.contains(SlabFlags::FAILSLAB)) {
+        failslab::set_failslab_cache_filter(true);
+    }
 }
 
 /// The flags that the command line gives the cache `name`.
 pub(super) fn kmem_cache_flags(name: &str) -> SlabFlags {
-    SLAB_DEBUG.get().map_or(SlabFlags::empty(), |value| select(value, name))
+    SLAB_DEBUG.get().map_or(SlabFlags::empty(), |value| value.select(name))
 }
 
-fn blocks(value: &str) -> impl Iterator<Item = (&str, &str)> {
-    value.split(';').map(|block| block.split_once(',').unwrap_or((block, "")))
-}
-
-fn select(value: &str, name: &str) -> SlabFlags {
-    let mut found = SlabFlags::empty();
-    let mut named = false;
-    for (flags, names) in blocks(value) {
-        let flags = flags_of(flags).unwrap_or(SlabFlags::empty());
-        if names.is_empty() {
-            if !named {
-                found = flags;
-            }
-        } else if names.split(',').any(|pattern| matches(pattern, name)) {
-            (found, named) = (flags, true);
-        }
+/// The layout for objects of `size` bytes at multiples of `align`, and what is left of `flags`
+/// where the command line has an O.
+pub(super) fn debug_layout(
+    size: usize,
+    align: usize,
+    flags: SlabFlags,
+    has_ctor: bool,
+) -> Result<(CacheLayout, SlabFlags), CreateError> {
+    let layout = CacheLayout::new(size, align, flags, has_ctor)?;
+    let may_grow = !SLAB_DEBUG.get().is_some_and(|v| v.letters().any(|l| l.no_higher_order));
+    if may_grow || Some(layout.min_order) <= Order::for_bytes(size) {
+        return Ok((layout, flags));
     }
-    found
+    let flags = flags - SlabFlags::DEBUG_METADATA;
+    Ok((CacheLayout::new(size, align, flags, has_ctor)?, flags))
+}
+
+/// Each block's letters, and the names of its caches if it has any. Those with nothing in them
+/// are left out; but nothing at all is a block without letters.
+fn blocks(value: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let blocks = value.split(';').filter(move |block| value.is_empty() || !block.is_empty());
+    blocks.map(|block| match block.split_once(',') {
+        Some((letters, names)) => (letters, Some(names)),
+        None => (block, None),
+    })
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
@@ -57,24 +143,6 @@ fn matches(pattern: &str, name: &str) -> bool {
         Some(prefix) => name.starts_with(prefix),
         None => name == pattern,
     }
-}
-
-fn flags_of(letters: &str) -> Result<SlabFlags, char> {
-    match letters {
-        "" => return Ok(SlabFlags::DEBUG),
-        "-" => return Ok(SlabFlags::empty()),
-        _ => {}
-    }
-    letters.chars().try_fold(SlabFlags::empty(), |flags, letter| {
-        Ok(flags
-            | match letter.to_ascii_uppercase() {
-                'F' => SlabFlags::CONSISTENCY_CHECKS,
-                'Z' => SlabFlags::RED_ZONE,
-                'P' => SlabFlags::POISON,
-                'U' => SlabFlags::STORE_USER,
-                _ => return Err(letter),
-            })
-    })
 }
 
 #[cfg(test)]
@@ -88,11 +156,11 @@ mod tests {
         const P: SlabFlags = SlabFlags::POISON;
         const NONE: SlabFlags = SlabFlags::empty();
         let cases = [
-            ("", "any", SlabFlags::DEBUG),
+            ("", "any", SlabFlags::DEBUG_DEFAULT),
             ("-", "any", NONE),
             ("FZ", "any", F | Z),
-            ("fzpu", "any", SlabFlags::DEBUG),
-            (",kmalloc-64", "kmalloc-64", SlabFlags::DEBUG),
+            ("fzpu", "any", SlabFlags::DEBUG_DEFAULT),
+            (",kmalloc-64", "kmalloc-64", SlabFlags::DEBUG_DEFAULT),
             (",kmalloc-64", "kmalloc-6", NONE),
             ("P,kmalloc-*,other", "kmalloc-8k", P),
             ("P,kmalloc-*,other", "other", P),
@@ -101,13 +169,22 @@ mod tests {
             ("F;Z,one;P,two", "two", P),
             ("F;Z,one;P,two", "three", F),
             ("Z,one;F", "one", Z),
-            ("Z,one;P,one", "one", P),
+            ("Z,one;P,one", "one", Z),
+            ("F;P", "any", P),
+            ("F;", "any", F),
+            (";F;;P,one;", "one", P),
+            ("fz-p", "any", P),
+            ("T", "any", SlabFlags::TRACE),
+            ("A,one;Z", "one", SlabFlags::FAILSLAB),
+            ("O", "any", NONE),
+            ("FO,one", "one", F),
             ("F;-,quiet", "quiet", NONE),
         ];
         for (value, name, flags) in cases {
-            assert_eq!(select(value, name), flags, "{value:?} for {name}");
+            let debug = SlabDebug::parse(value).expect("letters");
+            assert_eq!(debug.select(name), flags, "{value:?} for {name}");
         }
-        assert_eq!(flags_of("FX"), Err('X'));
-        assert_eq!(setup_slab_debug("F;Q,one"), Err('Q'));
+        assert_eq!(SlabDebug::parse("FX"), Err('X'));
+        assert_eq!(SlabDebug::parse("F;Q,one"), Err('Q'));
     }
 }

@@ -670,7 +670,7 @@ fn write_after_free_into_poison() {
 #[test]
 fn debug_caches_work_when_nothing_is_wrong() {
     on_machine(1024, |_| {
-        let cache = create("debug", 21, SlabFlags::DEBUG);
+        let cache = create("debug", 21, SlabFlags::DEBUG_DEFAULT);
         for _ in 0..3 {
             let objects: Vec<_> = (0..300).map(|_| cache.alloc(K).expect("memory")).collect();
             for object in &objects {

@@ -3,8 +3,11 @@
 use super::slab::Slab;
 use super::tests::on_machine;
 use super::*;
-use crate::addr::VirtAddr;
+use crate::addr::{Order, VirtAddr};
+use crate::arch::hosted::set_stack_trace;
+use crate::mm::debug::stackdepot;
 use crate::mm::gfp::Gfp;
+use crate::mm::page_alloc::{alloc_pages, free_pages};
 use core::panic::Location;
 use core::ptr::NonNull;
 use std::string::String;
@@ -13,7 +16,7 @@ use std::vec::Vec;
 const K: Gfp = Gfp::GFP_KERNEL;
 
 fn debugged(size: usize) -> &'static RawCache {
-    kmem_cache_create("victim", size, 8, SlabFlags::DEBUG, None).expect("a cache")
+    kmem_cache_create("victim", size, 8, SlabFlags::DEBUG_DEFAULT, None).expect("a cache")
 }
 
 /// Where it is called.
@@ -73,7 +76,7 @@ fn a_write_past_the_end() {
             "\nBUG victim: Right Redzone overwritten\n",
             "@offset=31. First byte 0x41 instead of 0xcc\n",
             &std::format!("Allocated in {by}"),
-            "age=0 cpu=0\n",
+            "age=0 cpu=0 pid=0\n",
             " objects=",
             " used=1 fp=",
             "\nObject 0x",
@@ -144,6 +147,58 @@ fn a_double_free() {
 }
 
 #[test]
+fn stacks_of_users_are_kept_once_each() {
+    on_machine(1024, |_| {
+        let cache = debugged(64);
+        set_stack_trace(&[0x1004, 0x2004]);
+        let objects: Vec<_> = (0..100).map(|_| alloc(cache).0).collect();
+        set_stack_trace(&[0x3004, 0x2004]);
+        objects.into_iter().for_each(|object| drop(free(cache, object)));
+        let stacks: Vec<Vec<_>> =
+            stackdepot::all().map(|(handle, _)| stackdepot::fetch(handle).collect()).collect();
+        assert_eq!(stacks, [[0x1004, 0x2004], [0x3004, 0x2004]]);
+    });
+}
+
+#[test]
+fn a_report_has_both_stacks() {
+    let report = report(|| {
+        let cache = debugged(64);
+        set_stack_trace(&[0x1004, 0x2004]);
+        let (object, _) = alloc(cache);
+        set_stack_trace(&[0x3004, 0x2004]);
+        free(cache, object);
+        free(cache, object);
+    });
+    has(
+        &report,
+        &["Allocated in", "pid=0\n 0x1000\n 0x2000\nFreed in", "pid=0\n 0x3000\n 0x2000\n"],
+    );
+}
+
+/// The depot has no memory when the first stack comes: that is no fault of who allocates.
+#[test]
+fn a_stack_that_finds_no_room_is_left_out() {
+    let report = report(|| {
+        let cache = debugged(64);
+        let (warm, _) = alloc(cache);
+        set_stack_trace(&[0x1004]);
+        let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_NOWARN;
+        let mut pages = Vec::new();
+        while let Some(frame) = alloc_pages(gfp, Order::ZERO) {
+            pages.push(frame);
+        }
+        let (object, _) = alloc(cache);
+        assert!(stackdepot::lost() > 0);
+        pages.into_iter().for_each(|frame| free_pages(frame, Order::ZERO));
+        free(cache, warm);
+        free(cache, object);
+        free(cache, object);
+    });
+    has(&report, &["Allocated in", "pid=0\n (no stack was saved)\nFreed in", "pid=0\n 0x1000\n"]);
+}
+
+#[test]
 fn a_double_free_is_found_by_each_flag() {
     for flags in [SlabFlags::RED_ZONE, SlabFlags::CONSISTENCY_CHECKS, SlabFlags::STORE_USER] {
         let report = report(|| {
@@ -194,12 +249,29 @@ fn users_that_were_written_over_are_left_out() {
 }
 
 #[test]
+fn a_handle_that_was_written_over_is_not_followed() {
+    let report = report(|| {
+        let cache = debugged(64);
+        set_stack_trace(&[0x1004]);
+        let (object, _) = alloc(cache);
+        let track = cache.layout().track as isize;
+        write(object, track + 16, 2);
+        free(cache, object);
+        free(cache, object);
+    });
+    has(&report, &["Object already free", "Freed in", " 0x1000\n"]);
+    assert!(!report.contains("Allocated in"), "{report}");
+}
+
+#[test]
 fn the_command_line_chooses_caches_for_it() {
     crate::arch::hosted::Machine::run(
         &[crate::addr::PhysRange::from_size(crate::addr::PhysAddr::new(0x4000_0000), 2 << 20)],
         |m| {
             crate::mm::page_alloc::init(m.ram());
-            setup_slab_debug("ZU,kmalloc-64,mine;P,kmalloc-rcl-*").expect("flags");
+            set_slab_debug(
+                SlabDebug::parse("ZU,kmalloc-64,mine;P,kmalloc-rcl-*").expect("letters"),
+            );
             kmem_cache_init(7);
             let flags = |name: &str| {
                 slabinfo().find(|info| info.name == name).map(|info| info.flags & SlabFlags::DEBUG)
@@ -235,6 +307,67 @@ fn the_command_line_chooses_caches_for_it() {
             has(report, &["BUG kmalloc-64: Right Redzone overwritten", "Allocated in "]);
         },
     );
+}
+
+/// Runs `f` on a machine that was booted with this `slab_debug=`.
+fn booted_with(value: &'static str, f: impl FnOnce()) {
+    crate::arch::hosted::Machine::run(
+        &[crate::addr::PhysRange::from_size(crate::addr::PhysAddr::new(0x4000_0000), 4 << 20)],
+        |m| {
+            crate::mm::page_alloc::init(m.ram());
+            set_slab_debug(SlabDebug::parse(value).expect("letters"));
+            kmem_cache_init(7);
+            f();
+        },
+    );
+}
+
+fn flags_of(name: &str) -> SlabFlags {
+    slabinfo().find(|info| info.name == name).expect("listed").flags
+}
+
+#[test]
+fn debugging_that_takes_larger_blocks_is_left_out() {
+    let all = SlabFlags::DEBUG_DEFAULT;
+    booted_with("FZPUO", || {
+        assert_eq!(flags_of("kmalloc-64") & all, all);
+        assert_eq!(flags_of("kmalloc-1k") & all, all);
+        for whole in ["kmalloc-4k", "kmalloc-8k"] {
+            assert_eq!(flags_of(whole) & all, SlabFlags::CONSISTENCY_CHECKS, "{whole}");
+        }
+        let page = kmem_cache_create("page", 4096, 8, SlabFlags::STORE_USER, None).expect("one");
+        assert_eq!(page.flags() & all, SlabFlags::CONSISTENCY_CHECKS);
+        assert_eq!(page.layout().min_order, Order::ZERO);
+        validate();
+    });
+    booted_with("FZPU", || {
+        assert_eq!(flags_of("kmalloc-4k") & all, all);
+        let page = kmem_cache_create("page", 4096, 8, SlabFlags::empty(), None).expect("one");
+        assert!(page.layout().min_order > Order::ZERO);
+    });
+}
+
+#[test]
+fn only_caches_that_are_marked_fail() {
+    booted_with("A,kmalloc-64,mine", || {
+        let other = kmem_cache_create("other", 64, 8, SlabFlags::empty(), None).expect("one");
+        let mine = kmem_cache_create("mine", 64, 8, SlabFlags::empty(), None).expect("one");
+        assert!(!core::ptr::eq(mine, other));
+        let _ = fail(2, 100, 0, u32::MAX);
+        let got = |of: &dyn Fn() -> Option<NonNull<u8>>| -> [bool; 4] {
+            core::array::from_fn(|_| of().is_some())
+        };
+        assert_eq!(got(&|| other.alloc(K)), [true; 4]);
+        assert_eq!(got(&|| kmalloc(128, K)), [true; 4]);
+        // Those of others are not counted either.
+        assert_eq!(got(&|| kmalloc(64, K)), [true, false, true, false]);
+        assert_eq!(got(&|| mine.alloc(K)), [true, false, true, false]);
+        assert_eq!(set_failslab(None), 4);
+        set_failslab_cache_filter(false);
+        let _ = fail(1, 100, 0, u32::MAX);
+        assert_eq!(got(&|| kmalloc(128, K)), [false; 4]);
+        let _ = set_failslab(None);
+    });
 }
 
 /// A list of all that is live: `destroy` names it, whichever list its slab is on.

@@ -1,12 +1,16 @@
 //! Who allocated an object, and who freed it (Linux: struct track, SLAB_STORE_USER).
+//!
+//! Stacks are in the depot, once each; beside an object lie their handles. It is asked before
+//! or after a node's lock, never under one, so it may take memory. What it has no room for is
+//! a track without a stack.
 #![deny(unsafe_code)]
 
 use super::kmem_cache::RawCache;
 use super::memory::Slots;
-use super::stack::StackTrace;
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
-use crate::sched::jiffies;
+use crate::mm::debug::stackdepot::{self, Handle, Stack};
+use crate::sched::{self, jiffies};
 use core::fmt;
 use core::panic::Location;
 
@@ -20,14 +24,15 @@ pub(super) enum TrackItem {
 /// What is kept of one operation.
 pub(super) struct Track {
     pub caller: &'static Location<'static>,
+    pid: u32,
     cpu: u32,
     when: u64,
-    stack: StackTrace,
+    stack: Option<Handle>,
 }
 
 impl Track {
-    /// Caller, check word, CPU, time, and the stack.
-    const WORDS: usize = 4 + StackTrace::WORDS;
+    /// Caller, check word, thread and stack, CPU, time.
+    const WORDS: usize = 5;
     /// Bytes that one takes beside an object.
     pub const BYTES: usize = Self::WORDS * 8;
 
@@ -35,12 +40,13 @@ impl Track {
         cache.layout().track + item as u32 * Self::BYTES as u32
     }
 
-    /// What a stray write can't know: a track that doesn't fit it is not looked into.
-    fn key(cache: &RawCache, slots: &Slots, index: u16) -> u64 {
-        cache.encode(slots.address(index), 0)
+    /// What a stray write can't know: a track that doesn't fit it is not looked into. `who`
+    /// is the word of thread and stack.
+    fn key(cache: &RawCache, slots: &Slots, index: u16, who: u64) -> u64 {
+        cache.encode(slots.address(index), who)
     }
 
-    /// Notes that `caller` did it now.
+    /// Notes that `caller` did it now. No node lock may be held.
     #[inline(always)]
     pub fn set(
         cache: &RawCache,
@@ -51,10 +57,13 @@ impl Track {
     ) {
         let at = Self::offset(cache, item);
         let cpu = with_masked(|irq| cpu::id(irq).index());
-        slots.set_location(index, at, caller, Self::key(cache, slots, index));
-        slots.set_word(index, at + 16, cpu as u64);
-        slots.set_word(index, at + 24, jiffies());
-        StackTrace::capture().store(slots, index, at + 32);
+        let pid = sched::current().map_or(0, |id| id.pid());
+        let stack = Handle::number(stackdepot::save_here(true));
+        let who = u64::from(pid) << 32 | u64::from(stack);
+        slots.set_location(index, at, caller, Self::key(cache, slots, index, who));
+        slots.set_word(index, at + 16, who);
+        slots.set_word(index, at + 24, cpu as u64);
+        slots.set_word(index, at + 32, jiffies());
     }
 
     /// Forgets what memory held before it became a slab's.
@@ -67,20 +76,23 @@ impl Track {
     /// What was noted last; `None` if nothing was, or it has been written over.
     pub fn get(cache: &RawCache, slots: &Slots, index: u16, item: TrackItem) -> Option<Self> {
         let at = Self::offset(cache, item);
+        let who = slots.word(index, at + 16);
         Some(Self {
-            caller: slots.location(index, at, Self::key(cache, slots, index))?,
-            cpu: slots.word(index, at + 16) as u32,
-            when: slots.word(index, at + 24),
-            stack: StackTrace::load(slots, index, at + 32),
+            caller: slots.location(index, at, Self::key(cache, slots, index, who))?,
+            pid: (who >> 32) as u32,
+            cpu: slots.word(index, at + 24) as u32,
+            when: slots.word(index, at + 32),
+            stack: Handle::from_number(who as u32),
         })
     }
 }
 
-/// As in Linux: who, how many jiffies ago, on which CPU; and the stack.
+/// As in Linux: who, how many jiffies ago, on which CPU, in which thread; and the stack.
 impl fmt::Display for Track {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let age = jiffies().saturating_sub(self.when);
-        writeln!(f, "{} age={age} cpu={}", self.caller, self.cpu)?;
-        self.stack.fmt(f)
+        let Self { caller, pid, cpu, when, stack } = self;
+        let age = jiffies().saturating_sub(*when);
+        writeln!(f, "{caller} age={age} cpu={cpu} pid={pid}")?;
+        Stack(*stack).fmt(f)
     }
 }

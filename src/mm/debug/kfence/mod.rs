@@ -123,20 +123,24 @@ machine_local! {
     static SAMPLES: AtomicU32 = AtomicU32::new(0);
 }
 
-/// Asks for a sample every `ms` milliseconds.
-pub(super) fn enable(ms: u64) {
+/// Takes the pool, if a sample is asked for every `ms` milliseconds and not never, and there
+/// is memory; whether it has one.
+pub(super) fn alloc_pool(ms: u64) -> bool {
     INTERVAL.store(ms.saturating_mul(1_000_000), Relaxed);
+    if ms == 0 {
+        return false;
+    }
+    let first = super::busy(|| alloc_pages(Gfp::GFP_NOWAIT, POOL_ORDER)).flatten();
+    with_pool(|pool| pool.first = first);
+    first.is_some()
 }
 
-/// Makes the pool, if samples are asked for and there is memory; once the page allocator is up
-/// (Linux: kfence_alloc_pool, kfence_init). Says its range.
+/// Protects the pool, and lets objects be taken from it. Says its range.
 pub(super) fn init(seed: u64) -> Option<VirtRange> {
-    if INTERVAL.load(Relaxed) == 0 {
-        return None;
-    }
-    let first = super::busy(|| alloc_pages(Gfp::GFP_NOWAIT, POOL_ORDER)).flatten()?;
+    let first = with_pool(|pool| pool.first)?;
     let end = first.pfn() + POOL_ORDER.pages();
     if linear_map_split_to_ptes(PfnRange::new(first.pfn(), end)).is_err() {
+        with_pool(|pool| pool.first = None);
         page_alloc::free_pages(first, POOL_ORDER);
         return None;
     }
@@ -145,7 +149,6 @@ pub(super) fn init(seed: u64) -> Option<VirtRange> {
         protect(page, true);
     }
     with_pool(|pool| {
-        pool.first = Some(first);
         pool.random = seed | 1;
         (1..=NUM_OBJECTS as u8).for_each(|place| pool.push_free(place));
     });
