@@ -16,6 +16,7 @@ mod debugfs;
 mod proc;
 mod sysfs;
 #[cfg(test)]
+#[expect(unsafe_code, reason = "a test reserves memory for an area")]
 mod tests;
 mod tree;
 
