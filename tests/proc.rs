@@ -21,11 +21,13 @@ use granule::arch::aarch64::image;
 use granule::arch::irq::with_masked;
 use granule::arch::layout;
 use granule::fs::{self, FsError};
+use granule::kprintln;
 use granule::mm::cma::{cma_alloc, cma_release, default_area};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::{Frame, PageFlags};
-use granule::mm::page_alloc::{self, alloc_pages, drain_all_pages, free_pages, zones};
+use granule::mm::page_alloc::{self, ZoneInfo, alloc_pages, drain_all_pages, free_pages, zones};
 use granule::mm::slab::{SlabFlags, SlabInfo, kmem_cache_create, kmem_cache_destroy, slabinfo};
+use granule::mm::stat::si_mem_available;
 use granule::mm::{init_mm, slab, vmalloc};
 
 /// The text of a file. What it is written into has room from the start, so that reading
@@ -116,6 +118,71 @@ impl Seen {
         );
         seen
     }
+}
+
+/// Prints every file, and behind them what their readers must come to: figures as the allocators
+/// count them when they check themselves, and as a walk of all frames finds them. For
+/// `scripts/tests/proc`.
+fn print_all() {
+    let mut paths = Vec::with_capacity(100);
+    fs::for_each_file(&mut |path| paths.push(path.to_string()));
+    let mut texts: Vec<_> = paths.iter().map(|_| String::with_capacity(32 << 10)).collect();
+    let seen = Seen::now();
+    // Nothing is allocated from here to the last figure.
+    for (path, text) in paths.iter().zip(&mut texts) {
+        assert_eq!(fs::read(path, text), Ok(()), "{path}");
+        assert!(text.capacity() == 32 << 10, "{path} is longer than there is room for");
+    }
+    let sum = |figure: fn(&ZoneInfo) -> u32| zones().map(|z| u64::from(figure(&z))).sum::<u64>();
+    let is_given = |info: &&SlabInfo| info.flags.contains(SlabFlags::RECLAIM_ACCOUNT);
+    let given: usize = seen.caches.iter().filter(is_given).map(|info| info.pages).sum();
+    let figures = [
+        ("MemTotal", sum(|zone| zone.managed)),
+        ("MemFree", seen.free + sum(|zone| zone.deferred)),
+        ("MemAvailable", si_mem_available() as u64),
+        ("Slab", seen.slabs),
+        ("SReclaimable", given as u64),
+        ("PageTables", seen.tables),
+        ("VmallocUsed", vmalloc::vmalloc_stat().allocated as u64),
+        ("CmaTotal", sum(|zone| zone.cma)),
+        ("CmaFree", sum(|zone| zone.free_cma)),
+    ];
+    validate();
+    for (path, text) in paths.iter().zip(&texts) {
+        kprintln!("=== {path}");
+        granule::kprint!("{text}");
+    }
+    kprintln!("=== figures");
+    for (name, pages) in figures {
+        kprintln!("pages {name} {pages}");
+    }
+    for info in &seen.caches {
+        kprintln!(
+            "cache {} {} {} {} {} {} {}",
+            info.name,
+            info.active_objects,
+            info.total_objects,
+            info.size,
+            info.objects_per_slab,
+            info.pages_per_slab,
+            info.slabs
+        );
+    }
+    for (name, part) in [("code", image::text()), ("data", image::data())] {
+        let start = image::phys(part.start()).get();
+        kprintln!("image {name} {start:#x} {:#x}", start + part.len() as u64 - 1);
+    }
+    for zone in zones() {
+        let node = zone.id.node().index();
+        kprintln!(
+            "zone {node} {} {} {} {}",
+            zone.id.kind(),
+            zone.free(),
+            zone.managed,
+            zone.present
+        );
+    }
+    kprintln!("=== end");
 }
 
 /// Compares all figures of memory in use and free that two sources have.
@@ -368,6 +435,24 @@ kernel_tests! {
         let memory = self::text("/sys/kernel/debug/memblock/memory");
         assert_eq!(memory.lines().count(), text.lines().filter(|line| line.ends_with(": System RAM")).count());
         assert!(self::text("/sys/kernel/debug/memblock/reserved").lines().count() >= 3);
+    }
+
+    fn all_files_as_text_for_readers_on_the_host() {
+        let given = kmem_cache_create("given", 300, 8, SlabFlags::NO_MERGE | SlabFlags::RECLAIM_ACCOUNT, None).expect("a cache");
+        let objects: Vec<_> = (0..777).filter_map(|_| given.alloc(Gfp::GFP_KERNEL)).collect();
+        let at = vmalloc::vmalloc(123 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let area = default_area().expect("boot with cma=64M");
+        let run = cma_alloc(area, 99, Order::ZERO).expect("it is free");
+        assert_eq!(objects.len(), 777);
+        print_all();
+        assert!(cma_release(area, run, 99));
+        vmalloc::vfree(at);
+        for object in objects {
+            // SAFETY: they were allocated above, and are freed once.
+            unsafe { given.free(object) };
+        }
+        // SAFETY: it is not used any more.
+        unsafe { kmem_cache_destroy(given) }.expect("it is empty");
     }
 
     fn the_command_line_is_there_and_files_say_what_is_wrong() {
