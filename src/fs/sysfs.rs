@@ -1,6 +1,7 @@
 //! /sys/devices/system/node: what numactl reads.
 
 use super::tree::{File, Node};
+use crate::arch::NR_CPUS;
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::mm::page_alloc::{cpu_to_node, cpus_online, node_distance};
 use crate::mm::stat;
@@ -30,15 +31,21 @@ fn node_name(n: usize) -> Option<&'static str> {
 }
 
 const NODE: &[File] = &[
-    File::new("cpulist", |n, out| {
-        let near =
-            |cpu: usize| cpus_online().any(|id| id.index() == cpu && cpu_to_node(id).index() == n);
-        writeln!(out, "{}", List(near))
+    File::new("cpulist", |n, out| writeln!(out, "{}", List(|cpu| is_near(n, cpu)))),
+    File::new("cpumap", |n, out| {
+        let mask =
+            (0..NR_CPUS).filter(|&cpu| is_near(n, cpu)).fold(0u32, |mask, cpu| mask | 1 << cpu);
+        writeln!(out, "{mask:0width$x}", width = NR_CPUS.div_ceil(4))
     }),
     File::new("distance", distance),
     File::new("meminfo", |n, out| of_node(n, |node| write!(out, "{}", stat::NodeMemInfo(node)))),
     File::new("vmstat", |n, out| of_node(n, |node| write!(out, "{}", stat::NodeVmStat(node)))),
 ];
+
+/// Whether there is such a CPU, and node `n` is the one that it is near.
+fn is_near(n: usize, cpu: usize) -> bool {
+    cpus_online().any(|id| id.index() == cpu && cpu_to_node(id).index() == n)
+}
 
 fn of_node(n: usize, show: impl FnOnce(NodeId) -> fmt::Result) -> fmt::Result {
     NodeId::new(n).map_or(Ok(()), show)

@@ -97,7 +97,7 @@ fn directories_list_what_they_hold() {
             let mode = metadata(&path).unwrap();
             assert!(!mode.is_dir && mode.mode & 0o400 != 0, "{path}: {mode:?}");
         }
-        assert_eq!(files().len(), 9 + 2 + 1 + 1 + 2 + 2 + 6 + 2 + 4);
+        assert_eq!(files().len(), 9 + 2 + 1 + 1 + 2 + 2 + 6 + 2 + 5);
     });
 }
 
@@ -252,6 +252,7 @@ fn nodes_read_as_numactl_wants_them() {
         );
         assert!(file("node0/meminfo").starts_with("Node 0 MemTotal: "));
         assert!(file("node0/vmstat").starts_with("nr_free_pages "));
+        assert_eq!(file("node0/cpumap"), "ff\n");
         set_node_distances(|a, b| if a == b { 10 } else { 42 });
         assert_eq!(file("node0/distance"), "10\n");
     });

@@ -27,8 +27,9 @@ fn alloc_thread_stack() -> Option<Stack> {
     })
 }
 
-/// Counts a stack, or no longer, on its first page's node (Linux: account_kernel_stack).
-fn account_kernel_stack(base: VirtAddr, sign: isize) {
+/// Counts the stack at `base`, or with -1 no longer, on its first page's node. Any context
+/// (Linux: account_kernel_stack).
+pub fn account_kernel_stack(base: VirtAddr, sign: isize) {
     if let Some(first) = vmalloc::vmalloc_to_page(base) {
         mod_node_page_state(first, NodeStat::KernelStackKb, sign * (THREAD_SIZE >> 10) as isize);
     }
