@@ -1,8 +1,8 @@
 //! Granule: the memory subsystem of an AArch64 kernel.
 //!
 //! The rooms, from the top down; imports point down this list and never up:
-//! [`init`] boots, [`mm`] is everything hardware-independent, [`firmware`] reads
-//! untrusted bytes, [`sched`] runs kernel threads, [`drivers`] speak to devices, [`sync`]
+//! [`init`] boots, [`fs`] shows what `mm` says of itself as the files that Linux has, [`mm`] is
+//! everything hardware-independent, [`firmware`] reads untrusted bytes, [`sched`] runs kernel threads, [`drivers`] speak to devices, [`sync`]
 //! and [`percpu`] are locks and per-CPU data, [`arch`] is what the CPU does, [`addr`] are
 //! the address types.
 
@@ -18,6 +18,7 @@ pub mod arch;
 #[cfg(target_os = "none")]
 pub mod drivers;
 pub mod firmware;
+pub mod fs;
 pub mod init;
 pub mod mm;
 pub mod percpu;

@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use granule::addr::VirtAddr;
+use granule::fs;
 use granule::mm::debug::{
     ScanResult, kmemleak_ignore, kmemleak_no_scan, kmemleak_not_leak, kmemleak_objects,
     kmemleak_on, kmemleak_scan, kmemleak_scan_area,
@@ -136,6 +137,33 @@ kernel_tests! {
         assert_says(&text, &[&kept.title()]);
         assert_eq!(found, 1);
         kept.free();
+    }
+
+    fn the_file_shows_leaks_until_they_are_cleared() {
+        const FILE: &str = "/sys/kernel/debug/kmemleak";
+        let shown = || {
+            let mut text = String::with_capacity(8 << 10);
+            fs::read(FILE, &mut text).expect("a file");
+            text
+        };
+        assert_eq!(shown(), "");
+        let (first, second) = (leak_here(120), leak_here(40));
+        let mut found = 0;
+        reports::of(|| found = scan().new_leaks);
+        assert_eq!(found, 2);
+        let text = shown();
+        for (leak, size) in [(&first, "128):\n"), (&second, "64):\n")] {
+            assert_says(&text, &[&leak.title(), size, "hex dump (first 32 bytes)", "backtrace (crc ", "leak_here+"]);
+        }
+        assert_eq!(text.matches("unreferenced object").count(), 2);
+        // As often as it is read; what is freed is none.
+        second.free();
+        assert_eq!(shown().matches("unreferenced object").count(), 1);
+        fs::write(FILE, "clear\n").expect("it takes that");
+        assert_eq!(shown(), "");
+        assert!(nothing_new());
+        assert_eq!(shown(), "");
+        first.free();
     }
 
     fn what_only_a_leak_refers_to_leaks_too() {

@@ -174,7 +174,7 @@ kernel_tests! {
         };
         say_sample(&sample);
         kprintln!("Zones:\n{}", stat::Zones);
-        kprintln!("Free blocks:\n{}", stat::BuddyInfo);
+        kprintln!("Free blocks:\n{}", stat::FreeBlocks);
         kprintln!("Slab caches:\n{}", stat::Slabs);
         kprintln!("vmalloc areas:\n{}", stat::VmallocInfo);
         kprintln!("CMA areas:\n{}", stat::CmaAreas);

@@ -3,19 +3,21 @@
 
 use super::paging;
 use super::start::Stop;
-use crate::addr::{Order, PhysAddr, PhysRange};
+use crate::addr::{Order, PhysAddr, PhysRange, VirtRange};
 use crate::arch::aarch64::{cpu, features, fixmap, image};
 use crate::arch::{NR_CPUS, irq};
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::Tree;
 use crate::mm::heap::KERNEL_HEAP;
 use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan, present};
-use crate::mm::memblock::{Memblock, Region};
+use crate::mm::memblock::{Kind, Memblock, Region, kept};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc;
+use crate::mm::resource::{self, Resources};
 use crate::mm::{cma, compaction, kthread, ptdump, reserved_mem, slab, vmalloc, vmscan};
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use log::{Level, debug, info};
 
@@ -92,15 +94,38 @@ pub(super) fn mem_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
         // SAFETY: memblock's free memory is RAM that nobody reserved, and the linear
         // map covers all RAM but what is marked no-map, which free ranges leave out.
         unsafe { page_alloc::free_area_init(limits, present, free, paging::populate_vmemmap) }
-            .map_err(Stop::Zones)?;
-        for array in memblock.discard() {
-            // SAFETY: memblock uses its grown arrays no more.
-            unsafe { page_alloc::free_reserved_area(array.whole_pages()) };
-        }
-        Ok::<_, Stop>(())
+            .map_err(Stop::Zones)
     })?;
     debug!("mem_init: {} zones", page_alloc::zones().count());
     Ok(())
+}
+
+/// Notes what lies where in physical memory, for those who want to look, and ends memblock.
+/// Once kmalloc is up.
+pub(super) fn request_standard_resources(tree: &Tree<'static>) {
+    let [memory, reserved] = [Kind::Memory, Kind::Reserved].map(|kind| {
+        let mut copy = Vec::new();
+        let regions = with_memblock(|memblock| memblock.regions(kind).len());
+        if copy.try_reserve_exact(regions).is_err() {
+            log::warn!("memblock: no memory to remember its {regions} {kind:?} regions");
+        }
+        let room = copy.capacity();
+        with_memblock(|memblock| copy.extend(memblock.regions(kind).iter().take(room)));
+        copy
+    });
+    let part = |va: VirtRange| PhysRange::from_size(image::phys(va.start()), va.len() as u64);
+    let image = [(part(image::text()), "Kernel code"), (part(image::data()), "Kernel data")];
+    let mut resources = Resources::new();
+    let added = resources.add_memory(&memory, &reserved, &image);
+    if added.and_then(|()| resources.add_devices(tree)).is_err() {
+        log::warn!("iomem: no memory for more than {} resources", resources.as_slice().len());
+    }
+    resource::set_iomem(resources);
+    kept::keep(memory, reserved);
+    for array in with_memblock(Memblock::discard) {
+        // SAFETY: memblock uses its grown arrays no more.
+        unsafe { page_alloc::free_reserved_area(array.whole_pages()) };
+    }
 }
 
 /// Lends the CMA areas to movable allocations, and lets devices find theirs.

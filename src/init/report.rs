@@ -12,14 +12,14 @@ pub fn print(steps: &Steps) {
     kprint!("\nCPU features ({bits}-bit physical addresses):\n{}", features::features());
     kprint!("\nCPU errata:\n{}", errata::Report);
     kprint!("\nZones (pages):\n{}", stat::Zones);
-    kprint!("\nFree blocks by order:\n{}", stat::BuddyInfo);
+    kprint!("\nFree blocks by order:\n{}", stat::FreeBlocks);
     kprint!("\nSlab caches:\n{}", stat::Slabs);
     kprint!("\nvmalloc areas:\n{}", stat::VmallocInfo);
     if cma::areas().next().is_some() {
         kprint!("\nCMA areas:\n{}", stat::CmaAreas);
     }
     kprint!("\nPage tables:\n{}", PageTables);
-    kprint!("\n{}", stat::MemInfo);
+    kprint!("\n{}", stat::MemSummary);
     kprint!("\nBoot steps (cycles; instructions under -icount shift=0):\n");
     for (name, cycles) in steps.iter() {
         kprint!("  {name:<24}{cycles:>12}\n");

@@ -77,6 +77,7 @@ fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &
     let stack = vmalloc::vmalloc_aligned(THREAD_SIZE, THREAD_ALIGN, Gfp::GFP_KERNEL)
         .ok_or("no memory for its stack")?;
     let top = stack + THREAD_SIZE;
+    kthread::account_kernel_stack(stack, 1);
     // The core alone knows it from here on, by its stack pointer.
     debug::kmemleak_not_leak(stack);
     numa::set_cpu(id, core);

@@ -8,6 +8,7 @@ use crate::arch::pgtable::MapError;
 use crate::drivers::console;
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::{FdtError, Tree};
+use crate::fs;
 use crate::mm::memblock::MemblockError;
 use crate::mm::memblock::scan::ScanError;
 use crate::mm::page_alloc::InitError;
@@ -64,6 +65,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     let tree = setup::device_tree(dtb)?;
     setup::console(&tree);
     let cmdline = setup::command_line(&tree);
+    fs::set_cmdline(cmdline.as_str());
     steps.done("device tree");
 
     let info = mm::memblock_init(tree, dtb, cmdline)?;
@@ -91,6 +93,8 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     setup::kfence();
     mm::cma_init(&info);
     steps.done("CMA");
+    mm::request_standard_resources(&tree);
+    steps.done("resources");
     setup::fail_page_alloc(&cmdline);
     setup::failslab(&cmdline);
 

@@ -16,23 +16,21 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc;
+use crate::mm::stat::{NodeStat, mod_node_page_state, node_page_state};
 use crate::sync::{Once, Rank, SpinLock};
 use core::ops::ControlFlow;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 machine_local! {
     /// The PGD, once there is one.
     static INIT_MM: SpinLock<Option<TableAddr>> = SpinLock::new(Rank::PageTable, None);
     /// The same, for who takes no lock.
     static PGD: Once<TableAddr> = Once::new();
-    /// Table pages that came from the page allocator.
-    static TABLES: AtomicUsize = AtomicUsize::new(0);
 }
 
 /// How many pages of the page allocator hold page tables (Linux: NR_PAGETABLE).
 #[must_use]
 pub fn nr_table_pages() -> usize {
-    TABLES.load(Relaxed)
+    node_page_state(None, NodeStat::PageTable)
 }
 
 /// Table pages from the page allocator, through the linear map.
@@ -53,7 +51,7 @@ impl TableAccess for LinearAccess {
     fn alloc(&mut self) -> Option<TableAddr> {
         let frame = page_alloc::alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO)?;
         frame.page().add_flags(PageFlags::TABLE);
-        TABLES.fetch_add(1, Relaxed);
+        mod_node_page_state(frame, NodeStat::PageTable, 1);
         // SAFETY: the frame was just allocated, and its one use is as a table; the
         // editor clears it before it reads it.
         Some(unsafe { TableAddr::new(frame.phys()) })
@@ -67,7 +65,7 @@ impl TableAccess for LinearAccess {
         };
         if frame.page().flags().contains(PageFlags::TABLE) {
             frame.page().remove_flags(PageFlags::TABLE);
-            TABLES.fetch_sub(1, Relaxed);
+            mod_node_page_state(frame, NodeStat::PageTable, -1);
             page_alloc::free_pages(frame, Order::ZERO);
         }
     }

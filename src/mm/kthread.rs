@@ -1,10 +1,11 @@
 //! Kernel threads on stacks from vmalloc (Linux: kernel/kthread.c, alloc_thread_stack_node
 //! of kernel/fork.c). What a thread is and does is [`crate::sched`]'s.
 
-use crate::addr::{PAGE_SIZE, VirtRange};
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::CpuId;
 use crate::arch::aarch64::switch::{THREAD_ALIGN, THREAD_SIZE};
 use crate::mm::gfp::Gfp;
+use crate::mm::stat::{NodeStat, mod_node_page_state};
 use crate::mm::vmalloc;
 use crate::sched::{self, CreateError, KThread, Stack};
 
@@ -14,10 +15,24 @@ const _: () = assert!(THREAD_SIZE.is_multiple_of(PAGE_SIZE));
 fn alloc_thread_stack() -> Option<Stack> {
     let base = vmalloc::vmalloc_aligned(THREAD_SIZE, THREAD_ALIGN, Gfp::GFP_KERNEL)?;
     let range = VirtRange::from_size(base, THREAD_SIZE);
+    account_kernel_stack(base, 1);
     // SAFETY: all of a new area, which is nobody else's until it is freed, and that may be
     // done in any context. Each area ends with a page that is never mapped, so below this
     // one there is either such a page or nothing.
-    Some(unsafe { Stack::new(range, |range| vmalloc::vfree(range.start())) })
+    Some(unsafe {
+        Stack::new(range, |range| {
+            account_kernel_stack(range.start(), -1);
+            vmalloc::vfree(range.start());
+        })
+    })
+}
+
+/// Counts the stack at `base`, or with -1 no longer, on its first page's node. Any context
+/// (Linux: account_kernel_stack).
+pub fn account_kernel_stack(base: VirtAddr, sign: isize) {
+    if let Some(first) = vmalloc::vmalloc_to_page(base) {
+        mod_node_page_state(first, NodeStat::KernelStackKb, sign * (THREAD_SIZE >> 10) as isize);
+    }
 }
 
 /// Creates a thread on `cpu` that runs `f` when it is woken, and ends with what `f`

@@ -24,6 +24,7 @@ pub mod page;
 pub mod page_alloc;
 pub mod ptdump;
 pub mod reserved_mem;
+pub mod resource;
 pub mod set_memory;
 pub mod shrinker;
 pub mod slab;

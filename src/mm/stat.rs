@@ -1,16 +1,41 @@
-//! Memory's figures in words, as /proc has them (Linux: fs/proc/meminfo.c,
-//! mm/vmstat.c): each a value that is printed when it is displayed.
+//! Memory's figures in words, as /proc and /sys have them (Linux: fs/proc/meminfo.c,
+//! mm/vmstat.c, mm/slab_common.c, mm/cma_debug.c): each a value that is printed when it is
+//! displayed. `fs` gives them their paths.
+//!
+//! | file | what it prints |
+//! | --- | --- |
+//! | `meminfo` | `/proc/meminfo`, and a node's part of it |
+//! | `vmstat` | `/proc/vmstat`, and the figures that are counted for it |
+//! | `zoneinfo` | `/proc/zoneinfo`, `/proc/buddyinfo` |
+//! | `pagetypeinfo` | `/proc/pagetypeinfo`, `extfrag/` |
+//! | `slabinfo` | `/proc/slabinfo` |
+//! | `boot_report` | the same for people, at the end of the boot |
+//!
+//! A zone's figures are read under its lock, all at once; nothing is printed under a lock, and
+//! nothing is allocated.
 #![deny(unsafe_code)]
 
+mod boot_report;
+mod cma;
+mod meminfo;
 mod pagetypeinfo;
+mod slabinfo;
+mod vmstat;
+mod zoneinfo;
 
+pub use boot_report::{CmaAreas, FreeBlocks, MemSummary, Slabs, Zones};
+pub use cma::CmaBitmap;
+pub use meminfo::{MemInfo, NodeMemInfo, si_mem_available};
 pub use pagetypeinfo::{ExtfragIndex, PageTypeInfo, UnusableIndex, pageblocks};
+pub use slabinfo::SlabInfoFile;
+pub(in crate::mm) use vmstat::mod_node_page_state;
+pub use vmstat::{NodeStat, NodeVmStat, VmStat, node_page_state};
+pub use zoneinfo::{BuddyInfo, ZoneInfoFile};
 
-use crate::addr::{Order, PAGE_SIZE};
-use crate::mm::cma;
+use crate::addr::PAGE_SIZE;
 use crate::mm::memory_hotplug;
-use crate::mm::page_alloc::{self, ZoneInfo};
-use crate::mm::slab::{self, slabinfo};
+use crate::mm::mmzone::{NodeId, ZoneId};
+use crate::mm::page_alloc;
 use crate::mm::vmalloc;
 use core::fmt;
 
@@ -19,35 +44,19 @@ const fn kib(pages: usize) -> usize {
     pages * (PAGE_SIZE >> 10)
 }
 
-/// /proc/meminfo, as far as there is something to say.
-pub struct MemInfo;
-
-impl fmt::Display for MemInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sum = |figure: fn(&ZoneInfo) -> u32| -> usize {
-            page_alloc::zones().map(|zone| figure(&zone) as usize).sum()
-        };
-        let slab: usize = slabinfo().map(|cache| cache.slabs * cache.pages_per_slab).sum();
-        let vm = vmalloc::vmalloc_stat();
-        let lines = [
-            ("MemTotal", sum(|zone| zone.managed)),
-            ("MemFree", sum(ZoneInfo::free)),
-            ("Reserved", sum(ZoneInfo::reserved)),
-            ("Slab", if slab::slab_is_available() { slab } else { 0 }),
-            ("VmallocUsed", vm.mapped),
-            ("CmaTotal", sum(|zone| zone.cma)),
-            ("CmaFree", sum(|zone| zone.free_cma)),
-            ("HardwareCorrupted", page_alloc::num_poisoned_pages() as usize),
-        ];
-        for (name, pages) in lines {
-            writeln!(f, "{name}:{:>width$} kB", kib(pages), width = LINE - name.len())?;
-        }
-        Ok(())
-    }
+/// The nodes that hold RAM (Linux: node_online_map).
+pub fn nodes() -> impl Iterator<Item = NodeId> {
+    NodeId::all().filter(|&node| page_alloc::node_has_memory(node))
 }
 
-/// Columns of a line of [`MemInfo`], without its colon and its unit.
-const LINE: usize = 25;
+/// The start of a zone's line.
+struct Head(ZoneId);
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node {}, zone {:>8} ", self.0.node().index(), self.0.kind())
+    }
+}
 
 /// The sections and their states, as in /sys/devices/system/memory/memoryN/state.
 pub struct MemoryBlocks;
@@ -63,118 +72,6 @@ impl fmt::Display for MemoryBlocks {
                 span.start().get(),
                 span.end().get() - 1,
             )?;
-        }
-        Ok(())
-    }
-}
-
-/// Where each zone lies, and its figures in pages; a line `report:` for each and one for
-/// all, for programs to read.
-pub struct Zones;
-
-impl fmt::Display for Zones {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut total = [0u32; 5];
-        for zone in page_alloc::zones() {
-            let span = zone.spanned.phys();
-            writeln!(
-                f,
-                "Node {}, zone {:>8}  [mem {:#013x}-{:#013x}]  min {} low {} high {}  pcp batch {} high {}",
-                zone.id.node().index(),
-                zone.id.kind(),
-                span.start().get(),
-                span.end().get() - 1,
-                zone.watermarks[0],
-                zone.watermarks[1],
-                zone.watermarks[2],
-                zone.pcp_batch,
-                zone.pcp_high,
-            )?;
-            let figures = [zone.present, zone.managed, zone.reserved(), zone.free(), zone.used()];
-            write!(f, "report: zone {}/{} ", zone.id.node().index(), zone.id.kind())?;
-            Figures(figures).fmt(f)?;
-            for (sum, figure) in total.iter_mut().zip(figures) {
-                *sum += figure;
-            }
-        }
-        write!(f, "report: total ")?;
-        Figures(total).fmt(f)
-    }
-}
-
-/// Present, managed, reserved, free and used pages.
-struct Figures([u32; 5]);
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [present, managed, reserved, free, used] = self.0;
-        writeln!(
-            f,
-            "present {present} managed {managed} reserved {reserved} free {free} used {used}"
-        )
-    }
-}
-
-/// /proc/buddyinfo: free blocks of each order, and behind them the free pages that are
-/// in no list: on CPUs' own lists, and in sections that are not up yet.
-pub struct BuddyInfo;
-
-impl fmt::Display for BuddyInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for zone in page_alloc::zones() {
-            write!(f, "Node {}, zone {:>8} ", zone.id.node().index(), zone.id.kind())?;
-            for order in Order::ZERO.and_up() {
-                write!(f, "{:>6} ", zone.blocks(order))?;
-            }
-            writeln!(f, " pcp {} deferred {}", zone.pcp, zone.deferred)?;
-        }
-        Ok(())
-    }
-}
-
-/// /proc/slabinfo.
-pub struct Slabs;
-
-impl fmt::Display for Slabs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# name            active  total   size objs pages slabs")?;
-        for cache in slabinfo().filter(|cache| cache.slabs > 0) {
-            writeln!(f, "{cache}")?;
-        }
-        Ok(())
-    }
-}
-
-/// The CMA areas, as in debugfs/cma.
-pub struct CmaAreas;
-
-impl fmt::Display for CmaAreas {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for area in cma::areas() {
-            let info = area.info();
-            let default = cma::default_area().is_some_and(|other| core::ptr::eq(area, other));
-            writeln!(
-                f,
-                "{:<16} {:?} pages {} allocated {} longest free {}{}{}",
-                area.name(),
-                info.range.phys(),
-                info.range.len(),
-                info.allocated,
-                info.longest,
-                if info.active { "" } else { "  not in use" },
-                if default { "  default" } else { "" },
-            )?;
-            if info.successes + info.failures > 0 {
-                writeln!(
-                    f,
-                    "  allocations {} failed {}  pages {} failed {} released {}",
-                    info.successes,
-                    info.failures,
-                    info.pages_succeeded,
-                    info.pages_failed,
-                    info.pages_released,
-                )?;
-            }
         }
         Ok(())
     }

@@ -192,6 +192,26 @@ impl KernelAttrs {
     pub const fn is_guarded(self) -> bool {
         self.0 & GP != 0
     }
+    /// Whether it is Inner Shareable: all CPUs see the same.
+    #[must_use]
+    pub const fn is_shared(self) -> bool {
+        self.0 & SH_INNER == SH_INNER
+    }
+    /// Whether the access flag is set: the first access does not fault.
+    #[must_use]
+    pub const fn is_accessed(self) -> bool {
+        self.0 & AF != 0
+    }
+    /// Whether it is of one address space alone.
+    #[must_use]
+    pub const fn is_non_global(self) -> bool {
+        self.0 & NG != 0
+    }
+    /// Whether EL0 may not execute it.
+    #[must_use]
+    pub const fn is_uxn(self) -> bool {
+        self.0 & UXN != 0
+    }
     /// Whether a live mapping may change from one to the other in place, without
     /// break-before-make (Arm ARM D8.17.1, R_WHZWS): memory type and shareability stay.
     #[must_use]

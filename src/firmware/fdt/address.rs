@@ -89,10 +89,18 @@ impl<'a> Lineage<'a> {
     /// does not reach the CPU.
     #[must_use]
     pub fn reg(&self, index: usize) -> Option<Reg> {
+        let mut steps = usize::MAX;
+        self.reg_within(index, &mut steps)
+    }
+
+    /// As [`Lineage::reg`]; entries of `ranges` that are looked at are taken off `steps`, and
+    /// when none are left, nothing is found. For those who ask for many.
+    #[must_use]
+    pub fn reg_within(&self, index: usize, steps: &mut usize) -> Option<Reg> {
         let parent = self.parent()?.cells();
         let reg = self.node().regs(parent).nth(index)?;
-        let (bus, mut steps) = (self.nodes.len().checked_sub(1)?, usize::MAX);
-        let base = self.translate(bus, reg.base, "ranges", &mut steps)?;
+        let bus = self.nodes.len().checked_sub(1)?;
+        let base = self.translate(bus, reg.base, "ranges", steps)?;
         Some(Reg { base, ..reg })
     }
 

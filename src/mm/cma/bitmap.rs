@@ -21,6 +21,11 @@ impl<'a> Bitmap<'a> {
         self.words[word].load(Relaxed)
     }
 
+    /// Bits `32 * n` and up, those behind the end clear; `None` where all are.
+    pub(super) fn word32(&self, n: usize) -> Option<u32> {
+        (n * 32 < self.bits).then(|| (self.get(n / 2) >> (n % 2 * 32)) as u32)
+    }
+
     /// The first bit of `from..end` that is `set` or not, or `end`.
     fn find_next(&self, from: usize, end: usize, set: bool) -> usize {
         if from >= end {

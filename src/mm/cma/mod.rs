@@ -170,6 +170,19 @@ impl Cma {
         })
     }
 
+    /// The order of the units that it is allocated in.
+    #[must_use]
+    pub fn order_per_bit(&self) -> Order {
+        self.declared.get().map_or(Order::ZERO, |declared| declared.order_per_bit)
+    }
+
+    /// Bits 32 * `n` and up of the bit map of an active area, a bit for each unit, set where it
+    /// is allocated; `None` behind its end.
+    #[must_use]
+    pub fn bitmap_word(&self, n: usize) -> Option<u32> {
+        self.with_bitmap(|_, map| map.word32(n)).flatten()
+    }
+
     /// Makes the area's memory the page allocator's, on loan.
     fn activate(&self) -> Result<(), CmaError> {
         let Some(declared) = self.declared.get() else { return Ok(()) };

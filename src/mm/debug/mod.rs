@@ -60,8 +60,9 @@ pub use kfence::{
 };
 pub(in crate::mm) use kfence::{kfence_alloc, kfence_free, kfence_ksize};
 pub use kmemleak::{
-    ScanResult, add_root, kmemleak_alloc, kmemleak_free, kmemleak_ignore, kmemleak_no_scan,
-    kmemleak_not_leak, kmemleak_objects, kmemleak_on, kmemleak_scan_area, scan as kmemleak_scan,
+    Leaks, ScanResult, add_root, clear as kmemleak_clear, kmemleak_alloc, kmemleak_free,
+    kmemleak_ignore, kmemleak_no_scan, kmemleak_not_leak, kmemleak_objects, kmemleak_on,
+    kmemleak_scan_area, off as kmemleak_off, scan as kmemleak_scan,
 };
 pub use memory::metadata_pages;
 pub use page_owner::{PageOwner, Stacks, owner_of, page_owner_on};

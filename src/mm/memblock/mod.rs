@@ -21,6 +21,7 @@
 //! - [`limit`]: `mem=` and other ways to lose memory
 //! - [`resize`]: the arrays' growth
 //! - [`report`]: dump and validation
+//! - [`kept`]: what is remembered of it when it is gone
 //! - [`scan`]: from the device tree and the command line to a filled memblock
 //!
 //! Once the buddy allocator owns the free memory, memblock is discarded
@@ -30,6 +31,7 @@
 
 pub mod find;
 pub mod iter;
+pub mod kept;
 pub mod limit;
 pub mod region;
 pub mod report;
@@ -134,6 +136,12 @@ impl Memblock {
     #[must_use]
     pub fn reserved(&self) -> &[Region] {
         self.reserved.regions()
+    }
+
+    /// The regions of either kind, rising.
+    #[must_use]
+    pub fn regions(&self, kind: Kind) -> &[Region] {
+        self.array(kind).regions()
     }
 
     /// Adds RAM. What is already there keeps its flags and node.

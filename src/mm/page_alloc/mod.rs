@@ -74,7 +74,8 @@ pub(in crate::mm) use isolation::{
     unmovable_page,
 };
 pub use numa::{
-    alloc_pages_node, cpu_online, cpu_to_node, numa_node_id, set_cpu_numa_node, set_node_distances,
+    alloc_pages_node, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id,
+    set_cpu_numa_node, set_node_distances,
 };
 pub use owned::{OwnedPage, OwnedPages};
 pub(in crate::mm) use owned::{clear_page_movable, inherit_charge, set_page_movable};
@@ -84,7 +85,9 @@ pub use poison::num_poisoned_pages;
 pub(in crate::mm) use poison::{
     Marked, count_poisoned, keep_out, mark_poisoned, take_back, uncount_poisoned,
 };
-pub use report::{ZoneInfo, nr_free_pages, nr_used_pages, zones};
+pub use report::{
+    ZoneInfo, node_has_memory, nr_free_pages, nr_used_pages, zone_info, zones, zones_on,
+};
 pub use sysctl::{set_lowmem_reserve_ratio, set_watermark_scale_factor};
 pub use validate::{Invalid, validate};
 

@@ -8,11 +8,14 @@ use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, NR_CPUS, cpu};
 use crate::machine_local;
 use crate::mm::gfp::{Gfp, might_alloc};
-use crate::mm::mmzone::{self, NodeId};
+use crate::mm::mmzone::{self, MAX_NUMNODES, NodeId};
 use crate::mm::page::Frame;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 machine_local! {
+    /// As they were set; 0 for what was not.
+    static DISTANCE: [[AtomicU32; MAX_NUMNODES]; MAX_NUMNODES] =
+        [const { [const { AtomicU32::new(0) }; MAX_NUMNODES] }; MAX_NUMNODES];
     static CPU_NODE: [AtomicU8; NR_CPUS] = [const { AtomicU8::new(0) }; NR_CPUS];
     /// The CPUs that allocate: bit n is CPU n's. A hosted machine's are there from the start.
     static ONLINE: AtomicU32 =
@@ -26,13 +29,17 @@ pub fn cpu_online(cpu: CpuId) {
     with_masked(|_| super::setup_watermarks());
 }
 
+/// The CPUs that allocate, rising.
+pub fn cpus_online() -> impl Iterator<Item = CpuId> {
+    let online = ONLINE.load(Relaxed);
+    (0..NR_CPUS).filter_map(CpuId::new).filter(move |id| online >> id.index() & 1 != 0)
+}
+
 /// How many CPUs that allocate are near `node`; all of them where none is, since any of
 /// them may come to it then.
 pub(super) fn cpus_near(node: NodeId) -> u32 {
-    let online = ONLINE.load(Relaxed);
-    let ids = (0..NR_CPUS).filter_map(CpuId::new).filter(|id| online >> id.index() & 1 != 0);
-    match ids.filter(|&id| cpu_to_node(id) == node).count() {
-        0 => online.count_ones(),
+    match cpus_online().filter(|&id| cpu_to_node(id) == node).count() {
+        0 => cpus_online().count() as u32,
         near => near as u32,
     }
 }
@@ -55,9 +62,24 @@ pub fn set_cpu_numa_node(cpu: CpuId, node: NodeId) {
     with_masked(|_| pcp::setup(cpu, node));
 }
 
+/// How far node `to` is from node `from`, 10 being no distance (Linux: node_distance).
+#[must_use]
+pub fn node_distance(from: NodeId, to: NodeId) -> u32 {
+    match DISTANCE[from.index()][to.index()].load(Relaxed) {
+        0 if from == to => 10,
+        0 => 20,
+        distance => distance,
+    }
+}
+
 /// Says how far nodes are from each other: allocations that find nothing near go to the
 /// nearest first. At boot, before the second CPU is up.
 pub fn set_node_distances(distance: impl Fn(NodeId, NodeId) -> u32) {
+    for from in NodeId::all() {
+        for to in NodeId::all() {
+            DISTANCE[from.index()][to.index()].store(distance(from, to), Relaxed);
+        }
+    }
     with_masked(|_| {
         mmzone::build_zonelists(distance);
         for cpu in (0..NR_CPUS).filter_map(CpuId::new) {

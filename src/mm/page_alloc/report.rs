@@ -6,9 +6,10 @@ use super::pcp;
 use super::slowpath::Request;
 use crate::addr::{Order, PfnRange};
 use crate::arch::irq::with_masked;
+use crate::arch::{CpuId, NR_CPUS};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
-use crate::mm::mmzone::{Migratetype, Wmark, Zone, ZoneId};
+use crate::mm::mmzone::{MAX_NR_ZONES, Migratetype, NodeId, Wmark, Zone, ZoneId, ZoneType};
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -38,10 +39,18 @@ pub struct ZoneInfo {
     pub deferred: u32,
     /// On the per-CPU lists.
     pub pcp: u32,
+    /// The same by CPU.
+    pub pcp_count: [u32; NR_CPUS],
     /// Free and CMA's.
     pub free_cma: u32,
     /// The marks min, low and high.
     pub watermarks: [u32; 3],
+    /// The mark promo.
+    pub promo: u32,
+    /// By how much all marks but min are raised for now.
+    pub boost: u32,
+    /// What is kept from allocations that could go to a wider zone, by that zone's kind.
+    pub lowmem_reserve: [u32; MAX_NR_ZONES],
     /// Pages by which per-CPU lists grow and shrink, and from which on they shrink.
     pub pcp_batch: u32,
     /// Pages from which on a CPU's lists shrink.
@@ -73,8 +82,10 @@ impl ZoneInfo {
     }
 }
 
-fn info(zone: &'static Zone) -> ZoneInfo {
-    let id = zone.id();
+/// The figures of a zone, whether it has RAM or not.
+#[must_use]
+pub fn zone_info(id: ZoneId) -> ZoneInfo {
+    let zone = id.zone();
     let mut nr_free = [[0; Migratetype::COUNT]; Order::COUNT];
     with_masked(|irq| {
         let locked = zone.lock(irq);
@@ -82,6 +93,10 @@ fn info(zone: &'static Zone) -> ZoneInfo {
             for mt in Migratetype::ALL {
                 nr_free[order.index()][mt.index()] = locked.list(order, mt).nr_free;
             }
+        }
+        let mut pcp_count = [0; NR_CPUS];
+        for (count, cpu) in pcp_count.iter_mut().zip((0..NR_CPUS).filter_map(CpuId::new)) {
+            *count = pcp::of(cpu, id).count();
         }
         ZoneInfo {
             id,
@@ -93,9 +108,13 @@ fn info(zone: &'static Zone) -> ZoneInfo {
             buddy: zone.free.load(Relaxed),
             isolated: zone.isolated.load(Relaxed),
             deferred: zone.deferred.load(Relaxed),
-            pcp: pcp::count(id),
+            pcp: pcp_count.iter().fold(0, |sum, &count| sum.wrapping_add(count)),
+            pcp_count,
             free_cma: zone.free_cma.load(Relaxed),
             watermarks: [Wmark::Min, Wmark::Low, Wmark::High].map(|mark| zone.watermark(mark)),
+            promo: zone.watermark(Wmark::Promo),
+            boost: zone.boost(),
+            lowmem_reserve: ZoneType::ALL.map(|kind| zone.lowmem_reserve(kind)),
             pcp_batch: zone.pcp_batch.load(Relaxed),
             pcp_high: zone.pcp_high.load(Relaxed),
             nr_free,
@@ -105,8 +124,23 @@ fn info(zone: &'static Zone) -> ZoneInfo {
 
 /// The zones that hold RAM, online or not, by node and kind.
 pub fn zones() -> impl Iterator<Item = ZoneInfo> {
-    let holds_ram = |zone: &&Zone| zone.present() != 0 || zone.offline.load(Relaxed) != 0;
-    ZoneId::all().map(ZoneId::zone).filter(holds_ram).map(info)
+    ZoneId::all().filter(|id| holds_ram(id.zone())).map(zone_info)
+}
+
+/// Those of one node.
+pub fn zones_on(node: NodeId) -> impl Iterator<Item = ZoneInfo> {
+    let on_node = move |id: &ZoneId| id.node() == node && holds_ram(id.zone());
+    ZoneId::all().filter(on_node).map(zone_info)
+}
+
+/// Whether `node` holds RAM, online or not.
+#[must_use]
+pub fn node_has_memory(node: NodeId) -> bool {
+    ZoneId::all().any(|id| id.node() == node && holds_ram(id.zone()))
+}
+
+fn holds_ram(zone: &Zone) -> bool {
+    zone.present() != 0 || zone.offline.load(Relaxed) != 0
 }
 
 /// Free pages of all zones, on per-CPU lists and in sections that are not up yet too. Bringing

@@ -64,15 +64,19 @@ impl fmt::Display for Run {
         let set = |there, name| if there { name } else { "" };
         write!(
             f,
-            "{:#018x}-{:#018x} {size:>10}{unit} {level} {}{} {} {:3} {:3} {:2} {}",
+            "{:#018x}-{:#018x}   {size:>9}{unit} {level} {:1}     {} {} {:3} {:2} {:2} {:3} {:3} {:3} {:2} {}",
             va.start(),
             va.end(),
-            // Hidden from the MMU by set_memory_valid.
-            set(!first.valid, "F "),
+            // Hidden from the MMU by set_memory_valid. EL0 has no access to anything.
+            set(!first.valid, "F"),
             if first.attrs.is_writable() { "RW" } else { "ro" },
             if first.attrs.is_executable() { "x " } else { "NX" },
+            set(first.attrs.is_shared(), "SHD"),
+            set(first.attrs.is_accessed(), "AF"),
+            set(first.attrs.is_non_global(), "NG"),
             set(first.contiguous, "CON"),
             set(first.level != Level::Pte, "BLK"),
+            set(first.attrs.is_uxn(), "UXN"),
             set(first.attrs.is_guarded(), "GP"),
             match first.attrs.memory() {
                 MemoryType::Normal => "MEM/NORMAL",

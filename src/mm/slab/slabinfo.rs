@@ -4,7 +4,10 @@
 use super::caches;
 use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
+use super::layout::CacheLayout;
+use crate::addr::Order;
 use crate::arch::irq::with_masked;
+use crate::mm::mmzone::NodeId;
 use core::fmt;
 
 /// The figures of one cache at one moment, as far as other CPUs stand still.
@@ -28,14 +31,28 @@ pub struct SlabInfo {
     pub pages_per_slab: usize,
     /// Slabs.
     pub slabs: usize,
+    /// Pages of these, of whatever order.
+    pub pages: usize,
     /// Slabs that have free objects.
     pub partial_slabs: usize,
     /// Free objects in sheaves, on CPUs and in the barn.
     pub in_sheaves: usize,
 }
 
+/// Pages of `slabs` slabs with room for `objects`: those made of the lesser order when memory
+/// was short have less, which tells how many they are.
+fn pages(layout: &CacheLayout, slabs: usize, objects: usize) -> usize {
+    let usual = usize::from(layout.objects(layout.order));
+    let lesser = usize::from(layout.objects(layout.min_order));
+    let missing = (slabs * usual).saturating_sub(objects);
+    let small = missing.checked_div(usual - lesser).unwrap_or(0);
+    let pages = |order: Order| order.pages() as usize;
+    (slabs - small) * pages(layout.order) + small * pages(layout.min_order)
+}
+
 impl SlabInfo {
-    fn of(cache: &'static RawCache) -> Self {
+    /// The figures of a cache, of one node's slabs or of all.
+    fn of(cache: &'static RawCache, node: Option<NodeId>) -> Self {
         let layout = cache.layout();
         with_masked(|irq| {
             let mut info = Self {
@@ -48,18 +65,21 @@ impl SlabInfo {
                 objects_per_slab: layout.objects(layout.order).into(),
                 pages_per_slab: layout.order.pages() as usize,
                 slabs: 0,
+                pages: 0,
                 partial_slabs: 0,
                 in_sheaves: 0,
             };
             let on_cpus = cache.cpus().iter().flat_map(|cpu| [&cpu.main, &cpu.spare]);
             let mut in_sheaves = on_cpus.map(|slot| slot.get_remote().count()).sum::<u32>();
             let mut in_use = 0;
-            for node in cache.nodes() {
-                let node = node.lock(irq);
+            let of_all = NodeId::all().zip(cache.nodes());
+            for (_, of_node) in of_all.filter(|(id, _)| node.is_none_or(|node| node == *id)) {
+                let node = of_node.lock(irq);
                 in_sheaves += node.barn.sheaves().0.iter().map(|sheaf| sheaf.count()).sum::<u32>();
                 in_use += node.in_use;
                 info.total_objects += node.total;
                 info.slabs += node.slabs;
+                info.pages += pages(layout, node.slabs, node.total);
                 info.partial_slabs += node.partial.len();
             }
             info.in_sheaves = in_sheaves as usize;
@@ -89,7 +109,7 @@ impl fmt::Display for SlabInfo {
 
 /// The figures of all caches, in the order of creation.
 pub fn slabinfo() -> impl Iterator<Item = SlabInfo> {
-    caches::pinned().map(|cache| SlabInfo::of(*cache))
+    caches::pinned().map(|cache| SlabInfo::of(*cache, None))
 }
 
 /// Pages in slabs by what becomes of them (Linux: SReclaimable, SUnreclaim).
@@ -103,13 +123,12 @@ pub struct SlabPages {
     pub accounted: usize,
 }
 
-/// How many pages slabs have. Those made of a lesser order when memory was short count as
-/// usual ones.
+/// How many pages slabs have, on one node or on all.
 #[must_use]
-pub fn slab_pages() -> SlabPages {
+pub fn slab_pages(node: Option<NodeId>) -> SlabPages {
     let mut sum = SlabPages::default();
-    for info in slabinfo() {
-        let pages = info.slabs * info.pages_per_slab;
+    for info in caches::pinned().map(|cache| SlabInfo::of(*cache, node)) {
+        let pages = info.pages;
         if info.flags.contains(SlabFlags::RECLAIM_ACCOUNT) {
             sum.reclaimable += pages;
         } else {
@@ -126,6 +145,6 @@ impl RawCache {
     /// The figures of this cache.
     #[must_use]
     pub fn info(&'static self) -> SlabInfo {
-        SlabInfo::of(self)
+        SlabInfo::of(self, None)
     }
 }

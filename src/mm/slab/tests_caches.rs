@@ -166,11 +166,11 @@ fn flags_do_what_they_say() {
         let ctor: Constructor = |_| {};
         let both = kmem_cache_create("both", 40, 8, SlabFlags::ZERO, Some(ctor));
         assert!(matches!(both, Err(CreateError::Flags)));
-        let before = slab_pages();
+        let before = slab_pages(None);
         let flags = SlabFlags::RECLAIM_ACCOUNT | SlabFlags::ACCOUNT | SlabFlags::NO_MERGE;
         let counted = create("counted", 40, flags);
         let object = alloc(counted);
-        let after = slab_pages();
+        let after = slab_pages(None);
         assert_eq!(after.reclaimable, before.reclaimable + 1);
         assert_eq!(after.accounted, before.accounted + 1);
         assert!(counted.page_gfp(K).contains(Gfp::__GFP_ACCOUNT | Gfp::__GFP_RECLAIMABLE));

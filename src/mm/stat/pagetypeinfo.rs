@@ -2,9 +2,10 @@
 //! extfrag/ of mm/vmstat.c).
 #![deny(unsafe_code)]
 
+use super::Head;
 use crate::addr::{Order, Pfn};
 use crate::mm::compaction::ContigPageInfo;
-use crate::mm::mmzone::{Migratetype, ZoneId};
+use crate::mm::mmzone::{Migratetype, NodeId};
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{self, ZoneInfo};
 use core::fmt;
@@ -16,37 +17,42 @@ pub struct PageTypeInfo;
 
 impl fmt::Display for PageTypeInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Page block order: {}", Order::PAGEBLOCK)?;
-        writeln!(f, "Pages per block:  {}\n", Order::PAGEBLOCK.pages())?;
-        write!(f, "{:<43} ", "Free pages count per migrate type at order")?;
-        for order in Order::ZERO.and_up() {
-            write!(f, "{:>6} ", order.get())?;
-        }
-        writeln!(f)?;
-        for zone in page_alloc::zones() {
-            for mt in Migratetype::ALL {
-                let (node, kind) = (zone.id.node().index(), zone.id.kind());
-                write!(f, "Node {node:>4}, zone {kind:>8}, type {mt:>12} ")?;
-                for order in Order::ZERO.and_up() {
-                    write!(f, "{:>6} ", zone.nr_free[order.index()][mt.index()])?;
-                }
-                writeln!(f)?;
-            }
-        }
-        write!(f, "\n{:<23}", "Number of blocks type ")?;
+        super::nodes().try_for_each(|node| show_node(f, node))
+    }
+}
+
+/// A node's part, head and all: Linux has one for each.
+fn show_node(f: &mut fmt::Formatter<'_>, node: NodeId) -> fmt::Result {
+    writeln!(f, "Page block order: {}", Order::PAGEBLOCK)?;
+    writeln!(f, "Pages per block:  {}\n", Order::PAGEBLOCK.pages())?;
+    write!(f, "{:<43} ", "Free pages count per migrate type at order")?;
+    for order in Order::ZERO.and_up() {
+        write!(f, "{:>6} ", order.get())?;
+    }
+    writeln!(f)?;
+    for zone in page_alloc::zones_on(node) {
         for mt in Migratetype::ALL {
-            write!(f, "{mt:>12} ")?;
-        }
-        writeln!(f)?;
-        for zone in page_alloc::zones() {
-            write!(f, "{}", Head(zone.id))?;
-            for blocks in pageblocks(&zone) {
-                write!(f, "{blocks:>12} ")?;
+            let kind = zone.id.kind();
+            write!(f, "Node {:>4}, zone {kind:>8}, type {mt:>12} ", node.index())?;
+            for order in Order::ZERO.and_up() {
+                write!(f, "{:>6} ", zone.nr_free[order.index()][mt.index()])?;
             }
             writeln!(f)?;
         }
-        Ok(())
     }
+    write!(f, "\n{:<23}", "Number of blocks type ")?;
+    for mt in Migratetype::ALL {
+        write!(f, "{mt:>12} ")?;
+    }
+    writeln!(f)?;
+    for zone in page_alloc::zones_on(node) {
+        write!(f, "{}", Head(zone.id))?;
+        for blocks in pageblocks(&zone) {
+            write!(f, "{blocks:>12} ")?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
 }
 
 /// The pageblocks of a zone by migratetype, of sections that are up.
@@ -62,15 +68,6 @@ pub fn pageblocks(zone: &ZoneInfo) -> [u32; Migratetype::COUNT] {
         }
     }
     count
-}
-
-/// The start of a zone's line.
-struct Head(ZoneId);
-
-impl fmt::Display for Head {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Node {}, zone {:>8} ", self.0.node().index(), self.0.kind())
-    }
 }
 
 /// debugfs extfrag/extfrag_index: for each zone and order why a request fails, towards 0 for

@@ -37,8 +37,10 @@ pub struct Limits {
 /// Pages in areas, by the state of the area.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct VmallocStat {
-    /// Pages mapped in areas in use (Linux: VmallocUsed counts those of vmalloc).
+    /// Pages mapped in areas in use.
     pub mapped: usize,
+    /// Of these, pages of vmalloc (Linux: nr_vmalloc_pages).
+    pub allocated: usize,
     /// Pages of addresses, guard pages included, that are lazily unmapped.
     pub lazy: usize,
     /// Pages of memory that stale translations of those may lead to: their own, which wait
@@ -91,7 +93,14 @@ impl VmapAreas {
             lazy: NIL,
             owed: ManuallyDrop::new(TlbFlush::NONE),
             pools: [NIL; POOLED_PAGES],
-            stat: VmallocStat { mapped: 0, lazy: 0, lazy_frames: 0, pooled: 0, records: 0 },
+            stat: VmallocStat {
+                mapped: 0,
+                allocated: 0,
+                lazy: 0,
+                lazy_frames: 0,
+                pooled: 0,
+                records: 0,
+            },
             limits,
             purging: false,
             blocks: [None; NR_CPUS],
@@ -134,6 +143,9 @@ impl VmapAreas {
             None => self.space.alloc(request, area)?,
         };
         self.stat.mapped += want.nr_pages as usize;
+        if want.flags.contains(VmFlags::VM_ALLOC) {
+            self.stat.allocated += want.nr_pages as usize;
+        }
         Ok(found)
     }
 
@@ -196,6 +208,9 @@ impl VmapAreas {
         area.next = next;
         self.stat.lazy_frames += area.nr_pages as usize;
         self.stat.mapped -= area.nr_pages as usize;
+        if area.flags.contains(VmFlags::VM_ALLOC) {
+            self.stat.allocated -= area.nr_pages as usize;
+        }
         self.stat.lazy += pages;
         self.owe(owed);
         self.stat.lazy > self.limits.lazy_max_pages
@@ -304,7 +319,12 @@ impl VmapAreas {
             let pages = range.len() / PAGE_SIZE;
             assert!((area.nr_pages as usize) < pages, "{range:?} has no guard page");
             match area.state {
-                State::Busy | State::Unmapping => stat.mapped += area.nr_pages as usize,
+                State::Busy | State::Unmapping => {
+                    stat.mapped += area.nr_pages as usize;
+                    if area.flags.contains(VmFlags::VM_ALLOC) {
+                        stat.allocated += area.nr_pages as usize;
+                    }
+                }
                 State::Lazy => {
                     lazy += 1;
                     stat.lazy += pages;

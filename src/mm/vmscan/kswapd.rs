@@ -91,6 +91,12 @@ pub(super) fn forget_failures() {
     NODES.iter().for_each(|node| node.failures.store(0, Relaxed));
 }
 
+/// Whether the thread of `node` has given up (Linux: node_unreclaimable of /proc/zoneinfo).
+#[must_use]
+pub fn is_hopeless(node: NodeId) -> bool {
+    Node::of(node).is_hopeless()
+}
+
 /// The zones of `node` that have memory, up to `highest`.
 fn zones(node: NodeId, highest: ZoneType) -> impl Iterator<Item = &'static Zone> {
     ZoneType::ALL

@@ -19,11 +19,12 @@ mod kswapd;
 #[cfg(test)]
 mod tests;
 
-pub use kswapd::{kswapd, wakeup_kswapd};
+pub use kswapd::{is_hopeless, kswapd, wakeup_kswapd};
 
 use crate::machine_local;
 use crate::mm::context::memalloc_noreclaim_scope;
 use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::MAX_NR_ZONES;
 use crate::mm::shrinker::{DEF_PRIORITY, Shrunk, shrink_slab};
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -42,6 +43,8 @@ pub struct VmscanStat {
     pub pageoutrun: u64,
     /// How often an allocation reclaimed itself.
     pub allocstall: u64,
+    /// The same by the widest zone that it could use.
+    pub allocstall_zone: [u64; MAX_NR_ZONES],
     /// Objects that shrinkers were asked for in the background.
     pub pgscan_kswapd: u64,
     /// Objects that shrinkers were asked for by allocations.
@@ -55,7 +58,7 @@ pub struct VmscanStat {
 struct Stat {
     kswapd_wake: AtomicU64,
     pageoutrun: AtomicU64,
-    allocstall: AtomicU64,
+    allocstall: [AtomicU64; MAX_NR_ZONES],
     kswapd: Reclaimed,
     direct: Reclaimed,
 }
@@ -83,7 +86,7 @@ machine_local! {
     static STAT: Stat = Stat {
         kswapd_wake: AtomicU64::new(0),
         pageoutrun: AtomicU64::new(0),
-        allocstall: AtomicU64::new(0),
+        allocstall: [const { AtomicU64::new(0) }; MAX_NR_ZONES],
         kswapd: Reclaimed::new(),
         direct: Reclaimed::new(),
     };
@@ -92,10 +95,12 @@ machine_local! {
 /// What reclaim has done since boot.
 #[must_use]
 pub fn vmscan_stat() -> VmscanStat {
+    let allocstall_zone = core::array::from_fn(|kind| STAT.allocstall[kind].load(Relaxed));
     VmscanStat {
         kswapd_wake: STAT.kswapd_wake.load(Relaxed),
         pageoutrun: STAT.pageoutrun.load(Relaxed),
-        allocstall: STAT.allocstall.load(Relaxed),
+        allocstall: allocstall_zone.iter().sum(),
+        allocstall_zone,
         pgscan_kswapd: STAT.kswapd.scanned.load(Relaxed),
         pgscan_direct: STAT.direct.scanned.load(Relaxed),
         pgsteal_kswapd: STAT.kswapd.freed.load(Relaxed),
@@ -124,7 +129,7 @@ impl fmt::Display for VmscanStat {
 /// it; how many objects were freed. Threads with interrupts on that may sleep, or the boot
 /// (Linux: try_to_free_pages).
 pub(in crate::mm) fn try_to_free_pages(gfp: Gfp) -> usize {
-    STAT.allocstall.fetch_add(1, Relaxed);
+    STAT.allocstall[gfp.zone().index()].fetch_add(1, Relaxed);
     let mut freed = 0;
     memalloc_noreclaim_scope(|| {
         for priority in (0..=DEF_PRIORITY).rev() {

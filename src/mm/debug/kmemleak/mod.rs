@@ -15,7 +15,7 @@
 
 mod scan;
 
-pub use scan::{ScanResult, scan};
+pub use scan::{Leaks, ScanResult, clear, scan};
 
 use super::objects::{AREA, BLACK, DEAD_LINK, MIN_COUNT, Node, ObjectFlags, Objects, PID, STACK};
 use super::report::report;
@@ -80,6 +80,11 @@ fn disable(why: &str) {
         super::SLAB_FREE_HOOKS.dec();
         report!("kmemleak: {why}: switched off");
     }
+}
+
+/// Switches it off for good, because somebody asks for that.
+pub fn off() {
+    disable("asked for");
 }
 
 /// Scans from a range too: data in which addresses are kept (Linux: scan_large_block of

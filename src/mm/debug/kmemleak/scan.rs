@@ -176,6 +176,34 @@ pub fn scan(min_age: u64) -> ScanResult {
     result
 }
 
+/// The leaks that scans have reported, as debugfs' kmemleak shows them. Its lock is taken for
+/// each. While a scan counts references, all that it has not come to looks like one.
+pub struct Leaks;
+
+impl fmt::Display for Leaks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let now = cpu::sched_clock();
+        let mut at = VirtAddr::new(0);
+        let next = |at| with_state(|state| Some(state.leak(state.next_reported(at)?, now)));
+        while let Some(leak) = next(at) {
+            at = leak.at + 1;
+            write!(f, "{leak}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Forgets the leaks that were reported: they are none from now on (Linux: kmemleak_clear).
+pub fn clear() {
+    with_state(|state| {
+        let mut at = VirtAddr::new(0);
+        while let Some(node) = state.next_reported(at) {
+            at = state.objects.start(node) + 1;
+            state.objects.set(node, MIN_COUNT, 0);
+        }
+    });
+}
+
 /// Bytes of a leak that a report shows (Linux: HEX_MAX_LINES rows).
 const DUMP: usize = 32;
 
@@ -206,34 +234,52 @@ impl State {
         was != sum.max(1)
     }
 
+    /// The first leak from `at` on that nobody has been told of yet.
     fn next_leak(&mut self, mut at: VirtAddr, now: u64, min_age: u64) -> Option<Leak> {
         loop {
             let node = self.objects.next(at)?;
-            let start = self.objects.start(node);
-            at = start + 1;
+            at = self.objects.start(node) + 1;
             let age = now.saturating_sub(self.objects.time(node));
             let told = self.objects.flags(node).contains(ObjectFlags::REPORTED);
             if told || !self.is_white(node) || age < min_age {
                 continue;
             }
             self.objects.set_flag(node, ObjectFlags::REPORTED, true);
-            let size = self.objects.get(node, SIZE) as usize;
-            let mut bytes = [0; DUMP];
-            let mut rows = bytes.chunks_exact_mut(8);
-            for_each_word(VirtRange::from_size(start, size.min(DUMP)), |word| {
-                if let Some(row) = rows.next() {
-                    row.copy_from_slice(&word.to_ne_bytes());
-                }
-            });
-            return Some(Leak {
-                at: start,
-                size,
-                pid: self.objects.get(node, PID),
-                age,
-                crc: self.objects.get(node, CRC),
-                stack: Handle::from_number(self.objects.get(node, STACK)),
-                bytes,
-            });
+            return Some(self.leak(node, now));
+        }
+    }
+
+    /// The first object from `at` on that was reported as a leak, and is one yet.
+    fn next_reported(&self, mut at: VirtAddr) -> Option<Node> {
+        loop {
+            let node = self.objects.next(at)?;
+            at = self.objects.start(node) + 1;
+            let told = self.objects.flags(node).contains(ObjectFlags::REPORTED);
+            if told && self.is_white(node) {
+                return Some(node);
+            }
+        }
+    }
+
+    /// What is known of a leak.
+    fn leak(&self, node: Node, now: u64) -> Leak {
+        let start = self.objects.start(node);
+        let size = self.objects.get(node, SIZE) as usize;
+        let mut bytes = [0; DUMP];
+        let mut rows = bytes.chunks_exact_mut(8);
+        for_each_word(VirtRange::from_size(start, size.min(DUMP)), |word| {
+            if let Some(row) = rows.next() {
+                row.copy_from_slice(&word.to_ne_bytes());
+            }
+        });
+        Leak {
+            at: start,
+            size,
+            pid: self.objects.get(node, PID),
+            age: now.saturating_sub(self.objects.time(node)),
+            crc: self.objects.get(node, CRC),
+            stack: Handle::from_number(self.objects.get(node, STACK)),
+            bytes,
         }
     }
 

@@ -1,0 +1,79 @@
+//! /sys/kernel/debug.
+
+use super::FsError;
+use super::tree::{File, Node};
+use crate::mm::cma::{self, Cma, MAX_CMA_AREAS};
+use crate::mm::debug::{self, Leaks, PageOwner, Stacks};
+use crate::mm::memblock::Kind;
+use crate::mm::memblock::kept::{self, DebugRegions};
+use crate::mm::{ptdump, stat};
+use core::fmt;
+
+/// How old what nobody refers to must be to be a leak, in nanoseconds (Linux:
+/// jiffies_min_age).
+const MIN_AGE: u64 = 5_000_000_000;
+
+pub(super) const FILES: &[Node] = &[
+    Node::Dir("cma", &[Node::Each { count: MAX_CMA_AREAS, name: cma_name, files: CMA }]),
+    Node::Dir(
+        "extfrag",
+        &[
+            Node::File(File::new("extfrag_index", |_, out| write!(out, "{}", stat::ExtfragIndex))),
+            Node::File(File::new("unusable_index", |_, out| {
+                write!(out, "{}", stat::UnusableIndex)
+            })),
+        ],
+    ),
+    Node::File(File::private("kernel_page_tables", |_, out| ptdump::dump(out))),
+    Node::File(File::new("kmemleak", |_, out| write!(out, "{Leaks}")).with_store(kmemleak)),
+    Node::Dir(
+        "memblock",
+        &[
+            Node::File(File::new("memory", |_, out| memblock(Kind::Memory, out))),
+            Node::File(File::new("reserved", |_, out| memblock(Kind::Reserved, out))),
+        ],
+    ),
+    Node::File(File::private("page_owner", |_, out| write!(out, "{PageOwner}"))),
+    Node::Dir(
+        "page_owner_stacks",
+        &[Node::File(File::private("show_stacks", |_, out| write!(out, "{}", Stacks(0))))],
+    ),
+];
+
+fn memblock(kind: Kind, out: &mut dyn fmt::Write) -> fmt::Result {
+    write!(out, "{}", DebugRegions(kept::regions(kind)))
+}
+
+/// What may be written to kmemleak.
+fn kmemleak(text: &str) -> Result<(), FsError> {
+    match text {
+        "scan" => {
+            debug::kmemleak_scan(MIN_AGE);
+        }
+        "clear" => debug::kmemleak_clear(),
+        "off" => debug::kmemleak_off(),
+        _ => return Err(FsError::InvalidArgument),
+    }
+    Ok(())
+}
+
+fn cma_name(n: usize) -> Option<&'static str> {
+    cma::areas().nth(n).map(Cma::name)
+}
+
+/// Writes a line of an area's file.
+fn of_area(n: usize, out: &mut dyn fmt::Write, figure: fn(&'static Cma) -> u64) -> fmt::Result {
+    cma::areas().nth(n).map_or(Ok(()), |area| writeln!(out, "{}", figure(area)))
+}
+
+/// The files of an area, in pages unless they say otherwise.
+const CMA: &[File] = &[
+    File::new("base_pfn", |n, out| of_area(n, out, |area| area.range().start().get().into())),
+    File::new("bitmap", |n, out| {
+        cma::areas().nth(n).map_or(Ok(()), |area| write!(out, "{}", stat::CmaBitmap(area)))
+    }),
+    File::new("count", |n, out| of_area(n, out, |area| area.range().len().into())),
+    File::new("maxchunk", |n, out| of_area(n, out, |area| area.info().longest.into())),
+    File::new("order_per_bit", |n, out| of_area(n, out, |area| area.order_per_bit().get().into())),
+    File::new("used", |n, out| of_area(n, out, |area| area.info().allocated.into())),
+];

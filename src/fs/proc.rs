@@ -1,0 +1,29 @@
+//! /proc.
+
+use super::tree::{File, Node};
+use crate::mm::resource::{IoMem, iomem};
+use crate::mm::stat;
+use crate::sync::Once;
+
+crate::machine_local! {
+    static CMDLINE: Once<&'static str> = Once::new();
+}
+
+/// Says what the kernel's command line is. Once, at boot; further calls change nothing.
+pub fn set_cmdline(text: &'static str) {
+    CMDLINE.call_once(|| text);
+}
+
+pub(super) const FILES: &[Node] = &[
+    Node::File(File::new("buddyinfo", |_, out| write!(out, "{}", stat::BuddyInfo))),
+    Node::File(File::new("cmdline", |_, out| {
+        writeln!(out, "{}", CMDLINE.get().copied().unwrap_or(""))
+    })),
+    Node::File(File::new("iomem", |_, out| write!(out, "{}", IoMem(iomem())))),
+    Node::File(File::new("meminfo", |_, out| write!(out, "{}", stat::MemInfo))),
+    Node::File(File::private("pagetypeinfo", |_, out| write!(out, "{}", stat::PageTypeInfo))),
+    Node::File(File::private("slabinfo", |_, out| write!(out, "{}", stat::SlabInfoFile))),
+    Node::File(File::private("vmallocinfo", |_, out| write!(out, "{}", stat::VmallocInfo))),
+    Node::File(File::new("vmstat", |_, out| write!(out, "{}", stat::VmStat))),
+    Node::File(File::new("zoneinfo", |_, out| write!(out, "{}", stat::ZoneInfoFile))),
+];

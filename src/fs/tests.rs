@@ -1,0 +1,277 @@
+//! Paths, listings, and that files are read when there is no memory left.
+
+use super::*;
+use crate::addr::{Order, PfnRange, PhysAddr, PhysRange};
+use crate::arch::hosted::Machine;
+use crate::mm::gfp::Gfp;
+use crate::mm::memblock::{Memblock, RegionFlags, kept};
+use crate::mm::mmzone::{NodeId, ZoneLimits};
+use crate::mm::page_alloc::{
+    alloc_pages, free_area_init, free_pages, nr_used_pages, set_node_distances, validate,
+};
+use crate::mm::{cma, init_mm, slab, sparse};
+use proptest::prelude::*;
+use std::string::{String, ToString};
+use std::vec;
+use std::vec::Vec;
+
+const MIB: u64 = 1 << 20;
+const RAM: PhysRange = PhysRange::from_size(PhysAddr::new(0x4000_0000), 16 * MIB);
+/// Of it, an area of CMA.
+const AREA: PhysRange = PhysRange::from_size(PhysAddr::new(0x4040_0000), 4 * MIB);
+
+/// A machine with an area, memblock's last word, and a command line.
+fn on_machine(f: impl FnOnce()) {
+    Machine::run(&[RAM], |_| {
+        let (all, area) = (RAM.whole_pages(), AREA.whole_pages());
+        // SAFETY: the machine is fresh, and the area left out of what is free.
+        unsafe { cma::cma_init_reserved_mem("linux,cma", area, Order::ZERO) }.unwrap();
+        let free = [PfnRange::new(all.start(), area.start()), PfnRange::new(area.end(), all.end())];
+        let present = [(NodeId::FIRST, all)].into_iter();
+        let mapped = sparse::mapped_from_the_start;
+        // SAFETY: as above.
+        unsafe { free_area_init(ZoneLimits::default(), present, free.into_iter(), mapped) }
+            .unwrap();
+        slab::kmem_cache_init(1);
+        init_mm::install(init_mm::new_root().unwrap());
+        cma::cma_init_reserved_areas();
+        let mut memblock = Memblock::new();
+        memblock.add_node(RAM, Some(NodeId::FIRST), RegionFlags::empty()).unwrap();
+        memblock.reserve(AREA).unwrap();
+        kept::keep(memblock.memory().to_vec(), memblock.reserved().to_vec());
+        set_cmdline("cma=4M quiet");
+        f();
+        validate().unwrap();
+    });
+}
+
+fn text(path: &str) -> String {
+    let mut text = String::new();
+    read(path, &mut text).unwrap_or_else(|why| panic!("{path}: {why}"));
+    text
+}
+
+fn names(path: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    list(path, &mut |entry| {
+        names.push(entry.name.to_string() + if entry.is_dir { "/" } else { "" })
+    })
+    .unwrap_or_else(|why| panic!("{path}: {why}"));
+    names
+}
+
+fn files() -> Vec<String> {
+    let mut files = Vec::new();
+    for_each_file(&mut |path| files.push(path.to_string()));
+    files
+}
+
+#[test]
+fn directories_list_what_they_hold() {
+    on_machine(|| {
+        assert_eq!(names("/"), ["proc/", "sys/"]);
+        assert_eq!(
+            names("/proc"),
+            [
+                "buddyinfo",
+                "cmdline",
+                "iomem",
+                "meminfo",
+                "pagetypeinfo",
+                "slabinfo",
+                "vmallocinfo",
+                "vmstat",
+                "zoneinfo"
+            ]
+        );
+        assert_eq!(names("/sys/kernel/debug/cma"), ["linux,cma/"]);
+        assert_eq!(
+            names("/sys/kernel/debug/cma/linux,cma"),
+            ["base_pfn", "bitmap", "count", "maxchunk", "order_per_bit", "used"]
+        );
+        assert_eq!(names("/sys/devices/system/node"), ["has_memory", "node0/", "online"]);
+        assert_eq!(names("/proc/meminfo"), ["meminfo"]);
+        for path in files() {
+            let (above, name) = path.rsplit_once('/').unwrap();
+            assert!(names(above).contains(&name.to_string()), "{path}");
+            let mode = metadata(&path).unwrap();
+            assert!(!mode.is_dir && mode.mode & 0o400 != 0, "{path}: {mode:?}");
+        }
+        assert_eq!(files().len(), 9 + 2 + 1 + 1 + 2 + 2 + 6 + 2 + 5);
+    });
+}
+
+#[test]
+fn ways_to_a_file() {
+    on_machine(|| {
+        for path in [
+            "/proc/cmdline",
+            "proc/cmdline",
+            "//proc///cmdline",
+            "/./proc/./cmdline",
+            "/proc/../proc/cmdline",
+            "/../../proc/cmdline",
+            "/sys/kernel/../../proc/cmdline",
+        ] {
+            assert_eq!(text(path), "cma=4M quiet\n", "{path}");
+        }
+        assert_eq!(names("/proc/"), names("/sys/../proc"));
+    });
+}
+
+#[test]
+fn what_is_not_there_is_told() {
+    on_machine(|| {
+        use FsError::{InvalidArgument, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+        let mut out = String::new();
+        for (path, why) in [
+            ("/nothing", NotFound),
+            ("/proc/nothing", NotFound),
+            ("/proc/meminf", NotFound),
+            ("/proc/meminfoo", NotFound),
+            ("/nothing/../proc/meminfo", NotFound),
+            ("/proc/meminfo/", NotADirectory),
+            ("/proc/meminfo/x", NotADirectory),
+            ("/proc/meminfo/..", NotADirectory),
+            ("/proc", IsADirectory),
+            ("/", IsADirectory),
+            ("", IsADirectory),
+            ("/sys/kernel/debug/cma/other", NotFound),
+            ("/sys/devices/system/node/node1", NotFound),
+        ] {
+            assert_eq!(read(path, &mut out), Err(why), "{path}");
+        }
+        assert_eq!(out, "");
+        assert_eq!(list("/nothing", &mut |_| panic!("an entry")), Err(NotFound));
+        assert_eq!(list("/proc/meminfo/x", &mut |_| panic!("an entry")), Err(NotADirectory));
+        assert_eq!(write("/proc", "scan"), Err(IsADirectory));
+        assert_eq!(write("/proc/meminfo", "scan"), Err(PermissionDenied));
+        assert_eq!(write("/sys/kernel/debug/kmemleak", "scam"), Err(InvalidArgument));
+        assert_eq!(write("/sys/kernel/debug/kmemleak", "scan\n"), Ok(()));
+        assert_eq!(NotFound.to_string(), "No such file or directory");
+    });
+}
+
+/// Takes so many bytes and no more.
+struct Short(usize);
+
+impl fmt::Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.checked_sub(text.len()).ok_or(fmt::Error)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn an_output_that_takes_no_more_ends_the_reading() {
+    on_machine(|| {
+        let whole = text("/proc/meminfo").len();
+        assert_eq!(read("/proc/meminfo", &mut Short(whole)), Ok(()));
+        for bytes in [0, 1, whole - 1] {
+            assert_eq!(read("/proc/meminfo", &mut Short(bytes)), Err(FsError::Output));
+        }
+    });
+}
+
+#[test]
+fn files_are_read_without_memory() {
+    on_machine(|| {
+        let gfp = Gfp::GFP_HIGHUSER_MOVABLE | Gfp::__GFP_MEMALLOC | Gfp::__GFP_NOWARN;
+        let pages: Vec<_> = core::iter::from_fn(|| alloc_pages(gfp, Order::ZERO)).collect();
+        let used = nr_used_pages();
+        for path in files() {
+            let (mut sink, mut lengths) = (Short(usize::MAX), vec![]);
+            read(&path, &mut sink).unwrap();
+            lengths.push(usize::MAX - sink.0);
+            assert_eq!(nr_used_pages(), used, "{path}");
+            // What need not be on has nothing to say.
+            let may_be_empty = ["kmemleak", "page_owner", "show_stacks", "iomem", "vmallocinfo"];
+            let empty = may_be_empty.iter().any(|name| path.ends_with(name));
+            assert!(lengths[0] > 0 || empty, "{path} is empty");
+        }
+        let free = |text: String| text.lines().nth(1).map(String::from);
+        assert_eq!(free(text("/proc/meminfo")).as_deref(), Some("MemFree:               0 kB"));
+        pages.into_iter().for_each(|page| free_pages(page, Order::ZERO));
+    });
+}
+
+#[test]
+fn an_area_of_cma_has_its_files() {
+    on_machine(|| {
+        let file = |name: &str| text(&("/sys/kernel/debug/cma/linux,cma/".to_string() + name));
+        assert_eq!(file("count"), "1024\n");
+        assert_eq!(file("used"), "0\n");
+        assert_eq!(file("maxchunk"), "1024\n");
+        assert_eq!(file("base_pfn"), "263168\n");
+        assert_eq!(file("order_per_bit"), "0\n");
+        assert_eq!(file("bitmap"), vec!["0"; 32].join(" ") + "\n");
+        let area = cma::areas().next().unwrap();
+        let first = cma::cma_alloc(area, 37, Order::ZERO).unwrap();
+        assert_eq!((file("used").as_str(), file("maxchunk").as_str()), ("37\n", "987\n"));
+        // 32 bits and 5.
+        let words = ["4294967295", "31"].into_iter().chain([&"0"; 30].map(|zero| *zero));
+        assert_eq!(file("bitmap"), words.collect::<Vec<_>>().join(" ") + "\n");
+        assert!(cma::cma_release(area, first, 37));
+        assert_eq!(file("bitmap"), vec!["0"; 32].join(" ") + "\n");
+        assert!(text("/proc/vmstat").contains("\ncma_alloc_success 1\ncma_alloc_fail 0\n"));
+        assert!(text("/proc/meminfo").contains("\nCmaTotal:           4096 kB\n"));
+    });
+}
+
+#[test]
+fn memblock_reads_as_in_linux() {
+    on_machine(|| {
+        assert_eq!(
+            text("/sys/kernel/debug/memblock/memory"),
+            "   0: 0x0000000040000000..0x0000000040ffffff    0 NONE\n"
+        );
+        assert_eq!(
+            text("/sys/kernel/debug/memblock/reserved"),
+            "   0: 0x0000000040400000..0x00000000407fffff    x NONE\n"
+        );
+        let mut memblock = Memblock::new();
+        memblock.add(RAM).unwrap();
+        memblock.mark_nomap(AREA).unwrap();
+        assert_eq!(
+            kept::DebugRegions(memblock.memory()).to_string(),
+            "   0: 0x0000000040000000..0x00000000403fffff    x NONE\n   \
+                1: 0x0000000040400000..0x00000000407fffff    x NOMAP\n   \
+                2: 0x0000000040800000..0x0000000040ffffff    x NONE\n"
+        );
+    });
+}
+
+#[test]
+fn nodes_read_as_numactl_wants_them() {
+    on_machine(|| {
+        let file = |name: &str| text(&("/sys/devices/system/node/".to_string() + name));
+        assert_eq!((file("online").as_str(), file("has_memory").as_str()), ("0\n", "0\n"));
+        assert_eq!(
+            (file("node0/cpulist").as_str(), file("node0/distance").as_str()),
+            ("0-7\n", "10\n")
+        );
+        assert!(file("node0/meminfo").starts_with("Node 0 MemTotal: "));
+        assert!(file("node0/vmstat").starts_with("nr_free_pages "));
+        assert_eq!(file("node0/cpumap"), "ff\n");
+        set_node_distances(|a, b| if a == b { 10 } else { 42 });
+        assert_eq!(file("node0/distance"), "10\n");
+    });
+}
+
+proptest! {
+    #[test]
+    fn no_path_is_too_odd(path in "(/|\\.|\\.\\.|proc|sys|meminfo|kernel|node0|[a-z]{0,3}|\\PC{0,2}){0,40}") {
+        on_machine(|| {
+            let what = metadata(&path);
+            let mut out = String::new();
+            let (read, entries) = (read(&path, &mut out), list(&path, &mut |_| {}));
+            match what {
+                Ok(Metadata { is_dir: true, .. }) => {
+                    assert_eq!((read, entries), (Err(FsError::IsADirectory), Ok(())));
+                }
+                Ok(_) => assert_eq!((read, entries), (Ok(()), Ok(()))),
+                Err(why) => assert_eq!((read, entries), (Err(why), Err(why))),
+            }
+        });
+    }
+}

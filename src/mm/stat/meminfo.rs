@@ -1,0 +1,182 @@
+//! /proc/meminfo, and what of it a node has of its own.
+
+use super::vmstat::{NodeStat, node_page_state};
+use super::{kib, nodes};
+use crate::addr::PAGE_SHIFT;
+use crate::arch::layout;
+use crate::mm::mmzone::{NodeId, ZoneType};
+use crate::mm::page_alloc::{self, ZoneInfo};
+use crate::mm::slab::{SlabPages, slab_pages};
+use crate::mm::vmalloc;
+use core::fmt;
+
+#[cfg(test)]
+mod tests;
+
+/// What the zones hold, in pages.
+#[derive(Clone, Copy, Default, Debug)]
+struct Sums {
+    managed: usize,
+    free: usize,
+    cma: usize,
+    free_cma: usize,
+    low: usize,
+    /// Pages that ordinary allocations leave (Linux: totalreserve_pages).
+    reserve: usize,
+}
+
+impl Sums {
+    fn of(zones: impl Iterator<Item = ZoneInfo>) -> Self {
+        let mut sums = Self::default();
+        for zone in zones {
+            sums.managed += zone.managed as usize;
+            sums.free += zone.free() as usize;
+            sums.cma += zone.cma as usize;
+            sums.free_cma += zone.free_cma as usize;
+            sums.low += (zone.watermarks[1] + zone.boost) as usize;
+            // The most that any allocation leaves there, and the mark above which all is well.
+            let kept = ZoneType::ALL.iter().filter(|&&kind| kind >= zone.id.kind());
+            let kept = kept.map(|kind| zone.lowmem_reserve[kind.index()]).max().unwrap_or(0);
+            let reserve = kept + zone.watermarks[2] + zone.boost;
+            sums.reserve += reserve.min(zone.managed) as usize;
+        }
+        sums
+    }
+
+    /// What could be allocated without trouble: what is free above the reserves, and of what
+    /// can be reclaimed as much as leaves enough to work with.
+    fn available(&self, reclaimable: usize) -> usize {
+        let free = self.free as isize - self.reserve as isize;
+        let reclaimable = reclaimable - (reclaimable / 2).min(self.low);
+        (free + reclaimable as isize).max(0) as usize
+    }
+}
+
+/// An estimate of the pages that can be allocated before anything has to be given up (Linux:
+/// si_mem_available).
+#[must_use]
+pub fn si_mem_available() -> usize {
+    Sums::of(page_alloc::zones()).available(slab_pages(None).reclaimable)
+}
+
+/// A line in the columns of Linux: name, figure and unit.
+fn line(f: &mut fmt::Formatter<'_>, name: &str, kib: usize) -> fmt::Result {
+    // Of a line whose name takes more than its share the figure takes less.
+    let pad = HEAD.saturating_sub(name.len() + 1).max(1);
+    let width = (HEAD + FIGURE).saturating_sub(name.len() + 1 + pad);
+    writeln!(f, "{name}:{:pad$}{kib:>width$} kB", "")
+}
+
+/// Columns of a name with its colon, and of a figure.
+const HEAD: usize = 16;
+const FIGURE: usize = 8;
+
+/// /proc/meminfo. What there is none of yet is 0: the page cache, anonymous memory, swap.
+/// `MemFree` has the pages on CPUs' lists too.
+pub struct MemInfo;
+
+impl fmt::Display for MemInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sums = Sums::of(page_alloc::zones());
+        let SlabPages { reclaimable, unreclaimable, .. } = slab_pages(None);
+        let vm = vmalloc::vmalloc_stat();
+        for (name, pages) in [
+            ("MemTotal", sums.managed),
+            ("MemFree", sums.free),
+            ("MemAvailable", sums.available(reclaimable)),
+            ("Buffers", 0),
+            ("Cached", 0),
+            ("SwapCached", 0),
+            ("Active", 0),
+            ("Inactive", 0),
+            ("Active(anon)", 0),
+            ("Inactive(anon)", 0),
+            ("Active(file)", 0),
+            ("Inactive(file)", 0),
+            ("Unevictable", 0),
+            ("Mlocked", 0),
+            ("SwapTotal", 0),
+            ("SwapFree", 0),
+            ("Dirty", 0),
+            ("Writeback", 0),
+            ("AnonPages", 0),
+            ("Mapped", 0),
+            ("Shmem", 0),
+            ("KReclaimable", reclaimable),
+            ("Slab", reclaimable + unreclaimable),
+            ("SReclaimable", reclaimable),
+            ("SUnreclaim", unreclaimable),
+        ] {
+            line(f, name, kib(pages))?;
+        }
+        line(f, "KernelStack", node_page_state(None, NodeStat::KernelStackKb))?;
+        for (name, pages) in [
+            ("PageTables", node_page_state(None, NodeStat::PageTable)),
+            ("SecPageTables", 0),
+            ("NFS_Unstable", 0),
+            ("Bounce", 0),
+            ("WritebackTmp", 0),
+            // Half of it, as long as nobody says otherwise (Linux: vm.overcommit_ratio).
+            ("CommitLimit", sums.managed / 2),
+            ("Committed_AS", 0),
+            ("VmallocTotal", layout::VMALLOC.len() >> PAGE_SHIFT),
+            ("VmallocUsed", vm.allocated),
+            ("VmallocChunk", 0),
+            ("Percpu", 0),
+            ("HardwareCorrupted", page_alloc::num_poisoned_pages() as usize),
+            ("CmaTotal", sums.cma),
+            ("CmaFree", sums.free_cma),
+        ] {
+            line(f, name, kib(pages))?;
+        }
+        Ok(())
+    }
+}
+
+/// /sys/devices/system/node/nodeN/meminfo, which numactl reads.
+pub struct NodeMemInfo(pub NodeId);
+
+impl fmt::Display for NodeMemInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !nodes().any(|node| node == self.0) {
+            return Ok(());
+        }
+        let (node, sums) = (self.0.index(), Sums::of(page_alloc::zones_on(self.0)));
+        let SlabPages { reclaimable, unreclaimable, .. } = slab_pages(Some(self.0));
+        let state = |item| node_page_state(Some(self.0), item);
+        for (name, kib) in [
+            ("MemTotal", kib(sums.managed)),
+            ("MemFree", kib(sums.free)),
+            ("MemUsed", kib(sums.managed - sums.free)),
+            ("SwapCached", 0),
+            ("Active", 0),
+            ("Inactive", 0),
+            ("Active(anon)", 0),
+            ("Inactive(anon)", 0),
+            ("Active(file)", 0),
+            ("Inactive(file)", 0),
+            ("Unevictable", 0),
+            ("Mlocked", 0),
+            ("Dirty", 0),
+            ("Writeback", 0),
+            ("FilePages", 0),
+            ("Mapped", 0),
+            ("AnonPages", 0),
+            ("Shmem", 0),
+            ("KernelStack", state(NodeStat::KernelStackKb)),
+            ("PageTables", kib(state(NodeStat::PageTable))),
+            ("SecPageTables", 0),
+            ("NFS_Unstable", 0),
+            ("Bounce", 0),
+            ("WritebackTmp", 0),
+            ("KReclaimable", kib(reclaimable)),
+            ("Slab", kib(reclaimable + unreclaimable)),
+            ("SReclaimable", kib(reclaimable)),
+            ("SUnreclaim", kib(unreclaimable)),
+        ] {
+            write!(f, "Node {node} ")?;
+            line(f, name, kib)?;
+        }
+        Ok(())
+    }
+}
