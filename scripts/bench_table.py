@@ -10,14 +10,29 @@ import json
 import sys
 
 
+# What a figure counts. A line without any of them tells what others are made of.
+UNITS = ("instructions_per_op", "bytes_per_page")
+
+
 def read_lines(lines):
     """The figures by name: (min, mean)."""
     figures = {}
     for line in lines:
         figure = json.loads(line)
-        least = figure["instructions_per_op"]
+        least = next((figure[unit] for unit in UNITS if unit in figure), None)
+        if least is None:
+            continue
+        if figure["bench"] in figures:
+            raise ValueError(f"two lines of {figure['bench']}")
         figures[figure["bench"]] = (least, figure.get("mean", least))
     return figures
+
+
+def read_linux(path):
+    """Linux's figures by name, in all units."""
+    with open(path, encoding="utf-8") as file:
+        units = json.load(file)
+    return {name: of for unit in UNITS for name, of in units.get(unit, {}).items()}
 
 
 def number(value):
@@ -49,8 +64,7 @@ def rows(figures, linux, targets):
 
 
 def main(linux_file, targets_file):
-    with open(linux_file, encoding="utf-8") as file:
-        linux = json.load(file)["instructions_per_op"]
+    linux = read_linux(linux_file)
     with open(targets_file, encoding="utf-8") as file:
         targets = json.load(file)
     form = "{:<42} {:>12} {:>12} {:>12} {:>12} {:>7} {:>10}  {}"

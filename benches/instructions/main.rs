@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | `granule.bench=NAME` | runs that benchmark alone, between the calls that `scripts/bench --profile` looks for |
 //! | `granule.bench=boot_NAME` | prints what the boot took, under that name |
+//! | `granule.bench=metadata_NAME` | prints what of RAM is taken to manage it, under that name |
 
 #![no_std]
 #![no_main]
@@ -21,6 +22,7 @@ extern crate alloc;
 
 mod cma;
 mod harness;
+mod metadata;
 mod pages;
 mod scale;
 mod slab;
@@ -47,6 +49,9 @@ fn main(boot: &Boot) -> u8 {
     let only = boot.cmdline.granule("bench");
     if let Some(name) = only.filter(|name| name.starts_with("boot_")) {
         return boot_to_pages(name, boot);
+    }
+    if let Some(name) = only.filter(|name| name.starts_with("metadata_")) {
+        return metadata::run(name);
     }
     if only.is_none() {
         for (step, took) in boot.steps.iter() {

@@ -4,10 +4,12 @@ use crate::batch_names;
 use crate::harness::{Bench, OPERATIONS, slots};
 use core::hint::black_box;
 use core::ptr::NonNull;
+use granule::addr::Order;
+use granule::arch::irq::with_masked;
 use granule::mm::gfp::Gfp;
-use granule::mm::mempool::SlabPool;
+use granule::mm::mempool::{KmallocPool, PagePool, SlabPool};
 use granule::mm::slab::{
-    RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy, kzalloc,
+    RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy, krealloc, kzalloc,
 };
 
 const GFP: Gfp = Gfp::GFP_KERNEL;
@@ -43,6 +45,56 @@ fn destroy(cache: &'static RawCache) {
     assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
 }
 
+/// An object that grows to the next size class and is freed.
+fn resized(bench: &Bench) {
+    bench.masked_pair("krealloc_64_128_pair", || {
+        if let Some(object) = kmalloc(64, GFP) {
+            // SAFETY: allocated above; the old pointer is used no more.
+            if let Some(object) = black_box(unsafe { krealloc(object.as_ptr(), 128, GFP) }) {
+                free(object);
+            }
+        }
+    });
+}
+
+/// 64 objects in one call, and freed in one; per object.
+fn bulk(bench: &Bench, cache: &'static RawCache) {
+    const N: usize = 64;
+    const TIMES: usize = 100;
+    with_masked(|_| {
+        bench.work("kmem_cache_104_bulk64_pair_per_object", N * TIMES, || {
+            let mut objects = [None; N];
+            for _ in 0..TIMES {
+                assert!(cache.alloc_bulk(GFP, black_box(&mut objects)), "memory is short");
+                // SAFETY: no slot is `None`, as it said; the layouts are the same.
+                let objects = unsafe { &*(&raw const objects).cast::<[NonNull<u8>; N]>() };
+                // SAFETY: allocated above.
+                unsafe { cache.free_bulk(objects) }
+            }
+        });
+    });
+}
+
+/// Pools of kmalloc memory and of pages.
+fn pools(bench: &Bench) {
+    if let Ok(pool) = KmallocPool::of_size(16, 64) {
+        bench.masked_pair("mempool_kmalloc_64_pair", || {
+            if let Some(element) = black_box(pool.alloc(GFP)) {
+                // SAFETY: allocated above.
+                unsafe { pool.free(element) }
+            }
+        });
+    }
+    if let Ok(pool) = PagePool::of_order(16, Order::ZERO) {
+        bench.masked_pair("mempool_page_o0_pair", || {
+            if let Some(element) = black_box(pool.alloc(GFP)) {
+                // SAFETY: allocated above.
+                unsafe { pool.free(element) }
+            }
+        });
+    }
+}
+
 fn caches(bench: &Bench, slots: &mut [Option<NonNull<u8>>]) {
     let Some(cache) = cache_of_104() else { return };
     // SAFETY: the benchmarks free what they allocated, once.
@@ -61,6 +113,7 @@ fn caches(bench: &Bench, slots: &mut [Option<NonNull<u8>>]) {
             free(object);
         }
     });
+    bulk(bench, cache);
     // SAFETY: the pool is dropped before the cache.
     if let Ok(pool) = unsafe { SlabPool::of_cache(16, cache) } {
         // SAFETY: allocated from it, freed once.
@@ -99,5 +152,7 @@ pub fn run(bench: &Bench) {
             free(object);
         }
     });
+    resized(bench);
     caches(bench, &mut slots);
+    pools(bench);
 }

@@ -49,11 +49,11 @@ mod area;
 pub mod memtype;
 mod page_chain;
 mod purge;
-pub(in crate::mm) mod slot_page;
+pub mod slot_page;
 #[expect(unsafe_code, reason = "the mechanism that the policy above stands on")]
 pub(in crate::mm) mod slots;
 pub(in crate::mm) mod tree;
-mod va_space;
+pub mod va_space;
 mod vm_area;
 mod vmap_areas;
 mod vmap_block;
