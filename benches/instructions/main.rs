@@ -14,6 +14,7 @@
 //! | `granule.bench=NAME` | runs that benchmark alone, between the calls that `scripts/bench --profile` looks for |
 //! | `granule.bench=boot_NAME` | prints what the boot took, under that name |
 //! | `granule.bench=metadata_NAME` | prints what of RAM is taken to manage it, under that name |
+//! | `granule.bench=scaling` | what several CPUs do in the time of one |
 
 #![no_std]
 #![no_main]
@@ -25,6 +26,7 @@ mod harness;
 mod metadata;
 mod pages;
 mod scale;
+mod scaling;
 mod slab;
 mod thread;
 mod vmalloc;
@@ -52,6 +54,9 @@ fn main(boot: &Boot) -> u8 {
     }
     if let Some(name) = only.filter(|name| name.starts_with("metadata_")) {
         return metadata::run(name);
+    }
+    if only == Some("scaling") {
+        return scaling::run();
     }
     if only.is_none() {
         for (step, took) in boot.steps.iter() {
