@@ -7,16 +7,21 @@ mod harness;
 
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use granule::addr::Order;
+use granule::addr::{Order, PAGE_SIZE, VirtAddr};
 use granule::arch::aarch64::{cpu, smp};
 use granule::arch::irq::with_masked;
+use granule::arch::pgtable::KernelAttrs;
 use granule::arch::{CpuId, NR_CPUS};
 use granule::init::{interrupts, secondary};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{alloc_pages, drain_all_pages, drain_local_pages, free_pages, zones};
 use granule::mm::slab::{kfree, kmalloc, shrink_all, slabinfo, validate};
-use granule::mm::vmalloc::{vfree, vmalloc};
+use granule::mm::vmalloc::{
+    VMAP_MAX_ALLOC, shrink, vfree, vm_map_ram, vm_unmap_aliases, vm_unmap_ram, vmalloc,
+    vmalloc_stat, vmallocinfo, vmap, vunmap,
+};
+use granule::sync::Once;
 use harness::Random;
 
 /// Operations of each core.
@@ -117,6 +122,76 @@ fn all_sizes(id: CpuId) {
     }
 }
 
+/// Areas that any CPU may end: the address, and in its page offset the kind and the pages.
+static AREAS: [AtomicUsize; 192] = [const { AtomicUsize::new(0) }; 192];
+/// Pages that are mapped again and again; each begins with its number.
+static FRAMES: Once<[Frame; 64]> = Once::new();
+
+const OF_VMALLOC: usize = 0;
+const OF_VMAP: usize = 1;
+const OF_BLOCKS: usize = 2;
+
+fn word_at(va: VirtAddr) -> *mut u64 {
+    core::ptr::with_exposed_provenance_mut(va.get())
+}
+
+/// An area of one kind or another; 0 for want of memory.
+fn new_area(random: &mut Random) -> usize {
+    let frames = FRAMES.get().expect("filled before");
+    let (kind, pages) = match random.below(8) {
+        // Many small ones, and some that are mapped by blocks of 2 MiB.
+        0..=3 => {
+            let most = 1 << random.below(11);
+            (OF_VMALLOC, 1 + random.below(most))
+        }
+        4..=5 => (OF_VMAP, 1 + random.below(frames.len())),
+        // A few are too many for the CPU's block of addresses.
+        _ => (OF_BLOCKS, 1 + random.below(VMAP_MAX_ALLOC + 4)),
+    };
+    let area = match kind {
+        OF_VMALLOC => vmalloc(pages * PAGE_SIZE, Gfp::GFP_KERNEL),
+        OF_VMAP => vmap(&frames[..pages], KernelAttrs::KERNEL),
+        _ => vm_map_ram(&frames[..pages]),
+    };
+    let Some(va) = area else { return 0 };
+    if kind == OF_VMALLOC {
+        for n in 0..pages {
+            // SAFETY: the first word of a page of the area, which is this CPU's yet.
+            unsafe { word_at(va + n * PAGE_SIZE).write((va.get() + n) as u64) };
+        }
+    }
+    va.get() | pages << 2 | kind
+}
+
+/// Ends an area, in which everything is as it was.
+fn end_area(word: usize) {
+    let (va, kind, pages) =
+        (VirtAddr::new(word & !(PAGE_SIZE - 1)), word & 3, (word & (PAGE_SIZE - 1)) >> 2);
+    for n in 0..pages {
+        let expected = if kind == OF_VMALLOC { va.get() + n } else { n };
+        // SAFETY: the first word of a page of the area, which is this CPU's now.
+        assert_eq!(unsafe { word_at(va + n * PAGE_SIZE).read() }, expected as u64, "{va}, {n}");
+    }
+    match kind {
+        _ if word == 0 => {}
+        OF_VMALLOC => vfree(va),
+        OF_VMAP => vunmap(va),
+        _ => vm_unmap_ram(va, pages),
+    }
+}
+
+/// Areas of all sizes, most of them ended by another CPU than the one that made them.
+fn all_areas(id: CpuId) {
+    let mut random = Random::new(0x2545_f491 * (id.index() as u64 + 1));
+    for step in 0..3000 {
+        let slot = (step * 4 + id.index()) % AREAS.len();
+        end_area(AREAS[slot].swap(new_area(&mut random), Ordering::AcqRel));
+        if random.below(200) == 0 {
+            vm_unmap_aliases();
+        }
+    }
+}
+
 fn give_up_caches(_: CpuId) {
     shrink_all();
     with_masked(drain_local_pages);
@@ -169,6 +244,32 @@ kernel_tests! {
         for (now, then) in slabs().iter().zip(&before) {
             assert!(now.0 == then.0 && now.1 <= then.1, "{now:?}, and there were {then:?}");
         }
+    }
+
+    fn vmallocs_area_is_empty_after_all_sizes_on_all_cores() {
+        let new_frame = |n| {
+            let frame = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory");
+            // SAFETY: the first word of a page that was allocated just now.
+            unsafe { word_at(frame.virt()).write(n as u64) };
+            frame
+        };
+        let frames = FRAMES.call_once(|| core::array::from_fn(new_frame));
+        shrink();
+        let (stat, areas) = (vmalloc_stat(), || vmallocinfo().map(|area| area.range));
+        let mut before = [None; 64];
+        before.iter_mut().zip(areas()).for_each(|(range, area)| *range = Some(area));
+        secondary::on_each(all_areas);
+        assert!(areas().count() > before.iter().flatten().count() + 50);
+        AREAS.iter().for_each(|slot| end_area(slot.swap(0, Ordering::AcqRel)));
+        vm_unmap_aliases();
+        let now = vmalloc_stat();
+        assert_eq!((now.mapped, now.lazy, now.lazy_frames, now.pooled), (stat.mapped, 0, 0, 0));
+        assert!(areas().map(Some).eq(before.into_iter().take_while(Option::is_some)));
+        for &frame in frames {
+            free_pages(frame, Order::ZERO);
+        }
+        shrink();
+        assert_eq!(vmalloc_stat(), stat);
     }
 
     fn cores_and_interrupts_allocate_and_free() {

@@ -12,6 +12,8 @@
 #![allow(dead_code, unused_imports, reason = "the kernel's files hold more than is tried here")]
 
 mod models;
+#[path = "../../src/mm/sparse/root.rs"]
+mod root;
 mod sched;
 mod shim;
 mod sync;
@@ -23,11 +25,12 @@ mod arch {
 
 type Model = (&'static str, fn());
 
-const MODELS: [Model; 4] = [
+const MODELS: [Model; 5] = [
     ("spinlock_excludes_and_publishes", models::spinlock_excludes_and_publishes),
     ("try_lock_excludes_and_publishes", models::try_lock_excludes_and_publishes),
     ("what_is_asked_is_done", models::what_is_asked_is_done),
     ("no_wake_up_is_lost", models::no_wake_up_is_lost),
+    ("a_section_is_seen_whole_or_not_at_all", models::a_section_is_seen_whole_or_not_at_all),
 ];
 
 fn main() {

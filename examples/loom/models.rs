@@ -1,6 +1,7 @@
 //! The protocols, each as short as it can be and still go wrong.
 
 use crate::arch::irq::with_masked;
+use crate::root::{LEAF_SECTIONS, Leaf, Root};
 use crate::sched::rq::RunQueue;
 use crate::sched::task::TaskState;
 use crate::sched::wait::WaitQueue;
@@ -131,4 +132,47 @@ pub fn no_wake_up_is_lost() {
     waits.wait_event(|| condition.load(Ordering::Relaxed) == 1);
     waker.join().expect("no panic");
     assert!(!waits.is_active());
+}
+
+/// One CPU brings up two sections of a leaf, while others look whether their descriptors are
+/// there, and read them where they are.
+pub fn a_section_is_seen_whole_or_not_at_all() {
+    struct Shared {
+        root: Root,
+        leaf: Box<Leaf>,
+        descriptors: [UnsafeCell<u32>; 2],
+    }
+    const FIRST: usize = 5 * LEAF_SECTIONS + 7;
+    let leaf: Box<Leaf> = Box::new([const { AtomicU32::new(0) }; LEAF_SECTIONS]);
+    let descriptors = [UnsafeCell::new(0), UnsafeCell::new(0)];
+    let shared = Arc::new(Shared { root: Root::new(), leaf, descriptors });
+    // Their words are made here, before there is a second CPU.
+    assert!(!shared.root.has_leaf(FIRST));
+    assert!((0..2).all(|n| shared.leaf[FIRST % LEAF_SECTIONS + n].load(Ordering::Relaxed) == 0));
+    let look = || {
+        let shared = Arc::clone(&shared);
+        move || {
+            for n in [1, 0] {
+                let blocks = shared.root.blocks(FIRST + n);
+                if blocks != 0 {
+                    assert_eq!(blocks, 3 << n);
+                    // SAFETY: loom checks that nobody writes it any more.
+                    shared.descriptors[n].with(|at| assert_eq!(unsafe { *at }, 9));
+                }
+            }
+        }
+    };
+    let others = [thread::spawn(look()), thread::spawn(look())];
+    for (n, descriptor) in shared.descriptors.iter().enumerate() {
+        // SAFETY: loom checks that nobody is there yet.
+        descriptor.with_mut(|at| unsafe { *at = 9 });
+        if n == 0 {
+            let leaf = core::ptr::from_ref::<Leaf>(&shared.leaf).expose_provenance();
+            // SAFETY: it is as it was made, and outlives the table.
+            unsafe { shared.root.add_leaf(FIRST, leaf) };
+        }
+        assert!(shared.root.set_blocks(FIRST + n, 3 << n));
+    }
+    others.into_iter().for_each(|other| other.join().expect("no panic"));
+    assert_eq!([0, 1].map(|n| shared.root.blocks(FIRST + n)), [3, 6]);
 }

@@ -70,6 +70,28 @@ pub mod atomic {
         word: OnceLock<loom::sync::atomic::AtomicU32>,
     }
 
+    pub struct AtomicUsize {
+        first: usize,
+        word: OnceLock<loom::sync::atomic::AtomicUsize>,
+    }
+
+    impl AtomicUsize {
+        pub const fn new(first: usize) -> Self {
+            Self { first, word: OnceLock::new() }
+        }
+        fn word(&self) -> &loom::sync::atomic::AtomicUsize {
+            self.word.get_or_init(|| loom::sync::atomic::AtomicUsize::new(self.first))
+        }
+        #[track_caller]
+        pub fn load(&self, order: Ordering) -> usize {
+            self.word().load(order)
+        }
+        #[track_caller]
+        pub fn store(&self, value: usize, order: Ordering) {
+            self.word().store(value, order);
+        }
+    }
+
     impl AtomicU32 {
         pub const fn new(first: u32) -> Self {
             Self { first, word: OnceLock::new() }

@@ -9,19 +9,20 @@
 //! its 32 blocks. A leaf serves 128 GiB and is a page of the first section brought up in
 //! it. Bits are only ever set, after the descriptors are mapped and zeroed.
 
+mod root;
+
 use crate::addr::{Order, PAGE_SIZE, Pfn, PfnRange, PhysRange, VirtAddr, VirtRange};
 use crate::arch::{self, IrqMasked};
 use crate::machine_local;
 use crate::mm::page::Page;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use root::{LEAF_SECTIONS, LEAVES, Leaf, Root};
 
 /// log2 of the frames of a section: 128 MiB.
 const SECTION_FRAMES_SHIFT: u32 = 15;
-/// Sections of a leaf: as many words as a page holds.
-const LEAF_SECTIONS: usize = PAGE_SIZE / size_of::<AtomicU32>();
-/// Leaves that reach all frames.
-const LEAVES: usize = (1 << (32 - SECTION_FRAMES_SHIFT)) / LEAF_SECTIONS;
+
+const _: () = assert!(size_of::<Leaf>() == PAGE_SIZE);
+const _: () = assert!(LEAVES * LEAF_SECTIONS == 1 << (32 - SECTION_FRAMES_SHIFT));
 
 /// Pages of descriptors for one block of [`Order::MAX`].
 pub const MEMMAP_PAGES_PER_BLOCK: u32 =
@@ -133,30 +134,8 @@ pub fn mapped_from_the_start(
     Ok(())
 }
 
-/// The upper level: linear-map addresses of the leaves, 0 where there is none.
-struct Root([AtomicUsize; LEAVES]);
-
-type Leaf = [AtomicU32; LEAF_SECTIONS];
-
-impl Root {
-    #[inline]
-    fn leaf(&self, section: Section) -> Option<&'static Leaf> {
-        let at = self.0[section.0 as usize / LEAF_SECTIONS].load(Ordering::Acquire);
-        if at == 0 {
-            return None;
-        }
-        // SAFETY: `Cursor::leaf` stored the address of a cleared page that is never
-        // given back; a leaf is as large as a page, and any bytes are valid for it.
-        Some(unsafe { &*core::ptr::with_exposed_provenance::<Leaf>(at) })
-    }
-    #[inline]
-    fn word(&self, section: Section) -> Option<&'static AtomicU32> {
-        Some(&self.leaf(section)?[section.0 as usize % LEAF_SECTIONS])
-    }
-}
-
 machine_local! {
-    static ROOT: Root = Root([const { AtomicUsize::new(0) }; LEAVES]);
+    static ROOT: Root = Root::new();
 }
 
 /// Whether `pfn` has a descriptor.
@@ -164,13 +143,12 @@ machine_local! {
 pub fn is_populated(pfn: Pfn) -> bool {
     let section = Section::of(pfn);
     let block = (pfn.get() - section.start().get()) / Order::MAX.pages();
-    pfn < Pfn::LIMIT
-        && ROOT.word(section).is_some_and(|word| word.load(Ordering::Acquire) >> block & 1 != 0)
+    pfn < Pfn::LIMIT && ROOT.blocks(section.0 as usize) >> block & 1 != 0
 }
 
 /// The blocks of `section` whose frames have descriptors, a bit each.
 pub fn populated_blocks(section: Section) -> u32 {
-    ROOT.word(section).map_or(0, |word| word.load(Ordering::Acquire))
+    ROOT.blocks(section.0 as usize)
 }
 
 /// Where the descriptor of `pfn` lies, if it has one.
@@ -240,10 +218,12 @@ pub(super) fn populate(
     let none = PfnRange::new(start, start);
     let mut cursor = Cursor { section: section.frames(), free, at: none, spare };
 
-    let slot = &ROOT.0[section.0 as usize / LEAF_SECTIONS];
-    if slot.load(Ordering::Relaxed) == 0 {
+    let number = section.0 as usize;
+    if !ROOT.has_leaf(number) {
         let leaf = cursor.take_cleared().ok_or(PopulateError)?;
-        slot.store(arch::phys_to_virt(leaf.phys()).get(), Ordering::Release);
+        // SAFETY: a cleared page of the section's own, as large as a leaf, in the linear map;
+        // any bytes are valid for a leaf.
+        unsafe { ROOT.add_leaf(number, arch::phys_to_virt(leaf.phys()).get()) };
     }
 
     // What is taken is mapped in runs that are contiguous on both sides.
@@ -271,7 +251,8 @@ pub(super) fn populate(
     if !phys.is_empty() {
         map(irq, virt, phys.phys(), &mut || cursor.take())?;
     }
-    let word = ROOT.word(section).ok_or(PopulateError)?;
-    word.store(blocks, Ordering::Release);
+    if !ROOT.set_blocks(number, blocks) {
+        return Err(PopulateError);
+    }
     Ok(cursor.at.start())
 }

@@ -1,12 +1,12 @@
 //! The second half of the scenario: what is built on pages, objects and areas.
 
-use super::granule::addr::{Order, PAGE_SIZE, PhysAddr, VirtAddr};
+use super::granule::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr, VirtAddr};
 use super::granule::arch::layout;
 use super::granule::mm::alloc::{AllocError, KBox, KVBox, KVVec, KVec, VBox, VVec};
 use super::granule::mm::dma::{
-    CoherentMemory, DmaAddr, DmaDevice, DmaDirection, DmaRange, dma_alloc_coherent,
-    dma_free_coherent, dma_map_page, dma_unmap_single, is_swiotlb_buffer, swiotlb_exit,
-    swiotlb_init,
+    self, CoherentMemory, DmaAddr, DmaDevice, DmaDirection, DmaRange, dma_alloc_coherent,
+    dma_free_coherent, dma_map_page, dma_map_single, dma_unmap_single, is_swiotlb_buffer,
+    swiotlb_exit, swiotlb_init,
 };
 use super::granule::mm::gfp::Gfp;
 use super::granule::mm::init_mm;
@@ -17,17 +17,20 @@ use super::granule::mm::mmzone::NodeId;
 use super::granule::mm::page::Frame;
 use super::granule::mm::page_alloc::{alloc_pages, alloc_pages_bulk, free_pages};
 use super::granule::mm::set_memory::{
-    SetMemoryError, set_memory_nx, set_memory_ro, set_memory_rw, set_memory_valid, set_memory_x,
+    SetMemoryError, linear_map_split_to_ptes, set_memory_nx, set_memory_ro, set_memory_rw,
+    set_memory_valid, set_memory_x,
 };
 use super::granule::mm::slab::{
     CreateError, KmemCache, SlabFlags, kmalloc_node, kmem_cache_create, kmem_cache_destroy,
 };
 use super::granule::mm::util::{
-    kmemdup, kmemdup_nul, kstrdup, kvfree, kvmalloc, kvmalloc_node, kvrealloc, kvzalloc,
+    kmemdup, kmemdup_nul, kstrdup, kstrndup, kvcalloc, kvfree, kvmalloc, kvmalloc_aligned,
+    kvmalloc_array, kvmalloc_node, kvrealloc, kvzalloc,
 };
 use super::granule::mm::vmalloc;
 use super::granule::mm::zsmalloc::ZsPool;
-use super::{Held, QUIET, free_object};
+use super::{Held, QUIET, free_object, had};
+use core::alloc::Layout;
 use core::ptr::NonNull;
 
 const NODE: NodeId = NodeId::FIRST;
@@ -61,28 +64,34 @@ fn page() -> Option<Held<Frame>> {
 }
 
 fn copies() -> Option<()> {
-    let _copy = Held(kmemdup(&[7; 300], QUIET)?, free_object);
-    let _text = Held(kstrdup(c"a short life", QUIET)?.cast(), free_object);
-    let _closed = Held(kmemdup_nul(&[1; 20], QUIET)?.cast(), free_object);
-    let _near = Held(kmalloc_node(700, QUIET, NODE)?, free_object);
-    let _small = Held(kvmalloc(1000, QUIET)?, kv_free);
-    let _large = Held(kvzalloc(90_000, QUIET)?, kv_free);
-    let _placed = Held(kvmalloc_node(20_000, QUIET, NODE)?, kv_free);
-    let mut grows = Held(kvmalloc(3000, QUIET)?, kv_free);
-    for size in [9000, 70_000, 500] {
+    let _copy = Held(had("kmemdup", kmemdup(&[7; 300], QUIET))?, free_object);
+    let _text = Held(had("kstrdup", kstrdup(c"a short life", QUIET))?.cast(), free_object);
+    let _start = Held(had("kstrndup", kstrndup(c"a short life", 7, QUIET))?.cast(), free_object);
+    let _closed = Held(had("kmemdup_nul", kmemdup_nul(&[1; 20], QUIET))?.cast(), free_object);
+    let _near = Held(had("kmalloc_node", kmalloc_node(700, QUIET, NODE))?, free_object);
+    let _small = Held(had("kvmalloc", kvmalloc(1000, QUIET))?, kv_free);
+    let _large = Held(had("kvzalloc", kvzalloc(90_000, QUIET))?, kv_free);
+    let _placed = Held(had("kvmalloc_node", kvmalloc_node(20_000, QUIET, NODE))?, kv_free);
+    let _many = Held(had("kvmalloc_array", kvmalloc_array(300, 100, QUIET))?, kv_free);
+    let _cleared = Held(had("kvcalloc", kvcalloc(30, 50, QUIET))?, kv_free);
+    let layout = Layout::from_size_align(600, 256).expect("a layout");
+    let _aligned = Held(had("kvmalloc_aligned", kvmalloc_aligned(layout, QUIET))?, kv_free);
+    let mut grows = Held(had("kvmalloc", kvmalloc(600, QUIET))?, kv_free);
+    for size in [3000, 9000, 70_000, 500] {
         // SAFETY: an object of kvmalloc; where it fails the old one stays.
-        grows.0 = unsafe { kvrealloc(grows.0.as_ptr(), size, QUIET) }?;
+        grows.0 = had("kvrealloc", unsafe { kvrealloc(grows.0.as_ptr(), size, QUIET) })?;
     }
     Some(())
 }
 
 fn boxes() -> Result<(), AllocError> {
-    let inner = KBox::new([1u64; 9], QUIET)?;
-    let outer = KBox::new(inner, QUIET)?;
-    let _pinned = KBox::pin(outer, QUIET)?;
-    let _wide = KVBox::new([0u8; 3000], QUIET)?;
+    let inner = had("KBox::new", KBox::new([1u64; 9], QUIET))?;
+    let outer = had("KBox::new", KBox::new(inner, QUIET))?;
+    let _pinned = had("KBox::pin", KBox::pin(outer, QUIET))?;
+    let _wide = had("KVBox::new", KVBox::new([0u8; 3000], QUIET))?;
+    let _later = had("KBox::new_uninit", KBox::<[u64; 50]>::new_uninit(QUIET))?;
     if REACHABLE {
-        let _area = VBox::new([0u8; 3000], QUIET)?;
+        let _area = had("VBox::new", VBox::new([0u8; 3000], QUIET))?;
     }
     Ok(())
 }
@@ -90,18 +99,21 @@ fn boxes() -> Result<(), AllocError> {
 fn vectors() -> Result<(), AllocError> {
     let mut boxes = KVec::new();
     for n in 0..70u32 {
-        boxes.push(KBox::new(n, QUIET)?, QUIET)?;
+        let next = had("KBox::new", KBox::new(n, QUIET))?;
+        had("KVec::push", boxes.push(next, QUIET))?;
     }
     boxes.truncate(3);
     boxes.shrink_to(3, QUIET)?;
-    let mut bytes = KVVec::with_capacity(10, QUIET)?;
+    had("KVec::reserve", boxes.reserve(200, QUIET))?;
+    let _same = had("KVec::from_elem", KVec::from_elem(7u8, 900, QUIET))?;
+    let mut bytes = had("KVVec::with_capacity", KVVec::with_capacity(10, QUIET))?;
     for size in [500, 6000, 40_000] {
-        bytes.resize(size, 5u8, QUIET)?;
+        had("KVVec::resize", bytes.resize(size, 5u8, QUIET))?;
     }
-    bytes.extend_from_slice(&[6; 100], QUIET)?;
+    had("KVVec::extend_from_slice", bytes.extend_from_slice(&[6; 30_000], QUIET))?;
     if REACHABLE {
-        let mut area = VVec::with_capacity(10, QUIET)?;
-        area.extend_with(40_000, 1u8, QUIET)?;
+        let mut area = had("VVec::with_capacity", VVec::with_capacity(10, QUIET))?;
+        had("VVec::extend_with", area.extend_with(40_000, 1u8, QUIET))?;
         area.reserve(100_000, QUIET)?;
         let failed = area.reserve(usize::MAX / 2, QUIET);
         assert!(failed.is_err() && area.len() == 40_000);
@@ -111,11 +123,13 @@ fn vectors() -> Result<(), AllocError> {
 
 fn typed_cache() -> Option<()> {
     let created = KmemCache::<[u64; 40]>::new("scenario typed", SlabFlags::NO_MERGE);
+    let created = had("KmemCache::new", created);
     assert!(matches!(created, Ok(_) | Err(CreateError::NoMemory)));
     let cache = created.ok()?;
-    let first = cache.alloc([3; 40], QUIET).ok()?;
-    let second = cache.alloc_with(|| [4; 40], QUIET).ok()?;
-    let _third = cache.alloc_uninit(QUIET | Gfp::__GFP_ZERO).ok()?;
+    let first = had("KmemCache::alloc", cache.alloc([3; 40], QUIET)).ok()?;
+    let second = had("KmemCache::alloc_with", cache.alloc_with(|| [4; 40], QUIET)).ok()?;
+    let _third =
+        had("KmemCache::alloc_uninit", cache.alloc_uninit(QUIET | Gfp::__GFP_ZERO)).ok()?;
     assert_eq!((first[39], second[0]), (3, 4));
     drop((first, second));
     // Where there is one like it, that is shared.
@@ -125,20 +139,21 @@ fn typed_cache() -> Option<()> {
 fn bulk() -> Option<()> {
     let flags = SlabFlags::DEBUG_DEFAULT | SlabFlags::NO_MERGE;
     for flags in [SlabFlags::NO_MERGE, flags] {
-        let cache = kmem_cache_create("scenario bulk", 500, 8, flags, None).ok()?;
+        let cache =
+            had("kmem_cache_create", kmem_cache_create("scenario bulk", 500, 8, flags, None))
+                .ok()?;
         let cache = Held(cache, |cache| {
             // SAFETY: its objects are gone, and nobody else knows it.
             unsafe { kmem_cache_destroy(cache) }.expect("it has no objects");
         });
         let mut objects = [None; 50];
-        if !cache.0.alloc_bulk(QUIET, &mut objects) {
-            assert_eq!(objects, [None; 50], "all or none");
-            return None;
-        }
+        let got = cache.0.alloc_bulk(QUIET, &mut objects);
+        assert!(got || objects == [None; 50], "all or none");
+        had("RawCache::alloc_bulk", got.then_some(()))?;
         let objects = objects.map(|object| object.expect("all or none"));
         // SAFETY: allocated just now.
         unsafe { cache.0.free_bulk(&objects) };
-        let near = cache.0.alloc_node(QUIET, NODE)?;
+        let near = had("RawCache::alloc_node", cache.0.alloc_node(QUIET, NODE))?;
         // SAFETY: as above.
         unsafe { cache.0.free(near) };
     }
@@ -148,14 +163,18 @@ fn bulk() -> Option<()> {
 fn mempools() -> Option<()> {
     let cache = KmemCache::<[u64; 30]>::new("scenario pool", SlabFlags::NO_MERGE).ok()?;
     // SAFETY: the pool is dropped before its cache.
-    let objects = unsafe { SlabPool::of_cache(3, cache.raw()) }.ok()?;
-    let pages = PagePool::of_order(2, Order::new(1)?).ok()?;
-    let bytes = KmallocPool::of_size(4, 600).ok()?;
+    let objects = had("SlabPool::of_cache", unsafe { SlabPool::of_cache(3, cache.raw()) }).ok()?;
+    let pages = had("PagePool::of_order", PagePool::of_order(2, Order::new(1)?)).ok()?;
+    let bytes = had("KmallocPool::of_size", KmallocPool::of_size(4, 600)).ok()?;
     // As many as the reserve has: whatever fails, these are there.
     let held = [0; 3].map(|_| objects.alloc(QUIET).expect("the reserve"));
     let blocks = [0; 2].map(|_| pages.alloc(QUIET).expect("the reserve"));
     let kept = bytes.alloc(QUIET).expect("the reserve");
-    let more = (bytes.resize(40), pages.resize(5), objects.resize(1));
+    let more = (
+        had("Mempool::resize", bytes.resize(40)),
+        had("Mempool::resize", pages.resize(5)),
+        objects.resize(1),
+    );
     // SAFETY: each came from its pool, and is given back once.
     unsafe {
         held.into_iter().for_each(|object| objects.free(object));
@@ -176,9 +195,15 @@ fn mempools() -> Option<()> {
 }
 
 fn large_areas() -> Option<()> {
-    let near = Held(vmalloc::vmalloc_node(3 * PAGE_SIZE, QUIET, NODE)?, vmalloc::vfree);
-    let _far = Held(vmalloc::vmalloc_node(PAGE_SIZE, QUIET, NodeId::new(1)?)?, vmalloc::vfree);
-    let _huge = Held(vmalloc::vmalloc_huge(5 << 20, QUIET)?, vmalloc::vfree);
+    let near = Held(
+        had("vmalloc_node", vmalloc::vmalloc_node(3 * PAGE_SIZE, QUIET, NODE))?,
+        vmalloc::vfree,
+    );
+    let _far = Held(
+        had("vmalloc_node", vmalloc::vmalloc_node(PAGE_SIZE, QUIET, NodeId::new(1)?))?,
+        vmalloc::vfree,
+    );
+    let _huge = Held(had("vmalloc_huge", vmalloc::vmalloc_huge(5 << 20, QUIET))?, vmalloc::vfree);
     let mut buffer = [1; 100];
     assert_eq!(vmalloc::vread(near.0 + PAGE_SIZE - 50, &mut buffer), 100);
     Some(())
@@ -194,21 +219,37 @@ fn short_mappings() -> Option<()> {
         return None;
     }
     let frames = held.0.map(|frame| frame.expect("all are there"));
+    // The tables of earlier areas would do.
+    vmalloc::shrink();
     // From a block of small mappings, and too many for that.
-    let _few = Held(vmalloc::vm_map_ram(&frames[..5])?, |at| vmalloc::vm_unmap_ram(at, 5));
-    let _many = Held(vmalloc::vm_map_ram(&frames)?, |at| vmalloc::vm_unmap_ram(at, 40));
+    let few = vmalloc::vm_map_ram(&frames[..5])?;
+    let _few = Held(few, |at| vmalloc::vm_unmap_ram(at, 5));
+    let many = had("vm_map_ram", vmalloc::vm_map_ram(&[frames[0]; 600]))?;
+    let _many = Held(many, |at| vmalloc::vm_unmap_ram(at, 600));
     Some(())
 }
 
 fn device_memory() -> Option<()> {
+    // The tables of earlier areas would do.
+    vmalloc::shrink();
     let flags = MemremapFlags::MEMREMAP_WB;
-    let log = memremap(PhysAddr::new(0x82_0000_0000), 9000, flags).ok()?;
+    let log = had("memremap", memremap(PhysAddr::new(0x82_0000_0000), 9000, flags)).ok()?;
     let slow = MemremapFlags::MEMREMAP_WC;
-    let _frame_buffer = memremap(PhysAddr::new(0x82_4000_0000), 3 << 20, slow).ok()?;
+    let _frame_buffer =
+        had("memremap", memremap(PhysAddr::new(0x82_4000_0000), 3 << 20, slow)).ok()?;
     let page = page()?;
     let ram = memremap(page.0.phys(), 100, flags).expect("it is in the linear map");
     assert!(matches!((&log, &ram), (MemRemap::Mapped(_), MemRemap::Ram(_))));
     Some(())
+}
+
+/// What is split stays so and needs memory once: this comes before all that may do without
+/// what failed.
+pub fn direct_map() -> Option<()> {
+    let apart = alloc_pages(QUIET, Order::PAGEBLOCK)?;
+    let apart = Held(apart, |frame| free_pages(frame, Order::PAGEBLOCK));
+    let range = PfnRange::new(apart.0.pfn() + 9, apart.0.pfn() + 11);
+    changed(had("linear_map_split_to_ptes", linear_map_split_to_ptes(range)))
 }
 
 /// What is left unchanged for want of memory, where `f` may need tables.
@@ -221,14 +262,14 @@ fn changed(result: Result<(), SetMemoryError>) -> Option<()> {
 fn permissions() -> Option<()> {
     let page = page()?;
     let linear = linear_address(page.0);
-    changed(set_memory_ro(linear, 1))?;
+    changed(had("set_memory_ro", set_memory_ro(linear, 1)))?;
     let _writable = Held(linear, |at| set_memory_rw(at, 1).expect("a page by itself"));
     changed(set_memory_valid(linear, 1, false))?;
     changed(set_memory_valid(linear, 1, true))?;
     let area = Held(vmalloc::vmalloc_huge(4 << 20, QUIET)?, vmalloc::vfree);
     let part = area.0 + (2 << 20) + 5 * PAGE_SIZE;
     let before = init_mm::entry(part).map(|entry| entry.attrs);
-    let Some(()) = changed(set_memory_ro(part, 3)) else {
+    let Some(()) = changed(had("set_memory_ro", set_memory_ro(part, 3))) else {
         assert_eq!(init_mm::entry(part).map(|entry| entry.attrs), before, "half a change");
         return None;
     };
@@ -249,7 +290,8 @@ fn coherent() -> Option<()> {
     let mut all: [Option<CoherentMemory>; 3] = [const { None }; 3];
     let wanted = [(&DEVICE, 3), (&DEVICE, 1), (&snooping, 5)];
     for (memory, (device, pages)) in all.iter_mut().zip(wanted) {
-        *memory = dma_alloc_coherent(device, pages * PAGE_SIZE, QUIET).ok();
+        *memory =
+            had("dma_alloc_coherent", dma_alloc_coherent(device, pages * PAGE_SIZE, QUIET)).ok();
     }
     let got = all.iter().all(Option::is_some);
     all.into_iter().flatten().for_each(dma_free_coherent);
@@ -259,27 +301,31 @@ fn coherent() -> Option<()> {
 /// A device that reaches nothing but the bounce buffers.
 fn bounced() -> Option<()> {
     let page = page()?;
-    let pool = swiotlb_init();
+    let pool = had("swiotlb_init", swiotlb_init());
     let _pool = Held((), |()| assert!(swiotlb_exit(), "a buffer was left in use"));
     let ranges = [DmaRange { cpu: pool?, bus: DmaAddr::new(0x1000) }];
     let device = DmaDevice { ranges: &ranges, ..DEVICE };
     let direction = DmaDirection::Bidirectional;
-    let at = dma_map_page(&device, page.0, 0, PAGE_SIZE, direction).ok()?;
-    let near = dma_map_page(&DEVICE, page.0, 10, 100, DmaDirection::FromDevice);
+    // The first of the mappings needs a page of records.
+    let from = DmaDirection::FromDevice;
+    let near = had("dma_map_single", dma_map_single(&DEVICE, page.0.virt() + 10, 100, from));
+    dma_unmap_single(&DEVICE, near.ok()?, 100, from);
+    dma::shrink();
+    let at = had("dma_map_page", dma_map_page(&device, page.0, 0, PAGE_SIZE, direction)).ok()?;
+    let near = dma_map_page(&DEVICE, page.0, 10, 100, from);
     assert!(is_swiotlb_buffer(device.memory_at(at)?));
     dma_unmap_single(&device, at, PAGE_SIZE, direction);
-    let near = near.ok()?;
-    dma_unmap_single(&DEVICE, near, 100, DmaDirection::FromDevice);
+    dma_unmap_single(&DEVICE, near.ok()?, 100, from);
     Some(())
 }
 
 /// A frame that is to go while an object is in it, and comes back.
 fn bad_page() -> Option<()> {
     let pool = ZsPool::new().expect("a pool");
-    let object = pool.malloc(3000, QUIET)?;
+    let object = had("ZsPool::malloc", pool.malloc(3000, QUIET))?;
     pool.with(object, |bytes| bytes.fill(9));
     let frame = pool.frame(object);
-    let gone = soft_offline_page(frame.pfn());
+    let gone = had("soft_offline_page", soft_offline_page(frame.pfn()));
     assert!(pool.with(object, |bytes| bytes.iter().all(|&byte| byte == 9)), "it was lost");
     if gone.is_ok() {
         assert_ne!(pool.frame(object), frame);
