@@ -12,6 +12,7 @@ use core::ptr::NonNull;
 use granule::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr};
 use granule::arch::pgtable::KernelAttrs;
 use granule::mm::cma::{cma_alloc, cma_release, default_area};
+use granule::mm::debug;
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
 use granule::mm::ioremap::{ioremap, ioremap_cache, ioremap_wc};
@@ -70,11 +71,12 @@ impl Failing {
     }
 }
 
-/// Pages in use but for the tree of page tables: what the linear map was split into stays.
-/// A table that is lost is not in the tree, and counts.
+/// Pages in use but for the tree of page tables: what the linear map was split into stays; and
+/// but for the stacks of a debugged cache's users. A table that is lost is not in the tree, and
+/// counts.
 fn used_pages() -> u32 {
     let tree = init_mm::validate().expect("the tables are well formed");
-    page_alloc::nr_used_pages() - tree.tables as u32
+    page_alloc::nr_used_pages() - tree.tables as u32 - debug::metadata_pages()
 }
 
 /// Fails each allocation of [`scenario`] in turn, alone and with all that follow it, until
