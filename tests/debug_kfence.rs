@@ -16,10 +16,15 @@ mod says;
 use alloc::format;
 use alloc::vec::Vec;
 use arrayvec::ArrayString;
+use core::ptr::NonNull;
 use granule::addr::{PAGE_SIZE, VirtAddr};
-use granule::mm::debug::{is_kfence_address, kfence_samples};
+use granule::mm::debug::{NUM_OBJECTS, is_kfence_address, kfence_samples};
 use granule::mm::gfp::Gfp;
-use granule::mm::slab::{kfree, kmalloc, ksize, kzalloc};
+use granule::mm::slab::{
+    DestroyError, RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy,
+    ksize, kzalloc,
+};
+use granule::sched::jiffies;
 use says::assert_says;
 
 /// Where in its page an object is to lie.
@@ -50,6 +55,30 @@ fn free_there(object: *mut u8) {
     unsafe { kfree(object) };
     // No tail call: this function is to be in the stack.
     core::hint::black_box(object);
+}
+
+/// An object of KFENCE's, of a cache.
+#[inline(never)]
+fn allocate_of_cache(cache: &'static RawCache) -> NonNull<u8> {
+    loop {
+        let object = cache.alloc(Gfp::GFP_KERNEL).expect("memory");
+        if is_kfence_address(VirtAddr::from_ptr(object.as_ptr())) {
+            return object;
+        }
+        free_of_cache(cache, object);
+    }
+}
+
+#[inline(never)]
+fn free_of_cache(cache: &'static RawCache, object: NonNull<u8>) {
+    // SAFETY: the tests say what they free.
+    unsafe { cache.free(object) };
+    core::hint::black_box(object);
+}
+
+fn construct(object: NonNull<u8>) {
+    // SAFETY: as large as the cache's objects.
+    unsafe { object.write_bytes(0xc5, 56) };
 }
 
 #[inline(never)]
@@ -173,6 +202,55 @@ kernel_tests! {
             &format!("Corrupted memory at {} [ 0x42 . . .", VirtAddr::from_ptr(object) + 73),
             "(in kfence-#", "free_there+", "size=73", "allocated by task 0", "allocate_here+",
         ]);
+    }
+
+    fn objects_of_caches_are_taken_too() {
+        let cache = kmem_cache_create("test_kfence", 56, 8, SlabFlags::NO_MERGE, Some(construct))
+            .expect("a cache");
+        let object = allocate_of_cache(cache);
+        // SAFETY: the object is the test's.
+        let bytes = unsafe { core::slice::from_raw_parts(object.as_ptr(), 56) };
+        assert!(bytes.iter().all(|&byte| byte == 0xc5), "it is constructed");
+        // SAFETY: nobody else knows the cache, and it stays as long as the object does.
+        assert_eq!(unsafe { kmem_cache_destroy(cache) }, Err(DestroyError::Live(1)));
+        free_of_cache(cache, object);
+        let text = report_of(|| { read_at(object.as_ptr()); });
+        assert_says(&text, &[
+            "BUG: KFENCE: use-after-free read in debug_kfence::read_at+", "size=56",
+            "allocated by task 0", "allocate_of_cache+", "objects_of_caches_are_taken_too",
+            "freed by task 0", "free_of_cache+", "objects_of_caches_are_taken_too",
+        ]);
+        // SAFETY: as above.
+        assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
+        // What is left of the object belongs to no cache that is gone.
+        let text = report_of(|| free_there(object.as_ptr()));
+        assert_says(&text, &["BUG: KFENCE: invalid free in debug_kfence::free_there+", "size=56"]);
+    }
+
+    fn when_all_places_are_taken_nothing_is() {
+        /// One that is taken within some intervals.
+        fn sampled() -> Option<*mut u8> {
+            let (since, mut tried) = (jiffies(), 0);
+            // And if the emulator was not run for a while, its timer comes next.
+            while jiffies() < since + 20 || tried < 20_000 {
+                tried += 1;
+                let object = kmalloc(24, Gfp::GFP_KERNEL).expect("memory").as_ptr();
+                if is_kfence_address(VirtAddr::from_ptr(object)) {
+                    return Some(object);
+                }
+                free_there(object);
+            }
+            None
+        }
+        let mut held = Vec::with_capacity(NUM_OBJECTS);
+        while let Some(object) = sampled() {
+            held.push(object);
+        }
+        // The kernel has some too.
+        assert!((NUM_OBJECTS - 20..=NUM_OBJECTS).contains(&held.len()), "{} taken", held.len());
+        free_there(held.pop().expect("one"));
+        held.push(sampled().expect("the place that was freed"));
+        held.drain(..).for_each(free_there);
     }
 
     fn places_are_used_again() {

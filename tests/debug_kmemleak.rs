@@ -28,7 +28,9 @@ use granule::mm::debug::{
 };
 use granule::mm::gfp::Gfp;
 use granule::mm::set_memory::set_memory_valid;
-use granule::mm::slab::{kfree, kmalloc};
+use granule::mm::slab::{
+    RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy,
+};
 use granule::mm::vmalloc::{vfree, vmalloc};
 use harness::Random;
 use says::assert_says;
@@ -164,6 +166,31 @@ kernel_tests! {
         assert!(nothing_new());
         assert_eq!(shown(), "");
         first.free();
+    }
+
+    fn an_object_of_a_cache_leaks_too() {
+        #[inline(never)]
+        fn leak_of_cache(cache: &'static RawCache) -> Hidden {
+            let object = cache.alloc(Gfp::GFP_KERNEL).expect("memory");
+            // SAFETY: just allocated.
+            unsafe { object.write_bytes(0x4b, 72) };
+            Hidden::new(object.as_ptr().expose_provenance())
+        }
+        let cache = kmem_cache_create("test_leak", 72, 8, SlabFlags::NO_MERGE, None).expect("a cache");
+        let leak = leak_of_cache(cache);
+        let mut found = 0;
+        let text = reports::of(|| found = scan().new_leaks);
+        assert_eq!(found, 1, "{text}");
+        assert_says(&text, &[
+            &leak.title(), "72):", "pid 0", "4b 4b 4b 4b", "backtrace", "leak_of_cache+",
+            "an_object_of_a_cache_leaks_too+",
+        ]);
+        let object = NonNull::new(core::ptr::with_exposed_provenance_mut(leak.address()));
+        // SAFETY: allocated above, and freed once.
+        unsafe { cache.free(object.expect("an object")) };
+        // SAFETY: nobody else knows the cache.
+        assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
+        assert!(nothing_new());
     }
 
     fn what_only_a_leak_refers_to_leaks_too() {

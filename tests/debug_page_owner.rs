@@ -15,11 +15,15 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use granule::addr::Order;
-use granule::mm::debug::stackdepot::Stack;
+use granule::arch::aarch64::smp;
+use granule::arch::{CpuId, NR_CPUS};
+use granule::init::secondary;
+use granule::mm::debug::stackdepot::{self, Handle, Stack};
 use granule::mm::debug::{PageOwner, Stacks, metadata_pages, owner_of, page_owner_on};
 use granule::mm::gfp::Gfp;
-use granule::mm::page::Frame;
+use granule::mm::page::{Frame, Page};
 use granule::mm::page_alloc::{alloc_pages, block_order, free_pages, nr_used_pages, split_page};
 use says::assert_says;
 
@@ -89,6 +93,57 @@ kernel_tests! {
         handles.dedup();
         assert!(handles.len() <= 2, "the fast path has one stack, the slow one another");
         frames.into_iter().for_each(|frame| free_there(frame, 0));
+    }
+
+    /// The stack depot: as many calls as there are, on whichever CPU, leave one copy.
+    fn a_stack_is_kept_once() {
+        #[inline(never)]
+        fn save() -> Option<Handle> {
+            core::hint::black_box(stackdepot::save_here(true))
+        }
+        static FOUND: [AtomicU32; NR_CPUS] = [const { AtomicU32::new(0) }; NR_CPUS];
+        fn on_cpu(cpu: CpuId) {
+            let first = save();
+            for _ in 0..200 {
+                let again = save();
+                // Two calls, and so two stacks; each is one.
+                let second = save();
+                assert!(again != second && again.is_some());
+                let old = FOUND[cpu.index()].swap(Handle::number(again), Relaxed);
+                assert!(old == 0 || old == Handle::number(again), "another copy");
+            }
+            assert!(first != save());
+        }
+        FOUND.iter().for_each(|found| found.store(0, Relaxed));
+        secondary::on_each(on_cpu);
+        let before = metadata_pages();
+        FOUND.iter().for_each(|found| found.store(0, Relaxed));
+        secondary::on_each(on_cpu);
+        assert_eq!(metadata_pages(), before, "what is there already takes no memory");
+        // The boot CPU is called by the harness, the others by their idle threads: alike.
+        let mut handles: Vec<u32> =
+            FOUND.iter().map(|found| found.load(Relaxed)).filter(|&found| found != 0).collect();
+        assert_eq!(handles.len(), smp::online().count());
+        handles.sort_unstable();
+        handles.dedup();
+        assert!(handles.len() <= 2, "{} copies", handles.len());
+        let here = save();
+        assert_says(&format!("{}", Stack(here)), &["a_stack_is_kept_once", "harness::run+", "start_kernel+"]);
+    }
+
+    /// page_ext: as much as is known of frames, their descriptors stay as they are.
+    fn what_is_known_of_a_frame_is_beside_its_descriptor() {
+        assert!(size_of::<Page>() <= 32);
+        let order = Order::new(1).expect("an order");
+        let block = allocate_here(1);
+        let (left, right) = (block, block.within(order, 1));
+        split_page(block, order);
+        free_there(right, 0);
+        let (kept, gone) = (owner_of(left).expect("words"), owner_of(right).expect("words"));
+        assert!(kept.allocated && !gone.allocated, "each has words of its own");
+        assert!(kept.handle == gone.handle && kept.free_handle != gone.free_handle);
+        assert_says(&format!("{}", Stack(gone.free_handle)), &["free_there+"]);
+        free_there(left, 0);
     }
 
     fn a_block_that_is_split_is_single_pages() {

@@ -14,6 +14,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use granule::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr};
 use granule::arch::pgtable::KernelAttrs;
 use granule::mm::cma::{cma_alloc, cma_release, default_area};
+use granule::mm::debug;
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
 use granule::mm::ioremap::{ioremap, ioremap_cache, ioremap_wc};
@@ -212,11 +213,12 @@ pub fn had<O: Outcome>(call: &str, outcome: O) -> O {
     outcome
 }
 
-/// Pages in use but for the tree of page tables: what the linear map was split into stays.
-/// A table that is lost is not in the tree, and counts.
+/// Pages in use but for the tree of page tables: what the linear map was split into stays; and
+/// but for the stacks of a debugged cache's users. A table that is lost is not in the tree, and
+/// counts.
 fn used_pages() -> u32 {
     let tree = init_mm::validate().expect("the tables are well formed");
-    page_alloc::nr_used_pages() - tree.tables as u32
+    page_alloc::nr_used_pages() - tree.tables as u32 - debug::metadata_pages()
 }
 
 /// Fails each allocation of [`scenario`] in turn; each of [`CALLS`] has failed then that

@@ -46,18 +46,23 @@ impl fmt::Debug for Instruction {
 pub(super) unsafe fn replace(at: VirtAddr, old: Instruction, new: Instruction) {
     assert!(image::text().contains(at) && at.is_aligned(4), "{at} is no instruction");
     let page = at.align_down(PAGE_SIZE);
-    fixmap::with_text_poke(image::phys(page), |alias| {
-        let word = core::ptr::with_exposed_provenance_mut::<u32>((alias + (at - page)).get());
-        // SAFETY: an aligned word of the page that the window maps, writable for this call.
-        let found = Instruction(unsafe { word.read_volatile() });
-        assert!(found == old, "patching {at}: {found:?} is there, and not {old:?}");
-        // SAFETY: as above, in one access; the caller answers for what it does.
-        unsafe { word.write_volatile(new.0) };
-        // QEMU may translate the old instruction once more for another CPU while it takes
-        // back what it had translated for the first store; the second takes that back.
-        // SAFETY: as above.
-        unsafe { word.write_volatile(new.0) };
-    });
+    let poke = |expected: Instruction| {
+        fixmap::with_text_poke(image::phys(page), |alias| {
+            let word = core::ptr::with_exposed_provenance_mut::<u32>((alias + (at - page)).get());
+            // SAFETY: an aligned word of the page that the window maps, writable for this call.
+            let found = Instruction(unsafe { word.read_volatile() });
+            assert!(found == expected, "patching {at}: {found:?} is there, and not {expected:?}");
+            // SAFETY: as above, in one access; the caller answers for what it does.
+            unsafe { word.write_volatile(new.0) };
+        });
+    };
+    poke(old);
+    // QEMU may translate the old instruction once more, for another CPU, between taking back
+    // what it had translated and storing the new one; and whether a store is to take anything
+    // back it knows by the window's TLB entry, which that CPU may be about to change. When the
+    // window was closed, all CPUs have left what they were running for the flush; so by its
+    // next entry the second store takes back what is left.
+    poke(new);
     sync_instruction(at);
 }
 

@@ -58,7 +58,7 @@ pub(in crate::mm) use init_on::{want_init_on_alloc, want_init_on_free};
 pub use kfence::{
     NUM_OBJECTS, is_kfence_address, kfence_handle_page_fault, kfence_samples, kfence_tick,
 };
-pub(in crate::mm) use kfence::{kfence_alloc, kfence_free, kfence_ksize};
+pub(in crate::mm) use kfence::{kfence_alloc, kfence_free, kfence_ksize, kfence_shutdown_cache};
 pub use kmemleak::{
     Leaks, ScanResult, add_root, clear as kmemleak_clear, kmemleak_alloc, kmemleak_free,
     kmemleak_ignore, kmemleak_no_scan, kmemleak_not_leak, kmemleak_objects, kmemleak_on,

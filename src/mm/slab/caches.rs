@@ -183,7 +183,12 @@ pub unsafe fn kmem_cache_destroy(cache: &'static RawCache) -> Result<(), Destroy
         cpu::relax();
     }
     cache.shrink_all_cpus(Location::caller());
-    let live = with_masked(|irq| cache.nodes().iter().map(|node| node.lock(irq).in_use).sum());
+    let live: usize =
+        with_masked(|irq| cache.nodes().iter().map(|node| node.lock(irq).in_use).sum());
+    // What KFENCE has had of it keeps the name of a cache that stays.
+    let guarded =
+        debug::kfence_shutdown_cache(memory::to_owner(cache), memory::to_owner(&KMEM_CACHE));
+    let live = live + guarded;
     if live > 0 {
         report_live(cache, live);
         put_on_list(cache);

@@ -19,13 +19,9 @@ impl RawCache {
         size: Option<usize>,
         gfp: Gfp,
     ) -> Option<NonNull<u8>> {
-        let align = self.layout().align as usize;
-        // kmalloc's caches stay for ever: KFENCE may keep one's name with an object.
-        let guarded = size.and_then(|size| {
-            Some((debug::kfence_alloc(size, align, gfp, memory::to_owner(self))?, size))
-        });
-        let (at, len) = match guarded {
-            Some(guarded) => guarded,
+        let size = size.unwrap_or(self.object_size());
+        let (at, len) = match self.alloc_guarded(size, gfp) {
+            Some(at) => (at, size),
             None => (self.alloc_object(gfp)?, self.object_size()),
         };
         let object = memory::object_ptr(at)?;
@@ -35,6 +31,19 @@ impl RawCache {
         }
         self.tell(object, len, gfp);
         Some(object)
+    }
+
+    /// An object of KFENCE's, where it wants this allocation.
+    fn alloc_guarded(&'static self, size: usize, gfp: Gfp) -> Option<VirtAddr> {
+        if self.flags().intersects(SlabFlags::CACHE_DMA | SlabFlags::CACHE_DMA32) {
+            return None;
+        }
+        let align = self.layout().align as usize;
+        let at = debug::kfence_alloc(size, align, gfp, memory::to_owner(self))?;
+        if let (Some(ctor), Some(object)) = (self.ctor(), memory::object_ptr(at)) {
+            ctor(object);
+        }
+        Some(at)
     }
 
     /// An object was allocated by a way that has no branch of its own.

@@ -1,4 +1,4 @@
-//! A few objects of kmalloc, each on a page of its own between pages that are not mapped
+//! A few objects of kmalloc and kmem caches, each on a page of its own between pages that are not mapped
 //! (Linux: kfence.sample_interval=, mm/kfence/core.c). What goes past an object's page or
 //! touches it after its free faults; what goes past the object inside of its page is found
 //! when it is freed. Cheap enough for every day: an allocation in each interval is taken.
@@ -304,6 +304,35 @@ pub(in crate::mm) fn kfence_free(at: VirtAddr) {
         let at = damage.map_or(at, |(at, _)| at);
         report::print(kind, at, place, &meta, track.stack, damage);
     }
+}
+
+/// A cache, `owner`, is about to be destroyed: how many objects of the pool are its users' yet;
+/// they are named. Where there are none, `heir`, a cache that stays, becomes the owner of those
+/// that were freed, so that a second free of one still finds a cache (Linux:
+/// kfence_shutdown_cache).
+pub(in crate::mm) fn kfence_shutdown_cache(owner: usize, heir: usize) -> usize {
+    if BASE.load(Relaxed) == 0 {
+        return 0;
+    }
+    with_pool(|pool| {
+        let of_it = |pool: &Pool, place: u8| {
+            let used = pool.metas[place as usize - 1].state != State::Unused;
+            pool.page(place).filter(|page| used && page.page().owner() == owner)
+        };
+        let mut live = 0;
+        for place in 1..=NUM_OBJECTS as u8 {
+            let meta = &pool.metas[place as usize - 1];
+            if meta.state == State::Allocated && of_it(pool, place).is_some() {
+                report::print_live(place, meta);
+                live += 1;
+            }
+        }
+        if live == 0 {
+            let all = (1..=NUM_OBJECTS as u8).filter_map(|place| of_it(pool, place));
+            all.for_each(|page| page.page().set_owner(heir));
+        }
+        live
+    })
 }
 
 /// The bytes of an object of the pool, if `at` is in one (Linux: kfence_ksize).

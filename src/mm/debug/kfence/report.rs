@@ -141,6 +141,11 @@ impl fmt::Display for Object<'_> {
     }
 }
 
+/// Names an object that is still allocated, and who did.
+pub(super) fn print_live(place: u8, meta: &Meta) {
+    log::error!("{}", Object(place, meta));
+}
+
 /// Prints a report. Without the lock.
 pub(super) fn print(
     kind: Kind,

@@ -1,6 +1,6 @@
 //! Finding memory that nobody can free any more (Linux: kmemleak=on, mm/kmemleak.c).
 //!
-//! Each object of kmalloc and vmalloc is noted, with the stack that allocated it. A scan looks
+//! Each object of kmalloc, kmem caches and vmalloc is noted, with the stack that allocated it. A scan looks
 //! at each word of the kernel's data, and of every object that it finds an address of: what
 //! it has found no address of, inside or at the start, is white, and a leak when it stays so
 //! unchanged from one scan to the next. Objects with enough references are grey, and are
