@@ -157,7 +157,7 @@ fn attempt(change: &Edit, mutation: Option<Mutation>, seed: u64) -> usize {
         let alias = |&va| linear_address_of(init_mm::entry(va).unwrap().pa).unwrap();
         let aliases: Vec<_> = pages.iter().map(alias).collect();
         let block = aliases[0].align_down(PMD_SIZE);
-        let elsewhere = block + (aliases[0] - block ^ PMD_SIZE / 2);
+        let elsewhere = block + ((aliases[0] - block) ^ (PMD_SIZE / 2));
         let look = |can| {
             for cpu in [0, 1].map(|n| CpuId::new(n).unwrap()) {
                 for (n, (&va, &alias)) in pages.iter().zip(&aliases).enumerate() {

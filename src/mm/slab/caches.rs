@@ -166,10 +166,13 @@ fn create(
 /// allocator itself uses or a kmalloc class: then it stays as it is.
 ///
 /// # Safety
-/// No other CPU uses the cache meanwhile, and after success nobody does who has it from
-/// the same call of [`kmem_cache_create`].
+/// It is a cache; no other CPU uses it meanwhile, and after success nobody does who has it
+/// from the same call of [`kmem_cache_create`].
 #[track_caller]
-pub unsafe fn kmem_cache_destroy(cache: &'static RawCache) -> Result<(), DestroyError> {
+pub unsafe fn kmem_cache_destroy(cache: *const RawCache) -> Result<(), DestroyError> {
+    // SAFETY: a cache, as the caller says. A reference as the argument would have to stay
+    // valid until this returns.
+    let cache: &'static RawCache = unsafe { &*cache };
     let permanent = [&*KMEM_CACHE, &*SHEAVES].into_iter().chain(kmalloc::caches());
     let is_permanent = permanent.into_iter().any(|c| core::ptr::eq(c, cache));
     if merge::drop_alias(cache) {

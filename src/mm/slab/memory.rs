@@ -331,12 +331,13 @@ pub(super) fn allocate_value<T>(
     }
 }
 
-/// Drops what `allocate_value` made and frees its object.
+/// Drops what `allocate_value` made and frees its object. By a pointer: a reference passed
+/// would have to stay valid until this returns.
 ///
 /// # Safety
 /// It came from `allocate_value` with this `cache`, and no reference to it is used again.
 #[track_caller]
-pub(super) unsafe fn free_value<T>(cache: &'static RawCache, value: &'static T) {
+pub(super) unsafe fn free_value<T>(cache: &'static RawCache, value: *const T) {
     let at = VirtAddr::from_ptr(value);
     // SAFETY: as the caller says, this is the last use of the value.
     unsafe { ptr::with_exposed_provenance_mut::<T>(at.get()).drop_in_place() };
