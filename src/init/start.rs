@@ -80,8 +80,6 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     setup::slab(&cmdline);
     mm::kmem_cache_init()?;
     steps.done("kmalloc");
-    mm::request_standard_resources(&tree);
-    steps.done("resources");
     mm::vmalloc_init();
     steps.done("vmalloc");
     mm::cma_init(&info);
@@ -97,6 +95,8 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     secondary::bring_up(&tree);
     mm::start_threads();
     steps.done("other cores");
+    mm::request_standard_resources(&tree);
+    steps.done("resources");
     mm::check_wx();
     steps.done("W^X check");
     Ok(Boot { tree, cmdline, steps })
