@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ptr::NonNull;
 use granule::addr::{Order, PAGE_SIZE, VirtAddr};
+use granule::arch::CpuId;
 use granule::arch::aarch64::image;
 use granule::arch::irq::with_masked;
 use granule::arch::layout;
@@ -24,11 +25,16 @@ use granule::fs::{self, FsError};
 use granule::kprintln;
 use granule::mm::cma::{cma_alloc, cma_release, default_area};
 use granule::mm::gfp::Gfp;
+use granule::mm::kthread::kthread_create_on_cpu;
 use granule::mm::page::{Frame, PageFlags};
-use granule::mm::page_alloc::{self, ZoneInfo, alloc_pages, drain_all_pages, free_pages, zones};
+use granule::mm::page_alloc::{
+    self, FailPageAlloc, ZoneInfo, alloc_pages, drain_all_pages, free_pages, set_fail_page_alloc,
+    zones,
+};
 use granule::mm::slab::{SlabFlags, SlabInfo, kmem_cache_create, kmem_cache_destroy, slabinfo};
 use granule::mm::stat::si_mem_available;
 use granule::mm::{init_mm, slab, vmalloc};
+use granule::sched::schedule;
 
 /// The text of a file. What it is written into has room from the start, so that reading
 /// changes nothing of what it reads.
@@ -377,6 +383,52 @@ kernel_tests! {
         // SAFETY: it is not used any more.
         unsafe { kmem_cache_destroy(cache) }.expect("it is empty");
         assert!(!text("/proc/slabinfo").contains("proc_test"));
+    }
+
+    fn slabs_of_a_lesser_order_count_as_what_they_are() {
+        let cache = kmem_cache_create("lesser", 1000, 8, SlabFlags::NO_MERGE, None).expect("a cache");
+        let mut objects: Vec<NonNull<u8>> = Vec::with_capacity(200);
+        // The sheaves are there before nothing larger than a page is to be had.
+        objects.push(cache.alloc(Gfp::GFP_KERNEL).expect("memory"));
+        let usual = cache.info();
+        assert!(usual.pages_per_slab > 1 && usual.pages == usual.slabs * usual.pages_per_slab);
+        let _ = set_fail_page_alloc(FailPageAlloc::parse("1,1000000,0,1"));
+        let gfp = Gfp::GFP_KERNEL | Gfp::__GFP_NOWARN;
+        let more = (objects.len()..200).map_while(|_| cache.alloc(gfp));
+        objects.extend(more);
+        assert!(set_fail_page_alloc(None) > 0);
+        assert_eq!(objects.len(), 200);
+        let info = cache.info();
+        assert!(info.pages < info.slabs * info.pages_per_slab, "{info:?}");
+        let seen = Seen::now();
+        let vmstat = figures(&seen.texts[1]);
+        assert_eq!(vmstat["nr_slab_reclaimable"] + vmstat["nr_slab_unreclaimable"], seen.slabs);
+        for object in objects {
+            // SAFETY: they were allocated above, and are freed once.
+            unsafe { cache.free(object) };
+        }
+        // SAFETY: it is not used any more.
+        unsafe { kmem_cache_destroy(cache) }.expect("it is empty");
+    }
+
+    fn stacks_of_threads_count_while_they_live() {
+        let stacks = || figures(&text("/proc/vmstat"))["nr_kernel_stack"];
+        let before = stacks();
+        let cpu = CpuId::new(0).expect("a number");
+        let threads: Vec<_> =
+            (0..3).filter_map(|_| kthread_create_on_cpu("stacked", cpu, || 0).ok()).collect();
+        assert_eq!(stacks(), before + 3 * 64);
+        compare();
+        for thread in threads {
+            thread.wake_up();
+            assert_eq!(thread.join(), 0);
+        }
+        // Who has ended gives its stack back when another thread runs.
+        for _ in 0..1000 {
+            schedule();
+        }
+        assert_eq!(stacks(), before);
+        compare();
     }
 
     fn every_file_is_read_while_memory_is_exhausted() {

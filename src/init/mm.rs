@@ -101,7 +101,7 @@ pub(super) fn mem_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
 }
 
 /// Notes what lies where in physical memory, for those who want to look, and ends memblock.
-/// Once kmalloc is up.
+/// Needs kmalloc; nobody waits for it.
 pub(super) fn request_standard_resources(tree: &Tree<'static>) {
     let [memory, reserved] = [Kind::Memory, Kind::Reserved].map(|kind| {
         let mut copy = Vec::new();

@@ -106,6 +106,8 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     secondary::bring_up(&tree);
     mm::start_threads();
     steps.done("other cores");
+    mm::request_standard_resources(&tree);
+    steps.done("resources");
     mm::check_wx();
     steps.done("W^X check");
     Ok(Boot { tree, cmdline, steps })
