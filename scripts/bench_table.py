@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Reads the lines of scripts/bench and prints them beside Linux's figures.
 
-    scripts/bench_table.py LINUX.json TARGETS.json <LINES
+    scripts/bench_table.py LINUX.json TARGETS.json [KIND=LINES]... <LINES
 
+The figures of a KIND of Linux may come from the lines of benches/linux/measure instead.
 Exits with 1 if a target is missed. Both files name benchmarks as the lines do.
 """
 
@@ -35,6 +36,14 @@ def read_linux(path):
     return {name: of for unit in UNITS for name, of in units.get(unit, {}).items()}
 
 
+def replace_kind(linux, kind, lines):
+    """Puts the figures of these lines in place of all that LINUX.json has of the kind."""
+    for value in linux.values():
+        value.pop(kind, None)
+    for name, (least, _) in read_lines(lines).items():
+        linux.setdefault(name, {})[kind] = least
+
+
 def number(value):
     if value is None:
         return "-"
@@ -51,8 +60,8 @@ def sum_of(names, figures):
 
 def rows(figures, linux, targets):
     """Name, ours, Linux's two, target; the targets of sums at the end."""
-    lean = {name: (value["lean"],) for name, value in linux.items()}
-    tiny = {name: (value["tiny"],) for name, value in linux.items()}
+    lean = {name: (value["lean"],) for name, value in linux.items() if "lean" in value}
+    tiny = {name: (value["tiny"],) for name, value in linux.items() if "tiny" in value}
     names = list(figures) + [name for name in targets if name not in figures]
     for name in names:
         yield (
@@ -63,8 +72,12 @@ def rows(figures, linux, targets):
         )
 
 
-def main(linux_file, targets_file):
+def main(linux_file, targets_file, *measured):
     linux = read_linux(linux_file)
+    for argument in measured:
+        kind, lines_file = argument.split("=", 1)
+        with open(lines_file, encoding="utf-8") as lines:
+            replace_kind(linux, kind, lines)
     with open(targets_file, encoding="utf-8") as file:
         targets = json.load(file)
     form = "{:<42} {:>12} {:>12} {:>12} {:>12} {:>7} {:>10}  {}"
@@ -87,7 +100,7 @@ def main(linux_file, targets_file):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         print(__doc__, file=sys.stderr)
         sys.exit(2)
     sys.exit(main(*sys.argv[1:]))

@@ -93,8 +93,6 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     setup::kfence();
     mm::cma_init(&info);
     steps.done("CMA");
-    mm::request_standard_resources(&tree);
-    steps.done("resources");
     setup::fail_page_alloc(&cmdline);
     setup::failslab(&cmdline);
 

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/* Processes: fork with little and much memory, pages copied on write, mappings moved. */
+#include "line.h"
+#include "sys.h"
+
+#define PAGE		4096UL
+#define MIB		(1UL << 20)
+#define READ_WRITE	(PROT_READ | PROT_WRITE)
+
+static inline void write_pages(char *start, unsigned long size)
+{
+	for (char *page = start; page < start + size; page += PAGE)
+		*(volatile char *)page = 1;
+}
+
+/* A mapping of which each page is there. */
+static char *map_written(unsigned long size, int advice)
+{
+	char *start = map(size, READ_WRITE, MAP_PRIVATE);
+
+	advise(start, size, advice);
+	write_pages(start, size);
+	return start;
+}
+
+static inline void fork_exit_wait(void)
+{
+	int child = fork();
+
+	if (child == 0)
+		exit(0);
+	wait_for(child, 0);
+}
+
+static void measure_fork(const char *name, unsigned int ops, unsigned long size, int advice)
+{
+	struct line line = { .name = name, .ops = ops };
+	char *start = size ? map_written(size, advice) : 0;
+
+	for (int round = 0; round <= ROUNDS; round++)
+		ROUND_OF_OPS(&line, fork_exit_wait());
+	line_print(&line);
+	if (size)
+		unmap(start, size);
+}
+
+/* A child that holds on to what it was born with, until it is killed. */
+static int fork_stopped(void)
+{
+	int child = fork();
+
+	if (child == 0) {
+		sys(__NR_kill, sys(__NR_getpid, 0, 0, 0, 0, 0), SIGSTOP, 0, 0, 0);
+		exit(0);
+	}
+	wait_for(child, WUNTRACED);
+	return child;
+}
+
+static void measure_cow(void)
+{
+	unsigned long size = 16 * MIB;
+	struct line copies = { .name = "cow_copy_16m_per_page", .ops = size / PAGE };
+	struct line reuses = { .name = "cow_reuse_16m_per_page", .ops = size / PAGE };
+	char *start = map_written(size, MADV_NOHUGEPAGE);
+
+	for (int round = 0; round <= ROUNDS; round++) {
+		int child = fork_stopped();
+
+		ROUND(&copies, write_pages(start, size));
+		check("kill", sys(__NR_kill, child, SIGKILL, 0, 0, 0));
+		wait_for(child, 0);
+		/* Write-protected for a child that is no more. */
+		fork_exit_wait();
+		ROUND(&reuses, write_pages(start, size));
+	}
+	line_print(&copies);
+	line_print(&reuses);
+	unmap(start, size);
+}
+
+static inline void move(char *from, unsigned long size, char *to)
+{
+	check("mremap", sys(__NR_mremap, (long)from, size, size,
+			    MREMAP_MAYMOVE | MREMAP_FIXED, (long)to));
+}
+
+/* A mapping at `start` in place of what is there. */
+static void map_over(char *start, unsigned long size, int prot)
+{
+	check("mmap", sys(__NR_mmap, (long)start, size, prot,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1));
+}
+
+/*
+ * Moves pages between two places, of which one is `offset` off a PMD's reach. Where they
+ * go is reserved before, as it is where a program asks for an address.
+ */
+static void measure_mremap(const char *name, unsigned long offset)
+{
+	unsigned long size = 16 * MIB, align = 2 * MIB;
+	/* Room for both, and for aligning them. */
+	char *room = map(4 * size, PROT_NONE, MAP_PRIVATE);
+	char *from = (char *)(((unsigned long)room + align - 1) & -align);
+	char *to = from + 2 * size + offset;
+	struct line line = { .name = name, .ops = 1 };
+
+	unmap(room, 4 * size);
+	map_over(from, size, READ_WRITE);
+	advise(from, size, MADV_NOHUGEPAGE);
+	write_pages(from, size);
+	for (int round = 0; round <= ROUNDS; round++) {
+		char *old = from;
+
+		map_over(to, size, PROT_NONE);
+		ROUND(&line, move(from, size, to));
+		from = to;
+		to = old;
+	}
+	line_print(&line);
+	unmap(from, size);
+}
+
+void measure_processes(void)
+{
+	measure_fork("fork_exit_wait_bare", 100, 0, 0);
+	measure_fork("fork_exit_wait_1m", 100, MIB, MADV_NOHUGEPAGE);
+	measure_fork("fork_exit_wait_64m", 10, 64 * MIB, MADV_NOHUGEPAGE);
+	measure_fork("fork_exit_wait_64m_thp", 50, 64 * MIB, MADV_HUGEPAGE);
+	measure_cow();
+	measure_mremap("mremap_move_16m_2m_aligned", 0);
+	measure_mremap("mremap_move_16m_4k_offset", PAGE);
+}
