@@ -142,6 +142,8 @@ pub fn a_section_is_seen_whole_or_not_at_all() {
         leaf: Box<Leaf>,
         descriptors: [UnsafeCell<u32>; 2],
     }
+    // SAFETY: loom checks who is at the descriptors, and when.
+    unsafe impl Sync for Shared {}
     const FIRST: usize = 5 * LEAF_SECTIONS + 7;
     let leaf: Box<Leaf> = Box::new([const { AtomicU32::new(0) }; LEAF_SECTIONS]);
     let descriptors = [UnsafeCell::new(0), UnsafeCell::new(0)];
