@@ -36,7 +36,7 @@ const PIDS: usize = 6;
 pub(super) fn enable() {
     page_ext::require(WORDS);
     if !ON.swap(true, Relaxed) {
-        super::PAGE_HOOKS.inc();
+        super::watch_pages();
     }
 }
 

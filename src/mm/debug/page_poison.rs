@@ -22,7 +22,7 @@ machine_local! {
 pub(super) fn enable() {
     page_ext::require(0);
     if !ON.swap(true, Relaxed) {
-        super::PAGE_HOOKS.inc();
+        super::watch_pages();
     }
 }
 

@@ -218,7 +218,7 @@ impl LockedZone<'_> {
             self.del_from_free_list(buddy, order, buddy_mt);
             if buddy_mt != mt {
                 // What is cut off the merged block later goes to the lists of one type.
-                buddy.page().set_block_migratetype(mt);
+                buddy.set_block_migratetype(mt);
             }
             frame = frame.align_down(up);
             order = up;

@@ -158,7 +158,7 @@ pub(in crate::mm) fn init_cma_reserved(
     }
     let mut zone = id.zone().lock(irq);
     for first in pageblocks(range) {
-        first.page().set_block_migratetype(Migratetype::Cma);
+        first.set_block_migratetype(Migratetype::Cma);
     }
     for (pfn, order) in range.blocks(Order::MAX) {
         if let Some(frame) = Frame::new(pfn) {

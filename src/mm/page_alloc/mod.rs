@@ -175,7 +175,7 @@ pub fn init(ram: &[crate::addr::PhysRange]) {
 /// `gfp` says: without `__GFP_DIRECT_RECLAIM` from interrupt handlers and under locks of
 /// lower rank than `Rank::Section` too (Linux: alloc_pages).
 ///
-/// Orders 0 to 3 and 9 come from this CPU's own lists without a lock or an atomic
+/// Orders 0 to 5 and 9 come from this CPU's own lists without a lock or an atomic
 /// instruction; the watermarks are looked at when those are refilled.
 ///
 /// # Panics
@@ -188,7 +188,8 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
         && !gfp.intersects(Gfp::__GFP_THISNODE.union(Gfp::__GFP_ACCOUNT))
         && let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp, order))
     {
-        dress_new_page(frame, order, gfp);
+        // Where others are to be told, nothing comes this way.
+        dress_new_page(frame, order, gfp, || ());
         return Some(frame);
     }
     slowpath::alloc(gfp, order)
@@ -204,22 +205,20 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
 #[inline]
 #[track_caller]
 pub fn free_pages(frame: Frame, order: Order) {
-    let page = frame.page();
-    let place = page.place();
-    if page.flags().bits() != 0 || page.refcount() != 1 || place.order() != order.get() {
+    if !frame.page().is_plain(order) {
         return free_unusual(frame, order);
     }
     if are_watched() {
         debug::free_pages_prepare(frame, order);
     }
     let left = if pcp::has_lists(order) {
-        with_masked(|irq| pcp::free(irq, frame, order, place.zone()))
+        with_masked(|irq| pcp::free(irq, frame, order))
     } else {
         pcp::Left::Isolated
     };
     match left {
         pcp::Left::Nothing => {}
-        pcp::Left::Spill => pcp::spill(frame, order, place.zone()),
+        pcp::Left::Spill => pcp::spill(frame, order),
         pcp::Left::Isolated => free_to_buddy(frame, order),
     }
 }
@@ -269,22 +268,25 @@ fn are_watched() -> bool {
 /// Makes a block that was just taken off the zone's lists its owner's.
 fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
     frame.page().set_refcount(1);
-    dress_new_page(frame, order, gfp);
+    dress_new_page(frame, order, gfp, || {
+        if gfp.contains(Gfp::__GFP_ACCOUNT) {
+            accounted::charge(frame, order);
+        }
+        if are_watched() {
+            debug::post_alloc_hook(frame, order, gfp);
+        }
+    });
 }
 
-/// Makes a block that has a reference its owner's.
+/// Makes a block that has a reference its owner's; `tell` says so to others, before it is
+/// filled with zeros.
 #[inline(always)]
-fn dress_new_page(frame: Frame, order: Order, gfp: Gfp) {
+fn dress_new_page(frame: Frame, order: Order, gfp: Gfp, tell: impl FnOnce()) {
     frame.page().set_flags(PageFlags::empty());
     if gfp.contains(Gfp::__GFP_COMP) && order > Order::ZERO {
         compound::prep_compound(frame, order);
     }
-    if gfp.contains(Gfp::__GFP_ACCOUNT) {
-        accounted::charge(frame, order);
-    }
-    if are_watched() {
-        debug::post_alloc_hook(frame, order, gfp);
-    }
+    tell();
     if gfp.contains(Gfp::__GFP_ZERO) {
         clear_block(frame, order);
     }
