@@ -209,6 +209,15 @@ impl Page {
         self.word() & WORD_OWN == 1 | u64::from(order.get()) << WORD_ORDER_SHIFT
     }
 
+    /// The order with which the block that starts here is allocated, if it is, has no marks,
+    /// and is held once.
+    #[inline(always)]
+    pub(in crate::mm) fn plain_order(&self) -> Option<Order> {
+        let own = self.word() & WORD_OWN;
+        let is_plain = own & ((1 << WORD_ORDER_SHIFT) - 1) == 1;
+        if is_plain { Order::new((own >> WORD_ORDER_SHIFT) as u8) } else { None }
+    }
+
     /// The first eight bytes.
     #[inline(always)]
     fn word(&self) -> u64 {

@@ -6,6 +6,7 @@
 //! | `fallback` | which other migratetype to take from, pageblock stealing |
 //! | `pcp` | each CPU's own lists |
 //! | `batch` | how those are filled and emptied |
+//! | `listed` | the way to them alone |
 //! | `slowpath` | which zone, how deep into its reserves, what to try when all fails |
 //! | `highatomic` | the reserve of large blocks |
 //! | `fail` | which allocations fail on purpose |
@@ -46,6 +47,7 @@ mod fail;
 mod fallback;
 mod highatomic;
 mod isolation;
+mod listed;
 mod numa;
 mod owned;
 mod pcp;
@@ -73,6 +75,7 @@ pub(in crate::mm) use isolation::{
     free_block_around, migrate_range, pageblocks, single_zone, start_isolate, undo_isolate,
     unmovable_page,
 };
+pub(in crate::mm) use listed::{LONG_WAY, MAX_LISTED, alloc_listed, free_listed};
 pub use numa::{
     alloc_pages_node, cpu_online, cpu_to_node, numa_node_id, set_cpu_numa_node, set_node_distances,
 };
