@@ -70,12 +70,12 @@ class Page:
     @property
     def zone(self):
         """The number of its zone; right for heads of blocks."""
-        return self.place & 15
+        return self.place >> 4
 
     @property
     def order(self):
         """The order with which its block last left the free lists."""
-        return self.place >> 4
+        return self.place & 15
 
 
 def kinds(type_name, path):

@@ -36,11 +36,12 @@ class Zone:
 
     def pcp(self):
         """Pages on all CPUs' lists."""
-        return sum(cpu["count"].int() for cpu in self.per_cpu()) & 0xFFFF_FFFF
+        return sum(cpu.count() for cpu in self.per_cpu())
 
     def per_cpu(self):
         """The lists of each CPU."""
-        return [cpu["zones"][self.index] for cpu in static("granule::mm::page_alloc::pcp::PCP")]
+        cpus = static("granule::mm::page_alloc::pcp::PCP")
+        return [PerCpu(cpu, self.index) for cpu in cpus]
 
     def title(self):
         """As it begins a line."""
@@ -118,20 +119,39 @@ def walk(zone, order, mt, names):
     return count, None
 
 
-def walk_pcp(cpu_pages):
-    """The blocks on a CPU's lists of a zone: {(order, column): blocks}, pages."""
-    found, pages = {}, 0
-    orders = (0, 1, 2, 3, 9)
-    for row, lists in enumerate(cpu_pages["lists"]):
-        for column, link in enumerate(lists):
-            at, blocks = from_link(link.int()), 0
+# The orders that have lists of CPUs, and their columns for each zone.
+PCP_ORDERS = (0, 1, 2, 3, 4, 5, 9)
+PCP_COLUMNS = 4
+
+
+class PerCpu:
+    """A CPU's lists of a zone (src/mm/pcp_list.rs)."""
+
+    def __init__(self, pages, zone):
+        self._granted = pages["granted"][zone].int()
+        columns = [(row, n) for row in range(len(PCP_ORDERS)) for n in range(PCP_COLUMNS)]
+        lists = pages["lists"]
+        self._words = {
+            (PCP_ORDERS[row], n): lists[row][zone * PCP_COLUMNS + n].int() for row, n in columns
+        }
+
+    def count(self):
+        """Pages on them, as they say: what was granted and is not room."""
+        room = sum(word & 0xFFFF_FFFF for word in self._words.values())
+        return (self._granted - room) & 0xFFFF_FFFF
+
+    def walk(self):
+        """The blocks on them: {(order, column): blocks}, pages."""
+        found, pages = {}, 0
+        for (order, column), word in self._words.items():
+            at, blocks = from_link(word >> 32), 0
             while at is not None and blocks < WALK_LIMIT:
                 blocks += 1
                 at = Page(at).next
             if blocks:
-                found[orders[row], column] = blocks
-                pages += blocks << orders[row]
-    return found, pages
+                found[order, column] = blocks
+                pages += blocks << order
+        return found, pages
 
 
 def show_buddy():
@@ -152,8 +172,8 @@ def show_buddy():
             if any(row):
                 yield f"  {name:>18} " + "".join(f"{count:>6} " for count in row).rstrip()
         for cpu, pages in enumerate(zone.per_cpu()):
-            found, held = walk_pcp(pages)
-            count = pages["count"].int()
+            found, held = pages.walk()
+            count = pages.count()
             if count or held:
                 lists = ", ".join(f"{n} of order {order} {names[mt]}" for (order, mt), n in found.items())
                 yield f"  CPU {cpu}: {count} pages: {lists}"

@@ -168,7 +168,7 @@ def damage():
     where = f"list of order {order} Movable"
     damaged(descriptor + 16, 4, lambda link: 0, "gr buddy", where)
     damaged(descriptor + 20, 4, lambda link: link ^ 0x400, "gr buddy", where)
-    damaged(descriptor, 2, lambda flags: flags ^ 2, "gr buddy", where)
+    damaged(descriptor + 4, 2, lambda flags: flags ^ 2, "gr buddy", where)
     slab = int(dict(looks("page"))["slab"].split()[0], 16)
     for line in run("gr slabs debugger"):
         found = re.search(r"partial: slab of debugger at 0x([0-9a-f]+)", line)
@@ -177,9 +177,9 @@ def damage():
     slab = 0xFFFF_FC00_0000_0000 + 32 * slab
     damaged(slab + 24, 8, lambda owner: owner + 64, "gr slabs", "debugger: ")
     damaged(slab + 20, 4, lambda link: link ^ 0x400, "gr slabs", "debugger: the way back")
-    pcp = next(f"granule::mm::page_alloc::pcp::PCP.value.slots[{cpu}].__0.zones[{zone}].count"
+    pcp = next(f"granule::mm::page_alloc::pcp::PCP.value.slots[{cpu}].__0.granted[{zone}]"
                for cpu in range(8) for zone in range(8)
-               if value(f"granule::mm::page_alloc::pcp::PCP.value.slots[{cpu}].__0.zones[{zone}].count.v.value"))
+               if value(f"granule::mm::page_alloc::pcp::PCP.value.slots[{cpu}].__0.granted[{zone}].v.value"))
     damaged(value(f"&{pcp}"), 4, lambda count: count + 1, "gr buddy", "its lists hold")
     sound(run("gr buddy"))
     sound(run("gr slabs"))

@@ -12,6 +12,7 @@
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
 //! | [`open_table_window`] | a page table's words, when the linear map can't be used |
 //! | [`cache`] | data-cache maintenance, for devices that do not snoop |
+//! | [`read_parts`] | a word that others write in parts |
 //! | [`read_undefined`] | a word to which the language gives no value |
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
 //! | [`is_mapped`] | whether an address can be read |
@@ -32,7 +33,7 @@ use aarch64::jump_label::update as jump_label_update;
 pub use aarch64::{
     MachineLocal, backtrace::save_stack_trace, backtrace::stack_pointer, cache, clear_page,
     close_table_window, cpu, irq, mmu, open_table_window, page_offset, phys_to_virt,
-    probe::is_mapped, read_undefined, virt_to_phys, vmemmap_base,
+    probe::is_mapped, read_parts, read_undefined, virt_to_phys, vmemmap_base,
 };
 
 #[cfg(not(target_os = "none"))]
@@ -42,8 +43,8 @@ use hosted::jump_label_update;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
     MachineLocal, cache, clear_page, close_table_window, cpu, irq, is_mapped, mmu,
-    open_table_window, page_offset, phys_to_virt, read_undefined, save_stack_trace, stack_pointer,
-    virt_to_phys, vmemmap_base,
+    open_table_window, page_offset, phys_to_virt, read_parts, read_undefined, save_stack_trace,
+    stack_pointer, virt_to_phys, vmemmap_base,
 };
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).

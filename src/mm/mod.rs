@@ -22,6 +22,7 @@ pub mod migrate;
 pub mod mmzone;
 pub mod page;
 pub mod page_alloc;
+mod pcp_list;
 pub mod ptdump;
 pub mod reserved_mem;
 pub mod resource;

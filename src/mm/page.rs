@@ -15,9 +15,11 @@
 use crate::addr::{Order, PAGE_SHIFT, Pfn, PhysAddr, VirtAddr};
 use crate::arch;
 use crate::mm::mmzone::{Migratetype, ZoneId};
+use crate::mm::pcp_list::PcpColumn;
 use crate::mm::sparse;
 use bitflags::bitflags;
 use core::fmt;
+use core::mem::offset_of;
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
@@ -89,12 +91,16 @@ impl Default for Link {
 
 /// The descriptor of one frame. All fields are atomics accessed relaxed: plain
 /// loads and stores, ordered by the lock or the mask that guards the frame.
+///
+/// What a free looks at is in the first eight bytes, so that one load gets it all.
 #[repr(C, align(32))]
 pub struct Page {
+    refcount: AtomicU32,
     flags: AtomicU16,
     place: AtomicU8,
+    /// Of a pageblock: in its first frame the migratetype and what compaction skips, in its
+    /// second the per-CPU lists that its pages are kept on.
     block: AtomicU8,
-    refcount: AtomicU32,
     mapcount: AtomicU32,
     private: AtomicU32,
     next: Link,
@@ -103,6 +109,14 @@ pub struct Page {
 }
 
 const _: () = assert!(size_of::<Page>() == 32);
+
+/// In the first eight bytes as one number: where the order stands.
+const WORD_ORDER_SHIFT: u32 = 48;
+/// And what is not the zone or the pageblock's.
+const WORD_OWN: u64 = (1 << 52) - 1;
+const _: () = assert!(
+    offset_of!(Page, flags) == 4 && offset_of!(Page, place) == 6 && offset_of!(Page, block) == 7
+);
 
 macro_rules! field {
     ($(#[$doc:meta])* $name:ident, $set:ident, $ty:ty) => {
@@ -188,6 +202,35 @@ impl Page {
         self.refcount.fetch_sub(1, core::sync::atomic::Ordering::AcqRel)
     }
 
+    /// Whether the block that starts here is allocated with `order`, has no marks, and is
+    /// held once: all that its holder needs to free it.
+    #[inline(always)]
+    pub(in crate::mm) fn is_plain(&self, order: Order) -> bool {
+        self.word() & WORD_OWN == 1 | u64::from(order.get()) << WORD_ORDER_SHIFT
+    }
+
+    /// The order with which the block that starts here is allocated, if it is, has no marks,
+    /// and is held once.
+    #[inline(always)]
+    pub(in crate::mm) fn plain_order(&self) -> Option<Order> {
+        let own = self.word() & WORD_OWN;
+        let is_plain = own & ((1 << WORD_ORDER_SHIFT) - 1) == 1;
+        if is_plain { Order::new((own >> WORD_ORDER_SHIFT) as u8) } else { None }
+    }
+
+    /// The first eight bytes.
+    #[inline(always)]
+    fn word(&self) -> u64 {
+        // SAFETY: a descriptor is aligned. Of its parts the zone's lock, the owner and who
+        // finds bad memory may each write their own meanwhile.
+        let word = unsafe { arch::read_parts(core::ptr::from_ref(self).cast()) };
+        word.unwrap_or_else(|| {
+            u64::from(self.refcount())
+                | u64::from(self.flags.load(Relaxed)) << 32
+                | u64::from(self.place.load(Relaxed)) << WORD_ORDER_SHIFT
+        })
+    }
+
     /// The zone of the block that starts here; right for heads of blocks alone,
     /// and for the first frame of each aligned block of [`Order::MAX`].
     #[inline]
@@ -207,7 +250,7 @@ impl Page {
     /// Sets both.
     #[inline]
     pub(in crate::mm) fn set_place(&self, zone: ZoneId, order: Order) {
-        self.place.store(zone.bits() | order.get() << ZoneId::BITS, Relaxed);
+        self.place.store(order.get() | zone.bits() << Place::ORDER_BITS, Relaxed);
     }
     /// The migratetype of the pageblock that starts here: `Isolate` while it is being emptied.
     #[inline]
@@ -224,33 +267,9 @@ impl Page {
     pub(in crate::mm) fn block_kept_migratetype(&self) -> Migratetype {
         Migratetype::from_bits(self.block.load(Relaxed))
     }
-    /// The migratetype on whose per-CPU lists pages of the pageblock that starts here are
-    /// kept; `None` where they go straight to the zone.
-    #[inline]
-    pub(in crate::mm) fn block_pcp_migratetype(&self) -> Option<Migratetype> {
-        let block = self.block.load(Relaxed);
-        let on_lists = block & BLOCK_ISOLATED == 0;
-        on_lists.then(|| Migratetype::from_pcp_bits(block >> BLOCK_PCP_SHIFT))
-    }
     /// Whether the section of the pageblock that starts here is offline.
     pub(in crate::mm) fn block_is_offline(&self) -> bool {
-        let block = self.block.load(Relaxed);
-        block & BLOCK_ISOLATED != 0 && block >> BLOCK_PCP_SHIFT == BLOCK_OFFLINE
-    }
-    /// Says that the section of the pageblock that starts here is offline, until the
-    /// pageblock's migratetype is set. It will be `Movable` then.
-    pub(in crate::mm) fn set_block_offline(&self) {
-        let offline = BLOCK_ISOLATED | BLOCK_OFFLINE << BLOCK_PCP_SHIFT;
-        self.block.store(Migratetype::Movable as u8 | offline, Relaxed);
-    }
-    /// Sets both. With `Isolate` the pageblock keeps the type that it had beside.
-    #[inline]
-    pub(in crate::mm) fn set_block_migratetype(&self, mt: Migratetype) {
-        let block = match mt.pcp_migratetype() {
-            Some(pcp) => mt as u8 | (pcp as u8) << BLOCK_PCP_SHIFT,
-            None => self.block_kept_migratetype() as u8 | BLOCK_ISOLATED,
-        };
-        self.block.store(block, Relaxed);
+        self.block.load(Relaxed) & BLOCK_OFFLINE != 0
     }
     /// What compaction did not find in the pageblock that starts here when it was there last:
     /// hints (Linux: PB_migrate_skip, which is one for both).
@@ -282,25 +301,22 @@ bitflags! {
 /// In a pageblock's byte, above its migratetype and what compaction skips: it is being
 /// emptied, its pages go straight to the zone.
 const BLOCK_ISOLATED: u8 = 1 << 5;
-/// In a pageblock's byte: where the migratetype of its per-CPU lists stands. At the top, so
-/// that it takes one instruction.
-const BLOCK_PCP_SHIFT: u32 = 6;
-/// In its place, where the pageblock is isolated: its section is offline.
-const BLOCK_OFFLINE: u8 = 3;
-const _: () = assert!(BLOCK_OFFLINE as usize >= Migratetype::PCPTYPES);
+/// In a pageblock's byte, beside that: its section is offline.
+const BLOCK_OFFLINE: u8 = 1 << 6;
 
 /// The zone and the order of a block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::mm) struct Place(u8);
 
 impl Place {
+    const ORDER_BITS: u32 = 4;
     #[inline]
     pub(in crate::mm) fn zone(self) -> ZoneId {
-        ZoneId::from_bits(self.0)
+        ZoneId::from_bits(self.0 >> Self::ORDER_BITS)
     }
     #[inline]
     pub(in crate::mm) fn order(self) -> u8 {
-        self.0 >> ZoneId::BITS
+        self.0 & ((1 << Self::ORDER_BITS) - 1)
     }
 }
 
@@ -407,6 +423,60 @@ impl Frame {
         // SAFETY: the descriptors of an aligned block of at most the largest order are mapped
         // together, one after the other, as `page` says of each.
         unsafe { core::slice::from_raw_parts(self.page_ptr(), order.pages() as usize) }
+    }
+
+    /// The per-CPU lists that pages of the pageblock around it are kept on; `None` where
+    /// they go straight to the zone.
+    #[inline(always)]
+    pub(in crate::mm) fn pcp_column(self) -> Option<PcpColumn> {
+        // SAFETY: `set_block` alone writes it, and a fresh descriptor is zero.
+        unsafe {
+            PcpColumn::from_byte(self.align_down(Order::PAGEBLOCK).after().block.load(Relaxed))
+        }
+    }
+    /// Says that the section of the pageblock that starts here is offline, until the
+    /// pageblock's migratetype is set. It will be `Movable` then.
+    pub(in crate::mm) fn set_block_offline(self) {
+        self.set_block(Migratetype::Movable as u8 | BLOCK_ISOLATED | BLOCK_OFFLINE, None);
+    }
+    /// Sets the migratetype of the pageblock that starts here, and the per-CPU lists with it.
+    /// With `Isolate` the pageblock keeps the type that it had beside. The zone of the block
+    /// of the largest order is set before.
+    pub(in crate::mm) fn set_block_migratetype(self, mt: Migratetype) {
+        let block = match mt {
+            Migratetype::Isolate => self.page().block_kept_migratetype() as u8 | BLOCK_ISOLATED,
+            mt => mt as u8,
+        };
+        let zone = self.align_down(Order::MAX).page().zone();
+        self.set_block(block, PcpColumn::new(zone, mt));
+    }
+    fn set_block(self, block: u8, column: Option<PcpColumn>) {
+        debug_assert!(self.align_down(Order::PAGEBLOCK) == self);
+        self.page().block.store(block, Relaxed);
+        self.after().block.store(PcpColumn::to_byte(column), Relaxed);
+    }
+    /// The descriptor after its own, which is the start of a block of several.
+    #[inline(always)]
+    fn after(self) -> &'static Page {
+        // SAFETY: as `page`, of the second frame of the block.
+        unsafe { &*self.page_ptr().wrapping_add(1) }
+    }
+
+    /// What is inside, to be stored where `None` is 0.
+    #[inline(always)]
+    pub(in crate::mm) const fn inside(self) -> u32 {
+        self.0.get()
+    }
+    /// The frame, or none, that was stored so.
+    ///
+    /// # Safety
+    /// `raw` is the `inside` of a frame, or 0.
+    #[inline(always)]
+    pub(in crate::mm) const unsafe fn from_inside(raw: u32) -> Option<Self> {
+        match NonZeroU32::new(raw) {
+            Some(raw) => Some(Self(raw)),
+            None => None,
+        }
     }
 
     /// The frame numbered `pfn`, which the caller knows to have a descriptor.

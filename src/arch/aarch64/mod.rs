@@ -73,6 +73,24 @@ pub const fn vmemmap_base() -> usize {
     super::layout::VMEMMAP.start().get()
 }
 
+/// The word at `at`, of which others may be writing parts: the language says nothing of an
+/// atomic load of all, and the CPU gives each part as it was or as it is (Arm ARM B2.2.1).
+/// `None` where that can't be had.
+///
+/// # Safety
+/// `at` is a multiple of 8 in memory that may be read.
+#[inline(always)]
+#[must_use]
+pub unsafe fn read_parts(at: *const u64) -> Option<u64> {
+    let word;
+    // SAFETY: as the caller says.
+    unsafe {
+        core::arch::asm!("ldr {}, [{}]", out(reg) word, in(reg) at,
+            options(nostack, preserves_flags, readonly));
+    }
+    Some(word)
+}
+
 /// The word at `at`, which may be padding of a value, or may never have been written: the
 /// language gives such bytes no value, and the CPU does. `None` where that can't be had.
 ///

@@ -86,6 +86,17 @@ pub fn is_mapped(_: VirtAddr, _: &super::IrqMasked) -> bool {
 /// Branches of static keys ask their key here: there is nothing to patch.
 pub(in crate::arch) fn jump_label_update(_: &'static super::jump_label::StaticKey, _: bool) {}
 
+/// The word at `at`, of which others may be writing parts; `None` where that can't be had, as
+/// here, where the language is all that there is to go by.
+///
+/// # Safety
+/// `at` is a multiple of 8 in memory that may be read.
+#[inline(always)]
+#[must_use]
+pub unsafe fn read_parts(_at: *const u64) -> Option<u64> {
+    None
+}
+
 /// The word at `at`, which may be padding of a value, or may never have been written: the
 /// language gives such bytes no value, and the CPU does. `None` where that can't be had, as
 /// under Miri.

@@ -58,6 +58,42 @@ fn take_all(gfp: Gfp) -> Vec<Frame> {
     core::iter::from_fn(|| alloc_pages(gfp, Order::ZERO)).collect()
 }
 
+/// What is released in small pieces merges when the next is, or when the lists are drained.
+#[test]
+fn the_last_small_piece_merges_later() {
+    with_area(8, 0, |_, cma| {
+        let free = || zones().next().unwrap().nr_free.map(|order| order[Migratetype::Cma.index()]);
+        let whole = free();
+        let piece = |count: u32| {
+            let frame = cma_alloc(cma, count, Order::ZERO).unwrap();
+            assert!(cma_release(cma, frame, count));
+            check();
+            frame
+        };
+        let first = piece(1);
+        assert_eq!(free()[0], 2, "the piece and its buddy");
+        assert_eq!(piece(1), first);
+        assert_eq!(free()[0], 2);
+        piece(4);
+        assert_eq!((free()[0], free()[2]), (0, 2));
+        with_masked(drain_local_pages);
+        assert_eq!(free(), whole);
+        // Large ones don't stay behind, and take what did.
+        piece(1);
+        piece(cma.range().len());
+        assert_eq!(free(), whole);
+        // One whose buddy comes back is merged with it before its time.
+        let held = cma_alloc(cma, 1, Order::ZERO).unwrap();
+        let buddy = piece(1);
+        assert_eq!(buddy, held.buddy(Order::ZERO));
+        piece(2);
+        assert!(cma_release(cma, held, 1));
+        check();
+        with_masked(drain_local_pages);
+        assert_eq!(free(), whole);
+    });
+}
+
 #[test]
 fn areas_lend_to_movable_allocations_alone() {
     with_area(4, 0, |_, cma| {

@@ -304,7 +304,7 @@ fn pageblocks_of_other_kinds_are_moved_into_as_the_last_try() {
             let first = Frame::new(crate::addr::Pfn::new(start)).unwrap();
             let in_use = |frame: Frame| !matches!(page_alloc::state_of(frame), State::Free { .. });
             if first.block(Order::PAGEBLOCK).all(in_use) {
-                first.page().set_block_migratetype(Migratetype::Unmovable);
+                first.set_block_migratetype(Migratetype::Unmovable);
             }
         }
         objects.free(|frame| frame.pfn().get() % 2 == 0);

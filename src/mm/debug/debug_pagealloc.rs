@@ -28,7 +28,7 @@ pub(super) fn want() {
 
 /// Lets pages be unmapped from their next free on; once.
 pub(super) fn enable() {
-    super::PAGE_HOOKS.inc();
+    super::watch_pages();
 }
 
 /// Whether it is on.

@@ -92,7 +92,7 @@ machine_local! {
 pub(super) fn enable() {
     if !ON.swap(true, Relaxed) {
         super::SLAB_FREE_HOOKS.inc();
-        super::PAGE_HOOKS.inc();
+        super::watch_pages();
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn enable(on_alloc: bool, on_free: bool) {
     ON_ALLOC.store(on_alloc, Relaxed);
     ON_FREE.store(on_free, Relaxed);
     if on_alloc || on_free {
-        super::PAGE_HOOKS.inc();
+        super::watch_pages();
         super::SLAB_ALLOC_HOOKS.inc();
         super::SLAB_FREE_HOOKS.inc();
     }

@@ -76,6 +76,7 @@ use crate::arch::irq::with_masked;
 use crate::arch::jump_label::StaticKey;
 use crate::firmware::cmdline::CommandLine;
 use crate::machine_local;
+use crate::mm::page_alloc::{FastPath, set_fast_path};
 use crate::percpu::PerCpu;
 use core::cell::Cell;
 
@@ -88,6 +89,12 @@ machine_local! {
     pub(in crate::mm) static SLAB_FREE_HOOKS: StaticKey = StaticKey::new();
     /// Whether this CPU is inside of a tool.
     static BUSY: PerCpu<Cell<bool>> = PerCpu::new([const { Cell::new(false) }; NR_CPUS]);
+}
+
+/// One more tool wants to know of pages: from here on all go by way of its hooks.
+fn watch_pages() {
+    PAGE_HOOKS.inc();
+    set_fast_path(FastPath::Hooks, false);
 }
 
 /// Runs `f` on a tool's own account: what it allocates is not watched. `None`, and nothing

@@ -35,7 +35,7 @@ const PIDS: usize = 6;
 /// Switches it on; what is allocated by then has no known owner.
 pub(super) fn enable() {
     if !ON.swap(true, Relaxed) {
-        super::PAGE_HOOKS.inc();
+        super::watch_pages();
     }
 }
 

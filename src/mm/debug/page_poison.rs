@@ -21,7 +21,7 @@ machine_local! {
 /// Switches it on; pages are filled from their next free on.
 pub(super) fn enable() {
     if !ON.swap(true, Relaxed) {
-        super::PAGE_HOOKS.inc();
+        super::watch_pages();
     }
 }
 

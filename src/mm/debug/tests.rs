@@ -11,7 +11,7 @@ use crate::addr::{Order, PhysAddr, PhysRange, VirtAddr};
 use crate::arch::hosted::Machine;
 use crate::firmware::cmdline::CommandLine;
 use crate::mm::gfp::Gfp;
-use crate::mm::page_alloc::{self, alloc_pages, free_pages};
+use crate::mm::page_alloc::{self, alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::format;
@@ -139,6 +139,21 @@ fn frames_have_words_once_they_were_allocated() {
         );
         word.set_flags(PageExtFlags::POISONED, false);
         free_pages(other, order(0));
+    });
+}
+
+#[test]
+fn pages_that_come_many_at_a_time_have_owners() {
+    machine("page_owner=on", || {
+        // On the CPU's list, and off it again without the zone's help.
+        free_pages(alloc_pages(Gfp::GFP_KERNEL, order(0)).expect("memory"), order(0));
+        let mut pages = [None; 100];
+        assert_eq!(alloc_pages_bulk(Gfp::GFP_KERNEL, &mut pages), 100);
+        for frame in pages.into_iter().flatten() {
+            let owner = owner_of(frame).expect("an owner");
+            assert!(owner.allocated && owner.gfp == Gfp::GFP_KERNEL);
+        }
+        free_pages_bulk(&mut pages);
     });
 }
 

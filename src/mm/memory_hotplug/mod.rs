@@ -195,7 +195,7 @@ impl LockedZone<'_> {
             if first.page().block_kept_migratetype() == Migratetype::HighAtomic {
                 sub(&self.zone.reserved_highatomic, Order::PAGEBLOCK.pages());
             }
-            first.page().set_block_offline();
+            first.set_block_offline();
         }
         sub(&self.zone.managed, managed);
         sub(&self.zone.present, range.len());
@@ -207,7 +207,7 @@ impl LockedZone<'_> {
     /// (Linux: online_pages_range).
     fn online_block(&mut self, first: Frame) {
         for pageblock in first.block(Order::MAX).step_by(Order::PAGEBLOCK.pages() as usize) {
-            pageblock.page().set_block_migratetype(Migratetype::Movable);
+            pageblock.set_block_migratetype(Migratetype::Movable);
         }
         let (start, end) = (first.pfn(), first.pfn() + Order::MAX.pages());
         let mut managed = 0;

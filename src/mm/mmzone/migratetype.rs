@@ -49,17 +49,6 @@ impl Migratetype {
             _ => Self::Isolate,
         }
     }
-    /// The migratetype of per-CPU lists in the low bits of `bits`.
-    #[inline]
-    #[must_use]
-    pub(in crate::mm) const fn from_pcp_bits(bits: u8) -> Self {
-        match bits & 3 {
-            0 => Self::Unmovable,
-            1 => Self::Movable,
-            2 => Self::Reclaimable,
-            _ => Self::HighAtomic,
-        }
-    }
     /// The migratetype on whose per-CPU lists pages of such a pageblock are kept. Pageblocks
     /// that are lent or reserved get their pages back when the list spills; pages of one
     /// that is being emptied are on no list.

@@ -3,7 +3,7 @@
 use super::{Migratetype, ZoneId};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
-use crate::mm::page::Frame;
+use crate::mm::page::{Frame, Link};
 use crate::sync::{Rank, SpinGuard, SpinLock};
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering::Relaxed};
 
@@ -29,6 +29,8 @@ pub struct Zone {
     pub(in crate::mm) offline: AtomicU32,
     pub(in crate::mm) managed: AtomicU32,
     pub(in crate::mm) cma: AtomicU32,
+    /// The free block that was left by itself, if it still is one (`page_alloc::contig`).
+    pub(in crate::mm) unmerged: Link,
     pub(in crate::mm) watermark: [AtomicU32; 4],
     /// What the marks but min are raised by, since a pageblock changed hands.
     pub(in crate::mm) watermark_boost: AtomicU32,
@@ -57,6 +59,7 @@ impl Zone {
             offline: AtomicU32::new(0),
             managed: AtomicU32::new(0),
             cma: AtomicU32::new(0),
+            unmerged: Link::new(),
             watermark: [const { AtomicU32::new(0) }; 4],
             watermark_boost: AtomicU32::new(0),
             boosted: AtomicBool::new(false),

@@ -9,17 +9,16 @@
 
 use super::buddy::pageblock_migratetype;
 use super::fallback::Reach;
-use super::pcp::PerCpuPages;
 use crate::addr::Order;
 use crate::mm::mmzone::{LockedZone, Migratetype};
 use crate::mm::page::{Frame, PageFlags};
+use crate::mm::pcp_list::PcpList;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Fills the list of `mt` and `order`, which is `row`, with a batch of `zone`.
+/// Fills the list of `mt` and `order` with a batch of `zone`.
 pub(super) fn refill(
-    pcp: &PerCpuPages,
+    list: &PcpList,
     zone: &mut LockedZone<'_>,
-    row: usize,
     order: Order,
     mt: Migratetype,
     reach: Reach,
@@ -37,7 +36,7 @@ pub(super) fn refill(
             let frame = head.within(size, at);
             frame.page().set_place(id, order);
             frame.page().set_refcount(1);
-            pcp.push(row, mt.index(), frame, order);
+            list.push(frame, order);
         }
         left -= size.pages() / step;
     }

@@ -3,7 +3,8 @@
 //!
 //! A block is on the list of its order and of the migratetype of its pageblocks; its head
 //! alone says so (`BUDDY`, `private` is the order), the frames inside are untouched.
-//! Two free buddies of the same order exist only where their pageblocks may not merge.
+//! Two free buddies of the same order exist only where their pageblocks may not merge, or one
+//! of them is CMA's and merges later (`contig`).
 #![deny(unsafe_code)]
 
 use crate::addr::Order;
@@ -218,7 +219,7 @@ impl LockedZone<'_> {
             self.del_from_free_list(buddy, order, buddy_mt);
             if buddy_mt != mt {
                 // What is cut off the merged block later goes to the lists of one type.
-                buddy.page().set_block_migratetype(mt);
+                buddy.set_block_migratetype(mt);
             }
             frame = frame.align_down(up);
             order = up;

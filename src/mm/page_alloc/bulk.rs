@@ -58,7 +58,7 @@ pub fn free_pages_bulk(pages: &mut [Option<Frame>]) {
         let end = rest.len().min(AT_ONCE);
         let (done, full) = with_masked(|irq| pcp::free_bulk(irq, &mut rest[..end]));
         if let Some(frame) = full {
-            pcp::spill(frame, Order::ZERO, frame.page().zone());
+            pcp::spill(frame, Order::ZERO);
         }
         rest = &mut rest[done..];
         // One that takes more than a place on a list.

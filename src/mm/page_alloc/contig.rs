@@ -2,7 +2,7 @@
 //! free_contig_range), and the memory of CMA areas.
 #![deny(unsafe_code)]
 
-use super::buddy::{add, pageblock_migratetype};
+use super::buddy::{add, buddy_order, pageblock_migratetype};
 use super::isolation::{
     ContigError, free_block_around, mark_allocated, migrate_range, pageblocks, single_zone,
     start_isolate, undo_isolate, unmovable_page,
@@ -61,6 +61,32 @@ impl LockedZone<'_> {
         for (pfn, rest) in below.chain(above) {
             let first = head.within(order, pfn - block.start());
             self.add_to_free_list(first, rest, mt, false);
+        }
+    }
+}
+
+impl LockedZone<'_> {
+    /// Frees a block of CMA's, and leaves it by itself until the next one is freed so: who
+    /// allocates small pieces often wants the same again soon, and it would have to be cut
+    /// off what it merged into, order by order.
+    fn free_unmerged(&mut self, frame: Frame, order: Order, mt: Migratetype) {
+        self.merge_late();
+        self.account_add(mt, order.pages());
+        self.add_to_free_list(frame, order, mt, false);
+        self.zone.unmerged.set(Some(frame));
+    }
+
+    /// Merges the block that was left by itself, if one was. Before pageblocks change hands,
+    /// and where memory is short.
+    pub(super) fn merge_late(&mut self) {
+        let Some(frame) = self.zone.unmerged.get() else { return };
+        self.zone.unmerged.set(None);
+        // It may be in use again, or have merged since.
+        if let Some(order) = buddy_order(frame).filter(|&order| order < Order::PAGEBLOCK) {
+            let mt = pageblock_migratetype(frame);
+            self.del_from_free_list(frame, order, mt);
+            self.account_sub(mt, order.pages());
+            self.free_one(frame, order, mt);
         }
     }
 }
@@ -128,8 +154,11 @@ pub fn free_contig_range(range: PfnRange) {
         with_masked(|irq| {
             let mut zone = frame.page().zone().zone().lock(irq);
             let mt = pageblock_migratetype(frame);
+            let is_small = order < Order::PAGEBLOCK && order.pages() == range.len();
             if poisoned {
                 zone.free_good_part(frame, order);
+            } else if is_small && mt == Migratetype::Cma {
+                zone.free_unmerged(frame, order, mt);
             } else {
                 zone.free_one(frame, order, mt);
             }
@@ -158,7 +187,7 @@ pub(in crate::mm) fn init_cma_reserved(
     }
     let mut zone = id.zone().lock(irq);
     for first in pageblocks(range) {
-        first.page().set_block_migratetype(Migratetype::Cma);
+        first.set_block_migratetype(Migratetype::Cma);
     }
     for (pfn, order) in range.blocks(Order::MAX) {
         if let Some(frame) = Frame::new(pfn) {

@@ -348,7 +348,7 @@ fn prepare_blocks(
         let Some(first) = Frame::new(block.start()) else { continue };
         first.page().set_place(zone_of(block.start()), Order::ZERO);
         for at in (0..block.len()).step_by(Order::PAGEBLOCK.pages() as usize) {
-            first.within(Order::MAX, at).page().set_block_migratetype(Migratetype::Movable);
+            first.within(Order::MAX, at).set_block_migratetype(Migratetype::Movable);
         }
         let mut at = block.start();
         let ends = present.clone().map(|range| range.intersect(block)).filter(|r| !r.is_empty());

@@ -116,7 +116,7 @@ impl LockedZone<'_> {
         if current >= Order::PAGEBLOCK {
             extfrag::note(mt, from, current, current.pages() / Order::PAGEBLOCK.pages());
             for n in (0..current.pages()).step_by(Order::PAGEBLOCK.pages() as usize) {
-                frame.within(current, n).page().set_block_migratetype(mt);
+                frame.within(current, n).set_block_migratetype(mt);
             }
             self.del_from_free_list(frame, current, from);
             self.expand(frame, order, current, mt);
@@ -175,7 +175,7 @@ impl LockedZone<'_> {
                 None => at += 1,
             }
         }
-        first.page().set_block_migratetype(to);
+        first.set_block_migratetype(to);
         self.account_sub(from, moved);
         self.account_add(to, moved);
         moved

@@ -6,6 +6,7 @@
 //! | `fallback` | which other migratetype to take from, pageblock stealing |
 //! | `pcp` | each CPU's own lists |
 //! | `batch` | how those are filled and emptied |
+//! | `listed` | the way to them alone |
 //! | `slowpath` | which zone, how deep into its reserves, what to try when all fails |
 //! | `highatomic` | the reserve of large blocks |
 //! | `fail` | which allocations fail on purpose |
@@ -46,6 +47,7 @@ mod fail;
 mod fallback;
 mod highatomic;
 mod isolation;
+mod listed;
 mod numa;
 mod owned;
 mod pcp;
@@ -73,6 +75,7 @@ pub(in crate::mm) use isolation::{
     free_block_around, migrate_range, pageblocks, single_zone, start_isolate, undo_isolate,
     unmovable_page,
 };
+pub(in crate::mm) use listed::{LONG_WAY, MAX_LISTED, alloc_listed, free_listed};
 pub use numa::{
     alloc_pages_node, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id,
     set_cpu_numa_node, set_node_distances,
@@ -178,7 +181,7 @@ pub fn init(ram: &[crate::addr::PhysRange]) {
 /// `gfp` says: without `__GFP_DIRECT_RECLAIM` from interrupt handlers and under locks of
 /// lower rank than `Rank::Section` too (Linux: alloc_pages).
 ///
-/// Orders 0 to 3 and 9 come from this CPU's own lists without a lock or an atomic
+/// Orders 0 to 5 and 9 come from this CPU's own lists without a lock or an atomic
 /// instruction; the watermarks are looked at when those are refilled.
 ///
 /// # Panics
@@ -191,7 +194,8 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
         && !gfp.intersects(Gfp::__GFP_THISNODE.union(Gfp::__GFP_ACCOUNT))
         && let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp, order))
     {
-        dress_new_page(frame, order, gfp);
+        // Where others are to be told, nothing comes this way.
+        dress_new_page(frame, order, gfp, || ());
         return Some(frame);
     }
     slowpath::alloc(gfp, order)
@@ -207,22 +211,20 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
 #[inline]
 #[track_caller]
 pub fn free_pages(frame: Frame, order: Order) {
-    let page = frame.page();
-    let place = page.place();
-    if page.flags().bits() != 0 || page.refcount() != 1 || place.order() != order.get() {
+    if !frame.page().is_plain(order) {
         return free_unusual(frame, order);
     }
     if are_watched() {
         debug::free_pages_prepare(frame, order);
     }
     let left = if pcp::has_lists(order) {
-        with_masked(|irq| pcp::free(irq, frame, order, place.zone()))
+        with_masked(|irq| pcp::free(irq, frame, order))
     } else {
         pcp::Left::Isolated
     };
     match left {
         pcp::Left::Nothing => {}
-        pcp::Left::Spill => pcp::spill(frame, order, place.zone()),
+        pcp::Left::Spill => pcp::spill(frame, order),
         pcp::Left::Isolated => free_to_buddy(frame, order),
     }
 }
@@ -272,22 +274,25 @@ fn are_watched() -> bool {
 /// Makes a block that was just taken off the zone's lists its owner's.
 fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
     frame.page().set_refcount(1);
-    dress_new_page(frame, order, gfp);
+    dress_new_page(frame, order, gfp, || {
+        if gfp.contains(Gfp::__GFP_ACCOUNT) {
+            accounted::charge(frame, order);
+        }
+        if are_watched() {
+            debug::post_alloc_hook(frame, order, gfp);
+        }
+    });
 }
 
-/// Makes a block that has a reference its owner's.
+/// Makes a block that has a reference its owner's; `tell` says so to others, before it is
+/// filled with zeros.
 #[inline(always)]
-fn dress_new_page(frame: Frame, order: Order, gfp: Gfp) {
+fn dress_new_page(frame: Frame, order: Order, gfp: Gfp, tell: impl FnOnce()) {
     frame.page().set_flags(PageFlags::empty());
     if gfp.contains(Gfp::__GFP_COMP) && order > Order::ZERO {
         compound::prep_compound(frame, order);
     }
-    if gfp.contains(Gfp::__GFP_ACCOUNT) {
-        accounted::charge(frame, order);
-    }
-    if are_watched() {
-        debug::post_alloc_hook(frame, order, gfp);
-    }
+    tell();
     if gfp.contains(Gfp::__GFP_ZERO) {
         clear_block(frame, order);
     }

@@ -4,9 +4,15 @@
 //! A list is a stack through the descriptors' `next`, reached with interrupts masked by
 //! its CPU alone. A block on it has the `PCP` flag, and one reference, which its next owner
 //! gets and its last one left: neither end of its life writes the count. Lists are refilled
-//! from and spilled to the zone in batches ([`batch`]). The counts may be
-//! read by any CPU; a CPU that wants another's lists emptied sets its `high` to 0, which
-//! the owner heeds at its next free or refill, and interrupts it.
+//! from and spilled to the zone in batches ([`batch`]).
+//!
+//! How much a CPU keeps of a zone is bounded by the zone's `pcp_high`: so many pages are
+//! granted to its lists, and each knows how many more it has room for ([`PcpList`]). One that
+//! is full gets the room that others don't use, before it has to spill. What is granted and
+//! not room is on the lists; any CPU may count it.
+//!
+//! A CPU that wants another's lists emptied interrupts it; one that can't be interrupted finds
+//! at its next allocation that it was asked.
 #![deny(unsafe_code)]
 
 use super::batch::{self, Chunk};
@@ -17,44 +23,41 @@ use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{LockedZone, Migratetype, NodeId, ZoneId, Zonelist};
-use crate::mm::page::{Frame, Link, PageFlags};
+use crate::mm::page::{Frame, PageFlags};
+use crate::mm::pcp_list::{ColumnLink, PcpColumn, PcpList, Top};
 use crate::percpu::PerCpu;
 use crate::sched;
 use crate::sync::{Request, Ticket};
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, Ordering::Relaxed};
 
-/// The orders that have lists: 0 to 3, and a pageblock for huge pages.
-pub(super) const ORDERS: [Order; 5] = match (Order::new(1), Order::new(2), Order::new(3)) {
-    (Some(one), Some(two), Some(three)) => [Order::ZERO, one, two, three, Order::PAGEBLOCK],
-    _ => unreachable!(),
-};
-/// Lists of an order: one for each type of `Migratetype::PCPTYPES`; a power of two.
-const COLUMNS: usize = 4;
-const _: () = assert!(Migratetype::PCPTYPES <= COLUMNS);
+/// The orders that have lists: 0 to 5, and a pageblock for huge pages.
+pub(super) const ORDERS: [Order; 7] =
+    match (Order::new(1), Order::new(2), Order::new(3), Order::new(4), Order::new(5)) {
+        (Some(one), Some(two), Some(three), Some(four), Some(five)) => {
+            [Order::ZERO, one, two, three, four, five, Order::PAGEBLOCK]
+        }
+        _ => unreachable!(),
+    };
 
-/// A CPU's lists of one zone.
-#[repr(align(128))]
-pub(super) struct PerCpuPages {
-    lists: [[Link; COLUMNS]; ORDERS.len()],
-    /// Pages on all the lists.
-    count: AtomicU32,
-    /// The count from which a free spills a batch; 0 asks for all.
-    high: AtomicU32,
-    /// The best zone for each combination of the zone modifiers, which are the low bits
-    /// of a GFP word. Used in a CPU's first entry alone, where it fills what alignment
-    /// leaves empty, so that a CPU's part is a power of two in size.
-    preferred: [AtomicU8; ZONE_MODIFIERS],
-}
-
-/// A CPU's lists of all zones.
+/// A CPU's lists, and what it needs beside them: 4 KiB.
+#[repr(align(4096))]
 pub(super) struct CpuPages {
-    zones: [PerCpuPages; ZoneId::COUNT],
+    lists: [[PcpList; PcpColumn::COUNT]; ORDERS.len()],
+    /// Of each zone, how many pages its lists hold or have room for.
+    granted: [AtomicU32; ZoneId::COUNT],
+    /// The column of the best zone and the migratetype for each combination of the zone
+    /// modifiers and the mobility, which are the low bits of a GFP word; none where there is
+    /// no such zone, or the way past the zones is closed.
+    preferred: [ColumnLink; KINDS],
+    /// Whether another CPU asked for the lists to be drained.
+    asked: AtomicBool,
 }
 
-const _: () = assert!(size_of::<CpuPages>().is_power_of_two());
+const _: () = assert!(size_of::<CpuPages>() == 4096);
 
-/// Combinations of `__GFP_DMA`, `__GFP_HIGHMEM`, `__GFP_DMA32` and `__GFP_MOVABLE`.
-const ZONE_MODIFIERS: usize = 16;
+/// Combinations of `__GFP_DMA`, `__GFP_HIGHMEM`, `__GFP_DMA32`, `__GFP_MOVABLE` and
+/// `__GFP_RECLAIMABLE`.
+const KINDS: usize = 32;
 
 const _: () = assert!(
     Gfp::__GFP_DMA.union(Gfp::__GFP_HIGHMEM).union(Gfp::__GFP_DMA32).bits() == 7
@@ -66,27 +69,16 @@ machine_local! {
     static PCP: PerCpu<CpuPages> = PerCpu::new([const { CpuPages::new() }; NR_CPUS]);
     /// What each CPU was interrupted for: to drain its lists.
     static DRAIN: [Request; NR_CPUS] = [const { Request::new() }; NR_CPUS];
-    /// Why the order-0 path is closed, a bit for each [`FastPath`].
+    /// Why the way past the zones is closed, a bit for each [`FastPath`].
     static CLOSED: AtomicU32 = AtomicU32::new(0);
-}
-
-impl CpuPages {
-    const fn new() -> Self {
-        Self { zones: [const { PerCpuPages::new() }; ZoneId::COUNT] }
-    }
-
-    #[inline]
-    fn preferred(&self) -> &[AtomicU8; ZONE_MODIFIERS] {
-        &self.zones[0].preferred
-    }
 }
 
 /// The row of `order` in a CPU's lists, if it has one (Linux: order_to_pindex).
 #[inline(always)]
 const fn row(order: Order) -> Option<usize> {
     match order.get() {
-        order @ 0..=3 => Some(order as usize),
-        9 => Some(4),
+        order @ 0..=5 => Some(order as usize),
+        9 => Some(6),
         _ => None,
     }
 }
@@ -97,75 +89,126 @@ pub(super) const fn has_lists(order: Order) -> bool {
     row(order).is_some()
 }
 
-impl PerCpuPages {
+/// A list, of one order and column.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct At {
+    row: usize,
+    column: usize,
+}
+
+/// The lists of a zone.
+fn of_zone(zone: ZoneId) -> impl Iterator<Item = At> + Clone {
+    let first = zone.index() * PcpColumn::PER_ZONE;
+    let columns = first..first + Migratetype::PCPTYPES;
+    (0..ORDERS.len()).flat_map(move |row| columns.clone().map(move |column| At { row, column }))
+}
+
+impl CpuPages {
     const fn new() -> Self {
         Self {
-            lists: [const { [const { Link::new() }; COLUMNS] }; ORDERS.len()],
-            count: AtomicU32::new(0),
-            high: AtomicU32::new(u32::MAX),
-            preferred: [const { AtomicU8::new(0) }; ZONE_MODIFIERS],
+            lists: [const { [const { PcpList::new() }; PcpColumn::COUNT] }; ORDERS.len()],
+            granted: [const { AtomicU32::new(0) }; ZoneId::COUNT],
+            preferred: [const { ColumnLink::new() }; KINDS],
+            asked: AtomicBool::new(false),
         }
     }
 
-    /// Takes the block that was put on the list last.
-    #[inline]
-    fn pop(&self, row: usize, column: usize, order: Order) -> Option<Frame> {
-        let list = &self.lists[row][column % COLUMNS];
-        let frame = list.get()?;
-        let page = frame.page();
-        list.set(page.next());
-        self.count.store(self.count.load(Relaxed).wrapping_sub(order.pages()), Relaxed);
-        Some(frame)
+    #[inline(always)]
+    fn list(&self, row: usize, column: PcpColumn) -> &PcpList {
+        &self.lists[row][column.index()]
     }
 
-    /// Puts a block on a list; returns how many pages the lists then hold.
-    #[inline]
-    pub(super) fn push(&self, row: usize, column: usize, frame: Frame, order: Order) -> u32 {
-        let list = &self.lists[row][column % COLUMNS];
-        let page = frame.page();
-        page.set_next(list.get());
-        page.set_flags(PageFlags::PCP);
-        list.set(Some(frame));
-        let count = self.count.load(Relaxed).wrapping_add(order.pages());
-        self.count.store(count, Relaxed);
-        count
+    fn at(&self, at: At) -> &PcpList {
+        &self.lists[at.row][at.column]
     }
 
     /// The blocks of a list, from the top; exact while its CPU leaves it alone.
-    pub(super) fn blocks(&self, row: usize, column: usize) -> impl Iterator<Item = Frame> {
-        core::iter::successors(self.lists[row][column].get(), |frame| frame.page().next())
+    pub(super) fn blocks(&self, row: usize, column: PcpColumn) -> impl Iterator<Item = Frame> {
+        let top = self.list(row, column).get().frame();
+        core::iter::successors(top, |frame| frame.page().next())
     }
 
-    /// Pages on all the lists.
-    pub(super) fn count(&self) -> u32 {
-        self.count.load(Relaxed)
+    /// Pages on the lists of a zone; exact while its CPU leaves them alone.
+    pub(super) fn count(&self, zone: ZoneId) -> u32 {
+        if !zone.zone().is_populated() {
+            return 0;
+        }
+        let granted = self.granted[zone.index()].load(Relaxed);
+        of_zone(zone).fold(granted, |count, at| count.wrapping_sub(self.at(at).get().room() as u32))
     }
+
+    /// Whether the lists of a zone hold pages or have room for some.
+    fn is_used(&self, zone: ZoneId) -> bool {
+        self.granted[zone.index()].load(Relaxed) != 0 || self.count(zone) != 0
+    }
+
+    /// Grants a zone's lists as much more, or less, and gives it to one of them.
+    fn grant(&self, zone: ZoneId, list: &PcpList, pages: i32) {
+        let granted = &self.granted[zone.index()];
+        granted.store(granted.load(Relaxed).wrapping_add(pages as u32), Relaxed);
+        list.add_room(pages);
+    }
+
+    /// Makes room for `pages` more on `list`, of `zone`, as far as the zone's bound for all
+    /// its lists goes; what others don't use is taken from them.
+    fn make_room(&self, zone: ZoneId, list: &PcpList, pages: u32) {
+        let high = zone.zone().pcp_high.load(Relaxed);
+        let left = || high.saturating_sub(self.granted[zone.index()].load(Relaxed));
+        if left() < pages {
+            for other in of_zone(zone).map(|at| self.at(at)) {
+                if !core::ptr::eq(other, list) && other.get().room() > 0 {
+                    self.grant(zone, other, -other.get().room());
+                }
+            }
+        }
+        self.grant(zone, list, left().min(pages) as i32);
+    }
+
+    /// Grants `list`, of `zone`, the room for what was put on it to refill it, beyond the
+    /// zone's bound where others hold all that.
+    fn grant_held(&self, zone: ZoneId, list: &PcpList) {
+        self.make_room(zone, list, lacks(list));
+        self.grant(zone, list, lacks(list) as i32);
+    }
+}
+
+/// How many pages more a list holds than it has room for.
+fn lacks(list: &PcpList) -> u32 {
+    u32::try_from(-list.get().room()).unwrap_or(0)
 }
 
 /// Takes a block off this CPU's list, where there is one: no lock, no atomic.
 #[inline(always)]
 pub(super) fn alloc_fast(irq: &IrqMasked, gfp: Gfp, order: Order) -> Option<Frame> {
     let row = row(order)?;
-    preferred(irq, gfp).pop(row, column(gfp), order)
+    let cpu = PCP.get(irq);
+    cpu.list(row, preferred(cpu, gfp)?).pop(order)
+}
+
+/// The column of the zone that is best for `gfp`.
+#[inline(always)]
+fn preferred(cpu: &CpuPages, gfp: Gfp) -> Option<PcpColumn> {
+    cpu.preferred[gfp.bits() as usize % KINDS].get()
 }
 
 /// Takes single pages off this CPU's list for the empty entries of `pages`, up to the
 /// first for which it has none; returns how many entries from the start are full then.
 pub(super) fn alloc_bulk(irq: &IrqMasked, gfp: Gfp, pages: &mut [Option<Frame>]) -> usize {
-    let pcp = preferred(irq, gfp);
-    let list = &pcp.lists[0][column(gfp) % COLUMNS];
+    let cpu = PCP.get(irq);
+    let Some(column) = preferred(cpu, gfp) else { return 0 };
+    let list = cpu.list(0, column);
     let mut full = 0;
     while let Some(entry) = pages.get(full) {
         if entry.is_some() {
             full += 1;
             continue;
         }
-        let (top, taken) = pop_into(&mut pages[full..], list.get());
+        let top = list.get();
+        let (frame, taken) = pop_into(&mut pages[full..], top.frame());
         if taken == 0 {
             break;
         }
-        list.set(top);
-        pcp.count.store(pcp.count.load(Relaxed).wrapping_sub(taken), Relaxed);
+        list.set(top.after(frame, taken as i32));
         full += taken as usize;
     }
     full
@@ -190,20 +233,6 @@ fn pop_into(pages: &mut [Option<Frame>], mut top: Option<Frame>) -> (Option<Fram
     (top, (all - entries.len()) as u32)
 }
 
-/// The lists of the zone that is best for `gfp`.
-#[inline(always)]
-fn preferred(irq: &IrqMasked, gfp: Gfp) -> &PerCpuPages {
-    let cpu = PCP.get(irq);
-    let zone = cpu.preferred()[gfp.bits() as usize % ZONE_MODIFIERS].load(Relaxed);
-    &cpu.zones[ZoneId::from_bits(zone).index()]
-}
-
-/// The column of `gfp`'s migratetype, in the low bits.
-#[inline(always)]
-fn column(gfp: Gfp) -> usize {
-    (gfp.bits() >> Gfp::__GFP_MOVABLE.bits().trailing_zeros()) as usize
-}
-
 /// Takes a block of `zone` off this CPU's list, refilling it where it is empty.
 pub(super) fn alloc(
     irq: &IrqMasked,
@@ -213,13 +242,14 @@ pub(super) fn alloc(
     reach: Reach,
 ) -> Option<Frame> {
     let row = row(order)?;
-    let pcp = &PCP.get(irq).zones[zone.index()];
-    if pcp.high.load(Relaxed) == 0 {
-        drain_zone(irq, zone);
-    }
-    pcp.pop(row, mt.index(), order).or_else(|| {
-        batch::refill(pcp, &mut zone.zone().lock(irq), row, order, mt, reach);
-        pcp.pop(row, mt.index(), order)
+    let column = PcpColumn::new(zone, mt)?;
+    let cpu = PCP.get(irq);
+    drain_if_asked(irq);
+    let list = cpu.list(row, column);
+    list.pop(order).or_else(|| {
+        batch::refill(list, &mut zone.zone().lock(irq), order, mt, reach);
+        cpu.grant_held(zone, list);
+        list.pop(order)
     })
 }
 
@@ -237,13 +267,10 @@ pub(super) enum Left {
 /// Puts a block that is free on this CPU's list: no lock, no atomic. The caller has checked
 /// that its order has lists, and does what is left to do.
 #[inline(always)]
-pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order, zone: ZoneId) -> Left {
+pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order) -> Left {
     let Some(row) = row(order) else { return Left::Isolated };
-    let pageblock = frame.align_down(Order::PAGEBLOCK).page();
-    let Some(mt) = pageblock.block_pcp_migratetype() else { return Left::Isolated };
-    let pcp = &PCP.get(irq).zones[zone.index()];
-    let count = pcp.push(row, mt.index(), frame, order);
-    if count >= pcp.high.load(Relaxed) { Left::Spill } else { Left::Nothing }
+    let Some(column) = frame.pcp_column() else { return Left::Isolated };
+    if PCP.get(irq).list(row, column).push(frame, order) { Left::Nothing } else { Left::Spill }
 }
 
 /// Puts the single pages in `pages` on this CPU's lists, emptying the entries, up to the
@@ -258,15 +285,17 @@ pub(super) fn free_bulk(irq: &IrqMasked, pages: &mut [Option<Frame>]) -> (usize,
             done += 1;
             continue;
         };
-        let Some((zone, mt)) = home(first) else { break };
-        let pcp = &cpu.zones[zone.index()];
-        let list = &pcp.lists[0][mt.index() % COLUMNS];
-        let (top, count) = push_alike(&mut pages[done..], first, list.get());
+        let Some(column) = first.pcp_column() else { break };
+        let list = cpu.list(0, column);
+        let top = list.get();
+        let (frame, count) = push_alike(&mut pages[done..], first, top.frame());
+        if count == 0 {
+            break;
+        }
         done += count as usize;
+        let top: Top = top.after(frame, -(count as i32));
         list.set(top);
-        let count = pcp.count.load(Relaxed).wrapping_add(count);
-        pcp.count.store(count, Relaxed);
-        if count >= pcp.high.load(Relaxed) {
+        if top.room() < 0 {
             return (done, Some(first));
         }
     }
@@ -281,14 +310,12 @@ fn push_alike(
     like: Frame,
     mut top: Option<Frame>,
 ) -> (Option<Frame>, u32) {
-    let place = like.page().place();
     let pageblock = like.align_down(Order::PAGEBLOCK);
     let all = pages.len();
     let mut entries = pages.iter_mut();
     while let Some(Some(frame)) = entries.as_slice().first().copied() {
         let page = frame.page();
-        let fit = page.flags().bits() == 0 && page.refcount() == 1 && page.place() == place;
-        if !fit || frame.align_down(Order::PAGEBLOCK) != pageblock {
+        if !page.is_plain(Order::ZERO) || frame.align_down(Order::PAGEBLOCK) != pageblock {
             break;
         }
         page.set_next(top);
@@ -301,50 +328,45 @@ fn push_alike(
     (top, (all - entries.len()) as u32)
 }
 
-/// Which list an allocated single page goes to; `None` where it goes to none, or something
-/// is wrong with it.
-#[inline(always)]
-fn home(frame: Frame) -> Option<(ZoneId, Migratetype)> {
-    let page = frame.page();
-    let place = page.place();
-    if page.flags().bits() != 0 || page.refcount() != 1 || place.order() != 0 {
-        return None;
-    }
-    let mt = frame.align_down(Order::PAGEBLOCK).page().block_pcp_migratetype()?;
-    Some((place.zone(), mt))
-}
-
-/// Gives a batch of this CPU's lists back to the zone, the list that `frame` was put on
-/// last: it is the one in use. Or all, where another CPU asked for it (Linux:
-/// free_pcppages_bulk).
+/// Makes room on the list that `frame` was put on, which holds too much: it is the one in
+/// use. Where other lists don't have it to spare, a batch goes back to the zone, theirs
+/// first. Or all, where another CPU asked for it (Linux: free_pcppages_bulk).
 #[cold]
 #[inline(never)]
-pub(super) fn spill(frame: Frame, order: Order, id: ZoneId) {
+pub(super) fn spill(frame: Frame, order: Order) {
     with_masked(|irq| {
-        let zone = id.zone();
-        let pcp = &PCP.get(irq).zones[id.index()];
-        let high = pcp.high.load(Relaxed);
-        if high == 0 {
-            return drain_zone(irq, id);
+        if drain_if_asked(irq) {
+            return;
         }
-        let pageblock = frame.align_down(Order::PAGEBLOCK).page();
-        let mt = pageblock.block_pcp_migratetype().unwrap_or(Migratetype::Movable);
-        let list = row(order).unwrap_or(0) * COLUMNS + mt.index();
-        let pages = pcp.count().saturating_sub(high).max(zone.pcp_batch.load(Relaxed));
-        give_back(pcp, &mut zone.lock(irq), list + 1, pages);
+        let Some(row) = row(order) else { return };
+        let id = frame.page().zone();
+        // One that is being emptied since is drained soon.
+        let Some(column) = frame.pcp_column() else { return };
+        let (zone, cpu) = (id.zone(), PCP.get(irq));
+        let list = cpu.list(row, column);
+        let batch = zone.pcp_batch.load(Relaxed);
+        cpu.make_room(id, list, lacks(list) + batch);
+        if lacks(list) == 0 {
+            return;
+        }
+        let pages = lacks(list).max(batch);
+        let own = At { row, column: column.index() };
+        give_back(cpu, &mut zone.lock(irq), own, pages);
+        cpu.make_room(id, list, lacks(list) + batch);
     });
 }
 
-/// Frees at least `pages` pages, or all, from list `first` on.
-fn give_back(pcp: &PerCpuPages, zone: &mut LockedZone<'_>, first: usize, pages: u32) {
-    const LISTS: usize = COLUMNS * ORDERS.len();
+/// Frees at least `pages` pages of a zone's lists, or all, of `last` those that are left.
+fn give_back(cpu: &CpuPages, zone: &mut LockedZone<'_>, last: At, pages: u32) {
     let mut left = pages;
     let mut chunk = Chunk::new();
-    for list in (first..LISTS).chain(0..first.min(LISTS)) {
-        let (row, column) = (list / COLUMNS, list % COLUMNS);
-        let order = ORDERS[row];
+    let all = of_zone(zone.zone.id());
+    let after = all.clone().skip_while(|&at| at != last).skip(1);
+    let before = all.take_while(|&at| at != last);
+    for at in after.chain(before).chain([last]) {
+        let order = ORDERS[at.row];
         while left > 0
-            && let Some(frame) = pcp.pop(row, column, order)
+            && let Some(frame) = cpu.at(at).pop(order)
         {
             batch::give_back(&mut chunk, zone, frame, order);
             left = left.saturating_sub(order.pages());
@@ -353,39 +375,60 @@ fn give_back(pcp: &PerCpuPages, zone: &mut LockedZone<'_>, first: usize, pages: 
     chunk.flush(zone);
 }
 
-/// Gives all that this CPU's lists of a zone hold back to it.
+/// Gives all that this CPU's lists of a zone hold back to it, and what they were granted.
 fn drain_zone(irq: &IrqMasked, id: ZoneId) {
-    let zone = id.zone();
-    let pcp = &PCP.get(irq).zones[id.index()];
-    pcp.high.store(zone.pcp_high.load(Relaxed), Relaxed);
-    if pcp.count() != 0 {
-        give_back(pcp, &mut zone.lock(irq), 0, u32::MAX);
+    let cpu = PCP.get(irq);
+    if !cpu.is_used(id) {
+        return;
     }
+    if let Some(first) = of_zone(id).next() {
+        give_back(cpu, &mut id.zone().lock(irq), first, u32::MAX);
+    }
+    of_zone(id).for_each(|at| cpu.at(at).add_room(-cpu.at(at).get().room()));
+    cpu.granted[id.index()].store(0, Relaxed);
 }
 
-/// Gives all that this CPU's lists hold back to the zones (Linux: drain_local_pages).
-/// Any context.
+/// Gives all that this CPU's lists hold back to the zones (Linux: drain_local_pages), where
+/// what was left to merge later merges now. Any context.
 pub fn drain_local_pages(irq: &IrqMasked) {
     for id in ZoneId::all() {
         drain_zone(irq, id);
+        if id.zone().unmerged.get().is_some() {
+            id.zone().lock(irq).merge_late();
+        }
     }
 }
 
+/// Drains this CPU's lists where another asked for it; whether one did.
+fn drain_if_asked(irq: &IrqMasked) -> bool {
+    let asked = &PCP.get(irq).asked;
+    let is_asked = asked.load(Relaxed) && asked.swap(false, Ordering::Acquire);
+    if is_asked {
+        let id = cpu::id(irq);
+        setup(id, super::cpu_to_node(id));
+        drain_local_pages(irq);
+    }
+    is_asked
+}
+
 /// Drains this CPU's lists, and asks the other CPUs to drain theirs: those that can be
-/// interrupted do so at once, the others at their next free or refill. What those at once
+/// interrupted do so at once, the others at their next allocation. What those at once
 /// were asked. Any context.
 fn ask_to_drain(irq: &IrqMasked) -> [Option<Ticket>; NR_CPUS] {
     let own = cpu::id(irq);
     let mut tickets = [None; NR_CPUS];
     for id in (0..NR_CPUS).filter_map(CpuId::new).filter(|&id| id != own) {
-        let mut holds = false;
-        for pcp in PCP.of(id).zones.iter().filter(|pcp| pcp.count() != 0) {
-            pcp.high.store(0, Relaxed);
-            holds = true;
+        let other = PCP.of(id);
+        if !ZoneId::all().any(|zone| other.is_used(zone)) {
+            continue;
         }
-        if holds {
-            let ticket = DRAIN[id.index()].ask();
-            tickets[id.index()] = sched::kick(id).then_some(ticket);
+        let ticket = DRAIN[id.index()].ask();
+        if sched::kick(id) {
+            tickets[id.index()] = Some(ticket);
+        } else {
+            // Its next allocation then goes by way of the zones, and looks.
+            other.preferred.iter().for_each(|entry| entry.set(None));
+            other.asked.store(true, Ordering::Release);
         }
     }
     drain_local_pages(irq);
@@ -419,62 +462,48 @@ pub fn heed_drain(irq: &IrqMasked) {
 /// Pages of `zone` on all CPUs' lists.
 #[must_use]
 pub(in crate::mm) fn count(zone: ZoneId) -> u32 {
-    PCP.iter().fold(0u32, |sum, cpu| sum.wrapping_add(cpu.zones[zone.index()].count()))
+    PCP.iter().fold(0u32, |sum, cpu| sum.wrapping_add(cpu.count(zone)))
 }
 
-/// CPU `cpu`'s lists of `zone`, for those who look on.
-pub(super) fn of(cpu: CpuId, zone: ZoneId) -> &'static PerCpuPages {
-    &PCP.of(cpu).zones[zone.index()]
+/// CPU `cpu`'s lists, for those who look on.
+pub(super) fn of(cpu: CpuId) -> &'static CpuPages {
+    PCP.of(cpu)
 }
 
-/// Why the order-0 path is closed.
+/// Why the way past the zones is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::mm) enum FastPath {
     /// Allocations fail on purpose.
     Failures = 1,
     /// Nodes are closed to a thread.
     Walls = 2,
+    /// A tool wants to know of each page.
+    Hooks = 4,
 }
 
-/// Opens the order-0 path of all CPUs as far as `why` goes, or closes it: it then looks at
-/// the lists of a zone that has no memory, where one is left.
+/// Opens the way past the zones, for all CPUs, as far as `why` goes, or closes it.
 pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
     match open {
         true => CLOSED.fetch_and(!(why as u32), Relaxed),
         false => CLOSED.fetch_or(why as u32, Relaxed),
     };
     for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
-        setup_preferred(cpu, super::cpu_to_node(cpu));
+        setup(cpu, super::cpu_to_node(cpu));
     }
 }
 
-/// Sizes the lists of all CPUs by what their zones say, and makes `node` the one that
-/// `cpu` allocates from first.
+/// Makes `node` the one that `cpu` allocates from first: says on which lists it looks.
 pub(super) fn setup(cpu: CpuId, node: NodeId) {
-    let pages = PCP.of(cpu);
-    for (pcp, id) in pages.zones.iter().zip(ZoneId::all()) {
-        // A CPU that was asked to drain its lists takes the new size when it does.
-        let high = id.zone().pcp_high.load(Relaxed);
-        let _ = pcp.high.fetch_update(Relaxed, Relaxed, |old| (old != 0).then_some(high));
-    }
-    setup_preferred(cpu, node);
-}
-
-/// Says where the order-0 path of `cpu` looks.
-fn setup_preferred(cpu: CpuId, node: NodeId) {
-    let preferred = PCP.of(cpu).preferred();
-    let empty = ZoneId::all().find(|id| id.zone().present() == 0);
-    if CLOSED.load(Relaxed) != 0
-        && let Some(empty) = empty
-    {
-        return preferred.iter().for_each(|entry| entry.store(empty.bits(), Relaxed));
-    }
-    for (bits, entry) in (0..).zip(preferred) {
-        let highest = Gfp::from_bits_retain(bits).zone();
+    let is_open = CLOSED.load(Relaxed) == 0;
+    for (bits, entry) in (0..).zip(&PCP.of(cpu).preferred) {
+        let gfp = Gfp::from_bits_retain(bits);
+        let both = Gfp::__GFP_MOVABLE | Gfp::__GFP_RECLAIMABLE;
         // A zone whose sections are all offline stays in the zonelists.
-        let mut zones = Zonelist::of(node).zones(highest);
-        if let Some(id) = zones.find(|id| id.zone().is_populated()) {
-            entry.store(id.bits(), Relaxed);
-        }
+        let mut zones = Zonelist::of(node).zones(gfp.zone());
+        let best = zones.find(|id| id.zone().is_populated());
+        let column = best
+            .filter(|_| is_open && !gfp.contains(both))
+            .and_then(|id| PcpColumn::new(id, gfp.migratetype()));
+        entry.set(column);
     }
 }

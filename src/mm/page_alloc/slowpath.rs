@@ -82,6 +82,7 @@ impl Request {
 }
 
 /// Allocates by way of the zones, the nearest node's first.
+#[cold]
 #[inline(never)]
 pub(super) fn alloc(gfp: Gfp, order: Order) -> Option<Frame> {
     alloc_on(numa_node_id(), gfp, order)

@@ -9,6 +9,7 @@ use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use crate::mm::memory_hotplug;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
 use crate::mm::page::{Frame, PageFlags};
+use crate::mm::pcp_list::PcpColumn;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -153,7 +154,8 @@ fn validate_list(
         if order < Order::MAX && buddy_order(frame.buddy(order)) == Some(order) {
             let other = pageblock_migratetype(frame.buddy(order));
             let merges = other == mt || (other.is_mergeable() && mt.is_mergeable());
-            if merges {
+            let later = [frame, frame.buddy(order)].map(Some).contains(&zone.zone.unmerged.get());
+            if merges && !(later && mt == Migratetype::Cma && order < Order::PAGEBLOCK) {
                 return Err(("two free buddies were not merged", Some(frame)));
             }
         }
@@ -172,10 +174,12 @@ fn validate_list(
 
 /// Checks a CPU's lists of a zone.
 fn validate_cpu(cpu: CpuId, id: ZoneId) -> Result<(), (&'static str, Option<Frame>)> {
-    let pcp = pcp::of(cpu, id);
+    let pcp = pcp::of(cpu);
     let mut pages = 0;
+    let columns = Migratetype::ALL.into_iter().take(Migratetype::PCPTYPES);
+    let columns = columns.filter_map(|mt| PcpColumn::new(id, mt));
     for (row, order) in pcp::ORDERS.into_iter().enumerate() {
-        for column in 0..Migratetype::PCPTYPES {
+        for column in columns.clone() {
             for frame in pcp.blocks(row, column) {
                 let page = frame.page();
                 let checks = [
@@ -195,7 +199,7 @@ fn validate_cpu(cpu: CpuId, id: ZoneId) -> Result<(), (&'static str, Option<Fram
             }
         }
     }
-    if pages != pcp.count() {
+    if pages != pcp.count(id) {
         return Err(("a CPU's count is wrong", None));
     }
     Ok(())

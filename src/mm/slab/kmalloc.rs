@@ -9,14 +9,15 @@ use super::kmem_cache::RawCache;
 use super::layout::CacheLayout;
 use super::memory;
 use super::report;
-use crate::addr::{Order, PAGE_SIZE, PHYS_BITS, VirtAddr};
+use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE, PHYS_BITS, VirtAddr};
 use crate::arch;
+use crate::arch::jump_label::static_branch_unlikely;
 use crate::machine_local;
-use crate::mm::debug;
+use crate::mm::debug::{self, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::page_alloc;
+use crate::mm::page_alloc::{self, LONG_WAY, MAX_LISTED, alloc_listed, free_listed};
 use core::panic::Location;
 use core::ptr::NonNull;
 
@@ -28,8 +29,9 @@ pub const KMALLOC_MAX_SIZE: usize = Order::MAX.bytes();
 pub const ZERO_SIZE_PTR: NonNull<u8> =
     NonNull::without_provenance(core::num::NonZeroUsize::new(16).unwrap());
 
-/// Marks the first frame of a large allocation in `owner`; no cache has this address.
-const LARGE_KMALLOC: usize = usize::from_be_bytes(*b"kmalloc!");
+/// Marks the first frame of a large allocation in `owner`; no cache has this address, and
+/// it takes two instructions.
+const LARGE_KMALLOC: usize = u32::from_be_bytes(*b"kmal") as usize;
 
 /// The size classes in bytes.
 const CLASSES: [usize; 13] =
@@ -189,7 +191,7 @@ pub fn kcalloc(n: usize, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
 #[track_caller]
 pub fn kmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> {
     if size > KMALLOC_MAX_CACHE_SIZE {
-        return kmalloc_pages(size, gfp, Some(node));
+        return kmalloc_large_slow(size, gfp, Some(node));
     }
     if size == 0 {
         return Some(ZERO_SIZE_PTR);
@@ -205,20 +207,34 @@ pub fn kzalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> 
     kmalloc_node(size, gfp | Gfp::__GFP_ZERO, node)
 }
 
-/// Pages as one allocation, for sizes above the classes.
-#[cold]
+/// Pages as one allocation, for sizes above the classes. Not a compound page: nobody takes
+/// references to parts of it, and the head's descriptor has all that a free needs.
 #[inline(never)]
 fn kmalloc_large(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
-    kmalloc_pages(size, gfp, None)
+    const NO_LISTS: Gfp = LONG_WAY.union(NEVER_LARGE);
+    let last = size.wrapping_sub(1);
+    let fits = (KMALLOC_MAX_CACHE_SIZE..MAX_LISTED.bytes()).contains(&last);
+    if !fits || gfp.intersects(NO_LISTS) || static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
+        return kmalloc_large_slow(size, gfp, None);
+    }
+    let order = Order::new((last.ilog2() + 1 - PAGE_SHIFT) as u8);
+    let Some(frame) = order.and_then(|order| alloc_listed(gfp, order)) else {
+        return kmalloc_large_slow(size, gfp, None);
+    };
+    frame.page().set_owner(LARGE_KMALLOC);
+    memory::object_ptr(frame.virt())
 }
 
-fn kmalloc_pages(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<NonNull<u8>> {
+/// The kernel reaches it by a fixed address, so it can't be moved.
+const NEVER_LARGE: Gfp = Gfp::__GFP_HIGHMEM.union(Gfp::__GFP_MOVABLE).union(Gfp::__GFP_COMP);
+
+#[cold]
+#[inline(never)]
+fn kmalloc_large_slow(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<NonNull<u8>> {
     let order = Order::for_bytes(size)?;
-    // The kernel reaches it by a fixed address, so it can't be moved.
-    let gfp = (gfp | Gfp::__GFP_COMP) & !(Gfp::__GFP_HIGHMEM | Gfp::__GFP_MOVABLE);
     let frame = match node {
-        Some(node) => page_alloc::alloc_pages_node(node, gfp, order)?,
-        None => page_alloc::alloc_pages(gfp, order)?,
+        Some(node) => page_alloc::alloc_pages_node(node, gfp - NEVER_LARGE, order)?,
+        None => page_alloc::alloc_pages(gfp - NEVER_LARGE, order)?,
     };
     frame.page().set_owner(LARGE_KMALLOC);
     debug::object_allocated(frame.virt(), size, gfp);
@@ -232,16 +248,8 @@ fn kmalloc_pages(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<NonNull<
 /// host, and with debug assertions, that is looked up, and it may be anything.
 #[inline(always)]
 unsafe fn cache_of(at: VirtAddr) -> Option<&'static RawCache> {
-    let frame = if cfg!(any(debug_assertions, not(target_os = "none"))) {
-        Frame::from_virt(at)?
-    } else {
-        if arch::virt_to_phys(at).get() >> PHYS_BITS != 0 {
-            return None;
-        }
-        // SAFETY: it lies in the linear map, and the caller answers for the rest.
-        unsafe { Frame::from_virt_unchecked(at) }
-    };
-    let page = frame.page();
+    // SAFETY: as the caller says.
+    let page = unsafe { frame_of(at) }?.page();
     if !page.flags().contains(PageFlags::SLAB) {
         return None;
     }
@@ -250,11 +258,32 @@ unsafe fn cache_of(at: VirtAddr) -> Option<&'static RawCache> {
     Some(unsafe { memory::from_owner(page.owner()) })
 }
 
-/// The large allocation that starts at `at`.
-fn large_at(at: VirtAddr) -> Option<(Frame, Order)> {
-    let frame = Frame::from_virt(at)?;
+/// The frame that `at` lies in.
+///
+/// # Safety
+/// As `cache_of`.
+#[inline(always)]
+unsafe fn frame_of(at: VirtAddr) -> Option<Frame> {
+    if cfg!(any(debug_assertions, not(target_os = "none"))) {
+        return Frame::from_virt(at);
+    }
+    if arch::virt_to_phys(at).get() >> PHYS_BITS != 0 {
+        return None;
+    }
+    // SAFETY: it lies in the linear map, and the caller answers for the rest.
+    Some(unsafe { Frame::from_virt_unchecked(at) })
+}
+
+/// The first frame of the large allocation that starts at `at`.
+///
+/// # Safety
+/// As `cache_of`.
+#[inline(always)]
+unsafe fn large_at(at: VirtAddr) -> Option<Frame> {
+    // SAFETY: as the caller says.
+    let frame = unsafe { frame_of(at) }?;
     let is_start = frame.page().owner() == LARGE_KMALLOC && at.page_offset() == 0;
-    is_start.then(|| (frame, page_alloc::block_order(frame)))
+    is_start.then_some(frame)
 }
 
 /// Frees what [`kmalloc`] and its kin returned. Null and [`ZERO_SIZE_PTR`] are fine.
@@ -278,14 +307,40 @@ pub unsafe fn kfree(ptr: *const u8) {
     // SAFETY: kmalloc returned it, as the caller says.
     match unsafe { cache_of(at) } {
         Some(cache) => cache.free_object(at, Location::caller()),
-        None => kfree_large(at, Location::caller()),
+        // SAFETY: the same.
+        None => unsafe { kfree_large(at, Location::caller()) },
     }
 }
 
+/// Frees a large allocation.
+///
+/// # Safety
+/// As `cache_of`.
+#[inline(never)]
+unsafe fn kfree_large(at: VirtAddr, caller: &'static Location<'static>) {
+    // SAFETY: as the caller says.
+    if let Some(frame) = unsafe { large_at(at) }
+        && !static_branch_unlikely!(SLAB_FREE_HOOKS)
+    {
+        // Once on a list it is the next owner's.
+        frame.page().set_owner(0);
+        if free_listed(frame) {
+            return;
+        }
+        frame.page().set_owner(LARGE_KMALLOC);
+    }
+    // SAFETY: as the caller says.
+    unsafe { kfree_large_slow(at, caller) }
+}
+
+/// # Safety
+/// As `cache_of`.
 #[cold]
 #[inline(never)]
-fn kfree_large(at: VirtAddr, caller: &'static Location<'static>) {
-    let Some((frame, order)) = large_at(at) else { report::foreign_free("kfree", at, caller) };
+unsafe fn kfree_large_slow(at: VirtAddr, caller: &'static Location<'static>) {
+    // SAFETY: as the caller says.
+    let Some(frame) = (unsafe { large_at(at) }) else { report::foreign_free("kfree", at, caller) };
+    let order = page_alloc::block_order(frame);
     frame.page().set_owner(0);
     debug::object_freed(at, order.bytes());
     page_alloc::free_pages(frame, order);
@@ -313,8 +368,9 @@ pub unsafe fn ksize(ptr: *const u8) -> usize {
     if let Some(cache) = unsafe { cache_of(at) } {
         return cache.object_size();
     }
-    match large_at(at) {
-        Some((_, order)) => order.bytes(),
+    // SAFETY: the same.
+    match unsafe { large_at(at) } {
+        Some(frame) => page_alloc::block_order(frame).bytes(),
         None => report::foreign_free("ksize", at, Location::caller()),
     }
 }

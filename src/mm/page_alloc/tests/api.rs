@@ -46,23 +46,62 @@ fn order_0_goes_round_on_one_cpu() {
 
 #[test]
 fn another_cpu_s_lists_drain_on_demand() {
-    on_16m(|m| {
+    on(&[ram(0x4000_0000, 64 * MIB)], |m| {
         m.on_cpus(2, |cpu| {
             if cpu == 1 {
-                let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
-                free_pages(page, Order::ZERO);
+                let pages: Vec<_> = (0..40).map(|_| alloc_pages(KERNEL, Order::ZERO)).collect();
+                pages.into_iter().flatten().for_each(|page| free_pages(page, Order::ZERO));
             }
         });
         let zone = || zones().next().unwrap();
-        assert!(zone().pcp > 0);
+        assert!(zone().pcp >= 20);
         drain_all_pages();
+        // It can't be interrupted here, and does so at its next allocation.
         m.on_cpus(2, |cpu| {
             if cpu == 1 {
                 let held = alloc_pages(KERNEL, Order::ZERO).unwrap();
                 free_pages(held, Order::ZERO);
             }
         });
-        assert_eq!(zone().pcp, 0);
+        assert!(zone().pcp <= zone().pcp_batch.next_power_of_two(), "{}", zone());
+        // And keeps pages again afterwards.
+        m.on_cpus(2, |cpu| {
+            if cpu == 1 {
+                let page = with_masked(|irq| pcp::alloc_fast(irq, KERNEL, Order::ZERO)).unwrap();
+                prep_new_page(page, Order::ZERO, KERNEL);
+                free_pages(page, Order::ZERO);
+            }
+        });
+    });
+}
+
+/// The lists of a zone share what it lets a CPU keep: one that is used gets what others have
+/// no use for, and all together don't get more.
+#[test]
+fn a_cpu_s_lists_share_their_bound() {
+    on(&[ram(0x4000_0000, 64 * MIB)], |_| {
+        let zone = || zones().next().unwrap();
+        let (high, batch) = (zone().pcp_high, zone().pcp_batch.next_power_of_two());
+        let around = |gfp, n: u8, blocks: u32| {
+            let held: Vec<_> = (0..blocks).map(|_| alloc_pages(gfp, order(n)).unwrap()).collect();
+            held.into_iter().for_each(|block| free_pages(block, order(n)));
+            assert!(zone().pcp <= high + batch.max(1 << n), "order {n}: {}", zone());
+            check_sums();
+        };
+        for (gfp, n) in [(KERNEL, 0), (MOVABLE, 0), (KERNEL, 3), (KERNEL, 4), (KERNEL, 0)] {
+            around(gfp, n, 2 * high >> n);
+            // All of it, but for what was granted to others and is in use.
+            assert!(zone().pcp + 2 * (batch << n) >= high, "order {n}: {}", zone());
+            let on_list = with_masked(|irq| pcp::alloc_fast(irq, gfp, order(n))).unwrap();
+            prep_new_page(on_list, order(n), gfp);
+            free_pages(on_list, order(n));
+        }
+        // One that is never full takes nothing away.
+        for _ in 0..1000 {
+            around(KERNEL, 5, 1);
+        }
+        with_masked(drain_local_pages);
+        assert_eq!((zone().pcp, nr_used_pages()), (0, 0));
     });
 }
 
@@ -329,9 +368,9 @@ fn double_free_on_the_cpu_s_list() {
 #[should_panic(expected = "it is free, in Frame(0x")]
 fn double_free_in_the_buddy() {
     panics_on_free(|| {
-        let page = alloc_pages(KERNEL, order(4)).unwrap();
-        free_pages(page, order(4));
-        free_pages(page, order(4));
+        let page = alloc_pages(KERNEL, order(6)).unwrap();
+        free_pages(page, order(6));
+        free_pages(page, order(6));
     });
 }
 

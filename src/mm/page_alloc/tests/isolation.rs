@@ -15,7 +15,7 @@ fn a_pageblock_that_another_empties_leaves_those_before_it_as_they_were() {
         }
         drain_all_pages();
         let mt = pageblock_migratetype(lower);
-        upper.page().set_block_migratetype(Migratetype::Isolate);
+        upper.set_block_migratetype(Migratetype::Isolate);
         for start in [lower.pfn() + 5, lower.pfn(), upper.pfn(), upper.pfn() + 1] {
             let range = PfnRange::new(start, upper.pfn() + 5);
             assert_eq!(alloc_contig_range(range), Err(ContigError::Busy(upper.pfn())));
@@ -23,7 +23,7 @@ fn a_pageblock_that_another_empties_leaves_those_before_it_as_they_were() {
             assert_eq!(pageblock_migratetype(upper), Migratetype::Isolate, "it is another's");
         }
         assert_eq!(zones().map(|zone| zone.isolated).sum::<u32>(), 0);
-        upper.page().set_block_migratetype(mt);
+        upper.set_block_migratetype(mt);
         for frame in upper.block(block) {
             free_pages(frame, Order::ZERO);
         }
@@ -34,8 +34,8 @@ fn a_pageblock_that_another_empties_leaves_those_before_it_as_they_were() {
 /// The pageblocks of a large block, by their types while it is in use.
 fn freed_with_types(lower: Migratetype, upper: Migratetype) {
     let block = alloc_pages(KERNEL, Order::MAX).unwrap();
-    block.page().set_block_migratetype(lower);
-    block.buddy(Order::PAGEBLOCK).page().set_block_migratetype(upper);
+    block.set_block_migratetype(lower);
+    block.buddy(Order::PAGEBLOCK).set_block_migratetype(upper);
     free_pages(block, Order::MAX);
 }
 

@@ -26,9 +26,9 @@ fn part_of_a_former_compound_on_the_cpu_s_list() {
 #[should_panic(expected = "it is free, in Frame(0x")]
 fn part_of_a_former_compound_in_the_buddy() {
     panics(|| {
-        let head = alloc_pages(COMP, order(4)).unwrap();
-        free_pages(head, order(4));
-        free_pages(head.within(order(4), 7), Order::ZERO);
+        let head = alloc_pages(COMP, order(6)).unwrap();
+        free_pages(head, order(6));
+        free_pages(head.within(order(6), 7), Order::ZERO);
     });
 }
 
