@@ -15,7 +15,7 @@ use crate::machine_local;
 use crate::mm::debug;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, Page, PageFlags};
 use crate::mm::page_alloc;
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -93,11 +93,13 @@ const SMALL: [u8; 24] = [0, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6
 /// [`KMALLOC_MAX_CACHE_SIZE`] (Linux: kmalloc_index). Folds for a constant.
 #[inline(always)]
 const fn kmalloc_index(size: usize) -> usize {
-    if size <= 192 {
-        SMALL[(size - 1) / 8] as usize
-    } else {
-        (usize::BITS - (size - 1).leading_zeros()) as usize - 1
-    }
+    index_of_last(size - 1)
+}
+
+/// As `kmalloc_index`, for one byte less.
+#[inline(always)]
+const fn index_of_last(last: usize) -> usize {
+    if last < 8 * SMALL.len() { SMALL[last / 8] as usize } else { last.ilog2() as usize }
 }
 
 /// Which kind of memory `gfp` asks for (Linux: kmalloc_type).
@@ -150,14 +152,13 @@ pub const fn kmalloc_size_roundup(size: usize) -> Option<usize> {
 #[must_use]
 #[track_caller]
 pub fn kmalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
-    if size > KMALLOC_MAX_CACHE_SIZE {
-        return kmalloc_large(size, gfp);
-    }
-    if size == 0 {
-        return Some(ZERO_SIZE_PTR);
+    // One comparison for both ends.
+    let last = size.wrapping_sub(1);
+    if last >= KMALLOC_MAX_CACHE_SIZE {
+        return kmalloc_no_object(size, gfp);
     }
     let caches: &'static [[RawCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
-    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_kmalloc(size, gfp)
+    caches[kmalloc_type(gfp) as usize][index_of_last(last)].alloc_kmalloc(size, gfp)
 }
 
 /// As [`kmalloc`], filled with zeros.
@@ -205,13 +206,14 @@ pub fn kzalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> 
     kmalloc_node(size, gfp | Gfp::__GFP_ZERO, node)
 }
 
-/// Pages as one allocation, for sizes above the classes.
+/// Allocates no bytes, or more than there are classes for.
 #[cold]
 #[inline(never)]
-fn kmalloc_large(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
-    kmalloc_pages(size, gfp, None)
+fn kmalloc_no_object(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
+    if size == 0 { Some(ZERO_SIZE_PTR) } else { kmalloc_pages(size, gfp, None) }
 }
 
+/// Pages as one allocation, for sizes above the classes.
 fn kmalloc_pages(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<NonNull<u8>> {
     let order = Order::for_bytes(size)?;
     // The kernel reaches it by a fixed address, so it can't be moved.
@@ -232,16 +234,15 @@ fn kmalloc_pages(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<NonNull<
 /// host, and with debug assertions, that is looked up, and it may be anything.
 #[inline(always)]
 unsafe fn cache_of(at: VirtAddr) -> Option<&'static RawCache> {
-    let frame = if cfg!(any(debug_assertions, not(target_os = "none"))) {
-        Frame::from_virt(at)?
+    let page = if cfg!(any(debug_assertions, not(target_os = "none"))) {
+        Frame::from_virt(at)?.page()
     } else {
         if arch::virt_to_phys(at).get() >> PHYS_BITS != 0 {
             return None;
         }
         // SAFETY: it lies in the linear map, and the caller answers for the rest.
-        unsafe { Frame::from_virt_unchecked(at) }
+        unsafe { Page::of_virt_unchecked(at) }
     };
-    let page = frame.page();
     if !page.flags().contains(PageFlags::SLAB) {
         return None;
     }
@@ -272,19 +273,20 @@ fn large_at(at: VirtAddr) -> Option<(Frame, Order)> {
 #[track_caller]
 pub unsafe fn kfree(ptr: *const u8) {
     let at = VirtAddr::from_ptr(ptr);
-    if at.get() <= ZERO_SIZE_PTR.addr().get() {
-        return;
-    }
-    // SAFETY: kmalloc returned it, as the caller says.
+    // SAFETY: kmalloc returned it, as the caller says; and null lies outside of the linear map.
     match unsafe { cache_of(at) } {
         Some(cache) => cache.free_object(at, Location::caller()),
-        None => kfree_large(at, Location::caller()),
+        None => kfree_no_object(at, Location::caller()),
     }
 }
 
+/// Frees what no slab holds.
 #[cold]
 #[inline(never)]
-fn kfree_large(at: VirtAddr, caller: &'static Location<'static>) {
+fn kfree_no_object(at: VirtAddr, caller: &'static Location<'static>) {
+    if at.get() <= ZERO_SIZE_PTR.addr().get() {
+        return;
+    }
     let Some((frame, order)) = large_at(at) else { report::foreign_free("kfree", at, caller) };
     frame.page().set_owner(0);
     debug::object_freed(at, order.bytes());

@@ -52,7 +52,7 @@ impl SlabInfo {
                 in_sheaves: 0,
             };
             let on_cpus = cache.cpus().iter().flat_map(|cpu| [&cpu.main, &cpu.spare]);
-            let mut in_sheaves = on_cpus.map(|slot| slot.get_remote().count()).sum::<u32>();
+            let mut in_sheaves = on_cpus.map(|slot| slot.count()).sum::<u32>();
             let mut in_use = 0;
             for node in cache.nodes() {
                 let node = node.lock(irq);
