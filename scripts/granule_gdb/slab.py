@@ -3,20 +3,22 @@
 from . import source
 from .page import MAX_ORDER, Page, frame_text, from_link, phys
 from .target import Error
-from .values import static
+from .values import lookup_type, static, typed
 
 END = 0xFFFF
 LIST_LIMIT = 1 << 16
 
 
-def capacity(sheaf):
-    """How many objects a sheaf holds at most."""
-    return sheaf["words"][0].int() >> 8
+def capacity(top):
+    """How many objects a sheaf holds at most, by the place of its top."""
+    size = lookup_type("granule::mm::slab::sheaf::Sheaf").sizeof
+    return typed("granule::mm::slab::sheaf::Sheaf", top & -size)["capacity"].int()
 
 
-def held(sheaf):
-    """Objects in a sheaf."""
-    return max(capacity(sheaf) + 1 - (sheaf["words"][0].int() & 63), 0)
+def held(top):
+    """Objects in a sheaf, by the place of its top."""
+    size = lookup_type("granule::mm::slab::sheaf::Sheaf").sizeof
+    return max(capacity(top) - top % size // 8, 0)
 
 
 class Cache:
@@ -32,15 +34,15 @@ class Cache:
         }
 
     def sheaves(self):
-        """The sheaves on CPUs: (CPU, main, spare)."""
+        """The tops of the sheaves on CPUs: (CPU, main, spare)."""
         for cpu, slot in enumerate(self._at["cpu"]):
-            yield cpu, slot["main"].target(), slot["spare"].target()
+            yield cpu, slot["main"].int(), slot["spare"].int()
 
     def barn(self):
-        """The full and the empty sheaves of all nodes' barns."""
+        """The tops of the full and the empty sheaves of all nodes' barns."""
         for kind in ("full", "empty"):
             barns = [node["barn"][kind] for node in self._at["nodes"]]
-            yield kind, [barn["xs"][n].target() for barn in barns for n in range(barn["len"].int())]
+            yield kind, [barn["xs"][n].int() for barn in barns for n in range(barn["len"].int())]
 
     def sum(self, count):
         """A count of all nodes together: slabs, total or in_use."""

@@ -140,7 +140,7 @@ def state_printers():
     blocks = value(f"{lists}[{order}][1].nr_free")
     check(re.match(rf"{blocks} blocks = \{{Frame\(0x[0-9a-f]+\)", text), text)
     same(text.count("Frame("), min(blocks, gdb.parameter("print elements")), text)
-    page = run(f"print *(0x{0xFFFFFC0000000000 + 32 * value('sample.pfn.__0'):x} as *mut granule::mm::page::Page)")
+    page = run(f"print *(0x{0xFFFFFE0000000000 + 32 * value('sample.pfn.__0'):x} as *mut granule::mm::page::Page)")
     check("refcount 1" in page[0] and "Page of Frame(" in page[0], page[0])
 
 
@@ -153,7 +153,7 @@ def damage():
     order = next(n for n in range(11) if value(f"{lists}[{n}][1].nr_free") > 1)
     head = machine.read_memory(value(f"&{lists}[{order}][1]"), 4)
     pfn = int.from_bytes(bytes(head), "little") - 1024
-    descriptor = 0xFFFF_FC00_0000_0000 + 32 * pfn
+    descriptor = 0xFFFF_FE00_0000_0000 + 32 * pfn
 
     def damaged(address, size, change, command, words):
         before = bytes(machine.read_memory(address, size))
@@ -174,7 +174,7 @@ def damage():
         found = re.search(r"partial: slab of debugger at 0x([0-9a-f]+)", line)
         if found:
             slab = (int(found.group(1), 16) - 0xFFFF_0000_0000_0000) >> 12
-    slab = 0xFFFF_FC00_0000_0000 + 32 * slab
+    slab = 0xFFFF_FE00_0000_0000 + 32 * slab
     damaged(slab + 24, 8, lambda owner: owner + 64, "gr slabs", "debugger: ")
     damaged(slab + 20, 4, lambda link: link ^ 0x400, "gr slabs", "debugger: the way back")
     pcp = next(f"granule::mm::page_alloc::pcp::PCP.value.slots[{cpu}].__0.granted[{zone}]"

@@ -61,7 +61,9 @@ pub mod layout {
     /// vmalloc, vmap and ioremap.
     pub const VMALLOC: VirtRange = range(0xffff_8001_0000_0000, 0xffff_f000_0000_0000);
     /// The frame descriptors: 32 bytes for each of 2^32 frames.
-    pub const VMEMMAP: VirtRange = range(0xffff_fc00_0000_0000, 0xffff_fc20_0000_0000);
+    /// It starts where the linear map does, divided by 4096 / 32: so a shift and a mask lead
+    /// from an address there to its descriptor.
+    pub const VMEMMAP: VirtRange = range(0xffff_fe00_0000_0000, 0xffff_fe20_0000_0000);
     /// Compile-time slots for what must be mapped before an allocator is there.
     pub const FIXMAP: VirtRange = range(0xffff_ff80_0000_0000, 0xffff_ff80_0100_0000);
 }

@@ -13,7 +13,7 @@
 //! be found at any time, whoever owns the frame: so owners add and remove their flags.
 
 use crate::addr::{Order, PAGE_SHIFT, Pfn, PhysAddr, VirtAddr};
-use crate::arch;
+use crate::arch::{self, layout};
 use crate::mm::mmzone::{Migratetype, ZoneId};
 use crate::mm::pcp_list::PcpColumn;
 use crate::mm::sparse;
@@ -150,6 +150,30 @@ impl Page {
         /// Who uses it: a slab's cache, a movable page's owner.
         owner, set_owner, usize
     );
+
+    /// The descriptor of the frame behind a linear-map address (Linux: virt_to_page), where
+    /// the caller knows that there is one.
+    ///
+    /// # Safety
+    /// `va` is the linear-map address of a byte whose frame has a descriptor.
+    #[inline(always)]
+    #[must_use]
+    pub unsafe fn of_virt_unchecked(va: VirtAddr) -> &'static Self {
+        let at = if cfg!(target_os = "none") {
+            // Where the linear map and the descriptors lie makes this the sum below.
+            const SHIFT: u32 = PAGE_SHIFT - size_of::<Page>().ilog2();
+            const _: () = assert!(
+                (layout::LINEAR.start().get() as isize >> SHIFT) as usize
+                    == layout::VMEMMAP.start().get()
+            );
+            (va.get() as isize >> SHIFT) as usize & !(size_of::<Self>() - 1)
+        } else {
+            let pfn = (arch::virt_to_phys(va).get() >> PAGE_SHIFT) as usize;
+            arch::vmemmap_base() + pfn * size_of::<Self>()
+        };
+        // SAFETY: as the caller says; and see `Frame::page`.
+        unsafe { &*core::ptr::with_exposed_provenance::<Self>(at) }
+    }
 
     /// What the frame is.
     #[inline]

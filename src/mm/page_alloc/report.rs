@@ -96,7 +96,7 @@ pub fn zone_info(id: ZoneId) -> ZoneInfo {
         }
         let mut pcp_count = [0; NR_CPUS];
         for (count, cpu) in pcp_count.iter_mut().zip((0..NR_CPUS).filter_map(CpuId::new)) {
-            *count = pcp::of(cpu, id).count();
+            *count = pcp::of(cpu).count(id);
         }
         ZoneInfo {
             id,

@@ -5,7 +5,7 @@
 //! Exchanges keep the number of sheaves; only `put_empty` adds one.
 #![deny(unsafe_code)]
 
-use super::memory::{OwnedSheaf, SheafSlot};
+use super::sheaf::{OwnedSheaf, SheafSlot};
 use arrayvec::ArrayVec;
 
 /// How many sheaves a node keeps, full and empty ones together.
@@ -24,7 +24,7 @@ impl Barn {
 
     /// Lets `slot` have a full sheaf for its empty one, if there is one; says whether.
     pub fn swap_empty(&mut self, slot: &SheafSlot) -> bool {
-        debug_assert!(slot.get().count() == 0 && slot.get().capacity() != 0);
+        debug_assert!(slot.count() == 0 && slot.capacity() != 0);
         let Some(full) = self.full.pop() else {
             return false;
         };
@@ -34,7 +34,7 @@ impl Barn {
 
     /// Lets `slot` have an empty sheaf for its full one, if there is one; says whether.
     pub fn swap_full(&mut self, slot: &SheafSlot) -> bool {
-        debug_assert!(slot.get().room() == 0 && slot.get().capacity() != 0);
+        debug_assert!(slot.room() == 0 && slot.capacity() != 0);
         let Some(empty) = self.empty.pop() else {
             return false;
         };

@@ -67,7 +67,7 @@ impl RawCache {
     /// Moves objects of this CPU's main sheaf to `objects`, and says how many.
     fn pop_into(&'static self, objects: &mut [Option<NonNull<u8>>]) -> usize {
         with_masked(|irq| {
-            let main = self.cpus().get(irq).main.get();
+            let main = &self.cpus().get(irq).main;
             let mut done = 0;
             while done < objects.len()
                 && let Some(object) = main.pop()
@@ -116,7 +116,7 @@ impl RawCache {
         caller: &'static Location<'static>,
     ) -> usize {
         with_masked(|irq| {
-            let main = self.cpus().get(irq).main.get();
+            let main = &self.cpus().get(irq).main;
             let push = |object: &NonNull<u8>| {
                 let object = VirtAddr::from_ptr(object.as_ptr());
                 if cfg!(debug_assertions) {

@@ -6,7 +6,7 @@
 //! on neighbours fails. `slab_freelist_random=` on the command line says otherwise.
 #![deny(unsafe_code)]
 
-use super::kmem_cache::RawCache;
+use super::kmem_cache::{RawCache, mix_link};
 use super::memory::Slots;
 use super::slab::END;
 use crate::machine_local;
@@ -43,10 +43,12 @@ pub(super) fn link(cache: &RawCache, slots: &Slots) -> u16 {
 }
 
 fn link_rising(cache: &RawCache, slots: &Slots) -> u16 {
-    for index in 0..slots.count() {
-        let next = if index + 1 < slots.count() { index + 1 } else { END };
-        slots.set_link(index, cache.encode(slots.address(index), u64::from(next)));
+    let key = cache.key();
+    let last = slots.count() - 1;
+    for index in 0..last {
+        slots.set_link(index, mix_link(key, slots.address(index), u64::from(index + 1)));
     }
+    slots.set_link(last, mix_link(key, slots.address(last), END.into()));
     0
 }
 

@@ -7,6 +7,7 @@ use super::memory;
 use crate::addr::VirtAddr;
 use crate::mm::debug::{self, SLAB_ALLOC_HOOKS};
 use crate::mm::gfp::Gfp;
+use core::panic::Location;
 use core::ptr::NonNull;
 
 impl RawCache {
@@ -61,20 +62,20 @@ impl RawCache {
         debug::object_allocated(VirtAddr::from_ptr(object.as_ptr()), len, gfp);
     }
 
-    /// Before an object is freed; whether that is all, since it is no slab's.
+    /// Frees an object, and tells of it.
     #[cold]
     #[inline(never)]
-    pub(super) fn free_hooked(&'static self, object: VirtAddr) -> bool {
+    pub(super) fn free_hooked(&'static self, object: VirtAddr, caller: &'static Location<'static>) {
         if debug::is_kfence_address(object) {
             debug::object_freed(object, 0);
             debug::kfence_free(object);
-            return true;
+            return;
         }
         debug::object_freed(object, self.object_size());
         if debug::want_init_on_free() && self.ctor().is_none() {
             self.wipe(object);
         }
-        false
+        self.put_back(object, caller);
     }
 
     /// Fills an object that is about to be free with zeros; but not the word by which builds

@@ -16,7 +16,7 @@ use crate::machine_local;
 use crate::mm::debug::{self, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, Page, PageFlags};
 use crate::mm::page_alloc::{self, LONG_WAY, MAX_LISTED, alloc_listed, free_listed};
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -95,11 +95,13 @@ const SMALL: [u8; 24] = [0, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6
 /// [`KMALLOC_MAX_CACHE_SIZE`] (Linux: kmalloc_index). Folds for a constant.
 #[inline(always)]
 const fn kmalloc_index(size: usize) -> usize {
-    if size <= 192 {
-        SMALL[(size - 1) / 8] as usize
-    } else {
-        (usize::BITS - (size - 1).leading_zeros()) as usize - 1
-    }
+    index_of_last(size - 1)
+}
+
+/// As `kmalloc_index`, for one byte less.
+#[inline(always)]
+const fn index_of_last(last: usize) -> usize {
+    if last < 8 * SMALL.len() { SMALL[last / 8] as usize } else { last.ilog2() as usize }
 }
 
 /// Which kind of memory `gfp` asks for (Linux: kmalloc_type).
@@ -152,14 +154,13 @@ pub const fn kmalloc_size_roundup(size: usize) -> Option<usize> {
 #[must_use]
 #[track_caller]
 pub fn kmalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
-    if size > KMALLOC_MAX_CACHE_SIZE {
+    // One comparison for both ends.
+    let last = size.wrapping_sub(1);
+    if last >= KMALLOC_MAX_CACHE_SIZE {
         return kmalloc_large(size, gfp);
     }
-    if size == 0 {
-        return Some(ZERO_SIZE_PTR);
-    }
     let caches: &'static [[RawCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
-    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_kmalloc(size, gfp)
+    caches[kmalloc_type(gfp) as usize][index_of_last(last)].alloc_kmalloc(size, gfp)
 }
 
 /// As [`kmalloc`], filled with zeros.
@@ -207,8 +208,8 @@ pub fn kzalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> 
     kmalloc_node(size, gfp | Gfp::__GFP_ZERO, node)
 }
 
-/// Pages as one allocation, for sizes above the classes. Not a compound page: nobody takes
-/// references to parts of it, and the head's descriptor has all that a free needs.
+/// No bytes, or pages as one allocation, for sizes above the classes. Not a compound page:
+/// nobody takes references to parts of it, and the head's descriptor has all that a free needs.
 #[inline(never)]
 fn kmalloc_large(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     const NO_LISTS: Gfp = LONG_WAY.union(NEVER_LARGE);
@@ -231,6 +232,9 @@ const NEVER_LARGE: Gfp = Gfp::__GFP_HIGHMEM.union(Gfp::__GFP_MOVABLE).union(Gfp:
 #[cold]
 #[inline(never)]
 fn kmalloc_large_slow(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<NonNull<u8>> {
+    if size == 0 {
+        return Some(ZERO_SIZE_PTR);
+    }
     let order = Order::for_bytes(size)?;
     let frame = match node {
         Some(node) => page_alloc::alloc_pages_node(node, gfp - NEVER_LARGE, order)?,
@@ -248,8 +252,15 @@ fn kmalloc_large_slow(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<Non
 /// host, and with debug assertions, that is looked up, and it may be anything.
 #[inline(always)]
 unsafe fn cache_of(at: VirtAddr) -> Option<&'static RawCache> {
-    // SAFETY: as the caller says.
-    let page = unsafe { frame_of(at) }?.page();
+    let page = if cfg!(any(debug_assertions, not(target_os = "none"))) {
+        Frame::from_virt(at)?.page()
+    } else {
+        if arch::virt_to_phys(at).get() >> PHYS_BITS != 0 {
+            return None;
+        }
+        // SAFETY: it lies in the linear map, and the caller answers for the rest.
+        unsafe { Page::of_virt_unchecked(at) }
+    };
     if !page.flags().contains(PageFlags::SLAB) {
         return None;
     }
@@ -301,10 +312,7 @@ unsafe fn large_at(at: VirtAddr) -> Option<Frame> {
 #[track_caller]
 pub unsafe fn kfree(ptr: *const u8) {
     let at = VirtAddr::from_ptr(ptr);
-    if at.get() <= ZERO_SIZE_PTR.addr().get() {
-        return;
-    }
-    // SAFETY: kmalloc returned it, as the caller says.
+    // SAFETY: kmalloc returned it, as the caller says; and null lies outside of the linear map.
     match unsafe { cache_of(at) } {
         Some(cache) => cache.free_object(at, Location::caller()),
         // SAFETY: the same.
@@ -312,7 +320,7 @@ pub unsafe fn kfree(ptr: *const u8) {
     }
 }
 
-/// Frees a large allocation.
+/// Frees a large allocation, or nothing.
 ///
 /// # Safety
 /// As `cache_of`.
@@ -338,6 +346,9 @@ unsafe fn kfree_large(at: VirtAddr, caller: &'static Location<'static>) {
 #[cold]
 #[inline(never)]
 unsafe fn kfree_large_slow(at: VirtAddr, caller: &'static Location<'static>) {
+    if at.get() <= ZERO_SIZE_PTR.addr().get() {
+        return;
+    }
     // SAFETY: as the caller says.
     let Some(frame) = (unsafe { large_at(at) }) else { report::foreign_free("kfree", at, caller) };
     let order = page_alloc::block_order(frame);

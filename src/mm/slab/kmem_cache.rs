@@ -14,8 +14,9 @@
 use super::debug;
 use super::flags::SlabFlags;
 use super::layout::CacheLayout;
-use super::memory::{self, EarlyCell, SheafSlot, Slots, StaticLink};
+use super::memory::{self, EarlyCell, Slots, StaticLink};
 use super::node::Node;
+use super::sheaf::SheafSlot;
 use super::slab::mark;
 use crate::addr::VirtAddr;
 use crate::arch::NR_CPUS;
@@ -61,9 +62,18 @@ impl Setup {
     }
 }
 
+/// The word that stands for `link` in the object at `object`, of a cache with this key; and
+/// the other way round.
+#[inline(always)]
+pub(super) fn mix_link(key: u64, object: VirtAddr, link: u64) -> u64 {
+    link ^ key ^ (object.get() as u64).swap_bytes()
+}
+
 /// A cache of objects of one size, which hands out bytes. See the module's
 /// documentation, and [`KmemCache`](super::KmemCache) for one that hands out values.
+#[repr(C)]
 pub struct RawCache {
+    // First, so that a CPU's sheaves take no offset.
     cpu: PerCpu<CpuSheaves>,
     setup: EarlyCell<Setup>,
     key: AtomicU64,
@@ -158,10 +168,15 @@ impl RawCache {
         unsafe { self.setup.set(Setup::new(layout, flags, sheaves)) }
     }
 
+    /// The key of the free links.
+    pub(super) fn key(&self) -> u64 {
+        self.key.load(Relaxed)
+    }
+
     /// The word that stands for `value` in the object at `object`.
     #[inline]
     pub(super) fn encode(&self, object: VirtAddr, value: u64) -> u64 {
-        value ^ self.key.load(Relaxed) ^ (object.get() as u64).swap_bytes()
+        mix_link(self.key(), object, value)
     }
 
     /// What `encode` was given.
@@ -223,8 +238,7 @@ impl RawCache {
             return self.alloc_hooked(None, gfp);
         }
         let object = memory::object_ptr(self.alloc_object(gfp)?)?;
-        self.fill_as_asked(object, gfp);
-        Some(object)
+        Some(self.fill_as_asked(object, gfp))
     }
 
     /// As `alloc`, for one who wants the first `size` bytes, of a cache that is known not to
@@ -246,11 +260,23 @@ impl RawCache {
     /// Fills an object that was allocated just now with zeros, where `gfp` or the cache
     /// says so.
     #[inline(always)]
-    pub(super) fn fill_as_asked(&self, object: NonNull<u8>, gfp: Gfp) {
-        if gfp.contains(Gfp::__GFP_ZERO) || self.flags().contains(SlabFlags::ZERO) {
+    pub(super) fn fill_as_asked(&self, object: NonNull<u8>, gfp: Gfp) -> NonNull<u8> {
+        if gfp.contains(Gfp::__GFP_ZERO) {
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, self.object_size()) };
+        } else if self.flags().contains(SlabFlags::ZERO) {
+            return self.zeroed(object);
         }
+        object
+    }
+
+    /// Out of line, so that it takes no room where no cache is such.
+    #[cold]
+    #[inline(never)]
+    fn zeroed(&self, object: NonNull<u8>) -> NonNull<u8> {
+        // SAFETY: the object was allocated just now.
+        unsafe { memory::zero(object, self.object_size()) };
+        object
     }
 
     /// As `alloc`, filled with zeros (Linux: kmem_cache_zalloc).
@@ -280,7 +306,7 @@ impl RawCache {
     #[track_caller]
     pub(super) fn alloc_object(&'static self, gfp: Gfp) -> Option<VirtAddr> {
         might_alloc(gfp);
-        match with_masked(|irq| self.cpu.get(irq).main.get().pop()) {
+        match with_masked(|irq| self.cpu.get(irq).main.pop()) {
             Some(object) => {
                 if cfg!(debug_assertions) {
                     mark::allocated(self, object);
@@ -294,13 +320,19 @@ impl RawCache {
     /// Takes back an object of this cache.
     #[inline(always)]
     pub(super) fn free_object(&'static self, object: VirtAddr, caller: &'static Location<'static>) {
-        if static_branch_unlikely!(SLAB_FREE_HOOKS) && self.free_hooked(object) {
-            return;
+        if static_branch_unlikely!(SLAB_FREE_HOOKS) {
+            return self.free_hooked(object, caller);
         }
+        self.put_back(object, caller);
+    }
+
+    /// As `free_object`, when the tools have been told.
+    #[inline(always)]
+    pub(super) fn put_back(&'static self, object: VirtAddr, caller: &'static Location<'static>) {
         if cfg!(debug_assertions) {
             mark::freed(self, object, caller);
         }
-        if !with_masked(|irq| self.cpu.get(irq).main.get().push(object)) {
+        if !with_masked(|irq| self.cpu.get(irq).main.push(object)) {
             self.free_slow(object, caller);
         }
     }

@@ -2,19 +2,17 @@
 //!
 //! All that touches memory behind the policy's back is here: reading and writing
 //! the free link of an object, patterns in free objects, making a sheaf or a cache
-//! out of an object, and following `owner` from a frame to its cache.
+//! out of an object, and following `owner` from a frame to its cache. What lies in sheaves
+//! is `sheaf`'s.
 
-use super::caches::sheaf_cache;
 use super::freelist::mix;
 use super::kmem_cache::RawCache;
 use super::layout::CacheLayout;
-use super::sheaf::{NO_SHEAF, Sheaf};
 use crate::addr::VirtAddr;
 use crate::arch;
 use crate::mm::gfp::Gfp;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
-use core::ops::Deref;
 use core::panic::Location;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -34,12 +32,20 @@ pub(super) struct Slots {
     count: u16,
 }
 
+/// An object that some slots found among theirs.
+pub(super) struct Found {
+    pub index: u16,
+    at: VirtAddr,
+}
+
 impl Slots {
     /// The slots of the slab of `count` objects at `base`.
     ///
     /// # Safety
     /// `count * layout.size` bytes at `base` belong to a slab of `layout`'s cache.
+    #[inline]
     pub unsafe fn new(base: VirtAddr, layout: &CacheLayout, count: u16) -> Self {
+        assert!(layout.red_left + layout.offset + 8 <= layout.size);
         Self {
             base: base + layout.red_left as usize,
             size: layout.size,
@@ -65,10 +71,20 @@ impl Slots {
     /// The number of the object at `object`; `None` if no object starts there.
     #[inline]
     pub fn index_of(&self, object: VirtAddr) -> Option<u16> {
-        // A slab is at most 4 MiB, so what lies further off or below falls out.
-        let distance = u32::try_from(object.get().wrapping_sub(self.base.get())).ok()?;
-        let index = distance / self.size;
-        (index < u32::from(self.count) && index * self.size == distance).then_some(index as u16)
+        Some(self.find(object)?.index)
+    }
+
+    /// The object at `object`; `None` if no object starts there.
+    #[inline]
+    pub fn find(&self, object: VirtAddr) -> Option<Found> {
+        // What lies below the first falls out too.
+        let distance = object.get().wrapping_sub(self.base.get());
+        if distance >= self.count as usize * self.size as usize {
+            return None;
+        }
+        let index = distance as u32 / self.size;
+        let index = Found { index: index as u16, at: object };
+        (u32::from(index.index) * self.size == distance as u32).then_some(index)
     }
 
     /// The number of the object in whose slot `at` lies.
@@ -81,7 +97,16 @@ impl Slots {
     /// The free link of object `index`, as stored.
     #[inline]
     pub fn link(&self, index: u16) -> u64 {
-        self.word(index, self.offset)
+        // SAFETY: `link_at` gives a word of the slot, no one's but the allocator's now.
+        unsafe { self.link_at(index).read() }
+    }
+
+    /// Where the free link of object `index` is: in the slot, as `new` checked.
+    #[inline]
+    fn link_at(&self, index: u16) -> *mut u64 {
+        assert!(index < self.count);
+        let at = self.address(index) + self.offset as usize;
+        ptr::with_exposed_provenance_mut(at.get())
     }
 
     /// The word where the free link of object `index` would be, which its user may have
@@ -103,10 +128,20 @@ impl Slots {
         unsafe { at.read() }
     }
 
+    /// Stores the free link of an object that was found in these slots.
+    #[inline]
+    pub fn set_link_of(&self, found: &Found, link: u64) {
+        let at = found.at + self.offset as usize;
+        // SAFETY: `find` saw that it is one of the slots, in which the link lies as `new`
+        // checked.
+        unsafe { ptr::with_exposed_provenance_mut::<u64>(at.get()).write(link) }
+    }
+
     /// Stores the free link of object `index`.
     #[inline]
     pub fn set_link(&self, index: u16, link: u64) {
-        self.set_word(index, self.offset, link);
+        // SAFETY: as in `link`.
+        unsafe { self.link_at(index).write(link) }
     }
 
     /// Stores the word at offset `at`, a multiple of 8, of object `index`.
@@ -173,76 +208,6 @@ impl Slots {
     }
 }
 
-/// A sheaf in hand. It is in no CPU's slot and in no barn but this, so whoever has it
-/// may fill it, empty it, or give its memory back.
-pub(super) struct OwnedSheaf(&'static Sheaf);
-
-impl OwnedSheaf {
-    /// A new, empty sheaf for `cache`; `None` if memory is short. Doesn't sleep. No node
-    /// lock may be held.
-    pub fn allocate(cache: &RawCache, gfp: Gfp) -> Option<Self> {
-        let gfp = (gfp | Gfp::__GFP_NOWARN) & !(Gfp::__GFP_DIRECT_RECLAIM | Gfp::__GFP_NOFAIL);
-        allocate_value(sheaf_cache(), gfp, Sheaf::new(cache.sheaf_capacity())).map(Self)
-    }
-
-    /// Stands for no sheaf.
-    pub fn none() -> Self {
-        Self(&NO_SHEAF)
-    }
-
-    /// Gives its memory back. No node lock may be held.
-    pub fn release(self) {
-        if self.capacity() == 0 {
-            return;
-        }
-        assert!(self.count() == 0, "release of a sheaf that holds {} objects", self.count());
-        sheaf_cache().free_object(VirtAddr::from_ptr(self.0), Location::caller());
-    }
-}
-
-impl Deref for OwnedSheaf {
-    type Target = Sheaf;
-    fn deref(&self) -> &Sheaf {
-        self.0
-    }
-}
-
-/// A place on a CPU for a sheaf, or for the stand-in where there is none.
-pub(super) struct SheafSlot(AtomicPtr<Sheaf>);
-
-impl SheafSlot {
-    /// Without a sheaf.
-    pub const fn new() -> Self {
-        Self(AtomicPtr::new((&raw const NO_SHEAF).cast_mut()))
-    }
-    /// The sheaf in it, for its CPU.
-    #[inline(always)]
-    pub fn get(&self) -> &Sheaf {
-        // SAFETY: a slot holds a sheaf or the stand-in. Sheaves leave it only by
-        // `replace` and `swap`, which its CPU alone calls, and not under this borrow.
-        unsafe { &*self.0.load(Ordering::Relaxed) }
-    }
-    /// The sheaf in it, for a report by any CPU while the cache does not shrink.
-    pub fn get_remote(&self) -> &Sheaf {
-        // SAFETY: as in `get`; its words were written before it was put here.
-        unsafe { &*self.0.load(Ordering::Acquire) }
-    }
-    /// Puts `sheaf` here and hands out what was. By its CPU alone, or while nobody
-    /// uses the cache.
-    pub fn replace(&self, sheaf: OwnedSheaf) -> OwnedSheaf {
-        let old = self.0.load(Ordering::Relaxed);
-        self.0.store(ptr::from_ref(sheaf.0).cast_mut(), Ordering::Release);
-        // SAFETY: it was stored from a reference that lives until it is released.
-        OwnedSheaf(unsafe { &*old })
-    }
-    /// Lets two slots of one CPU change their sheaves.
-    pub fn swap(&self, other: &Self) {
-        let here = self.0.load(Ordering::Relaxed);
-        self.0.store(other.0.load(Ordering::Relaxed), Ordering::Release);
-        other.0.store(here, Ordering::Release);
-    }
-}
-
 /// A value that is set before it is used, and read ever after.
 pub(super) struct EarlyCell<T>(UnsafeCell<T>);
 
@@ -304,8 +269,11 @@ pub(super) fn to_owner(cache: &'static RawCache) -> usize {
 /// `owner` was made by `to_owner` and the cache has not been destroyed.
 #[inline(always)]
 pub(super) unsafe fn from_owner(owner: usize) -> &'static RawCache {
-    // SAFETY: as the caller says.
-    unsafe { &*ptr::with_exposed_provenance::<RawCache>(owner) }
+    // SAFETY: as the caller says. No cache is at address 0, which spares the callers a test.
+    unsafe {
+        core::hint::assert_unchecked(owner != 0);
+        &*ptr::with_exposed_provenance::<RawCache>(owner)
+    }
 }
 
 /// The object at `at` as a pointer.

@@ -10,8 +10,8 @@
 use super::barn::Barn;
 use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
-use super::sheaf::Sheaf;
-use super::slab::{END, Open, Slab};
+use super::sheaf::SheafSlot;
+use super::slab::{Counts, END, Open, Slab};
 use crate::addr::VirtAddr;
 use crate::mm::page::Frame;
 use core::panic::Location;
@@ -106,29 +106,31 @@ impl Node {
 
     /// Takes one object from a partial slab.
     pub fn take_one(&mut self, cache: &RawCache) -> Option<VirtAddr> {
-        let mut object = None;
-        self.take(cache, 1, |o| object = Some(o));
+        let mut open = self.partial.first()?.open(cache);
+        let object = open.take();
+        self.close_taken(cache, open);
         object
     }
 
     /// Fills `sheaf` from partial slabs as far as they reach.
-    pub fn refill(&mut self, cache: &RawCache, sheaf: &Sheaf) {
-        self.take(cache, sheaf.room(), |object| assert!(sheaf.push(object)));
-    }
-
-    fn take(&mut self, cache: &RawCache, want: u32, mut give: impl FnMut(VirtAddr)) {
-        let mut left = want;
-        while left > 0
+    pub fn refill(&mut self, cache: &RawCache, sheaf: &SheafSlot) {
+        while sheaf.room() > 0
             && let Some(slab) = self.partial.first()
         {
-            let taken = slab.take(cache, left, &mut give);
-            assert!(taken > 0, "slab {}: full {slab:?} on the partial list", cache.name());
-            self.in_use += taken as usize;
-            left -= taken;
-            if slab.first_free() == END {
-                self.partial.remove(slab);
-                self.keep_full(cache, slab);
-            }
+            let mut open = slab.open(cache);
+            sheaf.fill(|| open.take());
+            self.close_taken(cache, open);
+        }
+    }
+
+    /// Closes the first partial slab, which gave objects.
+    fn close_taken(&mut self, cache: &RawCache, open: Open<'_>) {
+        let (slab, Counts { was, now, total }) = open.close();
+        assert!(now > was, "slab {}: full {slab:?} on the partial list", cache.name());
+        self.in_use += (now - was) as usize;
+        if now == total {
+            self.partial.remove(slab);
+            self.keep_full(cache, slab);
         }
     }
 
@@ -160,43 +162,55 @@ impl Node {
         caller: &'static Location<'static>,
         discard: &mut SlabList,
     ) {
-        let mut returns = Returns::new(self, cache, caller, discard);
-        returns.put(object);
-        returns.finish();
+        let mut open = open_for(cache, object, caller);
+        if !open.put(object, caller) {
+            super::report::invalid_free(cache, object, caller)
+        }
+        self.close_put(cache, open, discard);
     }
 
-    /// Takes a slab back that took `taken` objects.
-    fn close(&mut self, cache: &RawCache, open: Open<'_>, discard: &mut SlabList) {
-        let (slab, taken) = open.close();
-        self.in_use -= usize::from(taken);
-        let in_use = slab.in_use();
-        let was_full = in_use + taken == slab.slots(cache).count();
-        if was_full && cache.flags().contains(SlabFlags::STORE_USER) {
-            self.full.remove(slab);
-        }
-        if in_use == 0 && self.partial.len() >= cache.layout().min_partial() {
-            if !was_full {
-                self.partial.remove(slab);
-            }
-            self.discard(cache, slab, discard);
-        } else if was_full {
-            self.partial.push_back(slab);
-        }
-    }
-
-    /// Puts all of `sheaf` back into slabs.
+    /// Puts objects of this node's out of `sheaf` back into their slabs, until `rest` are
+    /// left. Those of one slab that come in a row find it open, so that it is looked up and
+    /// put on its list once for all of them.
     pub fn flush(
         &mut self,
         cache: &RawCache,
-        sheaf: &Sheaf,
+        sheaf: &SheafSlot,
+        rest: u32,
         caller: &'static Location<'static>,
         discard: &mut SlabList,
     ) {
-        let mut returns = Returns::new(self, cache, caller, discard);
-        while let Some(object) = sheaf.pop() {
-            returns.put(object);
+        let mut left = sheaf.count();
+        while left > rest
+            && let Some(object) = sheaf.top()
+        {
+            let mut open = open_for(cache, object, caller);
+            sheaf.drain(|object| open.put(object, caller));
+            let before = left;
+            left = sheaf.count();
+            if left == before {
+                super::report::invalid_free(cache, object, caller)
+            }
+            self.close_put(cache, open, discard);
         }
-        returns.finish();
+    }
+
+    /// Closes a slab that took objects back.
+    fn close_put(&mut self, cache: &RawCache, open: Open<'_>, discard: &mut SlabList) {
+        let (slab, Counts { was, now, total }) = open.close();
+        self.in_use -= (was - now) as usize;
+        let was_full = was == total;
+        if was_full && cache.flags().contains(SlabFlags::STORE_USER) {
+            self.full.remove(slab);
+        }
+        if now == 0 && self.partial.len() >= cache.layout().min_partial() {
+            if !was_full {
+                self.partial.remove(slab);
+            }
+            self.discard(slab, total, discard);
+        } else if was_full {
+            self.partial.push_back(slab);
+        }
     }
 
     /// Moves all empty slabs to `discard`.
@@ -207,75 +221,41 @@ impl Node {
             let slab = Slab::from_frame(frame);
             if slab.in_use() == 0 {
                 self.partial.remove(slab);
-                self.discard(cache, slab, discard);
+                self.discard(slab, slab.slots(cache).count().into(), discard);
             }
         }
     }
 
-    fn discard(&mut self, cache: &RawCache, slab: Slab, discard: &mut SlabList) {
+    fn discard(&mut self, slab: Slab, total: u32, discard: &mut SlabList) {
         self.slabs -= 1;
-        self.total -= usize::from(slab.slots(cache).count());
+        self.total -= total as usize;
         discard.push_back(slab);
     }
 }
 
-/// Objects on their way back into a node's slabs. Those of one slab that come in a row
-/// find it open, so that it is looked up and put on its list once for all of them.
-pub(super) struct Returns<'a> {
-    node: &'a mut Node,
+/// Opens the slab of `cache` that `object`, which `caller` freed, lies in.
+fn open_for<'a>(
     cache: &'a RawCache,
+    object: VirtAddr,
     caller: &'static Location<'static>,
-    discard: &'a mut SlabList,
-    open: Option<Open<'a>>,
-}
-
-impl<'a> Returns<'a> {
-    /// None so far; `finish` must follow. Slabs that are too many go to `discard`.
-    pub fn new(
-        node: &'a mut Node,
-        cache: &'a RawCache,
-        caller: &'static Location<'static>,
-        discard: &'a mut SlabList,
-    ) -> Self {
-        Self { node, cache, caller, discard, open: None }
-    }
-
-    /// Takes `object` back into its slab.
-    #[inline]
-    pub fn put(&mut self, object: VirtAddr) {
-        let caller = self.caller;
-        if !self.open.as_mut().is_some_and(|open| open.put(object, caller)) {
-            self.put_elsewhere(object);
-        }
-    }
-
-    #[inline(never)]
-    fn put_elsewhere(&mut self, object: VirtAddr) {
-        self.close();
-        let Self { cache, caller, .. } = *self;
-        let slab = Slab::containing(object).filter(|slab| core::ptr::eq(slab.cache(), cache));
-        let Some(slab) = slab else { super::report::invalid_free(cache, object, caller) };
-        let open = self.open.insert(slab.open(cache));
-        if !open.put(object, caller) {
-            super::report::invalid_free(cache, object, caller)
-        }
-    }
-
-    fn close(&mut self) {
-        if let Some(open) = self.open.take() {
-            self.node.close(self.cache, open, self.discard);
-        }
-    }
-
-    /// Ends it: what the slabs hold is as the node says again.
-    pub fn finish(mut self) {
-        self.close();
-    }
+) -> Open<'a> {
+    let slab = Slab::containing(object).filter(|slab| core::ptr::eq(slab.cache(), cache));
+    let Some(slab) = slab else { super::report::invalid_free(cache, object, caller) };
+    slab.open(cache)
 }
 
 /// Gives the slabs on `discard` back to the page allocator. No lock of a higher rank
 /// than the node's may be held, nor that.
-pub(super) fn release_all(mut discard: SlabList) {
+#[inline]
+pub(super) fn release_all(discard: SlabList) {
+    if discard.first.is_some() {
+        release_some(discard);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn release_some(mut discard: SlabList) {
     while let Some(slab) = discard.pop() {
         slab.release();
     }

@@ -1,83 +1,115 @@
 //! A sheaf: an array of free objects of one cache that one CPU owns (Linux:
 //! struct slab_sheaf, mm/slub.c of 6.18).
 //!
-//! The fields are atomics so that a report may look at another CPU's sheaf; all
-//! accesses are relaxed, plain loads and stores. Who may change a sheaf: the CPU in
-//! whose slot it lies, with interrupts masked; or who holds it in hand on its way
-//! between a slot and the barn.
-#![deny(unsafe_code)]
+//! Who has a sheaf knows the place in it of the object that is the next to be taken, its
+//! top. Sheaves are aligned to their size, so that one word tells which sheaf it is and how
+//! much it holds.
+//!
+//! A slot's word is atomic so that a report may count what another CPU has; all accesses
+//! are plain loads and stores. Who may change a sheaf: the CPU in whose slot it lies, with
+//! interrupts masked; or who holds it in hand on its way between a slot and the barn.
 
+use super::caches::sheaf_cache;
+use super::kmem_cache::RawCache;
 use crate::addr::VirtAddr;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::mm::gfp::Gfp;
+use core::cell::UnsafeCell;
+use core::ops::Deref;
+use core::panic::Location;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// How many objects a sheaf has room for; large objects use less of it.
 pub(super) const SHEAF_OBJECTS: usize = 60;
 
-/// Words of a sheaf: a power of two, so that an index needs no check but a mask.
-const WORDS: usize = 64;
-const INDEX: usize = WORDS - 1;
-/// Where in the first word the capacity begins.
-const CAPACITY_SHIFT: u32 = 8;
+/// Words of a sheaf, one more than objects at least.
+const WORDS: usize = 63;
+/// Bytes of a sheaf, which it is aligned to.
+const SIZE: usize = 512;
 
-const _: () = assert!(SHEAF_OBJECTS + 2 <= WORDS && WORDS <= 1 << CAPACITY_SHIFT);
+const _: () = assert!(SHEAF_OBJECTS < WORDS && size_of::<Sheaf>() == SIZE);
 
-/// Free objects, used last in first out.
+/// Memory for free objects, which are used last in first out.
 ///
-/// They lie in `words[1 + room..=capacity]`, the last one put first. The first word has
-/// `1 + room`, and above it the capacity: a put finds no room where it comes to index 0.
-/// `words[1 + capacity]` stays 0, which ends a take: no object lies at address 0.
-#[repr(C)]
+/// They lie in `words[top..capacity]`, the last one put first: a put finds no room where the
+/// top is at the sheaf's own address. `words[capacity]` stays 0, which ends a take: no object
+/// lies at address 0.
+#[repr(C, align(512))]
 pub(super) struct Sheaf {
-    words: [AtomicUsize; WORDS],
+    words: UnsafeCell<[usize; WORDS]>,
+    capacity: usize,
 }
 
-const _: () = assert!(size_of::<Sheaf>() <= 512);
+// SAFETY: `words` is reached through the one slot or hand that has the sheaf, and
+// `capacity` is never written.
+unsafe impl Sync for Sheaf {}
 
 /// Stands where a CPU has no sheaf: it can give nothing and take nothing, so the
 /// fast paths need no test for it.
-pub(super) static NO_SHEAF: Sheaf = Sheaf::new(0);
+static NO_SHEAF: Sheaf = Sheaf::new(0);
 
 impl Sheaf {
     /// An empty sheaf for `capacity` objects, at most [`SHEAF_OBJECTS`].
-    pub(super) const fn new(capacity: u32) -> Self {
+    pub const fn new(capacity: u32) -> Self {
         assert!(capacity as usize <= SHEAF_OBJECTS);
-        let mut words = [const { AtomicUsize::new(0) }; WORDS];
-        words[0] =
-            AtomicUsize::new((capacity as usize) << CAPACITY_SHIFT | (capacity as usize + 1));
-        Self { words }
+        Self { words: UnsafeCell::new([0; WORDS]), capacity: capacity as usize }
+    }
+}
+
+/// A place for a sheaf, or for the stand-in where there is none: a CPU's, or a hand.
+///
+/// It holds the sheaf's top. Invariant: that is one of `words[..=capacity]` of a sheaf that
+/// no other place has. Only its owner calls what changes it or looks at objects.
+#[repr(transparent)]
+pub(super) struct SheafSlot {
+    top: AtomicPtr<usize>,
+}
+
+impl SheafSlot {
+    /// Without a sheaf.
+    pub const fn new() -> Self {
+        Self { top: AtomicPtr::new((&raw const NO_SHEAF.words).cast_mut().cast()) }
+    }
+
+    #[inline(always)]
+    fn top_ptr(&self) -> *mut usize {
+        self.top.load(Ordering::Relaxed)
+    }
+
+    fn sheaf(&self) -> &'static Sheaf {
+        let sheaf = self.top_ptr().map_addr(|top| top & !(SIZE - 1)).cast::<Sheaf>();
+        // SAFETY: the top is in a sheaf, which is aligned to its size and lives while a slot
+        // has it.
+        unsafe { &*sheaf }
     }
 
     /// For how many more objects there is room.
     #[inline(always)]
     pub fn room(&self) -> u32 {
-        (self.first() - 1) as u32
+        ((self.top_ptr().addr() % SIZE) / size_of::<usize>()) as u32
     }
 
-    /// The index of the object that was put last.
-    #[inline(always)]
-    fn first(&self) -> usize {
-        self.words[0].load(Relaxed) & INDEX
-    }
-
-    /// How many objects it holds at most; 0 marks the stand-in for no sheaf.
+    /// How many objects the sheaf holds at most; 0 marks the stand-in for none.
     pub fn capacity(&self) -> u32 {
-        (self.words[0].load(Relaxed) >> CAPACITY_SHIFT) as u32
+        self.sheaf().capacity as u32
     }
 
-    /// How many objects it holds.
+    /// How many objects it holds. By any CPU, while the cache does not shrink.
     pub fn count(&self) -> u32 {
+        // Its owner may put another sheaf here meanwhile; all of a cache are alike.
         self.capacity().saturating_sub(self.room())
     }
 
     /// Takes the object that was put last.
     #[inline(always)]
     pub fn pop(&self) -> Option<VirtAddr> {
-        let head = self.words[0].load(Relaxed);
-        let object = self.words[head & INDEX].load(Relaxed);
+        let top = self.top_ptr();
+        // SAFETY: the top is in the sheaf, which is the owner's.
+        let object = unsafe { top.read() };
         if object == 0 {
             return None;
         }
-        self.words[0].store(head + 1, Relaxed);
+        self.top.store(top.wrapping_add(1), Ordering::Relaxed);
         Some(VirtAddr::new(object))
     }
 
@@ -85,33 +117,64 @@ impl Sheaf {
     /// object lies on top already.
     #[inline(always)]
     pub fn push(&self, object: VirtAddr) -> bool {
-        let head = self.words[0].load(Relaxed);
-        let next = head.wrapping_sub(1);
-        if next & INDEX == 0 || self.words[head & INDEX].load(Relaxed) == object.get() {
+        let top = self.top_ptr();
+        // SAFETY: the top is in the sheaf, which is the owner's.
+        let last = unsafe { top.read() };
+        if (last == object.get()) | top.addr().is_multiple_of(SIZE) {
             return false;
         }
-        self.words[next & INDEX].store(object.get(), Relaxed);
-        self.words[0].store(next, Relaxed);
+        let top = top.wrapping_sub(1);
+        // SAFETY: there is room below.
+        unsafe { top.write(object.get()) };
+        self.top.store(top, Ordering::Relaxed);
         true
     }
 
-    /// Says at which index the object lies that is the next to be taken.
-    fn set_first(&self, first: usize) {
-        let capacity = self.words[0].load(Relaxed) & !INDEX;
-        self.words[0].store(capacity | first, Relaxed);
+    /// Puts what `next` gives, as long as it gives and there is room.
+    #[inline(always)]
+    pub fn fill(&self, mut next: impl FnMut() -> Option<VirtAddr>) {
+        let mut top = self.top_ptr();
+        let mut room = self.room();
+        while room > 0
+            && let Some(object) = next()
+        {
+            room -= 1;
+            top = top.wrapping_sub(1);
+            // SAFETY: there was room below.
+            unsafe { top.write(object.get()) };
+        }
+        self.top.store(top, Ordering::Relaxed);
     }
 
-    /// Takes out the objects of which `take` says so; it is asked once for each.
-    pub fn take_if(&self, mut take: impl FnMut(VirtAddr) -> bool) {
-        let mut kept = self.capacity() as usize + 1;
-        for index in (self.first()..kept).rev() {
-            let object = self.words[index].load(Relaxed);
-            if !take(VirtAddr::new(object)) {
-                kept -= 1;
-                self.words[kept].store(object, Relaxed);
+    /// Takes objects, last in first, as long as `take` says that it takes them.
+    #[inline(always)]
+    pub fn drain(&self, mut take: impl FnMut(VirtAddr) -> bool) {
+        let mut top = self.top_ptr();
+        loop {
+            // SAFETY: the top is in the sheaf, which is the owner's.
+            let object = unsafe { top.read() };
+            if object == 0 || !take(VirtAddr::new(object)) {
+                break;
+            }
+            top = top.wrapping_add(1);
+        }
+        self.top.store(top, Ordering::Relaxed);
+    }
+
+    /// Brings the objects of which `first` says so on top of the others, and says how many
+    /// they are.
+    pub fn gather(&self, first: impl Fn(VirtAddr) -> bool) -> u32 {
+        let (top, count) = (self.top_ptr(), self.count());
+        // SAFETY: `count` objects lie from the top on, and are the owner's.
+        let objects = unsafe { core::slice::from_raw_parts_mut(top, count as usize) };
+        let mut found = 0;
+        for at in 0..objects.len() {
+            if first(VirtAddr::new(objects[at])) {
+                objects.swap(at, found);
+                found += 1;
             }
         }
-        self.set_first(kept);
+        found as u32
     }
 
     /// The object that was put last, which stays.
@@ -119,9 +182,77 @@ impl Sheaf {
         self.iter().next()
     }
 
-    /// All objects in it, as far as they stay while its CPU goes on.
-    pub fn iter(&self) -> impl Iterator<Item = VirtAddr> + '_ {
-        let held = self.words.iter().take(self.capacity() as usize + 1).skip(self.first());
-        held.map(|object| VirtAddr::new(object.load(Relaxed)))
+    /// All objects in it, the last one put first. By another CPU only while its owner
+    /// does nothing.
+    pub fn iter(&self) -> impl Iterator<Item = VirtAddr> + Clone + '_ {
+        let top = self.top_ptr();
+        // SAFETY: `count` objects lie from the top on.
+        (0..self.count() as usize).map(move |n| VirtAddr::new(unsafe { top.add(n).read() }))
+    }
+
+    /// Puts `sheaf` here and hands out what was. By its owner alone, or while nobody
+    /// uses the cache.
+    pub fn replace(&self, sheaf: OwnedSheaf) -> OwnedSheaf {
+        let old = self.top_ptr();
+        // A report by another CPU finds the sheaf as it was made.
+        self.top.store(sheaf.0.top_ptr(), Ordering::Release);
+        OwnedSheaf(Self { top: AtomicPtr::new(old) })
+    }
+
+    /// Lets two slots of one CPU change their sheaves.
+    pub fn swap(&self, other: &Self) {
+        let here = self.top_ptr();
+        self.top.store(other.top_ptr(), Ordering::Release);
+        other.top.store(here, Ordering::Release);
+    }
+}
+
+/// A sheaf in hand. It is in no CPU's slot and in no barn but this, so whoever has it
+/// may fill it, empty it, or give its memory back.
+#[repr(transparent)]
+pub(super) struct OwnedSheaf(SheafSlot);
+
+impl OwnedSheaf {
+    /// A new, empty sheaf for `cache`; `None` if memory is short. Doesn't sleep. No node
+    /// lock may be held.
+    pub fn allocate(cache: &RawCache, gfp: Gfp) -> Option<Self> {
+        let gfp = (gfp | Gfp::__GFP_NOWARN) & !(Gfp::__GFP_DIRECT_RECLAIM | Gfp::__GFP_NOFAIL);
+        let at = sheaf_cache().alloc_object(gfp)?;
+        let sheaf = ptr::with_exposed_provenance_mut::<Sheaf>(at.get());
+        // SAFETY: an object of the cache of sheaves, which was allocated just now; all zeros
+        // are a sheaf for no objects. It is made in place, as it is large for a stack.
+        Some(Self::of(unsafe {
+            sheaf.write_bytes(0, 1);
+            (*sheaf).capacity = cache.sheaf_capacity() as usize;
+            &*sheaf
+        }))
+    }
+
+    /// An empty sheaf that no one else has.
+    pub(super) fn of(sheaf: &'static Sheaf) -> Self {
+        let end = ptr::from_ref(sheaf).cast::<usize>().wrapping_add(sheaf.capacity);
+        Self(SheafSlot { top: AtomicPtr::new(end.cast_mut()) })
+    }
+
+    /// Stands for no sheaf.
+    pub fn none() -> Self {
+        Self(SheafSlot::new())
+    }
+
+    /// Gives its memory back. No node lock may be held.
+    pub fn release(self) {
+        if self.capacity() == 0 {
+            return;
+        }
+        assert!(self.count() == 0, "release of a sheaf that holds {} objects", self.count());
+        sheaf_cache().free_object(VirtAddr::from_ptr(self.sheaf()), Location::caller());
+    }
+}
+
+impl Deref for OwnedSheaf {
+    type Target = SheafSlot;
+    #[inline(always)]
+    fn deref(&self) -> &SheafSlot {
+        &self.0
     }
 }

@@ -11,8 +11,9 @@
 //! mixed with the cache's key and its own address, so a stray write is found when
 //! the link is next followed (Linux: SLAB_FREELIST_HARDENED).
 
+use super::flags::SlabFlags;
 use super::freelist;
-use super::kmem_cache::RawCache;
+use super::kmem_cache::{RawCache, mix_link};
 use super::memory::{self, Slots};
 use crate::addr::{Order, VirtAddr};
 use crate::mm::gfp::Gfp;
@@ -75,7 +76,9 @@ impl Slab {
         }
         let slab = Self(frame);
         let slots = slab.slots(cache);
-        (0..slots.count()).for_each(|index| cache.prepare(&slots, index));
+        if cache.ctor().is_some() || cache.flags().intersects(SlabFlags::DEBUG) {
+            (0..slots.count()).for_each(|index| cache.prepare(&slots, index));
+        }
         let first = freelist::link(cache, &slots);
         slab.set_counters(0, first);
         Some(slab)
@@ -145,45 +148,34 @@ impl Slab {
         self.0.page().set_mapcount(u32::from(in_use) << 16 | u32::from(first_free));
     }
 
-    /// Takes up to `want` objects and passes them to `give`; says how many. The
-    /// node's lock is held, or nobody else knows the slab.
-    pub fn take(self, cache: &RawCache, want: u32, mut give: impl FnMut(VirtAddr)) -> u32 {
-        let slots = self.slots(cache);
-        let mut in_use = self.in_use();
-        let mut free = self.first_free();
-        let mut taken = 0;
-        while taken < want && free != END {
-            let object = slots.address(free);
-            let next = self.follow(cache, &slots, free);
-            in_use += 1;
-            taken += 1;
-            free = next;
-            give(object);
-        }
-        self.set_counters(in_use, free);
-        assert!(
-            (free == END) == (in_use == slots.count()),
-            "slab {}: freelist of {self:?} corrupted: {in_use} of {} objects in use, next free {free}",
-            cache.name(),
-            slots.count(),
-        );
-        taken
-    }
-
-    /// Lets it take objects back. The node's lock is held until `Open::close`.
+    /// Opens it, to take objects or to put some back. The node's lock is held until
+    /// `Open::close`, or nobody else knows the slab.
     pub fn open(self, cache: &RawCache) -> Open<'_> {
-        let (in_use, free) = (self.in_use(), self.first_free());
-        Open { slab: self, cache, slots: self.slots(cache), in_use, free }
+        Open {
+            slab: self,
+            cache,
+            slots: self.slots(cache),
+            key: cache.key(),
+            in_use: self.in_use().into(),
+            free: self.first_free().into(),
+            before: END,
+        }
     }
 
     /// The object after `index` on the freelist.
-    #[inline]
     pub fn follow(self, cache: &RawCache, slots: &Slots, index: u16) -> u16 {
-        let object = slots.address(index);
-        let next = cache.decode(object, slots.link(index));
+        let next = cache.decode(slots.address(index), slots.link(index));
         if next < u64::from(slots.count()) || next == u64::from(END) {
             return next as u16;
         }
+        self.no_link(cache, slots, index)
+    }
+
+    /// What object `index` holds is no link.
+    #[cold]
+    #[inline(never)]
+    fn no_link(self, cache: &RawCache, slots: &Slots, index: u16) -> ! {
+        let object = slots.address(index);
         panic!(
             "slab {}: freelist of {self:?} corrupted: object {object} holds no link",
             cache.name()
@@ -206,35 +198,73 @@ impl Slab {
     }
 }
 
-/// A slab that takes objects back: as many as come for it in a row.
+/// A slab that gives objects and takes them back: as many in a row as there are. What it
+/// knows of itself is written down when it is closed.
 pub(super) struct Open<'a> {
     slab: Slab,
     cache: &'a RawCache,
     slots: Slots,
-    in_use: u16,
-    free: u16,
+    key: u64,
+    in_use: u32,
+    /// The next object to give. Anything else than a number and `END` was no link.
+    free: u64,
+    /// Where that was read; `END` if it was known.
+    before: u16,
 }
 
 impl Open<'_> {
+    /// Takes an object out of it, if it has one.
+    #[inline(always)]
+    pub fn take(&mut self) -> Option<VirtAddr> {
+        if self.free >= u64::from(self.slots.count()) {
+            return None;
+        }
+        let index = self.free as u16;
+        let object = self.slots.address(index);
+        self.free = mix_link(self.key, object, self.slots.link(index));
+        self.before = index;
+        self.in_use += 1;
+        Some(object)
+    }
+
     /// Takes `object` back, and says whether it is one of this slab's.
-    #[inline]
+    #[inline(always)]
     pub fn put(&mut self, object: VirtAddr, caller: &'static Location<'static>) -> bool {
-        let Some(index) = self.slots.index_of(object) else { return false };
-        if index == self.free || self.in_use == 0 {
+        let Some(found) = self.slots.find(object) else { return false };
+        if u64::from(found.index) == self.free || self.in_use == 0 {
             super::report::double_free(self.cache, object, caller)
         }
-        self.slots.set_link(index, self.cache.encode(object, u64::from(self.free)));
+        self.slots.set_link_of(&found, mix_link(self.key, object, self.free));
         self.in_use -= 1;
-        self.free = index;
+        self.free = found.index.into();
         true
     }
 
-    /// Writes down what the slab has now; the slab, and how many objects it took.
-    pub fn close(self) -> (Slab, u16) {
-        let taken = self.slab.in_use() - self.in_use;
-        self.slab.set_counters(self.in_use, self.free);
-        (self.slab, taken)
+    /// Writes down what the slab has now; the slab, and what it had before and has now.
+    pub fn close(self) -> (Slab, Counts) {
+        let Self { slab, cache, slots, in_use, free, before, .. } = self;
+        let total = u32::from(slots.count());
+        let none_left = free == u64::from(END);
+        if free >= u64::from(total) && !none_left && before != END {
+            slab.no_link(cache, &slots, before);
+        }
+        assert!(
+            none_left == (in_use == total) && (none_left || free < u64::from(total)),
+            "slab {}: freelist of {slab:?} corrupted: {in_use} of {total} objects in use, next free {free}",
+            cache.name(),
+        );
+        let counts = Counts { was: slab.in_use().into(), now: in_use, total };
+        slab.set_counters(in_use as u16, free as u16);
+        (slab, counts)
     }
+}
+
+/// How many objects of a slab are out: before it was opened, now, and at most.
+#[derive(Clone, Copy)]
+pub(super) struct Counts {
+    pub was: u32,
+    pub now: u32,
+    pub total: u32,
 }
 
 impl core::fmt::Debug for Slab {

@@ -13,9 +13,8 @@
 use super::caches::nr_nodes;
 use super::flags::SlabFlags;
 use super::kmem_cache::{CpuSheaves, RawCache};
-use super::memory::{OwnedSheaf, SheafSlot};
-use super::node::{Returns, SlabList, release_all};
-use super::sheaf::Sheaf;
+use super::node::{SlabList, release_all};
+use super::sheaf::{OwnedSheaf, SheafSlot};
 use super::slab::{Slab, mark};
 use super::{debug, failslab};
 use crate::addr::{Order, VirtAddr};
@@ -80,7 +79,7 @@ impl RawCache {
         }
         let here = |irq: &IrqMasked| {
             // What this CPU has at hand serves if it lies there.
-            let main = self.cpus().get(irq).main.get();
+            let main = &self.cpus().get(irq).main;
             match main.top() {
                 Some(object) if home_of(object) == node => main.pop(),
                 _ => self.node(node).lock(irq).take_one(self),
@@ -108,27 +107,28 @@ impl RawCache {
             return here.lock(irq).take_one(self);
         }
         let cpu = self.cpus().get(irq);
-        if let Some(object) = cpu.main.get().pop() {
+        if let Some(object) = cpu.main.pop() {
             return Some(object);
         }
-        if cpu.spare.get().count() > 0 {
+        if cpu.spare.count() > 0 {
             cpu.main.swap(&cpu.spare);
-            return cpu.main.get().pop();
+            return cpu.main.pop();
         }
         self.ensure_sheaf(&cpu.main, gfp);
-        let main = cpu.main.get();
         let mut node = here.lock(irq);
-        if main.capacity() == 0 {
+        if cpu.main.capacity() == 0 {
             return node.take_one(self);
         }
         if !node.barn.swap_empty(&cpu.main) {
-            node.refill(self, main);
+            node.refill(self, &cpu.main);
         }
-        cpu.main.get().pop()
+        cpu.main.pop()
     }
 
     /// An object from a new slab; where there is no memory for one, from another node's
     /// partial slabs. With `node` and `__GFP_THISNODE`, from there alone.
+    #[cold]
+    #[inline(never)]
     fn alloc_anew(&'static self, node: Option<NodeId>, gfp: Gfp) -> Option<VirtAddr> {
         match Slab::allocate(self, node, gfp) {
             Some(slab) => with_masked(|irq| self.alloc_from_new(irq, slab)),
@@ -142,13 +142,14 @@ impl RawCache {
     /// An object from a new slab, which goes to its node; main is filled too if that is
     /// this CPU's.
     fn alloc_from_new(&'static self, irq: &IrqMasked, slab: Slab) -> Option<VirtAddr> {
-        let mut object = None;
-        slab.take(self, 1, |o| object = Some(o));
+        let mut open = slab.open(self);
+        let object = open.take();
+        open.close();
         let home = slab.node();
         let mut node = self.node(home).lock(irq);
         node.add(self, slab);
         if home == local(irq) && self.has_sheaves() {
-            node.refill(self, self.cpus().get(irq).main.get());
+            node.refill(self, &self.cpus().get(irq).main);
         }
         object
     }
@@ -181,21 +182,21 @@ impl RawCache {
             return put(discard);
         }
         let cpu = self.cpus().get(irq);
-        if cpu.main.get().top() == Some(object) {
+        if cpu.main.top() == Some(object) {
             super::report::double_free(self, object, caller);
         }
-        if cpu.main.get().push(object) {
+        if cpu.main.push(object) {
             return;
         }
         self.ensure_sheaf(&cpu.spare, Gfp::GFP_NOWAIT);
-        if cpu.spare.get().capacity() == 0 {
+        if cpu.spare.capacity() == 0 {
             return put(discard);
         }
-        if cpu.spare.get().room() == 0 {
+        if cpu.spare.room() == 0 {
             self.empty_spare(irq, cpu, caller, discard);
         }
         cpu.main.swap(&cpu.spare);
-        assert!(cpu.main.get().push(object));
+        assert!(cpu.main.push(object));
     }
 
     /// Leaves an empty sheaf in `spare`, which is full: the barn's for it, or it is
@@ -208,8 +209,8 @@ impl RawCache {
         discard: &mut SlabList,
     ) {
         let here = local(irq);
-        if nr_nodes() > 1 && cpu.spare.get().iter().any(|object| home_of(object) != here) {
-            return self.flush(irq, cpu.spare.get(), caller, discard);
+        if nr_nodes() > 1 && cpu.spare.iter().any(|object| home_of(object) != here) {
+            return self.flush(irq, &cpu.spare, caller, discard);
         }
         let mut node = self.node(here).lock(irq);
         let mut surplus = None;
@@ -225,7 +226,7 @@ impl RawCache {
         }
         drop(node);
         if !swapped {
-            self.flush(irq, cpu.spare.get(), caller, discard);
+            self.flush(irq, &cpu.spare, caller, discard);
         }
         if let Some(sheaf) = surplus {
             sheaf.release();
@@ -236,33 +237,25 @@ impl RawCache {
     fn flush(
         &'static self,
         irq: &IrqMasked,
-        sheaf: &Sheaf,
+        sheaf: &SheafSlot,
         caller: &'static Location<'static>,
         discard: &mut SlabList,
     ) {
-        if sheaf.count() == 0 {
-            return;
-        }
         for id in NodeId::all() {
-            if sheaf.iter().all(|object| home_of(object) != id) {
-                continue;
+            let count = sheaf.count();
+            if count == 0 {
+                return;
             }
-            let mut node = self.node(id).lock(irq);
-            let mut returns = Returns::new(&mut node, self, caller, discard);
-            sheaf.take_if(|object| {
-                let is_home = home_of(object) == id;
-                if is_home {
-                    returns.put(object);
-                }
-                is_home
-            });
-            returns.finish();
+            let home = if nr_nodes() == 1 { count } else { sheaf.gather(|o| home_of(o) == id) };
+            if home > 0 {
+                self.node(id).lock(irq).flush(self, sheaf, count - home, caller, discard);
+            }
         }
     }
 
     /// Gives a CPU's slot a sheaf if it has none and memory allows it.
     fn ensure_sheaf(&'static self, slot: &SheafSlot, gfp: Gfp) {
-        if slot.get().capacity() == 0
+        if slot.capacity() == 0
             && let Some(sheaf) = OwnedSheaf::allocate(self, gfp)
         {
             slot.replace(sheaf);
@@ -322,7 +315,7 @@ impl RawCache {
                     node.discard_empty(self, discard);
                     break;
                 };
-                node.flush(self, &sheaf, caller, discard);
+                node.flush(self, &sheaf, 0, caller, discard);
                 drop(node);
                 sheaf.release();
             }

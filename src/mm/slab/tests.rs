@@ -115,11 +115,12 @@ fn slab_orders_waste_little() {
 
 #[test]
 fn a_sheaf_is_last_in_first_out_and_takes_nothing_twice() {
-    use super::sheaf::{NO_SHEAF, SHEAF_OBJECTS, Sheaf};
+    use super::sheaf::{OwnedSheaf, SHEAF_OBJECTS, Sheaf};
     let at = |n: u32| VirtAddr::new(0x1000 + n as usize);
-    assert!(!NO_SHEAF.push(at(0)) && NO_SHEAF.pop().is_none());
+    let none = OwnedSheaf::none();
+    assert!(!none.push(at(0)) && none.pop().is_none());
     for capacity in [1, 6, SHEAF_OBJECTS as u32] {
-        let sheaf = Sheaf::new(capacity);
+        let sheaf = OwnedSheaf::of(std::boxed::Box::leak(Sheaf::new(capacity).into()));
         assert_eq!((sheaf.pop(), sheaf.top(), sheaf.room()), (None, None, capacity));
         for n in 0..capacity {
             assert_eq!(sheaf.count(), n);
@@ -134,6 +135,38 @@ fn a_sheaf_is_last_in_first_out_and_takes_nothing_twice() {
         }
         assert_eq!(sheaf.pop(), None);
     }
+}
+
+#[test]
+fn a_sheaf_is_filled_gathered_and_drained() {
+    use super::sheaf::{OwnedSheaf, Sheaf};
+    let at = |n: usize| VirtAddr::new(0x1000 + n);
+    let sheaf = OwnedSheaf::of(std::boxed::Box::leak(Sheaf::new(10).into()));
+    let held = || -> Vec<usize> { sheaf.iter().map(|object| object.get() - 0x1000).collect() };
+    let mut few = 0..4;
+    sheaf.fill(|| few.next().map(at));
+    assert_eq!(held(), [3, 2, 1, 0], "as many as there are");
+    let mut many = 4..;
+    sheaf.fill(|| many.next().map(at));
+    assert_eq!(held(), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0], "as many as there is room for");
+    assert_eq!(many.next(), Some(10), "no more was asked for");
+    assert_eq!(sheaf.gather(|object| object.get().is_multiple_of(3)), 3);
+    let mut gathered = held();
+    assert!(gathered[..3].iter().all(|n| (0x1000 + n).is_multiple_of(3)), "{gathered:?}");
+    let mut taken = Vec::new();
+    sheaf.drain(|object| {
+        let takes = object.get().is_multiple_of(3);
+        if takes {
+            taken.push(object.get() - 0x1000);
+        }
+        takes
+    });
+    assert_eq!(taken, gathered[..3], "the last put first, as long as they are taken");
+    assert_eq!(held(), gathered[3..]);
+    sheaf.drain(|_| true);
+    assert_eq!((sheaf.count(), sheaf.room()), (0, 10));
+    gathered.sort_unstable();
+    assert!(gathered.into_iter().eq(0..10));
 }
 
 #[test]

@@ -437,9 +437,10 @@ fn allocations_fail_when_they_are_told_to() {
 /// A slab with one of its objects taken, and the object.
 fn opened(cache: &'static RawCache) -> (Slab, VirtAddr) {
     let slab = Slab::allocate(cache, None, K).expect("memory");
-    let mut object = None;
-    slab.take(cache, 2, |at| object = Some(at));
-    (slab, object.expect("an object"))
+    let mut open = slab.open(cache);
+    let objects = [open.take(), open.take()];
+    open.close();
+    (slab, objects[1].expect("an object"))
 }
 
 #[test]

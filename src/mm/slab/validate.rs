@@ -5,7 +5,7 @@ use super::caches;
 use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
 use super::node::Node;
-use super::sheaf::Sheaf;
+use super::sheaf::SheafSlot;
 use super::slab::{END, Slab};
 use super::slow::home_of;
 use crate::addr::VirtAddr;
@@ -103,11 +103,11 @@ impl RawCache {
         let name = self.name();
         let capacity = self.sheaf_capacity();
         for cpu in self.cpus().iter() {
-            for sheaf in [cpu.main.get_remote(), cpu.spare.get_remote()] {
+            for sheaf in [&cpu.main, &cpu.spare] {
                 let fits = sheaf.capacity() == 0 || sheaf.capacity() == capacity;
                 assert!(fits && sheaf.count() <= sheaf.capacity(), "{name}: a sheaf's counts");
             }
-            let spare = cpu.spare.get_remote();
+            let spare = &cpu.spare;
             assert!(spare.count() == 0 || spare.room() == 0, "{name}: spare half full");
         }
         let mut in_barns = 0;
@@ -123,7 +123,8 @@ impl RawCache {
             );
             for (n, sheaf) in full.iter().enumerate() {
                 in_barns += sheaf.count() as usize;
-                let other = full[..n].iter().map(|sheaf| -> &Sheaf { sheaf }).chain(self.on_cpus());
+                let other =
+                    full[..n].iter().map(|sheaf| -> &SheafSlot { sheaf }).chain(self.on_cpus());
                 self.validate_objects(sheaf, other.clone());
                 let is_home = |object| home_of(object) == id;
                 assert!(sheaf.iter().all(is_home), "{name}: another node's object in a barn");
@@ -137,18 +138,21 @@ impl RawCache {
         assert!(on_cpus + in_barns <= in_use, "{name}: more objects in sheaves than in use");
     }
 
-    fn on_cpus(&self) -> impl Iterator<Item = &Sheaf> + Clone {
-        let all = self.cpus().iter().flat_map(|cpu| [&cpu.main, &cpu.spare]);
-        all.map(|slot| slot.get_remote())
+    fn on_cpus(&self) -> impl Iterator<Item = &SheafSlot> + Clone {
+        self.cpus().iter().flat_map(|cpu| [&cpu.main, &cpu.spare])
     }
 
     /// Checks that the objects of `sheaf` are free ones, and are neither twice in it nor
     /// in one of `others`.
-    fn validate_objects<'a>(&self, sheaf: &Sheaf, others: impl Iterator<Item = &'a Sheaf> + Clone) {
+    fn validate_objects<'a>(
+        &self,
+        sheaf: &SheafSlot,
+        others: impl Iterator<Item = &'a SheafSlot> + Clone,
+    ) {
         let name = self.name();
         for (n, object) in sheaf.iter().enumerate() {
             self.validate_free_object(object);
-            let twice = sheaf.iter().take(n).chain(others.clone().flat_map(Sheaf::iter));
+            let twice = sheaf.iter().take(n).chain(others.clone().flat_map(SheafSlot::iter));
             assert!(twice.into_iter().all(|o| o != object), "{name}: {object} is in sheaves twice");
         }
     }
