@@ -20,6 +20,7 @@
 extern crate alloc;
 
 mod cma;
+mod dma;
 mod harness;
 mod pages;
 mod scale;
@@ -60,6 +61,7 @@ fn main(boot: &Boot) -> u8 {
     slab::run(&bench);
     vmalloc::run(&bench);
     cma::run(&bench);
+    dma::run(&bench);
     thread::run(&bench);
     // Last: its areas stay.
     scale::run(&bench);

@@ -64,6 +64,7 @@ pub use kmemleak::{
     kmemleak_not_leak, kmemleak_objects, kmemleak_on, kmemleak_scan_area, scan as kmemleak_scan,
 };
 pub use memory::metadata_pages;
+pub(in crate::mm) use memory::{are_areas_watched, are_freed_areas_watched};
 pub use page_owner::{PageOwner, Stacks, owner_of, page_owner_on};
 pub use page_poison::PAGE_POISON;
 
