@@ -22,6 +22,7 @@
 extern crate alloc;
 
 mod cma;
+mod dma;
 mod harness;
 mod metadata;
 mod pages;
@@ -70,6 +71,7 @@ fn main(boot: &Boot) -> u8 {
     slab::run(&bench);
     vmalloc::run(&bench);
     cma::run(&bench);
+    dma::run(&bench);
     thread::run(&bench);
     // Last: its areas stay.
     scale::run(&bench);

@@ -9,7 +9,7 @@ use granule::mm::gfp::Gfp;
 use granule::mm::ioremap::ioremap;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
-use granule::mm::vmalloc::{vfree, vmalloc, vmap, vunmap};
+use granule::mm::vmalloc::{vfree, vm_map_ram, vm_unmap_ram, vmalloc, vmap, vunmap};
 
 const GFP: Gfp = Gfp::GFP_KERNEL;
 /// The flash of QEMU's virt: device memory on a machine that has it.
@@ -55,6 +55,11 @@ fn four_pages(bench: &Bench) {
         bench.pair("vmap_4pages_pair", || {
             if let Some(area) = black_box(vmap(&pages, KernelAttrs::KERNEL)) {
                 vunmap(area);
+            }
+        });
+        bench.pair("vm_map_ram_4pages_pair", || {
+            if let Some(area) = black_box(vm_map_ram(&pages)) {
+                vm_unmap_ram(area, pages.len());
             }
         });
     }

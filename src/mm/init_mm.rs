@@ -5,13 +5,13 @@
 //! allocator; the words are reached through the linear map. All functions may be
 //! called in any context once [`install`] has run, and none of them sleeps.
 
-use crate::addr::{Order, PhysAddr, VirtAddr, VirtRange};
+use crate::addr::{CONT_PTE_SIZE, Order, PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::{
-    BadTree, FlushOwed, KernelAttrs, MapError, MapFlags, Mapper, Table, TableAccess, TableAddr,
-    Translation, TreeStats,
+    self, BadTree, FlushOwed, KernelAttrs, MapError, MapFlags, Mapper, RecentTables, Table,
+    TableAccess, TableAddr, Translation, TreeStats,
 };
-use crate::arch::{self, layout};
+use crate::arch::{self, IrqMasked, layout};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
@@ -20,9 +20,16 @@ use crate::mm::stat::{NodeStat, mod_node_page_state, node_page_state};
 use crate::sync::{Once, Rank, SpinLock};
 use core::ops::ControlFlow;
 
-machine_local! {
+/// What the lock guards.
+struct InitMm {
     /// The PGD, once there is one.
-    static INIT_MM: SpinLock<Option<TableAddr>> = SpinLock::new(Rank::PageTable, None);
+    root: Option<TableAddr>,
+    recent: RecentTables,
+}
+
+machine_local! {
+    static INIT_MM: SpinLock<InitMm> =
+        SpinLock::new(Rank::PageTable, InitMm { root: None, recent: RecentTables::new() });
     /// The same, for who takes no lock.
     static PGD: Once<TableAddr> = Once::new();
 }
@@ -34,20 +41,22 @@ pub fn nr_table_pages() -> usize {
 }
 
 /// Table pages from the page allocator, through the linear map.
-struct LinearAccess {
+struct LinearAccess<'a> {
     /// What may map nothing at the moment.
     broken: VirtRange,
+    recent: &'a mut RecentTables,
 }
 
-impl LinearAccess {
+impl<'a> LinearAccess<'a> {
     const NOTHING: VirtRange = VirtRange::new(VirtAddr::new(0), VirtAddr::new(0));
 
-    const fn new() -> Self {
-        Self { broken: Self::NOTHING }
+    #[inline(always)]
+    const fn new(recent: &'a mut RecentTables) -> Self {
+        Self { broken: Self::NOTHING, recent }
     }
 }
 
-impl TableAccess for LinearAccess {
+impl TableAccess for LinearAccess<'_> {
     fn alloc(&mut self) -> Option<TableAddr> {
         let frame = page_alloc::alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO)?;
         frame.page().add_flags(PageFlags::TABLE);
@@ -58,6 +67,7 @@ impl TableAccess for LinearAccess {
     }
 
     fn free(&mut self, table: TableAddr) {
+        self.recent.forget();
         let pa = table.phys();
         // Tables of the boot have frames that are reserved: they stay.
         let Some(frame) = pa.pfn().and_then(Frame::new) else {
@@ -82,6 +92,20 @@ impl TableAccess for LinearAccess {
             arch::close_table_window();
         }
         result
+    }
+
+    #[inline(always)]
+    fn recent(&mut self) -> Option<&mut RecentTables> {
+        Some(self.recent)
+    }
+
+    #[inline(always)]
+    fn near(&self, table: TableAddr) -> Option<&Table> {
+        if !self.broken.is_empty() {
+            return None;
+        }
+        // SAFETY: the linear map covers all RAM, and so every table, and is whole.
+        Some(unsafe { Table::at(arch::phys_to_virt(table.phys())) })
     }
 
     fn window(&self, table: TableAddr, broken: VirtRange) -> VirtAddr {
@@ -136,11 +160,20 @@ impl TlbFlush {
     }
 
     /// Both of two.
-    pub fn merge(mut self, mut other: Self) -> Self {
-        let (a, b) = (self.take(), other.take());
-        Self(a.merge(b))
+    pub fn merge(mut self, other: Self) -> Self {
+        self.absorb(other);
+        self
     }
 
+    /// Owes what `other` does too.
+    #[inline(always)]
+    pub fn absorb(&mut self, mut other: Self) {
+        self.0.absorb(other.take());
+        // Nothing is left of it to settle.
+        core::mem::forget(other);
+    }
+
+    #[inline(always)]
     fn take(&mut self) -> FlushOwed {
         core::mem::replace(&mut self.0, FlushOwed::NONE)
     }
@@ -158,7 +191,7 @@ impl Drop for TlbFlush {
 /// # Errors
 /// `NoMemory`.
 pub fn new_root() -> Result<TableAddr, MapError> {
-    Mapper::new_table(&mut LinearAccess::new())
+    Mapper::new_table(&mut LinearAccess::new(&mut RecentTables::new()))
 }
 
 /// Makes the tree under `root` the kernel's. Once, at boot, when the page allocator and
@@ -168,24 +201,24 @@ pub fn new_root() -> Result<TableAddr, MapError> {
 /// If there is one already.
 pub fn install(root: TableAddr) {
     with_masked(|irq| {
-        let was = INIT_MM.lock(irq).replace(root);
+        let was = INIT_MM.lock(irq).root.replace(root);
         assert!(was.is_none(), "init_mm has a PGD already: {was:?}");
         PGD.call_once(|| root);
     });
 }
 
-fn edit<R>(f: impl FnOnce(&mut Mapper<'_, LinearAccess>) -> R) -> R {
+fn edit<R>(f: impl FnOnce(&mut Mapper<'_, LinearAccess<'_>>) -> R) -> R {
     with_masked(|irq| {
-        let root = INIT_MM.lock(irq);
-        let root = root.expect("init_mm::install has run");
-        f(&mut Mapper::new(root, &mut LinearAccess::new()))
+        let mut init_mm = INIT_MM.lock(irq);
+        let root = init_mm.root.expect("init_mm::install has run");
+        f(&mut Mapper::new(root, &mut LinearAccess::new(&mut init_mm.recent)))
     })
 }
 
 /// The PGD's physical address.
 #[must_use]
 pub fn root() -> Option<PhysAddr> {
-    with_masked(|irq| INIT_MM.lock(irq).map(TableAddr::phys))
+    with_masked(|irq| INIT_MM.lock(irq).root.map(TableAddr::phys))
 }
 
 /// Maps the frames that `pages` yields one after the other from `va` on, page by page
@@ -194,12 +227,43 @@ pub fn root() -> Option<PhysAddr> {
 ///
 /// # Errors
 /// `AlreadyMapped`, `NoMemory`, `Misaligned`, `OutOfRange`.
+#[inline(always)]
 pub fn map_pages(
     va: VirtAddr,
+    mut pages: impl Iterator<Item = PhysAddr>,
+    attrs: KernelAttrs,
+) -> Result<(), MapError> {
+    let mut next = pages.next();
+    let (mapped, result) = with_masked(|irq| {
+        let recent = &mut INIT_MM.lock(irq).recent;
+        pgtable::map_few(&mut LinearAccess::new(recent), va, &mut next, &mut pages, attrs)
+    });
+    match next {
+        None => Ok(()),
+        Some(page) => {
+            let done = VirtRange::from_size(va, mapped * PAGE_SIZE);
+            map_rest(done, result, page, pages, attrs)
+        }
+    }
+}
+
+/// Maps what `map_few` left, or takes back what it mapped.
+#[cold]
+#[inline(never)]
+fn map_rest(
+    done: VirtRange,
+    result: Result<(), MapError>,
+    next: PhysAddr,
     pages: impl Iterator<Item = PhysAddr>,
     attrs: KernelAttrs,
 ) -> Result<(), MapError> {
-    edit(|m| m.map_pages(va, pages, attrs))
+    if let Err(error) = result {
+        if !done.is_empty() {
+            unmap(done).flush();
+        }
+        return Err(error);
+    }
+    edit(|m| m.map_rest(done, core::iter::once(next).chain(pages), attrs))
 }
 
 /// Maps the blocks of physical memory that `blocks` yields one after the other from `va` on,
@@ -232,12 +296,20 @@ pub fn map_blocks(
 ///
 /// # Errors
 /// `AlreadyMapped`, `NoMemory`, `Misaligned`, `OutOfRange`.
+#[inline(always)]
 pub fn map_range(
     va: VirtRange,
     pa: PhysAddr,
     attrs: KernelAttrs,
     flags: MapFlags,
 ) -> Result<(), MapError> {
+    let span = (va.start().get() ^ (va.end() - 1).get()) / PMD_SIZE;
+    let few = va.len() < CONT_PTE_SIZE && span == 0 && va.end().is_aligned(PAGE_SIZE);
+    if few && pa.get() < 1 << 47 {
+        // Single pages, whatever the flags say.
+        let offsets = (0..va.len() as u64).step_by(PAGE_SIZE);
+        return map_pages(va.start(), offsets.map(move |offset| pa + offset), attrs);
+    }
     edit(|m| m.map(va, pa, attrs, flags))
 }
 
@@ -247,8 +319,30 @@ pub fn map_range(
 /// # Panics
 /// If an end of `va` is no multiple of the page size or cuts a block: unmap what was
 /// mapped, as it was mapped, or [`split`] first.
+#[inline(always)]
 #[track_caller]
 pub fn unmap(va: VirtRange) -> TlbFlush {
+    with_masked(|irq| unmap_masked(irq, va))
+}
+
+/// [`unmap`] for who has interrupts masked already.
+///
+/// # Panics
+/// As `unmap`.
+#[inline(always)]
+#[track_caller]
+pub fn unmap_masked(irq: &IrqMasked, va: VirtRange) -> TlbFlush {
+    let few = pgtable::unmap_few(&mut LinearAccess::new(&mut INIT_MM.lock(irq).recent), va);
+    // The lock is open again.
+    match few {
+        Some(owed) => TlbFlush(owed),
+        None => unmap_any(va),
+    }
+}
+
+#[inline(never)]
+#[track_caller]
+fn unmap_any(va: VirtRange) -> TlbFlush {
     match edit(|m| m.unmap(va)) {
         Ok(owed) => TlbFlush(owed),
         Err(e) => panic!("unmap of {va:?}: {e}"),
@@ -298,7 +392,8 @@ pub fn set_valid(va: VirtRange, valid: bool) -> Result<TlbFlush, MapError> {
 pub fn set_page_valid(va: VirtAddr, valid: bool) -> Option<TlbFlush> {
     let root = *PGD.get()?;
     debug_assert!(layout::LINEAR.contains(va));
-    Mapper::new(root, &mut LinearAccess::new()).set_page_valid(va, valid).map(TlbFlush)
+    let recent = &mut RecentTables::new();
+    Mapper::new(root, &mut LinearAccess::new(recent)).set_page_valid(va, valid).map(TlbFlush)
 }
 
 /// Splits blocks and contiguous sets so that none spans an end of `va` (Linux:

@@ -110,6 +110,19 @@ fn map(phys: PhysAddr, size: u64, io: IoType, attrs: KernelAttrs) -> Result<IoMe
     let page = PAGE_SIZE as u64;
     let page_end = end.align_up(page).ok_or(IoremapError::Invalid)?;
     let pages = PhysRange::new(phys.align_down(page), page_end);
+    let reservation = match Reservation::shared(pages, io) {
+        // No RAM: that was seen when the first of those who share it came.
+        Some(reservation) => reservation,
+        None => reserve(pages, io)?,
+    };
+    let start = vmalloc::map_device(pages, attrs, reservation, Location::caller())
+        .ok_or(IoremapError::NoMemory)?;
+    Ok(IoMem { at: start + phys.page_offset(), phys: PhysRange::new(phys, end), io })
+}
+
+/// Claims what nobody has mapped so.
+#[inline(never)]
+fn reserve(pages: PhysRange, io: IoType) -> Result<Reservation, IoremapError> {
     if is_ram(pages) {
         return Err(IoremapError::Ram);
     }
@@ -122,13 +135,10 @@ fn map(phys: PhysAddr, size: u64, io: IoType, attrs: KernelAttrs) -> Result<IoMe
         }
         other => other,
     };
-    let reservation = reservation.map_err(|error| match error {
+    reservation.map_err(|error| match error {
         ReserveError::Conflict => IoremapError::Conflict,
         ReserveError::NoMemory => IoremapError::NoMemory,
-    })?;
-    let start = vmalloc::map_device(pages, attrs, reservation, Location::caller())
-        .ok_or(IoremapError::NoMemory)?;
-    Ok(IoMem { at: start + phys.page_offset(), phys: PhysRange::new(phys, end), io })
+    })
 }
 
 /// Whether the kernel has part of it as memory: it is the page allocator's, or in the linear

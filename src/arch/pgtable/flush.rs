@@ -15,45 +15,52 @@ use crate::arch::mmu;
 #[must_use = "until the flush is settled, CPUs may use the old translations"]
 #[derive(Debug)]
 pub struct FlushOwed {
-    /// From the lowest to the highest address owed.
-    range: Option<VirtRange>,
+    /// From the lowest to the highest address owed; nothing while `start` is above `end`.
+    start: VirtAddr,
+    end: VirtAddr,
     /// One invalidation in each `stride` bytes reaches everything owed.
     stride: usize,
 }
 
 impl FlushOwed {
     /// Nothing owed.
-    pub const NONE: Self = Self { range: None, stride: Level::Pud.table_span() };
+    pub const NONE: Self = Self {
+        start: VirtAddr::new(usize::MAX),
+        end: VirtAddr::new(0),
+        stride: Level::Pud.table_span(),
+    };
 
     /// Whether nothing is owed.
     #[must_use]
     pub const fn is_none(&self) -> bool {
-        self.range.is_none()
+        self.start.get() > self.end.get()
     }
 
     /// The addresses owed, from the lowest to the highest.
     #[must_use]
     pub const fn range(&self) -> Option<VirtRange> {
-        self.range
+        if self.is_none() { None } else { Some(VirtRange::new(self.start, self.end)) }
     }
 
-    /// Owes what one invalidation in each `stride` bytes of `va` reaches: leaves of that
-    /// size, or tables that span as much.
-    #[inline]
+    /// Owes what one invalidation in each `stride` bytes of `va`, which is not empty, reaches:
+    /// leaves of that size, or tables that span as much.
+    #[inline(always)]
     pub(super) fn add(&mut self, va: VirtRange, stride: usize) {
-        self.range = Some(match self.range {
-            None => va,
-            Some(r) => VirtRange::new(r.start().min(va.start()), r.end().max(va.end())),
-        });
-        self.stride = self.stride.min(stride);
+        self.absorb(Self { start: va.start(), end: va.end(), stride });
     }
 
     /// Both of two, to be settled at once.
     pub fn merge(mut self, other: Self) -> Self {
-        if let Some(range) = other.range {
-            self.add(range, other.stride);
-        }
+        self.absorb(other);
         self
+    }
+
+    /// Owes what `other` does too.
+    #[inline(always)]
+    pub fn absorb(&mut self, other: Self) {
+        self.start = self.start.min(other.start);
+        self.end = self.end.max(other.end);
+        self.stride = self.stride.min(other.stride);
     }
 
     /// Invalidates on all CPUs. Any context.
@@ -67,7 +74,7 @@ impl FlushOwed {
     /// As [`FlushOwed::settle`] between break and make: this CPU isn't synchronized yet,
     /// as it has to be after the make anyway.
     pub(super) fn settle_before_make(self, reach: Reach) {
-        if let Some(range) = self.range {
+        if let Some(range) = self.range() {
             invalidate(range, self.stride, reach);
         }
     }
@@ -101,11 +108,20 @@ fn invalidate(range: VirtRange, stride: usize, reach: Reach) {
     } else if ops > MAX_TLBI_OPS {
         mmu::tlbi_vmalle1is();
     } else {
-        for n in 0..ops {
-            one(start + n * stride, reach);
+        match reach {
+            Reach::LastLevel => each(start, range.end(), stride, mmu::tlbi_vaale1is),
+            Reach::AllLevels => each(start, range.end(), stride, mmu::tlbi_vaae1is),
         }
     }
     mmu::dsb_ish();
+}
+
+#[inline(always)]
+fn each(mut at: VirtAddr, end: VirtAddr, stride: usize, tlbi: impl Fn(VirtAddr)) {
+    while at < end {
+        tlbi(at);
+        at = at + stride;
+    }
 }
 
 fn one(va: VirtAddr, reach: Reach) {

@@ -1,12 +1,14 @@
 //! Mapping: new entries, and the tables on the way to them.
 #![deny(unsafe_code)]
 
-use super::descriptor::{CONT_ENTRIES, Descriptor, KernelAttrs, Level, PTRS_PER_TABLE, VA_BITS};
+use super::descriptor::{CONT_ENTRIES, KernelAttrs, Level, VA_BITS};
+use super::few::{map_few, map_sets};
 use super::flush::FlushOwed;
 use super::mapper::{MapError, MapFlags, Mapper, check, publish};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
+use core::iter::once;
 
 impl<A: TableAccess> Mapper<'_, A> {
     /// Maps `va` to the memory that starts at `pa`, in the largest pieces that the
@@ -28,6 +30,9 @@ impl<A: TableAccess> Mapper<'_, A> {
         match pa.checked_add(va.len() as u64) {
             Some(end) if end.get() <= 1 << VA_BITS => {}
             _ => return Err(MapError::OutOfRange),
+        }
+        if !flags.contains(MapFlags::NO_CONT) && map_sets(self.access, va, pa, attrs) {
+            return Ok(());
         }
         let mut at = va.start();
         while at < va.end() {
@@ -52,47 +57,51 @@ impl<A: TableAccess> Mapper<'_, A> {
         pages: impl Iterator<Item = PhysAddr>,
         attrs: KernelAttrs,
     ) -> Result<(), MapError> {
-        let mut pages = pages.peekable();
-        let mut at = va;
-        let result = loop {
-            if pages.peek().is_none() {
-                break Ok(());
+        let mut pages = pages;
+        let mut next = pages.next();
+        let (mapped, result) = map_few(self.access, va, &mut next, &mut pages, attrs);
+        let at = va + mapped * PAGE_SIZE;
+        match (result, next) {
+            (Ok(()), None) => Ok(()),
+            (Ok(()), Some(page)) => {
+                self.map_rest(VirtRange::new(va, at), once(page).chain(pages), attrs)
             }
-            if let Err(e) = check(VirtRange::from_size(at, PAGE_SIZE)) {
-                break Err(e);
-            }
-            let table = match self.table_for(at, Level::Pte) {
-                Ok(table) => table,
-                Err(e) => break Err(e),
-            };
-            let first = Level::Pte.index(at);
-            let mut index = first;
-            let filled = self.access.with(table, |t| {
-                while index < PTRS_PER_TABLE {
-                    let Some(&pa) = pages.peek() else { break };
-                    if t.descriptor(index) != Descriptor::INVALID {
-                        return Err(MapError::AlreadyMapped);
-                    }
-                    check_page(pa)?;
-                    let leaf = Leaf { pa, attrs, contiguous: false, valid: true };
-                    t.set_leaf(Level::Pte, index, leaf);
-                    pages.next();
-                    index += 1;
-                }
-                Ok(())
-            });
-            at = at + (index - first) * PAGE_SIZE;
-            if filled.is_err() {
-                break filled;
-            }
-        };
-        match result {
-            Ok(()) => {
-                publish();
-                Ok(())
-            }
-            Err(e) => Err(self.undo(VirtRange::new(va, at), at, e)),
+            (Err(e), _) => Err(self.undo(VirtRange::new(va, at), at, e)),
         }
+    }
+
+    /// [`Mapper::map_pages`] from the end of `done` on: what is mapped there already has been
+    /// mapped by [`map_few`](super::map_few), and goes too where the rest can't be mapped.
+    ///
+    /// # Errors
+    /// As for `map_pages`.
+    pub fn map_rest(
+        &mut self,
+        done: VirtRange,
+        pages: impl Iterator<Item = PhysAddr>,
+        attrs: KernelAttrs,
+    ) -> Result<(), MapError> {
+        let mut pages = pages;
+        let mut next = pages.next();
+        let mut at = done.end();
+        while next.is_some() {
+            let table = match check(VirtRange::from_size(at, PAGE_SIZE)) {
+                Ok(()) => self.table_for(at, Level::Pte),
+                Err(e) => Err(e),
+            };
+            let (mapped, result) = match table {
+                Ok(table) => self.access.with(table, |t| {
+                    t.set_pages(Level::Pte.index(at), attrs, &mut next, &mut pages)
+                }),
+                Err(e) => (0, Err(e)),
+            };
+            at = at + mapped * PAGE_SIZE;
+            if let Err(e) = result {
+                return Err(self.undo(VirtRange::new(done.start(), at), at, e));
+            }
+        }
+        publish();
+        Ok(())
     }
 
     /// Links a table that exists already into the PGD, for the 512 GiB around `va`: for
@@ -114,13 +123,11 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// The table of `level` that translates `va`, made if it isn't there.
-    #[inline(always)]
     fn table_for(&mut self, va: VirtAddr, level: Level) -> Result<TableAddr, MapError> {
         let there = if level == Level::Pte { self.pte_table(va) } else { None };
         there.map_or_else(|| self.make_table_for(va, level), Ok)
     }
 
-    #[inline(never)]
     fn make_table_for(&mut self, va: VirtAddr, level: Level) -> Result<TableAddr, MapError> {
         let (mut table, mut at) = (self.root, Level::Pgd);
         while at != level {
@@ -241,13 +248,3 @@ impl Piece {
 
 /// Set within [`Mapper::map_run`] alone: no blocks of 1 GiB here.
 const NO_PUD: MapFlags = MapFlags::from_bits_retain(1 << 31);
-
-fn check_page(pa: PhysAddr) -> Result<(), MapError> {
-    if !pa.is_aligned(PAGE_SIZE as u64) {
-        Err(MapError::Misaligned)
-    } else if pa.get() >> VA_BITS != 0 {
-        Err(MapError::OutOfRange)
-    } else {
-        Ok(())
-    }
-}

@@ -94,6 +94,7 @@ pub(super) struct Straddling {
 
 impl<'a, A: TableAccess> Mapper<'a, A> {
     /// Edits the tree under `root`, a PGD.
+    #[inline(always)]
     pub fn new(root: TableAddr, access: &'a mut A) -> Self {
         Self { root, access }
     }
@@ -142,12 +143,15 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         false
     }
 
-    /// The table of pages that translates `va`, if it is there.
-    #[inline(always)]
-    pub(super) fn pte_table(&self, va: VirtAddr) -> Option<TableAddr> {
+    /// The table of pages that translates `va`, if it is there; it is remembered from then on.
+    pub(super) fn pte_table(&mut self, va: VirtAddr) -> Option<TableAddr> {
         let below =
             |table, level: Level| self.access.with(table, |t| t.next_table(level.index(va)));
-        below(below(below(self.root, Level::Pgd)?, Level::Pud)?, Level::Pmd)
+        let table = below(below(below(self.root, Level::Pgd)?, Level::Pud)?, Level::Pmd)?;
+        if let Some(recent) = self.access.recent() {
+            recent.note(va, table);
+        }
+        Some(table)
     }
 
     /// The entry that decides about `va`: where it is and what it says.
@@ -179,12 +183,14 @@ pub(super) fn parts(va: VirtRange, level: Level) -> impl Iterator<Item = (usize,
 }
 
 /// Makes new entries visible to all walkers, and to this CPU's next instruction.
+#[inline]
 pub(super) fn publish() {
     mmu::dsb_ishst();
     mmu::isb();
 }
 
 /// Whole pages, within one half of the address space.
+#[inline]
 pub(super) fn check(va: VirtRange) -> Result<(), MapError> {
     if !va.start().is_aligned(PAGE_SIZE) || !va.end().is_aligned(PAGE_SIZE) {
         return Err(MapError::Misaligned);

@@ -8,6 +8,7 @@
 
 pub mod descriptor;
 pub mod explain;
+mod few;
 mod flush;
 pub mod mair;
 mod map;
@@ -24,9 +25,10 @@ mod walk;
 mod tests;
 
 pub use descriptor::{Descriptor, KernelAttrs, Kind, Level, Permission};
+pub use few::{map_few, unmap_few};
 pub use flush::FlushOwed;
 pub use mair::{MAIR_EL1, MemoryType};
 pub use mapper::{MapError, MapFlags, Mapper, Translation};
-pub use table::{Entry, Leaf, Table, TableAccess, TableAddr};
+pub use table::{Entry, Leaf, RecentTables, Table, TableAccess, TableAddr};
 pub use tcr::{IdMmfr, tcr_el1};
 pub use walk::{BadTree, TreeStats};

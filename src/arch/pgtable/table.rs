@@ -5,8 +5,11 @@
 //! needs no `unsafe`. [`TableAccess`] is the door from a table's address to its words
 //! and the source of table pages.
 
-use super::descriptor::{Descriptor, KernelAttrs, Kind, Level, PTRS_PER_TABLE};
-use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use super::descriptor::{
+    CONT_ENTRIES, Descriptor, KernelAttrs, Kind, Level, PTRS_PER_TABLE, VA_BITS,
+};
+use super::mapper::MapError;
+use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
 use core::sync::atomic::AtomicU64;
 
@@ -133,6 +136,30 @@ impl Table {
             d = d.further(level.size());
         }
     }
+    /// Gives the entries from `first` on to `next`, and then to what `pages` yields, until
+    /// nothing is left, the table ends, or an entry or a page won't do. How many they are.
+    #[inline(always)]
+    pub(super) fn set_pages(
+        &self,
+        first: usize,
+        attrs: KernelAttrs,
+        next: &mut Option<PhysAddr>,
+        pages: &mut impl Iterator<Item = PhysAddr>,
+    ) -> (usize, Result<(), MapError>) {
+        let words = &self.words[first..];
+        for (done, word) in words.iter().enumerate() {
+            let Some(pa) = *next else { return (done, Ok(())) };
+            if is_used(word) {
+                return (done, Err(MapError::AlreadyMapped));
+            }
+            if let Err(error) = check_page(pa) {
+                return (done, Err(error));
+            }
+            mmu::write_descriptor(word, Descriptor::leaf(Level::Pte, pa, attrs, false));
+            *next = pages.next();
+        }
+        (words.len(), Ok(()))
+    }
     /// The first of `count` entries from `first` on that maps something or has something
     /// hidden.
     #[inline]
@@ -150,6 +177,23 @@ impl Table {
             mmu::write_descriptor(word, Descriptor::INVALID);
         }
         Some((first + low, first + high))
+    }
+    /// Clears the entries from `first` to `last`; whether one was not clear.
+    #[inline(always)]
+    pub(super) fn clear_few(&self, first: usize, last: usize) -> bool {
+        let mut any = 0;
+        let mut at = first;
+        while at <= last {
+            any |= self.descriptor(at).bits();
+            self.clear(at);
+            at += 1;
+        }
+        any != 0
+    }
+    /// The `count` entries from `first` on, which are those of contiguous sets.
+    #[inline(always)]
+    pub(super) fn sets(&self, first: usize, count: usize) -> Sets<'_> {
+        Sets(self.words[first..first + count].as_chunks().0)
     }
     /// The table below the entry at `index` of a table above the last level.
     #[inline]
@@ -193,9 +237,109 @@ impl Table {
     }
 }
 
+fn check_page(pa: PhysAddr) -> Result<(), MapError> {
+    if !pa.is_aligned(PAGE_SIZE as u64) {
+        Err(MapError::Misaligned)
+    } else if pa.get() >> VA_BITS != 0 {
+        Err(MapError::OutOfRange)
+    } else {
+        Ok(())
+    }
+}
+
 #[inline]
 fn is_used(word: &AtomicU64) -> bool {
     mmu::read_descriptor(word) != Descriptor::INVALID
+}
+
+/// Entries by contiguous sets: their number is known, and so no loop counts them.
+pub(super) struct Sets<'a>(&'a [[AtomicU64; CONT_ENTRIES]]);
+
+impl Sets<'_> {
+    /// Whether none maps something or has something hidden.
+    #[inline(always)]
+    pub(super) fn are_free(&self) -> bool {
+        let used = |set: &[AtomicU64; _]| {
+            set.iter().fold(0, |bits, word| bits | mmu::read_descriptor(word).bits())
+        };
+        self.0.iter().all(|set| used(set) == 0)
+    }
+    /// Maps pages of contiguous memory, as `leaf` has it for the first of them.
+    #[inline(always)]
+    pub(super) fn set(&self, leaf: Leaf) {
+        let mut d = Descriptor::leaf(Level::Pte, leaf.pa, leaf.attrs, true);
+        for set in self.0 {
+            for word in set {
+                mmu::write_descriptor(word, d);
+                d = d.further(PAGE_SIZE);
+            }
+        }
+    }
+    /// Clears them; whether one was not clear.
+    #[inline(always)]
+    pub(super) fn clear(&self) -> bool {
+        let mut any = 0;
+        for set in self.0 {
+            for word in set {
+                any |= mmu::read_descriptor(word).bits();
+                mmu::write_descriptor(word, Descriptor::INVALID);
+            }
+        }
+        any != 0
+    }
+}
+
+/// Tables of pages that were walked to lately, so that an edit near by needs no walk. Who
+/// lets go of a table of the tree makes it [forget](RecentTables::forget).
+#[derive(Debug)]
+pub struct RecentTables([Recent; RECENT_TABLES]);
+
+/// How many are remembered; by address, a table has one place.
+const RECENT_TABLES: usize = 4;
+
+#[derive(Clone, Copy, Debug)]
+struct Recent {
+    /// The number of the 2 MiB that the table translates; one that there isn't where it is none.
+    span: usize,
+    table: TableAddr,
+}
+
+impl Recent {
+    const NONE: Self = Self { span: usize::MAX, table: TableAddr(PhysAddr::new(0)) };
+}
+
+impl RecentTables {
+    /// None.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self([Recent::NONE; RECENT_TABLES])
+    }
+
+    /// The table of pages that translates `va`, if it is remembered.
+    #[inline(always)]
+    #[must_use]
+    pub fn get(&self, va: VirtAddr) -> Option<TableAddr> {
+        let span = va.get() >> Level::Pmd.shift();
+        let recent = &self.0[span % RECENT_TABLES];
+        if recent.span == span { Some(recent.table) } else { None }
+    }
+
+    /// Remembers the table of pages that translates `va`.
+    pub fn note(&mut self, va: VirtAddr, table: TableAddr) {
+        let span = va.get() >> Level::Pmd.shift();
+        self.0[span % RECENT_TABLES] = Recent { span, table };
+    }
+
+    /// Remembers none.
+    pub fn forget(&mut self) {
+        *self = Self::new();
+    }
+}
+
+impl Default for RecentTables {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Marks a link of the dead; bit 0, which makes a descriptor valid, stays clear.
@@ -207,10 +351,21 @@ const DEAD_LINK: u64 = 1 << 1;
 pub trait TableAccess {
     /// A page for a table, its content unspecified; `None` when memory is short.
     fn alloc(&mut self) -> Option<TableAddr>;
-    /// Takes back a table page that no walker can reach any more.
+    /// Takes back a table page that no walker can reach any more; [`TableAccess::recent`]
+    /// forgets it.
     fn free(&mut self, table: TableAddr);
     /// Runs `f` on a table's words.
     fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R;
+    /// The tables that were walked to lately, where they are remembered.
+    #[inline(always)]
+    fn recent(&mut self) -> Option<&mut RecentTables> {
+        None
+    }
+    /// A table's words, where they are in reach without more ado.
+    #[inline(always)]
+    fn near(&self, _table: TableAddr) -> Option<&Table> {
+        None
+    }
     /// The address through which [`TableAccess::with`] reaches the table while `broken`
     /// maps nothing.
     fn window(&self, table: TableAddr, broken: VirtRange) -> VirtAddr;

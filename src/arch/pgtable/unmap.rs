@@ -1,7 +1,8 @@
 //! Unmapping, and the release of tables that map nothing any more.
 #![deny(unsafe_code)]
 
-use super::descriptor::{CONT_ENTRIES, Level};
+use super::descriptor::Level;
+use super::few::unmap_few;
 use super::flush::{FlushOwed, Reach};
 use super::mapper::{MapError, Mapper, check, parts};
 use super::table::{Entry, TableAccess, TableAddr};
@@ -17,32 +18,19 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// has to be [split](Mapper::split) first, or a contiguous set that can't be broken.
     pub fn unmap(&mut self, va: VirtRange) -> Result<FlushOwed, MapError> {
         check(va)?;
-        if let Some(owed) = self.unmap_pages(va) {
+        let in_one_table = !va.is_empty()
+            && va.start().align_down(Level::Pmd.size())
+                == (va.end() - 1).align_down(Level::Pmd.size());
+        if in_one_table
+            && self.pte_table(va.start()).is_some()
+            && let Some(owed) = unmap_few(self.access, va)
+        {
             return Ok(owed);
         }
         self.free_ends(va)?;
         let mut owed = FlushOwed::NONE;
         self.unmap_in(self.root, Level::Pgd, va, &mut owed);
         Ok(owed)
-    }
-
-    /// The usual case in one walk: pages of one table, no contiguous set cut. `None` for
-    /// others, with nothing done.
-    fn unmap_pages(&mut self, va: VirtRange) -> Option<FlushOwed> {
-        if va.is_empty() || va.len() > Level::Pmd.size() {
-            return None;
-        }
-        let (first, last) = (Level::Pte.index(va.start()), Level::Pte.index(va.end() - 1));
-        if first > last {
-            return None;
-        }
-        let table = self.pte_table(va.start())?;
-        let cleared = self.access.with(table, |t| {
-            let cut = first % CONT_ENTRIES != 0 && t.descriptor(first).is_contiguous()
-                || (last + 1) % CONT_ENTRIES != 0 && t.descriptor(last).is_contiguous();
-            if cut { None } else { Some(t.clear_range(first, last + 1 - first)) }
-        });
-        Some(owed_for_pages(va, cleared?))
     }
 
     pub(super) fn unmap_in(
@@ -129,7 +117,6 @@ impl<A: TableAccess> Mapper<'_, A> {
 
 /// What is owed for the pages from the first to the last index of `cleared`, in the table that
 /// translates `va`.
-#[inline]
 fn owed_for_pages(va: VirtRange, cleared: Option<(usize, usize)>) -> FlushOwed {
     let mut owed = FlushOwed::NONE;
     if let Some((low, high)) = cleared {

@@ -4,6 +4,7 @@ use super::busy;
 use crate::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::is_mapped;
+use crate::arch::jump_label::static_branch_unlikely;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
@@ -15,6 +16,18 @@ pub(super) const WORDS: usize = PAGE_SIZE / size_of::<AtomicU64>();
 
 machine_local! {
     static METADATA: AtomicU32 = AtomicU32::new(0);
+}
+
+/// Whether a tool wants to know of an area of vmalloc that was allocated: a `nop` where not.
+#[inline(always)]
+pub(in crate::mm) fn are_areas_watched() -> bool {
+    static_branch_unlikely!(super::SLAB_ALLOC_HOOKS)
+}
+
+/// As [`are_areas_watched`], of one that is about to be freed.
+#[inline(always)]
+pub(in crate::mm) fn are_freed_areas_watched() -> bool {
+    static_branch_unlikely!(super::SLAB_FREE_HOOKS)
 }
 
 /// Pages that the tools keep for themselves, for good.

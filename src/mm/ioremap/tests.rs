@@ -142,3 +142,21 @@ fn a_type_is_held_until_no_tlb_can_have_it() {
         assert!(ioremap_wc(UART, 1).is_ok());
     });
 }
+
+/// A purge ends the claims of all mappings that waited for it, and of no others.
+#[test]
+fn a_purge_ends_claims_one_for_one() {
+    machine(1024, |_| {
+        let other = UART + 0x10_0000;
+        let kept = ioremap(other, 1).unwrap();
+        let mapped = [UART, UART, other, UART, other].map(|at| ioremap(at, 1).unwrap());
+        drop(mapped);
+        vmalloc::vm_unmap_aliases();
+        assert_eq!(ioremap_wc(other, 1).err(), Some(IoremapError::Conflict));
+        drop(ioremap_wc(UART, 1).unwrap());
+        drop(kept);
+        vmalloc::vm_unmap_aliases();
+        drop(ioremap_cache(other, 1).unwrap());
+        vmalloc::validate();
+    });
+}

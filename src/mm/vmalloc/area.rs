@@ -28,14 +28,15 @@ bitflags! {
 }
 
 /// What is given back when an area ends, once no TLB holds its translations any more.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub enum Backing {
     /// Nothing: the pages are somebody else's.
+    #[default]
     None,
     /// The area's own pages.
     Pages(PageChain),
     /// The claim to a memory type for a device's addresses.
-    Io(#[expect(dead_code, reason = "kept to be dropped")] Reservation),
+    Io(Reservation),
 }
 
 /// Where an area is in its life.

@@ -67,16 +67,27 @@ machine_local! {
 
 /// The claim to map a range with a type; ends when dropped.
 #[derive(Debug)]
-pub struct Reservation {
+pub struct Reservation(Claim);
+
+/// A claim that [`release`] is to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Claim {
     io: IoType,
     number: u32,
 }
 
 impl MemTypes {
     /// One more claim to `range`, if there is one of that type.
+    #[inline(always)]
     fn share(&mut self, range: PhysRange, io: IoType) -> Option<u32> {
         let tree = &mut self.0[io as usize];
-        let number = tree.floor(range.start().get() as usize)?;
+        // Often the one that was used last is at the top.
+        let top = tree.root().top;
+        let number = if top != NIL && tree.node(top).item.range == range {
+            top
+        } else {
+            tree.floor(range.start().get() as usize)?
+        };
         let span = tree.item_mut(number);
         if span.range != range {
             return None;
@@ -111,6 +122,26 @@ fn overlaps(tree: &Tree<Span>, range: PhysRange) -> bool {
 impl Reservation {
     /// Claims `range`, which is not empty, for mappings of type `io`.
     pub fn new(range: PhysRange, io: IoType, gfp: Gfp) -> Result<Self, ReserveError> {
+        // What has a record already is in conflict with nothing.
+        Self::shared(range, io).map_or_else(|| Self::new_record(range, io, gfp), Ok)
+    }
+
+    /// As [`new`](Self::new), where there is a claim to the same range and type.
+    #[inline(always)]
+    pub fn shared(range: PhysRange, io: IoType) -> Option<Self> {
+        let number = with_masked(|irq| MEMTYPES.lock(irq).share(range, io))?;
+        Some(Self(Claim { io, number }))
+    }
+
+    /// The claim, which no longer ends by itself.
+    pub(super) fn into_claim(self) -> Claim {
+        let claim = self.0;
+        core::mem::forget(self);
+        claim
+    }
+
+    #[inline(never)]
+    fn new_record(range: PhysRange, io: IoType, gfp: Gfp) -> Result<Self, ReserveError> {
         let mut page = None;
         loop {
             let number = with_masked(|irq| {
@@ -133,7 +164,7 @@ impl Reservation {
                 Ok(tree.insert(Span { range, claims: 1 }, |_| {}))
             })?;
             match number {
-                Some(number) => return Ok(Self { io, number }),
+                Some(number) => return Ok(Self(Claim { io, number })),
                 None => page = Some(SlotPage::alloc(gfp).ok_or(ReserveError::NoMemory)?),
             }
         }
@@ -142,17 +173,24 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let page = with_masked(|irq| {
-            let tree = &mut MEMTYPES.lock(irq).0[self.io as usize];
-            let span = tree.item_mut(self.number);
-            span.claims -= 1;
-            if span.claims > 0 {
-                return None;
-            }
-            tree.remove(self.number, |_| {}).1
-        });
-        drop(page);
+        release(&[self.0]);
     }
+}
+
+/// Ends claims in one holding of the lock.
+pub(super) fn release(claims: &[Claim]) {
+    with_masked(|irq| {
+        let mut types = MEMTYPES.lock(irq);
+        for same in claims.chunk_by(|a, b| a == b) {
+            let Claim { io, number } = same[0];
+            let tree = &mut types.0[io as usize];
+            let span = tree.item_mut(number);
+            span.claims -= same.len() as u32;
+            if span.claims == 0 {
+                drop(tree.remove(number, |_| {}));
+            }
+        }
+    });
 }
 
 /// Gives back the pages that hold no record.

@@ -120,6 +120,7 @@ pub fn init(cpus: usize, ram_pages: usize) {
     purge::register();
 }
 
+#[inline(always)]
 fn with_areas<R>(f: impl FnOnce(&mut VmapAreas) -> R) -> R {
     with_masked(|irq| f(&mut VMAP.lock(irq)))
 }
@@ -162,30 +163,56 @@ pub fn vmalloc_huge(size: usize, gfp: Gfp) -> Option<VirtAddr> {
 }
 
 /// Linux: `__vmalloc_node_range`.
+#[inline(always)]
 #[track_caller]
 fn vmalloc_range(size: usize, align: usize, gfp: Gfp, node: Option<NodeId>) -> Option<VirtAddr> {
     // Single pages with a permanent address: zones yes, mobility and compounds no.
     let placement = Gfp::__GFP_MOVABLE | Gfp::__GFP_RECLAIMABLE | Gfp::__GFP_COMP;
     let gfp = gfp.difference(placement);
     let nr_pages = pages_of(size)?;
+    let (alloc, caller) = (if nr_pages < LARGE { small } else { large }, Location::caller());
+    if debug::are_areas_watched() {
+        return alloc(nr_pages, align, gfp, node, caller)
+            .inspect(|&va| debug::object_allocated(va, size, gfp));
+    }
+    alloc(nr_pages, align, gfp, node, caller)
+}
+
+/// An area of single pages.
+#[inline(never)]
+fn small(
+    nr_pages: u32,
+    align: usize,
+    gfp: Gfp,
+    node: Option<NodeId>,
+    caller: &'static Location<'static>,
+) -> Option<VirtAddr> {
     let pages = or_purge(|| PageChain::alloc(nr_pages, gfp, node))?;
-    let align = match nr_pages {
-        0..LARGE => align.max(PAGE_SIZE),
-        n if (n as usize) < PMD_SIZE / PAGE_SIZE => align.max(CONT_PTE_SIZE),
-        _ => align.max(PMD_SIZE),
-    };
-    let request = Request { align, ..Request::new(nr_pages, VmFlags::VM_ALLOC, gfp) };
-    let (heads, blocks) = (pages.heads(), pages.blocks());
-    let area = if pages.is_single_pages() {
-        request.map(Backing::Pages(pages), |used| {
-            init_mm::map_pages(used.start(), heads.map(Frame::phys), KernelAttrs::KERNEL)
-        })
-    } else {
-        request.map(Backing::Pages(pages), |used| {
-            init_mm::map_blocks(used.start(), blocks.clone(), KernelAttrs::KERNEL)
-        })
-    };
-    area.inspect(|&va| debug::object_allocated(va, size, gfp))
+    let heads = pages.heads();
+    let (align, flags) = (align.max(PAGE_SIZE), VmFlags::VM_ALLOC);
+    let request = Request { align, caller, ..Request::new(nr_pages, flags, gfp) };
+    request.map(Backing::Pages(pages), |used| {
+        init_mm::map_pages(used.start(), heads.map(Frame::phys), KernelAttrs::KERNEL)
+    })
+}
+
+/// An area of blocks.
+#[inline(never)]
+fn large(
+    nr_pages: u32,
+    align: usize,
+    gfp: Gfp,
+    node: Option<NodeId>,
+    caller: &'static Location<'static>,
+) -> Option<VirtAddr> {
+    let pages = or_purge(|| PageChain::alloc_blocks(nr_pages, gfp, node))?;
+    let heads = pages.heads();
+    let in_blocks = nr_pages as usize >= PMD_SIZE / PAGE_SIZE;
+    let align = align.max(if in_blocks { PMD_SIZE } else { CONT_PTE_SIZE });
+    let request = Request { align, caller, ..Request::new(nr_pages, VmFlags::VM_ALLOC, gfp) };
+    request.map(Backing::Pages(pages), |used| {
+        init_mm::map_blocks(used.start(), heads.blocks(), KernelAttrs::KERNEL)
+    })
 }
 
 /// [`vmalloc`], filled with zeros.
@@ -201,7 +228,9 @@ pub fn vzalloc(size: usize, gfp: Gfp) -> Option<VirtAddr> {
 /// Where no such area is in use: freed twice, or never allocated.
 #[track_caller]
 pub fn vfree(va: VirtAddr) {
-    debug::object_freed(va, 0);
+    if debug::are_freed_areas_watched() {
+        debug::object_freed(va, 0);
+    }
     if va.get() != 0 && !unmap_area(va, VmFlags::VM_ALLOC) {
         bad_address("vfree", va);
     }

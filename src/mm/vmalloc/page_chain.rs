@@ -15,6 +15,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc;
+use core::mem::ManuallyDrop;
 
 /// Owns pages; gives them back when dropped.
 #[derive(Debug)]
@@ -27,23 +28,36 @@ impl PageChain {
     /// No pages.
     pub const EMPTY: Self = Self { head: None, len: 0 };
 
-    /// `pages` pages, of `node` first where one is named; or `None` and none taken. Blocks
-    /// lie in the chain at multiples of their size.
+    /// `pages` single pages, of `node` first where one is named; or `None` and none taken.
+    #[inline(always)]
     pub fn alloc(pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
-        let mut chain = Self::EMPTY;
-        if pages < LARGE {
-            for _ in 0..pages {
-                chain.push(alloc_block(node, gfp, Order::ZERO)?, Order::ZERO);
-            }
-            return Some(chain);
+        // A chain is made of them at the end, so that until then they are in registers.
+        let (mut head, mut len) = (None, 0);
+        while len < pages {
+            let Some(frame) = alloc_block(node, gfp, Order::ZERO) else {
+                drop(Self { head, len });
+                return None;
+            };
+            let page = frame.page();
+            page.add_flags(PageFlags::VMALLOC);
+            page.set_next(head);
+            (head, len) = (Some(frame), len + 1);
         }
+        Some(Self { head, len })
+    }
+
+    /// As [`alloc`](Self::alloc), of [`LARGE`] pages or more, in blocks that lie in the chain
+    /// at multiples of their size.
+    pub fn alloc_blocks(pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
+        let mut chain = Self::EMPTY;
         // What is pushed last comes first: the largest, and so all are aligned.
-        for order in Order::ZERO.and_up() {
-            let above = pages >> order.get();
-            let blocks = if order == Order::MAX { above } else { above & 1 };
-            for _ in 0..blocks {
-                chain.add(order, gfp, node)?;
-            }
+        let mut smaller = pages % Order::MAX.pages();
+        while smaller != 0 {
+            chain.add(Order::new(smaller.trailing_zeros() as u8)?, gfp, node)?;
+            smaller &= smaller - 1;
+        }
+        for _ in 0..pages >> Order::MAX.get() {
+            chain.add(Order::MAX, gfp, node)?;
         }
         Some(chain)
     }
@@ -72,12 +86,27 @@ impl PageChain {
         self.len += order.pages();
     }
 
+    /// Puts `other`'s pages before its own. Takes as long as `other` has blocks.
+    #[inline(always)]
+    pub fn prepend(&mut self, other: Self) {
+        let other = ManuallyDrop::new(other);
+        let Some(mut last) = other.head else { return };
+        for _ in 1..other.len {
+            let Some(next) = last.page().next() else { break };
+            last = next;
+        }
+        last.page().set_next(self.head);
+        self.head = other.head;
+        self.len += other.len;
+    }
+
     /// The number of pages.
     pub const fn len(&self) -> u32 {
         self.len
     }
 
     /// Whether all its blocks are single pages.
+    #[inline(always)]
     pub const fn is_single_pages(&self) -> bool {
         self.len < LARGE
     }
@@ -85,11 +114,6 @@ impl PageChain {
     /// The first pages of the blocks in their order, good while the chain lives.
     pub const fn heads(&self) -> Frames {
         Frames(self.head)
-    }
-
-    /// The blocks in their order: where each starts, and how many bytes it has.
-    pub fn blocks(&self) -> impl Iterator<Item = (PhysAddr, usize)> + Clone + use<> {
-        self.heads().map(|frame| (frame.phys(), order_of(frame).bytes()))
     }
 }
 
@@ -99,6 +123,7 @@ pub const LARGE: u32 = (CONT_PTE_SIZE / PAGE_SIZE) as u32;
 const HARD: Gfp = Gfp::__GFP_RECLAIM.union(Gfp::__GFP_NOFAIL).union(Gfp::__GFP_RETRY_MAYFAIL);
 const EASY: Gfp = Gfp::__GFP_NORETRY.union(Gfp::__GFP_NOWARN);
 
+#[inline(always)]
 fn alloc_block(node: Option<NodeId>, gfp: Gfp, order: Order) -> Option<Frame> {
     match node {
         None => page_alloc::alloc_pages(gfp, order),
@@ -114,6 +139,13 @@ fn order_of(head: Frame) -> Order {
 #[derive(Clone, Copy)]
 pub struct Frames(Option<Frame>);
 
+impl Frames {
+    /// Where each block starts, and how many bytes it has.
+    pub fn blocks(self) -> impl Iterator<Item = (PhysAddr, usize)> {
+        self.map(|frame| (frame.phys(), order_of(frame).bytes()))
+    }
+}
+
 impl Iterator for Frames {
     type Item = Frame;
 
@@ -125,24 +157,58 @@ impl Iterator for Frames {
     }
 }
 
+impl Iterator for PageChain {
+    type Item = Frame;
+
+    /// Takes the first block out: the caller gives it back.
+    ///
+    /// # Panics
+    /// Where it was given to somebody else meanwhile.
+    #[inline(always)]
+    fn next(&mut self) -> Option<Frame> {
+        let frame = self.head?;
+        let page = frame.page();
+        let pages = if page.order() == 0 { 1 } else { order_of(frame).pages() };
+        if !page.flags().contains(PageFlags::VMALLOC) || self.len < pages {
+            // Whose the rest is can't be told any more.
+            core::mem::forget(core::mem::replace(self, Self::EMPTY));
+            not_ours(frame);
+        }
+        self.head = page.next();
+        self.len -= pages;
+        page.remove_flags(PageFlags::VMALLOC);
+        Some(frame)
+    }
+}
+
 impl Drop for PageChain {
     /// # Panics
     /// Where a page of the chain was given to somebody else meanwhile.
     fn drop(&mut self) {
-        let mut next = self.head.take();
-        while let Some(frame) = next {
-            let page = frame.page();
-            if !page.flags().contains(PageFlags::VMALLOC) || self.len == 0 {
-                not_ours(frame);
-            }
-            next = page.next();
-            page.remove_flags(PageFlags::VMALLOC);
-            page.set_next(None);
-            let order = order_of(frame);
-            page_alloc::free_pages(frame, order);
-            self.len = self.len.wrapping_sub(order.pages());
+        for frame in self.by_ref() {
+            page_alloc::free_pages(frame, order_of(frame));
         }
         assert!(self.len == 0, "a vmalloc area's pages end {} too soon", self.len);
+    }
+}
+
+/// Pages that are given back in one go.
+const AT_ONCE: usize = 32;
+
+/// Gives single pages back; what [`PageChain`]'s drop does, in less time.
+///
+/// # Panics
+/// As that does.
+#[inline(never)]
+pub fn free_singles(mut chain: PageChain) {
+    let mut singles = [None; AT_ONCE];
+    while chain.head.is_some() {
+        let mut filled = 0;
+        for (entry, frame) in singles.iter_mut().zip(chain.by_ref()) {
+            *entry = Some(frame);
+            filled += 1;
+        }
+        page_alloc::free_pages_bulk(&mut singles[..filled]);
     }
 }
 

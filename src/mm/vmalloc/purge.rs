@@ -1,7 +1,10 @@
 //! Giving back what was lazily unmapped (Linux: __purge_vmap_area_lazy).
 #![deny(unsafe_code)]
 
-use super::vmap_areas::PurgeStart;
+use super::area::Backing;
+use super::memtype::{self, Claim};
+use super::page_chain::{PageChain, free_singles};
+use super::vmap_areas::{BATCH, PurgeStart};
 use super::with_areas;
 use crate::arch::{cpu, irq};
 use crate::machine_local;
@@ -45,13 +48,49 @@ pub fn purge(wait: Wait) -> bool {
 
 fn flush_and_reclaim(owed: TlbFlush, mut areas_left: u32) {
     owed.flush();
-    let mut left = true;
+    let (mut left, mut freed) = (true, Freed::new());
     while left {
-        // Dropped without the lock at the end of each round.
-        let mut freed = ArrayVec::new();
         left = with_areas(|areas| areas.reclaim(&mut areas_left, &mut freed));
+        freed.release();
     }
     with_areas(|areas| areas.end_purge());
+}
+
+/// What areas held that were reclaimed, to be given back without the lock.
+pub struct Freed {
+    /// The pages of small areas.
+    pages: PageChain,
+    claims: ArrayVec<Claim, BATCH>,
+    others: ArrayVec<PageChain, BATCH>,
+}
+
+impl Freed {
+    /// Nothing.
+    fn new() -> Self {
+        let (claims, others) = (ArrayVec::new(), ArrayVec::new());
+        Self { pages: PageChain::EMPTY, claims, others }
+    }
+
+    /// Adds the backing of one of [`BATCH`] areas.
+    #[inline(always)]
+    pub fn add(&mut self, backing: Backing) {
+        match backing {
+            Backing::None => {}
+            Backing::Pages(chain) if chain.is_single_pages() => self.pages.prepend(chain),
+            Backing::Pages(chain) => self.others.push(chain),
+            Backing::Io(reservation) => self.claims.push(reservation.into_claim()),
+        }
+    }
+
+    /// Gives it all back.
+    fn release(&mut self) {
+        if !self.claims.is_empty() {
+            memtype::release(&self.claims);
+            self.claims.clear();
+        }
+        self.others.clear();
+        free_singles(core::mem::replace(&mut self.pages, PageChain::EMPTY));
+    }
 }
 
 machine_local! {

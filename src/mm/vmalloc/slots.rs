@@ -313,9 +313,10 @@ impl<T> SlotTable<T> {
     }
 
     /// The address of slot page `number`.
-    #[inline]
+    #[inline(always)]
     fn page(&self, number: u32) -> Option<usize> {
-        let dir = *self.root.get((number >> DIR_SHIFT) as usize)?;
+        // A number too large for the table is none of its slots, whichever it leads to.
+        let dir = self.root[(number >> DIR_SHIFT) as usize % ROOT];
         if dir == 0 {
             return None;
         }
@@ -326,13 +327,13 @@ impl<T> SlotTable<T> {
         if entry & HOLE == 0 { Some(entry) } else { None }
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(&self, number: u32) -> Option<*mut Slot<T>> {
         let at = (number & (Self::PER_PAGE - 1)) as usize * Self::SLOT_SIZE;
         Some(with_exposed_provenance_mut(self.page(number >> Self::SHIFT)? + at))
     }
 
-    #[inline]
+    #[inline(always)]
     fn live_slot(&self, number: u32) -> Option<*mut Slot<T>> {
         let slot = self.slot(number)?;
         // SAFETY: the address lies in a page of the table. Its first word is a link, or

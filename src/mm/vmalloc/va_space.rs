@@ -189,11 +189,25 @@ impl<T> VaSpace<T> {
     }
 
     /// The area that starts at `va`: without a walk where it is the last that was noted in
-    /// its place.
-    pub fn starting(&self, va: VirtAddr) -> Option<AreaId> {
-        let starts = |id: &AreaId| self.area(*id).start() == va;
-        let noted = AreaId::new(self.recent[recent_slot(va)]);
-        noted.filter(starts).or_else(|| self.find(va).filter(starts))
+    /// its place, as it is afterwards.
+    #[inline(always)]
+    pub fn starting(&mut self, va: VirtAddr) -> Option<(AreaId, VirtRange, &mut T)> {
+        let id = loop {
+            let noted = AreaId::new(self.recent[recent_slot(va)]);
+            match noted.filter(|id| self.area(*id).start() == va) {
+                Some(id) => break id,
+                None => self.note_starting(va)?,
+            }
+        };
+        let (range, data) = self.get_mut(id);
+        Some((id, range, data))
+    }
+
+    #[inline(never)]
+    fn note_starting(&mut self, va: VirtAddr) -> Option<()> {
+        let id = self.find(va).filter(|id| self.area(*id).start() == va)?;
+        self.note(id, va);
+        Some(())
     }
 
     /// The area that `va` lies in.
@@ -209,6 +223,7 @@ impl<T> VaSpace<T> {
     }
 
     /// The addresses of area `id`. Panics where there is none.
+    #[inline(always)]
     #[track_caller]
     pub fn area(&self, id: AreaId) -> VirtRange {
         self.tree.node(id.0).item.range
@@ -222,7 +237,7 @@ impl<T> VaSpace<T> {
 
     /// The addresses of area `id` and what is kept with it, to change it. Panics where
     /// there is none.
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     pub fn get_mut(&mut self, id: AreaId) -> (VirtRange, &mut T) {
         let area = self.tree.item_mut(id.0);

@@ -5,9 +5,10 @@ use super::area::{Backing, VmFlags};
 use super::purge::{Wait, purge};
 use super::slot_page::SlotPage;
 use super::va_space::VaError;
-use super::{vm_unmap_aliases, with_areas};
-use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
-use crate::arch::irq;
+use super::vmap_areas::Unmap;
+use super::{VMAP, vm_unmap_aliases, with_areas};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
+use crate::arch::irq::{self, with_masked};
 use crate::arch::pgtable::MapError;
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm::{self, TlbFlush};
@@ -28,6 +29,7 @@ const RECLAIM_MASK: Gfp = Gfp::__GFP_RECLAIM
     .union(Gfp::__GFP_NOWARN);
 
 /// What an area is allocated for.
+#[derive(Clone, Copy)]
 pub struct Request {
     /// Pages to map: the guard page comes on top.
     pub nr_pages: u32,
@@ -45,6 +47,7 @@ pub struct Request {
 
 impl Request {
     /// Pages for `flags`, asked for by this function's caller.
+    #[inline(always)]
     #[track_caller]
     pub fn new(nr_pages: u32, flags: VmFlags, gfp: Gfp) -> Self {
         let (phys, caller) = (PhysAddr::new(0), Location::caller());
@@ -54,19 +57,34 @@ impl Request {
     /// Finds addresses, has `map` map them, and puts the area into use with its
     /// `backing`. Gets memory for records and purges as needed; where it fails, everything
     /// goes back. (Linux: __vmalloc_node_range, get_vm_area.)
+    #[inline(always)]
     pub fn map(
-        &self,
-        mut backing: Backing,
+        self,
+        backing: Backing,
         map: impl Fn(VirtRange) -> Result<(), MapError>,
     ) -> Option<VirtAddr> {
+        let start = match with_areas(|areas| areas.alloc_pooled(self, backing)) {
+            Ok(start) => start,
+            Err(backing) => self.find(backing)?,
+        };
+        let used = VirtRange::from_size(start, (self.nr_pages as usize) << PAGE_SHIFT);
+        match or_purge(|| map(used).ok()) {
+            Some(()) => Some(start),
+            None => undo(start),
+        }
+    }
+
+    /// Addresses that no area has; where they start.
+    #[inline(never)]
+    fn find(self, mut backing: Backing) -> Option<VirtAddr> {
         let (mut page, mut purged) = (None, false);
-        let (_, range) = loop {
+        loop {
             let (refused, found) = with_areas(|areas| {
                 let refused = page.take().map(|page| areas.donate(page));
-                (refused, areas.alloc(self, &mut backing))
+                (refused, areas.alloc(&self, &mut backing))
             });
             match found {
-                Ok(found) => break found,
+                Ok(start) => return Some(start),
                 // The table of records has reached its largest size.
                 Err(VaError::NeedsPage) if matches!(refused, Some(Err(_))) => return None,
                 Err(VaError::NeedsPage) => {
@@ -79,38 +97,54 @@ impl Request {
                 }
                 Err(VaError::NoSpace | VaError::Invalid) => return None,
             }
-        };
-        let used = VirtRange::new(range.start(), range.end() - PAGE_SIZE);
-        match or_purge(|| map(used).ok()) {
-            Some(()) => Some(range.start()),
-            None => undo(range),
         }
     }
 }
 
 /// What `get` gets; where that is nothing, it is asked once more after a purge, since
 /// pages that wait for a flush may make up for what is missing.
+#[inline(always)]
 pub fn or_purge<T>(get: impl Fn() -> Option<T>) -> Option<T> {
-    match get() {
-        None if purge(Wait::Yes) => get(),
-        got => got,
+    let mut purged = false;
+    loop {
+        match get() {
+            // One place where it is asked, so that it is compiled into that.
+            None if !purged && purge(Wait::Yes) => purged = true,
+            got => break got,
+        }
     }
 }
 
 /// Gives back an area that could not be mapped; `None`.
 #[cold]
 #[inline(never)]
-fn undo(range: VirtRange) -> Option<VirtAddr> {
-    unmap_area(range.start(), VmFlags::all());
+fn undo(start: VirtAddr) -> Option<VirtAddr> {
+    unmap_area(start, VmFlags::all());
     // Memory is short: nothing of the attempt stays behind.
     purge(Wait::Yes);
     None
 }
 
 /// Unmaps the area of one of `kinds` that starts at `va`; whether there was one.
+#[inline(never)]
 pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
-    let Some((id, range, flags)) = with_areas(|areas| areas.claim(va, kinds)) else {
-        return false;
+    match with_masked(|irq| VMAP.lock(irq).unmap(irq, va, kinds)) {
+        Unmap::Done => true,
+        Unmap::Due => {
+            purge_if_possible();
+            true
+        }
+        Unmap::Claimed => unmap_claimed(va),
+        Unmap::NotThere => false,
+    }
+}
+
+/// Unmaps an area that was claimed, without the lock of all areas; `true`.
+#[inline(never)]
+fn unmap_claimed(va: VirtAddr) -> bool {
+    let claimed = with_areas(|areas| areas.claimed(va));
+    let Some((id, range, flags)) = claimed else {
+        panic!("vmalloc: the area at {va} went away while it was unmapped");
     };
     let used = VirtRange::new(range.start(), range.end() - PAGE_SIZE);
     let mut owed = TlbFlush::NONE;
@@ -118,9 +152,17 @@ pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
         owed = set_memory::reset_linear_alias(used);
     }
     let owed = owed.merge(init_mm::unmap(used));
-    let due = with_areas(|areas| areas.retire(id, owed));
-    if due && !irq::is_masked() {
-        purge(Wait::No);
+    if with_areas(|areas| areas.retire(id, owed)) {
+        purge_if_possible();
     }
     true
+}
+
+/// A purge is due; it waits for the next caller where interrupts are masked.
+#[cold]
+#[inline(never)]
+fn purge_if_possible() {
+    if !irq::is_masked() {
+        purge(Wait::No);
+    }
 }

@@ -9,21 +9,23 @@
 
 use super::VmFlags;
 use super::area::{Backing, State, VmArea, VmallocInfo};
+use super::purge::Freed;
 use super::slot_page::SlotPage;
 use super::slots::NIL;
 use super::va_space::{AreaId, VaError, VaRequest, VaSpace};
 use super::vm_area::Request;
 use super::vmap_block::{BLOCK_PAGES, CurrentBlock};
-use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
-use crate::arch::NR_CPUS;
-use crate::mm::init_mm::TlbFlush;
-use arrayvec::ArrayVec;
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
+use crate::arch::{IrqMasked, NR_CPUS};
+use crate::mm::init_mm::{self, TlbFlush};
 use core::mem::ManuallyDrop;
 
 /// The largest area that is pooled, the guard page included (Linux: MAX_VA_SIZE_PAGES).
 const POOLED_PAGES: usize = 256;
 /// Areas that are dealt with in one holding of the lock.
 pub const BATCH: usize = 32;
+/// Pages that are unmapped under the lock: to take it twice would cost more.
+const UNMAP_AT_ONCE: u32 = 32;
 
 /// When lazily unmapped areas are purged.
 #[derive(Clone, Copy, Debug)]
@@ -70,19 +72,40 @@ pub enum PurgeStart {
     Areas(Purge),
 }
 
+/// What became of an area that was to be unmapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unmap {
+    /// No such area is in use.
+    NotThere,
+    /// It waits for a flush.
+    Done,
+    /// As `Done`, and enough wait now for a purge.
+    Due,
+    /// The caller is to unmap it.
+    Claimed,
+}
+
 /// See the module's documentation.
+// What is used each time comes first, where a short offset reaches it.
+#[repr(C)]
 pub struct VmapAreas {
-    pub(super) space: VaSpace<VmArea>,
-    lazy: u32,
+    stat: VmallocStat,
+    limits: Limits,
     /// What the areas on the lazy list wait for. A flush that is dropped is done then; this
     /// one ends with the machine.
     owed: ManuallyDrop<TlbFlush>,
-    pools: [u32; POOLED_PAGES],
-    stat: VmallocStat,
-    limits: Limits,
+    lazy: u32,
     purging: bool,
+    pools: [u32; POOLED_PAGES],
     /// By CPU, the block that its next few pages come from.
     pub(super) blocks: [Option<CurrentBlock>; NR_CPUS],
+    pub(super) space: VaSpace<VmArea>,
+}
+
+/// How many of an area's pages vmalloc allocated: all or none.
+#[inline(always)]
+fn allocated(flags: VmFlags, nr_pages: u32) -> usize {
+    if flags.contains(VmFlags::VM_ALLOC) { nr_pages as usize } else { 0 }
 }
 
 impl VmapAreas {
@@ -115,15 +138,44 @@ impl VmapAreas {
         VmallocStat { records: self.space.pages_held(), ..self.stat }
     }
 
-    /// Finds addresses for an area. It takes `backing` over where it succeeds.
-    pub fn alloc(
-        &mut self,
-        want: &Request,
-        backing: &mut Backing,
-    ) -> Result<(AreaId, VirtRange), VaError> {
+    /// Takes addresses of just that size from their pool for an area with `backing`; where it
+    /// starts, or the backing.
+    #[inline(always)]
+    pub fn alloc_pooled(&mut self, want: Request, backing: Backing) -> Result<VirtAddr, Backing> {
+        // By pages, the guard page included, less one.
+        let Some(pool) = self.pools.get_mut(want.nr_pages as usize) else { return Err(backing) };
+        let Some(id) = AreaId::new(*pool) else { return Err(backing) };
+        let (range, area) = self.space.get_mut(id);
+        // Areas of one size mostly ask for the same alignment.
+        if !range.start().is_aligned(want.align) {
+            return Err(backing);
+        }
+        *pool = area.next;
+        area.flags = want.flags;
+        area.state = State::Busy;
+        area.nr_pages = want.nr_pages;
+        area.dirty = 0;
+        area.phys = want.phys;
+        area.caller = want.caller;
+        let none = core::mem::replace(&mut area.backing, backing);
+        // `reclaim` took what was in it.
+        core::mem::forget(none);
+        self.space.note(id, range.start());
+        self.stat.pooled -= want.nr_pages as usize + 1;
+        self.stat.mapped += want.nr_pages as usize;
+        self.stat.allocated += allocated(want.flags, want.nr_pages);
+        Ok(range.start())
+    }
+
+    /// Finds addresses for an area. It takes `backing` over where it succeeds; where it starts.
+    pub fn alloc(&mut self, want: &Request, backing: &mut Backing) -> Result<VirtAddr, VaError> {
+        match self.alloc_pooled(*want, core::mem::take(backing)) {
+            Ok(start) => return Ok(start),
+            Err(unused) => *backing = unused,
+        }
         let size = (want.nr_pages as usize + 1) * PAGE_SIZE;
         let request = VaRequest { size, align: want.align, range: self.space.range() };
-        let mut area = || VmArea {
+        let (_, range) = self.space.alloc(request, || VmArea {
             flags: want.flags,
             state: State::Busy,
             next: NIL,
@@ -131,34 +183,11 @@ impl VmapAreas {
             dirty: 0,
             phys: want.phys,
             caller: want.caller,
-            backing: core::mem::replace(backing, Backing::None),
-        };
-        let found = match self.take_pooled(&request) {
-            Some(id) => {
-                let (range, pooled) = self.space.get_mut(id);
-                *pooled = area();
-                self.space.note(id, range.start());
-                (id, range)
-            }
-            None => self.space.alloc(request, area)?,
-        };
+            backing: core::mem::take(backing),
+        })?;
         self.stat.mapped += want.nr_pages as usize;
-        if want.flags.contains(VmFlags::VM_ALLOC) {
-            self.stat.allocated += want.nr_pages as usize;
-        }
-        Ok(found)
-    }
-
-    fn take_pooled(&mut self, request: &VaRequest) -> Option<AreaId> {
-        let pages = request.size / PAGE_SIZE;
-        let id = AreaId::new(*self.pools.get(pages.checked_sub(1)?)?)?;
-        // Areas of one size mostly ask for the same alignment.
-        if request.align != PAGE_SIZE && !self.space.area(id).start().is_aligned(request.align) {
-            return None;
-        }
-        self.pools[pages - 1] = self.space.get(id).next;
-        self.stat.pooled -= pages;
-        Some(id)
+        self.stat.allocated += allocated(want.flags, want.nr_pages);
+        Ok(range.start())
     }
 
     /// Takes a page for records (see [`VaSpace::donate`]).
@@ -171,16 +200,36 @@ impl VmapAreas {
         self.space.shrink()
     }
 
-    /// Claims the area in use that starts at `va` and is one of `kinds`, to unmap it;
-    /// the caller is the only one who gets it.
-    pub fn claim(&mut self, va: VirtAddr, kinds: VmFlags) -> Option<(AreaId, VirtRange, VmFlags)> {
-        let id = self.space.starting(va)?;
-        let (range, area) = self.space.get_mut(id);
+    /// Unmaps the area in use that starts at `va` and is one of `kinds`, and puts it on the
+    /// lazy list. A large one is claimed instead: the caller, the only one who gets
+    /// it, unmaps it without this lock and [retires](Self::retire) it.
+    #[inline(always)]
+    pub fn unmap(&mut self, irq: &IrqMasked, va: VirtAddr, kinds: VmFlags) -> Unmap {
+        let Some((id, range, area)) = self.space.starting(va) else { return Unmap::NotThere };
         if area.state != State::Busy || !area.flags.intersects(kinds) {
-            return None;
+            return Unmap::NotThere;
         }
-        area.state = State::Unmapping;
-        Some((id, range, area.flags))
+        if area.nr_pages > UNMAP_AT_ONCE || area.flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
+            area.state = State::Unmapping;
+            return Unmap::Claimed;
+        }
+        area.state = State::Lazy;
+        area.next = core::mem::replace(&mut self.lazy, id.get());
+        let nr_pages = area.nr_pages as usize;
+        let allocated = allocated(area.flags, area.nr_pages);
+        let used = VirtRange::from_size(va, nr_pages << PAGE_SHIFT);
+        self.owed.absorb(init_mm::unmap_masked(irq, used));
+        if self.count_lazy(range.len() / PAGE_SIZE, nr_pages, allocated) {
+            Unmap::Due
+        } else {
+            Unmap::Done
+        }
+    }
+
+    /// The claimed area that starts at `va`.
+    pub fn claimed(&mut self, va: VirtAddr) -> Option<(AreaId, VirtRange, VmFlags)> {
+        let (id, range, area) = self.space.starting(va)?;
+        (area.state == State::Unmapping).then_some((id, range, area.flags))
     }
 
     /// Adds `flags` to the area of vmalloc in use that maps all of `range`; whether there is
@@ -203,18 +252,24 @@ impl VmapAreas {
     pub fn retire(&mut self, id: AreaId, owed: TlbFlush) -> bool {
         let next = core::mem::replace(&mut self.lazy, id.get());
         let (range, area) = self.space.get_mut(id);
-        let pages = range.len() / PAGE_SIZE;
         area.state = State::Lazy;
         area.next = next;
-        self.stat.lazy_frames += area.nr_pages as usize;
-        self.stat.mapped -= area.nr_pages as usize;
-        if area.flags.contains(VmFlags::VM_ALLOC) {
-            self.stat.allocated -= area.nr_pages as usize;
-        }
-        self.stat.lazy += pages;
-        self.owe(owed);
-        self.stat.lazy > self.limits.lazy_max_pages
-            || self.stat.lazy_frames > self.limits.lazy_max_frames
+        let nr_pages = area.nr_pages as usize;
+        self.owed.absorb(owed);
+        let allocated = allocated(area.flags, area.nr_pages);
+        self.count_lazy(range.len() / PAGE_SIZE, nr_pages, allocated)
+    }
+
+    /// An area of `pages` pages, of which `mapped` were mapped and `allocated` are its own, is
+    /// lazily unmapped; whether a purge is due.
+    #[inline(always)]
+    fn count_lazy(&mut self, pages: usize, mapped: usize, allocated: usize) -> bool {
+        let VmallocStat { mapped: all, allocated: own, lazy, lazy_frames, .. } = &mut self.stat;
+        *all -= mapped;
+        *own -= allocated;
+        *lazy += pages;
+        *lazy_frames += mapped;
+        *lazy > self.limits.lazy_max_pages || *lazy_frames > self.limits.lazy_max_frames
     }
 
     /// Takes all areas off the lazy list.
@@ -232,28 +287,31 @@ impl VmapAreas {
     }
 
     /// Reclaims areas after the flush, a few at a time; what they held is put into
-    /// `out`, for the caller to drop without the lock. Whether areas are left.
-    pub fn reclaim(&mut self, head: &mut u32, out: &mut ArrayVec<Backing, BATCH>) -> bool {
-        while let Some(id) = AreaId::new(*head) {
-            if out.is_full() {
-                return true;
-            }
+    /// `out`. Whether areas are left.
+    pub fn reclaim(&mut self, head: &mut u32, out: &mut Freed) -> bool {
+        let VmallocStat { mut lazy, mut lazy_frames, mut pooled, .. } = self.stat;
+        let (mut at, mut left) = (AreaId::new(*head), BATCH);
+        while let Some(id) = at
+            && left > 0
+        {
+            left -= 1;
             let (range, area) = self.space.get_mut(id);
             let pages = range.len() / PAGE_SIZE;
-            *head = area.next;
-            let backing = core::mem::replace(&mut area.backing, Backing::None);
-            self.stat.lazy_frames -= area.nr_pages as usize;
-            self.stat.lazy -= pages;
-            if pages <= POOLED_PAGES && self.stat.pooled + pages <= self.limits.lazy_max_pages {
+            at = AreaId::new(area.next);
+            out.add(core::mem::take(&mut area.backing));
+            lazy_frames -= area.nr_pages as usize;
+            lazy -= pages;
+            if pages <= POOLED_PAGES && pooled + pages <= self.limits.lazy_max_pages {
                 area.state = State::Pooled;
                 area.next = core::mem::replace(&mut self.pools[pages - 1], id.get());
-                self.stat.pooled += pages;
+                pooled += pages;
             } else {
                 drop(self.space.free(id));
             }
-            out.push(backing);
         }
-        false
+        self.stat = VmallocStat { lazy, lazy_frames, pooled, ..self.stat };
+        *head = at.map_or(NIL, AreaId::get);
+        at.is_some()
     }
 
     /// The purge is over.
@@ -279,9 +337,9 @@ impl VmapAreas {
     }
 
     /// Adds to what the next flush is for.
+    #[inline(always)]
     pub(super) fn owe(&mut self, owed: TlbFlush) {
-        let before = core::mem::replace(&mut *self.owed, TlbFlush::NONE);
-        *self.owed = before.merge(owed);
+        self.owed.absorb(owed);
     }
 
     /// The area in use that maps `va` to pages that may be read, and its last address: what
@@ -338,7 +396,7 @@ impl VmapAreas {
             }
             match &area.backing {
                 Backing::Pages(chain) => {
-                    let bytes: usize = chain.blocks().map(|(_, bytes)| bytes).sum();
+                    let bytes: usize = chain.heads().blocks().map(|(_, bytes)| bytes).sum();
                     assert_eq!(bytes, chain.len() as usize * PAGE_SIZE);
                     assert_eq!(chain.len(), area.nr_pages, "pages of {range:?}");
                 }

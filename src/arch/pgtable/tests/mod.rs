@@ -4,7 +4,7 @@ mod model;
 mod mutations;
 mod scenarios;
 
-use super::{KernelAttrs, Mapper, Permission, Table, TableAccess, TableAddr};
+use super::{KernelAttrs, Mapper, Permission, RecentTables, Table, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
@@ -22,6 +22,7 @@ pub struct ArenaAccess {
     /// How many more allocations succeed.
     pub budget: usize,
     pub breakable: bool,
+    recent: RecentTables,
 }
 
 pub const RAM: PhysAddr = PhysAddr::new(0x4000_0000);
@@ -33,8 +34,9 @@ impl ArenaAccess {
         let tables = (0..TABLE_PAGES)
             .map(|i| unsafe { TableAddr::new(RAM + (i * PAGE_SIZE) as u64) })
             .collect();
+        let recent = RecentTables::new();
         let mut access =
-            Self { free: tables, in_use: 0, freed: 0, budget: usize::MAX, breakable: true };
+            Self { free: tables, in_use: 0, freed: 0, budget: usize::MAX, breakable: true, recent };
         access.free.clone().into_iter().for_each(|t| access.poison(t));
         access
     }
@@ -59,6 +61,7 @@ impl TableAccess for ArenaAccess {
     }
     fn free(&mut self, table: TableAddr) {
         assert!(!self.free.contains(&table), "{table:?} is freed twice");
+        self.recent.forget();
         self.poison(table);
         self.in_use -= 1;
         self.freed += 1;
@@ -68,6 +71,14 @@ impl TableAccess for ArenaAccess {
         assert!(!self.free.contains(&table), "{table:?} is used after it was freed");
         // SAFETY: RAM of this machine.
         f(unsafe { Table::at(phys_to_virt(table.phys())) })
+    }
+    fn recent(&mut self) -> Option<&mut RecentTables> {
+        Some(&mut self.recent)
+    }
+    fn near(&self, table: TableAddr) -> Option<&Table> {
+        assert!(!self.free.contains(&table), "{table:?} is remembered after it was freed");
+        // SAFETY: RAM of this machine.
+        Some(unsafe { Table::at(phys_to_virt(table.phys())) })
     }
     fn window(&self, table: TableAddr, _broken: VirtRange) -> VirtAddr {
         phys_to_virt(table.phys())

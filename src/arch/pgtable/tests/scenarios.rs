@@ -3,7 +3,9 @@
 use super::*;
 use crate::addr::{PMD_SIZE, PUD_SIZE};
 use crate::arch::hosted::mmu::Step;
-use crate::arch::pgtable::{FlushOwed, Level, MapError, MapFlags, MemoryType, TreeStats};
+use crate::arch::pgtable::{
+    FlushOwed, Level, MapError, MapFlags, MemoryType, TreeStats, unmap_few,
+};
 
 const RW: KernelAttrs = KernelAttrs::KERNEL;
 const RO: KernelAttrs = KernelAttrs::KERNEL_RO;
@@ -325,4 +327,45 @@ fn invalidations_are_as_few_as_they_can_be() {
     assert_eq!(steps(PMD_SIZE + PAGE_SIZE, MapFlags::NO_BLOCK, false), [TlbiAll]);
     let ops = steps(PMD_SIZE + PAGE_SIZE, MapFlags::NO_BLOCK, true);
     assert_eq!(ops, [TlbiRangeLast, TlbiVaLast]);
+}
+
+/// What is remembered of tables spares a walk, and goes with them.
+#[test]
+fn a_freed_table_is_forgotten() {
+    Rig::run(Config::eager(5), |rig| {
+        for round in 0..4 {
+            let va = pages(round, 3);
+            assert!(unmap_few(&mut rig.access, va).is_none(), "a table that isn't there");
+            // Made by the first, walked to by the second.
+            rig.mapper().map(pages(round, 1), MEM, RW, NONE).unwrap();
+            let rest = [MEM + 4096, MEM + 8192].into_iter();
+            rig.mapper().map_pages(pages(round + 1, 1).start(), rest, RW).unwrap();
+            rig.check_range(va, Some((MEM, RW)));
+            let owed = unmap_few(&mut rig.access, va).expect("it is remembered");
+            assert_eq!(owed.range(), Some(va));
+            owed.settle();
+            rig.check_range(va, None);
+            assert!(unmap_few(&mut rig.access, va).expect("it is still there").is_none());
+            assert_eq!(rig.mapper().prune(pages(0, 512), FlushOwed::NONE), 3);
+        }
+    });
+}
+
+/// What spans two tables, or cuts a contiguous set, is none of the simple edits.
+#[test]
+fn few_pages_are_of_one_table_and_whole_sets() {
+    Rig::run(Config::eager(6), |rig| {
+        rig.mapper().map(pages(0, 1024), MEM + 4096, RW, MapFlags::NO_BLOCK).unwrap();
+        rig.mapper().unmap(pages(496, 32)).unwrap().settle();
+        assert!(unmap_few(&mut rig.access, pages(511, 2)).is_none());
+        let set = pages(496, 16);
+        rig.mapper().map(set, MEM, RW, NONE).unwrap();
+        assert!(rig.mapper().entry(set.start()).is_some_and(|entry| entry.contiguous));
+        for part in [pages(496, 3), pages(500, 12), pages(497, 1)] {
+            assert!(unmap_few(&mut rig.access, part).is_none(), "{part:?} cuts a set");
+        }
+        rig.check_range(set, Some((MEM, RW)));
+        unmap_few(&mut rig.access, set).expect("all of a set").settle();
+        rig.check_range(set, None);
+    });
 }

@@ -1,0 +1,98 @@
+//! The usual edits of the vmalloc range: a few pages whose table was walked to lately.
+//!
+//! They do what [`Mapper`]'s do and find the table in [`RecentTables`]. Where it isn't there,
+//! or the edit is not of that simple kind, they do nothing or a part, and `Mapper` does the rest.
+#![deny(unsafe_code)]
+
+use super::descriptor::{CONT_ENTRIES, KernelAttrs, Level, VA_BITS};
+use super::flush::FlushOwed;
+use super::mapper::{MapError, publish};
+use super::table::{Leaf, Table, TableAccess};
+use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
+
+/// Maps `next`, and then the pages that `pages` yields, from `va` on, as
+/// [`Mapper::map_pages`](super::Mapper::map_pages) does, to the end of a remembered table at
+/// the most. Where `next` is something afterwards, or it failed, it is
+/// [`Mapper::map_rest`](super::Mapper::map_rest) that goes on; how many pages are mapped.
+#[inline(always)]
+pub fn map_few<A: TableAccess>(
+    access: &mut A,
+    va: VirtAddr,
+    next: &mut Option<PhysAddr>,
+    pages: &mut impl Iterator<Item = PhysAddr>,
+    attrs: KernelAttrs,
+) -> (usize, Result<(), MapError>) {
+    let Some(table) = remembered(access, va).filter(|_| va.is_aligned(PAGE_SIZE)) else {
+        return (0, Ok(()));
+    };
+    let (mapped, result) = table.set_pages(Level::Pte.index(va), attrs, next, pages);
+    // What is mapped later makes this known as well.
+    if next.is_none() {
+        publish();
+    }
+    (mapped, result)
+}
+
+/// Maps `va` to the memory from `pa` on by contiguous sets, where all of it is such sets of one
+/// remembered table and free; else `false`, and nothing done.
+pub(super) fn map_sets<A: TableAccess>(
+    access: &mut A,
+    va: VirtRange,
+    pa: PhysAddr,
+    attrs: KernelAttrs,
+) -> bool {
+    let places = va.start().get() | va.end().get() | pa.get() as usize;
+    let fits = places.is_multiple_of(Level::Pte.cont_size()) && pa.get() >> (VA_BITS - 1) == 0;
+    if !fits || va.len() >= Level::Pmd.size() || !is_of_one_table(va) {
+        return false;
+    }
+    let Some(table) = remembered(access, va.start()) else { return false };
+    let sets = table.sets(Level::Pte.index(va.start()), va.len() / PAGE_SIZE);
+    let free = sets.are_free();
+    if free {
+        sets.set(Leaf { pa, attrs, contiguous: true, valid: true });
+        publish();
+    }
+    free
+}
+
+/// Takes away what is mapped in `va`, as [`Mapper::unmap`](super::Mapper::unmap) does. `None`,
+/// and nothing done, where that is not pages of one remembered table or cuts a contiguous set.
+#[inline(always)]
+pub fn unmap_few<A: TableAccess>(access: &mut A, va: VirtRange) -> Option<FlushOwed> {
+    let whole_pages = (va.start().get() | va.end().get()).is_multiple_of(PAGE_SIZE);
+    if va.is_empty() || !whole_pages || !is_of_one_table(va) {
+        return None;
+    }
+    let table = remembered(access, va.start())?;
+    let (first, last) = (Level::Pte.index(va.start()), Level::Pte.index(va.end() - 1));
+    let any = if va.len().is_multiple_of(CONT_ENTRIES * PAGE_SIZE)
+        && first.is_multiple_of(CONT_ENTRIES)
+    {
+        table.sets(first, va.len() / PAGE_SIZE).clear()
+    } else {
+        let cut = !first.is_multiple_of(CONT_ENTRIES) && table.descriptor(first).is_contiguous()
+            || !(last + 1).is_multiple_of(CONT_ENTRIES) && table.descriptor(last).is_contiguous();
+        if cut {
+            return None;
+        }
+        table.clear_few(first, last)
+    };
+    let mut owed = FlushOwed::NONE;
+    if any {
+        owed.add(va, PAGE_SIZE);
+    }
+    Some(owed)
+}
+
+/// Whether one table of pages translates all of `va`, which is not empty.
+#[inline(always)]
+fn is_of_one_table(va: VirtRange) -> bool {
+    (va.start().get() ^ (va.end() - 1).get()) >> Level::Pmd.shift() == 0
+}
+
+#[inline(always)]
+fn remembered<A: TableAccess>(access: &mut A, va: VirtAddr) -> Option<&Table> {
+    let table = access.recent()?.get(va)?;
+    access.near(table)
+}
