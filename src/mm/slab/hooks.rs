@@ -25,11 +25,10 @@ impl RawCache {
         let guarded = size.and_then(|size| {
             Some((debug::kfence_alloc(size, align, gfp, memory::to_owner(self))?, size))
         });
-        let (at, len) = match guarded {
-            Some(guarded) => guarded,
+        let (object, len) = match guarded {
+            Some((at, len)) => (memory::object_ptr(at)?, len),
             None => (self.alloc_object(gfp)?, self.object_size()),
         };
-        let object = memory::object_ptr(at)?;
         if gfp.contains(Gfp::__GFP_ZERO) || self.flags().contains(SlabFlags::ZERO) {
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, len) };
