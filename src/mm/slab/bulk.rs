@@ -23,9 +23,8 @@ impl RawCache {
         let object = if nr_nodes() == 1 && node == NodeId::FIRST {
             self.alloc_object(gfp)?
         } else {
-            self.alloc_object_node(gfp, node, Location::caller())?
+            memory::object_ptr(self.alloc_object_node(gfp, node, Location::caller())?)?
         };
-        let object = memory::object_ptr(object)?;
         self.fill_as_asked(object, gfp);
         self.note_allocated(object, gfp);
         Some(object)
@@ -43,7 +42,7 @@ impl RawCache {
         while done < objects.len() {
             done += self.pop_into(&mut objects[done..]);
             if let Some(slot) = objects.get_mut(done) {
-                *slot = self.alloc_slow(gfp, caller).and_then(memory::object_ptr);
+                *slot = self.alloc_slow(gfp, caller);
                 if slot.is_none() {
                     break;
                 }

@@ -21,11 +21,10 @@ impl RawCache {
         gfp: Gfp,
     ) -> Option<NonNull<u8>> {
         let size = size.unwrap_or(self.object_size());
-        let (at, len) = match self.alloc_guarded(size, gfp) {
-            Some(at) => (at, size),
+        let (object, len) = match self.alloc_guarded(size, gfp) {
+            Some(at) => (memory::object_ptr(at)?, size),
             None => (self.alloc_object(gfp)?, self.object_size()),
         };
-        let object = memory::object_ptr(at)?;
         if gfp.contains(Gfp::__GFP_ZERO) || self.flags().contains(SlabFlags::ZERO) {
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, len) };

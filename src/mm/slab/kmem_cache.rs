@@ -237,7 +237,22 @@ impl RawCache {
         if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
             return self.alloc_hooked(None, gfp);
         }
-        let object = memory::object_ptr(self.alloc_object(gfp)?)?;
+        might_alloc(gfp);
+        // Apart, or what comes fast is tested as often as what comes slowly.
+        match self.take_at_hand() {
+            Some(object) => Some(self.fill_as_asked(object, gfp)),
+            None => self.alloc_slow_filled(gfp, Location::caller()),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow_filled(
+        &'static self,
+        gfp: Gfp,
+        caller: &'static Location<'static>,
+    ) -> Option<NonNull<u8>> {
+        let object = self.alloc_slow(gfp, caller)?;
         Some(self.fill_as_asked(object, gfp))
     }
 
@@ -249,7 +264,7 @@ impl RawCache {
         if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
             return self.alloc_hooked(Some(size), gfp);
         }
-        let object = memory::object_ptr(self.alloc_object(gfp)?)?;
+        let object = self.alloc_object(gfp)?;
         if gfp.contains(Gfp::__GFP_ZERO) {
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, self.object_size()) };
@@ -304,17 +319,23 @@ impl RawCache {
     /// Takes an object.
     #[inline(always)]
     #[track_caller]
-    pub(super) fn alloc_object(&'static self, gfp: Gfp) -> Option<VirtAddr> {
+    pub(super) fn alloc_object(&'static self, gfp: Gfp) -> Option<NonNull<u8>> {
         might_alloc(gfp);
-        match with_masked(|irq| self.cpu.get(irq).main.pop()) {
-            Some(object) => {
-                if cfg!(debug_assertions) {
-                    mark::allocated(self, object);
-                }
-                Some(object)
-            }
+        match self.take_at_hand() {
+            Some(object) => Some(object),
             None => self.alloc_slow(gfp, Location::caller()),
         }
+    }
+
+    /// Takes an object that this CPU has at hand.
+    #[inline(always)]
+    fn take_at_hand(&'static self) -> Option<NonNull<u8>> {
+        let object = with_masked(|irq| self.cpu.get(irq).main.pop())?;
+        if cfg!(debug_assertions) {
+            mark::allocated(self, object);
+        }
+        // SAFETY: a sheaf holds addresses of objects.
+        Some(unsafe { memory::object_ptr_unchecked(object) })
     }
 
     /// Takes back an object of this cache.

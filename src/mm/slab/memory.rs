@@ -34,7 +34,7 @@ pub(super) struct Slots {
 
 /// An object that some slots found among theirs.
 pub(super) struct Found {
-    pub index: u16,
+    pub index: u32,
     at: VirtAddr,
 }
 
@@ -71,7 +71,7 @@ impl Slots {
     /// The number of the object at `object`; `None` if no object starts there.
     #[inline]
     pub fn index_of(&self, object: VirtAddr) -> Option<u16> {
-        Some(self.find(object)?.index)
+        Some(self.find(object)?.index as u16)
     }
 
     /// The object at `object`; `None` if no object starts there.
@@ -83,8 +83,7 @@ impl Slots {
             return None;
         }
         let index = distance as u32 / self.size;
-        let index = Found { index: index as u16, at: object };
-        (u32::from(index.index) * self.size == distance as u32).then_some(index)
+        (index * self.size == distance as u32).then_some(Found { index, at: object })
     }
 
     /// The number of the object in whose slot `at` lies.
@@ -282,6 +281,16 @@ pub(super) fn object_ptr(at: VirtAddr) -> Option<NonNull<u8>> {
     NonNull::new(ptr::with_exposed_provenance_mut(at.get()))
 }
 
+/// The object at `at` as a pointer.
+///
+/// # Safety
+/// `at` is not 0.
+#[inline(always)]
+pub(super) unsafe fn object_ptr_unchecked(at: VirtAddr) -> NonNull<u8> {
+    // SAFETY: as the caller says.
+    unsafe { NonNull::new_unchecked(ptr::with_exposed_provenance_mut(at.get())) }
+}
+
 /// Allocates an object of `cache` and moves `value` into it, to live there until
 /// `free_value`; `None` if memory is short.
 pub(super) fn allocate_value<T>(
@@ -291,11 +300,11 @@ pub(super) fn allocate_value<T>(
 ) -> Option<&'static T> {
     let layout = cache.layout();
     assert!(size_of::<T>() <= cache.object_size() && align_of::<T>() <= layout.align as usize);
-    let at = ptr::with_exposed_provenance_mut::<T>(cache.alloc_object(gfp)?.get());
+    let at = cache.alloc_object(gfp)?.cast::<T>();
     // SAFETY: the object was allocated just now, and is large and aligned enough.
     unsafe {
         at.write(value);
-        Some(&*at)
+        Some(at.as_ref())
     }
 }
 

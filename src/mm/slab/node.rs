@@ -118,7 +118,7 @@ impl Node {
             && let Some(slab) = self.partial.first()
         {
             let mut open = slab.open(cache);
-            sheaf.fill(|| open.take());
+            open.fill(sheaf);
             self.close_taken(cache, open);
         }
     }

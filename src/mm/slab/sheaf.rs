@@ -17,17 +17,17 @@ use core::cell::UnsafeCell;
 use core::ops::Deref;
 use core::panic::Location;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-/// How many objects a sheaf has room for; large objects use less of it.
-pub(super) const SHEAF_OBJECTS: usize = 60;
-
-/// Words of a sheaf, one more than objects at least.
-const WORDS: usize = 63;
 /// Bytes of a sheaf, which it is aligned to.
 const SIZE: usize = 512;
+/// Words of it that are not its capacity.
+const WORDS: usize = SIZE / size_of::<usize>() - 1;
+/// How many objects a sheaf has room for, beside the 0 at their end; large objects use less
+/// of it.
+pub(super) const SHEAF_OBJECTS: usize = WORDS - 1;
 
-const _: () = assert!(SHEAF_OBJECTS < WORDS && size_of::<Sheaf>() == SIZE);
+const _: () = assert!(size_of::<Sheaf>() == SIZE);
 
 /// Memory for free objects, which are used last in first out.
 ///
@@ -37,11 +37,11 @@ const _: () = assert!(SHEAF_OBJECTS < WORDS && size_of::<Sheaf>() == SIZE);
 #[repr(C, align(512))]
 pub(super) struct Sheaf {
     words: UnsafeCell<[usize; WORDS]>,
-    capacity: usize,
+    /// Never changes. Reports read it that saw the sheaf in a slot without a lock.
+    capacity: AtomicUsize,
 }
 
-// SAFETY: `words` is reached through the one slot or hand that has the sheaf, and
-// `capacity` is never written.
+// SAFETY: `words` is reached through the one slot or hand that has the sheaf.
 unsafe impl Sync for Sheaf {}
 
 /// Stands where a CPU has no sheaf: it can give nothing and take nothing, so the
@@ -52,7 +52,8 @@ impl Sheaf {
     /// An empty sheaf for `capacity` objects, at most [`SHEAF_OBJECTS`].
     pub const fn new(capacity: u32) -> Self {
         assert!(capacity as usize <= SHEAF_OBJECTS);
-        Self { words: UnsafeCell::new([0; WORDS]), capacity: capacity as usize }
+        let capacity = AtomicUsize::new(capacity as usize);
+        Self { words: UnsafeCell::new([0; WORDS]), capacity }
     }
 }
 
@@ -91,12 +92,12 @@ impl SheafSlot {
 
     /// How many objects the sheaf holds at most; 0 marks the stand-in for none.
     pub fn capacity(&self) -> u32 {
-        self.sheaf().capacity as u32
+        self.sheaf().capacity.load(Ordering::Relaxed) as u32
     }
 
     /// How many objects it holds. By any CPU, while the cache does not shrink.
     pub fn count(&self) -> u32 {
-        // Its owner may put another sheaf here meanwhile; all of a cache are alike.
+        // Its owner may put another sheaf here meanwhile: then it is too large or too small.
         self.capacity().saturating_sub(self.room())
     }
 
@@ -130,9 +131,9 @@ impl SheafSlot {
         true
     }
 
-    /// Puts what `next` gives, as long as it gives and there is room.
+    /// Puts what `next` gives, as long as it gives and there is room; says how many.
     #[inline(always)]
-    pub fn fill(&self, mut next: impl FnMut() -> Option<VirtAddr>) {
+    pub fn fill(&self, mut next: impl FnMut() -> Option<VirtAddr>) -> u32 {
         let mut top = self.top_ptr();
         let mut room = self.room();
         while room > 0
@@ -143,7 +144,9 @@ impl SheafSlot {
             // SAFETY: there was room below.
             unsafe { top.write(object.get()) };
         }
+        let put = self.room() - room;
         self.top.store(top, Ordering::Relaxed);
+        put
     }
 
     /// Takes objects, last in first, as long as `take` says that it takes them.
@@ -179,7 +182,9 @@ impl SheafSlot {
 
     /// The object that was put last, which stays.
     pub fn top(&self) -> Option<VirtAddr> {
-        self.iter().next()
+        // SAFETY: the top is in the sheaf, which is the owner's.
+        let object = unsafe { self.top_ptr().read() };
+        (object != 0).then_some(VirtAddr::new(object))
     }
 
     /// All objects in it, the last one put first. By another CPU only while its owner
@@ -217,20 +222,21 @@ impl OwnedSheaf {
     /// lock may be held.
     pub fn allocate(cache: &RawCache, gfp: Gfp) -> Option<Self> {
         let gfp = (gfp | Gfp::__GFP_NOWARN) & !(Gfp::__GFP_DIRECT_RECLAIM | Gfp::__GFP_NOFAIL);
-        let at = sheaf_cache().alloc_object(gfp)?;
-        let sheaf = ptr::with_exposed_provenance_mut::<Sheaf>(at.get());
+        let sheaf = sheaf_cache().alloc_object(gfp)?.cast::<Sheaf>();
         // SAFETY: an object of the cache of sheaves, which was allocated just now; all zeros
         // are a sheaf for no objects. It is made in place, as it is large for a stack.
         Some(Self::of(unsafe {
             sheaf.write_bytes(0, 1);
-            (*sheaf).capacity = cache.sheaf_capacity() as usize;
-            &*sheaf
+            let sheaf = sheaf.as_ref();
+            sheaf.capacity.store(cache.sheaf_capacity() as usize, Ordering::Relaxed);
+            sheaf
         }))
     }
 
     /// An empty sheaf that no one else has.
     pub(super) fn of(sheaf: &'static Sheaf) -> Self {
-        let end = ptr::from_ref(sheaf).cast::<usize>().wrapping_add(sheaf.capacity);
+        let capacity = sheaf.capacity.load(Ordering::Relaxed);
+        let end = ptr::from_ref(sheaf).cast::<usize>().wrapping_add(capacity);
         Self(SheafSlot { top: AtomicPtr::new(end.cast_mut()) })
     }
 

@@ -15,6 +15,7 @@ use super::flags::SlabFlags;
 use super::freelist;
 use super::kmem_cache::{RawCache, mix_link};
 use super::memory::{self, Slots};
+use super::sheaf::SheafSlot;
 use crate::addr::{Order, VirtAddr};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
@@ -158,7 +159,6 @@ impl Slab {
             key: cache.key(),
             in_use: self.in_use().into(),
             free: self.first_free().into(),
-            before: END,
         }
     }
 
@@ -168,17 +168,24 @@ impl Slab {
         if next < u64::from(slots.count()) || next == u64::from(END) {
             return next as u16;
         }
-        self.no_link(cache, slots, index)
-    }
-
-    /// What object `index` holds is no link.
-    #[cold]
-    #[inline(never)]
-    fn no_link(self, cache: &RawCache, slots: &Slots, index: u16) -> ! {
         let object = slots.address(index);
         panic!(
             "slab {}: freelist of {self:?} corrupted: object {object} holds no link",
             cache.name()
+        );
+    }
+
+    /// It was left with so many objects in use and this for the next free one. What was
+    /// taken out of it still holds its links.
+    #[cold]
+    #[inline(never)]
+    fn corrupted(self, cache: &RawCache, slots: &Slots, in_use: u32, free: u64) -> ! {
+        // Names the object that holds no link, if there is one.
+        self.is_free(cache, END);
+        panic!(
+            "slab {}: freelist of {self:?} corrupted: {in_use} of {} objects in use, next free {free}",
+            cache.name(),
+            slots.count(),
         );
     }
 
@@ -208,22 +215,30 @@ pub(super) struct Open<'a> {
     in_use: u32,
     /// The next object to give. Anything else than a number and `END` was no link.
     free: u64,
-    /// Where that was read; `END` if it was known.
-    before: u16,
 }
 
 impl Open<'_> {
     /// Takes an object out of it, if it has one.
-    #[inline(always)]
     pub fn take(&mut self) -> Option<VirtAddr> {
+        let object = self.next()?;
+        self.in_use += 1;
+        Some(object)
+    }
+
+    /// Fills `sheaf` out of it, as far as both reach.
+    #[inline(always)]
+    pub fn fill(&mut self, sheaf: &SheafSlot) {
+        self.in_use += sheaf.fill(|| self.next());
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<VirtAddr> {
         if self.free >= u64::from(self.slots.count()) {
             return None;
         }
         let index = self.free as u16;
         let object = self.slots.address(index);
         self.free = mix_link(self.key, object, self.slots.link(index));
-        self.before = index;
-        self.in_use += 1;
         Some(object)
     }
 
@@ -241,18 +256,14 @@ impl Open<'_> {
     }
 
     /// Writes down what the slab has now; the slab, and what it had before and has now.
+    #[inline(always)]
     pub fn close(self) -> (Slab, Counts) {
-        let Self { slab, cache, slots, in_use, free, before, .. } = self;
+        let Self { slab, cache, slots, in_use, free, .. } = self;
         let total = u32::from(slots.count());
         let none_left = free == u64::from(END);
-        if free >= u64::from(total) && !none_left && before != END {
-            slab.no_link(cache, &slots, before);
+        if none_left != (in_use == total) || free >= u64::from(total) && !none_left {
+            slab.corrupted(cache, &slots, in_use, free);
         }
-        assert!(
-            none_left == (in_use == total) && (none_left || free < u64::from(total)),
-            "slab {}: freelist of {slab:?} corrupted: {in_use} of {total} objects in use, next free {free}",
-            cache.name(),
-        );
         let counts = Counts { was: slab.in_use().into(), now: in_use, total };
         slab.set_counters(in_use as u16, free as u16);
         (slab, counts)

@@ -16,7 +16,7 @@ use super::kmem_cache::{CpuSheaves, RawCache};
 use super::node::{SlabList, release_all};
 use super::sheaf::{OwnedSheaf, SheafSlot};
 use super::slab::{Slab, mark};
-use super::{debug, failslab};
+use super::{debug, failslab, memory};
 use crate::addr::{Order, VirtAddr};
 use crate::arch::irq::with_masked;
 use crate::arch::{IrqMasked, cpu};
@@ -25,6 +25,7 @@ use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::cpu_to_node;
 use core::panic::Location;
+use core::ptr::NonNull;
 
 /// The node whose memory `object` lies in.
 pub(super) fn home_of(object: VirtAddr) -> NodeId {
@@ -52,7 +53,7 @@ impl RawCache {
         &'static self,
         gfp: Gfp,
         caller: &'static Location<'static>,
-    ) -> Option<VirtAddr> {
+    ) -> Option<NonNull<u8>> {
         if failslab::should_fail(self, gfp) {
             return None;
         }
@@ -60,7 +61,7 @@ impl RawCache {
             // Before the page allocator may sleep or run others, the mask goes.
             .or_else(|| self.alloc_anew(None, gfp))?;
         self.hand_out(object, caller);
-        Some(object)
+        memory::object_ptr(object)
     }
 
     /// An object of `node`'s memory; where that has none and `gfp` lacks
@@ -110,7 +111,7 @@ impl RawCache {
         if let Some(object) = cpu.main.pop() {
             return Some(object);
         }
-        if cpu.spare.count() > 0 {
+        if cpu.spare.top().is_some() {
             cpu.main.swap(&cpu.spare);
             return cpu.main.pop();
         }

@@ -144,10 +144,10 @@ fn a_sheaf_is_filled_gathered_and_drained() {
     let sheaf = OwnedSheaf::of(std::boxed::Box::leak(Sheaf::new(10).into()));
     let held = || -> Vec<usize> { sheaf.iter().map(|object| object.get() - 0x1000).collect() };
     let mut few = 0..4;
-    sheaf.fill(|| few.next().map(at));
+    assert_eq!(sheaf.fill(|| few.next().map(at)), 4);
     assert_eq!(held(), [3, 2, 1, 0], "as many as there are");
     let mut many = 4..;
-    sheaf.fill(|| many.next().map(at));
+    assert_eq!(sheaf.fill(|| many.next().map(at)), 6);
     assert_eq!(held(), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0], "as many as there is room for");
     assert_eq!(many.next(), Some(10), "no more was asked for");
     assert_eq!(sheaf.gather(|object| object.get().is_multiple_of(3)), 3);
