@@ -153,15 +153,31 @@ impl CpuPages {
     /// its lists goes; what others don't use is taken from them.
     fn make_room(&self, zone: ZoneId, list: &PcpList, pages: u32) {
         let high = zone.zone().pcp_high.load(Relaxed);
-        let left = || high.saturating_sub(self.granted[zone.index()].load(Relaxed));
-        if left() < pages {
-            for other in of_zone(zone).map(|at| self.at(at)) {
-                if !core::ptr::eq(other, list) && other.get().room() > 0 {
-                    self.grant(zone, other, -other.get().room());
+        let granted = &self.granted[zone.index()];
+        let mut left = high.saturating_sub(granted.load(Relaxed));
+        if left < pages {
+            let mut unused = 0;
+            self.each(zone, |other| {
+                let room = other.get().room();
+                if room > 0 && !core::ptr::eq(other, list) {
+                    other.add_room(-room);
+                    unused += room as u32;
                 }
-            }
+            });
+            let now = granted.load(Relaxed).wrapping_sub(unused);
+            granted.store(now, Relaxed);
+            left = high.saturating_sub(now);
         }
-        self.grant(zone, list, left().min(pages) as i32);
+        self.grant(zone, list, left.min(pages) as i32);
+    }
+
+    /// Each list of a zone.
+    #[inline(always)]
+    fn each(&self, zone: ZoneId, mut f: impl FnMut(&PcpList)) {
+        let first = zone.index() * PcpColumn::PER_ZONE;
+        for row in &self.lists {
+            row[first..first + Migratetype::PCPTYPES].iter().for_each(&mut f);
+        }
     }
 
     /// Grants `list`, of `zone`, the room for what was put on it to refill it, beyond the
@@ -351,8 +367,20 @@ pub(super) fn spill(frame: Frame, order: Order) {
         }
         let pages = lacks(list).max(batch);
         let own = At { row, column: column.index() };
-        give_back(cpu, &mut zone.lock(irq), own, pages);
-        cpu.make_room(id, list, lacks(list) + batch);
+        let mut others = false;
+        cpu.each(id, |other| {
+            others |= other.get().frame().is_some() && !core::ptr::eq(other, list);
+        });
+        let mut locked = zone.lock(irq);
+        if others {
+            give_back(cpu, &mut locked, own, pages);
+            drop(locked);
+            cpu.make_room(id, list, lacks(list) + batch);
+        } else {
+            let mut chunk = Chunk::new();
+            give_back_of(list, order, &mut chunk, &mut locked, pages);
+            chunk.flush(&mut locked);
+        }
     });
 }
 
@@ -364,15 +392,27 @@ fn give_back(cpu: &CpuPages, zone: &mut LockedZone<'_>, last: At, pages: u32) {
     let after = all.clone().skip_while(|&at| at != last).skip(1);
     let before = all.take_while(|&at| at != last);
     for at in after.chain(before).chain([last]) {
-        let order = ORDERS[at.row];
-        while left > 0
-            && let Some(frame) = cpu.at(at).pop(order)
-        {
-            batch::give_back(&mut chunk, zone, frame, order);
-            left = left.saturating_sub(order.pages());
-        }
+        left = give_back_of(cpu.at(at), ORDERS[at.row], &mut chunk, zone, left);
     }
     chunk.flush(zone);
+}
+
+/// Frees at least `pages` pages of a list, or all; returns how many are left to free.
+fn give_back_of(
+    list: &PcpList,
+    order: Order,
+    chunk: &mut Chunk,
+    zone: &mut LockedZone<'_>,
+    pages: u32,
+) -> u32 {
+    let mut left = pages;
+    while left > 0
+        && let Some(frame) = list.pop(order)
+    {
+        batch::give_back(chunk, zone, frame, order);
+        left = left.saturating_sub(order.pages());
+    }
+    left
 }
 
 /// Gives all that this CPU's lists of a zone hold back to it, and what they were granted.

@@ -89,7 +89,7 @@ fn a_cpu_s_lists_share_their_bound() {
             check_sums();
         };
         for (gfp, n) in [(KERNEL, 0), (MOVABLE, 0), (KERNEL, 3), (KERNEL, 4), (KERNEL, 0)] {
-            around(gfp, n, 2 * high >> n);
+            around(gfp, n, (2 * high) >> n);
             // All of it, but for what was granted to others and is in use.
             assert!(zone().pcp + 2 * (batch << n) >= high, "order {n}: {}", zone());
             let on_list = with_masked(|irq| pcp::alloc_fast(irq, gfp, order(n))).unwrap();
