@@ -74,7 +74,7 @@ fn the_linear_map_changes_page_by_page() {
         assert!(!kernel_page_present(frame));
         assert!(ptdump::runs(VirtRange::from_size(va, PAGE_SIZE)).all(|run| {
             let line = format!("{run}");
-            line.contains("PTE F ro NX")
+            line.contains("PTE F     ro NX")
         }));
         // Hidden, it can still be changed.
         set_memory_rw(va, 1).unwrap();
