@@ -61,7 +61,7 @@ kernel_tests! {
         set_memory_valid(va, 1, false).expect("a page");
         check(va, false, false);
         let line = ptdump::runs(VirtRange::from_size(va, PAGE_SIZE)).next().expect("hidden");
-        assert!(format!("{line}").contains(" F ro NX "), "{line}");
+        assert!(format!("{line}").contains(" F     ro NX "), "{line}");
         // SAFETY: nothing is mapped there.
         assert_eq!(unsafe { extable::probe_read32(va) }, None);
         set_memory_rw(va, 1).expect("hidden");
