@@ -177,17 +177,23 @@ kernel_tests! {
             Hidden::new(object.as_ptr().expose_provenance())
         }
         let cache = kmem_cache_create("test_leak", 72, 8, SlabFlags::NO_MERGE, None).expect("a cache");
-        let leak = leak_of_cache(cache);
+        // The cache's slab may lie where another lay, whose address a dead word of a stack still
+        // holds: a conservative scan takes that for one of the object at its start.
+        let leaks: [Hidden; 4] = core::array::from_fn(|_| leak_of_cache(cache));
         let mut found = 0;
         let text = reports::of(|| found = scan().new_leaks);
-        assert_eq!(found, 1, "{text}");
+        assert!((3..=4).contains(&found), "{found}: {text}");
+        let said = leaks.iter().filter(|leak| text.contains(&leak.title())).count();
+        assert_eq!(said, found, "{text}");
         assert_says(&text, &[
-            &leak.title(), "72):", "pid 0", "4b 4b 4b 4b", "backtrace", "leak_of_cache+",
-            "an_object_of_a_cache_leaks_too+",
+            "72):", "pid 0", "4b 4b 4b 4b", "backtrace", "leak_of_cache+",
+            "an_object_of_a_cache_leaks_too",
         ]);
-        let object = NonNull::new(core::ptr::with_exposed_provenance_mut(leak.address()));
-        // SAFETY: allocated above, and freed once.
-        unsafe { cache.free(object.expect("an object")) };
+        for leak in leaks {
+            let object = NonNull::new(core::ptr::with_exposed_provenance_mut(leak.address()));
+            // SAFETY: allocated above, and freed once.
+            unsafe { cache.free(object.expect("an object")) };
+        }
         // SAFETY: nobody else knows the cache.
         assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
         assert!(nothing_new());
