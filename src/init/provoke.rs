@@ -175,7 +175,9 @@ mod slab {
 
     #[inline(never)]
     fn alloc() -> *mut u8 {
-        kmalloc(64, Gfp::GFP_KERNEL).map_or(core::ptr::null_mut(), |object| object.as_ptr())
+        let object = kmalloc(64, Gfp::GFP_KERNEL);
+        // No tail call: this function is to be in the stack.
+        core::hint::black_box(object).map_or(core::ptr::null_mut(), |object| object.as_ptr())
     }
 
     #[inline(never)]

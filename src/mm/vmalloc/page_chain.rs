@@ -48,7 +48,7 @@ impl PageChain {
 
     /// As [`alloc`](Self::alloc), of [`LARGE`] pages or more, in blocks that lie in the chain
     /// at multiples of their size.
-    pub fn alloc_blocks(pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
+    pub(super) fn alloc_blocks(pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
         let mut chain = Self::EMPTY;
         // What is pushed last comes first: the largest, and so all are aligned.
         let mut smaller = pages % Order::MAX.pages();
