@@ -46,10 +46,9 @@ pub enum State {
     Busy,
     /// Being unmapped by the CPU that frees it.
     Unmapping,
-    /// Unmapped, but TLBs may hold its translations.
-    Lazy,
-    /// Its addresses wait for the next area of the same size; no TLB holds them.
-    Pooled,
+    /// Unmapped, and on a list: a lazy one, where TLBs may hold its translations, or the pool
+    /// of its size, where none does.
+    Unused,
 }
 
 /// An area and its life. The guard page at its end is part of its addresses.

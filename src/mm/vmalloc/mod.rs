@@ -7,6 +7,7 @@
 //!   vm_area      an area's way into use and out of it
 //!   purge        giving back what was lazily unmapped
 //!   vmap_areas   areas and their life: in use, lazy, pooled
+//!     lazy         what waits for a flush, in lists by size
 //!     va_space   which addresses are whose: lowest gap that fits, O(log areas)
 //!       tree       augmented AVL tree over slot numbers
 //!         slots      table of slots in single pages: all the `unsafe` there is
@@ -46,6 +47,7 @@
 #![deny(unsafe_code)]
 
 mod area;
+mod lazy;
 pub mod memtype;
 mod page_chain;
 mod purge;

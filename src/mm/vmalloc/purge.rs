@@ -4,12 +4,11 @@
 use super::area::Backing;
 use super::memtype::{self, Claim};
 use super::page_chain::{PageChain, free_singles};
-use super::vmap_areas::{BATCH, PurgeStart};
+use super::vmap_areas::{BATCH, Purge, PurgeStart};
 use super::with_areas;
 use crate::arch::{cpu, irq};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
-use crate::mm::init_mm::TlbFlush;
 use crate::mm::shrinker::{Shrinker, register_shrinker};
 use crate::sync::Once;
 use arrayvec::ArrayVec;
@@ -33,7 +32,7 @@ pub fn purge(wait: Wait) -> bool {
     loop {
         match with_areas(|areas| areas.start_purge()) {
             PurgeStart::Areas(purge) => {
-                flush_and_reclaim(purge.owed, purge.head);
+                flush_and_reclaim(purge);
                 return true;
             }
             PurgeStart::Nothing => return done,
@@ -46,11 +45,20 @@ pub fn purge(wait: Wait) -> bool {
     }
 }
 
-fn flush_and_reclaim(owed: TlbFlush, mut areas_left: u32) {
+fn flush_and_reclaim(Purge { owed, mut others, pages }: Purge) {
     owed.flush();
+    free_singles(pages);
+    if !with_areas(|areas| areas.reclaim_sized(&mut others)) {
+        reclaim_others(others);
+    }
+}
+
+/// Reclaims areas one by one, and ends the purge.
+#[inline(never)]
+fn reclaim_others(mut others: u32) {
     let (mut left, mut freed) = (true, Freed::new());
     while left {
-        left = with_areas(|areas| areas.reclaim(&mut areas_left, &mut freed));
+        left = with_areas(|areas| areas.reclaim(&mut others, &mut freed));
         freed.release();
     }
     with_areas(|areas| areas.end_purge());
@@ -58,17 +66,14 @@ fn flush_and_reclaim(owed: TlbFlush, mut areas_left: u32) {
 
 /// What areas held that were reclaimed, to be given back without the lock.
 pub struct Freed {
-    /// The pages of small areas.
-    pages: PageChain,
     claims: ArrayVec<Claim, BATCH>,
-    others: ArrayVec<PageChain, BATCH>,
+    pages: ArrayVec<PageChain, BATCH>,
 }
 
 impl Freed {
     /// Nothing.
     fn new() -> Self {
-        let (claims, others) = (ArrayVec::new(), ArrayVec::new());
-        Self { pages: PageChain::EMPTY, claims, others }
+        Self { claims: ArrayVec::new(), pages: ArrayVec::new() }
     }
 
     /// Adds the backing of one of [`BATCH`] areas.
@@ -76,8 +81,7 @@ impl Freed {
     pub fn add(&mut self, backing: Backing) {
         match backing {
             Backing::None => {}
-            Backing::Pages(chain) if chain.is_single_pages() => self.pages.prepend(chain),
-            Backing::Pages(chain) => self.others.push(chain),
+            Backing::Pages(chain) => self.pages.push(chain),
             Backing::Io(reservation) => self.claims.push(reservation.into_claim()),
         }
     }
@@ -88,8 +92,7 @@ impl Freed {
             memtype::release(&self.claims);
             self.claims.clear();
         }
-        self.others.clear();
-        free_singles(core::mem::replace(&mut self.pages, PageChain::EMPTY));
+        self.pages.clear();
     }
 }
 

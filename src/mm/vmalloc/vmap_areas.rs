@@ -9,6 +9,8 @@
 
 use super::VmFlags;
 use super::area::{Backing, State, VmArea, VmallocInfo};
+use super::lazy::{Held, SIZED_PAGES, SizedLists};
+use super::page_chain::PageChain;
 use super::purge::Freed;
 use super::slot_page::SlotPage;
 use super::slots::NIL;
@@ -25,7 +27,7 @@ const POOLED_PAGES: usize = 256;
 /// Areas that are dealt with in one holding of the lock.
 pub const BATCH: usize = 32;
 /// Pages that are unmapped under the lock: to take it twice would cost more.
-const UNMAP_AT_ONCE: u32 = 32;
+const UNMAP_AT_ONCE: u32 = SIZED_PAGES;
 
 /// When lazily unmapped areas are purged.
 #[derive(Clone, Copy, Debug)]
@@ -56,10 +58,41 @@ pub struct VmallocStat {
 
 /// Areas on their way from the lazy list, and the flush that they wait for.
 pub struct Purge {
-    /// The first of them.
-    pub head: u32,
-    /// To be done before [`VmapAreas::reclaim`].
+    /// The first of those that are dealt with one by one.
+    pub others: u32,
+    /// To be done before anything else.
     pub owed: TlbFlush,
+    /// The pages of the others, to be given back then.
+    pub pages: PageChain,
+}
+
+/// Lazily unmapped areas that are dealt with one by one: large ones, and those with something
+/// of their own to give back.
+struct Others {
+    head: u32,
+    /// Pages of addresses, as [`VmallocStat::lazy`].
+    lazy: usize,
+    /// As [`VmallocStat::lazy_frames`].
+    lazy_frames: usize,
+}
+
+impl Others {
+    const NONE: Self = Self { head: NIL, lazy: 0, lazy_frames: 0 };
+
+    fn push(&mut self, id: AreaId, range: VirtRange, area: &mut VmArea) {
+        area.next = core::mem::replace(&mut self.head, id.get());
+        self.lazy += range.len() / PAGE_SIZE;
+        self.lazy_frames += area.nr_pages as usize;
+    }
+}
+
+/// Areas of which a purge moves whole lists.
+struct Flushing {
+    areas: SizedLists,
+    /// Pages of addresses, as [`VmallocStat::lazy`].
+    lazy: usize,
+    /// As [`VmallocStat::lazy_frames`].
+    lazy_frames: usize,
 }
 
 /// What [`VmapAreas::start_purge`] found.
@@ -68,7 +101,7 @@ pub enum PurgeStart {
     Nothing,
     /// Another CPU is at it.
     Busy,
-    /// Flush, reclaim until done, then [`VmapAreas::end_purge`].
+    /// Flush, then [`VmapAreas::reclaim_sized`], and what that asks for.
     Areas(Purge),
 }
 
@@ -94,9 +127,12 @@ pub struct VmapAreas {
     /// What the areas on the lazy list wait for. A flush that is dropped is done then; this
     /// one ends with the machine.
     owed: ManuallyDrop<TlbFlush>,
-    lazy: u32,
+    held: Held,
     purging: bool,
+    lazy: SizedLists,
     pools: [u32; POOLED_PAGES],
+    others: Others,
+    flushing: Flushing,
     /// By CPU, the block that its next few pages come from.
     pub(super) blocks: [Option<CurrentBlock>; NR_CPUS],
     pub(super) space: VaSpace<VmArea>,
@@ -113,7 +149,10 @@ impl VmapAreas {
     pub const fn new(range: VirtRange, limits: Limits) -> Self {
         Self {
             space: VaSpace::new(range),
-            lazy: NIL,
+            held: Held::new(),
+            lazy: SizedLists::new(),
+            others: Others::NONE,
+            flushing: Flushing { areas: SizedLists::new(), lazy: 0, lazy_frames: 0 },
             owed: ManuallyDrop::new(TlbFlush::NONE),
             pools: [NIL; POOLED_PAGES],
             stat: VmallocStat {
@@ -213,8 +252,12 @@ impl VmapAreas {
             area.state = State::Unmapping;
             return Unmap::Claimed;
         }
-        area.state = State::Lazy;
-        area.next = core::mem::replace(&mut self.lazy, id.get());
+        area.state = State::Unused;
+        if self.held.gather(&mut area.backing) {
+            self.lazy.push(id, area);
+        } else {
+            self.others.push(id, range, area);
+        }
         let nr_pages = area.nr_pages as usize;
         let allocated = allocated(area.flags, area.nr_pages);
         let used = VirtRange::from_size(va, nr_pages << PAGE_SHIFT);
@@ -250,10 +293,9 @@ impl VmapAreas {
     /// Puts an area whose tables are cleared on the lazy list; whether that is
     /// long enough now for a purge.
     pub fn retire(&mut self, id: AreaId, owed: TlbFlush) -> bool {
-        let next = core::mem::replace(&mut self.lazy, id.get());
         let (range, area) = self.space.get_mut(id);
-        area.state = State::Lazy;
-        area.next = next;
+        area.state = State::Unused;
+        self.others.push(id, range, area);
         let nr_pages = area.nr_pages as usize;
         self.owed.absorb(owed);
         let allocated = allocated(area.flags, area.nr_pages);
@@ -272,22 +314,50 @@ impl VmapAreas {
         *lazy > self.limits.lazy_max_pages || *lazy_frames > self.limits.lazy_max_frames
     }
 
-    /// Takes all areas off the lazy list.
+    /// Takes all areas off the lazy lists.
     pub fn start_purge(&mut self) -> PurgeStart {
         if self.purging {
             return PurgeStart::Busy;
         }
-        if self.lazy == NIL && self.owed.is_none() {
+        if self.lazy.are_empty() && self.others.head == NIL && self.owed.is_none() {
             return PurgeStart::Nothing;
         }
         self.purging = true;
-        let head = core::mem::replace(&mut self.lazy, NIL);
+        let others = core::mem::replace(&mut self.others, Others::NONE);
+        let flushing = &mut self.flushing;
+        flushing.lazy = self.stat.lazy - others.lazy;
+        flushing.lazy_frames = self.stat.lazy_frames - others.lazy_frames;
+        while let Some(list) = self.lazy.take() {
+            flushing.areas.put(list);
+        }
         let owed = core::mem::replace(&mut *self.owed, TlbFlush::NONE);
-        PurgeStart::Areas(Purge { head, owed })
+        PurgeStart::Areas(Purge { others: others.head, owed, pages: self.held.take() })
     }
 
-    /// Reclaims areas after the flush, a few at a time; what they held is put into
-    /// `out`. Whether areas are left.
+    /// Reclaims the areas after the flush that wait in lists by size: moves the lists into the
+    /// pools or, where those would hold too much, puts them before `others`. Whether
+    /// that was all; the purge is over then. Else [`reclaim`](Self::reclaim) comes next.
+    pub fn reclaim_sized(&mut self, others: &mut u32) -> bool {
+        let Flushing { areas, lazy, lazy_frames } = &mut self.flushing;
+        let fit = self.stat.pooled + *lazy <= self.limits.lazy_max_pages;
+        while let Some((pages, list)) = areas.take() {
+            let before = if fit { &mut self.pools[pages] } else { &mut *others };
+            if let Some(tail) = AreaId::new(list.tail) {
+                self.space.get_mut(tail).1.next = core::mem::replace(before, list.head);
+            }
+        }
+        if fit {
+            self.stat.lazy -= *lazy;
+            self.stat.lazy_frames -= *lazy_frames;
+            self.stat.pooled += *lazy;
+        }
+        self.purging = *others != NIL;
+        !self.purging
+    }
+
+    /// Reclaims the other areas after that, a few at a time; what they held is put into
+    /// `out`. Whether areas are left; after the last, and once that is given back,
+    /// [`end_purge`](Self::end_purge).
     pub fn reclaim(&mut self, head: &mut u32, out: &mut Freed) -> bool {
         let VmallocStat { mut lazy, mut lazy_frames, mut pooled, .. } = self.stat;
         let (mut at, mut left) = (AreaId::new(*head), BATCH);
@@ -302,7 +372,6 @@ impl VmapAreas {
             lazy_frames -= area.nr_pages as usize;
             lazy -= pages;
             if pages <= POOLED_PAGES && pooled + pages <= self.limits.lazy_max_pages {
-                area.state = State::Pooled;
                 area.next = core::mem::replace(&mut self.pools[pages - 1], id.get());
                 pooled += pages;
             } else {
@@ -372,8 +441,8 @@ impl VmapAreas {
         self.space.validate();
         assert!(!self.purging, "validate during a purge");
         let mut stat = VmallocStat::default();
-        let (mut lazy, mut pooled) = (0, 0);
-        for (id, range, area) in self.space.iter() {
+        let mut unused = 0;
+        for (_, range, area) in self.space.iter() {
             let pages = range.len() / PAGE_SIZE;
             assert!((area.nr_pages as usize) < pages, "{range:?} has no guard page");
             match area.state {
@@ -383,16 +452,7 @@ impl VmapAreas {
                         stat.allocated += area.nr_pages as usize;
                     }
                 }
-                State::Lazy => {
-                    lazy += 1;
-                    stat.lazy += pages;
-                    stat.lazy_frames += area.nr_pages as usize;
-                }
-                State::Pooled => {
-                    pooled += 1;
-                    stat.pooled += pages;
-                    assert!(matches!(area.backing, Backing::None), "{id:?} in a pool");
-                }
+                State::Unused => unused += 1,
             }
             match &area.backing {
                 Backing::Pages(chain) => {
@@ -404,8 +464,36 @@ impl VmapAreas {
                 Backing::None => {}
             }
         }
+        let others = self.each_of(self.others.head, |range, area| {
+            stat.lazy += range.len() / PAGE_SIZE;
+            stat.lazy_frames += area.nr_pages as usize;
+        });
+        assert_eq!((stat.lazy, stat.lazy_frames), (self.others.lazy, self.others.lazy_frames));
+        let (mut lazy, mut pooled, mut held) = (others.0, 0, 0);
+        for (pages, list) in self.lazy.iter() {
+            let (len, last) = self.each_of(list.head, |range, area| {
+                assert_eq!((range.len() / PAGE_SIZE, area.nr_pages as usize), (pages + 1, pages));
+                assert!(matches!(area.backing, Backing::None), "{range:?} kept what it held");
+                stat.lazy += pages + 1;
+                stat.lazy_frames += pages;
+                held += allocated(area.flags, area.nr_pages);
+            });
+            assert_eq!(last, list.tail, "the end of the list of {pages} pages");
+            lazy += len;
+        }
+        assert_eq!(held, self.held.pages().heads().count(), "pages that wait");
+        assert_eq!(held, self.held.pages().len() as usize, "pages that wait, as counted");
+        assert!(self.flushing.areas.are_empty(), "a purge left areas behind");
+        for (i, head) in self.pools.iter().enumerate() {
+            let (len, _) = self.each_of(*head, |range, area| {
+                assert_eq!(range.len(), (i + 1) * PAGE_SIZE, "in the pool of another size");
+                assert!(matches!(area.backing, Backing::None), "{range:?} in a pool");
+                stat.pooled += i + 1;
+            });
+            pooled += len;
+        }
+        assert_eq!(lazy + pooled, unused, "areas on no list");
         assert_eq!(stat, self.stat);
-        assert_eq!(self.list_len(self.lazy, State::Lazy, None), lazy);
         let used = self.space.iter().any(|(.., area)| area.dirty > 0);
         assert!(lazy > 0 || used || self.owed.is_none(), "a flush is owed for what was unmapped");
         for block in self.blocks.iter().flatten() {
@@ -413,20 +501,19 @@ impl VmapAreas {
             assert!(area.flags.contains(VmFlags::VM_MAP_RAM) && area.state == State::Busy);
             assert!(area.dirty <= block.next && block.next <= BLOCK_PAGES, "{block:?}");
         }
-        let pools = self.pools.iter().enumerate();
-        let len = pools.map(|(i, head)| self.list_len(*head, State::Pooled, Some(i + 1)));
-        assert_eq!(len.sum::<usize>(), pooled);
     }
 
-    fn list_len(&self, mut head: u32, state: State, pages: Option<usize>) -> usize {
-        let mut len = 0;
+    /// Calls `each` with the areas of the list that begins with `head`; how many they are, and
+    /// the last.
+    fn each_of(&self, mut head: u32, mut each: impl FnMut(VirtRange, &VmArea)) -> (usize, u32) {
+        let (mut len, mut last) = (0, NIL);
         while let Some(id) = AreaId::new(head) {
             let area = self.space.get(id);
-            assert_eq!(area.state, state, "on the list of another state");
-            assert!(pages.is_none_or(|pages| self.space.area(id).len() == pages * PAGE_SIZE));
+            assert_eq!(area.state, State::Unused, "{id:?} is on a list");
+            each(self.space.area(id), area);
             len += 1;
-            head = area.next;
+            (last, head) = (head, area.next);
         }
-        len
+        (len, last)
     }
 }

@@ -1,0 +1,125 @@
+//! Areas that wait for a flush, in lists by size, so that a purge moves whole lists into the
+//! pools whatever their length, and what they held, gathered when they were freed.
+#![deny(unsafe_code)]
+
+use super::area::{Backing, VmArea};
+use super::page_chain::PageChain;
+use super::slots::NIL;
+use super::va_space::AreaId;
+use core::mem::ManuallyDrop;
+
+/// The largest area on such a list, in pages mapped.
+pub const SIZED_PAGES: u32 = 32;
+const SIZES: usize = SIZED_PAGES as usize + 1;
+
+/// Areas of one size, linked through their records.
+#[derive(Clone, Copy)]
+pub struct AreaList {
+    /// The one that came last, or none.
+    pub head: u32,
+    /// The one that came first, if there is one.
+    pub tail: u32,
+}
+
+/// A list for each size up to [`SIZED_PAGES`].
+pub struct SizedLists {
+    /// A bit for each list that isn't empty.
+    used: u64,
+    lists: [AreaList; SIZES],
+}
+
+const _: () = assert!(SIZES <= u64::BITS as usize);
+
+impl SizedLists {
+    /// Empty ones.
+    pub const fn new() -> Self {
+        Self { used: 0, lists: [AreaList { head: NIL, tail: NIL }; SIZES] }
+    }
+
+    /// Whether all are empty.
+    pub const fn are_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Puts `area`, whose number is `id`, on the list of its size.
+    ///
+    /// # Panics
+    /// Where it is larger than [`SIZED_PAGES`].
+    #[inline(always)]
+    pub fn push(&mut self, id: AreaId, area: &mut VmArea) {
+        let size = area.nr_pages as usize;
+        let list = &mut self.lists[size];
+        area.next = core::mem::replace(&mut list.head, id.get());
+        if area.next == NIL {
+            list.tail = id.get();
+            self.used |= 1 << size;
+        }
+    }
+
+    /// Takes a list out that isn't empty, with the pages that its areas map.
+    #[inline(always)]
+    pub fn take(&mut self) -> Option<(usize, AreaList)> {
+        if self.used == 0 {
+            return None;
+        }
+        let size = self.used.trailing_zeros() as usize;
+        self.used &= self.used - 1;
+        let list = self.lists.get_mut(size)?;
+        Some((size, core::mem::replace(list, AreaList { head: NIL, tail: NIL })))
+    }
+
+    /// Puts a list in place of an empty one, as [`take`](Self::take) gave it.
+    #[inline(always)]
+    pub fn put(&mut self, (size, list): (usize, AreaList)) {
+        debug_assert!(self.lists[size].head == NIL, "areas of {size} pages are lost");
+        self.lists[size] = list;
+        self.used |= 1 << size;
+    }
+
+    /// The lists that aren't empty, as [`take`](Self::take) gives them.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, AreaList)> {
+        let used = self.used;
+        let lists = self.lists.iter().copied().enumerate();
+        lists.filter(move |(size, list)| {
+            assert_eq!(used >> size & 1 == 1, list.head != NIL, "areas of {size} pages");
+            list.head != NIL
+        })
+    }
+}
+
+/// What areas held that wait. Where it is dropped it is nobody's: it ends with the machine, or
+/// a purge [takes](Self::take) it.
+pub struct Held {
+    pages: ManuallyDrop<PageChain>,
+}
+
+impl Held {
+    /// Nothing.
+    pub const fn new() -> Self {
+        Self { pages: ManuallyDrop::new(PageChain::EMPTY) }
+    }
+
+    /// Takes `backing` over if it is of a kind that can be gathered; whether nothing is left.
+    #[inline(always)]
+    pub fn gather(&mut self, backing: &mut Backing) -> bool {
+        match core::mem::take(backing) {
+            Backing::None => {}
+            Backing::Pages(chain) if chain.is_single_pages() => self.pages.prepend(chain),
+            other => {
+                *backing = other;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// All of it, to be given back after the flush.
+    pub fn take(&mut self) -> PageChain {
+        core::mem::replace(&mut *self.pages, PageChain::EMPTY)
+    }
+
+    /// Its pages, for checks.
+    pub fn pages(&self) -> &PageChain {
+        &self.pages
+    }
+}
