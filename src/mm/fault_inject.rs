@@ -132,6 +132,17 @@ mod tests {
     }
 
     #[test]
+    fn counts_start_anew() {
+        let fault = FaultAttr::new();
+        let third = Attr { interval: 1, probability: 100, space: 2, times: 1 };
+        for before in [0, 1, 1] {
+            assert_eq!(fault.set(Some(third)), before);
+            let failed: Vec<_> = (0..9).filter(|_| fault.should_fail()).collect();
+            assert_eq!(failed, [2]);
+        }
+    }
+
+    #[test]
     fn the_command_line_says_which_fail() {
         let parsed =
             |text| Attr::parse(text).map(|f| (f.interval, f.probability, f.space, f.times));

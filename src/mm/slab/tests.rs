@@ -1,8 +1,11 @@
 use super::*;
 use crate::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 use crate::arch::hosted::Machine;
+use crate::arch::irq::with_masked;
 use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc;
+use core::panic::Location;
 use core::ptr::NonNull;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -548,6 +551,80 @@ fn double_free_on_another_cpu() {
     });
 }
 
+/// The first object of `cache`, and a slab of its own, open.
+fn opened(cache: &'static RawCache) -> (super::slab::Open<'static>, VirtAddr) {
+    let slab = super::slab::Slab::allocate(cache, None, K).expect("memory");
+    let mut open = slab.open(cache);
+    let first = open.take().expect("an object");
+    (open, first)
+}
+
+/// What builds without marks in the objects find too.
+#[test]
+#[should_panic(expected = "slab none: double free of object")]
+fn an_object_too_many_for_its_slab() {
+    on_machine(1024, |_| {
+        let (mut open, first) = opened(create("none", 64, SlabFlags::empty()));
+        let second = open.take().expect("another");
+        let caller = Location::caller();
+        assert!(open.put(first, caller) && open.put(second, caller));
+        // It isn't the next to be given, but none is out.
+        open.put(first, caller);
+    });
+}
+
+#[test]
+#[should_panic(expected = "slab top: double free of object")]
+fn double_free_on_top_of_a_sheaf() {
+    on_machine(1024, |_| {
+        let cache = create("top", 64, SlabFlags::empty());
+        let object = VirtAddr::from_ptr(cache.alloc(K).expect("memory").as_ptr());
+        cache.free_slow(object, Location::caller());
+        cache.free_slow(object, Location::caller());
+    });
+}
+
+#[test]
+#[should_panic(expected = "slab short: freelist of slab at")]
+fn a_freelist_that_ends_too_soon() {
+    on_machine(1024, |_| {
+        let cache = create("short", 64, SlabFlags::empty());
+        let (open, _) = opened(cache);
+        let (slab, _) = open.close();
+        let (slots, next) = (slab.slots(cache), slab.first_free());
+        slots.set_link(next, cache.encode(slots.address(next), super::slab::END.into()));
+        let mut open = slab.open(cache);
+        assert_eq!(open.take(), Some(slots.address(next)));
+        open.close();
+    });
+}
+
+#[test]
+#[should_panic(expected = "slab here: invalid free of")]
+fn an_object_of_another_cache_reaches_its_slab() {
+    on_machine(1024, |_| {
+        let here = create("here", 64, SlabFlags::empty());
+        let there = create("there", 64, SlabFlags::empty());
+        let object = there.alloc(K).expect("memory");
+        here.free_slow(VirtAddr::from_ptr(object.as_ptr()), Location::caller());
+        here.shrink();
+    });
+}
+
+#[test]
+#[should_panic(expected = "slab inside: invalid free of")]
+fn the_inside_of_an_object_reaches_its_slab() {
+    on_machine(1024, |_| {
+        let cache = create("inside", 64, SlabFlags::empty());
+        let object = VirtAddr::from_ptr(cache.alloc(K).expect("memory").as_ptr());
+        with_masked(|irq| {
+            let mut discard = super::node::SlabList::new();
+            let mut node = cache.node(NodeId::FIRST).lock(irq);
+            node.put(cache, object + 8, Location::caller(), &mut discard);
+        });
+    });
+}
+
 #[test]
 #[should_panic(expected = "BUG checked: Object already free")]
 fn double_free_with_consistency_checks() {
@@ -640,6 +717,26 @@ fn double_free_of_a_large_allocation() {
         let large = kmalloc(20000, K).expect("memory");
         free(large);
         free(large);
+    });
+}
+
+#[test]
+#[should_panic(expected = "kfree: free of")]
+fn double_free_of_an_allocation_too_large_for_lists() {
+    on_machine(4096, |_| {
+        let large = kmalloc(200_000, K).expect("memory");
+        free(large);
+        free(large);
+    });
+}
+
+#[test]
+#[should_panic(expected = "kfree: free of")]
+fn free_of_the_first_page_s_inside_of_a_large_allocation() {
+    on_machine(1024, |_| {
+        let large = kmalloc(20000, K).expect("memory");
+        // SAFETY: none: it is to be caught.
+        unsafe { kfree(large.as_ptr().wrapping_add(16)) };
     });
 }
 

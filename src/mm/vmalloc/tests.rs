@@ -167,6 +167,55 @@ fn waiting_pages_are_bounded_and_pools_serve_the_same_size() {
 }
 
 #[test]
+fn pooled_addresses_serve_those_whose_alignment_they_have() {
+    machine(4096, |_| {
+        init(1, 4096);
+        let get = |align| vmalloc_aligned(3 * PAGE_SIZE, align, Gfp::GFP_KERNEL).unwrap();
+        let held: Vec<_> = (0..8).map(|_| get(PAGE_SIZE)).collect();
+        held.into_iter().for_each(vfree);
+        purge(Wait::Yes);
+        assert_eq!(vmalloc_stat().pooled, 8 * 4);
+        let aligned: Vec<_> = (0..8).map(|_| get(16 * PAGE_SIZE)).collect();
+        assert!(aligned.iter().all(|va| va.is_aligned(16 * PAGE_SIZE)), "{aligned:?}");
+        aligned.into_iter().for_each(vfree);
+        validate();
+    });
+}
+
+/// Edits by way of the tables that were walked to lately end where one by a walk does.
+#[test]
+fn edits_by_remembered_tables_keep_to_their_addresses() {
+    machine(4096, |_| {
+        let frames: Vec<_> = (0..4)
+            .map(|_| page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap())
+            .collect();
+        let map = |va, n: usize| {
+            init_mm::map_pages(va, frames[..n].iter().map(|f| f.phys()), KernelAttrs::KERNEL)
+        };
+        let near = layout::VMALLOC.start();
+        // Where a table has the same place among those remembered.
+        for far in [8 * PMD_SIZE, 512 * PMD_SIZE, 4096 * PMD_SIZE] {
+            map(near, 2).unwrap();
+            map(near + far, 1).unwrap();
+            init_mm::unmap(range(near, 2)).flush();
+            assert!(
+                init_mm::is_mapped(range(near + far, 1)) && !init_mm::is_mapped(range(near, 2))
+            );
+            init_mm::unmap(range(near + far, 1)).flush();
+        }
+        // What was mapped before it met something is taken back.
+        map(near + 2 * PAGE_SIZE, 1).unwrap();
+        assert_eq!(map(near, 4), Err(crate::arch::pgtable::MapError::AlreadyMapped));
+        assert!(
+            !init_mm::is_mapped(range(near, 2))
+                && init_mm::is_mapped(range(near + 2 * PAGE_SIZE, 1))
+        );
+        init_mm::unmap(range(near, 4)).flush();
+        frames.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+    });
+}
+
+#[test]
 fn memory_that_waits_is_no_reason_to_fail() {
     machine(4096, |_| {
         init(1, 1 << 20);

@@ -147,3 +147,94 @@ fn what_is_in_use_and_movable_is_moved_out_of_any_pageblock() {
         free_contig_range(range);
     });
 }
+
+/// Makes the pageblock at the start of the second 8 MiB CMA's; its range.
+fn with_cma(f: impl FnOnce(PfnRange)) {
+    on(&[ram(0x4000_0000, 32 * MIB)], |_| {
+        let range = frames(0x4080_0000, 2 * MIB);
+        let first = Frame::new(range.start()).unwrap();
+        with_masked(|irq| {
+            let mut locked = zone().zone().lock(irq);
+            locked.split_to_pageblock(first);
+            let from = pageblock_migratetype(first);
+            locked.move_freepages_block(first, from, Migratetype::Cma);
+            locked.merge_pageblock(first, Migratetype::Cma);
+        });
+        check_sums();
+        f(range);
+    });
+}
+
+/// Takes `count` pages from `range`'s `at`th on.
+fn take(range: PfnRange, at: u32, count: u32) -> PfnRange {
+    let part = PfnRange::new(range.start() + at, range.start() + at + count);
+    alloc_contig_range(part).unwrap();
+    part
+}
+
+#[test]
+fn one_piece_alone_waits_to_merge() {
+    with_cma(|range| {
+        let whole = free_blocks();
+        let waits = || zone().zone().unmerged.get().map(|frame| frame.pfn());
+        let (one, four, three) = (take(range, 0, 1), take(range, 4, 4), take(range, 16, 3));
+        free_contig_range(one);
+        assert_eq!(waits(), Some(one.start()));
+        check_sums();
+        // The next takes its place, and not one that is no single block.
+        free_contig_range(four);
+        assert_eq!(waits(), Some(four.start()));
+        check_sums();
+        let two = take(range, 32, 1);
+        free_contig_range(two);
+        free_contig_range(three);
+        assert_eq!(waits(), Some(two.start()));
+        check_sums();
+        with_masked(drain_local_pages);
+        assert_eq!((waits(), free_blocks()), (None, whole));
+    });
+}
+
+#[test]
+fn a_piece_that_waits_merges_before_its_pageblock_is_emptied() {
+    with_cma(|range| {
+        let whole = free_blocks();
+        free_contig_range(take(range, 7, 1));
+        start_isolate(zone(), range).unwrap();
+        assert_eq!(zone().zone().unmerged.get(), None);
+        check_sums();
+        undo_isolate(zone(), range);
+        check_sums();
+        assert_eq!(free_blocks(), whole);
+    });
+}
+
+#[test]
+fn buddies_that_nobody_merges_are_found() {
+    with_cma(|range| {
+        let waiting = &zone().zone().unmerged;
+        let apart = || validate().err().map(|invalid| invalid.what);
+        free_contig_range(take(range, 7, 1));
+        let piece = waiting.get();
+        waiting.set(None);
+        assert_eq!(apart(), Some("two free buddies were not merged"));
+        waiting.set(piece);
+        assert_eq!(apart(), None);
+        with_masked(drain_local_pages);
+        // Nothing but CMA's may wait.
+        let pair = alloc_pages(KERNEL, order(1)).unwrap();
+        with_masked(|irq| {
+            let mut locked = zone().zone().lock(irq);
+            let mt = pageblock_migratetype(pair);
+            for half in pair.block(order(1)) {
+                half.page().set_refcount(0);
+                locked.account_add(mt, 1);
+                locked.add_to_free_list(half, Order::ZERO, mt, false);
+            }
+        });
+        waiting.set(Some(pair));
+        assert_eq!(apart(), Some("two free buddies were not merged"));
+        with_masked(drain_local_pages);
+        assert_eq!(apart(), None);
+    });
+}

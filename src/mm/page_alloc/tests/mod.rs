@@ -11,6 +11,7 @@ mod isolation;
 mod misuse;
 mod model;
 mod numa;
+mod pcp_lists;
 mod poison;
 mod report;
 mod sections;
