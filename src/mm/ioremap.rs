@@ -110,12 +110,10 @@ fn map(phys: PhysAddr, size: u64, io: IoType, attrs: KernelAttrs) -> Result<IoMe
     let page = PAGE_SIZE as u64;
     let page_end = end.align_up(page).ok_or(IoremapError::Invalid)?;
     let pages = PhysRange::new(phys.align_down(page), page_end);
-    let reservation = match Reservation::shared(pages, io) {
-        // No RAM: that was seen when the first of those who share it came.
-        Some(reservation) => reservation,
-        None => reserve(pages, io)?,
-    };
-    let start = vmalloc::map_device(pages, attrs, reservation, Location::caller())
+    // What is claimed already is no RAM: that was seen when the first of those who share the
+    // claim came.
+    let claim = || Reservation::shared(pages, io).map_or_else(|| reserve(pages, io), Ok);
+    let start = vmalloc::map_device(pages, io, attrs, claim, Location::caller())?
         .ok_or(IoremapError::NoMemory)?;
     Ok(IoMem { at: start + phys.page_offset(), phys: PhysRange::new(phys, end), io })
 }

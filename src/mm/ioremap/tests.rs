@@ -143,6 +143,34 @@ fn a_type_is_held_until_no_tlb_can_have_it() {
     });
 }
 
+/// Who maps the same again may have the claim of a mapping that waits for its flush, and the
+/// type is held until that is done and the new mapping has ended as well.
+#[test]
+fn a_claim_that_waits_serves_the_next_mapping() {
+    machine(1024, |_| {
+        drop(ioremap(UART, 0x1000).unwrap());
+        vmalloc::vm_unmap_aliases();
+        let conflict = Some(IoremapError::Conflict);
+        for _ in 0..3 {
+            // One waits; of those that follow the first has its claim.
+            drop(ioremap(UART, 0x1000).unwrap());
+            let (a, b) = (ioremap(UART, 0x1000).unwrap(), ioremap(UART, 0x1000).unwrap());
+            vmalloc::vm_unmap_aliases();
+            drop(a);
+            assert_eq!(ioremap_wc(UART, 1).err(), conflict, "the second claims it");
+            drop(b);
+            // Neither another type nor a longer range is what waits.
+            assert!(ioremap(UART, 0x2000).is_ok());
+            assert!(ioremap_wc(UART, 0x1000).is_ok());
+            vmalloc::validate();
+            vmalloc::shrink();
+            assert_eq!(vmalloc::vmalloc_stat(), Default::default());
+            drop(ioremap_cache(UART, 0x1000).unwrap());
+            vmalloc::vm_unmap_aliases();
+        }
+    });
+}
+
 /// A purge ends the claims of all mappings that waited for it, and of no others.
 #[test]
 fn a_purge_ends_claims_one_for_one() {

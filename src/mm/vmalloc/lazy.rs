@@ -3,9 +3,11 @@
 #![deny(unsafe_code)]
 
 use super::area::{Backing, VmArea};
+use super::memtype::{Claims, IoType, Reservation};
 use super::page_chain::PageChain;
 use super::slots::NIL;
 use super::va_space::AreaId;
+use crate::addr::PhysRange;
 use core::mem::ManuallyDrop;
 
 /// The largest area on such a list, in pages mapped.
@@ -91,22 +93,31 @@ impl SizedLists {
 /// a purge [takes](Self::take) it.
 pub struct Held {
     pages: ManuallyDrop<PageChain>,
+    claims: Claims,
 }
 
 impl Held {
     /// Nothing.
     pub const fn new() -> Self {
-        Self { pages: ManuallyDrop::new(PageChain::EMPTY) }
+        Self { pages: ManuallyDrop::new(PageChain::EMPTY), claims: Claims::NONE }
     }
 
-    /// Takes `backing` over if it is of a kind that can be gathered; whether nothing is left.
+    /// Takes the backing of `area` over if it is of a kind that can be gathered; whether nothing
+    /// is left.
     #[inline(always)]
-    pub fn gather(&mut self, backing: &mut Backing) -> bool {
+    pub fn gather(&mut self, area: &mut VmArea) -> bool {
+        let VmArea { backing, phys, nr_pages, .. } = area;
         match core::mem::take(backing) {
             Backing::None => {}
             Backing::Pages(chain) if chain.is_single_pages() => self.pages.prepend(chain),
-            other => {
-                *backing = other;
+            Backing::Io(reservation) => {
+                if let Err(reservation) = self.claims.add(reservation, *phys, *nr_pages) {
+                    *backing = Backing::Io(reservation);
+                    return false;
+                }
+            }
+            large => {
+                *backing = large;
                 return false;
             }
         }
@@ -114,8 +125,23 @@ impl Held {
     }
 
     /// All of it, to be given back after the flush.
-    pub fn take(&mut self) -> PageChain {
-        core::mem::replace(&mut *self.pages, PageChain::EMPTY)
+    pub fn take(&mut self) -> (PageChain, Claims) {
+        let pages = core::mem::replace(&mut *self.pages, PageChain::EMPTY);
+        (pages, core::mem::replace(&mut self.claims, Claims::NONE))
+    }
+
+    /// A claim that waits, for who maps the same with the same type again. What waits with it
+    /// is flushed by the time the new area's end has been: the claim lasts as long as it must.
+    #[inline(always)]
+    pub fn reuse_claim(&mut self, range: PhysRange, io: IoType) -> Option<Reservation> {
+        self.claims.reuse(range, io)
+    }
+
+    /// Takes the backing with such a claim back, which must not end before the flush.
+    pub fn put_back(&mut self, backing: Backing) {
+        if let Backing::Io(reservation) = backing {
+            self.claims.put_back(reservation);
+        }
     }
 
     /// Its pages, for checks.

@@ -12,7 +12,7 @@
 use super::slot_page::SlotPage;
 use super::slots::NIL;
 use super::tree::{Item, Side, Tree};
-use crate::addr::{PhysAddr, PhysRange};
+use crate::addr::{PAGE_SHIFT, PhysAddr, PhysRange};
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
@@ -76,7 +76,86 @@ pub(super) struct Claim {
     number: u32,
 }
 
+/// Claims to one range with one type that end together.
+#[derive(Debug)]
+pub(super) struct Claims {
+    range: PhysRange,
+    claim: Claim,
+    /// How many; 0: the rest means nothing.
+    count: u32,
+}
+
+impl Claims {
+    /// None.
+    pub const NONE: Self = Self {
+        range: PhysRange::new(PhysAddr::new(0), PhysAddr::new(0)),
+        claim: Claim { io: IoType::Device, number: NIL },
+        count: 0,
+    };
+
+    /// Takes `reservation`, which is of the pages at `phys`, over, or gives it back where it is
+    /// not like the others.
+    #[inline(always)]
+    pub fn add(
+        &mut self,
+        reservation: Reservation,
+        phys: PhysAddr,
+        pages: u32,
+    ) -> Result<(), Reservation> {
+        if self.count == 0 {
+            self.range = PhysRange::from_size(phys, (pages as u64) << PAGE_SHIFT);
+            self.claim = reservation.0;
+        } else if self.claim != reservation.0 {
+            return Err(reservation);
+        }
+        self.count += 1;
+        core::mem::forget(reservation);
+        Ok(())
+    }
+
+    /// One of the claims for who wants to map `range` with type `io`, if they are to that.
+    #[inline(always)]
+    pub fn reuse(&mut self, range: PhysRange, io: IoType) -> Option<Reservation> {
+        if self.count == 0 || self.range != range || self.claim.io != io {
+            return None;
+        }
+        self.count -= 1;
+        Some(Reservation(self.claim))
+    }
+
+    /// Takes back what [`reuse`](Self::reuse) just gave.
+    pub fn put_back(&mut self, reservation: Reservation) {
+        debug_assert!(self.claim == reservation.0, "a claim that was not among them");
+        self.count += 1;
+        core::mem::forget(reservation);
+    }
+
+    /// Ends them all.
+    pub fn release(self) {
+        if self.count > 0 {
+            release_claims(self.claim, self.count);
+        }
+    }
+}
+
+/// Ends `count` claims to the same.
+#[inline(never)]
+fn release_claims(claim: Claim, count: u32) {
+    with_masked(|irq| MEMTYPES.lock(irq).end(claim, count));
+}
+
 impl MemTypes {
+    /// Ends `count` claims to the same.
+    #[inline(always)]
+    fn end(&mut self, Claim { io, number }: Claim, count: u32) {
+        let tree = &mut self.0[io as usize];
+        let span = tree.item_mut(number);
+        span.claims -= count;
+        if span.claims == 0 {
+            drop(tree.remove(number, |_| {}));
+        }
+    }
+
     /// One more claim to `range`, if there is one of that type.
     #[inline(always)]
     fn share(&mut self, range: PhysRange, io: IoType) -> Option<u32> {
@@ -182,13 +261,7 @@ pub(super) fn release(claims: &[Claim]) {
     with_masked(|irq| {
         let mut types = MEMTYPES.lock(irq);
         for same in claims.chunk_by(|a, b| a == b) {
-            let Claim { io, number } = same[0];
-            let tree = &mut types.0[io as usize];
-            let span = tree.item_mut(number);
-            span.claims -= same.len() as u32;
-            if span.claims == 0 {
-                drop(tree.remove(number, |_| {}));
-            }
+            types.end(same[0], same.len() as u32);
         }
     });
 }

@@ -89,7 +89,7 @@ use crate::mm::page::Frame;
 use crate::sync::{Rank, SpinLock};
 use area::Backing;
 use core::panic::Location;
-use memtype::Reservation;
+use memtype::{IoType, Reservation};
 use page_chain::{LARGE, PageChain};
 use purge::{Wait, purge};
 use vm_area::{Request, or_purge, unmap_area};
@@ -343,18 +343,32 @@ pub(super) fn set_memory(range: VirtRange, resets: bool) -> bool {
 }
 
 /// Maps device addresses for `mm::ioremap`: whole pages, with a reservation of their
-/// memory type.
-pub(super) fn map_device(
+/// memory type: one that waits for a flush with an area of the same, or else what `reserve`
+/// returns; `None` where it can't be mapped.
+#[inline(always)]
+pub(super) fn map_device<E>(
     phys: PhysRange,
+    io: IoType,
     attrs: KernelAttrs,
-    reservation: Reservation,
+    reserve: impl FnOnce() -> Result<Reservation, E>,
     caller: &'static Location<'static>,
-) -> Option<VirtAddr> {
-    let nr_pages = pages_of(usize::try_from(phys.len()).ok()?)?;
+) -> Result<Option<VirtAddr>, E> {
+    let Some(nr_pages) = usize::try_from(phys.len()).ok().and_then(pages_of) else {
+        return Ok(None);
+    };
     let request = Request::new(nr_pages, VmFlags::VM_IOREMAP, Gfp::GFP_KERNEL);
-    Request { phys: phys.start(), caller, ..request }.map(Backing::Io(reservation), |used| {
-        init_mm::map_range(used, phys.start(), attrs, MapFlags::empty())
-    })
+    let request = Request { phys: phys.start(), caller, ..request };
+    let found = with_areas(|areas| {
+        let claim = areas.held.reuse_claim(phys, io)?;
+        let found = areas.alloc_pooled(request, Backing::Io(claim));
+        found.map_err(|unused| areas.held.put_back(unused)).ok()
+    });
+    let found = match found {
+        Some(start) => Ok(start),
+        None => Err(Backing::Io(reserve()?)),
+    };
+    Ok(request
+        .map_found(found, |used| init_mm::map_range(used, phys.start(), attrs, MapFlags::empty())))
 }
 
 /// Maps contiguous memory once more, with another memory type, for `mm::dma`.

@@ -45,9 +45,12 @@ pub fn purge(wait: Wait) -> bool {
     }
 }
 
-fn flush_and_reclaim(Purge { owed, mut others, pages }: Purge) {
+fn flush_and_reclaim(Purge { owed, mut others, held: (pages, claims) }: Purge) {
     owed.flush();
-    free_singles(pages);
+    if pages.len() > 0 {
+        free_singles(pages);
+    }
+    claims.release();
     if !with_areas(|areas| areas.reclaim_sized(&mut others)) {
         reclaim_others(others);
     }
@@ -72,6 +75,7 @@ pub struct Freed {
 
 impl Freed {
     /// Nothing.
+    #[inline(always)]
     fn new() -> Self {
         Self { claims: ArrayVec::new(), pages: ArrayVec::new() }
     }

@@ -63,7 +63,20 @@ impl Request {
         backing: Backing,
         map: impl Fn(VirtRange) -> Result<(), MapError>,
     ) -> Option<VirtAddr> {
-        let start = match with_areas(|areas| areas.alloc_pooled(self, backing)) {
+        let found = with_areas(|areas| areas.alloc_pooled(self, backing));
+        self.map_found(found, map)
+    }
+
+    /// As [`map`](Self::map), with what [`VmapAreas::alloc_pooled`] found.
+    ///
+    /// [`VmapAreas::alloc_pooled`]: super::vmap_areas::VmapAreas::alloc_pooled
+    #[inline(always)]
+    pub fn map_found(
+        self,
+        found: Result<VirtAddr, Backing>,
+        map: impl Fn(VirtRange) -> Result<(), MapError>,
+    ) -> Option<VirtAddr> {
+        let start = match found {
             Ok(start) => start,
             Err(backing) => self.find(backing)?,
         };

@@ -10,6 +10,7 @@
 use super::VmFlags;
 use super::area::{Backing, State, VmArea, VmallocInfo};
 use super::lazy::{Held, SIZED_PAGES, SizedLists};
+use super::memtype::Claims;
 use super::page_chain::PageChain;
 use super::purge::Freed;
 use super::slot_page::SlotPage;
@@ -62,8 +63,8 @@ pub struct Purge {
     pub others: u32,
     /// To be done before anything else.
     pub owed: TlbFlush,
-    /// The pages of the others, to be given back then.
-    pub pages: PageChain,
+    /// What the others held, to be given back then.
+    pub held: (PageChain, Claims),
 }
 
 /// Lazily unmapped areas that are dealt with one by one: large ones, and those with something
@@ -127,7 +128,7 @@ pub struct VmapAreas {
     /// What the areas on the lazy list wait for. A flush that is dropped is done then; this
     /// one ends with the machine.
     owed: ManuallyDrop<TlbFlush>,
-    held: Held,
+    pub(super) held: Held,
     purging: bool,
     lazy: SizedLists,
     pools: [u32; POOLED_PAGES],
@@ -253,7 +254,7 @@ impl VmapAreas {
             return Unmap::Claimed;
         }
         area.state = State::Unused;
-        if self.held.gather(&mut area.backing) {
+        if self.held.gather(area) {
             self.lazy.push(id, area);
         } else {
             self.others.push(id, range, area);
@@ -331,7 +332,7 @@ impl VmapAreas {
             flushing.areas.put(list);
         }
         let owed = core::mem::replace(&mut *self.owed, TlbFlush::NONE);
-        PurgeStart::Areas(Purge { others: others.head, owed, pages: self.held.take() })
+        PurgeStart::Areas(Purge { others: others.head, owed, held: self.held.take() })
     }
 
     /// Reclaims the areas after the flush that wait in lists by size: moves the lists into the
