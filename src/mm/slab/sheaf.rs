@@ -69,7 +69,7 @@ pub(super) struct SheafSlot {
 impl SheafSlot {
     /// Without a sheaf.
     pub const fn new() -> Self {
-        Self { top: AtomicPtr::new((&raw const NO_SHEAF.words).cast_mut().cast()) }
+        Self { top: AtomicPtr::new((&raw const NO_SHEAF).cast_mut().cast()) }
     }
 
     #[inline(always)]
