@@ -60,6 +60,23 @@ def areas():
         at = node["sides"][1]["top"].int()
 
 
+def pooled():
+    """Where the areas start that are in the pools."""
+    vmap = static("granule::mm::vmalloc::VMAP")
+    slots = Slots(vmap["space"]["tree"]["slots"].inner())
+    starts = set()
+    for head in vmap["pools"]:
+        at = head.int()
+        while at:
+            item = slots.get(at)["item"]
+            start = item["range"].range()[0]
+            if start in starts:
+                raise Error(f"a pool of areas comes back to {start:#x}")
+            starts.add(start)
+            at = item["data"]["next"].int()
+    return starts
+
+
 def flag_table():
     """The flags of areas."""
     return dict(source.flags("mm/vmalloc/area.rs", "VmFlags"))
@@ -93,9 +110,12 @@ def show(what):
     if what not in ("", "all"):
         raise Error("gr vmalloc [all]")
     states, below, wrong = {}, None, []
+    in_pools = pooled()
     for item in areas():
         start, end = item["range"].range()
         state = item["data"]["state"].variant()
+        if state == "Unused":
+            state = "Pooled" if start in in_pools else "Lazy"
         pages, count = states.get(state, (0, 0))
         states[state] = (pages + (end - start) // 4096, count + 1)
         if below is not None and start - item["gap"].int() != below:
