@@ -15,31 +15,45 @@ use crate::mm::page::{Frame, PageFlags};
 use crate::mm::pcp_list::PcpList;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Fills the list of `mt` and `order` with a batch of `zone`.
+/// Takes a batch of blocks of `mt` and `order` of `zone`: one for the caller, the others go to
+/// the list. All have a reference.
 pub(super) fn refill(
     list: &PcpList,
     zone: &mut LockedZone<'_>,
     order: Order,
     mt: Migratetype,
     reach: Reach,
-) {
+) -> Option<Frame> {
     // Rounded up to a power of two: one free block may hold it all.
     let batch = zone.zone.pcp_batch.load(Relaxed) >> order.get();
     let mut left = batch.max(1).next_power_of_two();
+    if left == 1 {
+        let frame = zone.rmqueue(order, mt, reach)?;
+        frame.page().set_refcount(1);
+        return Some(frame);
+    }
     let id = zone.zone.id();
+    let mut own = None;
     while left > 0 {
         let most = Order::new(order.get() + left.ilog2() as u8).unwrap_or(Order::MAX);
-        let Some((head, size)) = zone.rmqueue_run(order, most, mt, reach) else { return };
+        let Some((head, size)) = zone.rmqueue_run(order, most, mt, reach) else { break };
         let step = order.pages();
         // From the end, so that the list hands them out rising.
-        for at in (0..size.pages()).step_by(step as usize).rev() {
+        let from = if own.is_none() { step } else { 0 };
+        for at in (from..size.pages()).step_by(step as usize).rev() {
             let frame = head.within(size, at);
             frame.page().set_place(id, order);
             frame.page().set_refcount(1);
             list.push(frame, order);
         }
+        if own.is_none() {
+            head.page().set_place(id, order);
+            head.page().set_refcount(1);
+            own = Some(head);
+        }
         left -= size.pages() / step;
     }
+    own
 }
 
 /// Frees `frame`, taken off a CPU's list of `order`, with the others that `chunk` gathers.

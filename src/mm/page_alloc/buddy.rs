@@ -98,6 +98,7 @@ impl LockedZone<'_> {
     }
 
     /// Takes a block off its list; the caller accounts for it.
+    #[inline]
     pub(in crate::mm) fn del_from_free_list(
         &mut self,
         frame: Frame,

@@ -180,11 +180,14 @@ impl CpuPages {
         }
     }
 
-    /// Grants `list`, of `zone`, the room for what was put on it to refill it, beyond the
-    /// zone's bound where others hold all that.
-    fn grant_held(&self, zone: ZoneId, list: &PcpList) {
-        self.make_room(zone, list, lacks(list));
-        self.grant(zone, list, lacks(list) as i32);
+    /// Grants `list`, of `zone`, the room for what was put on it to refill it and for `more`
+    /// pages, beyond the zone's bound where others hold all that.
+    fn grant_held(&self, zone: ZoneId, list: &PcpList, more: u32) {
+        let lacking = || u32::try_from(more as i32 - list.get().room()).unwrap_or(0);
+        if lacking() > 0 {
+            self.make_room(zone, list, lacking());
+            self.grant(zone, list, lacking() as i32);
+        }
     }
 }
 
@@ -263,9 +266,10 @@ pub(super) fn alloc(
     drain_if_asked(irq);
     let list = cpu.list(row, column);
     list.pop(order).or_else(|| {
-        batch::refill(list, &mut zone.zone().lock(irq), order, mt, reach);
-        cpu.grant_held(zone, list);
-        list.pop(order)
+        let frame = batch::refill(list, &mut zone.zone().lock(irq), order, mt, reach)?;
+        // For this one too, when it comes back.
+        cpu.grant_held(zone, list, order.pages());
+        Some(frame)
     })
 }
 

@@ -14,7 +14,9 @@ use crate::mm::context::{
 };
 use crate::mm::gfp::Gfp;
 use crate::mm::migrate::MigrateMode;
-use crate::mm::mmzone::{Migratetype, NodeId, Wmark, WmarkFlags, Zone, ZoneId, ZoneType, Zonelist};
+use crate::mm::mmzone::{
+    LockedZone, Migratetype, NodeId, Wmark, WmarkFlags, Zone, ZoneId, ZoneType, Zonelist,
+};
 use crate::mm::page::Frame;
 use crate::mm::shrinker::reclaimable;
 use crate::mm::vmscan::{MAX_RECLAIM_RETRIES, try_to_free_pages, wakeup_kswapd};
@@ -102,75 +104,95 @@ pub(super) fn alloc_on(node: NodeId, gfp: Gfp, order: Order) -> Option<Frame> {
 
 /// Takes a block from the first zone of the zonelist that has one to spare.
 fn get_page_from_freelist(request: &Request, depth: Depth) -> Option<Frame> {
-    request.zones().find_map(|id| {
+    for id in request.zones() {
         let zone = id.zone();
         let mark = zone.wmark_pages(depth.mark);
         if !depth.flags.contains(WmarkFlags::NO_WATERMARKS)
             && !zone.watermark_ok(request.order, mark, request.highest, depth.flags)
         {
-            return None;
+            continue;
         }
         let frame = rmqueue(zone, request, depth.flags);
         if request.gfp.contains(Gfp::__GFP_KSWAPD_RECLAIM) && zone.take_boosted() {
             wakeup_kswapd(id.node(), Gfp::empty(), Order::ZERO, id.kind());
         }
-        frame
-    })
+        if frame.is_some() {
+            return frame;
+        }
+    }
+    None
 }
 
 /// Takes a block from `zone`; brings up more of it where that keeps kinds apart.
 fn rmqueue(zone: &'static Zone, request: &Request, flags: WmarkFlags) -> Option<Frame> {
-    let Request { order, mt, .. } = *request;
-    let cma = flags.contains(WmarkFlags::CMA);
+    let reach = Reach { cma: flags.contains(WmarkFlags::CMA), no_fragment: true };
     with_masked(|irq| {
-        loop {
-            let deferred = zone.deferred.load(Relaxed) != 0;
-            let gentle = Reach { cma, no_fragment: true };
-            let any = Reach { cma, no_fragment: false };
-            let reaches = if deferred { &[gentle][..] } else { &[gentle, any][..] };
-            let urgent = flags.contains(WmarkFlags::HIGHATOMIC);
-            let found = if urgent {
-                alloc_urgent(irq, zone, order, mt, reaches)
-            } else if pcp::has_lists(order) {
-                reaches.iter().find_map(|&reach| pcp::alloc(irq, zone.id(), order, mt, reach))
-            } else {
-                let mut locked = zone.lock(irq);
-                reaches.iter().find_map(|&reach| locked.rmqueue(order, mt, reach))
-            };
-            if found.is_some() {
-                return found;
-            }
-            if !deferred || !deferred::grow_zone(irq, zone.id()) {
-                break;
-            }
-        }
-        // Nothing is left to bring up; the reserve of large blocks is the last resort.
-        let mut locked = zone.lock(irq);
-        locked.rmqueue(order, mt, Reach { cma, no_fragment: false }).or_else(|| {
-            let urgent = WmarkFlags::NON_BLOCK | WmarkFlags::NO_WATERMARKS;
-            if flags.intersects(urgent | WmarkFlags::HIGHATOMIC) {
-                locked.rmqueue_smallest(order, Migratetype::HighAtomic)
-            } else {
-                None
-            }
-        })
+        rmqueue_within(irq, zone, request, flags, reach)
+            .or_else(|| rmqueue_beyond(irq, zone, request, flags))
     })
+}
+
+/// Takes a block from `zone`, as far as `reach` goes.
+#[inline(always)]
+fn rmqueue_within(
+    irq: &IrqMasked,
+    zone: &'static Zone,
+    request: &Request,
+    flags: WmarkFlags,
+    reach: Reach,
+) -> Option<Frame> {
+    let Request { order, mt, .. } = *request;
+    if flags.contains(WmarkFlags::HIGHATOMIC) {
+        alloc_urgent(&mut zone.lock(irq), order, mt, reach)
+    } else if pcp::has_lists(order) {
+        pcp::alloc(irq, zone.id(), order, mt, reach)
+    } else {
+        zone.lock(irq).rmqueue(order, mt, reach)
+    }
+}
+
+/// Takes a block from `zone` that has none at hand without mixing kinds: from what is still to
+/// be brought up, then whatever there is, then from the reserve of large blocks.
+#[cold]
+#[inline(never)]
+fn rmqueue_beyond(
+    irq: &IrqMasked,
+    zone: &'static Zone,
+    request: &Request,
+    flags: WmarkFlags,
+) -> Option<Frame> {
+    let cma = flags.contains(WmarkFlags::CMA);
+    while zone.deferred.load(Relaxed) != 0 && deferred::grow_zone(irq, zone.id()) {
+        let gentle = Reach { cma, no_fragment: true };
+        let found = rmqueue_within(irq, zone, request, flags, gentle);
+        if found.is_some() {
+            return found;
+        }
+    }
+    let any = Reach { cma, no_fragment: false };
+    if let Some(frame) = rmqueue_within(irq, zone, request, flags, any) {
+        return Some(frame);
+    }
+    let urgent = WmarkFlags::NON_BLOCK | WmarkFlags::NO_WATERMARKS;
+    if flags.intersects(urgent | WmarkFlags::HIGHATOMIC) {
+        zone.lock(irq).rmqueue_smallest(request.order, Migratetype::HighAtomic)
+    } else {
+        None
+    }
 }
 
 /// Takes a block of several pages for one who can't wait, from the reserve first, and keeps
 /// the pageblock it came from for the next.
 fn alloc_urgent(
-    irq: &IrqMasked,
-    zone: &'static Zone,
+    locked: &mut LockedZone<'_>,
     order: Order,
     mt: Migratetype,
-    reaches: &[Reach],
+    reach: Reach,
 ) -> Option<Frame> {
-    let mut locked = zone.lock(irq);
     if let Some(frame) = locked.rmqueue_smallest(order, Migratetype::HighAtomic) {
         return Some(frame);
     }
-    let frame = reaches.iter().find_map(|&reach| locked.rmqueue(order, mt, reach))?;
+    let frame = locked.rmqueue(order, mt, reach)?;
     locked.reserve_highatomic(frame);
     Some(frame)
 }
