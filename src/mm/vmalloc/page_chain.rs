@@ -32,7 +32,10 @@ impl PageChain {
     #[inline(always)]
     pub fn alloc(pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
         // A chain is made of them at the end, so that until then they are in registers.
-        let (mut head, mut len) = (None, 0);
+        let (mut head, mut len) = match node {
+            None => page_alloc::alloc_pages_chain(gfp, pages, PageFlags::VMALLOC),
+            Some(_) => (None, 0),
+        };
         while len < pages {
             let Some(frame) = alloc_block(node, gfp, Order::ZERO) else {
                 drop(Self { head, len });
@@ -192,23 +195,18 @@ impl Drop for PageChain {
     }
 }
 
-/// Pages that are given back in one go.
-const AT_ONCE: usize = 32;
-
 /// Gives single pages back; what [`PageChain`]'s drop does, in less time.
 ///
 /// # Panics
 /// As that does.
 #[inline(never)]
 pub fn free_singles(mut chain: PageChain) {
-    let mut singles = [None; AT_ONCE];
-    while chain.head.is_some() {
-        let mut filled = 0;
-        for (entry, frame) in singles.iter_mut().zip(chain.by_ref()) {
-            *entry = Some(frame);
-            filled += 1;
-        }
-        page_alloc::free_pages_bulk(&mut singles[..filled]);
+    loop {
+        let (head, len) = (chain.head, chain.len);
+        (chain.head, chain.len) = page_alloc::free_pages_chain(head, len, PageFlags::VMALLOC);
+        // One that takes more than a place on a list, or is not ours.
+        let Some(frame) = chain.next() else { break };
+        page_alloc::free_pages(frame, Order::ZERO);
     }
 }
 
