@@ -319,34 +319,36 @@ pub fn map_range(
 /// # Panics
 /// If an end of `va` is no multiple of the page size or cuts a block: unmap what was
 /// mapped, as it was mapped, or [`split`] first.
-#[inline(always)]
 #[track_caller]
 pub fn unmap(va: VirtRange) -> TlbFlush {
-    with_masked(|irq| unmap_masked(irq, va))
+    match edit(|m| m.unmap(va)) {
+        Ok(owed) => TlbFlush(owed),
+        Err(e) => panic!("unmap of {va:?}: {e}"),
+    }
 }
 
-/// [`unmap`] for who has interrupts masked already.
+/// [`unmap`] of `pages` pages from `va` on, for who has interrupts masked already and gathers
+/// what is owed.
 ///
 /// # Panics
 /// As `unmap`.
 #[inline(always)]
 #[track_caller]
-pub fn unmap_masked(irq: &IrqMasked, va: VirtRange) -> TlbFlush {
-    let few = pgtable::unmap_few(&mut LinearAccess::new(&mut INIT_MM.lock(irq).recent), va);
-    // The lock is open again.
-    match few {
-        Some(owed) => TlbFlush(owed),
-        None => unmap_any(va),
+pub fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) {
+    let few = {
+        let recent = &mut INIT_MM.lock(irq).recent;
+        pgtable::unmap_few(&mut LinearAccess::new(recent), va, pages, &mut owed.0)
+    };
+    if !few {
+        unmap_any(VirtRange::from_size(va, pages * PAGE_SIZE), owed);
     }
 }
 
+#[cold]
 #[inline(never)]
 #[track_caller]
-fn unmap_any(va: VirtRange) -> TlbFlush {
-    match edit(|m| m.unmap(va)) {
-        Ok(owed) => TlbFlush(owed),
-        Err(e) => panic!("unmap of {va:?}: {e}"),
-    }
+fn unmap_any(va: VirtRange, owed: &mut TlbFlush) {
+    owed.absorb(unmap(va));
 }
 
 /// Frees the tables for `va` that map nothing, after a flush. Walks whole tables: for

@@ -46,7 +46,9 @@ impl FlushOwed {
     /// leaves of that size, or tables that span as much.
     #[inline(always)]
     pub(super) fn add(&mut self, va: VirtRange, stride: usize) {
-        self.absorb(Self { start: va.start(), end: va.end(), stride });
+        // No stride is smaller than a page, so that one need not be compared.
+        let stride = if stride == PAGE_SIZE { stride } else { self.stride.min(stride) };
+        *self = Self { start: self.start.min(va.start()), end: self.end.max(va.end()), stride };
     }
 
     /// Both of two, to be settled at once.

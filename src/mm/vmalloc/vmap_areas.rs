@@ -18,7 +18,7 @@ use super::slots::NIL;
 use super::va_space::{AreaId, VaError, VaRequest, VaSpace};
 use super::vm_area::Request;
 use super::vmap_block::{BLOCK_PAGES, CurrentBlock};
-use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::{IrqMasked, NR_CPUS};
 use crate::mm::init_mm::{self, TlbFlush};
 use core::mem::ManuallyDrop;
@@ -261,8 +261,7 @@ impl VmapAreas {
         }
         let nr_pages = area.nr_pages as usize;
         let allocated = allocated(area.flags, area.nr_pages);
-        let used = VirtRange::from_size(va, nr_pages << PAGE_SHIFT);
-        self.owed.absorb(init_mm::unmap_masked(irq, used));
+        init_mm::unmap_pages(irq, va, nr_pages, &mut self.owed);
         if self.count_lazy(range.len() / PAGE_SIZE, nr_pages, allocated) {
             Unmap::Due
         } else {
