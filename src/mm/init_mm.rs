@@ -344,6 +344,24 @@ pub fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFl
     }
 }
 
+/// [`unmap_pages`] where the first page is mapped; else `false`, and nothing done.
+///
+/// # Panics
+/// As `unmap`.
+#[inline(always)]
+#[track_caller]
+pub fn unmap_mapped(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) -> bool {
+    let mapped = {
+        let recent = &mut INIT_MM.lock(irq).recent;
+        pgtable::is_page_mapped(&mut LinearAccess::new(recent), va)
+    };
+    if !mapped.unwrap_or_else(|| is_mapped(VirtRange::from_size(va, PAGE_SIZE))) {
+        return false;
+    }
+    unmap_pages(irq, va, pages, owed);
+    true
+}
+
 #[cold]
 #[inline(never)]
 #[track_caller]

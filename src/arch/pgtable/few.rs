@@ -4,7 +4,7 @@
 //! or the edit is not of that simple kind, they do nothing or a part, and `Mapper` does the rest.
 #![deny(unsafe_code)]
 
-use super::descriptor::{CONT_ENTRIES, KernelAttrs, Level, PTRS_PER_TABLE, VA_BITS};
+use super::descriptor::{CONT_ENTRIES, Descriptor, KernelAttrs, Level, PTRS_PER_TABLE, VA_BITS};
 use super::flush::FlushOwed;
 use super::mapper::{MapError, publish};
 use super::table::{Leaf, Table, TableAccess};
@@ -80,6 +80,16 @@ pub fn unmap_few<A: TableAccess>(
         owed.add(VirtRange::from_size(va, pages * PAGE_SIZE), PAGE_SIZE);
     }
     true
+}
+
+/// Whether the page at `va` is mapped, hidden or not, as [`Mapper::is_mapped`] says;
+/// `None` where its table isn't remembered.
+///
+/// [`Mapper::is_mapped`]: super::Mapper::is_mapped
+#[inline(always)]
+pub fn is_page_mapped<A: TableAccess>(access: &mut A, va: VirtAddr) -> Option<bool> {
+    let word = remembered(access, va)?.descriptor(Level::Pte.index(va));
+    Some(word != Descriptor::INVALID)
 }
 
 /// As [`Table::clear_few`], of as many pages as may be whole contiguous sets.

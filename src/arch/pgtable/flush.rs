@@ -2,7 +2,7 @@
 #![deny(unsafe_code)]
 
 use super::descriptor::{Level, PTRS_PER_TABLE};
-use super::tlbi::{MAX_RANGE_PAGES, RangeOp};
+use super::tlbi::{MAX_RANGE_PAGES, RangeOp, VaOp};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::mmu;
 
@@ -111,18 +111,27 @@ fn invalidate(range: VirtRange, stride: usize, reach: Reach) {
         mmu::tlbi_vmalle1is();
     } else {
         match reach {
-            Reach::LastLevel => each(start, range.end(), stride, mmu::tlbi_vaale1is),
-            Reach::AllLevels => each(start, range.end(), stride, mmu::tlbi_vaae1is),
+            Reach::LastLevel => each(start, ops, stride, mmu::tlbi_vaale1is),
+            Reach::AllLevels => each(start, ops, stride, mmu::tlbi_vaae1is),
         }
     }
     mmu::dsb_ish();
 }
 
+/// Invalidates `ops` addresses, `stride` bytes apart.
 #[inline(always)]
-fn each(mut at: VirtAddr, end: VirtAddr, stride: usize, tlbi: impl Fn(VirtAddr)) {
-    while at < end {
+fn each(start: VirtAddr, ops: usize, stride: usize, tlbi: impl Fn(VaOp)) {
+    let mut at = VaOp::from(start);
+    for _ in 0..ops / 4 {
         tlbi(at);
-        at = at + stride;
+        tlbi(at.further(stride));
+        tlbi(at.further(2 * stride));
+        tlbi(at.further(3 * stride));
+        at = at.further(4 * stride);
+    }
+    for _ in 0..ops % 4 {
+        tlbi(at);
+        at = at.further(stride);
     }
 }
 

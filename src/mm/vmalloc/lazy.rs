@@ -4,7 +4,7 @@
 
 use super::area::{Backing, VmArea};
 use super::memtype::{Claims, IoType, Reservation};
-use super::page_chain::PageChain;
+use super::page_chain::{PageChain, free_singles};
 use super::slots::NIL;
 use super::va_space::AreaId;
 use crate::addr::PhysRange;
@@ -90,7 +90,7 @@ impl SizedLists {
 }
 
 /// What areas held that wait. Where it is dropped it is nobody's: it ends with the machine, or
-/// a purge [takes](Self::take) it.
+/// a purge takes it and [releases](Self::release) it.
 pub struct Held {
     pages: ManuallyDrop<PageChain>,
     claims: Claims,
@@ -98,9 +98,8 @@ pub struct Held {
 
 impl Held {
     /// Nothing.
-    pub const fn new() -> Self {
-        Self { pages: ManuallyDrop::new(PageChain::EMPTY), claims: Claims::NONE }
-    }
+    pub const NONE: Self =
+        Self { pages: ManuallyDrop::new(PageChain::EMPTY), claims: Claims::NONE };
 
     /// Takes the backing of `area` over if it is of a kind that can be gathered; whether nothing
     /// is left.
@@ -124,10 +123,14 @@ impl Held {
         true
     }
 
-    /// All of it, to be given back after the flush.
-    pub fn take(&mut self) -> (PageChain, Claims) {
+    /// Gives all of it back, after the flush.
+    #[inline(always)]
+    pub fn release(&mut self) {
         let pages = core::mem::replace(&mut *self.pages, PageChain::EMPTY);
-        (pages, core::mem::replace(&mut self.claims, Claims::NONE))
+        if pages.len() > 0 {
+            free_singles(pages);
+        }
+        core::mem::replace(&mut self.claims, Claims::NONE).release();
     }
 
     /// A claim that waits, for who maps the same with the same type again. What waits with it

@@ -10,8 +10,6 @@
 use super::VmFlags;
 use super::area::{Backing, State, VmArea, VmallocInfo};
 use super::lazy::{Held, SIZED_PAGES, SizedLists};
-use super::memtype::Claims;
-use super::page_chain::PageChain;
 use super::purge::Freed;
 use super::slot_page::SlotPage;
 use super::slots::NIL;
@@ -63,8 +61,13 @@ pub struct Purge {
     pub others: u32,
     /// To be done before anything else.
     pub owed: TlbFlush,
-    /// What the others held, to be given back then.
-    pub held: (PageChain, Claims),
+    /// What the areas held, to be given back then.
+    pub held: Held,
+}
+
+impl Purge {
+    /// Nothing to do.
+    pub const NONE: Self = Self { others: NIL, owed: TlbFlush::NONE, held: Held::NONE };
 }
 
 /// Lazily unmapped areas that are dealt with one by one: large ones, and those with something
@@ -103,7 +106,7 @@ pub enum PurgeStart {
     /// Another CPU is at it.
     Busy,
     /// Flush, then [`VmapAreas::reclaim_sized`], and what that asks for.
-    Areas(Purge),
+    Areas,
 }
 
 /// What became of an area that was to be unmapped.
@@ -150,7 +153,7 @@ impl VmapAreas {
     pub const fn new(range: VirtRange, limits: Limits) -> Self {
         Self {
             space: VaSpace::new(range),
-            held: Held::new(),
+            held: Held::NONE,
             lazy: SizedLists::new(),
             others: Others::NONE,
             flushing: Flushing { areas: SizedLists::new(), lazy: 0, lazy_frames: 0 },
@@ -314,8 +317,9 @@ impl VmapAreas {
         *lazy > self.limits.lazy_max_pages || *lazy_frames > self.limits.lazy_max_frames
     }
 
-    /// Takes all areas off the lazy lists.
-    pub fn start_purge(&mut self) -> PurgeStart {
+    /// Takes all areas off the lazy lists; what is to be done for them is put into `purge`,
+    /// where there was nothing.
+    pub fn start_purge(&mut self, purge: &mut Purge) -> PurgeStart {
         if self.purging {
             return PurgeStart::Busy;
         }
@@ -330,8 +334,10 @@ impl VmapAreas {
         while let Some(list) = self.lazy.take() {
             flushing.areas.put(list);
         }
-        let owed = core::mem::replace(&mut *self.owed, TlbFlush::NONE);
-        PurgeStart::Areas(Purge { others: others.head, owed, held: self.held.take() })
+        purge.others = others.head;
+        core::mem::swap(&mut *self.owed, &mut purge.owed);
+        core::mem::swap(&mut self.held, &mut purge.held);
+        PurgeStart::Areas
     }
 
     /// Reclaims the areas after the flush that wait in lists by size: moves the lists into the
