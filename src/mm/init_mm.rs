@@ -5,7 +5,7 @@
 //! allocator; the words are reached through the linear map. All functions may be
 //! called in any context once [`install`] has run, and none of them sleeps.
 
-use crate::addr::{CONT_PTE_SIZE, Order, PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr, VirtRange};
+use crate::addr::{CONT_PTE_SIZE, Order, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::{
     self, BadTree, FlushOwed, KernelAttrs, MapError, MapFlags, Mapper, RecentTables, Table,
@@ -303,13 +303,22 @@ pub fn map_range(
     attrs: KernelAttrs,
     flags: MapFlags,
 ) -> Result<(), MapError> {
-    let span = (va.start().get() ^ (va.end() - 1).get()) / PMD_SIZE;
-    let few = va.len() < CONT_PTE_SIZE && span == 0 && va.end().is_aligned(PAGE_SIZE);
+    let few = va.len() < CONT_PTE_SIZE && va.len().is_multiple_of(PAGE_SIZE);
     if few && pa.get() < 1 << 47 {
         // Single pages, whatever the flags say.
-        let offsets = (0..va.len() as u64).step_by(PAGE_SIZE);
-        return map_pages(va.start(), offsets.map(move |offset| pa + offset), attrs);
+        let pages = (0..(va.len() / PAGE_SIZE) as u64).map(|n| pa + n * PAGE_SIZE as u64);
+        return map_pages(va.start(), pages, attrs);
     }
+    map_any(va, pa, attrs, flags)
+}
+
+#[inline(never)]
+fn map_any(
+    va: VirtRange,
+    pa: PhysAddr,
+    attrs: KernelAttrs,
+    flags: MapFlags,
+) -> Result<(), MapError> {
     edit(|m| m.map(va, pa, attrs, flags))
 }
 

@@ -12,20 +12,20 @@ use crate::arch::irq::with_masked;
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::page::{Frame, PageFlags};
 
-/// Pages that are moved in one go, with interrupts masked.
+/// Pages that are freed in one go, with interrupts masked.
 const AT_ONCE: u32 = 64;
 
-/// Takes a chain of up to `most` single pages off this CPU's list, each with `marks`; the first,
-/// and how many they are. None where the list is empty, or where `gfp` asks for more than it
-/// has (zeros, an account, a node): then [`alloc_pages`](super::alloc_pages) may do. Any context
-/// that `gfp` is fit for.
+/// Takes a chain of up to `most` single pages, a few, off this CPU's list, each with `marks`;
+/// the first, and how many they are. None where the list is empty, or where `gfp` asks for more
+/// than it has (zeros, an account, a node): then [`alloc_pages`](super::alloc_pages) may do. Any
+/// context that `gfp` is fit for.
 #[inline(always)]
 pub fn alloc_pages_chain(gfp: Gfp, most: u32, marks: PageFlags) -> (Option<Frame>, u32) {
     might_alloc(gfp);
     if gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ACCOUNT | Gfp::__GFP_ZERO) {
         return (None, 0);
     }
-    with_masked(|irq| take(irq, gfp, most.min(AT_ONCE), marks))
+    with_masked(|irq| take(irq, gfp, most, marks))
 }
 
 #[inline(always)]

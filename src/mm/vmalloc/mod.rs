@@ -22,10 +22,10 @@
 //!
 //! # When pages and addresses come back
 //! `vfree` clears the tables at once and flushes no TLB. Area and pages wait on the lazy
-//! list until one flush serves for all of it: when more than `(log2(cpus) + 1) * 32 MiB`
-//! of addresses wait (as Linux has it), when stale translations may lead to more than
-//! [`LAZY_MAX_FRAMES`] pages or 1/256 of RAM, when addresses or pages run out, when reclaim
-//! asks, or on [`vm_unmap_aliases`].
+//! list until one flush serves for all of it: when more than [`LAZY_MAX_PAGES`] of addresses
+//! wait (Linux: `(log2(cpus) + 1) * 32 MiB`, which the pools may hold here), when more than
+//! [`LAZY_MAX_FRAMES`] pages or 1/256 of RAM wait with them, when addresses or pages run out,
+//! when reclaim asks, or on [`vm_unmap_aliases`].
 //!
 //! Linux gives the pages back before the flush: a stale TLB entry can only be used by a
 //! caller that touches freed memory. Here they wait, because that caller's bug would
@@ -106,12 +106,17 @@ machine_local! {
 /// Pages of memory that may wait for a flush: as many as a CPU's own list has room for, so
 /// that they go out again from there and never pass through a zone.
 const LAZY_MAX_FRAMES: usize = 128;
+/// Pages of addresses that may wait for a flush: half more than those above which it is one
+/// invalidation of everything, and so makes little difference for an area any more.
+const LAZY_MAX_PAGES: usize = 768;
 
 const fn limits(cpus: usize, ram_pages: usize) -> Limits {
-    let lazy_max_pages = (cpus.ilog2() as usize + 1) * (32 << 20 >> PAGE_SHIFT);
     let share = ram_pages / 256;
-    let lazy_max_frames = if share < LAZY_MAX_FRAMES { share } else { LAZY_MAX_FRAMES };
-    Limits { lazy_max_pages, lazy_max_frames }
+    Limits {
+        lazy_max_pages: LAZY_MAX_PAGES,
+        lazy_max_frames: if share < LAZY_MAX_FRAMES { share } else { LAZY_MAX_FRAMES },
+        pool_max_pages: (cpus.ilog2() as usize + 1) * (32 << 20 >> PAGE_SHIFT),
+    }
 }
 
 /// Sets the bounds of lazy unmapping for `cpus` CPUs, 1 at least, and `ram_pages` pages of
@@ -189,13 +194,28 @@ fn small(
     node: Option<NodeId>,
     caller: &'static Location<'static>,
 ) -> Option<VirtAddr> {
-    let pages = or_purge(|| PageChain::alloc(nr_pages, gfp, node))?;
+    let mut pages = match node {
+        None => PageChain::at_hand(nr_pages, gfp),
+        Some(_) => PageChain::EMPTY,
+    };
+    if pages.len() < nr_pages {
+        pages = complete(pages, nr_pages, gfp, node)?;
+    }
     let heads = pages.heads();
     let (align, flags) = (align.max(PAGE_SIZE), VmFlags::VM_ALLOC);
     let request = Request { align, caller, ..Request::new(nr_pages, flags, gfp) };
     request.map(Backing::Pages(pages), |used| {
         init_mm::map_pages(used.start(), heads.map(Frame::phys), KernelAttrs::KERNEL)
     })
+}
+
+/// Pages until there are `nr_pages`; or `None`, and those that there were are given back.
+#[inline(never)]
+fn complete(pages: PageChain, nr_pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<PageChain> {
+    match pages.fill(nr_pages, gfp, node) {
+        None if purge(Wait::Yes) => PageChain::EMPTY.fill(nr_pages, gfp, node),
+        filled => filled,
+    }
 }
 
 /// An area of blocks.

@@ -28,29 +28,24 @@ impl PageChain {
     /// No pages.
     pub const EMPTY: Self = Self { head: None, len: 0 };
 
-    /// `pages` single pages, of `node` first where one is named; or `None` and none taken.
+    /// Up to `pages` single pages, as far as this CPU has them at hand.
     #[inline(always)]
-    pub fn alloc(pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
-        // A chain is made of them at the end, so that until then they are in registers.
-        let (mut head, mut len) = match node {
-            None => page_alloc::alloc_pages_chain(gfp, pages, PageFlags::VMALLOC),
-            Some(_) => (None, 0),
-        };
-        while len < pages {
-            let Some(frame) = alloc_block(node, gfp, Order::ZERO) else {
-                drop(Self { head, len });
-                return None;
-            };
-            let page = frame.page();
-            page.add_flags(PageFlags::VMALLOC);
-            page.set_next(head);
-            (head, len) = (Some(frame), len + 1);
-        }
-        Some(Self { head, len })
+    pub fn at_hand(pages: u32, gfp: Gfp) -> Self {
+        let (head, len) = page_alloc::alloc_pages_chain(gfp, pages, PageFlags::VMALLOC);
+        Self { head, len }
     }
 
-    /// As [`alloc`](Self::alloc), of [`LARGE`] pages or more, in blocks that lie in the chain
-    /// at multiples of their size.
+    /// Single pages until there are `pages`, of `node` first where one is named; or `None`, and
+    /// all are given back.
+    pub fn fill(mut self, pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
+        while self.len < pages {
+            self.push(alloc_block(node, gfp, Order::ZERO)?, Order::ZERO);
+        }
+        Some(self)
+    }
+
+    /// `pages` pages, [`LARGE`] or more, of `node` first where one is named, in blocks that lie in
+    /// the chain at multiples of their size; or `None` and none taken.
     pub(super) fn alloc_blocks(pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
         let mut chain = Self::EMPTY;
         // What is pushed last comes first: the largest, and so all are aligned.

@@ -28,13 +28,15 @@ pub const BATCH: usize = 32;
 /// Pages that are unmapped under the lock: to take it twice would cost more.
 const UNMAP_AT_ONCE: u32 = SIZED_PAGES;
 
-/// When lazily unmapped areas are purged.
+/// When lazily unmapped areas are purged, and how many are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Pages of addresses on the lazy list, and in the pools (Linux: lazy_max_pages).
+    /// Pages of addresses on the lazy list.
     pub lazy_max_pages: usize,
-    /// Pages of memory that stale translations may lead to.
+    /// Pages of memory that wait with them.
     pub lazy_max_frames: usize,
+    /// Pages of addresses in the pools (Linux: lazy_max_pages).
+    pub pool_max_pages: usize,
 }
 
 /// Pages in areas, by the state of the area.
@@ -46,8 +48,7 @@ pub struct VmallocStat {
     pub allocated: usize,
     /// Pages of addresses, guard pages included, that are lazily unmapped.
     pub lazy: usize,
-    /// Pages of memory that stale translations of those may lead to: their own, which wait
-    /// with them, or others'.
+    /// Pages of memory that wait with those: their own.
     pub lazy_frames: usize,
     /// Pages of addresses in the pools.
     pub pooled: usize,
@@ -86,7 +87,7 @@ impl Others {
     fn push(&mut self, id: AreaId, range: VirtRange, area: &mut VmArea) {
         area.next = core::mem::replace(&mut self.head, id.get());
         self.lazy += range.len() / PAGE_SIZE;
-        self.lazy_frames += area.nr_pages as usize;
+        self.lazy_frames += allocated(area.flags, area.nr_pages);
     }
 }
 
@@ -313,7 +314,7 @@ impl VmapAreas {
         *all -= mapped;
         *own -= allocated;
         *lazy += pages;
-        *lazy_frames += mapped;
+        *lazy_frames += allocated;
         *lazy > self.limits.lazy_max_pages || *lazy_frames > self.limits.lazy_max_frames
     }
 
@@ -345,7 +346,7 @@ impl VmapAreas {
     /// that was all; the purge is over then. Else [`reclaim`](Self::reclaim) comes next.
     pub fn reclaim_sized(&mut self, others: &mut u32) -> bool {
         let Flushing { areas, lazy, lazy_frames } = &mut self.flushing;
-        let fit = self.stat.pooled + *lazy <= self.limits.lazy_max_pages;
+        let fit = self.stat.pooled + *lazy <= self.limits.pool_max_pages;
         while let Some((pages, list)) = areas.take() {
             let before = if fit { &mut self.pools[pages] } else { &mut *others };
             if let Some(tail) = AreaId::new(list.tail) {
@@ -375,9 +376,9 @@ impl VmapAreas {
             let pages = range.len() / PAGE_SIZE;
             at = AreaId::new(area.next);
             out.add(core::mem::take(&mut area.backing));
-            lazy_frames -= area.nr_pages as usize;
+            lazy_frames -= allocated(area.flags, area.nr_pages);
             lazy -= pages;
-            if pages <= POOLED_PAGES && pooled + pages <= self.limits.lazy_max_pages {
+            if pages <= POOLED_PAGES && pooled + pages <= self.limits.pool_max_pages {
                 area.next = core::mem::replace(&mut self.pools[pages - 1], id.get());
                 pooled += pages;
             } else {
@@ -472,7 +473,7 @@ impl VmapAreas {
         }
         let others = self.each_of(self.others.head, |range, area| {
             stat.lazy += range.len() / PAGE_SIZE;
-            stat.lazy_frames += area.nr_pages as usize;
+            stat.lazy_frames += allocated(area.flags, area.nr_pages);
         });
         assert_eq!((stat.lazy, stat.lazy_frames), (self.others.lazy, self.others.lazy_frames));
         let (mut lazy, mut pooled, mut held) = (others.0, 0, 0);
@@ -481,12 +482,12 @@ impl VmapAreas {
                 assert_eq!((range.len() / PAGE_SIZE, area.nr_pages as usize), (pages + 1, pages));
                 assert!(matches!(area.backing, Backing::None), "{range:?} kept what it held");
                 stat.lazy += pages + 1;
-                stat.lazy_frames += pages;
                 held += allocated(area.flags, area.nr_pages);
             });
             assert_eq!(last, list.tail, "the end of the list of {pages} pages");
             lazy += len;
         }
+        stat.lazy_frames += held;
         assert_eq!(held, self.held.pages().heads().count(), "pages that wait");
         assert_eq!(held, self.held.pages().len() as usize, "pages that wait, as counted");
         assert!(self.flushing.areas.are_empty(), "a purge left areas behind");
