@@ -344,13 +344,17 @@ pub fn unmap(va: VirtRange) -> TlbFlush {
 #[inline(always)]
 #[track_caller]
 pub fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) {
-    let few = {
-        let recent = &mut INIT_MM.lock(irq).recent;
-        pgtable::unmap_few(&mut LinearAccess::new(recent), va, pages, &mut owed.0)
-    };
-    if !few {
+    if !unmap_few(irq, va, pages, owed) {
         unmap_any(VirtRange::from_size(va, pages * PAGE_SIZE), owed);
     }
+}
+
+/// As [`unmap_pages`] where they are of one table that was walked to lately and cut no
+/// contiguous set; else `false`, and nothing done.
+#[inline(always)]
+pub fn unmap_few(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) -> bool {
+    let recent = &mut INIT_MM.lock(irq).recent;
+    pgtable::unmap_few(&mut LinearAccess::new(recent), va, pages, &mut owed.0)
 }
 
 /// [`unmap_pages`] where the first page is mapped; else `false`, and nothing done.

@@ -93,6 +93,7 @@ pub fn is_page_mapped<A: TableAccess>(access: &mut A, va: VirtAddr) -> Option<bo
 }
 
 /// As [`Table::clear_few`], of as many pages as may be whole contiguous sets.
+#[inline(always)]
 fn clear_many(table: &Table, first: usize, pages: usize) -> Option<bool> {
     let end = first + pages;
     if end > PTRS_PER_TABLE {

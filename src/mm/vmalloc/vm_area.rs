@@ -143,22 +143,17 @@ fn undo(start: VirtAddr) -> Option<VirtAddr> {
 pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
     match with_masked(|irq| VMAP.lock(irq).unmap(irq, va, kinds)) {
         Unmap::Done => true,
-        Unmap::Due => {
-            purge_if_possible();
-            true
-        }
-        Unmap::Claimed => unmap_claimed(va),
-        Unmap::NotThere => false,
+        Unmap::Due => purge_if_possible(),
+        // The last that is done here, so that all above needs no place for what it would keep.
+        Unmap::NotDone => unmap_slowly(va, kinds),
     }
 }
 
-/// Unmaps an area that was claimed, without the lock of all areas; `true`.
+/// As [`unmap_area`], whatever that takes, mostly without the lock of all areas.
 #[inline(never)]
-fn unmap_claimed(va: VirtAddr) -> bool {
-    let claimed = with_areas(|areas| areas.claimed(va));
-    let Some((id, range, flags)) = claimed else {
-        panic!("vmalloc: the area at {va} went away while it was unmapped");
-    };
+fn unmap_slowly(va: VirtAddr, kinds: VmFlags) -> bool {
+    let claimed = with_areas(|areas| areas.claim(va, kinds));
+    let Some((id, range, flags)) = claimed else { return false };
     let used = VirtRange::new(range.start(), range.end() - PAGE_SIZE);
     let mut owed = TlbFlush::NONE;
     if flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
@@ -171,11 +166,12 @@ fn unmap_claimed(va: VirtAddr) -> bool {
     true
 }
 
-/// A purge is due; it waits for the next caller where interrupts are masked.
+/// A purge is due; it waits for the next caller where interrupts are masked. `true`.
 #[cold]
 #[inline(never)]
-fn purge_if_possible() {
+fn purge_if_possible() -> bool {
     if !irq::is_masked() {
         purge(Wait::No);
     }
+    true
 }

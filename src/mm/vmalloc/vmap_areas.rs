@@ -26,7 +26,9 @@ const POOLED_PAGES: usize = 256;
 /// Areas that are dealt with in one holding of the lock.
 pub const BATCH: usize = 32;
 /// Pages that are unmapped under the lock: to take it twice would cost more.
-const UNMAP_AT_ONCE: u32 = SIZED_PAGES;
+const UNMAP_AT_ONCE: usize = SIZED_PAGES;
+/// Pages of addresses that an area has more than it maps.
+const GUARD_PAGES: usize = 1;
 
 /// When lazily unmapped areas are purged, and how many are kept.
 #[derive(Clone, Copy, Debug)]
@@ -84,10 +86,10 @@ struct Others {
 impl Others {
     const NONE: Self = Self { head: NIL, lazy: 0, lazy_frames: 0 };
 
-    fn push(&mut self, id: AreaId, range: VirtRange, area: &mut VmArea) {
+    fn push(&mut self, id: AreaId, area: &mut VmArea) {
         area.next = core::mem::replace(&mut self.head, id.get());
-        self.lazy += range.len() / PAGE_SIZE;
-        self.lazy_frames += allocated(area.flags, area.nr_pages);
+        self.lazy += area.nr_pages as usize + GUARD_PAGES;
+        self.lazy_frames += allocated(area.flags, area.nr_pages as usize);
     }
 }
 
@@ -113,14 +115,12 @@ pub enum PurgeStart {
 /// What became of an area that was to be unmapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unmap {
-    /// No such area is in use.
-    NotThere,
     /// It waits for a flush.
     Done,
     /// As `Done`, and enough wait now for a purge.
     Due,
-    /// The caller is to unmap it.
-    Claimed,
+    /// Nothing: there is none, or it takes more than is done under the lock.
+    NotDone,
 }
 
 /// See the module's documentation.
@@ -145,8 +145,8 @@ pub struct VmapAreas {
 
 /// How many of an area's pages vmalloc allocated: all or none.
 #[inline(always)]
-fn allocated(flags: VmFlags, nr_pages: u32) -> usize {
-    if flags.contains(VmFlags::VM_ALLOC) { nr_pages as usize } else { 0 }
+fn allocated(flags: VmFlags, nr_pages: usize) -> usize {
+    if flags.contains(VmFlags::VM_ALLOC) { nr_pages } else { 0 }
 }
 
 impl VmapAreas {
@@ -207,7 +207,7 @@ impl VmapAreas {
         self.space.note(id, range.start());
         self.stat.pooled -= want.nr_pages as usize + 1;
         self.stat.mapped += want.nr_pages as usize;
-        self.stat.allocated += allocated(want.flags, want.nr_pages);
+        self.stat.allocated += allocated(want.flags, want.nr_pages as usize);
         Ok(range.start())
     }
 
@@ -230,7 +230,7 @@ impl VmapAreas {
             backing: core::mem::take(backing),
         })?;
         self.stat.mapped += want.nr_pages as usize;
-        self.stat.allocated += allocated(want.flags, want.nr_pages);
+        self.stat.allocated += allocated(want.flags, want.nr_pages as usize);
         Ok(range.start())
     }
 
@@ -245,38 +245,38 @@ impl VmapAreas {
     }
 
     /// Unmaps the area in use that starts at `va` and is one of `kinds`, and puts it on the
-    /// lazy list. A large one is claimed instead: the caller, the only one who gets
-    /// it, unmaps it without this lock and [retires](Self::retire) it.
+    /// lazy list, where that is soon done: it is small and noted, and its table remembered.
     #[inline(always)]
     pub fn unmap(&mut self, irq: &IrqMasked, va: VirtAddr, kinds: VmFlags) -> Unmap {
-        let Some((id, range, area)) = self.space.starting(va) else { return Unmap::NotThere };
-        if area.state != State::Busy || !area.flags.intersects(kinds) {
-            return Unmap::NotThere;
-        }
-        if area.nr_pages > UNMAP_AT_ONCE || area.flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
-            area.state = State::Unmapping;
-            return Unmap::Claimed;
+        let Some((id, area)) = self.space.noted(va) else { return Unmap::NotDone };
+        let (flags, nr_pages) = (area.flags, area.nr_pages as usize);
+        if area.state != State::Busy
+            || !flags.intersects(kinds)
+            || flags.contains(VmFlags::VM_FLUSH_RESET_PERMS)
+            || nr_pages > UNMAP_AT_ONCE
+            || !init_mm::unmap_few(irq, va, nr_pages, &mut self.owed)
+        {
+            return Unmap::NotDone;
         }
         area.state = State::Unused;
         if self.held.gather(area) {
-            self.lazy.push(id, area);
+            self.lazy.push(id, area, nr_pages);
         } else {
-            self.others.push(id, range, area);
+            self.others.push(id, area);
         }
-        let nr_pages = area.nr_pages as usize;
-        let allocated = allocated(area.flags, area.nr_pages);
-        init_mm::unmap_pages(irq, va, nr_pages, &mut self.owed);
-        if self.count_lazy(range.len() / PAGE_SIZE, nr_pages, allocated) {
-            Unmap::Due
-        } else {
-            Unmap::Done
-        }
+        if self.count_lazy(nr_pages, flags) { Unmap::Due } else { Unmap::Done }
     }
 
-    /// The claimed area that starts at `va`.
-    pub fn claimed(&mut self, va: VirtAddr) -> Option<(AreaId, VirtRange, VmFlags)> {
+    /// Claims the area in use that starts at `va` and is one of `kinds`, if there is one: the
+    /// caller, the only one who gets it, unmaps it without this lock and [retires](Self::retire)
+    /// it.
+    pub fn claim(&mut self, va: VirtAddr, kinds: VmFlags) -> Option<(AreaId, VirtRange, VmFlags)> {
         let (id, range, area) = self.space.starting(va)?;
-        (area.state == State::Unmapping).then_some((id, range, area.flags))
+        if area.state != State::Busy || !area.flags.intersects(kinds) {
+            return None;
+        }
+        area.state = State::Unmapping;
+        Some((id, range, area.flags))
     }
 
     /// Adds `flags` to the area of vmalloc in use that maps all of `range`; whether there is
@@ -297,23 +297,26 @@ impl VmapAreas {
     /// Puts an area whose tables are cleared on the lazy list; whether that is
     /// long enough now for a purge.
     pub fn retire(&mut self, id: AreaId, owed: TlbFlush) -> bool {
-        let (range, area) = self.space.get_mut(id);
+        let (_, area) = self.space.get_mut(id);
         area.state = State::Unused;
-        self.others.push(id, range, area);
-        let nr_pages = area.nr_pages as usize;
+        let (flags, nr_pages) = (area.flags, area.nr_pages as usize);
+        if nr_pages <= SIZED_PAGES && self.held.gather(area) {
+            self.lazy.push(id, area, nr_pages);
+        } else {
+            self.others.push(id, area);
+        }
         self.owed.absorb(owed);
-        let allocated = allocated(area.flags, area.nr_pages);
-        self.count_lazy(range.len() / PAGE_SIZE, nr_pages, allocated)
+        self.count_lazy(nr_pages, flags)
     }
 
-    /// An area of `pages` pages, of which `mapped` were mapped and `allocated` are its own, is
-    /// lazily unmapped; whether a purge is due.
+    /// An area that mapped `nr_pages` pages is lazily unmapped; whether a purge is due.
     #[inline(always)]
-    fn count_lazy(&mut self, pages: usize, mapped: usize, allocated: usize) -> bool {
-        let VmallocStat { mapped: all, allocated: own, lazy, lazy_frames, .. } = &mut self.stat;
-        *all -= mapped;
+    fn count_lazy(&mut self, nr_pages: usize, flags: VmFlags) -> bool {
+        let VmallocStat { mapped, allocated: own, lazy, lazy_frames, .. } = &mut self.stat;
+        let allocated = allocated(flags, nr_pages);
+        *mapped -= nr_pages;
         *own -= allocated;
-        *lazy += pages;
+        *lazy += nr_pages + GUARD_PAGES;
         *lazy_frames += allocated;
         *lazy > self.limits.lazy_max_pages || *lazy_frames > self.limits.lazy_max_frames
     }
@@ -376,7 +379,7 @@ impl VmapAreas {
             let pages = range.len() / PAGE_SIZE;
             at = AreaId::new(area.next);
             out.add(core::mem::take(&mut area.backing));
-            lazy_frames -= allocated(area.flags, area.nr_pages);
+            lazy_frames -= allocated(area.flags, area.nr_pages as usize);
             lazy -= pages;
             if pages <= POOLED_PAGES && pooled + pages <= self.limits.pool_max_pages {
                 area.next = core::mem::replace(&mut self.pools[pages - 1], id.get());
@@ -451,7 +454,7 @@ impl VmapAreas {
         let mut unused = 0;
         for (_, range, area) in self.space.iter() {
             let pages = range.len() / PAGE_SIZE;
-            assert!((area.nr_pages as usize) < pages, "{range:?} has no guard page");
+            assert_eq!(area.nr_pages as usize + GUARD_PAGES, pages, "{range:?}");
             match area.state {
                 State::Busy | State::Unmapping => {
                     stat.mapped += area.nr_pages as usize;
@@ -473,7 +476,7 @@ impl VmapAreas {
         }
         let others = self.each_of(self.others.head, |range, area| {
             stat.lazy += range.len() / PAGE_SIZE;
-            stat.lazy_frames += allocated(area.flags, area.nr_pages);
+            stat.lazy_frames += allocated(area.flags, area.nr_pages as usize);
         });
         assert_eq!((stat.lazy, stat.lazy_frames), (self.others.lazy, self.others.lazy_frames));
         let (mut lazy, mut pooled, mut held) = (others.0, 0, 0);
@@ -482,7 +485,7 @@ impl VmapAreas {
                 assert_eq!((range.len() / PAGE_SIZE, area.nr_pages as usize), (pages + 1, pages));
                 assert!(matches!(area.backing, Backing::None), "{range:?} kept what it held");
                 stat.lazy += pages + 1;
-                held += allocated(area.flags, area.nr_pages);
+                held += allocated(area.flags, area.nr_pages as usize);
             });
             assert_eq!(last, list.tail, "the end of the list of {pages} pages");
             lazy += len;
