@@ -65,6 +65,8 @@ mod vread;
 #[cfg(test)]
 mod large_tests;
 #[cfg(test)]
+mod lazy_tests;
+#[cfg(test)]
 mod node_tests;
 #[cfg(test)]
 pub(in crate::mm) mod tests;

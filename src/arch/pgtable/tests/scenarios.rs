@@ -4,7 +4,7 @@ use super::*;
 use crate::addr::{PMD_SIZE, PUD_SIZE};
 use crate::arch::hosted::mmu::Step;
 use crate::arch::pgtable::{
-    FlushOwed, Level, MapError, MapFlags, MemoryType, TreeStats, unmap_few,
+    FlushOwed, Level, MapError, MapFlags, MemoryType, TreeStats, is_page_mapped, unmap_few,
 };
 
 const RW: KernelAttrs = KernelAttrs::KERNEL;
@@ -344,11 +344,15 @@ fn a_freed_table_is_forgotten() {
         for round in 0..4 {
             let va = pages(round, 3);
             assert!(few(rig, va).is_none(), "a table that isn't there");
+            assert_eq!(is_page_mapped(&mut rig.access, va.start()), None);
             // Made by the first, walked to by the second.
             rig.mapper().map(pages(round, 1), MEM, RW, NONE).unwrap();
             let rest = [MEM + 4096, MEM + 8192].into_iter();
             rig.mapper().map_pages(pages(round + 1, 1).start(), rest, RW).unwrap();
             rig.check_range(va, Some((MEM, RW)));
+            let mapped = |rig: &mut Rig, at| is_page_mapped(&mut rig.access, at);
+            assert_eq!(mapped(rig, va.end() - PAGE_SIZE), Some(true));
+            assert_eq!(mapped(rig, va.end()), Some(false));
             let owed = few(rig, va).expect("it is remembered");
             assert_eq!(owed.range(), Some(va));
             owed.settle();
