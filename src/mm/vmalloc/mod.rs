@@ -4,9 +4,12 @@
 //! vmalloc, vmap, ioremap        this file, mm::ioremap
 //!   vmap_block   addresses for a few pages for a short time
 //!   vread        reading areas that may end meanwhile
+//!   alloc        an area's pages: single ones or blocks
 //!   vm_area      an area's way into use and out of it
 //!   purge        giving back what was lazily unmapped
 //!   vmap_areas   areas and their life: in use, lazy, pooled
+//!     reclaim      from lazy to pooled or free
+//!     validate     whether lists and counts are as they should be
 //!     lazy         what waits for a flush, in lists by size
 //!     va_space   which addresses are whose: lowest gap that fits, O(log areas)
 //!       tree       augmented AVL tree over slot numbers
@@ -46,16 +49,19 @@
 //! records goes back. Mapping, flushing and giving an area's pages back happen outside of it.
 #![deny(unsafe_code)]
 
+mod alloc;
 mod area;
 mod lazy;
 pub mod memtype;
 mod page_chain;
 mod purge;
+mod reclaim;
 pub mod slot_page;
 #[expect(unsafe_code, reason = "the mechanism that the policy above stands on")]
 pub(in crate::mm) mod slots;
 pub(in crate::mm) mod tree;
 pub mod va_space;
+mod validate;
 mod vm_area;
 mod vmap_areas;
 mod vmap_block;
@@ -78,7 +84,7 @@ pub use vmap_areas::VmallocStat;
 pub use vmap_block::{VMAP_MAX_ALLOC, vm_map_ram, vm_unmap_ram};
 pub use vread::vread;
 
-use crate::addr::{CONT_PTE_SIZE, PAGE_SHIFT, PAGE_SIZE, PMD_SIZE, PhysRange, VirtAddr, VirtRange};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysRange, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::{KernelAttrs, MapFlags};
@@ -89,12 +95,12 @@ use crate::mm::init_mm;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
 use crate::sync::{Rank, SpinLock};
+use alloc::vmalloc_range;
 use area::Backing;
 use core::panic::Location;
 use memtype::{IoType, Reservation};
-use page_chain::{LARGE, PageChain};
 use purge::{Wait, purge};
-use vm_area::{Request, or_purge, unmap_area};
+use vm_area::{Request, unmap_area};
 use vmap_areas::{Limits, VmapAreas};
 
 /// Before `init` knows better: one CPU and 64 MiB.
@@ -169,74 +175,6 @@ pub fn vmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<VirtAddr> {
 #[must_use]
 pub fn vmalloc_huge(size: usize, gfp: Gfp) -> Option<VirtAddr> {
     vmalloc(size, gfp)
-}
-
-/// Linux: `__vmalloc_node_range`.
-#[inline(always)]
-#[track_caller]
-fn vmalloc_range(size: usize, align: usize, gfp: Gfp, node: Option<NodeId>) -> Option<VirtAddr> {
-    // Single pages with a permanent address: zones yes, mobility and compounds no.
-    let placement = Gfp::__GFP_MOVABLE | Gfp::__GFP_RECLAIMABLE | Gfp::__GFP_COMP;
-    let gfp = gfp.difference(placement);
-    let nr_pages = pages_of(size)?;
-    let (alloc, caller) = (if nr_pages < LARGE { small } else { large }, Location::caller());
-    if debug::are_areas_watched() {
-        return alloc(nr_pages, align, gfp, node, caller)
-            .inspect(|&va| debug::object_allocated(va, size, gfp));
-    }
-    alloc(nr_pages, align, gfp, node, caller)
-}
-
-/// An area of single pages.
-#[inline(never)]
-fn small(
-    nr_pages: u32,
-    align: usize,
-    gfp: Gfp,
-    node: Option<NodeId>,
-    caller: &'static Location<'static>,
-) -> Option<VirtAddr> {
-    let mut pages = match node {
-        None => PageChain::at_hand(nr_pages, gfp),
-        Some(_) => PageChain::EMPTY,
-    };
-    if pages.len() < nr_pages {
-        pages = complete(pages, nr_pages, gfp, node)?;
-    }
-    let heads = pages.heads();
-    let (align, flags) = (align.max(PAGE_SIZE), VmFlags::VM_ALLOC);
-    let request = Request { align, caller, ..Request::new(nr_pages, flags, gfp) };
-    request.map(Backing::Pages(pages), |used| {
-        init_mm::map_pages(used.start(), heads.map(Frame::phys), KernelAttrs::KERNEL)
-    })
-}
-
-/// Pages until there are `nr_pages`; or `None`, and those that there were are given back.
-#[inline(never)]
-fn complete(pages: PageChain, nr_pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<PageChain> {
-    match pages.fill(nr_pages, gfp, node) {
-        None if purge(Wait::Yes) => PageChain::EMPTY.fill(nr_pages, gfp, node),
-        filled => filled,
-    }
-}
-
-/// An area of blocks.
-#[inline(never)]
-fn large(
-    nr_pages: u32,
-    align: usize,
-    gfp: Gfp,
-    node: Option<NodeId>,
-    caller: &'static Location<'static>,
-) -> Option<VirtAddr> {
-    let pages = or_purge(|| PageChain::alloc_blocks(nr_pages, gfp, node))?;
-    let heads = pages.heads();
-    let in_blocks = nr_pages as usize >= PMD_SIZE / PAGE_SIZE;
-    let align = align.max(if in_blocks { PMD_SIZE } else { CONT_PTE_SIZE });
-    let request = Request { align, caller, ..Request::new(nr_pages, VmFlags::VM_ALLOC, gfp) };
-    request.map(Backing::Pages(pages), |used| {
-        init_mm::map_blocks(used.start(), heads.blocks(), KernelAttrs::KERNEL)
-    })
 }
 
 /// [`vmalloc`], filled with zeros.

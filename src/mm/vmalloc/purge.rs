@@ -4,7 +4,7 @@
 use super::area::Backing;
 use super::memtype::{self, Claim};
 use super::page_chain::PageChain;
-use super::vmap_areas::{BATCH, Purge, PurgeStart};
+use super::reclaim::{BATCH, Purge, PurgeStart};
 use super::with_areas;
 use crate::arch::{cpu, irq};
 use crate::machine_local;

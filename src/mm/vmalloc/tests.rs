@@ -1,7 +1,7 @@
 //! vmalloc on the emulated machine: contents, guards, life cycles, exhaustion.
 
 use super::*;
-use crate::addr::{Order, PhysAddr, VirtRange};
+use crate::addr::{Order, PMD_SIZE, PhysAddr, VirtRange};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::mmu::{Access, Config, Fault, Mutation, Step};

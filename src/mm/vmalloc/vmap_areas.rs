@@ -10,25 +10,23 @@
 use super::VmFlags;
 use super::area::{Backing, State, VmArea, VmallocInfo};
 use super::lazy::{Held, SIZED_PAGES, SizedLists};
-use super::purge::Freed;
+use super::reclaim::{Flushing, Others};
 use super::slot_page::SlotPage;
 use super::slots::NIL;
 use super::va_space::{AreaId, VaError, VaRequest, VaSpace};
 use super::vm_area::Request;
-use super::vmap_block::{BLOCK_PAGES, CurrentBlock};
+use super::vmap_block::CurrentBlock;
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::{IrqMasked, NR_CPUS};
 use crate::mm::init_mm::{self, TlbFlush};
 use core::mem::ManuallyDrop;
 
 /// The largest area that is pooled, the guard page included (Linux: MAX_VA_SIZE_PAGES).
-const POOLED_PAGES: usize = 256;
-/// Areas that are dealt with in one holding of the lock.
-pub const BATCH: usize = 32;
+pub(super) const POOLED_PAGES: usize = 256;
 /// Pages that are unmapped under the lock: to take it twice would cost more.
 const UNMAP_AT_ONCE: usize = SIZED_PAGES;
 /// Pages of addresses that an area has more than it maps.
-const GUARD_PAGES: usize = 1;
+pub(super) const GUARD_PAGES: usize = 1;
 
 /// When lazily unmapped areas are purged, and how many are kept.
 #[derive(Clone, Copy, Debug)]
@@ -58,60 +56,6 @@ pub struct VmallocStat {
     pub records: usize,
 }
 
-/// Areas on their way from the lazy list, and the flush that they wait for.
-pub struct Purge {
-    /// The first of those that are dealt with one by one.
-    pub others: u32,
-    /// To be done before anything else.
-    pub owed: TlbFlush,
-    /// What the areas held, to be given back then.
-    pub held: Held,
-}
-
-impl Purge {
-    /// Nothing to do.
-    pub const NONE: Self = Self { others: NIL, owed: TlbFlush::NONE, held: Held::NONE };
-}
-
-/// Lazily unmapped areas that are dealt with one by one: large ones, and those with something
-/// of their own to give back.
-struct Others {
-    head: u32,
-    /// Pages of addresses, as [`VmallocStat::lazy`].
-    lazy: usize,
-    /// As [`VmallocStat::lazy_frames`].
-    lazy_frames: usize,
-}
-
-impl Others {
-    const NONE: Self = Self { head: NIL, lazy: 0, lazy_frames: 0 };
-
-    fn push(&mut self, id: AreaId, area: &mut VmArea) {
-        area.next = core::mem::replace(&mut self.head, id.get());
-        self.lazy += area.nr_pages as usize + GUARD_PAGES;
-        self.lazy_frames += allocated(area.flags, area.nr_pages as usize);
-    }
-}
-
-/// Areas of which a purge moves whole lists.
-struct Flushing {
-    areas: SizedLists,
-    /// Pages of addresses, as [`VmallocStat::lazy`].
-    lazy: usize,
-    /// As [`VmallocStat::lazy_frames`].
-    lazy_frames: usize,
-}
-
-/// What [`VmapAreas::start_purge`] found.
-pub enum PurgeStart {
-    /// No area is lazily unmapped.
-    Nothing,
-    /// Another CPU is at it.
-    Busy,
-    /// Flush, then [`VmapAreas::reclaim_sized`], and what that asks for.
-    Areas,
-}
-
 /// What became of an area that was to be unmapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unmap {
@@ -127,17 +71,17 @@ pub enum Unmap {
 // What is used each time comes first, where a short offset reaches it.
 #[repr(C)]
 pub struct VmapAreas {
-    stat: VmallocStat,
-    limits: Limits,
+    pub(super) stat: VmallocStat,
+    pub(super) limits: Limits,
     /// What the areas on the lazy list wait for. A flush that is dropped is done then; this
     /// one ends with the machine.
-    owed: ManuallyDrop<TlbFlush>,
+    pub(super) owed: ManuallyDrop<TlbFlush>,
     pub(super) held: Held,
-    purging: bool,
-    lazy: SizedLists,
-    pools: [u32; POOLED_PAGES],
-    others: Others,
-    flushing: Flushing,
+    pub(super) purging: bool,
+    pub(super) lazy: SizedLists,
+    pub(super) pools: [u32; POOLED_PAGES],
+    pub(super) others: Others,
+    pub(super) flushing: Flushing,
     /// By CPU, the block that its next few pages come from.
     pub(super) blocks: [Option<CurrentBlock>; NR_CPUS],
     pub(super) space: VaSpace<VmArea>,
@@ -145,7 +89,7 @@ pub struct VmapAreas {
 
 /// How many of an area's pages vmalloc allocated: all or none.
 #[inline(always)]
-fn allocated(flags: VmFlags, nr_pages: usize) -> usize {
+pub(super) fn allocated(flags: VmFlags, nr_pages: usize) -> usize {
     if flags.contains(VmFlags::VM_ALLOC) { nr_pages } else { 0 }
 }
 
@@ -157,7 +101,7 @@ impl VmapAreas {
             held: Held::NONE,
             lazy: SizedLists::new(),
             others: Others::NONE,
-            flushing: Flushing { areas: SizedLists::new(), lazy: 0, lazy_frames: 0 },
+            flushing: Flushing::NONE,
             owed: ManuallyDrop::new(TlbFlush::NONE),
             pools: [NIL; POOLED_PAGES],
             stat: VmallocStat {
@@ -321,100 +265,6 @@ impl VmapAreas {
         *lazy > self.limits.lazy_max_pages || *lazy_frames > self.limits.lazy_max_frames
     }
 
-    /// Takes all areas off the lazy lists; what is to be done for them is put into `purge`,
-    /// where there was nothing.
-    pub fn start_purge(&mut self, purge: &mut Purge) -> PurgeStart {
-        if self.purging {
-            return PurgeStart::Busy;
-        }
-        if self.lazy.are_empty() && self.others.head == NIL && self.owed.is_none() {
-            return PurgeStart::Nothing;
-        }
-        self.purging = true;
-        let others = core::mem::replace(&mut self.others, Others::NONE);
-        let flushing = &mut self.flushing;
-        flushing.lazy = self.stat.lazy - others.lazy;
-        flushing.lazy_frames = self.stat.lazy_frames - others.lazy_frames;
-        while let Some(list) = self.lazy.take() {
-            flushing.areas.put(list);
-        }
-        purge.others = others.head;
-        core::mem::swap(&mut *self.owed, &mut purge.owed);
-        core::mem::swap(&mut self.held, &mut purge.held);
-        PurgeStart::Areas
-    }
-
-    /// Reclaims the areas after the flush that wait in lists by size: moves the lists into the
-    /// pools or, where those would hold too much, puts them before `others`. Whether
-    /// that was all; the purge is over then. Else [`reclaim`](Self::reclaim) comes next.
-    pub fn reclaim_sized(&mut self, others: &mut u32) -> bool {
-        let Flushing { areas, lazy, lazy_frames } = &mut self.flushing;
-        let fit = self.stat.pooled + *lazy <= self.limits.pool_max_pages;
-        while let Some((pages, list)) = areas.take() {
-            let before = if fit { &mut self.pools[pages] } else { &mut *others };
-            if let Some(tail) = AreaId::new(list.tail) {
-                self.space.get_mut(tail).1.next = core::mem::replace(before, list.head);
-            }
-        }
-        if fit {
-            self.stat.lazy -= *lazy;
-            self.stat.lazy_frames -= *lazy_frames;
-            self.stat.pooled += *lazy;
-        }
-        self.purging = *others != NIL;
-        !self.purging
-    }
-
-    /// Reclaims the other areas after that, a few at a time; what they held is put into
-    /// `out`. Whether areas are left; after the last, and once that is given back,
-    /// [`end_purge`](Self::end_purge).
-    pub fn reclaim(&mut self, head: &mut u32, out: &mut Freed) -> bool {
-        let VmallocStat { mut lazy, mut lazy_frames, mut pooled, .. } = self.stat;
-        let (mut at, mut left) = (AreaId::new(*head), BATCH);
-        while let Some(id) = at
-            && left > 0
-        {
-            left -= 1;
-            let (range, area) = self.space.get_mut(id);
-            let pages = range.len() / PAGE_SIZE;
-            at = AreaId::new(area.next);
-            out.add(core::mem::take(&mut area.backing));
-            lazy_frames -= allocated(area.flags, area.nr_pages as usize);
-            lazy -= pages;
-            if pages <= POOLED_PAGES && pooled + pages <= self.limits.pool_max_pages {
-                area.next = core::mem::replace(&mut self.pools[pages - 1], id.get());
-                pooled += pages;
-            } else {
-                drop(self.space.free(id));
-            }
-        }
-        self.stat = VmallocStat { lazy, lazy_frames, pooled, ..self.stat };
-        *head = at.map_or(NIL, AreaId::get);
-        at.is_some()
-    }
-
-    /// The purge is over.
-    pub fn end_purge(&mut self) {
-        self.purging = false;
-    }
-
-    /// Frees pooled addresses, a few at a time. Whether some are left.
-    pub fn drain_pools(&mut self) -> bool {
-        let mut budget = BATCH;
-        for pages in 1..=POOLED_PAGES {
-            while let Some(id) = AreaId::new(self.pools[pages - 1]) {
-                if budget == 0 {
-                    return true;
-                }
-                budget -= 1;
-                let (area, _page) = self.space.free(id);
-                self.pools[pages - 1] = area.next;
-                self.stat.pooled -= pages;
-            }
-        }
-        false
-    }
-
     /// Adds to what the next flush is for.
     #[inline(always)]
     pub(super) fn owe(&mut self, owed: TlbFlush) {
@@ -441,89 +291,5 @@ impl VmapAreas {
             }
             id = self.space.at_or_above(range.end())?;
         }
-    }
-
-    /// Checks the space, the lists and the counts, while no purge is under way.
-    ///
-    /// # Panics
-    /// Where an invariant is broken.
-    pub fn validate(&self) {
-        self.space.validate();
-        assert!(!self.purging, "validate during a purge");
-        let mut stat = VmallocStat::default();
-        let mut unused = 0;
-        for (_, range, area) in self.space.iter() {
-            let pages = range.len() / PAGE_SIZE;
-            assert_eq!(area.nr_pages as usize + GUARD_PAGES, pages, "{range:?}");
-            match area.state {
-                State::Busy | State::Unmapping => {
-                    stat.mapped += area.nr_pages as usize;
-                    if area.flags.contains(VmFlags::VM_ALLOC) {
-                        stat.allocated += area.nr_pages as usize;
-                    }
-                }
-                State::Unused => unused += 1,
-            }
-            match &area.backing {
-                Backing::Pages(chain) => {
-                    let bytes: usize = chain.heads().blocks().map(|(_, bytes)| bytes).sum();
-                    assert_eq!(bytes, chain.len() as usize * PAGE_SIZE);
-                    assert_eq!(chain.len(), area.nr_pages, "pages of {range:?}");
-                }
-                Backing::Io(_) => assert!(area.flags.contains(VmFlags::VM_IOREMAP)),
-                Backing::None => {}
-            }
-        }
-        let others = self.each_of(self.others.head, |range, area| {
-            stat.lazy += range.len() / PAGE_SIZE;
-            stat.lazy_frames += allocated(area.flags, area.nr_pages as usize);
-        });
-        assert_eq!((stat.lazy, stat.lazy_frames), (self.others.lazy, self.others.lazy_frames));
-        let (mut lazy, mut pooled, mut held) = (others.0, 0, 0);
-        for (pages, list) in self.lazy.iter() {
-            let (len, last) = self.each_of(list.head, |range, area| {
-                assert_eq!((range.len() / PAGE_SIZE, area.nr_pages as usize), (pages + 1, pages));
-                assert!(matches!(area.backing, Backing::None), "{range:?} kept what it held");
-                stat.lazy += pages + 1;
-                held += allocated(area.flags, area.nr_pages as usize);
-            });
-            assert_eq!(last, list.tail, "the end of the list of {pages} pages");
-            lazy += len;
-        }
-        stat.lazy_frames += held;
-        assert_eq!(held, self.held.pages().heads().count(), "pages that wait");
-        assert_eq!(held, self.held.pages().len() as usize, "pages that wait, as counted");
-        assert!(self.flushing.areas.are_empty(), "a purge left areas behind");
-        for (i, head) in self.pools.iter().enumerate() {
-            let (len, _) = self.each_of(*head, |range, area| {
-                assert_eq!(range.len(), (i + 1) * PAGE_SIZE, "in the pool of another size");
-                assert!(matches!(area.backing, Backing::None), "{range:?} in a pool");
-                stat.pooled += i + 1;
-            });
-            pooled += len;
-        }
-        assert_eq!(lazy + pooled, unused, "areas on no list");
-        assert_eq!(stat, self.stat);
-        let used = self.space.iter().any(|(.., area)| area.dirty > 0);
-        assert!(lazy > 0 || used || self.owed.is_none(), "a flush is owed for what was unmapped");
-        for block in self.blocks.iter().flatten() {
-            let area = self.space.get(block.id);
-            assert!(area.flags.contains(VmFlags::VM_MAP_RAM) && area.state == State::Busy);
-            assert!(area.dirty <= block.next && block.next <= BLOCK_PAGES, "{block:?}");
-        }
-    }
-
-    /// Calls `each` with the areas of the list that begins with `head`; how many they are, and
-    /// the last.
-    fn each_of(&self, mut head: u32, mut each: impl FnMut(VirtRange, &VmArea)) -> (usize, u32) {
-        let (mut len, mut last) = (0, NIL);
-        while let Some(id) = AreaId::new(head) {
-            let area = self.space.get(id);
-            assert_eq!(area.state, State::Unused, "{id:?} is on a list");
-            each(self.space.area(id), area);
-            len += 1;
-            (last, head) = (head, area.next);
-        }
-        (len, last)
     }
 }
