@@ -93,10 +93,12 @@ pub struct VaSpace<T> {
     recent: [u32; RECENT],
 }
 
-/// Where areas that start at `start` are noted.
+/// Where areas that start at `start` are noted. Areas of one size in a row have all places
+/// between them, also where that size is even.
 #[inline]
 const fn recent_slot(start: VirtAddr) -> usize {
-    (start.get() / PAGE_SIZE) % RECENT
+    let page = start.get() / PAGE_SIZE;
+    (page + page / RECENT) % RECENT
 }
 
 impl<T> VaSpace<T> {

@@ -5,7 +5,7 @@ use super::area::{Backing, VmFlags};
 use super::purge::{Wait, purge};
 use super::slot_page::SlotPage;
 use super::va_space::VaError;
-use super::vmap_areas::Unmap;
+use super::vmap_areas::{Found, Unmap};
 use super::{VMAP, vm_unmap_aliases, with_areas};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::{self, with_masked};
@@ -149,12 +149,16 @@ pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
     }
 }
 
-/// As [`unmap_area`], whatever that takes, mostly without the lock of all areas.
+/// As [`unmap_area`], whatever that takes, for a large area without the lock of all.
 #[inline(never)]
 fn unmap_slowly(va: VirtAddr, kinds: VmFlags) -> bool {
-    let claimed = with_areas(|areas| areas.claim(va, kinds));
-    let Some((id, range, flags)) = claimed else { return false };
-    let used = VirtRange::new(range.start(), range.end() - PAGE_SIZE);
+    let found = with_masked(|irq| VMAP.lock(irq).unmap_or_claim(irq, va, kinds));
+    let (id, used, flags) = match found {
+        Found::Nothing => return false,
+        Found::Unmapped { due: false } => return true,
+        Found::Unmapped { due: true } => return purge_if_possible(),
+        Found::Claimed(id, used, flags) => (id, used, flags),
+    };
     let mut owed = TlbFlush::NONE;
     if flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
         owed = set_memory::reset_linear_alias(used);

@@ -67,6 +67,19 @@ pub enum Unmap {
     NotDone,
 }
 
+/// What [`VmapAreas::unmap_or_claim`] found.
+pub enum Found {
+    /// No such area is in use.
+    Nothing,
+    /// One that waits for a flush; and maybe enough do now for a purge.
+    Unmapped {
+        /// Whether they do.
+        due: bool,
+    },
+    /// One that the caller is to unmap: what it maps, and what it is for.
+    Claimed(AreaId, VirtRange, VmFlags),
+}
+
 /// See the module's documentation.
 // What is used each time comes first, where a short offset reaches it.
 #[repr(C)]
@@ -91,6 +104,22 @@ pub struct VmapAreas {
 #[inline(always)]
 pub(super) fn allocated(flags: VmFlags, nr_pages: usize) -> usize {
     if flags.contains(VmFlags::VM_ALLOC) { nr_pages } else { 0 }
+}
+
+/// Puts `area`, which maps nothing any more, on the list where it waits.
+#[inline(always)]
+fn wait(
+    (held, lazy, others): (&mut Held, &mut SizedLists, &mut Others),
+    id: AreaId,
+    area: &mut VmArea,
+    nr_pages: usize,
+) {
+    area.state = State::Unused;
+    if nr_pages <= SIZED_PAGES && held.gather(area) {
+        lazy.push(id, area, nr_pages);
+    } else {
+        others.push(id, area);
+    }
 }
 
 impl VmapAreas {
@@ -202,25 +231,28 @@ impl VmapAreas {
         {
             return Unmap::NotDone;
         }
-        area.state = State::Unused;
-        if self.held.gather(area) {
-            self.lazy.push(id, area, nr_pages);
-        } else {
-            self.others.push(id, area);
-        }
+        let lists = (&mut self.held, &mut self.lazy, &mut self.others);
+        wait(lists, id, area, nr_pages);
         if self.count_lazy(nr_pages, flags) { Unmap::Due } else { Unmap::Done }
     }
 
-    /// Claims the area in use that starts at `va` and is one of `kinds`, if there is one: the
-    /// caller, the only one who gets it, unmaps it without this lock and [retires](Self::retire)
-    /// it.
-    pub fn claim(&mut self, va: VirtAddr, kinds: VmFlags) -> Option<(AreaId, VirtRange, VmFlags)> {
-        let (id, range, area) = self.space.starting(va)?;
-        if area.state != State::Busy || !area.flags.intersects(kinds) {
-            return None;
+    /// As [`unmap`](Self::unmap), however long it takes to find the area and its table. A large
+    /// one is claimed instead: the caller, the only one who gets it, unmaps it without this
+    /// lock and [retires](Self::retire) it.
+    pub fn unmap_or_claim(&mut self, irq: &IrqMasked, va: VirtAddr, kinds: VmFlags) -> Found {
+        let Some((id, range, area)) = self.space.starting(va) else { return Found::Nothing };
+        let (flags, nr_pages) = (area.flags, area.nr_pages as usize);
+        if area.state != State::Busy || !flags.intersects(kinds) {
+            return Found::Nothing;
         }
-        area.state = State::Unmapping;
-        Some((id, range, area.flags))
+        if nr_pages > UNMAP_AT_ONCE || flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
+            area.state = State::Unmapping;
+            return Found::Claimed(id, VirtRange::new(va, range.end() - PAGE_SIZE), flags);
+        }
+        init_mm::unmap_pages(irq, va, nr_pages, &mut self.owed);
+        let lists = (&mut self.held, &mut self.lazy, &mut self.others);
+        wait(lists, id, area, nr_pages);
+        Found::Unmapped { due: self.count_lazy(nr_pages, flags) }
     }
 
     /// Adds `flags` to the area of vmalloc in use that maps all of `range`; whether there is
@@ -242,13 +274,9 @@ impl VmapAreas {
     /// long enough now for a purge.
     pub fn retire(&mut self, id: AreaId, owed: TlbFlush) -> bool {
         let (_, area) = self.space.get_mut(id);
-        area.state = State::Unused;
         let (flags, nr_pages) = (area.flags, area.nr_pages as usize);
-        if nr_pages <= SIZED_PAGES && self.held.gather(area) {
-            self.lazy.push(id, area, nr_pages);
-        } else {
-            self.others.push(id, area);
-        }
+        let lists = (&mut self.held, &mut self.lazy, &mut self.others);
+        wait(lists, id, area, nr_pages);
         self.owed.absorb(owed);
         self.count_lazy(nr_pages, flags)
     }
