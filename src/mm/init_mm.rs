@@ -5,7 +5,7 @@
 //! allocator; the words are reached through the linear map. All functions may be
 //! called in any context once [`install`] has run, and none of them sleeps.
 
-use crate::addr::{CONT_PTE_SIZE, Order, PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr, VirtRange};
+use crate::addr::{CONT_PTE_SIZE, Order, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::{
     self, BadTree, FlushOwed, KernelAttrs, MapError, MapFlags, Mapper, RecentTables, Table,
@@ -303,13 +303,22 @@ pub fn map_range(
     attrs: KernelAttrs,
     flags: MapFlags,
 ) -> Result<(), MapError> {
-    let span = (va.start().get() ^ (va.end() - 1).get()) / PMD_SIZE;
-    let few = va.len() < CONT_PTE_SIZE && span == 0 && va.end().is_aligned(PAGE_SIZE);
+    let few = va.len() < CONT_PTE_SIZE && va.len().is_multiple_of(PAGE_SIZE);
     if few && pa.get() < 1 << 47 {
         // Single pages, whatever the flags say.
-        let offsets = (0..va.len() as u64).step_by(PAGE_SIZE);
-        return map_pages(va.start(), offsets.map(move |offset| pa + offset), attrs);
+        let pages = (0..(va.len() / PAGE_SIZE) as u64).map(|n| pa + n * PAGE_SIZE as u64);
+        return map_pages(va.start(), pages, attrs);
     }
+    map_any(va, pa, attrs, flags)
+}
+
+#[inline(never)]
+fn map_any(
+    va: VirtRange,
+    pa: PhysAddr,
+    attrs: KernelAttrs,
+    flags: MapFlags,
+) -> Result<(), MapError> {
     edit(|m| m.map(va, pa, attrs, flags))
 }
 
@@ -319,34 +328,58 @@ pub fn map_range(
 /// # Panics
 /// If an end of `va` is no multiple of the page size or cuts a block: unmap what was
 /// mapped, as it was mapped, or [`split`] first.
-#[inline(always)]
 #[track_caller]
 pub fn unmap(va: VirtRange) -> TlbFlush {
-    with_masked(|irq| unmap_masked(irq, va))
+    match edit(|m| m.unmap(va)) {
+        Ok(owed) => TlbFlush(owed),
+        Err(e) => panic!("unmap of {va:?}: {e}"),
+    }
 }
 
-/// [`unmap`] for who has interrupts masked already.
+/// [`unmap`] of `pages` pages from `va` on, for who has interrupts masked already and gathers
+/// what is owed.
 ///
 /// # Panics
 /// As `unmap`.
 #[inline(always)]
 #[track_caller]
-pub fn unmap_masked(irq: &IrqMasked, va: VirtRange) -> TlbFlush {
-    let few = pgtable::unmap_few(&mut LinearAccess::new(&mut INIT_MM.lock(irq).recent), va);
-    // The lock is open again.
-    match few {
-        Some(owed) => TlbFlush(owed),
-        None => unmap_any(va),
+pub fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) {
+    if !unmap_few(irq, va, pages, owed) {
+        unmap_any(VirtRange::from_size(va, pages * PAGE_SIZE), owed);
     }
 }
 
+/// As [`unmap_pages`] where they are of one table that was walked to lately and cut no
+/// contiguous set; else `false`, and nothing done.
+#[inline(always)]
+pub fn unmap_few(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) -> bool {
+    let recent = &mut INIT_MM.lock(irq).recent;
+    pgtable::unmap_few(&mut LinearAccess::new(recent), va, pages, &mut owed.0)
+}
+
+/// [`unmap_pages`] where the first page is mapped; else `false`, and nothing done.
+///
+/// # Panics
+/// As `unmap`.
+#[inline(always)]
+#[track_caller]
+pub fn unmap_mapped(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) -> bool {
+    let mapped = {
+        let recent = &mut INIT_MM.lock(irq).recent;
+        pgtable::is_page_mapped(&mut LinearAccess::new(recent), va)
+    };
+    if !mapped.unwrap_or_else(|| is_mapped(VirtRange::from_size(va, PAGE_SIZE))) {
+        return false;
+    }
+    unmap_pages(irq, va, pages, owed);
+    true
+}
+
+#[cold]
 #[inline(never)]
 #[track_caller]
-fn unmap_any(va: VirtRange) -> TlbFlush {
-    match edit(|m| m.unmap(va)) {
-        Ok(owed) => TlbFlush(owed),
-        Err(e) => panic!("unmap of {va:?}: {e}"),
-    }
+fn unmap_any(va: VirtRange, owed: &mut TlbFlush) {
+    owed.absorb(unmap(va));
 }
 
 /// Frees the tables for `va` that map nothing, after a flush. Walks whole tables: for

@@ -110,7 +110,9 @@ pub struct Page {
 
 const _: () = assert!(size_of::<Page>() == 32);
 
-/// In the first eight bytes as one number: where the order stands.
+/// In the first eight bytes as one number: where the flags stand.
+const WORD_FLAGS_SHIFT: u32 = 32;
+/// And where the order does.
 const WORD_ORDER_SHIFT: u32 = 48;
 /// And what is not the zone or the pageblock's.
 const WORD_OWN: u64 = (1 << 52) - 1;
@@ -230,7 +232,14 @@ impl Page {
     /// held once: all that its holder needs to free it.
     #[inline(always)]
     pub(in crate::mm) fn is_plain(&self, order: Order) -> bool {
-        self.word() & WORD_OWN == 1 | u64::from(order.get()) << WORD_ORDER_SHIFT
+        self.is_marked(order, PageFlags::empty())
+    }
+
+    /// As [`is_plain`](Self::is_plain) but for `marks`, which it has all of.
+    #[inline(always)]
+    pub(in crate::mm) fn is_marked(&self, order: Order, marks: PageFlags) -> bool {
+        let order = u64::from(order.get()) << WORD_ORDER_SHIFT;
+        self.word() & WORD_OWN == 1 | u64::from(marks.bits()) << WORD_FLAGS_SHIFT | order
     }
 
     /// The order with which the block that starts here is allocated, if it is, has no marks,
@@ -250,7 +259,7 @@ impl Page {
         let word = unsafe { arch::read_parts(core::ptr::from_ref(self).cast()) };
         word.unwrap_or_else(|| {
             u64::from(self.refcount())
-                | u64::from(self.flags.load(Relaxed)) << 32
+                | u64::from(self.flags.load(Relaxed)) << WORD_FLAGS_SHIFT
                 | u64::from(self.place.load(Relaxed)) << WORD_ORDER_SHIFT
         })
     }

@@ -10,7 +10,7 @@ use crate::arch::IrqMasked;
 use crate::arch::errata::Workarounds;
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
-use crate::arch::pgtable::tlbi::{RangeOp, va_operand};
+use crate::arch::pgtable::tlbi::{RangeOp, VaOp};
 use core::arch::asm;
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
@@ -66,16 +66,18 @@ instruction!(
 
 /// Drops what is cached of `va`, of all ASIDs, at all levels, on all CPUs.
 #[inline(always)]
-pub fn tlbi_vaae1is(va: VirtAddr) {
+pub fn tlbi_vaae1is(va: impl Into<VaOp>) {
+    let operand = va.into().operand();
     // SAFETY: as above.
-    unsafe { asm!("tlbi vaae1is, {}", in(reg) va_operand(va), options(nostack, preserves_flags)) }
+    unsafe { asm!("tlbi vaae1is, {}", in(reg) operand, options(nostack, preserves_flags)) }
 }
 
 /// Drops what is cached of `va`, of all ASIDs, at the last level, on all CPUs.
 #[inline(always)]
-pub fn tlbi_vaale1is(va: VirtAddr) {
+pub fn tlbi_vaale1is(va: impl Into<VaOp>) {
+    let operand = va.into().operand();
     // SAFETY: as above.
-    unsafe { asm!("tlbi vaale1is, {}", in(reg) va_operand(va), options(nostack, preserves_flags)) }
+    unsafe { asm!("tlbi vaale1is, {}", in(reg) operand, options(nostack, preserves_flags)) }
 }
 
 /// As [`tlbi_vaae1is`] for a range. Only where [`has_tlb_range`].

@@ -4,7 +4,7 @@
 //! or the edit is not of that simple kind, they do nothing or a part, and `Mapper` does the rest.
 #![deny(unsafe_code)]
 
-use super::descriptor::{CONT_ENTRIES, KernelAttrs, Level, VA_BITS};
+use super::descriptor::{CONT_ENTRIES, Descriptor, KernelAttrs, Level, PTRS_PER_TABLE, VA_BITS};
 use super::flush::FlushOwed;
 use super::mapper::{MapError, publish};
 use super::table::{Leaf, Table, TableAccess};
@@ -56,33 +56,55 @@ pub(super) fn map_sets<A: TableAccess>(
     free
 }
 
-/// Takes away what is mapped in `va`, as [`Mapper::unmap`](super::Mapper::unmap) does. `None`,
-/// and nothing done, where that is not pages of one remembered table or cuts a contiguous set.
+/// Takes away what is mapped in the `pages` pages from `va` on, as
+/// [`Mapper::unmap`](super::Mapper::unmap) does, and owes the flush for it. `false`, and nothing
+/// done, where those are not of one remembered table or cut a contiguous set.
 #[inline(always)]
-pub fn unmap_few<A: TableAccess>(access: &mut A, va: VirtRange) -> Option<FlushOwed> {
-    let whole_pages = (va.start().get() | va.end().get()).is_multiple_of(PAGE_SIZE);
-    if va.is_empty() || !whole_pages || !is_of_one_table(va) {
+pub fn unmap_few<A: TableAccess>(
+    access: &mut A,
+    va: VirtAddr,
+    pages: usize,
+    owed: &mut FlushOwed,
+) -> bool {
+    let Some(table) = remembered(access, va).filter(|_| va.is_aligned(PAGE_SIZE)) else {
+        return false;
+    };
+    let first = Level::Pte.index(va);
+    let cleared = if pages < CONT_ENTRIES {
+        table.clear_few(first, pages)
+    } else {
+        clear_many(table, first, pages)
+    };
+    let Some(any) = cleared else { return false };
+    if any {
+        owed.add(VirtRange::from_size(va, pages * PAGE_SIZE), PAGE_SIZE);
+    }
+    true
+}
+
+/// Whether the page at `va` is mapped, hidden or not, as [`Mapper::is_mapped`] says;
+/// `None` where its table isn't remembered.
+///
+/// [`Mapper::is_mapped`]: super::Mapper::is_mapped
+#[inline(always)]
+pub fn is_page_mapped<A: TableAccess>(access: &mut A, va: VirtAddr) -> Option<bool> {
+    let word = remembered(access, va)?.descriptor(Level::Pte.index(va));
+    Some(word != Descriptor::INVALID)
+}
+
+/// As [`Table::clear_few`], of as many pages as may be whole contiguous sets.
+#[inline(always)]
+fn clear_many(table: &Table, first: usize, pages: usize) -> Option<bool> {
+    let end = first + pages;
+    if end > PTRS_PER_TABLE {
         return None;
     }
-    let table = remembered(access, va.start())?;
-    let (first, last) = (Level::Pte.index(va.start()), Level::Pte.index(va.end() - 1));
-    let any = if va.len().is_multiple_of(CONT_ENTRIES * PAGE_SIZE)
-        && first.is_multiple_of(CONT_ENTRIES)
-    {
-        table.sets(first, va.len() / PAGE_SIZE).clear()
-    } else {
-        let cut = !first.is_multiple_of(CONT_ENTRIES) && table.descriptor(first).is_contiguous()
-            || !(last + 1).is_multiple_of(CONT_ENTRIES) && table.descriptor(last).is_contiguous();
-        if cut {
-            return None;
-        }
-        table.clear_few(first, last)
-    };
-    let mut owed = FlushOwed::NONE;
-    if any {
-        owed.add(va, PAGE_SIZE);
+    if first.is_multiple_of(CONT_ENTRIES) && pages.is_multiple_of(CONT_ENTRIES) {
+        return Some(table.sets(first, pages).clear());
     }
-    Some(owed)
+    let cut = !first.is_multiple_of(CONT_ENTRIES) && table.descriptor(first).is_contiguous()
+        || !end.is_multiple_of(CONT_ENTRIES) && table.descriptor(end - 1).is_contiguous();
+    if cut { None } else { Some(table.clear_range(first, pages).is_some()) }
 }
 
 /// Whether one table of pages translates all of `va`, which is not empty.

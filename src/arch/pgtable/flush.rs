@@ -2,7 +2,7 @@
 #![deny(unsafe_code)]
 
 use super::descriptor::{Level, PTRS_PER_TABLE};
-use super::tlbi::{MAX_RANGE_PAGES, RangeOp};
+use super::tlbi::{MAX_RANGE_PAGES, RangeOp, VaOp};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::mmu;
 
@@ -46,7 +46,9 @@ impl FlushOwed {
     /// leaves of that size, or tables that span as much.
     #[inline(always)]
     pub(super) fn add(&mut self, va: VirtRange, stride: usize) {
-        self.absorb(Self { start: va.start(), end: va.end(), stride });
+        // No stride is smaller than a page, so that one need not be compared.
+        let stride = if stride == PAGE_SIZE { stride } else { self.stride.min(stride) };
+        *self = Self { start: self.start.min(va.start()), end: self.end.max(va.end()), stride };
     }
 
     /// Both of two, to be settled at once.
@@ -109,18 +111,27 @@ fn invalidate(range: VirtRange, stride: usize, reach: Reach) {
         mmu::tlbi_vmalle1is();
     } else {
         match reach {
-            Reach::LastLevel => each(start, range.end(), stride, mmu::tlbi_vaale1is),
-            Reach::AllLevels => each(start, range.end(), stride, mmu::tlbi_vaae1is),
+            Reach::LastLevel => each(start, ops, stride, mmu::tlbi_vaale1is),
+            Reach::AllLevels => each(start, ops, stride, mmu::tlbi_vaae1is),
         }
     }
     mmu::dsb_ish();
 }
 
+/// Invalidates `ops` addresses, `stride` bytes apart.
 #[inline(always)]
-fn each(mut at: VirtAddr, end: VirtAddr, stride: usize, tlbi: impl Fn(VirtAddr)) {
-    while at < end {
+fn each(start: VirtAddr, ops: usize, stride: usize, tlbi: impl Fn(VaOp)) {
+    let mut at = VaOp::from(start);
+    for _ in 0..ops / 4 {
         tlbi(at);
-        at = at + stride;
+        tlbi(at.further(stride));
+        tlbi(at.further(2 * stride));
+        tlbi(at.further(3 * stride));
+        at = at.further(4 * stride);
+    }
+    for _ in 0..ops % 4 {
+        tlbi(at);
+        at = at.further(stride);
     }
 }
 

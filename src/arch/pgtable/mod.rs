@@ -25,7 +25,7 @@ mod walk;
 mod tests;
 
 pub use descriptor::{Descriptor, KernelAttrs, Kind, Level, Permission};
-pub use few::{map_few, unmap_few};
+pub use few::{is_page_mapped, map_few, unmap_few};
 pub use flush::FlushOwed;
 pub use mair::{MAIR_EL1, MemoryType};
 pub use mapper::{MapError, MapFlags, Mapper, Translation};

@@ -178,17 +178,33 @@ impl Table {
         }
         Some((first + low, first + high))
     }
-    /// Clears the entries from `first` to `last`; whether one was not clear.
+    /// Clears `count` entries from `first` on, fewer than a contiguous set has; whether one was
+    /// not clear. `None`, and nothing done, where they cut such a set or the table ends.
     #[inline(always)]
-    pub(super) fn clear_few(&self, first: usize, last: usize) -> bool {
-        let mut any = 0;
-        let mut at = first;
-        while at <= last {
-            any |= self.descriptor(at).bits();
-            self.clear(at);
-            at += 1;
+    pub(super) fn clear_few(&self, first: usize, count: usize) -> Option<bool> {
+        let words = self.words.get(first..first + count)?;
+        let [start, .., end] = words else { return Self::clear_one(words) };
+        // A set that is cut has the first of them or the last.
+        if is_contiguous(start) || is_contiguous(end) {
+            return None;
         }
-        any != 0
+        let mut any = 0;
+        for word in words {
+            any |= mmu::read_descriptor(word).bits();
+            mmu::write_descriptor(word, Descriptor::INVALID);
+        }
+        Some(any != 0)
+    }
+    /// As `clear_few`, of one at the most.
+    #[inline(always)]
+    fn clear_one(words: &[AtomicU64]) -> Option<bool> {
+        let [word] = words else { return Some(false) };
+        let old = mmu::read_descriptor(word);
+        if old.is_contiguous() {
+            return None;
+        }
+        mmu::write_descriptor(word, Descriptor::INVALID);
+        Some(old != Descriptor::INVALID)
     }
     /// The `count` entries from `first` on, which are those of contiguous sets.
     #[inline(always)]
@@ -250,6 +266,11 @@ fn check_page(pa: PhysAddr) -> Result<(), MapError> {
 #[inline]
 fn is_used(word: &AtomicU64) -> bool {
     mmu::read_descriptor(word) != Descriptor::INVALID
+}
+
+#[inline]
+fn is_contiguous(word: &AtomicU64) -> bool {
+    mmu::read_descriptor(word).is_contiguous()
 }
 
 /// Entries by contiguous sets: their number is known, and so no loop counts them.

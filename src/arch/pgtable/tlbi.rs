@@ -12,6 +12,32 @@ pub const fn va_operand(va: VirtAddr) -> u64 {
     (va.get() as u64) >> PAGE_SHIFT & ((1 << 44) - 1)
 }
 
+/// The operand of an invalidation of one address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VaOp(u64);
+
+impl VaOp {
+    /// The operand itself.
+    #[inline(always)]
+    #[must_use]
+    pub const fn operand(self) -> u64 {
+        self.0
+    }
+    /// That of the address `bytes`, a number of whole pages, above, in the same half.
+    #[inline(always)]
+    #[must_use]
+    pub const fn further(self, bytes: usize) -> Self {
+        Self(self.0 + (bytes >> PAGE_SHIFT) as u64)
+    }
+}
+
+impl From<VirtAddr> for VaOp {
+    #[inline(always)]
+    fn from(va: VirtAddr) -> Self {
+        Self(va_operand(va))
+    }
+}
+
 /// What a range operation covers: `(NUM + 1) << (5 * SCALE + 1)` pages from `start`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RangeOp {
@@ -76,6 +102,7 @@ const fn sign_extend(va: u64, top: u32) -> VirtAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::PAGE_SIZE;
 
     #[test]
     fn operands() {
@@ -94,6 +121,14 @@ mod tests {
         // 64 pages: SCALE 1, NUM 0.
         let op = RangeOp::largest(VirtAddr::new(0xffff_0000_0000_0000), 64).unwrap();
         assert_eq!(op.operand(), 1 << 46 | 1 << 44 | 0x10_0000_0000);
+    }
+
+    #[test]
+    fn operands_further_up() {
+        let va = VirtAddr::new(0xffff_8000_1234_5678);
+        for bytes in [0, PAGE_SIZE, 3 << 21, 0x7fff_edcb_a000] {
+            assert_eq!(VaOp::from(va).further(bytes), VaOp::from(va + bytes), "{bytes:#x}");
+        }
     }
 
     #[test]

@@ -21,14 +21,14 @@ impl<A: TableAccess> Mapper<'_, A> {
         let in_one_table = !va.is_empty()
             && va.start().align_down(Level::Pmd.size())
                 == (va.end() - 1).align_down(Level::Pmd.size());
+        let mut owed = FlushOwed::NONE;
         if in_one_table
             && self.pte_table(va.start()).is_some()
-            && let Some(owed) = unmap_few(self.access, va)
+            && unmap_few(self.access, va.start(), va.len() / PAGE_SIZE, &mut owed)
         {
             return Ok(owed);
         }
         self.free_ends(va)?;
-        let mut owed = FlushOwed::NONE;
         self.unmap_in(self.root, Level::Pgd, va, &mut owed);
         Ok(owed)
     }

@@ -210,6 +210,20 @@ fn preferred(cpu: &CpuPages, gfp: Gfp) -> Option<PcpColumn> {
     cpu.preferred[gfp.bits() as usize % KINDS].get()
 }
 
+/// This CPU's list of the single pages that are best for `gfp`, if it has one.
+#[inline(always)]
+pub(super) fn preferred_list<'a>(irq: &'a IrqMasked, gfp: Gfp) -> Option<&'a PcpList> {
+    let cpu = PCP.get(irq);
+    Some(cpu.list(0, preferred(cpu, gfp)?))
+}
+
+/// This CPU's list of single pages that `frame` goes to when it is freed; `None` where it goes
+/// straight to the zone.
+#[inline(always)]
+pub(super) fn list_of(irq: &IrqMasked, frame: Frame) -> Option<&PcpList> {
+    Some(PCP.get(irq).list(0, frame.pcp_column()?))
+}
+
 /// Takes single pages off this CPU's list for the empty entries of `pages`, up to the
 /// first for which it has none; returns how many entries from the start are full then.
 pub(super) fn alloc_bulk(irq: &IrqMasked, gfp: Gfp, pages: &mut [Option<Frame>]) -> usize {

@@ -4,15 +4,15 @@
 
 use super::area::{Backing, VmArea};
 use super::memtype::{Claims, IoType, Reservation};
-use super::page_chain::PageChain;
+use super::page_chain::{PageChain, free_singles};
 use super::slots::NIL;
 use super::va_space::AreaId;
 use crate::addr::PhysRange;
 use core::mem::ManuallyDrop;
 
 /// The largest area on such a list, in pages mapped.
-pub const SIZED_PAGES: u32 = 32;
-const SIZES: usize = SIZED_PAGES as usize + 1;
+pub const SIZED_PAGES: usize = 32;
+const SIZES: usize = SIZED_PAGES + 1;
 
 /// Areas of one size, linked through their records.
 #[derive(Clone, Copy)]
@@ -43,13 +43,12 @@ impl SizedLists {
         self.used == 0
     }
 
-    /// Puts `area`, whose number is `id`, on the list of its size.
+    /// Puts `area`, whose number is `id` and which maps `size` pages, on the list of that size.
     ///
     /// # Panics
     /// Where it is larger than [`SIZED_PAGES`].
     #[inline(always)]
-    pub fn push(&mut self, id: AreaId, area: &mut VmArea) {
-        let size = area.nr_pages as usize;
+    pub fn push(&mut self, id: AreaId, area: &mut VmArea, size: usize) {
         let list = &mut self.lists[size];
         area.next = core::mem::replace(&mut list.head, id.get());
         if area.next == NIL {
@@ -90,7 +89,7 @@ impl SizedLists {
 }
 
 /// What areas held that wait. Where it is dropped it is nobody's: it ends with the machine, or
-/// a purge [takes](Self::take) it.
+/// a purge takes it and [releases](Self::release) it.
 pub struct Held {
     pages: ManuallyDrop<PageChain>,
     claims: Claims,
@@ -98,36 +97,39 @@ pub struct Held {
 
 impl Held {
     /// Nothing.
-    pub const fn new() -> Self {
-        Self { pages: ManuallyDrop::new(PageChain::EMPTY), claims: Claims::NONE }
-    }
+    pub const NONE: Self =
+        Self { pages: ManuallyDrop::new(PageChain::EMPTY), claims: Claims::NONE };
 
     /// Takes the backing of `area` over if it is of a kind that can be gathered; whether nothing
     /// is left.
     #[inline(always)]
     pub fn gather(&mut self, area: &mut VmArea) -> bool {
         let VmArea { backing, phys, nr_pages, .. } = area;
-        match core::mem::take(backing) {
-            Backing::None => {}
-            Backing::Pages(chain) if chain.is_single_pages() => self.pages.prepend(chain),
-            Backing::Io(reservation) => {
-                if let Err(reservation) = self.claims.add(reservation, *phys, *nr_pages) {
-                    *backing = Backing::Io(reservation);
-                    return false;
-                }
+        let left = match core::mem::take(backing) {
+            Backing::None => return true,
+            Backing::Pages(chain) if chain.is_single_pages() => {
+                self.pages.prepend(chain);
+                return true;
             }
-            large => {
-                *backing = large;
-                return false;
-            }
-        }
-        true
+            Backing::Io(reservation) => match self.claims.add(reservation, *phys, *nr_pages) {
+                Ok(()) => return true,
+                Err(reservation) => Backing::Io(reservation),
+            },
+            large => large,
+        };
+        // Nothing is there since the start.
+        core::mem::forget(core::mem::replace(backing, left));
+        false
     }
 
-    /// All of it, to be given back after the flush.
-    pub fn take(&mut self) -> (PageChain, Claims) {
+    /// Gives all of it back, after the flush.
+    #[inline(always)]
+    pub fn release(&mut self) {
         let pages = core::mem::replace(&mut *self.pages, PageChain::EMPTY);
-        (pages, core::mem::replace(&mut self.claims, Claims::NONE))
+        if pages.len() > 0 {
+            free_singles(pages);
+        }
+        core::mem::replace(&mut self.claims, Claims::NONE).release();
     }
 
     /// A claim that waits, for who maps the same with the same type again. What waits with it

@@ -4,9 +4,12 @@
 //! vmalloc, vmap, ioremap        this file, mm::ioremap
 //!   vmap_block   addresses for a few pages for a short time
 //!   vread        reading areas that may end meanwhile
+//!   alloc        an area's pages: single ones or blocks
 //!   vm_area      an area's way into use and out of it
 //!   purge        giving back what was lazily unmapped
 //!   vmap_areas   areas and their life: in use, lazy, pooled
+//!     reclaim      from lazy to pooled or free
+//!     validate     whether lists and counts are as they should be
 //!     lazy         what waits for a flush, in lists by size
 //!     va_space   which addresses are whose: lowest gap that fits, O(log areas)
 //!       tree       augmented AVL tree over slot numbers
@@ -22,10 +25,10 @@
 //!
 //! # When pages and addresses come back
 //! `vfree` clears the tables at once and flushes no TLB. Area and pages wait on the lazy
-//! list until one flush serves for all of it: when more than `(log2(cpus) + 1) * 32 MiB`
-//! of addresses wait (as Linux has it), when stale translations may lead to more than
-//! [`LAZY_MAX_FRAMES`] pages or 1/256 of RAM, when addresses or pages run out, when reclaim
-//! asks, or on [`vm_unmap_aliases`].
+//! list until one flush serves for all of it: when more than [`LAZY_MAX_PAGES`] of addresses
+//! wait (Linux: `(log2(cpus) + 1) * 32 MiB`, which the pools may hold here), when more than
+//! [`LAZY_MAX_FRAMES`] pages or 1/256 of RAM wait with them, when addresses or pages run out,
+//! when reclaim asks, or on [`vm_unmap_aliases`].
 //!
 //! Linux gives the pages back before the flush: a stale TLB entry can only be used by a
 //! caller that touches freed memory. Here they wait, because that caller's bug would
@@ -46,16 +49,19 @@
 //! records goes back. Mapping, flushing and giving an area's pages back happen outside of it.
 #![deny(unsafe_code)]
 
+mod alloc;
 mod area;
 mod lazy;
 pub mod memtype;
 mod page_chain;
 mod purge;
+mod reclaim;
 pub mod slot_page;
 #[expect(unsafe_code, reason = "the mechanism that the policy above stands on")]
 pub(in crate::mm) mod slots;
 pub(in crate::mm) mod tree;
 pub mod va_space;
+mod validate;
 mod vm_area;
 mod vmap_areas;
 mod vmap_block;
@@ -64,6 +70,8 @@ mod vread;
 
 #[cfg(test)]
 mod large_tests;
+#[cfg(test)]
+mod lazy_tests;
 #[cfg(test)]
 mod node_tests;
 #[cfg(test)]
@@ -76,7 +84,7 @@ pub use vmap_areas::VmallocStat;
 pub use vmap_block::{VMAP_MAX_ALLOC, vm_map_ram, vm_unmap_ram};
 pub use vread::vread;
 
-use crate::addr::{CONT_PTE_SIZE, PAGE_SHIFT, PAGE_SIZE, PMD_SIZE, PhysRange, VirtAddr, VirtRange};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysRange, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::{KernelAttrs, MapFlags};
@@ -87,12 +95,12 @@ use crate::mm::init_mm;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
 use crate::sync::{Rank, SpinLock};
+use alloc::vmalloc_range;
 use area::Backing;
 use core::panic::Location;
 use memtype::{IoType, Reservation};
-use page_chain::{LARGE, PageChain};
 use purge::{Wait, purge};
-use vm_area::{Request, or_purge, unmap_area};
+use vm_area::{Request, unmap_area};
 use vmap_areas::{Limits, VmapAreas};
 
 /// Before `init` knows better: one CPU and 64 MiB.
@@ -106,12 +114,17 @@ machine_local! {
 /// Pages of memory that may wait for a flush: as many as a CPU's own list has room for, so
 /// that they go out again from there and never pass through a zone.
 const LAZY_MAX_FRAMES: usize = 128;
+/// Pages of addresses that may wait for a flush: half more than those above which it is one
+/// invalidation of everything, and so makes little difference for an area any more.
+const LAZY_MAX_PAGES: usize = 768;
 
 const fn limits(cpus: usize, ram_pages: usize) -> Limits {
-    let lazy_max_pages = (cpus.ilog2() as usize + 1) * (32 << 20 >> PAGE_SHIFT);
     let share = ram_pages / 256;
-    let lazy_max_frames = if share < LAZY_MAX_FRAMES { share } else { LAZY_MAX_FRAMES };
-    Limits { lazy_max_pages, lazy_max_frames }
+    Limits {
+        lazy_max_pages: LAZY_MAX_PAGES,
+        lazy_max_frames: if share < LAZY_MAX_FRAMES { share } else { LAZY_MAX_FRAMES },
+        pool_max_pages: (cpus.ilog2() as usize + 1) * (32 << 20 >> PAGE_SHIFT),
+    }
 }
 
 /// Sets the bounds of lazy unmapping for `cpus` CPUs, 1 at least, and `ram_pages` pages of
@@ -162,59 +175,6 @@ pub fn vmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<VirtAddr> {
 #[must_use]
 pub fn vmalloc_huge(size: usize, gfp: Gfp) -> Option<VirtAddr> {
     vmalloc(size, gfp)
-}
-
-/// Linux: `__vmalloc_node_range`.
-#[inline(always)]
-#[track_caller]
-fn vmalloc_range(size: usize, align: usize, gfp: Gfp, node: Option<NodeId>) -> Option<VirtAddr> {
-    // Single pages with a permanent address: zones yes, mobility and compounds no.
-    let placement = Gfp::__GFP_MOVABLE | Gfp::__GFP_RECLAIMABLE | Gfp::__GFP_COMP;
-    let gfp = gfp.difference(placement);
-    let nr_pages = pages_of(size)?;
-    let (alloc, caller) = (if nr_pages < LARGE { small } else { large }, Location::caller());
-    if debug::are_areas_watched() {
-        return alloc(nr_pages, align, gfp, node, caller)
-            .inspect(|&va| debug::object_allocated(va, size, gfp));
-    }
-    alloc(nr_pages, align, gfp, node, caller)
-}
-
-/// An area of single pages.
-#[inline(never)]
-fn small(
-    nr_pages: u32,
-    align: usize,
-    gfp: Gfp,
-    node: Option<NodeId>,
-    caller: &'static Location<'static>,
-) -> Option<VirtAddr> {
-    let pages = or_purge(|| PageChain::alloc(nr_pages, gfp, node))?;
-    let heads = pages.heads();
-    let (align, flags) = (align.max(PAGE_SIZE), VmFlags::VM_ALLOC);
-    let request = Request { align, caller, ..Request::new(nr_pages, flags, gfp) };
-    request.map(Backing::Pages(pages), |used| {
-        init_mm::map_pages(used.start(), heads.map(Frame::phys), KernelAttrs::KERNEL)
-    })
-}
-
-/// An area of blocks.
-#[inline(never)]
-fn large(
-    nr_pages: u32,
-    align: usize,
-    gfp: Gfp,
-    node: Option<NodeId>,
-    caller: &'static Location<'static>,
-) -> Option<VirtAddr> {
-    let pages = or_purge(|| PageChain::alloc_blocks(nr_pages, gfp, node))?;
-    let heads = pages.heads();
-    let in_blocks = nr_pages as usize >= PMD_SIZE / PAGE_SIZE;
-    let align = align.max(if in_blocks { PMD_SIZE } else { CONT_PTE_SIZE });
-    let request = Request { align, caller, ..Request::new(nr_pages, VmFlags::VM_ALLOC, gfp) };
-    request.map(Backing::Pages(pages), |used| {
-        init_mm::map_blocks(used.start(), heads.blocks(), KernelAttrs::KERNEL)
-    })
 }
 
 /// [`vmalloc`], filled with zeros.

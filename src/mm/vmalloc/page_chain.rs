@@ -28,26 +28,24 @@ impl PageChain {
     /// No pages.
     pub const EMPTY: Self = Self { head: None, len: 0 };
 
-    /// `pages` single pages, of `node` first where one is named; or `None` and none taken.
+    /// Up to `pages` single pages, as far as this CPU has them at hand.
     #[inline(always)]
-    pub fn alloc(pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
-        // A chain is made of them at the end, so that until then they are in registers.
-        let (mut head, mut len) = (None, 0);
-        while len < pages {
-            let Some(frame) = alloc_block(node, gfp, Order::ZERO) else {
-                drop(Self { head, len });
-                return None;
-            };
-            let page = frame.page();
-            page.add_flags(PageFlags::VMALLOC);
-            page.set_next(head);
-            (head, len) = (Some(frame), len + 1);
-        }
-        Some(Self { head, len })
+    pub fn at_hand(pages: u32, gfp: Gfp) -> Self {
+        let (head, len) = page_alloc::alloc_pages_chain(gfp, pages, PageFlags::VMALLOC);
+        Self { head, len }
     }
 
-    /// As [`alloc`](Self::alloc), of [`LARGE`] pages or more, in blocks that lie in the chain
-    /// at multiples of their size.
+    /// Single pages until there are `pages`, of `node` first where one is named; or `None`, and
+    /// all are given back.
+    pub fn fill(mut self, pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
+        while self.len < pages {
+            self.push(alloc_block(node, gfp, Order::ZERO)?, Order::ZERO);
+        }
+        Some(self)
+    }
+
+    /// `pages` pages, [`LARGE`] or more, of `node` first where one is named, in blocks that lie in
+    /// the chain at multiples of their size; or `None` and none taken.
     pub(super) fn alloc_blocks(pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
         let mut chain = Self::EMPTY;
         // What is pushed last comes first: the largest, and so all are aligned.
@@ -192,23 +190,18 @@ impl Drop for PageChain {
     }
 }
 
-/// Pages that are given back in one go.
-const AT_ONCE: usize = 32;
-
 /// Gives single pages back; what [`PageChain`]'s drop does, in less time.
 ///
 /// # Panics
 /// As that does.
 #[inline(never)]
 pub fn free_singles(mut chain: PageChain) {
-    let mut singles = [None; AT_ONCE];
-    while chain.head.is_some() {
-        let mut filled = 0;
-        for (entry, frame) in singles.iter_mut().zip(chain.by_ref()) {
-            *entry = Some(frame);
-            filled += 1;
-        }
-        page_alloc::free_pages_bulk(&mut singles[..filled]);
+    loop {
+        let (head, len) = (chain.head, chain.len);
+        (chain.head, chain.len) = page_alloc::free_pages_chain(head, len, PageFlags::VMALLOC);
+        // One that takes more than a place on a list, or is not ours.
+        let Some(frame) = chain.next() else { break };
+        page_alloc::free_pages(frame, Order::ZERO);
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::area::Backing;
 use super::memtype::{self, Claim};
-use super::page_chain::{PageChain, free_singles};
-use super::vmap_areas::{BATCH, Purge, PurgeStart};
+use super::page_chain::PageChain;
+use super::reclaim::{BATCH, Purge, PurgeStart};
 use super::with_areas;
 use crate::arch::{cpu, irq};
 use crate::machine_local;
@@ -30,8 +30,9 @@ pub enum Wait {
 pub fn purge(wait: Wait) -> bool {
     let mut done = false;
     loop {
-        match with_areas(|areas| areas.start_purge()) {
-            PurgeStart::Areas(purge) => {
+        let mut purge = Purge::NONE;
+        match with_areas(|areas| areas.start_purge(&mut purge)) {
+            PurgeStart::Areas => {
                 flush_and_reclaim(purge);
                 return true;
             }
@@ -45,12 +46,10 @@ pub fn purge(wait: Wait) -> bool {
     }
 }
 
-fn flush_and_reclaim(Purge { owed, mut others, held: (pages, claims) }: Purge) {
+#[inline(always)]
+fn flush_and_reclaim(Purge { owed, mut others, mut held }: Purge) {
     owed.flush();
-    if pages.len() > 0 {
-        free_singles(pages);
-    }
-    claims.release();
+    held.release();
     if !with_areas(|areas| areas.reclaim_sized(&mut others)) {
         reclaim_others(others);
     }

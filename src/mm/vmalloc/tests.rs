@@ -1,7 +1,7 @@
 //! vmalloc on the emulated machine: contents, guards, life cycles, exhaustion.
 
 use super::*;
-use crate::addr::{Order, PhysAddr, VirtRange};
+use crate::addr::{Order, PMD_SIZE, PhysAddr, VirtRange};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::mmu::{Access, Config, Fault, Mutation, Step};
@@ -148,9 +148,6 @@ fn pages_wait_for_the_flush_and_addresses_too() {
 fn waiting_pages_are_bounded_and_pools_serve_the_same_size() {
     machine(4096, |_| {
         init(1, 4096);
-        assert_eq!(limits(1, 4096).lazy_max_frames, 16);
-        assert_eq!(limits(4, 1 << 22).lazy_max_pages, 3 * 8192);
-        assert_eq!(limits(4, 1 << 22).lazy_max_frames, LAZY_MAX_FRAMES);
         let mut seen = Vec::new();
         for _ in 0..100 {
             let va = vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();

@@ -93,10 +93,12 @@ pub struct VaSpace<T> {
     recent: [u32; RECENT],
 }
 
-/// Where areas that start at `start` are noted.
+/// Where areas that start at `start` are noted. Areas of one size in a row have all places
+/// between them, also where that size is even.
 #[inline]
 const fn recent_slot(start: VirtAddr) -> usize {
-    (start.get() / PAGE_SIZE) % RECENT
+    let page = start.get() / PAGE_SIZE;
+    (page + page / RECENT) % RECENT
 }
 
 impl<T> VaSpace<T> {
@@ -182,32 +184,28 @@ impl<T> VaSpace<T> {
         (area.data, page)
     }
 
-    /// Notes area `id`, which starts at `start` and goes into use, for [`VaSpace::starting`].
+    /// Notes area `id`, which starts at `start` and goes into use, for [`VaSpace::noted`].
     #[inline]
     pub fn note(&mut self, id: AreaId, start: VirtAddr) {
         self.recent[recent_slot(start)] = id.0;
     }
 
-    /// The area that starts at `va`: without a walk where it is the last that was noted in
-    /// its place, as it is afterwards.
+    /// The area that starts at `va`, where it is the last that was noted in its place.
     #[inline(always)]
-    pub fn starting(&mut self, va: VirtAddr) -> Option<(AreaId, VirtRange, &mut T)> {
-        let id = loop {
-            let noted = AreaId::new(self.recent[recent_slot(va)]);
-            match noted.filter(|id| self.area(*id).start() == va) {
-                Some(id) => break id,
-                None => self.note_starting(va)?,
-            }
-        };
+    pub fn noted(&mut self, va: VirtAddr) -> Option<(AreaId, &mut T)> {
+        let id = AreaId::new(self.recent[recent_slot(va)])?;
         let (range, data) = self.get_mut(id);
-        Some((id, range, data))
+        if range.start() == va { Some((id, data)) } else { None }
     }
 
-    #[inline(never)]
-    fn note_starting(&mut self, va: VirtAddr) -> Option<()> {
-        let id = self.find(va).filter(|id| self.area(*id).start() == va)?;
+    /// The area that starts at `va`; it is noted from then on.
+    pub fn starting(&mut self, va: VirtAddr) -> Option<(AreaId, VirtRange, &mut T)> {
+        let starts = |id: &AreaId| self.area(*id).start() == va;
+        let noted = AreaId::new(self.recent[recent_slot(va)]);
+        let id = noted.filter(starts).or_else(|| self.find(va).filter(starts))?;
         self.note(id, va);
-        Some(())
+        let (range, data) = self.get_mut(id);
+        Some((id, range, data))
     }
 
     /// The area that `va` lies in.

@@ -122,6 +122,8 @@ fn against_the_model(ops: &[Op]) {
                 let below = model.areas.range(..=at).next_back();
                 let expected = below.filter(|(_, end)| at < **end).map(|(start, _)| ids[start]);
                 assert_eq!(space.find(pages(at, at).start()), expected);
+                let noted = space.noted(pages(at, at).start()).map(|(id, _)| id);
+                assert!(noted.is_none_or(|id| ids.get(&at) == Some(&id)));
                 assert_eq!(
                     space.starting(pages(at, at).start()).map(|(id, ..)| id),
                     ids.get(&at).copied()
@@ -133,7 +135,9 @@ fn against_the_model(ops: &[Op]) {
         let expected: Vec<_> = model.areas.iter().map(|(s, e)| pages(*s, *e)).collect();
         assert_eq!(areas, expected);
         for (start, id) in &ids {
-            assert_eq!(space.starting(pages(*start, *start).start()).map(|(id, ..)| id), Some(*id));
+            let start = pages(*start, *start).start();
+            assert_eq!(space.starting(start).map(|(id, ..)| id), Some(*id));
+            assert_eq!(space.noted(start).map(|(id, _)| id), Some(*id));
         }
     }
     for id in ids.into_values() {

@@ -5,7 +5,7 @@ use super::area::{Backing, VmFlags};
 use super::purge::{Wait, purge};
 use super::slot_page::SlotPage;
 use super::va_space::VaError;
-use super::vmap_areas::Unmap;
+use super::vmap_areas::{Found, Unmap};
 use super::{VMAP, vm_unmap_aliases, with_areas};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::{self, with_masked};
@@ -143,23 +143,22 @@ fn undo(start: VirtAddr) -> Option<VirtAddr> {
 pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
     match with_masked(|irq| VMAP.lock(irq).unmap(irq, va, kinds)) {
         Unmap::Done => true,
-        Unmap::Due => {
-            purge_if_possible();
-            true
-        }
-        Unmap::Claimed => unmap_claimed(va),
-        Unmap::NotThere => false,
+        Unmap::Due => purge_if_possible(),
+        // The last that is done here, so that all above needs no place for what it would keep.
+        Unmap::NotDone => unmap_slowly(va, kinds),
     }
 }
 
-/// Unmaps an area that was claimed, without the lock of all areas; `true`.
+/// As [`unmap_area`], whatever that takes, for a large area without the lock of all.
 #[inline(never)]
-fn unmap_claimed(va: VirtAddr) -> bool {
-    let claimed = with_areas(|areas| areas.claimed(va));
-    let Some((id, range, flags)) = claimed else {
-        panic!("vmalloc: the area at {va} went away while it was unmapped");
+fn unmap_slowly(va: VirtAddr, kinds: VmFlags) -> bool {
+    let found = with_masked(|irq| VMAP.lock(irq).unmap_or_claim(irq, va, kinds));
+    let (id, used, flags) = match found {
+        Found::Nothing => return false,
+        Found::Unmapped { due: false } => return true,
+        Found::Unmapped { due: true } => return purge_if_possible(),
+        Found::Claimed(id, used, flags) => (id, used, flags),
     };
-    let used = VirtRange::new(range.start(), range.end() - PAGE_SIZE);
     let mut owed = TlbFlush::NONE;
     if flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
         owed = set_memory::reset_linear_alias(used);
@@ -171,11 +170,12 @@ fn unmap_claimed(va: VirtAddr) -> bool {
     true
 }
 
-/// A purge is due; it waits for the next caller where interrupts are masked.
+/// A purge is due; it waits for the next caller where interrupts are masked. `true`.
 #[cold]
 #[inline(never)]
-fn purge_if_possible() {
+fn purge_if_possible() -> bool {
     if !irq::is_masked() {
         purge(Wait::No);
     }
+    true
 }

@@ -10,33 +10,33 @@
 use super::VmFlags;
 use super::area::{Backing, State, VmArea, VmallocInfo};
 use super::lazy::{Held, SIZED_PAGES, SizedLists};
-use super::memtype::Claims;
-use super::page_chain::PageChain;
-use super::purge::Freed;
+use super::reclaim::{Flushing, Others};
 use super::slot_page::SlotPage;
 use super::slots::NIL;
 use super::va_space::{AreaId, VaError, VaRequest, VaSpace};
 use super::vm_area::Request;
-use super::vmap_block::{BLOCK_PAGES, CurrentBlock};
-use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, VirtRange};
+use super::vmap_block::CurrentBlock;
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::{IrqMasked, NR_CPUS};
 use crate::mm::init_mm::{self, TlbFlush};
 use core::mem::ManuallyDrop;
 
 /// The largest area that is pooled, the guard page included (Linux: MAX_VA_SIZE_PAGES).
-const POOLED_PAGES: usize = 256;
-/// Areas that are dealt with in one holding of the lock.
-pub const BATCH: usize = 32;
+pub(super) const POOLED_PAGES: usize = 256;
 /// Pages that are unmapped under the lock: to take it twice would cost more.
-const UNMAP_AT_ONCE: u32 = SIZED_PAGES;
+const UNMAP_AT_ONCE: usize = SIZED_PAGES;
+/// Pages of addresses that an area has more than it maps.
+pub(super) const GUARD_PAGES: usize = 1;
 
-/// When lazily unmapped areas are purged.
+/// When lazily unmapped areas are purged, and how many are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Pages of addresses on the lazy list, and in the pools (Linux: lazy_max_pages).
+    /// Pages of addresses on the lazy list.
     pub lazy_max_pages: usize,
-    /// Pages of memory that stale translations may lead to.
+    /// Pages of memory that wait with them.
     pub lazy_max_frames: usize,
+    /// Pages of addresses in the pools (Linux: lazy_max_pages).
+    pub pool_max_pages: usize,
 }
 
 /// Pages in areas, by the state of the area.
@@ -48,8 +48,7 @@ pub struct VmallocStat {
     pub allocated: usize,
     /// Pages of addresses, guard pages included, that are lazily unmapped.
     pub lazy: usize,
-    /// Pages of memory that stale translations of those may lead to: their own, which wait
-    /// with them, or others'.
+    /// Pages of memory that wait with those: their own.
     pub lazy_frames: usize,
     /// Pages of addresses in the pools.
     pub pooled: usize,
@@ -57,83 +56,45 @@ pub struct VmallocStat {
     pub records: usize,
 }
 
-/// Areas on their way from the lazy list, and the flush that they wait for.
-pub struct Purge {
-    /// The first of those that are dealt with one by one.
-    pub others: u32,
-    /// To be done before anything else.
-    pub owed: TlbFlush,
-    /// What the others held, to be given back then.
-    pub held: (PageChain, Claims),
-}
-
-/// Lazily unmapped areas that are dealt with one by one: large ones, and those with something
-/// of their own to give back.
-struct Others {
-    head: u32,
-    /// Pages of addresses, as [`VmallocStat::lazy`].
-    lazy: usize,
-    /// As [`VmallocStat::lazy_frames`].
-    lazy_frames: usize,
-}
-
-impl Others {
-    const NONE: Self = Self { head: NIL, lazy: 0, lazy_frames: 0 };
-
-    fn push(&mut self, id: AreaId, range: VirtRange, area: &mut VmArea) {
-        area.next = core::mem::replace(&mut self.head, id.get());
-        self.lazy += range.len() / PAGE_SIZE;
-        self.lazy_frames += area.nr_pages as usize;
-    }
-}
-
-/// Areas of which a purge moves whole lists.
-struct Flushing {
-    areas: SizedLists,
-    /// Pages of addresses, as [`VmallocStat::lazy`].
-    lazy: usize,
-    /// As [`VmallocStat::lazy_frames`].
-    lazy_frames: usize,
-}
-
-/// What [`VmapAreas::start_purge`] found.
-pub enum PurgeStart {
-    /// No area is lazily unmapped.
-    Nothing,
-    /// Another CPU is at it.
-    Busy,
-    /// Flush, then [`VmapAreas::reclaim_sized`], and what that asks for.
-    Areas(Purge),
-}
-
 /// What became of an area that was to be unmapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unmap {
-    /// No such area is in use.
-    NotThere,
     /// It waits for a flush.
     Done,
     /// As `Done`, and enough wait now for a purge.
     Due,
-    /// The caller is to unmap it.
-    Claimed,
+    /// Nothing: there is none, or it takes more than is done under the lock.
+    NotDone,
+}
+
+/// What [`VmapAreas::unmap_or_claim`] found.
+pub enum Found {
+    /// No such area is in use.
+    Nothing,
+    /// One that waits for a flush; and maybe enough do now for a purge.
+    Unmapped {
+        /// Whether they do.
+        due: bool,
+    },
+    /// One that the caller is to unmap: what it maps, and what it is for.
+    Claimed(AreaId, VirtRange, VmFlags),
 }
 
 /// See the module's documentation.
 // What is used each time comes first, where a short offset reaches it.
 #[repr(C)]
 pub struct VmapAreas {
-    stat: VmallocStat,
-    limits: Limits,
+    pub(super) stat: VmallocStat,
+    pub(super) limits: Limits,
     /// What the areas on the lazy list wait for. A flush that is dropped is done then; this
     /// one ends with the machine.
-    owed: ManuallyDrop<TlbFlush>,
+    pub(super) owed: ManuallyDrop<TlbFlush>,
     pub(super) held: Held,
-    purging: bool,
-    lazy: SizedLists,
-    pools: [u32; POOLED_PAGES],
-    others: Others,
-    flushing: Flushing,
+    pub(super) purging: bool,
+    pub(super) lazy: SizedLists,
+    pub(super) pools: [u32; POOLED_PAGES],
+    pub(super) others: Others,
+    pub(super) flushing: Flushing,
     /// By CPU, the block that its next few pages come from.
     pub(super) blocks: [Option<CurrentBlock>; NR_CPUS],
     pub(super) space: VaSpace<VmArea>,
@@ -141,8 +102,24 @@ pub struct VmapAreas {
 
 /// How many of an area's pages vmalloc allocated: all or none.
 #[inline(always)]
-fn allocated(flags: VmFlags, nr_pages: u32) -> usize {
-    if flags.contains(VmFlags::VM_ALLOC) { nr_pages as usize } else { 0 }
+pub(super) fn allocated(flags: VmFlags, nr_pages: usize) -> usize {
+    if flags.contains(VmFlags::VM_ALLOC) { nr_pages } else { 0 }
+}
+
+/// Puts `area`, which maps nothing any more, on the list where it waits.
+#[inline(always)]
+fn wait(
+    (held, lazy, others): (&mut Held, &mut SizedLists, &mut Others),
+    id: AreaId,
+    area: &mut VmArea,
+    nr_pages: usize,
+) {
+    area.state = State::Unused;
+    if nr_pages <= SIZED_PAGES && held.gather(area) {
+        lazy.push(id, area, nr_pages);
+    } else {
+        others.push(id, area);
+    }
 }
 
 impl VmapAreas {
@@ -150,10 +127,10 @@ impl VmapAreas {
     pub const fn new(range: VirtRange, limits: Limits) -> Self {
         Self {
             space: VaSpace::new(range),
-            held: Held::new(),
+            held: Held::NONE,
             lazy: SizedLists::new(),
             others: Others::NONE,
-            flushing: Flushing { areas: SizedLists::new(), lazy: 0, lazy_frames: 0 },
+            flushing: Flushing::NONE,
             owed: ManuallyDrop::new(TlbFlush::NONE),
             pools: [NIL; POOLED_PAGES],
             stat: VmallocStat {
@@ -203,7 +180,7 @@ impl VmapAreas {
         self.space.note(id, range.start());
         self.stat.pooled -= want.nr_pages as usize + 1;
         self.stat.mapped += want.nr_pages as usize;
-        self.stat.allocated += allocated(want.flags, want.nr_pages);
+        self.stat.allocated += allocated(want.flags, want.nr_pages as usize);
         Ok(range.start())
     }
 
@@ -226,7 +203,7 @@ impl VmapAreas {
             backing: core::mem::take(backing),
         })?;
         self.stat.mapped += want.nr_pages as usize;
-        self.stat.allocated += allocated(want.flags, want.nr_pages);
+        self.stat.allocated += allocated(want.flags, want.nr_pages as usize);
         Ok(range.start())
     }
 
@@ -241,39 +218,41 @@ impl VmapAreas {
     }
 
     /// Unmaps the area in use that starts at `va` and is one of `kinds`, and puts it on the
-    /// lazy list. A large one is claimed instead: the caller, the only one who gets
-    /// it, unmaps it without this lock and [retires](Self::retire) it.
+    /// lazy list, where that is soon done: it is small and noted, and its table remembered.
     #[inline(always)]
     pub fn unmap(&mut self, irq: &IrqMasked, va: VirtAddr, kinds: VmFlags) -> Unmap {
-        let Some((id, range, area)) = self.space.starting(va) else { return Unmap::NotThere };
-        if area.state != State::Busy || !area.flags.intersects(kinds) {
-            return Unmap::NotThere;
+        let Some((id, area)) = self.space.noted(va) else { return Unmap::NotDone };
+        let (flags, nr_pages) = (area.flags, area.nr_pages as usize);
+        if area.state != State::Busy
+            || !flags.intersects(kinds)
+            || flags.contains(VmFlags::VM_FLUSH_RESET_PERMS)
+            || nr_pages > UNMAP_AT_ONCE
+            || !init_mm::unmap_few(irq, va, nr_pages, &mut self.owed)
+        {
+            return Unmap::NotDone;
         }
-        if area.nr_pages > UNMAP_AT_ONCE || area.flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
-            area.state = State::Unmapping;
-            return Unmap::Claimed;
-        }
-        area.state = State::Unused;
-        if self.held.gather(area) {
-            self.lazy.push(id, area);
-        } else {
-            self.others.push(id, range, area);
-        }
-        let nr_pages = area.nr_pages as usize;
-        let allocated = allocated(area.flags, area.nr_pages);
-        let used = VirtRange::from_size(va, nr_pages << PAGE_SHIFT);
-        self.owed.absorb(init_mm::unmap_masked(irq, used));
-        if self.count_lazy(range.len() / PAGE_SIZE, nr_pages, allocated) {
-            Unmap::Due
-        } else {
-            Unmap::Done
-        }
+        let lists = (&mut self.held, &mut self.lazy, &mut self.others);
+        wait(lists, id, area, nr_pages);
+        if self.count_lazy(nr_pages, flags) { Unmap::Due } else { Unmap::Done }
     }
 
-    /// The claimed area that starts at `va`.
-    pub fn claimed(&mut self, va: VirtAddr) -> Option<(AreaId, VirtRange, VmFlags)> {
-        let (id, range, area) = self.space.starting(va)?;
-        (area.state == State::Unmapping).then_some((id, range, area.flags))
+    /// As [`unmap`](Self::unmap), however long it takes to find the area and its table. A large
+    /// one is claimed instead: the caller, the only one who gets it, unmaps it without this
+    /// lock and [retires](Self::retire) it.
+    pub fn unmap_or_claim(&mut self, irq: &IrqMasked, va: VirtAddr, kinds: VmFlags) -> Found {
+        let Some((id, range, area)) = self.space.starting(va) else { return Found::Nothing };
+        let (flags, nr_pages) = (area.flags, area.nr_pages as usize);
+        if area.state != State::Busy || !flags.intersects(kinds) {
+            return Found::Nothing;
+        }
+        if nr_pages > UNMAP_AT_ONCE || flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
+            area.state = State::Unmapping;
+            return Found::Claimed(id, VirtRange::new(va, range.end() - PAGE_SIZE), flags);
+        }
+        init_mm::unmap_pages(irq, va, nr_pages, &mut self.owed);
+        let lists = (&mut self.held, &mut self.lazy, &mut self.others);
+        wait(lists, id, area, nr_pages);
+        Found::Unmapped { due: self.count_lazy(nr_pages, flags) }
     }
 
     /// Adds `flags` to the area of vmalloc in use that maps all of `range`; whether there is
@@ -294,116 +273,24 @@ impl VmapAreas {
     /// Puts an area whose tables are cleared on the lazy list; whether that is
     /// long enough now for a purge.
     pub fn retire(&mut self, id: AreaId, owed: TlbFlush) -> bool {
-        let (range, area) = self.space.get_mut(id);
-        area.state = State::Unused;
-        self.others.push(id, range, area);
-        let nr_pages = area.nr_pages as usize;
+        let (_, area) = self.space.get_mut(id);
+        let (flags, nr_pages) = (area.flags, area.nr_pages as usize);
+        let lists = (&mut self.held, &mut self.lazy, &mut self.others);
+        wait(lists, id, area, nr_pages);
         self.owed.absorb(owed);
-        let allocated = allocated(area.flags, area.nr_pages);
-        self.count_lazy(range.len() / PAGE_SIZE, nr_pages, allocated)
+        self.count_lazy(nr_pages, flags)
     }
 
-    /// An area of `pages` pages, of which `mapped` were mapped and `allocated` are its own, is
-    /// lazily unmapped; whether a purge is due.
+    /// An area that mapped `nr_pages` pages is lazily unmapped; whether a purge is due.
     #[inline(always)]
-    fn count_lazy(&mut self, pages: usize, mapped: usize, allocated: usize) -> bool {
-        let VmallocStat { mapped: all, allocated: own, lazy, lazy_frames, .. } = &mut self.stat;
-        *all -= mapped;
+    fn count_lazy(&mut self, nr_pages: usize, flags: VmFlags) -> bool {
+        let VmallocStat { mapped, allocated: own, lazy, lazy_frames, .. } = &mut self.stat;
+        let allocated = allocated(flags, nr_pages);
+        *mapped -= nr_pages;
         *own -= allocated;
-        *lazy += pages;
-        *lazy_frames += mapped;
+        *lazy += nr_pages + GUARD_PAGES;
+        *lazy_frames += allocated;
         *lazy > self.limits.lazy_max_pages || *lazy_frames > self.limits.lazy_max_frames
-    }
-
-    /// Takes all areas off the lazy lists.
-    pub fn start_purge(&mut self) -> PurgeStart {
-        if self.purging {
-            return PurgeStart::Busy;
-        }
-        if self.lazy.are_empty() && self.others.head == NIL && self.owed.is_none() {
-            return PurgeStart::Nothing;
-        }
-        self.purging = true;
-        let others = core::mem::replace(&mut self.others, Others::NONE);
-        let flushing = &mut self.flushing;
-        flushing.lazy = self.stat.lazy - others.lazy;
-        flushing.lazy_frames = self.stat.lazy_frames - others.lazy_frames;
-        while let Some(list) = self.lazy.take() {
-            flushing.areas.put(list);
-        }
-        let owed = core::mem::replace(&mut *self.owed, TlbFlush::NONE);
-        PurgeStart::Areas(Purge { others: others.head, owed, held: self.held.take() })
-    }
-
-    /// Reclaims the areas after the flush that wait in lists by size: moves the lists into the
-    /// pools or, where those would hold too much, puts them before `others`. Whether
-    /// that was all; the purge is over then. Else [`reclaim`](Self::reclaim) comes next.
-    pub fn reclaim_sized(&mut self, others: &mut u32) -> bool {
-        let Flushing { areas, lazy, lazy_frames } = &mut self.flushing;
-        let fit = self.stat.pooled + *lazy <= self.limits.lazy_max_pages;
-        while let Some((pages, list)) = areas.take() {
-            let before = if fit { &mut self.pools[pages] } else { &mut *others };
-            if let Some(tail) = AreaId::new(list.tail) {
-                self.space.get_mut(tail).1.next = core::mem::replace(before, list.head);
-            }
-        }
-        if fit {
-            self.stat.lazy -= *lazy;
-            self.stat.lazy_frames -= *lazy_frames;
-            self.stat.pooled += *lazy;
-        }
-        self.purging = *others != NIL;
-        !self.purging
-    }
-
-    /// Reclaims the other areas after that, a few at a time; what they held is put into
-    /// `out`. Whether areas are left; after the last, and once that is given back,
-    /// [`end_purge`](Self::end_purge).
-    pub fn reclaim(&mut self, head: &mut u32, out: &mut Freed) -> bool {
-        let VmallocStat { mut lazy, mut lazy_frames, mut pooled, .. } = self.stat;
-        let (mut at, mut left) = (AreaId::new(*head), BATCH);
-        while let Some(id) = at
-            && left > 0
-        {
-            left -= 1;
-            let (range, area) = self.space.get_mut(id);
-            let pages = range.len() / PAGE_SIZE;
-            at = AreaId::new(area.next);
-            out.add(core::mem::take(&mut area.backing));
-            lazy_frames -= area.nr_pages as usize;
-            lazy -= pages;
-            if pages <= POOLED_PAGES && pooled + pages <= self.limits.lazy_max_pages {
-                area.next = core::mem::replace(&mut self.pools[pages - 1], id.get());
-                pooled += pages;
-            } else {
-                drop(self.space.free(id));
-            }
-        }
-        self.stat = VmallocStat { lazy, lazy_frames, pooled, ..self.stat };
-        *head = at.map_or(NIL, AreaId::get);
-        at.is_some()
-    }
-
-    /// The purge is over.
-    pub fn end_purge(&mut self) {
-        self.purging = false;
-    }
-
-    /// Frees pooled addresses, a few at a time. Whether some are left.
-    pub fn drain_pools(&mut self) -> bool {
-        let mut budget = BATCH;
-        for pages in 1..=POOLED_PAGES {
-            while let Some(id) = AreaId::new(self.pools[pages - 1]) {
-                if budget == 0 {
-                    return true;
-                }
-                budget -= 1;
-                let (area, _page) = self.space.free(id);
-                self.pools[pages - 1] = area.next;
-                self.stat.pooled -= pages;
-            }
-        }
-        false
     }
 
     /// Adds to what the next flush is for.
@@ -432,89 +319,5 @@ impl VmapAreas {
             }
             id = self.space.at_or_above(range.end())?;
         }
-    }
-
-    /// Checks the space, the lists and the counts, while no purge is under way.
-    ///
-    /// # Panics
-    /// Where an invariant is broken.
-    pub fn validate(&self) {
-        self.space.validate();
-        assert!(!self.purging, "validate during a purge");
-        let mut stat = VmallocStat::default();
-        let mut unused = 0;
-        for (_, range, area) in self.space.iter() {
-            let pages = range.len() / PAGE_SIZE;
-            assert!((area.nr_pages as usize) < pages, "{range:?} has no guard page");
-            match area.state {
-                State::Busy | State::Unmapping => {
-                    stat.mapped += area.nr_pages as usize;
-                    if area.flags.contains(VmFlags::VM_ALLOC) {
-                        stat.allocated += area.nr_pages as usize;
-                    }
-                }
-                State::Unused => unused += 1,
-            }
-            match &area.backing {
-                Backing::Pages(chain) => {
-                    let bytes: usize = chain.heads().blocks().map(|(_, bytes)| bytes).sum();
-                    assert_eq!(bytes, chain.len() as usize * PAGE_SIZE);
-                    assert_eq!(chain.len(), area.nr_pages, "pages of {range:?}");
-                }
-                Backing::Io(_) => assert!(area.flags.contains(VmFlags::VM_IOREMAP)),
-                Backing::None => {}
-            }
-        }
-        let others = self.each_of(self.others.head, |range, area| {
-            stat.lazy += range.len() / PAGE_SIZE;
-            stat.lazy_frames += area.nr_pages as usize;
-        });
-        assert_eq!((stat.lazy, stat.lazy_frames), (self.others.lazy, self.others.lazy_frames));
-        let (mut lazy, mut pooled, mut held) = (others.0, 0, 0);
-        for (pages, list) in self.lazy.iter() {
-            let (len, last) = self.each_of(list.head, |range, area| {
-                assert_eq!((range.len() / PAGE_SIZE, area.nr_pages as usize), (pages + 1, pages));
-                assert!(matches!(area.backing, Backing::None), "{range:?} kept what it held");
-                stat.lazy += pages + 1;
-                stat.lazy_frames += pages;
-                held += allocated(area.flags, area.nr_pages);
-            });
-            assert_eq!(last, list.tail, "the end of the list of {pages} pages");
-            lazy += len;
-        }
-        assert_eq!(held, self.held.pages().heads().count(), "pages that wait");
-        assert_eq!(held, self.held.pages().len() as usize, "pages that wait, as counted");
-        assert!(self.flushing.areas.are_empty(), "a purge left areas behind");
-        for (i, head) in self.pools.iter().enumerate() {
-            let (len, _) = self.each_of(*head, |range, area| {
-                assert_eq!(range.len(), (i + 1) * PAGE_SIZE, "in the pool of another size");
-                assert!(matches!(area.backing, Backing::None), "{range:?} in a pool");
-                stat.pooled += i + 1;
-            });
-            pooled += len;
-        }
-        assert_eq!(lazy + pooled, unused, "areas on no list");
-        assert_eq!(stat, self.stat);
-        let used = self.space.iter().any(|(.., area)| area.dirty > 0);
-        assert!(lazy > 0 || used || self.owed.is_none(), "a flush is owed for what was unmapped");
-        for block in self.blocks.iter().flatten() {
-            let area = self.space.get(block.id);
-            assert!(area.flags.contains(VmFlags::VM_MAP_RAM) && area.state == State::Busy);
-            assert!(area.dirty <= block.next && block.next <= BLOCK_PAGES, "{block:?}");
-        }
-    }
-
-    /// Calls `each` with the areas of the list that begins with `head`; how many they are, and
-    /// the last.
-    fn each_of(&self, mut head: u32, mut each: impl FnMut(VirtRange, &VmArea)) -> (usize, u32) {
-        let (mut len, mut last) = (0, NIL);
-        while let Some(id) = AreaId::new(head) {
-            let area = self.space.get(id);
-            assert_eq!(area.state, State::Unused, "{id:?} is on a list");
-            each(self.space.area(id), area);
-            len += 1;
-            (last, head) = (head, area.next);
-        }
-        (len, last)
     }
 }

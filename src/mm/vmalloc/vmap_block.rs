@@ -146,11 +146,11 @@ enum Put {
 fn put(va: VirtAddr, count: u32, what: Put) -> bool {
     let range = VirtRange::from_size(va, count as usize * PAGE_SIZE);
     let Some(id) = with_areas(|areas| areas.block_of(range)) else { return false };
+    let (pages, mut owed) = (count as usize, TlbFlush::NONE);
     // The block can't end before this part of it is given back.
-    if what == Put::Mapped && !init_mm::is_mapped(VirtRange::from_size(va, PAGE_SIZE)) {
+    if what == Put::Mapped && !with_masked(|irq| init_mm::unmap_mapped(irq, va, pages, &mut owed)) {
         return false;
     }
-    let owed = init_mm::unmap(range);
     let due = with_areas(|areas| areas.block_put(id, count, owed));
     if due && !irq::is_masked() {
         purge(Wait::No);

@@ -39,7 +39,7 @@ use super::machine::{self, Machine};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::arch::CpuId;
 use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
-use crate::arch::pgtable::tlbi::{RangeOp, decode_range, decode_va, va_operand};
+use crate::arch::pgtable::tlbi::{RangeOp, VaOp, decode_range, decode_va};
 use adversary::State;
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
@@ -245,13 +245,13 @@ pub fn tlbi_vmalle1() {
     step(|s, cpu| s.step(Step::TlbiLocal, |s| s.invalidate(cpu, Scope::ALL, false)));
 }
 /// Drops what is cached of `va` at all levels on all CPUs.
-pub fn tlbi_vaae1is(va: VirtAddr) {
-    let scope = Scope::new(decode_va(va_operand(va)), PAGE_SIZE, false);
+pub fn tlbi_vaae1is(va: impl Into<VaOp>) {
+    let scope = Scope::new(decode_va(va.into().operand()), PAGE_SIZE, false);
     step(|s, cpu| s.step(Step::TlbiVa, |s| s.invalidate(cpu, scope, true)));
 }
 /// Drops what is cached of `va` at the last level on all CPUs.
-pub fn tlbi_vaale1is(va: VirtAddr) {
-    let scope = Scope::new(decode_va(va_operand(va)), PAGE_SIZE, true);
+pub fn tlbi_vaale1is(va: impl Into<VaOp>) {
+    let scope = Scope::new(decode_va(va.into().operand()), PAGE_SIZE, true);
     step(|s, cpu| s.step(Step::TlbiVaLast, |s| s.invalidate(cpu, scope, true)));
 }
 /// As [`tlbi_vaae1is`] for a range. Only where [`has_tlb_range`].

@@ -4,7 +4,7 @@ use super::*;
 use crate::addr::{PMD_SIZE, PUD_SIZE};
 use crate::arch::hosted::mmu::Step;
 use crate::arch::pgtable::{
-    FlushOwed, Level, MapError, MapFlags, MemoryType, TreeStats, unmap_few,
+    FlushOwed, Level, MapError, MapFlags, MemoryType, TreeStats, is_page_mapped, unmap_few,
 };
 
 const RW: KernelAttrs = KernelAttrs::KERNEL;
@@ -329,23 +329,35 @@ fn invalidations_are_as_few_as_they_can_be() {
     assert_eq!(ops, [TlbiRangeLast, TlbiVaLast]);
 }
 
+/// What `unmap_few` owes for `va`; `None` where it leaves it to others, and owes nothing.
+fn few(rig: &mut Rig, va: VirtRange) -> Option<FlushOwed> {
+    let mut owed = FlushOwed::NONE;
+    let done = unmap_few(&mut rig.access, va.start(), va.len() / PAGE_SIZE, &mut owed);
+    assert!(done || owed.is_none());
+    done.then_some(owed)
+}
+
 /// What is remembered of tables spares a walk, and goes with them.
 #[test]
 fn a_freed_table_is_forgotten() {
     Rig::run(Config::eager(5), |rig| {
         for round in 0..4 {
             let va = pages(round, 3);
-            assert!(unmap_few(&mut rig.access, va).is_none(), "a table that isn't there");
+            assert!(few(rig, va).is_none(), "a table that isn't there");
+            assert_eq!(is_page_mapped(&mut rig.access, va.start()), None);
             // Made by the first, walked to by the second.
             rig.mapper().map(pages(round, 1), MEM, RW, NONE).unwrap();
             let rest = [MEM + 4096, MEM + 8192].into_iter();
             rig.mapper().map_pages(pages(round + 1, 1).start(), rest, RW).unwrap();
             rig.check_range(va, Some((MEM, RW)));
-            let owed = unmap_few(&mut rig.access, va).expect("it is remembered");
+            let mapped = |rig: &mut Rig, at| is_page_mapped(&mut rig.access, at);
+            assert_eq!(mapped(rig, va.end() - PAGE_SIZE), Some(true));
+            assert_eq!(mapped(rig, va.end()), Some(false));
+            let owed = few(rig, va).expect("it is remembered");
             assert_eq!(owed.range(), Some(va));
             owed.settle();
             rig.check_range(va, None);
-            assert!(unmap_few(&mut rig.access, va).expect("it is still there").is_none());
+            assert!(few(rig, va).expect("it is still there").is_none());
             assert_eq!(rig.mapper().prune(pages(0, 512), FlushOwed::NONE), 3);
         }
     });
@@ -357,15 +369,18 @@ fn few_pages_are_of_one_table_and_whole_sets() {
     Rig::run(Config::eager(6), |rig| {
         rig.mapper().map(pages(0, 1024), MEM + 4096, RW, MapFlags::NO_BLOCK).unwrap();
         rig.mapper().unmap(pages(496, 32)).unwrap().settle();
-        assert!(unmap_few(&mut rig.access, pages(511, 2)).is_none());
+        for part in [pages(511, 2), pages(495, 18), pages(490, 23)] {
+            assert!(few(rig, part).is_none(), "{part:?} is of two tables");
+        }
         let set = pages(496, 16);
         rig.mapper().map(set, MEM, RW, NONE).unwrap();
         assert!(rig.mapper().entry(set.start()).is_some_and(|entry| entry.contiguous));
-        for part in [pages(496, 3), pages(500, 12), pages(497, 1)] {
-            assert!(unmap_few(&mut rig.access, part).is_none(), "{part:?} cuts a set");
+        let cuts = [(496, 3), (500, 12), (497, 1), (490, 7), (490, 10), (480, 17), (480, 31)];
+        for part in cuts.map(|(first, count)| pages(first, count)) {
+            assert!(few(rig, part).is_none(), "{part:?} cuts a set");
         }
         rig.check_range(set, Some((MEM, RW)));
-        unmap_few(&mut rig.access, set).expect("all of a set").settle();
+        few(rig, set).expect("all of a set").settle();
         rig.check_range(set, None);
     });
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod bulk;
+mod chain;
 mod contig;
 mod gfp;
 mod hotplug;

@@ -1,0 +1,102 @@
+//! Single pages of one owner, chained through their descriptors' `next`.
+//!
+//! A CPU's list of pages is such a chain too: its upper part is cut off as it is, and a chain
+//! that is freed is put on top of it as it is. Each page is touched once, for its check and its
+//! mark.
+#![deny(unsafe_code)]
+
+use super::{are_watched, pcp};
+use crate::addr::Order;
+use crate::arch::IrqMasked;
+use crate::arch::irq::with_masked;
+use crate::mm::gfp::{Gfp, might_alloc};
+use crate::mm::page::{Frame, PageFlags};
+
+/// Pages that are freed in one go, with interrupts masked.
+const AT_ONCE: u32 = 64;
+
+/// Takes a chain of up to `most` single pages, a few, off this CPU's list, each with `marks`;
+/// the first, and how many they are. None where the list is empty, or where `gfp` asks for more
+/// than it has (zeros, an account, a node): then [`alloc_pages`](super::alloc_pages) may do. Any
+/// context that `gfp` is fit for.
+#[inline(always)]
+pub fn alloc_pages_chain(gfp: Gfp, most: u32, marks: PageFlags) -> (Option<Frame>, u32) {
+    might_alloc(gfp);
+    if gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ACCOUNT | Gfp::__GFP_ZERO) {
+        return (None, 0);
+    }
+    with_masked(|irq| take(irq, gfp, most, marks))
+}
+
+#[inline(always)]
+fn take(irq: &IrqMasked, gfp: Gfp, most: u32, marks: PageFlags) -> (Option<Frame>, u32) {
+    let Some(list) = pcp::preferred_list(irq, gfp) else { return (None, 0) };
+    let top = list.get();
+    let (mut next, mut last, mut count) = (top.frame(), None, 0);
+    while let Some(frame) = next
+        && count < most
+    {
+        let page = frame.page();
+        page.set_flags(marks);
+        (next, last) = (page.next(), Some(page));
+        count += 1;
+    }
+    let Some(last) = last else { return (None, 0) };
+    last.set_next(None);
+    list.set(top.after(next, count as i32));
+    (top.frame(), count)
+}
+
+/// Frees the first pages of a chain of `len`: those that have `marks` and no others, and are
+/// held once. The first that is not like that, and how many are left with it. Where others
+/// are to be told of each, that is the first of all. Any context.
+#[inline(always)]
+pub fn free_pages_chain(
+    mut head: Option<Frame>,
+    mut len: u32,
+    marks: PageFlags,
+) -> (Option<Frame>, u32) {
+    if are_watched() {
+        return (head, len);
+    }
+    while let Some(first) = head
+        && len > 0
+    {
+        let (next, count, is_full) = with_masked(|irq| put(irq, first, len.min(AT_ONCE), marks));
+        (head, len) = (next, len - count);
+        if is_full {
+            pcp::spill(first, Order::ZERO);
+        }
+        if count == 0 {
+            break;
+        }
+    }
+    (head, len)
+}
+
+/// Puts up to `most` pages of the chain from `first` on this CPU's list, those of one
+/// pageblock; what comes after them, how many they are, and whether the list is full.
+#[inline(always)]
+fn put(irq: &IrqMasked, first: Frame, most: u32, marks: PageFlags) -> (Option<Frame>, u32, bool) {
+    let Some(list) = pcp::list_of(irq, first) else { return (Some(first), 0, false) };
+    let pageblock = first.align_down(Order::PAGEBLOCK);
+    let (mut next, mut last, mut count) = (Some(first), None, 0);
+    while let Some(frame) = next
+        && frame.align_down(Order::PAGEBLOCK) == pageblock
+        && count < most
+    {
+        let page = frame.page();
+        if !page.is_marked(Order::ZERO, marks) {
+            break;
+        }
+        page.set_flags(PageFlags::PCP);
+        (next, last) = (page.next(), Some(page));
+        count += 1;
+    }
+    let Some(last) = last else { return (next, 0, false) };
+    let top = list.get();
+    last.set_next(top.frame());
+    let top = top.after(Some(first), -(count as i32));
+    list.set(top);
+    (next, count, top.room() < 0)
+}

@@ -1,0 +1,99 @@
+//! Areas with pages of their own: single ones, or blocks where there are many.
+#![deny(unsafe_code)]
+
+use super::area::{Backing, VmFlags};
+use super::page_chain::{Frames, LARGE, PageChain};
+use super::pages_of;
+use super::purge::{Wait, purge};
+use super::vm_area::{Request, or_purge};
+use crate::addr::{CONT_PTE_SIZE, PAGE_SIZE, PMD_SIZE, VirtAddr};
+use crate::arch::pgtable::{KernelAttrs, MapError};
+use crate::mm::debug;
+use crate::mm::gfp::Gfp;
+use crate::mm::init_mm;
+use crate::mm::mmzone::NodeId;
+use crate::mm::page::Frame;
+use core::panic::Location;
+
+/// [`vmalloc`](super::vmalloc) at a multiple of `align`, a power of two, from the memory of
+/// `node` first where one is named (Linux: `__vmalloc_node_range`).
+#[inline(always)]
+#[track_caller]
+pub fn vmalloc_range(
+    size: usize,
+    align: usize,
+    gfp: Gfp,
+    node: Option<NodeId>,
+) -> Option<VirtAddr> {
+    // Single pages with a permanent address: zones yes, mobility and compounds no.
+    let placement = Gfp::__GFP_MOVABLE | Gfp::__GFP_RECLAIMABLE | Gfp::__GFP_COMP;
+    let gfp = gfp.difference(placement);
+    let nr_pages = pages_of(size)?;
+    let (alloc, caller) = (if nr_pages < LARGE { small } else { large }, Location::caller());
+    if debug::are_areas_watched() {
+        return alloc(nr_pages, align, gfp, node, caller)
+            .inspect(|&va| debug::object_allocated(va, size, gfp));
+    }
+    alloc(nr_pages, align, gfp, node, caller)
+}
+
+/// An area of single pages.
+#[inline(never)]
+fn small(
+    nr_pages: u32,
+    align: usize,
+    gfp: Gfp,
+    node: Option<NodeId>,
+    caller: &'static Location<'static>,
+) -> Option<VirtAddr> {
+    let mut pages = match node {
+        None => PageChain::at_hand(nr_pages, gfp),
+        Some(_) => PageChain::EMPTY,
+    };
+    if pages.len() < nr_pages {
+        pages = complete(pages, nr_pages, gfp, node)?;
+    }
+    map(pages, align.max(PAGE_SIZE), gfp, caller, |va, heads| {
+        init_mm::map_pages(va, heads.map(Frame::phys), KernelAttrs::KERNEL)
+    })
+}
+
+/// Pages until there are `nr_pages`; or `None`, and those that there were are given back.
+#[inline(never)]
+fn complete(pages: PageChain, nr_pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<PageChain> {
+    match pages.fill(nr_pages, gfp, node) {
+        None if purge(Wait::Yes) => PageChain::EMPTY.fill(nr_pages, gfp, node),
+        filled => filled,
+    }
+}
+
+/// An area of blocks.
+#[inline(never)]
+fn large(
+    nr_pages: u32,
+    align: usize,
+    gfp: Gfp,
+    node: Option<NodeId>,
+    caller: &'static Location<'static>,
+) -> Option<VirtAddr> {
+    let pages = or_purge(|| PageChain::alloc_blocks(nr_pages, gfp, node))?;
+    let in_blocks = nr_pages as usize >= PMD_SIZE / PAGE_SIZE;
+    let align = align.max(if in_blocks { PMD_SIZE } else { CONT_PTE_SIZE });
+    map(pages, align, gfp, caller, |va, heads| {
+        init_mm::map_blocks(va, heads.blocks(), KernelAttrs::KERNEL)
+    })
+}
+
+/// Finds addresses for `pages`, at a multiple of `align`, and has `map` map them there.
+#[inline(always)]
+fn map(
+    pages: PageChain,
+    align: usize,
+    gfp: Gfp,
+    caller: &'static Location<'static>,
+    map: impl Fn(VirtAddr, Frames) -> Result<(), MapError>,
+) -> Option<VirtAddr> {
+    let (nr_pages, heads) = (pages.len(), pages.heads());
+    let request = Request { align, caller, ..Request::new(nr_pages, VmFlags::VM_ALLOC, gfp) };
+    request.map(Backing::Pages(pages), |used| map(used.start(), heads))
+}

@@ -1,0 +1,162 @@
+//! What waits for a flush, what the pools keep, and frees that take the long way.
+
+use super::tests::{machine, used_pages};
+use super::*;
+use crate::addr::Order;
+use crate::mm::page_alloc;
+use std::vec::Vec;
+
+const UNBOUNDED: Limits =
+    Limits { lazy_max_pages: 1 << 20, lazy_max_frames: 1 << 20, pool_max_pages: 1 << 20 };
+
+fn set_limits(limits: Limits) {
+    with_areas(|areas| areas.set_limits(limits));
+}
+
+fn some_frames(count: usize) -> Vec<Frame> {
+    let page = |_| page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap();
+    (0..count).map(page).collect()
+}
+
+#[test]
+fn limits_are_for_the_machine() {
+    let of = |cpus, ram| {
+        let Limits { lazy_max_pages, lazy_max_frames, pool_max_pages } = limits(cpus, ram);
+        (lazy_max_pages, lazy_max_frames, pool_max_pages)
+    };
+    assert_eq!(of(1, 4096), (LAZY_MAX_PAGES, 16, 8192));
+    assert_eq!(of(4, 1 << 22), (LAZY_MAX_PAGES, LAZY_MAX_FRAMES, 3 * 8192));
+}
+
+/// Others' pages are not kept from anybody: their areas wait until there are enough addresses.
+#[test]
+fn addresses_that_wait_are_bounded() {
+    machine(4096, |_| {
+        set_limits(Limits { lazy_max_pages: 64, lazy_max_frames: 8, ..UNBOUNDED });
+        let frames = some_frames(3);
+        let before = used_pages();
+        for round in 0..3 {
+            for n in 1..=16 {
+                vunmap(vmap(&frames, KernelAttrs::KERNEL).unwrap());
+                let stat = vmalloc_stat();
+                assert_eq!((stat.lazy, stat.lazy_frames), (4 * n, 0), "round {round}");
+            }
+            validate();
+            vunmap(vmap(&frames, KernelAttrs::KERNEL).unwrap());
+            let stat = vmalloc_stat();
+            assert_eq!((stat.lazy, stat.pooled), (0, 17 * 4), "round {round}");
+            validate();
+        }
+        // What has pages of its own goes by their number.
+        for _ in 0..2 {
+            vfree(vmalloc(4 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap());
+            assert_ne!(vmalloc_stat().lazy, 0);
+        }
+        vfree(vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL).unwrap());
+        assert_eq!((vmalloc_stat().lazy, vmalloc_stat().lazy_frames), (0, 0));
+        shrink();
+        assert_eq!(used_pages(), before);
+    });
+}
+
+/// Areas of one size each for 100, of `pages` pages, are freed and purged.
+fn free_many(pages: usize, count: usize) {
+    let areas: Vec<_> =
+        (0..count).map(|_| vmalloc(pages * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap()).collect();
+    areas.into_iter().for_each(vfree);
+    purge(Wait::Yes);
+    validate();
+}
+
+#[test]
+fn pools_are_bounded_whether_areas_come_as_lists_or_one_by_one() {
+    machine(8192, |_| {
+        set_limits(Limits { pool_max_pages: 200, ..UNBOUNDED });
+        // Lists that fit go in whole, to the last page.
+        free_many(3, 50);
+        assert_eq!(vmalloc_stat().pooled, 200);
+        free_many(3, 50);
+        assert_eq!(vmalloc_stat().pooled, 200);
+        // Those that don't go in as far as there is room.
+        free_many(3, 51);
+        assert_eq!(vmalloc_stat().pooled, 200);
+        vm_unmap_aliases();
+        assert_eq!(vmalloc_stat().pooled, 0);
+        free_many(4, 50);
+        assert_eq!(vmalloc_stat().pooled, 200);
+        free_many(1, 2);
+        assert_eq!(vmalloc_stat().pooled, 200);
+        // Large areas are never on a list by size.
+        vm_unmap_aliases();
+        free_many(100, 2);
+        assert_eq!(vmalloc_stat().pooled, 101);
+        free_many(255, 1);
+        assert_eq!(vmalloc_stat().pooled, 101);
+        vm_unmap_aliases();
+        set_limits(UNBOUNDED);
+        free_many(255, 1);
+        assert_eq!(vmalloc_stat().pooled, 256);
+        free_many(256, 1);
+        assert_eq!(vmalloc_stat().pooled, 256);
+    });
+}
+
+/// Tables that were forgotten and areas that are not noted any more are a matter of time alone.
+#[test]
+fn areas_all_over_the_range_are_freed() {
+    machine(32 << 10, |m| {
+        set_limits(UNBOUNDED);
+        let before = used_pages();
+        for round in 0..2 {
+            let mut areas: Vec<_> = (0..3000)
+                .map(|n| {
+                    let va = vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+                    m.mmu().write(va, n).unwrap();
+                    (va, n)
+                })
+                .collect();
+            let mut at = 0;
+            while !areas.is_empty() {
+                at = (at + 997 + round) % areas.len();
+                let (va, n) = areas.swap_remove(at);
+                assert_eq!(m.mmu().read(va), Ok(n));
+                vfree(va);
+                assert!(!init_mm::is_mapped(VirtRange::from_size(va, PAGE_SIZE)));
+            }
+            let stat = vmalloc_stat();
+            assert_eq!((stat.mapped, stat.lazy, stat.lazy_frames), (0, 6000, 3000));
+            validate();
+            purge(Wait::Yes);
+            assert_eq!((vmalloc_stat().lazy, vmalloc_stat().pooled), (0, 6000));
+            validate();
+        }
+        shrink();
+        assert_eq!(used_pages(), before);
+    });
+}
+
+/// What an area holds waits with the others' wherever it was unmapped: large ones, too.
+#[test]
+fn areas_with_something_of_their_own_wait_one_by_one() {
+    machine(8192, |m| {
+        set_limits(UNBOUNDED);
+        let before = used_pages();
+        for pages in [15, 16, 17, 31, 32, 33, 100] {
+            let va = vmalloc(pages * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+            for n in 0..pages {
+                m.mmu().write(va + n * PAGE_SIZE, n as u64).unwrap();
+            }
+            vfree(va);
+            assert!(!init_mm::is_mapped(VirtRange::from_size(va, pages * PAGE_SIZE)), "{pages}");
+            assert_eq!(vmalloc_stat().lazy_frames, pages);
+            validate();
+            purge(Wait::Yes);
+            for n in 0..pages {
+                assert!(m.mmu().read(va + n * PAGE_SIZE).is_err(), "{pages}: page {n}");
+            }
+            validate();
+        }
+        shrink();
+        assert_eq!(used_pages(), before);
+    });
+}
