@@ -24,8 +24,8 @@ pub fn print(boot: &Boot) {
     let unknown = asked.split(',').find(|word| known(word).is_none());
     if let Some(word) = unknown {
         log::error!(
-            "granule.report={asked:?}: there is no report {word:?}; there are short (the default), \
-             full and none, or several with commas between them"
+            "granule.report={asked}: there is no {word:?}; there are short (the default), full and \
+             none, or several with commas between them"
         );
     }
     let asked = if unknown.is_some() { "short" } else { asked };

@@ -184,8 +184,8 @@ impl fmt::Display for Overview {
     }
 }
 
-const HEAD: &str =
-    "Memory            total reserved     used     free  [# taken  c free CMA  . free]";
+const HEAD: &str = "Memory            total reserved     used     free  [# taken  c CMA's  . free]";
+const _: () = assert!(HEAD.len() <= COLUMNS);
 
 /// Free blocks of the largest orders, and the free pages that are in no list.
 fn free_blocks() -> Line {
