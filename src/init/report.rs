@@ -82,7 +82,8 @@ fn boot_time(f: &mut fmt::Formatter<'_>, steps: &Steps) -> fmt::Result {
         return writeln!(f, "{line}");
     }
     let _ = write!(line, "{}.{} M cycles: ", cycles / 1_000_000, cycles / 100_000 % 10);
-    let mut shares = steps.longest().map(|(name, of)| Share(of * 100 / cycles, name)).peekable();
+    let shares = steps.longest().map(|(name, of)| Share(of * 100 / cycles, name));
+    let mut shares = shares.filter(|share| share.0 > 0).peekable();
     line.list(&mut shares);
     let mut rest = Line::new("");
     rest.list(&mut shares);
