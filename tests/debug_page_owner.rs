@@ -82,7 +82,7 @@ fn print_for_page_owner_sort() {
         (format!("/sys/kernel/debug/{name}"), text)
     });
     let area = default_area().expect("boot with cma=16M");
-    // By thread; of slabs, of CMA, of others.
+    // By thread and its name; of slabs, of CMA, of others.
     let mut pids: Vec<(u32, Comm, u32)> = Vec::with_capacity(100);
     let mut kinds = [0; 3];
     // Nothing is allocated or freed from here to the last figure.
@@ -91,7 +91,8 @@ fn print_for_page_owner_sort() {
         assert_eq!(text.capacity(), 1 << 20, "{path} is longer than there is room for");
     }
     for (frame, owner) in owned() {
-        match pids.iter_mut().find(|(pid, ..)| *pid == owner.pid) {
+        let is_own = |who: &&mut (u32, Comm, u32)| (who.0, who.1) == (owner.pid, owner.comm());
+        match pids.iter_mut().find(is_own) {
             Some((.., pages)) => *pages += 1,
             None => pids.push((owner.pid, owner.comm(), 1)),
         }

@@ -189,8 +189,8 @@ impl Owner {
     }
 }
 
-/// A thread's name, for print.
-#[derive(Clone, Copy, Debug)]
+/// A thread's name, for print; empty where there were no threads yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Comm([u64; 2]);
 
 impl fmt::Display for Comm {
