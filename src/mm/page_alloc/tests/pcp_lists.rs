@@ -71,14 +71,14 @@ fn a_list_that_spills_is_spared_while_others_hold_blocks() {
             let held = |row| pcp::of(CpuId::BOOT).blocks(row, column).count();
             free_all(pairs, 1);
             let (mut own, mut others, mut spills) = (held(0), held(1), 0);
-            assert!(others > 0);
-            while others > 0 {
+            // As long as they hold as much as goes back at a time.
+            while 2 * others >= batch as usize {
                 one(&mut pages);
                 assert!(held(0) > own, "{own} pages, {others} pairs, after {spills} spills");
                 spills += u32::from(held(1) < others);
                 (own, others) = (held(0), held(1));
             }
-            assert!(spills > 1);
+            assert!(spills > 0);
             // There is nobody else's to give back.
             while held(0) > own {
                 own = held(0);
