@@ -105,7 +105,7 @@ const MIGRATE_PASSES: u32 = 5;
 pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
     let zone = single_zone(range)?;
     if are_watched() {
-        pageblocks(range).for_each(prepare_to_take);
+        prepare(range);
     }
     let take = |from| with_masked(|irq| zone.zone().lock(irq).take_range(range, from));
     if take(From::Use).is_ok() {
@@ -126,6 +126,13 @@ pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
     }
     undo_isolate(zone, range);
     taken
+}
+
+/// Before the zone is locked, under which nobody gets memory to note who takes its pages.
+#[cold]
+#[inline(never)]
+fn prepare(range: PfnRange) {
+    pageblocks(range).for_each(prepare_to_take);
 }
 
 /// Gives single pages back that [`alloc_contig_range`] allocated; any part of what it did.
