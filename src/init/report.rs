@@ -9,9 +9,12 @@ use crate::mm::stat::Line;
 use crate::mm::{cma, ptdump, stat};
 use core::fmt::{self, Write};
 
+/// What a report is called, and what prints it.
+type Named = (&'static str, fn(&Boot));
+
 /// The values of `granule.report=`: several, with commas between them, are printed one after
 /// the other.
-const REPORTS: [(&str, fn(&Boot)); 3] = [
+const REPORTS: [Named; 3] = [
     ("short", |boot| kprint!("\n{}", Short(&boot.steps))),
     ("full", |boot| full(&boot.steps)),
     ("none", |_| ()),
