@@ -13,7 +13,7 @@ fn main(boot: &Boot) -> u8 {
     /// The exit code for a command line that asks for what there is not.
     const EXIT_USAGE: u8 = 2;
 
-    report::print(&boot.steps);
+    report::print(boot);
     if let Some(fault) = boot.cmdline.granule("fault")
         && !provoke::provoke(fault)
     {

@@ -20,6 +20,7 @@ use core::ptr::NonNull;
 use granule::addr::{PAGE_SIZE, VirtAddr};
 use granule::mm::debug::{NUM_OBJECTS, is_kfence_address, kfence_samples};
 use granule::mm::gfp::Gfp;
+use granule::mm::mmzone::NodeId;
 use granule::mm::slab::{
     DestroyError, RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy,
     ksize, kzalloc,
@@ -225,6 +226,59 @@ kernel_tests! {
         // What is left of the object belongs to no cache that is gone.
         let text = report_of(|| free_there(object.as_ptr()));
         assert_says(&text, &["BUG: KFENCE: invalid free in debug_kfence::free_there+", "size=56"]);
+    }
+
+    fn objects_of_a_node_and_many_at_once_are_taken_too() {
+        #[inline(never)]
+        fn of_node(cache: &'static RawCache) -> NonNull<u8> {
+            loop {
+                let object = cache.alloc_node(ZEROED, NodeId::FIRST).expect("memory");
+                if is_kfence_address(VirtAddr::from_ptr(object.as_ptr())) {
+                    return object;
+                }
+                free_of_cache(cache, object);
+            }
+        }
+        /// Sixteen objects, of which one is KFENCE's, which is the first of what is returned.
+        #[inline(never)]
+        fn of_bulk(cache: &'static RawCache) -> Vec<NonNull<u8>> {
+            loop {
+                let mut objects = [None; 16];
+                assert!(cache.alloc_bulk(ZEROED, &mut objects));
+                let mut objects: Vec<_> = objects.into_iter().flatten().collect();
+                assert_eq!(objects.len(), 16);
+                let guarded = |at: &NonNull<u8>| is_kfence_address(VirtAddr::from_ptr(at.as_ptr()));
+                if let Some(at) = objects.iter().position(guarded) {
+                    objects.swap(0, at);
+                    return objects;
+                }
+                // SAFETY: allocated above, and freed once.
+                unsafe { cache.free_bulk(&objects) };
+            }
+        }
+        const ZEROED: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_ZERO);
+        let zeros = |object: NonNull<u8>| {
+            // SAFETY: the object is the test's.
+            unsafe { core::slice::from_raw_parts(object.as_ptr(), 72) }.iter().all(|&byte| byte == 0)
+        };
+        let cache = kmem_cache_create("test_kfence_many", 72, 8, SlabFlags::NO_MERGE, None).expect("a cache");
+        let object = of_node(cache);
+        assert!(zeros(object));
+        free_of_cache(cache, object);
+        let text = report_of(|| { read_at(object.as_ptr()); });
+        assert_says(&text, &["BUG: KFENCE: use-after-free read in", "size=72", "of_node+", "free_of_cache+"]);
+
+        let objects = of_bulk(cache);
+        assert!(objects.iter().all(|&object| zeros(object)));
+        let text = report_of(|| { read_at(objects[0].as_ptr().wrapping_add(PAGE_SIZE)); });
+        assert_says(&text, &["BUG: KFENCE: out-of-bounds read in", "size=72", "of_bulk+"]);
+        // SAFETY: allocated above, and freed once.
+        unsafe { cache.free_bulk(&objects) };
+        let text = report_of(|| { read_at(objects[0].as_ptr()); });
+        assert_says(&text, &["BUG: KFENCE: use-after-free read in", "size=72", "of_bulk+"]);
+        assert_eq!(cache.info().active_objects, 0);
+        // SAFETY: nobody else knows the cache.
+        assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
     }
 
     fn when_all_places_are_taken_nothing_is() {

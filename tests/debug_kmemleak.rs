@@ -199,6 +199,22 @@ kernel_tests! {
         assert!(nothing_new());
     }
 
+    /// Larger than any cache's objects: pages, which a CPU's lists have at hand the second time.
+    fn a_large_allocation_is_watched_from_its_first_byte_to_its_end() {
+        const SIZE: usize = 20_000;
+        (0..3).for_each(|_| leak_here(SIZE).free());
+        let before = kmemleak_objects();
+        let leak = leak_here(SIZE);
+        assert_eq!(kmemleak_objects(), before + 1);
+        let mut found = 0;
+        let text = reports::of(|| found = scan().new_leaks);
+        assert_says(&text, &[&leak.title(), "20000):", "leak_here+"]);
+        assert_eq!(found, 1, "{text}");
+        leak.free();
+        assert_eq!(kmemleak_objects(), before, "it is forgotten with its free");
+        assert!(nothing_new());
+    }
+
     fn what_only_a_leak_refers_to_leaks_too() {
         let (first, second) = (leak_here(64), leak_here(64));
         first.store(0, &second);

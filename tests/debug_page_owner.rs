@@ -1,6 +1,6 @@
 //! Who allocated each page, on the running kernel.
 //!
-//! Command line: page_owner=on
+//! Command line: page_owner=on cma=16M
 
 #![no_std]
 #![no_main]
@@ -16,15 +16,21 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use granule::addr::Order;
+use granule::addr::{Order, Pfn};
 use granule::arch::aarch64::smp;
 use granule::arch::{CpuId, NR_CPUS};
 use granule::init::secondary;
+use granule::mm::cma::{cma_alloc, cma_release, default_area};
 use granule::mm::debug::stackdepot::{self, Handle, Stack};
-use granule::mm::debug::{PageOwner, Stacks, metadata_pages, owner_of, page_owner_on};
+use granule::mm::debug::{Comm, Owner, PageOwner, Stacks, metadata_pages, owner_of, page_owner_on};
 use granule::mm::gfp::Gfp;
-use granule::mm::page::{Frame, Page};
-use granule::mm::page_alloc::{alloc_pages, block_order, free_pages, nr_used_pages, split_page};
+use granule::mm::kthread::kthread_run;
+use granule::mm::page::{Frame, Page, PageFlags};
+use granule::mm::page_alloc::{
+    alloc_pages, block_order, free_pages, nr_used_pages, split_page, zones,
+};
+use granule::sched::schedule;
+use granule::{kprint, kprintln};
 use says::assert_says;
 
 #[inline(never)]
@@ -61,7 +67,84 @@ fn parse(record: &str) -> (u8, u32, u32, &str, u64, u32) {
     (order as u8, pid as u32, tgid as u32, comm, number("), ts "), pfn)
 }
 
+/// All frames, with who owns each: of what is allocated.
+fn owned() -> impl Iterator<Item = (Frame, Owner)> {
+    let frames = zones().flat_map(|zone| zone.spanned.iter()).filter_map(Frame::new);
+    let owned = frames.filter_map(|frame| Some((frame, owner_of(frame)?)));
+    owned.filter(|(_, owner)| owner.allocated)
+}
+
+/// Prints the file, and what those who sort it must come to by the words of each frame: for
+/// `scripts/tests/proc`.
+fn print_for_page_owner_sort() {
+    let mut texts = ["page_owner", "page_owner_stacks/show_stacks"].map(|name| {
+        let text = String::with_capacity(1 << 20);
+        (format!("/sys/kernel/debug/{name}"), text)
+    });
+    let area = default_area().expect("boot with cma=16M");
+    // By thread and its name; of slabs, of CMA, of others.
+    let mut pids: Vec<(u32, Comm, u32)> = Vec::with_capacity(100);
+    let mut kinds = [0; 3];
+    // Nothing is allocated or freed from here to the last figure.
+    for (path, text) in &mut texts {
+        granule::fs::read(path, text).unwrap_or_else(|why| panic!("{path}: {why}"));
+        assert_eq!(text.capacity(), 1 << 20, "{path} is longer than there is room for");
+    }
+    for (frame, owner) in owned() {
+        let is_own = |who: &&mut (u32, Comm, u32)| (who.0, who.1) == (owner.pid, owner.comm());
+        match pids.iter_mut().find(is_own) {
+            Some((.., pages)) => *pages += 1,
+            None => pids.push((owner.pid, owner.comm(), 1)),
+        }
+        let cma = area.range().contains(frame.pfn());
+        let slab = frame.page().flags().contains(PageFlags::SLAB);
+        assert!(!(cma && slab), "what can't be moved is not CMA's to lend");
+        kinds[if slab {
+            0
+        } else if cma {
+            1
+        } else {
+            2
+        }] += 1;
+    }
+    assert_eq!(pids.capacity(), 100);
+    for (path, text) in &texts {
+        kprint!("=== {path}\n{text}");
+    }
+    kprintln!("=== figures");
+    for (pid, comm, pages) in &pids {
+        kprintln!("pid {pid} {comm} {pages}");
+    }
+    for (kind, pages) in ["SLAB", "CMA", "OTHERS"].iter().zip(kinds) {
+        kprintln!("kind {kind} {pages}");
+    }
+    kprintln!("=== end");
+}
+
 kernel_tests! {
+    fn what_page_owner_sort_reads() {
+        let mine = [allocate_here(0), allocate_here(3), allocate_here(3)];
+        let area = default_area().expect("boot with cma=16M");
+        let run = cma_alloc(area, 33, Order::ZERO).expect("it is free");
+        let boxes: Vec<_> = (0..500u64).map(alloc::boxed::Box::new).collect();
+        // Another thread's are still there when it has ended.
+        static THEIRS: AtomicU32 = AtomicU32::new(0);
+        let thread = kthread_run("owner of two", || {
+            THEIRS.store(allocate_here(1).pfn().get(), Relaxed);
+            0
+        });
+        assert_eq!(thread.expect("a thread").join(), 0);
+        // It gives its stack back when another runs.
+        (0..1000).for_each(|_| schedule());
+        print_for_page_owner_sort();
+        let theirs = Frame::new(Pfn::new(THEIRS.load(Relaxed))).expect("its pages");
+        assert_eq!(owner_of(theirs).map(|owner| format!("{}", owner.comm())).as_deref(), Some("owner of two"));
+        free_there(theirs, 1);
+        drop(boxes);
+        assert!(cma_release(area, run, 33));
+        mine.into_iter().zip([0, 3, 3]).for_each(|(frame, order)| free_there(frame, order));
+    }
+
     fn a_page_names_who_allocated_and_who_freed_it() {
         assert!(page_owner_on());
         let frame = allocate_here(2);

@@ -7,7 +7,7 @@
 use super::{semihosting, uart::Uart};
 use crate::arch::{cpu, irq};
 use crate::sync::{Rank, SpinLock};
-use arrayvec::ArrayVec;
+use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::{self, Write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -20,6 +20,24 @@ struct Console {
     device: Device,
     early: ArrayVec<u8, EARLY_BYTES>,
     lost: usize,
+    warnings: Warnings,
+}
+
+/// The warnings and errors in the log so far, each text as far as it fits a line.
+#[derive(Clone, Copy, Debug)]
+pub struct Warnings {
+    /// How many.
+    pub count: u32,
+    /// What the first said.
+    pub first: ArrayString<80>,
+    /// What the last said.
+    pub last: ArrayString<80>,
+}
+
+/// The warnings and errors so far. Any context.
+#[must_use]
+pub fn warnings() -> Warnings {
+    irq::with_masked(|irq| CONSOLE.lock(irq).warnings)
 }
 
 enum Device {
@@ -30,7 +48,9 @@ enum Device {
 
 impl Console {
     const fn new() -> Self {
-        Self { device: Device::None, early: ArrayVec::new_const(), lost: 0 }
+        let (count, first, last) = (0, ArrayString::new_const(), ArrayString::new_const());
+        let warnings = Warnings { count, first, last };
+        Self { device: Device::None, early: ArrayVec::new_const(), lost: 0, warnings }
     }
 
     fn attach(&mut self, device: Device) {
@@ -157,6 +177,30 @@ pub fn flush() {
     });
 }
 
+/// Remembers a warning. What is printed may take locks: the console's is held after that.
+#[cold]
+fn note(args: &fmt::Arguments<'_>) {
+    let mut text = Head(ArrayString::new());
+    let _ = text.write_fmt(*args);
+    irq::with_masked(|irq| {
+        let noted = &mut CONSOLE.lock(irq).warnings;
+        noted.count += 1;
+        noted.last = text.0;
+        if noted.count == 1 {
+            noted.first = text.0;
+        }
+    });
+}
+
+/// As much of a text as there is room for.
+struct Head(ArrayString<80>);
+
+impl Write for Head {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| self.0.try_push(c)).map_err(|_| fmt::Error)
+    }
+}
+
 struct Logger;
 
 impl Log for Logger {
@@ -174,6 +218,9 @@ impl Log for Logger {
             Level::Warn => "warning: ",
             _ => "",
         };
+        if record.level() <= Level::Warn {
+            note(record.args());
+        }
         let (s, us) = (micros / 1_000_000, micros % 1_000_000);
         print(format_args!("[{s:5}.{us:06}] {kind}{}\n", record.args()));
     }

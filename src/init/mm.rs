@@ -2,10 +2,11 @@
 //! (Linux: mm/mm_init.c, mm_core_init).
 
 use super::paging;
+use super::progress::Progress;
 use super::start::Stop;
-use crate::addr::{Order, PhysAddr, PhysRange, VirtRange};
+use crate::addr::{Order, PAGE_SHIFT, PhysAddr, PhysRange, VirtRange};
 use crate::arch::aarch64::{cpu, features, fixmap, image};
-use crate::arch::{NR_CPUS, irq};
+use crate::arch::{NR_CPUS, irq, layout};
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::Tree;
 use crate::mm::heap::KERNEL_HEAP;
@@ -13,8 +14,9 @@ use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan, present}
 use crate::mm::memblock::{Kind, Memblock, Region, kept};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc;
+use crate::mm::ptdump::{self, Run};
 use crate::mm::resource::{self, Resources};
-use crate::mm::{cma, compaction, kthread, ptdump, reserved_mem, slab, vmalloc, vmscan};
+use crate::mm::{cma, compaction, kthread, reserved_mem, slab, vmalloc, vmscan};
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use alloc::vec::Vec;
@@ -191,7 +193,15 @@ pub(super) fn start_threads() {
 /// # Panics
 /// One is.
 pub(super) fn check_wx() {
-    let found = ptdump::check_wx(|run| log::error!("W+X: {run}"));
+    let ram: u64 = page_alloc::zones().map(|zone| u64::from(zone.present)).sum();
+    let (mut progress, mut done) = (Progress::start("W^X check", ram << PAGE_SHIFT), 0);
+    let walked = |run: &Run| {
+        if layout::LINEAR.contains_range(run.va) {
+            done += run.va.len() as u64;
+        }
+        progress.at(done);
+    };
+    let found = ptdump::check_wx_by_piece(walked, |run| log::error!("W+X: {run}"));
     assert!(found == 0, "{found} pages are writable and executable");
     info!("Checked W+X mappings: passed, no W+X pages found");
 }

@@ -16,6 +16,8 @@ mod paging;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
+mod progress;
+#[cfg(target_os = "none")]
 pub mod provoke;
 #[cfg(target_os = "none")]
 pub mod report;

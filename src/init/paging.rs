@@ -1,5 +1,6 @@
 //! `paging_init`: the final tables (Linux: arch/arm64/mm/mmu.c, paging_init).
 
+use super::progress::Progress;
 use super::start::Stop;
 use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::aarch64::{fixmap, image, paging};
@@ -145,9 +146,36 @@ fn map_linear(
             None => (next.unwrap_or(ram.end()), KernelAttrs::KERNEL),
         };
         let end = end.min(ram.end());
+        let range = PhysRange::new(at, end);
+        if linear_map_flags().contains(MapFlags::NO_BLOCK) {
+            map_by_page(root, access, range, attrs)?;
+        } else {
+            let va = VirtRange::from_size(arch::phys_to_virt(at), range.len() as usize);
+            Mapper::new(root, access).map(va, at, attrs, linear_map_flags())?;
+        }
+        at = end;
+    }
+    Ok(())
+}
+
+/// Maps a range of RAM in single pages, which takes time for each: the largest machines wait
+/// for it.
+#[cold]
+fn map_by_page(
+    root: TableAddr,
+    access: &mut EarlyAccess<'_>,
+    range: PhysRange,
+    attrs: KernelAttrs,
+) -> Result<(), MapError> {
+    const PIECE: u64 = 128 << 20;
+    let mut progress = Progress::start("paging", range.len());
+    let mut at = range.start();
+    while at < range.end() {
+        let end = (at.align_down(PIECE) + PIECE).min(range.end());
         let va = VirtRange::from_size(arch::phys_to_virt(at), (end - at) as usize);
         Mapper::new(root, access).map(va, at, attrs, linear_map_flags())?;
         at = end;
+        progress.at(at - range.start());
     }
     Ok(())
 }

@@ -27,6 +27,13 @@ impl Steps {
         self.done.iter().copied()
     }
 
+    /// The same, the longest first.
+    pub(super) fn longest(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let mut steps = self.done.clone();
+        steps.sort_unstable_by_key(|&(_, cycles)| core::cmp::Reverse(cycles));
+        steps.into_iter()
+    }
+
     /// Cycles from the first instruction to the end of the step called `name`; `None` where
     /// there is no such step.
     #[must_use]

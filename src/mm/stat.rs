@@ -9,7 +9,8 @@
 //! | `zoneinfo` | `/proc/zoneinfo`, `/proc/buddyinfo` |
 //! | `pagetypeinfo` | `/proc/pagetypeinfo`, `extfrag/` |
 //! | `slabinfo` | `/proc/slabinfo` |
-//! | `boot_report` | the same for people, at the end of the boot |
+//! | `overview` | the same for people, on part of a screen |
+//! | `boot_report` | the same for people, in full |
 //!
 //! A zone's figures are read under its lock, all at once; nothing is printed under a lock, and
 //! nothing is allocated.
@@ -18,6 +19,7 @@
 mod boot_report;
 mod cma;
 mod meminfo;
+mod overview;
 mod pagetypeinfo;
 mod slabinfo;
 mod vmstat;
@@ -26,6 +28,7 @@ mod zoneinfo;
 pub use boot_report::{CmaAreas, FreeBlocks, MemSummary, Slabs, Zones};
 pub use cma::CmaBitmap;
 pub use meminfo::{MemInfo, NodeMemInfo, si_mem_available};
+pub use overview::{Line, Overview};
 pub use pagetypeinfo::{ExtfragIndex, PageTypeInfo, UnusableIndex, pageblocks};
 pub use slabinfo::SlabInfoFile;
 pub(in crate::mm) use vmstat::mod_node_page_state;

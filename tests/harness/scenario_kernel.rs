@@ -163,7 +163,8 @@ fn bulk() -> Option<()> {
 fn mempools() -> Option<()> {
     let cache = KmemCache::<[u64; 30]>::new("scenario pool", SlabFlags::NO_MERGE).ok()?;
     // SAFETY: the pool is dropped before its cache.
-    let objects = had("SlabPool::of_cache", unsafe { SlabPool::of_cache(3, cache.raw()) }).ok()?;
+    let objects = unsafe { SlabPool::of_cache(3, cache.raw().as_ref()) };
+    let objects = had("SlabPool::of_cache", objects).ok()?;
     let pages = had("PagePool::of_order", PagePool::of_order(2, Order::new(1)?)).ok()?;
     let bytes = had("KmallocPool::of_size", KmallocPool::of_size(4, 600)).ok()?;
     // As many as the reserve has: whatever fails, these are there.

@@ -1,7 +1,7 @@
 //! What this machine's CPUs need for their errata, noted as each comes up.
 
 use super::features::id_register;
-use crate::arch::errata::{self, Midr, Workarounds};
+use crate::arch::errata::{self, Erratum, Midr, Workarounds};
 use crate::arch::pgtable::IdMmfr;
 use core::arch::asm;
 use core::fmt;
@@ -59,15 +59,20 @@ pub fn workarounds() -> Workarounds {
     Workarounds::from_bits_retain(NEEDS.load(Relaxed))
 }
 
+/// The errata of this CPU that the kernel acts on.
+pub fn found() -> impl Iterator<Item = &'static Erratum> {
+    errata::of(midr())
+}
+
 /// The errata of this CPU that the kernel acts on, a line each.
 pub struct Report;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if errata::of(midr()).next().is_none() {
+        if found().next().is_none() {
             return writeln!(f, "  none that this kernel has to act on");
         }
-        for erratum in errata::of(midr()) {
+        for erratum in found() {
             writeln!(f, "  {:<20} {}", erratum.name, erratum.needs)?;
         }
         Ok(())

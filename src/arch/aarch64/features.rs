@@ -138,6 +138,14 @@ const USES: [(Features, &str, &str); 12] = [
     (Features::PMU, "PMUv3", "counts cycles"),
 ];
 
+impl Features {
+    /// What those are called that there are.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let there = USES.iter().filter(move |(feature, ..)| self.contains(*feature));
+        there.map(|&(_, name, _)| name)
+    }
+}
+
 impl fmt::Display for Features {
     /// A line for each feature there is, and one that names those there are not.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,6 +16,12 @@ pub(in crate::mm) fn post_alloc_hook(frame: Frame, order: Order, gfp: Gfp) {
     page_owner::set_page_owner(frame, order, gfp, true);
 }
 
+/// The frame's section is about to lose free blocks by [`taken_off_list`], for which there may
+/// be no memory to note that in. Not under a lock that the page allocator may take.
+pub(in crate::mm) fn prepare_to_take(frame: Frame) {
+    page_ext::make_ready(frame);
+}
+
 /// A block was taken off the free lists by who does not go by way of an allocation. May be
 /// called under a zone's lock.
 pub(in crate::mm) fn taken_off_list(frame: Frame, order: Order) {

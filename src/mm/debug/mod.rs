@@ -51,7 +51,7 @@ pub use debugobjects::{
 };
 pub(in crate::mm) use hooks::{
     free_hook, free_pages_prepare, object_allocated, object_freed, post_alloc_hook,
-    split_page_hook, taken_off_list,
+    prepare_to_take, split_page_hook, taken_off_list,
 };
 pub use init_on::{MemAutoInit, mem_auto_init};
 pub(in crate::mm) use init_on::{want_init_on_alloc, want_init_on_free};
@@ -66,7 +66,7 @@ pub use kmemleak::{
 };
 pub use memory::metadata_pages;
 pub(in crate::mm) use memory::{are_areas_watched, are_freed_areas_watched};
-pub use page_owner::{PageOwner, Stacks, owner_of, page_owner_on};
+pub use page_owner::{Comm, Owner, PageOwner, Stacks, owner_of, page_owner_on};
 pub use page_poison::PAGE_POISON;
 
 #[cfg(test)]

@@ -12,11 +12,11 @@ use crate::arch::cpu;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{Migratetype, ZoneId};
-use crate::mm::page::Frame;
+use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::pageblock_migratetype;
 use crate::mm::sparse::Section;
 use crate::sched;
-use core::fmt;
+use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 machine_local! {
@@ -189,8 +189,8 @@ impl Owner {
     }
 }
 
-/// A thread's name, for print.
-#[derive(Clone, Copy, Debug)]
+/// A thread's name, for print; empty where there were no threads yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Comm([u64; 2]);
 
 impl fmt::Display for Comm {
@@ -213,6 +213,19 @@ impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, (name, _)) in self.0.iter_names().enumerate() {
             write!(f, "{}{name}", if n == 0 { "" } else { "|" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Flags of a page by name, in small letters (Linux: %pGp): page_owner_sort looks for `slab`.
+struct PageNames(PageFlags);
+
+impl fmt::Display for PageNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (name, _)) in self.0.iter_names().enumerate() {
+            f.write_str(if n == 0 { "" } else { "|" })?;
+            name.chars().try_for_each(|c| f.write_char(c.to_ascii_lowercase()))?;
         }
         Ok(())
     }
@@ -306,13 +319,13 @@ fn record(f: &mut fmt::Formatter<'_>, pfn: Pfn, owner: &Owner) -> fmt::Result {
     let block: Migratetype = pageblock_migratetype(frame);
     writeln!(
         f,
-        "PFN {:#x} type {} Block {} type {} Flags {:#x}({:?})",
+        "PFN {:#x} type {} Block {} type {} Flags {:#x}({})",
         pfn.get(),
         owner.gfp.migratetype(),
         pfn.get() >> Order::PAGEBLOCK.get(),
         block,
         frame.page().flags().bits(),
-        frame.page().flags()
+        PageNames(frame.page().flags())
     )?;
     writeln!(f, "{}", Stack(owner.handle))
 }

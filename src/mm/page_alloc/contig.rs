@@ -11,7 +11,7 @@ use super::{are_watched, check, deferred, pcp};
 use crate::addr::{Order, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
-use crate::mm::debug::free_hook;
+use crate::mm::debug::{free_hook, prepare_to_take};
 use crate::mm::mmzone::{LockedZone, Migratetype};
 use crate::mm::page::{Frame, PageFlags};
 
@@ -104,6 +104,9 @@ const MIGRATE_PASSES: u32 = 5;
 /// [`ContigError`]; nothing is allocated then.
 pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
     let zone = single_zone(range)?;
+    if are_watched() {
+        prepare(range);
+    }
     let take = |from| with_masked(|irq| zone.zone().lock(irq).take_range(range, from));
     if take(From::Use).is_ok() {
         return Ok(());
@@ -123,6 +126,13 @@ pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
     }
     undo_isolate(zone, range);
     taken
+}
+
+/// Before the zone is locked, under which nobody gets memory to note who takes its pages.
+#[cold]
+#[inline(never)]
+fn prepare(range: PfnRange) {
+    pageblocks(range).for_each(prepare_to_take);
 }
 
 /// Gives single pages back that [`alloc_contig_range`] allocated; any part of what it did.

@@ -106,6 +106,11 @@ fn scaled(bytes: usize) -> (usize, char) {
 /// The runs that the kernel's tables map in `va`, rising. The page-table lock is taken
 /// for each run and not kept, so the tables may change between two.
 pub fn runs(va: VirtRange) -> impl Iterator<Item = Run> {
+    pieces(va, usize::MAX)
+}
+
+/// The same, cut where they are `most` bytes long or more.
+fn pieces(va: VirtRange, most: usize) -> impl Iterator<Item = Run> {
     let mut at = va.start();
     core::iter::from_fn(move || {
         let mut run: Option<Run> = None;
@@ -113,7 +118,7 @@ pub fn runs(va: VirtRange) -> impl Iterator<Item = Run> {
             let end = start.saturating_add(leaf.level.size());
             match &mut run {
                 None => run = Some(Run { va: VirtRange::new(start, end), first: leaf }),
-                Some(run) if run.takes(start, &leaf) => {
+                Some(run) if run.va.len() < most && run.takes(start, &leaf) => {
                     run.va = VirtRange::new(run.va.start(), end);
                 }
                 Some(_) => return ControlFlow::Break(()),
@@ -150,7 +155,15 @@ fn is_marked(va: VirtRange) -> bool {
 
 /// How many pages are writable and executable, which must be none; `report` is called
 /// with each such run (Linux: ptdump_check_wx). Any context.
-pub fn check_wx(mut report: impl FnMut(&Run)) -> usize {
-    let bad = runs(UPPER_HALF).filter(Run::is_wx);
+pub fn check_wx(report: impl FnMut(&Run)) -> usize {
+    check_wx_by_piece(|_| (), report)
+}
+
+/// [`check_wx`], which calls `walked` with each piece that it has looked at: a run, or 128 MiB
+/// of a longer one. In a linear map of single pages that is what it takes the page-table lock
+/// for.
+pub fn check_wx_by_piece(mut walked: impl FnMut(&Run), mut report: impl FnMut(&Run)) -> usize {
+    const PIECE: usize = 128 << 20;
+    let bad = pieces(UPPER_HALF, PIECE).inspect(|run| walked(run)).filter(Run::is_wx);
     bad.inspect(|run| report(run)).map(|run| run.va.len() / PAGE_SIZE).sum()
 }

@@ -86,6 +86,22 @@ fn a_writable_and_executable_page_is_found() {
     });
 }
 
+#[test]
+fn the_check_walks_a_long_run_in_pieces() {
+    machine(1024, |_| {
+        const PIECE: usize = 128 << 20;
+        map(0, PAGE_SIZE, KernelAttrs::KERNEL);
+        // In blocks of 2 MiB, all of them with the contiguous bit.
+        map(PIECE, 2 * PIECE + 16 * PMD_SIZE, KernelAttrs::NORMAL_NC);
+        let mut walked = Vec::new();
+        let vmalloc = |run: &Run| layout::VMALLOC.contains_range(run.va).then(|| run.va.len());
+        assert_eq!(check_wx_by_piece(|run| walked.extend(vmalloc(run)), |run| panic!("{run}")), 0);
+        assert_eq!(walked, [PAGE_SIZE, PIECE, PIECE, 16 * PMD_SIZE]);
+        // Whoever dumps it sees one run.
+        assert_eq!(runs(layout::VMALLOC).count(), 2);
+    });
+}
+
 struct Word(*mut u64);
 
 fn word(table: PhysAddr, index: usize) -> Word {

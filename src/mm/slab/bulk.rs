@@ -8,7 +8,7 @@ use super::slab::mark;
 use crate::addr::VirtAddr;
 use crate::arch::irq::with_masked;
 use crate::arch::jump_label::static_branch_unlikely;
-use crate::mm::debug::SLAB_FREE_HOOKS;
+use crate::mm::debug::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::mmzone::NodeId;
 use core::panic::Location;
@@ -20,14 +20,27 @@ impl RawCache {
     #[must_use]
     #[track_caller]
     pub fn alloc_node(&'static self, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> {
-        let object = if nr_nodes() == 1 && node == NodeId::FIRST {
-            self.alloc_object(gfp)?
+        if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
+            return self.alloc_node_hooked(gfp, node, Location::caller());
+        }
+        let object = self.alloc_of_node(gfp, node, Location::caller())?;
+        Some(self.fill_as_asked(object, gfp))
+    }
+
+    /// An object of `node`'s memory, not filled.
+    #[inline(always)]
+    #[track_caller]
+    pub(super) fn alloc_of_node(
+        &'static self,
+        gfp: Gfp,
+        node: NodeId,
+        caller: &'static Location<'static>,
+    ) -> Option<NonNull<u8>> {
+        if nr_nodes() == 1 && node == NodeId::FIRST {
+            self.alloc_object(gfp)
         } else {
-            memory::object_ptr(self.alloc_object_node(gfp, node, Location::caller())?)?
-        };
-        self.fill_as_asked(object, gfp);
-        self.note_allocated(object, gfp);
-        Some(object)
+            memory::object_ptr(self.alloc_object_node(gfp, node, caller)?)
+        }
     }
 
     /// Fills `objects` with objects of this cache, each as [`RawCache::alloc`] gives it;
@@ -37,6 +50,9 @@ impl RawCache {
     #[track_caller]
     pub fn alloc_bulk(&'static self, gfp: Gfp, objects: &mut [Option<NonNull<u8>>]) -> bool {
         let caller = Location::caller();
+        if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
+            return self.alloc_bulk_hooked(gfp, objects, caller);
+        }
         might_alloc(gfp);
         let mut done = 0;
         while done < objects.len() {
@@ -50,17 +66,24 @@ impl RawCache {
             }
         }
         if done < objects.len() {
-            for object in objects[..done].iter_mut().filter_map(Option::take) {
-                self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller);
-            }
-            objects.fill(None);
+            self.take_back(&mut objects[..done], caller);
             return false;
         }
         for &object in objects.iter().flatten() {
             self.fill_as_asked(object, gfp);
-            self.note_allocated(object, gfp);
         }
         true
+    }
+
+    /// Frees what was allocated of `objects`, and leaves none.
+    pub(super) fn take_back(
+        &'static self,
+        objects: &mut [Option<NonNull<u8>>],
+        caller: &'static Location<'static>,
+    ) {
+        for object in objects.iter_mut().filter_map(Option::take) {
+            self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller);
+        }
     }
 
     /// Moves objects of this CPU's main sheaf to `objects`, and says how many.

@@ -5,8 +5,9 @@ use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
 use super::memory;
 use crate::addr::VirtAddr;
-use crate::mm::debug::{self, SLAB_ALLOC_HOOKS};
+use crate::mm::debug;
 use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::NodeId;
 use core::panic::Location;
 use core::ptr::NonNull;
 
@@ -21,9 +22,53 @@ impl RawCache {
         gfp: Gfp,
     ) -> Option<NonNull<u8>> {
         let size = size.unwrap_or(self.object_size());
+        self.guarded_or(size, gfp, || self.alloc_object(gfp))
+    }
+
+    /// As [`RawCache::alloc_node`]. KFENCE's objects lie on any node, as in Linux.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn alloc_node_hooked(
+        &'static self,
+        gfp: Gfp,
+        node: NodeId,
+        caller: &'static Location<'static>,
+    ) -> Option<NonNull<u8>> {
+        self.guarded_or(self.object_size(), gfp, || self.alloc_of_node(gfp, node, caller))
+    }
+
+    /// As [`RawCache::alloc_bulk`].
+    #[cold]
+    #[inline(never)]
+    pub(super) fn alloc_bulk_hooked(
+        &'static self,
+        gfp: Gfp,
+        objects: &mut [Option<NonNull<u8>>],
+        caller: &'static Location<'static>,
+    ) -> bool {
+        objects.fill(None);
+        for n in 0..objects.len() {
+            objects[n] = self.alloc_hooked(None, gfp);
+            if objects[n].is_none() {
+                self.take_back(&mut objects[..n], caller);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// An object of KFENCE's, or where it does not want this allocation, what `other` gives;
+    /// filled as `gfp` asks, and the tools know of it.
+    #[inline]
+    fn guarded_or(
+        &'static self,
+        size: usize,
+        gfp: Gfp,
+        other: impl FnOnce() -> Option<NonNull<u8>>,
+    ) -> Option<NonNull<u8>> {
         let (object, len) = match self.alloc_guarded(size, gfp) {
             Some(at) => (memory::object_ptr(at)?, size),
-            None => (self.alloc_object(gfp)?, self.object_size()),
+            None => (other()?, self.object_size()),
         };
         if gfp.contains(Gfp::__GFP_ZERO) || self.flags().contains(SlabFlags::ZERO) {
             // SAFETY: the object was allocated just now.
@@ -44,13 +89,6 @@ impl RawCache {
             ctor(object);
         }
         Some(at)
-    }
-
-    /// An object was allocated by a way that has no branch of its own.
-    pub(super) fn note_allocated(&self, object: NonNull<u8>, gfp: Gfp) {
-        if SLAB_ALLOC_HOOKS.is_enabled() {
-            self.tell(object, self.object_size(), gfp);
-        }
     }
 
     fn tell(&self, object: NonNull<u8>, len: usize, gfp: Gfp) {

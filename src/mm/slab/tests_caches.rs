@@ -2,11 +2,11 @@
 
 use super::tests::{on_cpu, on_machine, used_pages};
 use super::*;
-use crate::addr::{PhysAddr, PhysRange};
+use crate::addr::{Order, PhysAddr, PhysRange, VirtAddr};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::mm::gfp::Gfp;
-use crate::mm::mmzone::{NodeId, ZoneLimits};
+use crate::mm::mmzone::{Migratetype, NodeId, ZoneLimits};
 use crate::mm::page::Frame;
 use crate::mm::{page_alloc, sparse};
 use core::cell::Cell;
@@ -410,5 +410,28 @@ fn a_node_without_memory_is_helped_out_if_that_is_allowed() {
         all.into_iter().for_each(|object| put(cache, object));
         cache.validate();
         assert_eq!(destroy(cache), Ok(()));
+    });
+}
+
+/// The kernel keeps its address: it must neither be moved nor lie where only what moves may.
+#[test]
+fn a_large_allocation_is_what_it_always_is_whatever_the_flags() {
+    on_machine(8192, |_| {
+        let odd = [Gfp::__GFP_HIGHMEM, Gfp::__GFP_MOVABLE, Gfp::__GFP_COMP];
+        let all = odd.iter().fold(K, |all, &flag| all | flag);
+        for gfp in odd.map(|flag| K | flag).into_iter().chain([all]) {
+            // By a list, where the first has left some, and by the zone.
+            for size in [20_000, 20_000, 200_000] {
+                let movable = page_alloc::alloc_pages(K | Gfp::__GFP_MOVABLE, Order::ZERO);
+                let object = kmalloc(size, gfp).expect("memory");
+                let frame = Frame::from_virt(VirtAddr::from_ptr(object.as_ptr())).expect("a frame");
+                assert!(frame.page().flags().is_empty(), "{gfp:?}: {:?}", frame.page().flags());
+                let block = page_alloc::pageblock_migratetype(frame);
+                assert_eq!(block, Migratetype::Unmovable, "{gfp:?} {size}");
+                // SAFETY: allocated above, and freed once.
+                unsafe { kfree(object.as_ptr()) };
+                page_alloc::free_pages(movable.expect("memory"), Order::ZERO);
+            }
+        }
     });
 }

@@ -14,10 +14,17 @@ use core::ptr::NonNull;
 /// A cache of values of one type. Dropping it destroys it, unless a value was forgotten:
 /// then it stays, and that is reported.
 pub struct KmemCache<T> {
-    raw: &'static RawCache,
+    /// Not a reference, which would have to stay valid while a function has it for an argument:
+    /// [`KmemCache::destroy`] takes it, and frees what it leads to.
+    raw: NonNull<RawCache>,
     /// It holds no values: they pass through, from any CPU to any.
     of: PhantomData<fn(T) -> T>,
 }
+
+// SAFETY: it is a reference to a `RawCache`, which any CPU may use and destroy.
+unsafe impl<T> Send for KmemCache<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for KmemCache<T> {}
 
 impl<T> KmemCache<T> {
     /// Creates a cache, or takes one that is alike. Process context (Linux: KMEM_CACHE).
@@ -30,7 +37,15 @@ impl<T> KmemCache<T> {
     pub fn new(name: &'static str, flags: SlabFlags) -> Result<Self, CreateError> {
         let size = size_of::<T>().max(1);
         let raw = kmem_cache_create(name, size, align_of::<T>(), flags, None)?;
-        Ok(Self { raw, of: PhantomData })
+        Ok(Self { raw: NonNull::from(raw), of: PhantomData })
+    }
+
+    /// The cache, for as long as nobody destroys it.
+    #[inline(always)]
+    fn cache(&self) -> &'static RawCache {
+        // SAFETY: it is destroyed by `destroy` and `drop` alone, which end this value; what
+        // borrows it, as boxes do, has ended by then.
+        unsafe { self.raw.as_ref() }
     }
 
     /// Moves `value` into an object. Any context that `gfp` is fit for.
@@ -65,8 +80,8 @@ impl<T> KmemCache<T> {
     #[inline]
     #[track_caller]
     pub fn alloc_uninit(&self, gfp: Gfp) -> Result<CacheBox<'_, MaybeUninit<T>>, AllocError> {
-        let at = self.raw.alloc(gfp).ok_or(AllocError)?.cast();
-        Ok(CacheBox { at, raw: self.raw, of: PhantomData })
+        let at = self.cache().alloc(gfp).ok_or(AllocError)?.cast();
+        Ok(CacheBox { at, raw: self.cache(), of: PhantomData })
     }
 
     /// What [`CacheBox::into_raw`] gave out, as an owned value again.
@@ -74,24 +89,24 @@ impl<T> KmemCache<T> {
     /// # Safety
     /// It came from there, of a value of this cache, and is given back once.
     pub unsafe fn from_raw(&self, at: NonNull<T>) -> CacheBox<'_, T> {
-        CacheBox { at, raw: self.raw, of: PhantomData }
+        CacheBox { at, raw: self.cache(), of: PhantomData }
     }
 
     /// As [`RawCache::shrink`].
     #[track_caller]
     pub fn shrink(&self) {
-        self.raw.shrink();
+        self.cache().shrink();
     }
 
     /// The figures of this cache; of all its users, where it is merged.
     #[must_use]
     pub fn info(&self) -> SlabInfo {
-        self.raw.info()
+        self.cache().info()
     }
 
-    /// The untyped cache below.
+    /// The untyped cache below, which is there as long as this is.
     #[must_use]
-    pub fn raw(&self) -> &'static RawCache {
+    pub fn raw(&self) -> NonNull<RawCache> {
         self.raw
     }
 
@@ -103,7 +118,7 @@ impl<T> KmemCache<T> {
     pub fn destroy(self) -> Result<(), (Self, DestroyError)> {
         let cache = ManuallyDrop::new(self);
         // SAFETY: boxes borrow the cache, and nobody else uses it.
-        match unsafe { kmem_cache_destroy(cache.raw) } {
+        match unsafe { kmem_cache_destroy(cache.raw.as_ptr()) } {
             Ok(()) => Ok(()),
             Err(why) => Err((ManuallyDrop::into_inner(cache), why)),
         }
@@ -115,7 +130,7 @@ impl<T> Drop for KmemCache<T> {
     fn drop(&mut self) {
         // What is live has been reported, and stays.
         // SAFETY: boxes borrow the cache, and nobody else uses it.
-        let _ = unsafe { kmem_cache_destroy(self.raw) };
+        let _ = unsafe { kmem_cache_destroy(self.raw.as_ptr()) };
     }
 }
 

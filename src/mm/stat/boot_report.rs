@@ -1,4 +1,5 @@
-//! What the kernel prints at the end of its boot, and a debugger when it is asked.
+//! What the kernel prints at the end of its boot when it is asked for all, and a debugger when
+//! it is asked.
 
 use super::{Head, kib};
 use crate::addr::Order;

@@ -2,7 +2,7 @@
 
 use super::vmstat::{NodeStat, node_page_state};
 use super::{kib, nodes};
-use crate::addr::PAGE_SHIFT;
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
 use crate::arch::layout;
 use crate::mm::mmzone::{NodeId, ZoneType};
 use crate::mm::page_alloc::{self, ZoneInfo};
@@ -71,6 +71,29 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, kib: usize) -> fmt::Result {
 const HEAD: usize = 16;
 const FIGURE: usize = 8;
 
+/// Pages that could be reclaimed, by their list: of processes and files, which there are none of.
+const LRU: [(&str, usize); 9] = [
+    ("SwapCached", 0),
+    ("Active", 0),
+    ("Inactive", 0),
+    ("Active(anon)", 0),
+    ("Inactive(anon)", 0),
+    ("Active(file)", 0),
+    ("Inactive(file)", 0),
+    ("Unevictable", 0),
+    ("Mlocked", 0),
+];
+
+/// Pages in slabs.
+fn in_slabs(slab: &SlabPages) -> [(&'static str, usize); 4] {
+    [
+        ("KReclaimable", slab.reclaimable),
+        ("Slab", slab.reclaimable + slab.unreclaimable),
+        ("SReclaimable", slab.reclaimable),
+        ("SUnreclaim", slab.unreclaimable),
+    ]
+}
+
 /// /proc/meminfo. What there is none of yet is 0: the page cache, anonymous memory, swap.
 /// `MemFree` has the pages on CPUs' lists too.
 pub struct MemInfo;
@@ -78,23 +101,16 @@ pub struct MemInfo;
 impl fmt::Display for MemInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sums = Sums::of(page_alloc::zones());
-        let SlabPages { reclaimable, unreclaimable, .. } = slab_pages(None);
+        let slab = slab_pages(None);
         let vm = vmalloc::vmalloc_stat();
-        for (name, pages) in [
+        let all = [
             ("MemTotal", sums.managed),
             ("MemFree", sums.free),
-            ("MemAvailable", sums.available(reclaimable)),
+            ("MemAvailable", sums.available(slab.reclaimable)),
             ("Buffers", 0),
             ("Cached", 0),
-            ("SwapCached", 0),
-            ("Active", 0),
-            ("Inactive", 0),
-            ("Active(anon)", 0),
-            ("Inactive(anon)", 0),
-            ("Active(file)", 0),
-            ("Inactive(file)", 0),
-            ("Unevictable", 0),
-            ("Mlocked", 0),
+        ];
+        let others = [
             ("SwapTotal", 0),
             ("SwapFree", 0),
             ("Dirty", 0),
@@ -102,11 +118,8 @@ impl fmt::Display for MemInfo {
             ("AnonPages", 0),
             ("Mapped", 0),
             ("Shmem", 0),
-            ("KReclaimable", reclaimable),
-            ("Slab", reclaimable + unreclaimable),
-            ("SReclaimable", reclaimable),
-            ("SUnreclaim", unreclaimable),
-        ] {
+        ];
+        for (name, pages) in all.into_iter().chain(LRU).chain(others).chain(in_slabs(&slab)) {
             line(f, name, kib(pages))?;
         }
         line(f, "KernelStack", node_page_state(None, NodeStat::KernelStackKb))?;
@@ -142,40 +155,30 @@ impl fmt::Display for NodeMemInfo {
             return Ok(());
         }
         let (node, sums) = (self.0.index(), Sums::of(page_alloc::zones_on(self.0)));
-        let SlabPages { reclaimable, unreclaimable, .. } = slab_pages(Some(self.0));
+        let slab = slab_pages(Some(self.0));
         let state = |item| node_page_state(Some(self.0), item);
-        for (name, kib) in [
-            ("MemTotal", kib(sums.managed)),
-            ("MemFree", kib(sums.free)),
-            ("MemUsed", kib(sums.managed - sums.free)),
-            ("SwapCached", 0),
-            ("Active", 0),
-            ("Inactive", 0),
-            ("Active(anon)", 0),
-            ("Inactive(anon)", 0),
-            ("Active(file)", 0),
-            ("Inactive(file)", 0),
-            ("Unevictable", 0),
-            ("Mlocked", 0),
+        let all = [
+            ("MemTotal", sums.managed),
+            ("MemFree", sums.free),
+            ("MemUsed", sums.managed - sums.free),
+        ];
+        let others = [
             ("Dirty", 0),
             ("Writeback", 0),
             ("FilePages", 0),
             ("Mapped", 0),
             ("AnonPages", 0),
             ("Shmem", 0),
-            ("KernelStack", state(NodeStat::KernelStackKb)),
-            ("PageTables", kib(state(NodeStat::PageTable))),
+            ("KernelStack", state(NodeStat::KernelStackKb) / (PAGE_SIZE >> 10)),
+            ("PageTables", state(NodeStat::PageTable)),
             ("SecPageTables", 0),
             ("NFS_Unstable", 0),
             ("Bounce", 0),
             ("WritebackTmp", 0),
-            ("KReclaimable", kib(reclaimable)),
-            ("Slab", kib(reclaimable + unreclaimable)),
-            ("SReclaimable", kib(reclaimable)),
-            ("SUnreclaim", kib(unreclaimable)),
-        ] {
+        ];
+        for (name, pages) in all.into_iter().chain(LRU).chain(others).chain(in_slabs(&slab)) {
             write!(f, "Node {node} ")?;
-            line(f, name, kib)?;
+            line(f, name, kib(pages))?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! A CPU's lists: which of them has room, and what goes by them alone.
 
 use super::*;
+use crate::arch::CpuId;
 use crate::mm::page_alloc::isolation::{start_isolate, undo_isolate};
 
 fn zone() -> ZoneInfo {
@@ -45,6 +46,46 @@ fn what_is_freed_by_the_lists_alone_stays_within_their_bound() {
             assert!(zone().pcp <= high + batch, "{}", zone());
         }
         check_sums();
+    });
+}
+
+/// A CPU's list that is full is the one in use: what others hold goes back to the zone first.
+#[test]
+fn a_list_that_spills_is_spared_while_others_hold_blocks() {
+    on(&[ram(0x4000_0000, 64 * MIB)], |_| {
+        let bulk = |pages: &mut Vec<Frame>| {
+            let take = pages.split_off(pages.len() - 8);
+            let mut entries: Vec<_> = take.into_iter().map(Some).collect();
+            free_pages_bulk(&mut entries);
+        };
+        let single = |pages: &mut Vec<Frame>| free_pages(pages.pop().unwrap(), Order::ZERO);
+        for one in [&single as &dyn Fn(&mut Vec<Frame>), &bulk] {
+            drain_all_pages();
+            let (high, batch) = (zone().pcp_high, zone().pcp_batch);
+            let mut pages: Vec<_> =
+                (0..2 * high).map(|_| alloc_pages(KERNEL, Order::ZERO).unwrap()).collect();
+            let pairs: Vec<_> =
+                (0..batch).map(|_| alloc_pages(KERNEL, order(1)).unwrap()).collect();
+            drain_all_pages();
+            let column = pages[0].pcp_column().unwrap();
+            let held = |row| pcp::of(CpuId::BOOT).blocks(row, column).count();
+            free_all(pairs, 1);
+            let (mut own, mut others, mut spills) = (held(0), held(1), 0);
+            // As long as they hold as much as goes back at a time.
+            while 2 * others >= batch as usize {
+                one(&mut pages);
+                assert!(held(0) > own, "{own} pages, {others} pairs, after {spills} spills");
+                spills += u32::from(held(1) < others);
+                (own, others) = (held(0), held(1));
+            }
+            assert!(spills > 0);
+            // There is nobody else's to give back.
+            while held(0) > own {
+                own = held(0);
+                one(&mut pages);
+            }
+            free_all(pages, 0);
+        }
     });
 }
 
