@@ -4,6 +4,8 @@
 #[cfg(target_os = "none")]
 mod fault;
 #[cfg(target_os = "none")]
+pub mod fragment;
+#[cfg(target_os = "none")]
 pub mod interrupts;
 #[cfg(any(target_os = "none", test))]
 mod kallsyms;

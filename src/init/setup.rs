@@ -63,10 +63,11 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
 
 /// What may follow `granule.` on the command line: of the kernel, and of the
 /// images of tests and benchmarks.
-const OWN_PARAMETERS: [&str; 9] = [
+const OWN_PARAMETERS: [&str; 10] = [
     "bench",
     "fail_page_alloc",
     "fault",
+    "fragment",
     "list",
     "test",
     "test_after",
