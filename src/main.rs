@@ -3,7 +3,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
-use granule::init::{Boot, fragment, provoke, report};
+use granule::init::{Boot, fragment, provoke, report, snapshot};
 
 #[cfg(target_os = "none")]
 granule::kernel_main!(main);
@@ -16,6 +16,9 @@ fn main(boot: &Boot) -> u8 {
     // Kept for good: the machine ends with it.
     core::mem::forget(fragment::asked_for(&boot.cmdline));
     report::print(&boot.steps);
+    if !snapshot::asked_for(&boot.cmdline) {
+        return EXIT_USAGE;
+    }
     if let Some(fault) = boot.cmdline.granule("fault")
         && !provoke::provoke(fault)
     {

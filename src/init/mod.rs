@@ -26,6 +26,8 @@ pub mod secondary;
 #[cfg(target_os = "none")]
 mod setup;
 #[cfg(target_os = "none")]
+pub mod snapshot;
+#[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]
 mod steps;

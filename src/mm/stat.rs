@@ -9,6 +9,7 @@
 //! | `zoneinfo` | `/proc/zoneinfo`, `/proc/buddyinfo` |
 //! | `pagetypeinfo` | `/proc/pagetypeinfo`, `extfrag/` |
 //! | `slabinfo` | `/proc/slabinfo` |
+//! | `snapshot` | all of it as JSON |
 //! | `boot_report` | the same for people, at the end of the boot |
 //!
 //! A zone's figures are read under its lock, all at once; nothing is printed under a lock, and
@@ -20,6 +21,7 @@ mod cma;
 mod meminfo;
 mod pagetypeinfo;
 mod slabinfo;
+pub mod snapshot;
 mod vmstat;
 mod zoneinfo;
 
@@ -28,6 +30,7 @@ pub use cma::CmaBitmap;
 pub use meminfo::{MemInfo, NodeMemInfo, si_mem_available};
 pub use pagetypeinfo::{ExtfragIndex, PageTypeInfo, UnusableIndex, pageblocks};
 pub use slabinfo::SlabInfoFile;
+pub use snapshot::Snapshot;
 pub(in crate::mm) use vmstat::mod_node_page_state;
 pub use vmstat::{NodeStat, NodeVmStat, VmStat, node_page_state};
 pub use zoneinfo::{BuddyInfo, ZoneInfoFile};
