@@ -11,6 +11,7 @@
 mod json;
 pub mod pageblocks;
 #[cfg(test)]
+#[expect(unsafe_code, reason = "a test hands over the memory of its machine")]
 mod tests;
 
 use super::vmstat;
@@ -125,7 +126,7 @@ fn write_nodes(json: &mut Json<'_>) -> fmt::Result {
             json.key("node")?.number(node.index() as u64)?;
             let near = cpus_online().filter(|&cpu| cpu_to_node(cpu) == node);
             json.key("cpus")?.numbers(near.map(|cpu| cpu.index() as u32))?;
-            let distances = nodes().map(|to| u32::from(node_distance(node, to)));
+            let distances = nodes().map(|to| node_distance(node, to));
             json.key("distances")?.numbers(distances)
         })
     })

@@ -115,15 +115,8 @@ impl Pageblock {
             }
             State::PerCpu { head, order } => (Fill::PerCpu, rest(head, order)),
             State::Allocated { head, order, .. } => {
-                let pages = rest(head, order);
-                for n in 0..pages {
-                    // All of a block of at most the largest order have descriptors.
-                    let page = frame.align_down(Order::PAGEBLOCK);
-                    let offset = frame.pfn().get() - page.pfn().get() + n;
-                    let flags = page.within(Order::PAGEBLOCK, offset).page().flags();
-                    self.fill[self.in_use(flags) as usize] += 1;
-                }
-                return pages;
+                // The marks of a block stand on its first page.
+                (self.in_use(head.page().flags()), rest(head, order))
             }
             State::Hole => (Fill::Hole, 1),
             State::Poisoned => (Fill::Poisoned, 1),
@@ -137,7 +130,7 @@ impl Pageblock {
         pages
     }
 
-    /// What a page that is allocated is for, by its marks.
+    /// What a block that is allocated is for, by its marks.
     fn in_use(&self, flags: PageFlags) -> Fill {
         let marks = [
             (PageFlags::SLAB, Fill::Slab),
