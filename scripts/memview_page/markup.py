@@ -58,6 +58,8 @@ def number(value):
 def percent(part, whole):
     """A share of a whole."""
     share = 100 * part / whole if whole else 0
+    if 0 < share < 0.1:
+        return "< 0.1 %"
     return f"{share:.1f} %" if 0 < share < 10 else f"{share:.0f} %"
 
 

@@ -306,8 +306,12 @@ def free_blocks(snapshot, n):
     return tag(
         "figure",
         tag("figcaption", tag("h3", f"Node {zone['node']}, zone {zone['name']}"), tag("span", note)),
-        tag("div", tag("svg", axis, *bars, viewBox=f"0 0 {left + len(orders) * step + 90} {high + 22}", cls="chart"), cls="over-table"),
-        tag("div", tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), cls="orders"), cls="scroll"),
+        tag(
+            "div",
+            tag("svg", axis, *bars, viewBox=f"0 0 {left + len(orders) * step + 90} {high + 22}", cls="chart"),
+            tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), cls="orders"),
+            cls="scroll",
+        ),
     )
 
 

@@ -83,7 +83,7 @@ def table(snapshot):
     ]
     return tag(
         "div",
-        tag("table", tag("thead", tag("tr", tag("th", "Physical addresses"), tag("th", "Size", cls="n"), tag("th", "What"))), tag("tbody", *body), cls="list"),
+        tag("table", tag("thead", tag("tr", tag("th", "Physical addresses"), tag("th", "Size", cls="n"), tag("th", "What"))), tag("tbody", *body), cls="list regions"),
         cls="scroll",
     )
 
@@ -119,4 +119,4 @@ def cma(snapshot):
                 data_allocated=area["allocated"],
             )
         )
-    return tag("div", tag("h3", "CMA areas"), *areas)
+    return tag("div", tag("h3", "CMA areas"), *areas, cls="cma")
