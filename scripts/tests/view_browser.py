@@ -87,12 +87,22 @@ class Browser:
             self.requests.append(params["request"]["url"][:100])
         elif method == "Page.javascriptDialogOpening":
             self.complaints.append(f"a dialog: {params['message']}")
+            # Nothing else is answered while it is open.
+            self._send("Page.handleJavaScriptDialog", accept=True)
         if method:
             self.events.append(method)
         return message
 
     def call(self, method, **params):
         """Calls a method of the protocol, and returns its result."""
+        number = self._send(method, **params)
+        while (answer := self._message()).get("id") != number:
+            pass
+        if "error" in answer:
+            raise BrowserError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def _send(self, method, **params):
         self.count += 1
         number = self.count
         message = {"id": number, "method": method, "params": params}
@@ -101,11 +111,7 @@ class Browser:
         left = json.dumps(message).encode() + b"\0"
         while left:
             left = left[os.write(self.writes, left) :]
-        while (answer := self._message()).get("id") != number:
-            pass
-        if "error" in answer:
-            raise BrowserError(f"{method}: {answer['error']}")
-        return answer["result"]
+        return number
 
     def open(self, path):
         """Opens a file, and waits until it is loaded."""
