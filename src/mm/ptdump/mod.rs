@@ -13,7 +13,7 @@ use core::ops::ControlFlow;
 mod tests;
 
 /// What the upper half is divided into, rising.
-pub const REGIONS: [(&str, VirtRange); 5] = [
+pub const MARKERS: [(&str, VirtRange); 5] = [
     ("Linear mapping", layout::LINEAR),
     ("Kernel image", layout::KIMAGE),
     ("vmalloc area", layout::VMALLOC),
@@ -143,7 +143,7 @@ pub fn runs(va: VirtRange) -> impl Iterator<Item = Run> {
 /// # Errors
 /// `out`'s.
 pub fn dump(out: &mut dyn fmt::Write) -> fmt::Result {
-    for (name, va) in REGIONS {
+    for (name, va) in MARKERS {
         writeln!(out, "---[ {name} start ]---")?;
         for run in runs(va) {
             writeln!(out, "{run}")?;
@@ -157,7 +157,7 @@ pub fn dump(out: &mut dyn fmt::Write) -> fmt::Result {
 }
 
 fn is_marked(va: VirtRange) -> bool {
-    REGIONS.iter().any(|(_, region)| region.contains_range(va))
+    MARKERS.iter().any(|(_, region)| region.contains_range(va))
 }
 
 /// How many pages are writable and executable, which must be none; `report` is called

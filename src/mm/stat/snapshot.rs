@@ -350,7 +350,7 @@ fn write_vmalloc(json: &mut Json<'_>) -> fmt::Result {
 /// The regions of the kernel's half, and the runs of like mappings in each: from, to, the level
 /// of their entries, `RW` or `ro`, `x` or `NX`, the memory type, and whether the MMU sees them.
 fn write_address_space(json: &mut Json<'_>) -> fmt::Result {
-    ptdump::REGIONS.into_iter().try_for_each(|(name, region)| {
+    ptdump::MARKERS.into_iter().try_for_each(|(name, region)| {
         json.line()?;
         json.object(|json| {
             json.key("name")?.text(name)?;
