@@ -274,7 +274,7 @@ fn nothing_in_a_name_ends_a_string() {
         let model = Text::new(b"\"<script>alert(1)</script>\\ \xff\x1b[2J \xe2\x82\xac");
         let cmdline = "a=\"b c\" \u{7f}\u{85} \\u0041\t\u{2028}";
         let text = Snapshot { model, cmdline }.to_string();
-        assert!(text.bytes().all(|byte| byte >= b' ' || byte == b'\n'));
+        assert!(text.chars().all(|c| !c.is_control() || c == '\n'));
         let json: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["cmdline"], cmdline);
         assert_eq!(json["model"], "\"<script>alert(1)</script>\\ \u{fffd}\u{fffd}[2J €");
