@@ -9,20 +9,15 @@ extern crate alloc;
 
 #[path = "../tests/harness/ageing.rs"]
 mod ageing;
-#[path = "../tests/harness/random.rs"]
-mod random;
 
-use ageing::{Aged, MOVABLE, With, census, give_back, take_all, zone};
+use ageing::{Fragmented, MOVABLE, With, census, give_back, take_all, zone};
 use granule::addr::Order;
 use granule::init::Boot;
 use granule::kprintln;
 use granule::mm::compaction::{ContigPageInfo, compact_stat};
-use random::Random;
+use granule::mm::workload::DEFAULT_SEED;
 
 granule::kernel_main!(main);
-
-/// The trace's seed.
-const SEED: u64 = 20_261_121;
 
 /// `part` of `all` in percent, rounded down; 100 of nothing.
 fn percent(part: u32, all: u32) -> u32 {
@@ -32,13 +27,14 @@ fn percent(part: u32, all: u32) -> u32 {
 fn main(boot: &Boot) -> u8 {
     let words = boot.cmdline.granule("bench").unwrap_or("migratetypes,compaction");
     let has = |name| words.split(',').any(|word| word == name);
-    let with = With { migratetypes: has("migratetypes"), compaction: has("compaction") };
-    let aged = Aged::new(SEED, with);
+    let (migratetypes, compaction) = (has("migratetypes"), has("compaction"));
+    let with = With { migratetypes, compaction, ..With::PAGES };
+    let aged = Fragmented::new(DEFAULT_SEED, with).expect("memory for the lists");
     let order = Order::PAGEBLOCK;
     let before = census();
     let unusable = || ContigPageInfo::of(zone(), order).unusable_free_index();
     let unusable_before = unusable();
-    let blocks = take_all(with.gfp(MOVABLE), order);
+    let blocks = take_all(with.flags(MOVABLE), order);
     let got = blocks.len() as u32;
     aged.objects.check();
     give_back(blocks, order);

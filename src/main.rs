@@ -3,7 +3,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
-use granule::init::{Boot, provoke, report};
+use granule::init::{Boot, fragment, provoke, report, snapshot};
 
 #[cfg(target_os = "none")]
 granule::kernel_main!(main);
@@ -13,7 +13,12 @@ fn main(boot: &Boot) -> u8 {
     /// The exit code for a command line that asks for what there is not.
     const EXIT_USAGE: u8 = 2;
 
+    // Kept for good: the machine ends with it.
+    core::mem::forget(fragment::asked_for(&boot.cmdline));
     report::print(boot);
+    if !snapshot::asked_for(&boot.cmdline) {
+        return EXIT_USAGE;
+    }
     if let Some(fault) = boot.cmdline.granule("fault")
         && !provoke::provoke(fault)
     {

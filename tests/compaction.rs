@@ -10,32 +10,27 @@ mod ageing;
 mod harness;
 
 use ageing::{
-    Aged, KERNEL, MOVABLE, Objects, With, census, free_pages_now, give_back, take_all, zone,
+    Fragmented, KERNEL, MOVABLE, With, census, free_pages_now, give_back, take_all, zone,
 };
 use alloc::vec::Vec;
 use granule::addr::Order;
 use granule::mm::compaction::{
-    ContigPageInfo, compact_stat, fragmentation_score, set_compaction_proactiveness,
+    ContigPageInfo, compact_stat, compaction_proactiveness, fragmentation_score,
+    set_compaction_proactiveness,
 };
 use granule::mm::gfp::Gfp;
 use granule::mm::mmzone::NodeId;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::slab::slabinfo;
+use granule::mm::workload::{DEFAULT_SEED, Objects, fragment};
 use granule::sched::msleep;
-use harness::Random;
 
 /// Memory filled to the last page with movable ones, of which half goes, spread evenly:
 /// not two free pages are neighbours.
 fn scattered() -> Objects {
-    let mut objects = Objects::new();
+    let mut objects = Objects::new().expect("memory for the list");
     while objects.add() {}
-    let pool = &objects.pool;
-    objects.all.retain(|&(_, object)| {
-        let stays = !pool.frame(object).pfn().get().is_multiple_of(2);
-        if !stays {
-            pool.free(object);
-        }
-        stays
-    });
+    objects.retain(|frame| !frame.pfn().get().is_multiple_of(2));
     objects
 }
 
@@ -103,8 +98,8 @@ kernel_tests! {
     /// movable, though a seventh of memory is the kernel's own; and it is most of what is
     /// free, because those pages lie together.
     fn after_an_ageing_trace() {
-        for seed in [20_261_121, 7, 0xdead_beef] {
-            let aged = Aged::new(seed, With::ALL);
+        for seed in [DEFAULT_SEED, 7, 0xdead_beef] {
+            let aged = Fragmented::new(seed, With::PAGES).expect("memory for the lists");
             let order = Order::new(9).expect("an order");
             let census = census();
             let before = ContigPageInfo::of(zone(), order).unusable_free_index();
@@ -126,7 +121,8 @@ kernel_tests! {
     /// The trace is hard on who doesn't keep kinds apart: there is a page that can't be moved
     /// in nearly all pageblocks.
     fn after_an_ageing_trace_without_migratetypes() {
-        let aged = Aged::new(20_261_121, With { migratetypes: false, compaction: true });
+        let with = With { migratetypes: false, ..With::PAGES };
+        let aged = Fragmented::new(DEFAULT_SEED, with).expect("memory for the lists");
         let census = census();
         granule::kprintln!("{census:?}");
         assert!(census.emptiable * 10 < census.pageblocks, "{census:?}");
@@ -135,5 +131,30 @@ kernel_tests! {
         aged.objects.check();
         assert!(blocks.len() as u32 <= census.free / 4 / order.pages(), "{}", blocks.len());
         give_back(blocks, order);
+    }
+
+    /// It keeps to its share; unmovable, reclaimable and movable pages and objects of slabs stay.
+    /// The harness sees that all comes back.
+    fn a_fragmented_machine() {
+        let free = free_pages_now();
+        let figures = || {
+            let aged = fragment(7, 50).expect("memory for the lists");
+            aged.objects.check();
+            assert_eq!(compaction_proactiveness(), 0);
+            let of = |name: &str| slabinfo().find(|info| info.name == name).expect("it is there");
+            let caches = [of("kmalloc-2k"), of("kmalloc-rcl-1k")];
+            let census = census();
+            let used = free - free_pages_now();
+            (aged.kernel_pages(), aged.slab_objects(), aged.movable_pages(), caches, census, used)
+        };
+        set_compaction_proactiveness(20);
+        let first = figures();
+        let (pages, small, movable, caches, census, used) = &first;
+        granule::kprintln!("{first:?}");
+        assert!((free / 4..free / 2).contains(used), "{used} of {free}");
+        assert!(*pages * 20 > *used && *movable as u32 * 2 > *used && *small > 1000, "{used}");
+        assert!(caches.iter().all(|cache| cache.active_objects > 100), "{caches:?}");
+        assert!(census.emptiable < census.pageblocks);
+        assert_eq!(compaction_proactiveness(), 20);
     }
 }

@@ -1,6 +1,7 @@
 //! /sys/kernel/debug.
 
 use super::FsError;
+use super::proc::snapshot;
 use super::tree::{File, Node};
 use crate::mm::cma::{self, Cma, MAX_CMA_AREAS};
 use crate::mm::debug::{self, Leaks, PageOwner, Stacks};
@@ -33,6 +34,7 @@ pub(super) const FILES: &[Node] = &[
             Node::File(File::new("reserved", |_, out| memblock(Kind::Reserved, out))),
         ],
     ),
+    Node::File(File::private("memory_snapshot", |_, out| snapshot().write(out))),
     Node::File(File::private("page_owner", |_, out| write!(out, "{PageOwner}"))),
     Node::Dir(
         "page_owner_stacks",

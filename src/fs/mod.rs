@@ -20,7 +20,7 @@ mod sysfs;
 mod tests;
 mod tree;
 
-pub use proc::set_cmdline;
+pub use proc::{set_cmdline, set_model};
 pub use tree::Entry;
 
 use core::fmt;

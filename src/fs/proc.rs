@@ -1,12 +1,27 @@
 //! /proc.
 
 use super::tree::{File, Node};
+use crate::firmware::fdt::Text;
 use crate::mm::resource::{IoMem, iomem};
 use crate::mm::stat;
 use crate::sync::Once;
 
 crate::machine_local! {
     static CMDLINE: Once<&'static str> = Once::new();
+    static MODEL: Once<Text<'static>> = Once::new();
+}
+
+/// Says what the device tree calls the machine. Once, at boot; further calls change nothing.
+pub fn set_model(text: Text<'static>) {
+    MODEL.call_once(|| text);
+}
+
+/// All of memory's state.
+pub(super) fn snapshot() -> stat::Snapshot<'static> {
+    stat::Snapshot {
+        model: MODEL.get().copied().unwrap_or(Text::new(b"")),
+        cmdline: CMDLINE.get().copied().unwrap_or(""),
+    }
 }
 
 /// Says what the kernel's command line is. Once, at boot; further calls change nothing.

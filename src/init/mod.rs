@@ -4,6 +4,8 @@
 #[cfg(target_os = "none")]
 mod fault;
 #[cfg(target_os = "none")]
+pub mod fragment;
+#[cfg(target_os = "none")]
 pub mod interrupts;
 #[cfg(any(target_os = "none", test))]
 mod kallsyms;
@@ -25,6 +27,8 @@ pub mod report;
 pub mod secondary;
 #[cfg(target_os = "none")]
 mod setup;
+#[cfg(target_os = "none")]
+pub mod snapshot;
 #[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]

@@ -63,12 +63,14 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
 
 /// What may follow `granule.` on the command line: of the kernel, and of the
 /// images of tests and benchmarks.
-const OWN_PARAMETERS: [&str; 10] = [
+const OWN_PARAMETERS: [&str; 12] = [
     "bench",
     "fail_page_alloc",
     "fault",
+    "fragment",
     "list",
     "report",
+    "snapshot",
     "test",
     "test_after",
     "node_sizes",

@@ -66,6 +66,9 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     setup::console(&tree);
     let cmdline = setup::command_line(&tree);
     fs::set_cmdline(cmdline.as_str());
+    if let Some(model) = tree.model() {
+        fs::set_model(model);
+    }
     steps.done("device tree");
 
     let info = mm::memblock_init(tree, dtb, cmdline)?;

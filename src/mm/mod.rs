@@ -34,6 +34,7 @@ pub mod stat;
 pub mod util;
 pub mod vmalloc;
 pub mod vmscan;
+pub mod workload;
 pub mod zsmalloc;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! | `slabinfo` | `/proc/slabinfo` |
 //! | `overview` | the same for people, on part of a screen |
 //! | `boot_report` | the same for people, in full |
+//! | `snapshot` | all of it as JSON |
 //!
 //! A zone's figures are read under its lock, all at once; nothing is printed under a lock, and
 //! nothing is allocated.
@@ -22,6 +23,7 @@ mod meminfo;
 mod overview;
 mod pagetypeinfo;
 mod slabinfo;
+pub mod snapshot;
 mod vmstat;
 mod zoneinfo;
 
@@ -31,6 +33,7 @@ pub use meminfo::{MemInfo, NodeMemInfo, si_mem_available};
 pub use overview::{Line, Overview};
 pub use pagetypeinfo::{ExtfragIndex, PageTypeInfo, UnusableIndex, pageblocks};
 pub use slabinfo::SlabInfoFile;
+pub use snapshot::Snapshot;
 pub(in crate::mm) use vmstat::mod_node_page_state;
 pub use vmstat::{NodeStat, NodeVmStat, VmStat, node_page_state};
 pub use zoneinfo::{BuddyInfo, ZoneInfoFile};

@@ -47,6 +47,12 @@ pub fn set_compaction_proactiveness(percent: u32) {
     NODES.iter().for_each(|node| node.put_off.store(0, Relaxed));
 }
 
+/// How much is done unasked, in percent.
+#[must_use]
+pub fn compaction_proactiveness() -> u32 {
+    PROACTIVE.load(Relaxed)
+}
+
 /// The scores at which compaction unasked begins and ends; `None` where it is off (Linux:
 /// fragmentation_score_wmark).
 fn score_marks() -> Option<(u32, u32)> {

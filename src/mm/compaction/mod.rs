@@ -23,7 +23,8 @@ pub use fragmentation::ContigPageInfo;
 #[cfg(test)]
 pub(in crate::mm) use kcompactd::wanted as kcompactd_wanted;
 pub use kcompactd::{
-    fragmentation_score, kcompactd, set_compaction_proactiveness, wakeup_kcompactd,
+    compaction_proactiveness, fragmentation_score, kcompactd, set_compaction_proactiveness,
+    wakeup_kcompactd,
 };
 
 use crate::addr::Order;

@@ -259,7 +259,50 @@ pub(in crate::mm) fn present_in(
     Some(())
 }
 
+/// RAM of a zone in sections that are not up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotUp {
+    /// Its frames, which have no descriptors.
+    pub range: PfnRange,
+    /// How many of them are free; the others are reserved.
+    pub free: u32,
+}
+
+/// The parts of a zone's RAM that are in sections which are not up, rising. The lock is taken
+/// for each, so sections may come up meanwhile. Any context.
+pub fn not_up(zone: ZoneId) -> impl Iterator<Item = NotUp> {
+    let mut at = Pfn::new(0);
+    core::iter::from_fn(move || {
+        let found = with_masked(|irq| SECTIONS.lock(irq).as_ref()?.next_not_up(zone, at))?;
+        at = found.range.end();
+        Some(found)
+    })
+}
+
 impl Sections {
+    /// The first such part at or after `from`.
+    fn next_not_up(&self, zone: ZoneId, from: Pfn) -> Option<NotUp> {
+        let present = self.present.iter().copied();
+        let parts = present.clone().flat_map(|(_, range)| {
+            zones_of(self.limits, present.clone(), range).filter(|(id, _)| *id == zone)
+        });
+        let is_down = |pfn| sparse::populated_blocks(Section::of(pfn)) == 0;
+        parts.map(|(_, part)| part).find_map(|part| {
+            let next = |pfn: Pfn| Section::of(pfn).end().min(part.end());
+            let mut start = part.start().max(from);
+            while start < part.end() && !is_down(start) {
+                start = next(start);
+            }
+            let mut end = start;
+            while end < part.end() && is_down(end) {
+                end = next(end);
+            }
+            let range = PfnRange::new(start, end);
+            let free = self.free.iter().map(|ram| ram.range().intersect(range).len()).sum();
+            (start < end).then_some(NotUp { range, free })
+        })
+    }
+
     fn online(&mut self, irq: &IrqMasked, section: Section) -> Result<(), OnlineError> {
         let (present, free) = (self.present.iter().copied(), self.free.iter().copied());
         online(irq, section, self.limits, present, free, self.populate)

@@ -67,7 +67,7 @@ pub use chain::{alloc_pages_chain, free_pages_chain};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
 pub use contig::{alloc_contig_range, free_contig_range};
-pub use deferred::{InitError, manages};
+pub use deferred::{InitError, NotUp, manages, not_up};
 pub(in crate::mm) use deferred::{online_range, present_in};
 pub use extfrag::{Extfrag, ExtfragEvents, extfrag_events};
 pub use fail::{FailPageAlloc, set_fail_page_alloc};

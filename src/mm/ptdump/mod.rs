@@ -13,7 +13,7 @@ use core::ops::ControlFlow;
 mod tests;
 
 /// What the upper half is divided into, rising.
-const MARKERS: [(&str, VirtRange); 5] = [
+pub const MARKERS: [(&str, VirtRange); 5] = [
     ("Linear mapping", layout::LINEAR),
     ("Kernel image", layout::KIMAGE),
     ("vmalloc area", layout::VMALLOC),
@@ -44,6 +44,30 @@ impl Run {
             && leaf.attrs == self.first.attrs
     }
 
+    /// At which level of the tables its entries stand.
+    #[must_use]
+    pub const fn level_name(&self) -> &'static str {
+        match self.first.level {
+            Level::Pgd => "PGD",
+            Level::Pud => "PUD",
+            Level::Pmd => "PMD",
+            Level::Pte => "PTE",
+        }
+    }
+
+    /// Its memory type, as Linux prints it.
+    #[must_use]
+    pub const fn memory_name(&self) -> &'static str {
+        match self.first.attrs.memory() {
+            MemoryType::Normal => "MEM/NORMAL",
+            MemoryType::NormalNc => "MEM/NORMAL-NC",
+            MemoryType::NormalWt => "MEM/NORMAL-WT",
+            MemoryType::DeviceNgnre => "DEVICE/nGnRE",
+            MemoryType::DeviceNgnrne => "DEVICE/nGnRnE",
+            MemoryType::DeviceGre => "DEVICE/GRE",
+        }
+    }
+
     /// Whether the kernel may write to it and execute it.
     #[must_use]
     pub const fn is_wx(&self) -> bool {
@@ -55,12 +79,7 @@ impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { va, first } = *self;
         let (size, unit) = scaled(va.len());
-        let level = match first.level {
-            Level::Pgd => "PGD",
-            Level::Pud => "PUD",
-            Level::Pmd => "PMD",
-            Level::Pte => "PTE",
-        };
+        let level = self.level_name();
         let set = |there, name| if there { name } else { "" };
         write!(
             f,
@@ -78,14 +97,7 @@ impl fmt::Display for Run {
             set(first.level != Level::Pte, "BLK"),
             set(first.attrs.is_uxn(), "UXN"),
             set(first.attrs.is_guarded(), "GP"),
-            match first.attrs.memory() {
-                MemoryType::Normal => "MEM/NORMAL",
-                MemoryType::NormalNc => "MEM/NORMAL-NC",
-                MemoryType::NormalWt => "MEM/NORMAL-WT",
-                MemoryType::DeviceNgnre => "DEVICE/nGnRE",
-                MemoryType::DeviceNgnrne => "DEVICE/nGnRnE",
-                MemoryType::DeviceGre => "DEVICE/GRE",
-            }
+            self.memory_name(),
         )
     }
 }

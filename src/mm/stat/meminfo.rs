@@ -100,50 +100,55 @@ pub struct MemInfo;
 
 impl fmt::Display for MemInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sums = Sums::of(page_alloc::zones());
-        let slab = slab_pages(None);
-        let vm = vmalloc::vmalloc_stat();
-        let all = [
-            ("MemTotal", sums.managed),
-            ("MemFree", sums.free),
-            ("MemAvailable", sums.available(slab.reclaimable)),
-            ("Buffers", 0),
-            ("Cached", 0),
-        ];
-        let others = [
-            ("SwapTotal", 0),
-            ("SwapFree", 0),
-            ("Dirty", 0),
-            ("Writeback", 0),
-            ("AnonPages", 0),
-            ("Mapped", 0),
-            ("Shmem", 0),
-        ];
-        for (name, pages) in all.into_iter().chain(LRU).chain(others).chain(in_slabs(&slab)) {
-            line(f, name, kib(pages))?;
-        }
-        line(f, "KernelStack", node_page_state(None, NodeStat::KernelStackKb))?;
-        for (name, pages) in [
-            ("PageTables", node_page_state(None, NodeStat::PageTable)),
-            ("SecPageTables", 0),
-            ("NFS_Unstable", 0),
-            ("Bounce", 0),
-            ("WritebackTmp", 0),
-            // Half of it, as long as nobody says otherwise (Linux: vm.overcommit_ratio).
-            ("CommitLimit", sums.managed / 2),
-            ("Committed_AS", 0),
-            ("VmallocTotal", layout::VMALLOC.len() >> PAGE_SHIFT),
-            ("VmallocUsed", vm.allocated),
-            ("VmallocChunk", 0),
-            ("Percpu", 0),
-            ("HardwareCorrupted", page_alloc::num_poisoned_pages() as usize),
-            ("CmaTotal", sums.cma),
-            ("CmaFree", sums.free_cma),
-        ] {
-            line(f, name, kib(pages))?;
-        }
-        Ok(())
+        for_each(&mut |name, kib| line(f, name, kib))
     }
+}
+
+/// Its lines: names, and figures in kB.
+pub(super) fn for_each(of: &mut dyn FnMut(&str, usize) -> fmt::Result) -> fmt::Result {
+    let sums = Sums::of(page_alloc::zones());
+    let slab = slab_pages(None);
+    let vm = vmalloc::vmalloc_stat();
+    let all = [
+        ("MemTotal", sums.managed),
+        ("MemFree", sums.free),
+        ("MemAvailable", sums.available(slab.reclaimable)),
+        ("Buffers", 0),
+        ("Cached", 0),
+    ];
+    let others = [
+        ("SwapTotal", 0),
+        ("SwapFree", 0),
+        ("Dirty", 0),
+        ("Writeback", 0),
+        ("AnonPages", 0),
+        ("Mapped", 0),
+        ("Shmem", 0),
+    ];
+    for (name, pages) in all.into_iter().chain(LRU).chain(others).chain(in_slabs(&slab)) {
+        of(name, kib(pages))?;
+    }
+    of("KernelStack", node_page_state(None, NodeStat::KernelStackKb))?;
+    for (name, pages) in [
+        ("PageTables", node_page_state(None, NodeStat::PageTable)),
+        ("SecPageTables", 0),
+        ("NFS_Unstable", 0),
+        ("Bounce", 0),
+        ("WritebackTmp", 0),
+        // Half of it, as long as nobody says otherwise (Linux: vm.overcommit_ratio).
+        ("CommitLimit", sums.managed / 2),
+        ("Committed_AS", 0),
+        ("VmallocTotal", layout::VMALLOC.len() >> PAGE_SHIFT),
+        ("VmallocUsed", vm.allocated),
+        ("VmallocChunk", 0),
+        ("Percpu", 0),
+        ("HardwareCorrupted", page_alloc::num_poisoned_pages() as usize),
+        ("CmaTotal", sums.cma),
+        ("CmaFree", sums.free_cma),
+    ] {
+        of(name, kib(pages))?;
+    }
+    Ok(())
 }
 
 /// /sys/devices/system/node/nodeN/meminfo, which numactl reads.

@@ -186,10 +186,14 @@ pub struct VmStat;
 
 impl fmt::Display for VmStat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        lines(f, sum_of(page_alloc::zones()).into_iter().flatten())?;
-        lines(f, node_items(None))?;
-        lines(f, events())
+        lines(f, items())
     }
+}
+
+/// Its lines.
+pub(super) fn items() -> impl Iterator<Item = Item> {
+    let zones = sum_of(page_alloc::zones()).into_iter().flatten();
+    zones.chain(node_items(None)).chain(events())
 }
 
 /// /sys/devices/system/node/nodeN/vmstat.

@@ -1,0 +1,180 @@
+//! What fills each pageblock: a walk of the descriptors, from block to block.
+//!
+//! No lock is held, so a page that changes hands meanwhile may count as either; each page
+//! counts once.
+
+use crate::addr::{Order, Pfn, PfnRange};
+use crate::mm::mmzone::{Migratetype, ZoneId};
+use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page_alloc::{State, state_of};
+
+/// What a page is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Fill {
+    /// On a CPU's own list.
+    PerCpu,
+    /// In a slab.
+    Slab,
+    /// A page table.
+    PageTable,
+    /// Mapped in the vmalloc area, of its own pages.
+    Vmalloc,
+    /// Allocated by an owner who can move it.
+    Movable,
+    /// Allocated from a CMA area as contiguous memory.
+    Cma,
+    /// Allocated by somebody who does not say what for.
+    Allocated,
+    /// Descriptors of frames, and what finds them.
+    Vmemmap,
+    /// Never the allocator's, for another reason.
+    Reserved,
+    /// No RAM.
+    Hole,
+    /// Bad memory.
+    Poisoned,
+    /// Of a section that is offline.
+    Offline,
+}
+
+impl Fill {
+    /// How many there are.
+    pub const COUNT: usize = 12;
+    /// All, by their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::PerCpu,
+        Self::Slab,
+        Self::PageTable,
+        Self::Vmalloc,
+        Self::Movable,
+        Self::Cma,
+        Self::Allocated,
+        Self::Vmemmap,
+        Self::Reserved,
+        Self::Hole,
+        Self::Poisoned,
+        Self::Offline,
+    ];
+
+    /// Its name in a snapshot.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PerCpu => "pcp",
+            Self::Slab => "slab",
+            Self::PageTable => "page_table",
+            Self::Vmalloc => "vmalloc",
+            Self::Movable => "movable",
+            Self::Cma => "cma",
+            Self::Allocated => "allocated",
+            Self::Vmemmap => "vmemmap",
+            Self::Reserved => "reserved",
+            Self::Hole => "hole",
+            Self::Poisoned => "poisoned",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// A pageblock's contents, in pages: all of them together are a pageblock's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pageblock {
+    /// Its migratetype.
+    pub migratetype: Migratetype,
+    /// Free pages, by the order of the block they are in.
+    pub free: [u32; Order::COUNT],
+    /// The others, by [`Fill`].
+    pub fill: [u32; Fill::COUNT],
+}
+
+impl Pageblock {
+    /// Of the pageblock that starts at `first`.
+    fn of(first: Frame) -> Self {
+        let migratetype = first.page().block_migratetype();
+        let mut this = Self { migratetype, free: [0; Order::COUNT], fill: [0; Fill::COUNT] };
+        let mut at = 0;
+        while at < Order::PAGEBLOCK.pages() {
+            let frame = first.within(Order::PAGEBLOCK, at);
+            at += this.count(frame, Order::PAGEBLOCK.pages() - at);
+        }
+        this
+    }
+
+    /// Counts the rest of the block that `frame` is in, at most `left` pages; returns how many.
+    fn count(&mut self, frame: Frame, left: u32) -> u32 {
+        // What is left of a block from this frame on.
+        let rest = |head: Frame, order: Order| {
+            (order.pages() - (frame.pfn().get() - head.pfn().get())).min(left)
+        };
+        let (fill, pages) = match state_of(frame) {
+            State::Free { head, order } => {
+                let pages = rest(head, order);
+                self.free[order.index()] += pages;
+                return pages;
+            }
+            State::PerCpu { head, order } => (Fill::PerCpu, rest(head, order)),
+            State::Allocated { head, order, .. } => {
+                // The marks of a block stand on its first page.
+                (self.in_use(head.page().flags()), rest(head, order))
+            }
+            State::Hole => (Fill::Hole, 1),
+            State::Poisoned => (Fill::Poisoned, 1),
+            State::Offline => (Fill::Offline, 1),
+            State::Reserved if frame.page().flags().contains(PageFlags::VMEMMAP) => {
+                (Fill::Vmemmap, 1)
+            }
+            State::Reserved => (Fill::Reserved, 1),
+        };
+        self.fill[fill as usize] += pages;
+        pages
+    }
+
+    /// What a block that is allocated is for, by its marks.
+    fn in_use(&self, flags: PageFlags) -> Fill {
+        let marks = [
+            (PageFlags::SLAB, Fill::Slab),
+            (PageFlags::TABLE, Fill::PageTable),
+            (PageFlags::VMALLOC, Fill::Vmalloc),
+            (PageFlags::MOVABLE, Fill::Movable),
+        ];
+        let marked = marks.into_iter().find(|(mark, _)| flags.contains(*mark));
+        marked.map_or(
+            if self.migratetype == Migratetype::Cma { Fill::Cma } else { Fill::Allocated },
+            |(_, fill)| fill,
+        )
+    }
+}
+
+/// Pageblocks of a zone with the same contents, one after the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// Their frames.
+    pub range: PfnRange,
+    /// What each of them holds.
+    pub each: Pageblock,
+}
+
+/// The pageblocks of a zone that have descriptors, rising, in runs. Walks all of them: process
+/// context.
+pub fn runs(zone: ZoneId, span: PfnRange) -> impl Iterator<Item = Run> {
+    let pages = Order::PAGEBLOCK.pages();
+    let numbers = span.start().get() / pages..span.end().get().div_ceil(pages);
+    let mut blocks = numbers.filter_map(move |n| {
+        let first = Frame::new(Pfn::new(n * pages))?;
+        let is_own = first.align_down(Order::MAX).page().zone() == zone;
+        is_own.then(|| (first.pfn(), Pageblock::of(first)))
+    });
+    let mut next = blocks.next();
+    core::iter::from_fn(move || {
+        let (start, each) = next?;
+        let mut end = start + pages;
+        loop {
+            next = blocks.next();
+            match next {
+                Some((at, other)) if at == end && other == each => end = end + pages,
+                _ => return Some(Run { range: PfnRange::new(start, end), each }),
+            }
+        }
+    })
+}
