@@ -1,7 +1,7 @@
 //! Granule: the memory subsystem of an AArch64 kernel.
 //!
 //! The rooms, from the top down; imports point down this list and never up:
-//! [`init`] boots, [`fs`] shows what `mm` says of itself as the files that Linux has, [`mm`] is
+//! [`monitor`] is the prompt on the console, [`init`] boots, [`fs`] shows what `mm` says of itself as the files that Linux has, [`mm`] is
 //! everything hardware-independent, [`firmware`] reads untrusted bytes, [`sched`] runs kernel threads, [`drivers`] speak to devices, [`sync`]
 //! and [`percpu`] are locks and per-CPU data, [`arch`] is what the CPU does, [`addr`] are
 //! the address types.
@@ -15,12 +15,12 @@ extern crate alloc;
 
 pub mod addr;
 pub mod arch;
-#[cfg(target_os = "none")]
 pub mod drivers;
 pub mod firmware;
 pub mod fs;
 pub mod init;
 pub mod mm;
+pub mod monitor;
 pub mod percpu;
 pub mod sched;
 pub mod sync;

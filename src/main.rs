@@ -1,9 +1,12 @@
-//! The kernel image: boots, reports, and provokes a fault if it is asked for one.
+//! The kernel image: boots, reports, provokes a fault if it is asked for one, and listens to who
+//! sits at the console.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
 use granule::init::{Boot, fragment, provoke, report, snapshot};
+#[cfg(target_os = "none")]
+use granule::monitor;
 
 #[cfg(target_os = "none")]
 granule::kernel_main!(main);
@@ -27,6 +30,9 @@ fn main(boot: &Boot) -> u8 {
             log::error!("  {name}: {what}");
         }
         return EXIT_USAGE;
+    }
+    if monitor::is_wanted(boot) {
+        monitor::run(boot);
     }
     0
 }

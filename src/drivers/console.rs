@@ -3,14 +3,22 @@
 //! Until a device is known, what is logged waits in a buffer; the device gets it
 //! first. Where the device tree names none that the kernel can drive, the
 //! semihosting host serves. A panic writes past the lock.
+//!
+//! What is typed waits in a buffer once somebody [`listen`]s. While that is full the UART
+//! does not interrupt, and what comes beyond its FIFO is lost.
 
-use super::{semihosting, uart::Uart};
+use super::dmesg::Ring;
+use super::semihosting;
+use super::typed::Typed;
+use super::uart::{Received, Uart};
 use crate::arch::{cpu, irq};
 use crate::sync::{Rank, SpinLock};
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::{self, Write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+/// The log; how many bytes of it were written is the console's to know.
+static LOG: Ring = Ring::new();
 static CONSOLE: SpinLock<Console> = SpinLock::new(Rank::Console, Console::new());
 
 /// What is logged before there is a device; more than this is lost, and said so.
@@ -20,6 +28,13 @@ struct Console {
     device: Device,
     early: ArrayVec<u8, EARLY_BYTES>,
     lost: usize,
+    /// Bytes that were written to the log.
+    logged: usize,
+    typed: Typed,
+    /// Whether the UART interrupts when something comes, where there is room for it.
+    interrupts: bool,
+    /// And whether it does so now.
+    is_open: bool,
     warnings: Warnings,
 }
 
@@ -49,8 +64,16 @@ enum Device {
 impl Console {
     const fn new() -> Self {
         let (count, first, last) = (0, ArrayString::new_const(), ArrayString::new_const());
-        let warnings = Warnings { count, first, last };
-        Self { device: Device::None, early: ArrayVec::new_const(), lost: 0, warnings }
+        Self {
+            device: Device::None,
+            early: ArrayVec::new_const(),
+            lost: 0,
+            logged: 0,
+            typed: Typed::new(),
+            interrupts: false,
+            is_open: false,
+            warnings: Warnings { count, first, last },
+        }
     }
 
     fn attach(&mut self, device: Device) {
@@ -81,6 +104,25 @@ impl Console {
             Device::Semihosting => semihosting::write(bytes),
         }
     }
+
+    /// Takes what has come from the UART, as much as there is room for.
+    fn receive(&mut self) {
+        let Device::Uart(uart) = &mut self.device else { return };
+        while !self.typed.is_full() {
+            let Some((received, lost)) = uart.receive() else { break };
+            if lost {
+                self.typed.lose();
+            }
+            if let Received::Byte(byte) = received {
+                self.typed.push(byte);
+            }
+        }
+        let open = self.interrupts && !self.typed.is_full();
+        if open != self.is_open {
+            self.is_open = open;
+            uart.listen(open);
+        }
+    }
 }
 
 impl Write for Console {
@@ -105,23 +147,98 @@ pub fn attach_semihosting() {
     });
 }
 
+/// Whether the console is a UART, where people can type.
+#[must_use]
+pub fn has_input() -> bool {
+    irq::with_masked(|irq| matches!(CONSOLE.lock(irq).device, Device::Uart(_)))
+}
+
+/// Lets the UART receive, and interrupt if somebody calls [`receive`] then.
+pub fn listen(interrupts: bool) {
+    irq::with_masked(|irq| {
+        let mut console = CONSOLE.lock(irq);
+        (console.interrupts, console.is_open) = (interrupts, interrupts);
+        if let Device::Uart(uart) = &mut console.device {
+            uart.listen(interrupts);
+        }
+    });
+}
+
+/// Takes what was typed from the UART; whether something waits to be [`read`]. From its
+/// interrupt or the tick, and from who waits for it. Any context but under the console's lock.
+pub fn receive() -> bool {
+    irq::with_masked(|irq| {
+        let mut console = CONSOLE.lock(irq);
+        console.receive();
+        !console.typed.is_empty()
+    })
+}
+
+/// The byte that was typed first of those not read yet, if there is one.
+pub fn read() -> Option<u8> {
+    irq::with_masked(|irq| {
+        let mut console = CONSOLE.lock(irq);
+        if console.typed.is_empty() {
+            console.receive();
+        }
+        console.typed.pop()
+    })
+}
+
+/// Whether Ctrl-C was typed and not read yet. If so, that and what was typed before it is
+/// forgotten.
+pub fn interrupted() -> bool {
+    irq::with_masked(|irq| {
+        let mut console = CONSOLE.lock(irq);
+        console.receive();
+        console.typed.interrupted()
+    })
+}
+
+/// How often bytes were lost that nobody took in time, since the last call.
+pub fn take_overruns() -> u32 {
+    irq::with_masked(|irq| CONSOLE.lock(irq).typed.take_lost())
+}
+
 /// Writes to the console, line by line. Any context. What is printed may take locks to
 /// find out what it says: the console's is held for each line alone.
 pub fn print(args: fmt::Arguments<'_>) {
-    let mut line = Line { bytes: ArrayVec::new() };
+    print_line(args, false);
+}
+
+/// [`print`], and keeps it in the log if `logs` says so.
+fn print_line(args: fmt::Arguments<'_>, logs: bool) {
+    let mut line = Line { bytes: ArrayVec::new(), logs };
     let _ = line.write_fmt(args);
     line.flush();
+}
+
+/// Reads the log from byte `from` on, counted since the boot; how many bytes, and where to
+/// go on. Of what is no longer kept the rest of the line is left out. Any context.
+pub fn read_log(from: usize, into: &mut [u8]) -> (usize, usize) {
+    irq::with_masked(|irq| {
+        let end = CONSOLE.lock(irq).logged;
+        let from = if from == 0 { LOG.first(end) } else { from };
+        LOG.read(from, end, into)
+    })
 }
 
 /// A line in the making, or as much of a long one as fits.
 struct Line {
     bytes: ArrayVec<u8, 160>,
+    logs: bool,
 }
 
 impl Line {
     fn flush(&mut self) {
         if !self.bytes.is_empty() {
-            irq::with_masked(|irq| CONSOLE.lock(irq).write(&self.bytes));
+            irq::with_masked(|irq| {
+                let mut console = CONSOLE.lock(irq);
+                console.write(&self.bytes);
+                if self.logs {
+                    console.logged = LOG.write(console.logged, &self.bytes);
+                }
+            });
             self.bytes.clear();
         }
     }
@@ -222,7 +339,7 @@ impl Log for Logger {
             note(record.args());
         }
         let (s, us) = (micros / 1_000_000, micros % 1_000_000);
-        print(format_args!("[{s:5}.{us:06}] {kind}{}\n", record.args()));
+        print_line(format_args!("[{s:5}.{us:06}] {kind}{}\n", record.args()), true);
     }
 
     fn flush(&self) {

@@ -1,4 +1,4 @@
-//! Registers of devices: 32-bit words, each read and written whole.
+//! Registers of devices: words of 32 bits, and a few of 64, each read and written whole.
 
 use crate::addr::VirtAddr;
 use crate::arch::aarch64::{errata, extable};
@@ -52,6 +52,19 @@ impl Registers {
                 asm!("stlr {:w}, [{}]", in(reg) value, in(reg) at, options(nostack, preserves_flags));
             } else {
                 asm!("str {:w}, [{}]", in(reg) value, in(reg) at, options(nostack, preserves_flags));
+            }
+        }
+    }
+    /// Writes the register of 8 bytes at `offset`.
+    #[inline]
+    pub(super) fn write_u64(self, offset: usize, value: u64) {
+        let at = (self.0 + offset).get();
+        // SAFETY: as above.
+        unsafe {
+            if errata::workarounds().contains(Workarounds::DEVICE_STORE_RELEASE) {
+                asm!("stlr {}, [{}]", in(reg) value, in(reg) at, options(nostack, preserves_flags));
+            } else {
+                asm!("str {}, [{}]", in(reg) value, in(reg) at, options(nostack, preserves_flags));
             }
         }
     }

@@ -1,7 +1,19 @@
-//! Devices: the console's UART and the semihosting host.
+//! Devices: the console's UART and what is typed there, the log, the interrupt controller, the
+//! semihosting host.
 
+#[cfg(target_os = "none")]
 pub mod console;
+#[cfg(any(target_os = "none", test))]
+mod dmesg;
+#[cfg(target_os = "none")]
 pub mod irqchip;
+#[cfg(target_os = "none")]
 mod mmio;
+#[cfg(target_os = "none")]
+pub mod power;
+#[cfg(target_os = "none")]
 pub mod semihosting;
+#[cfg(any(target_os = "none", test))]
+mod typed;
+#[cfg(target_os = "none")]
 pub mod uart;

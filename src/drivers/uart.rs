@@ -1,18 +1,19 @@
-//! UARTs, transmit side: PL011 and the Raspberry Pi's mini UART.
+//! UARTs: PL011 and the Raspberry Pi's mini UART.
 //!
-//! The line's speed and format are what the firmware set.
+//! The line's speed and format, and whether there are FIFOs, are what the firmware set. A
+//! UART receives from [`Uart::listen`] on.
 
 use super::mmio::Registers;
 use crate::addr::VirtAddr;
 use crate::arch::aarch64::extable::probe_read32;
 
-/// A UART that can send.
+/// A UART.
 pub struct Uart {
     kind: &'static Kind,
     registers: Registers,
 }
 
-/// Where a UART has what sending needs.
+/// Where a UART has what sending and receiving need.
 struct Kind {
     /// The data register: what is written is sent.
     data: usize,
@@ -24,15 +25,67 @@ struct Kind {
     /// And that one is still on its way.
     busy: u32,
     inverted: u32,
+    /// And that no byte has come.
+    empty: u32,
+    /// Which bits around a byte that came say that it is broken, and that others were lost.
+    broken: u32,
+    overrun: u32,
+    /// The same in the status register.
+    status_overrun: u32,
+    /// The register that lets received bytes interrupt, and its bits for that.
+    mask: usize,
+    interrupts: u32,
+    /// The register that lets the UART receive, and its bits for that.
+    control: usize,
+    receives: u32,
 }
 
-/// `arm,pl011` (Arm DDI 0183): UARTDR, UARTFR.TXFF, UARTFR.BUSY.
-static PL011: Kind = Kind { data: 0x00, status: 0x18, full: 1 << 5, busy: 1 << 3, inverted: 0 };
+/// What has come over the line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// A byte.
+    Byte(u8),
+    /// Noise, or a break.
+    Broken,
+}
+
+/// `arm,pl011` (Arm DDI 0183): UARTDR with FE, PE, BE and OE; UARTFR.TXFF, BUSY and RXFE;
+/// UARTIMSC.RXIM and RTIM; UARTCR.UARTEN and RXE.
+static PL011: Kind = Kind {
+    data: 0x00,
+    status: 0x18,
+    full: 1 << 5,
+    busy: 1 << 3,
+    inverted: 0,
+    empty: 1 << 4,
+    broken: 7 << 8,
+    overrun: 1 << 11,
+    status_overrun: 0,
+    mask: 0x38,
+    interrupts: 1 << 4 | 1 << 6,
+    control: 0x30,
+    receives: 1 << 9 | 1 << 0,
+};
 
 /// `brcm,bcm2835-aux-uart`, a 16550 with 32-bit registers (BCM2711 ARM Peripherals, 2.2.2):
-/// AUX_MU_IO, AUX_MU_LSR's transmitter empty and idle.
-static MINI: Kind =
-    Kind { data: 0x00, status: 0x14, full: 1 << 5, busy: 1 << 6, inverted: 1 << 5 | 1 << 6 };
+/// AUX_MU_IO; AUX_MU_LSR's transmitter empty and idle, data ready and overrun; AUX_MU_IER's
+/// bit for received data, which is that of a 16550 and not what the manual says; AUX_MU_CNTL's
+/// receiver enable.
+static MINI: Kind = Kind {
+    data: 0x00,
+    status: 0x14,
+    full: 1 << 5,
+    busy: 1 << 6,
+    inverted: 1 << 5 | 1 << 6 | 1 << 0,
+    empty: 1 << 0,
+    broken: 0,
+    overrun: 0,
+    status_overrun: 1 << 1,
+    mask: 0x04,
+    interrupts: 1 << 0,
+    control: 0x20,
+    receives: 1 << 0,
+};
 
 impl Uart {
     /// A PL011 whose registers are mapped at `base`; `None` if nothing answers there.
@@ -82,6 +135,30 @@ impl Uart {
     pub fn send(&mut self, byte: u8) {
         while self.status() & self.kind.full != 0 {}
         self.registers.write(self.kind.data, u32::from(byte));
+    }
+
+    /// Lets the UART receive, and interrupt when it has if `interrupts` says so.
+    pub fn listen(&mut self, interrupts: bool) {
+        let Kind { control, receives, mask, interrupts: bits, .. } = *self.kind;
+        self.registers.write(control, self.registers.read(control) | receives);
+        // No others: whoever came before may have left some on that nobody answers.
+        self.registers.write(mask, if interrupts { bits } else { 0 });
+    }
+
+    /// What came first of what was not received yet, and whether bytes were lost before or
+    /// behind it because nobody took them; `None` where nothing has come.
+    pub fn receive(&mut self) -> Option<(Received, bool)> {
+        let status = self.status();
+        if status & self.kind.empty != 0 {
+            return None;
+        }
+        let data = self.registers.read(self.kind.data);
+        let lost = data & self.kind.overrun != 0 || status & self.kind.status_overrun != 0;
+        let what = match data & self.kind.broken {
+            0 => Received::Byte(data as u8),
+            _ => Received::Broken,
+        };
+        Some((what, lost))
     }
 
     /// Waits until all has left the wire.

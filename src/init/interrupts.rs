@@ -3,13 +3,16 @@
 use crate::addr::{PhysRange, VirtAddr};
 use crate::arch::aarch64::{cpu, exception, irq as arch_irq, smp, timer};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, irq};
-use crate::drivers::irqchip::{self, IrqchipError, Private, bcm2836, gic};
+use crate::drivers::irqchip::{self, IrqchipError, Private, Shared, bcm2836, gic};
 use crate::firmware::fdt::{Gic, InterruptController, Tree};
 use crate::mm::debug::kfence_tick;
 use crate::mm::ioremap::ioremap;
 use crate::mm::page_alloc;
 use crate::sched::{self, HZ};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use log::{info, warn};
 
 /// The interrupt that has a CPU look for something to do (Linux: IPI_RESCHEDULE).
@@ -23,6 +26,9 @@ static TIMER_ID: AtomicU32 = AtomicU32::new(timer::DEFAULT_INTERRUPT);
 static TICKS: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 static RESCHEDULES: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 static TICK_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+/// The device's interrupt that somebody wants; 0, which is a private one's number, for none.
+static DEVICE_ID: AtomicU32 = AtomicU32::new(0);
+static DEVICE_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// How often the timer has interrupted this CPU.
 #[must_use]
@@ -40,6 +46,18 @@ pub fn reschedules(cpu: CpuId) -> u64 {
 /// Calls `hook` from each tick on each CPU, with interrupts masked; one hook at a time.
 pub fn set_tick_hook(hook: Option<fn()>) {
     TICK_HOOK.store(hook.map_or(core::ptr::null_mut(), |hook| hook as *mut ()), Relaxed);
+}
+
+/// Calls `handler` whenever the device's interrupt numbered `id` comes, on this CPU, with
+/// interrupts masked; one device has one (Linux: request_irq). Boot CPU.
+///
+/// # Errors
+/// There is no such interrupt, or no controller that has it.
+pub fn request_irq(id: u32, handler: fn()) -> Result<(), IrqchipError> {
+    let shared = Shared::from_id(id).ok_or(IrqchipError::CannotEnable)?;
+    DEVICE_HANDLER.store(handler as *mut (), Relaxed);
+    DEVICE_ID.store(id, Release);
+    irq::with_masked(|irq| irqchip::enable_shared(shared, irq))
 }
 
 /// Finds the interrupt controller and the timer; whether this CPU has interrupts now. Boot
@@ -186,6 +204,12 @@ fn handle() {
             }
             SGI_STOP_ID => stop(),
             id if id == TIMER_ID.load(Relaxed) => tick(irq),
+            id if id == DEVICE_ID.load(Acquire) => {
+                // SAFETY: `request_irq` is the only writer, and stores a `fn()` before the id.
+                let handler =
+                    unsafe { core::mem::transmute::<*mut (), fn()>(DEVICE_HANDLER.load(Relaxed)) };
+                handler();
+            }
             id => warn!("unexpected interrupt {id}"),
         });
     });

@@ -63,12 +63,13 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
 
 /// What may follow `granule.` on the command line: of the kernel, and of the
 /// images of tests and benchmarks.
-const OWN_PARAMETERS: [&str; 12] = [
+const OWN_PARAMETERS: [&str; 13] = [
     "bench",
     "fail_page_alloc",
     "fault",
     "fragment",
     "list",
+    "monitor",
     "report",
     "snapshot",
     "test",

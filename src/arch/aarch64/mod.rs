@@ -15,6 +15,7 @@ pub mod jump_label;
 pub mod mmu;
 pub mod paging;
 pub mod patching;
+pub mod pmu;
 pub mod probe;
 pub mod smp;
 pub mod switch;

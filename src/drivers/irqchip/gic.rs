@@ -3,7 +3,7 @@
 //! Of the registers, the distributor's are shared. The rest belong to one CPU: banked
 //! (GICv2), its redistributor's and system registers (GICv3).
 
-use super::{IRQCHIP, Irqchip, IrqchipError, Private};
+use super::{IRQCHIP, Irqchip, IrqchipError, Private, Shared};
 use crate::addr::VirtAddr;
 use crate::arch::aarch64::{features, smp};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// A GIC.
 pub(super) enum Gic {
     V2 { distributor: Registers, interface: Registers },
-    V3 { redistributors: Registers, bytes: usize },
+    V3 { distributor: Registers, redistributors: Registers, bytes: usize },
 }
 
 /// Each CPU's redistributor, as an offset into the region, plus 1; 0 before it is known.
@@ -27,6 +27,11 @@ const IGROUPR0: usize = 0x080;
 const ISENABLER0: usize = 0x100;
 const ICENABLER0: usize = 0x180;
 const IPRIORITYR0: usize = 0x400;
+/// Distributors': which CPUs get a shared interrupt (GICv2: a byte each; GICv3: 8 bytes), and
+/// whether its edge counts (2 bits each).
+const ITARGETSR0: usize = 0x800;
+const ICFGR0: usize = 0xc00;
+const IROUTER0: usize = 0x6000;
 /// GICv2's distributor: software-generated interrupts.
 const GICD_SGIR: usize = 0xf00;
 /// GICv2's CPU interface.
@@ -123,7 +128,7 @@ pub unsafe fn init_v3(
     identify(redistributors, PIDR2_V3, 3..=4)?;
     distributor.write(CTLR, GICD_CTLR_ENABLE_V3);
     wait_clear(distributor, CTLR, GICD_CTLR_RWP)?;
-    IRQCHIP.call_once(|| Irqchip::Gic(Gic::V3 { redistributors, bytes }));
+    IRQCHIP.call_once(|| Irqchip::Gic(Gic::V3 { distributor, redistributors, bytes }));
     Ok(())
 }
 
@@ -138,7 +143,7 @@ impl Gic {
                 interface.write(GICC_PMR, 0xff);
                 interface.write(GICC_CTLR, 1);
             }
-            Self::V3 { redistributors, bytes } => {
+            Self::V3 { redistributors, bytes, .. } => {
                 let offset = own_redistributor(*redistributors, *bytes)?;
                 OWN[cpu::id(irq).index()].store(offset + 1, Relaxed);
                 let own = redistributors.at(offset);
@@ -168,6 +173,36 @@ impl Gic {
         };
         enables.write(ISENABLER0, private.bit());
         let enabled = enables.read(ISENABLER0) & private.bit() != 0;
+        if enabled { Ok(()) } else { Err(IrqchipError::CannotEnable) }
+    }
+
+    pub(super) fn enable_shared(&self, shared: Shared) -> Result<(), IrqchipError> {
+        let n = usize::from(shared.0);
+        let bit = 1u32 << (n % 32);
+        let of_32 = 4 * (n / 32);
+        let distributor = match self {
+            Self::V2 { distributor, .. } | Self::V3 { distributor, .. } => *distributor,
+        };
+        let update = |offset: usize, mask: u32, value: u32| {
+            distributor.write(offset, distributor.read(offset) & !mask | value);
+        };
+        let byte = 8 * (n % 4) as u32;
+        update(IPRIORITYR0 + (n & !3), 0xff << byte, PRIORITIES & 0xff << byte);
+        update(ICFGR0 + 4 * (n / 16), 3 << (2 * (n % 16)), 0);
+        match self {
+            Self::V2 { .. } => {
+                // Each of the private ones says which CPU asks, where there are several.
+                let own = distributor.read(ITARGETSR0) & 0xff;
+                update(ITARGETSR0 + (n & !3), 0xff << byte, own << byte);
+            }
+            Self::V3 { .. } => {
+                update(IGROUPR0 + of_32, 0, bit);
+                let affinity = smp::mpidr() & 0xff_00ff_ffff;
+                distributor.write_u64(IROUTER0 + 8 * n, affinity);
+            }
+        }
+        distributor.write(ISENABLER0 + of_32, bit);
+        let enabled = distributor.read(ISENABLER0 + of_32) & bit != 0;
         if enabled { Ok(()) } else { Err(IrqchipError::CannotEnable) }
     }
 

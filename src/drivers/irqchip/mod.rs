@@ -1,6 +1,6 @@
-//! The interrupt controller, as far as private interrupts go: the timer's, and those
-//! that CPUs send each other. A GIC ([`gic`]), or the one that belongs to the cores of
-//! the Raspberry Pi 2 and 3 ([`bcm2836`]).
+//! The interrupt controller: private interrupts, which are the timer's and those that CPUs
+//! send each other, and of a GIC the devices' too. A GIC ([`gic`]), or the one that belongs to
+//! the cores of the Raspberry Pi 2 and 3 ([`bcm2836`]).
 //!
 //! Registers are 32-bit words of device memory. Those that CPUs share are written by
 //! single stores; the rest belong to one CPU. So there is no lock.
@@ -32,6 +32,18 @@ impl Private {
     }
     const fn bit(self) -> u32 {
         1 << self.0
+    }
+}
+
+/// A device's interrupt, as a GIC numbers them (Arm: shared peripheral interrupt).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shared(u16);
+
+impl Shared {
+    /// The device's interrupt numbered `id`; `None` if it is not one.
+    #[must_use]
+    pub fn from_id(id: u32) -> Option<Self> {
+        u16::try_from(id).ok().filter(|id| (32..1020).contains(id)).map(Self)
     }
 }
 
@@ -89,6 +101,18 @@ pub fn enable(private: Private, irq: &IrqMasked) -> Result<(), IrqchipError> {
     }
 }
 
+/// Enables a device's interrupt, which is level-sensitive, for this CPU alone. Boot CPU: the
+/// registers are shared.
+///
+/// # Errors
+/// There is no controller that has such interrupts, or it refuses.
+pub fn enable_shared(shared: Shared, _irq: &IrqMasked) -> Result<(), IrqchipError> {
+    match IRQCHIP.get().ok_or(IrqchipError::None)? {
+        Irqchip::Gic(gic) => gic.enable_shared(shared),
+        Irqchip::Bcm2836(_) => Err(IrqchipError::CannotEnable),
+    }
+}
+
 /// Interrupts CPU `to` with software-generated interrupt `sgi`. What was stored
 /// before is visible to its handler.
 pub fn send(sgi: Private, to: CpuId, _irq: &IrqMasked) {
@@ -101,7 +125,7 @@ pub fn send(sgi: Private, to: CpuId, _irq: &IrqMasked) {
 }
 
 /// Handles what is pending on this CPU: `f` with the number of each interrupt, as
-/// [`Private::from_id`] takes it. For the IRQ vector.
+/// [`Private::from_id`] or [`Shared::from_id`] takes it. For the IRQ vector.
 pub fn handle(_irq: &IrqMasked, f: impl FnMut(u32)) {
     match IRQCHIP.get() {
         None => {}

@@ -19,6 +19,8 @@ pub struct Console<'a> {
     pub reg_io_width: Option<u32>,
     /// What `stdout-path` has after the colon: `115200n8`.
     pub options: Option<Text<'a>>,
+    /// The number of its first interrupt, where that is one of a GIC's.
+    pub interrupt_id: Option<u32>,
 }
 
 impl<'a> Console<'a> {
@@ -41,6 +43,19 @@ pub enum Gic {
     V2,
     /// GICv3 or v4: distributor, then redistributor regions.
     V3,
+}
+
+impl Gic {
+    /// The kind of this node, if it is one.
+    fn of(node: Node<'_>) -> Option<Self> {
+        if node.is_compatible("arm,gic-v3") {
+            Some(Self::V3)
+        } else if node.compatible().any(|text| GIC_V2.iter().any(|name| text == *name)) {
+            Some(Self::V2)
+        } else {
+            None
+        }
+    }
 }
 
 /// The system's interrupt controller.
@@ -96,11 +111,8 @@ impl Timer<'_> {
     /// The GIC's interrupt number of a PPI or SPI.
     #[must_use]
     pub fn interrupt_id(&self, index: usize) -> Option<u32> {
-        match self.interrupt(index)? {
-            (0, number, _) => number.checked_add(32),
-            (1, number, _) => number.checked_add(16),
-            _ => None,
-        }
+        let (kind, number, _) = self.interrupt(index)?;
+        gic_id(kind, number)
     }
     /// The number of its `index`th interrupt as the binding of `brcm,bcm2836-l1-intc` has
     /// it: number, flags.
@@ -113,6 +125,15 @@ impl Timer<'_> {
     #[must_use]
     pub fn clock_frequency(&self) -> Option<u32> {
         self.node.cell("clock-frequency")
+    }
+}
+
+/// The GIC's number of a SPI (kind 0) or PPI (kind 1).
+fn gic_id(kind: u32, number: u32) -> Option<u32> {
+    match kind {
+        0 => number.checked_add(32),
+        1 => number.checked_add(16),
+        _ => None,
     }
 }
 
@@ -130,12 +151,16 @@ impl<'a> Tree<'a> {
     pub fn console(&self) -> Option<Console<'a>> {
         let stdout = self.stdout()?;
         let node = stdout.lineage.node();
+        let parent = stdout.lineage.interrupt_parent().and_then(|it| self.by_phandle(it));
+        let interrupts = parent.and_then(Gic::of).and_then(|_| node.property("interrupts"));
+        let mut cells = interrupts.into_iter().flat_map(words);
         Some(Console {
             node,
             registers: stdout.lineage.reg(0)?.range(),
             reg_shift: node.cell("reg-shift").unwrap_or(0),
             reg_io_width: node.cell("reg-io-width"),
             options: stdout.options,
+            interrupt_id: cells.next().zip(cells.next()).and_then(|(kind, n)| gic_id(kind, n)),
         })
     }
 
@@ -148,13 +173,7 @@ impl<'a> Tree<'a> {
             if !node.has("interrupt-controller") || !node.is_available() {
                 continue;
             }
-            let gic = if node.is_compatible("arm,gic-v3") {
-                Gic::V3
-            } else if node.compatible().any(|text| GIC_V2.iter().any(|name| text == *name)) {
-                Gic::V2
-            } else {
-                continue;
-            };
+            let Some(gic) = Gic::of(node) else { continue };
             return Some(InterruptController { gic, lineage: lineage.clone() });
         }
         None
@@ -168,6 +187,20 @@ impl<'a> Tree<'a> {
         while let Some(lineage) = walk.next() {
             let node = lineage.node();
             if node.is_compatible("brcm,bcm2836-l1-intc") && node.is_available() {
+                return Some(lineage.reg(0)?.range());
+            }
+        }
+        None
+    }
+
+    /// The registers of the Raspberry Pi's power management, which has its watchdog
+    /// (`brcm,bcm2835-pm-wdt`).
+    #[must_use]
+    pub fn bcm2835_pm(&self) -> Option<PhysRange> {
+        let mut walk = self.lineages();
+        while let Some(lineage) = walk.next() {
+            let node = lineage.node();
+            if node.is_compatible("brcm,bcm2835-pm-wdt") && node.is_available() {
                 return Some(lineage.reg(0)?.range());
             }
         }

@@ -18,6 +18,7 @@
 //! | `debugobjects` | mistakes in the life of objects |
 //! | `objects` | objects by address, for the two that remember them |
 //! | `memory` | the mechanism: all that touches memory itself |
+//! | `dump_page` | a frame's descriptor in words |
 //! | `report` | where reports go |
 //!
 //! What the tools keep is never freed, and taken with [`busy`] set, so that no tool watches
@@ -30,6 +31,7 @@
 
 mod debug_pagealloc;
 mod debugobjects;
+mod dump_page;
 mod hooks;
 mod init_on;
 mod kfence;
@@ -49,6 +51,7 @@ pub use debugobjects::{
     debug_object_assert_init, debug_object_deactivate, debug_object_destroy, debug_object_free,
     debug_object_init, debug_object_state, debug_objects_on, debug_objects_warnings,
 };
+pub use dump_page::PageDump;
 pub(in crate::mm) use hooks::{
     free_hook, free_pages_prepare, object_allocated, object_freed, post_alloc_hook,
     prepare_to_take, split_page_hook, taken_off_list,

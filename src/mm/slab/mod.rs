@@ -73,6 +73,6 @@ pub use kmalloc::{
 pub use kmem_cache::{Constructor, RawCache};
 pub use merge::{set_slab_nomerge, slab_aliases};
 pub use slab_debug::{SlabDebug, set_slab_debug};
-pub use slabinfo::{SlabInfo, SlabPages, slab_pages, slabinfo};
+pub use slabinfo::{SlabInfo, SlabOf, SlabPages, slab_of, slab_pages, slabinfo};
 pub use typed::{CacheBox, KmemCache};
 pub use validate::validate;

@@ -5,9 +5,11 @@ use super::caches;
 use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
 use super::layout::CacheLayout;
+use super::slab::Slab;
 use crate::addr::Order;
 use crate::arch::irq::with_masked;
 use crate::mm::mmzone::NodeId;
+use crate::mm::page::Frame;
 use core::fmt;
 
 /// The figures of one cache at one moment, as far as other CPUs stand still.
@@ -139,6 +141,35 @@ pub fn slab_pages(node: Option<NodeId>) -> SlabPages {
         }
     }
     sum
+}
+
+/// The slab that a page belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlabOf {
+    /// Its cache's name.
+    pub cache: &'static str,
+    /// Objects of it that are allocated or kept by CPUs.
+    pub in_use: u16,
+    /// Objects that it has room for.
+    pub objects: u16,
+    /// Bytes that a user gets of each.
+    pub object_size: usize,
+}
+
+/// The slab that `frame` is part of, if there is one and its cache is known. Any context.
+#[must_use]
+pub fn slab_of(frame: Frame) -> Option<SlabOf> {
+    let slab = Slab::containing(frame.virt())?;
+    let owner = slab.frame().page().owner();
+    // What it says to be is looked up: it may change while nobody holds it.
+    let cache =
+        caches::pinned().find(|cache| core::ptr::from_ref::<RawCache>(cache).addr() == owner)?;
+    Some(SlabOf {
+        cache: cache.name(),
+        in_use: slab.in_use(),
+        objects: cache.layout().objects(slab.order()),
+        object_size: cache.object_size(),
+    })
 }
 
 impl RawCache {

@@ -1,0 +1,127 @@
+//! What was typed and not read yet.
+#![deny(unsafe_code)]
+
+use arrayvec::ArrayVec;
+
+/// Bytes that wait.
+const ROOM: usize = 1024;
+/// What a terminal sends for Ctrl-C.
+const ETX: u8 = 0x03;
+
+/// A queue of bytes, and whether Ctrl-C is among them.
+pub(super) struct Typed {
+    bytes: ArrayVec<u8, ROOM>,
+    /// How many of `bytes` were read.
+    read: usize,
+    lost: u32,
+}
+
+impl Typed {
+    pub const fn new() -> Self {
+        Self { bytes: ArrayVec::new_const(), read: 0, lost: 0 }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.read == self.bytes.len()
+    }
+
+    /// Whether the next byte has no room.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() - self.read == ROOM
+    }
+
+    /// Adds a byte; one without room is lost.
+    pub fn push(&mut self, byte: u8) {
+        if self.bytes.is_full() {
+            self.bytes.drain(..self.read);
+            self.read = 0;
+        }
+        if self.bytes.try_push(byte).is_err() {
+            self.lose();
+        }
+    }
+
+    /// Takes the oldest byte.
+    pub fn pop(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.read)?;
+        self.read += 1;
+        if self.is_empty() {
+            self.bytes.clear();
+            self.read = 0;
+        }
+        Some(byte)
+    }
+
+    /// Whether Ctrl-C waits; if so it and what came before goes.
+    pub fn interrupted(&mut self) -> bool {
+        let waiting = self.bytes.get(self.read..).unwrap_or(&[]);
+        let Some(at) = waiting.iter().rposition(|&byte| byte == ETX) else { return false };
+        self.bytes.drain(..self.read + at + 1);
+        self.read = 0;
+        true
+    }
+
+    /// Bytes were lost.
+    pub fn lose(&mut self) {
+        self.lost = self.lost.saturating_add(1);
+    }
+
+    /// How often bytes were lost since the last call.
+    pub fn take_lost(&mut self) -> u32 {
+        core::mem::take(&mut self.lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+    use std::vec::Vec;
+
+    fn rest(typed: &mut Typed) -> Vec<u8> {
+        core::iter::from_fn(|| typed.pop()).collect()
+    }
+
+    #[test]
+    fn what_has_no_room_is_lost_and_counted() {
+        let mut typed = Typed::new();
+        for n in 0..ROOM + 3 {
+            assert_eq!(typed.is_full(), n >= ROOM);
+            typed.push(n as u8);
+        }
+        assert_eq!((typed.take_lost(), typed.take_lost()), (3, 0));
+        assert_eq!(rest(&mut typed), (0..ROOM).map(|n| n as u8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn ctrl_c_forgets_what_came_before() {
+        let mut typed = Typed::new();
+        assert!(!typed.interrupted());
+        b"ab\x03cd\x03ef".iter().for_each(|&byte| typed.push(byte));
+        assert_eq!(typed.pop(), Some(b'a'));
+        assert!(typed.interrupted());
+        assert!(!typed.interrupted());
+        assert_eq!(rest(&mut typed), b"ef");
+    }
+
+    proptest! {
+        /// Whatever is pushed and popped comes out in its order.
+        #[test]
+        fn is_a_queue(steps in prop::collection::vec(prop::option::of(any::<u8>()), 0..4000)) {
+            let (mut typed, mut model) = (Typed::new(), VecDeque::new());
+            for step in steps {
+                match step {
+                    Some(byte) => {
+                        if model.len() < ROOM {
+                            model.push_back(byte);
+                        }
+                        typed.push(byte);
+                    }
+                    None => prop_assert_eq!(typed.pop(), model.pop_front()),
+                }
+                prop_assert_eq!(typed.is_empty(), model.is_empty());
+            }
+        }
+    }
+}
