@@ -5,7 +5,11 @@
 //! over it and the call returns -1. [`present`] asks once and remembers.
 
 use crate::sync::Once;
-use semihosting::sys::arm_compat::{ExitReason, sys_exit_extended, sys_writec};
+use core::ffi::CStr;
+use semihosting::fd::{AsFd, OwnedFd};
+use semihosting::sys::arm_compat::{
+    ExitReason, OpenMode, sys_exit_extended, sys_open, sys_write_orig, sys_writec,
+};
 
 /// Whether a host answers. Any context once the vectors are the kernel's own.
 pub fn present() -> bool {
@@ -37,5 +41,36 @@ pub fn write(bytes: &[u8]) {
 pub fn exit(code: u8) {
     if present() {
         sys_exit_extended(ExitReason::ADP_Stopped_ApplicationExit, usize::from(code));
+    }
+}
+
+/// A file of the host's, open for writing.
+pub struct HostFile(OwnedFd);
+
+impl HostFile {
+    /// Creates the file, or empties it: `None` where there is no host, or it can't. A path of
+    /// the host's, without NUL and of at most 255 bytes.
+    #[must_use]
+    pub fn create(path: &str) -> Option<Self> {
+        let mut bytes = [0; 256];
+        bytes.get_mut(..path.len())?.copy_from_slice(path.as_bytes());
+        let path = CStr::from_bytes_until_nul(&bytes).ok()?;
+        if !present() || path.is_empty() {
+            return None;
+        }
+        sys_open(path, OpenMode::WRONLY_TRUNC_BINARY).ok().map(Self)
+    }
+
+    /// Writes all of `bytes`; whether that went well.
+    #[must_use]
+    pub fn write_all(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            // The call tells how much was not written.
+            match sys_write_orig(self.0.as_fd(), bytes) {
+                Ok(left) if left < bytes.len() => bytes = &bytes[bytes.len() - left..],
+                _ => return false,
+            }
+        }
+        true
     }
 }

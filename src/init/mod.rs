@@ -27,6 +27,8 @@ mod setup;
 mod start;
 #[cfg(target_os = "none")]
 mod steps;
+#[cfg(target_os = "none")]
+mod trace_file;
 
 #[cfg(target_os = "none")]
 pub use start::{Boot, Stop};

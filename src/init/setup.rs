@@ -2,6 +2,7 @@
 
 use super::fault;
 use super::start::Stop;
+use super::trace_file;
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::arch::aarch64::{cpu, exception, fixmap, image};
 use crate::drivers::console;
@@ -11,6 +12,7 @@ use crate::firmware::fdt::{Console, Text, Tree, total_size};
 use crate::mm::debug;
 use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
 use crate::mm::slab::{self, FailSlab, SlabDebug};
+use crate::mm::trace;
 use log::{LevelFilter, info, warn};
 
 /// Bytes of the largest header.
@@ -63,7 +65,7 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
 
 /// What may follow `granule.` on the command line: of the kernel, and of the
 /// images of tests and benchmarks.
-const OWN_PARAMETERS: [&str; 9] = [
+const OWN_PARAMETERS: [&str; 10] = [
     "bench",
     "fail_page_alloc",
     "fault",
@@ -73,6 +75,7 @@ const OWN_PARAMETERS: [&str; 9] = [
     "node_sizes",
     "cpu_nodes",
     "node_order",
+    "trace_file",
 ];
 
 /// The command line, as far as it is text. What it says of the log holds from here on.
@@ -134,6 +137,29 @@ pub(super) fn kmemleak(tools: &debug::Options) {
 pub(super) fn kfence() {
     exception::set_fault_handler(fault::resolve);
     debug::kfence_init(cpu::ticks());
+}
+
+/// Switches on the events that the command line asks for, as soon as there is memory for their
+/// records (Linux: trace_event=, trace_buf_size=).
+pub(super) fn tracing(line: &CommandLine<'static>) {
+    match line.size("trace_buf_size") {
+        Ok(Some(size)) => {
+            let kb = usize::try_from(size.div_ceil(1024)).unwrap_or(usize::MAX);
+            if let Err(why) = trace::set_buffer_size_kb(kb) {
+                warn!("trace_buf_size={size} ignored: {why}");
+            }
+        }
+        Ok(None) => {}
+        Err(why) => warn!("{why}"),
+    }
+    if let Some(path) = line.granule("trace_file") {
+        trace_file::set_path(path);
+    }
+    if let Some(events) = line.value("trace_event")
+        && let Err(why) = trace::set_event_names(events)
+    {
+        warn!("trace_event={:?} ignored: {why}", Text::new(events.as_bytes()));
+    }
 }
 
 /// What the command line says of the slab allocator, before it is up.

@@ -86,6 +86,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     setup::slab(&cmdline);
     mm::kmem_cache_init()?;
     steps.done("kmalloc");
+    setup::tracing(&cmdline);
     setup::kmemleak(&tools);
     debug::debug_objects_mem_init(&tools);
     mm::vmalloc_init();

@@ -2,6 +2,7 @@
 //! kmem_cache_free_bulk, kmem_cache_alloc_node).
 
 use super::caches::nr_nodes;
+use super::hooks::Freed;
 use super::kmem_cache::RawCache;
 use super::memory;
 use super::slab::mark;
@@ -20,13 +21,24 @@ impl RawCache {
     #[must_use]
     #[track_caller]
     pub fn alloc_node(&'static self, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> {
+        self.alloc_sized_node(None, gfp, node)
+    }
+
+    /// As `alloc_node`; for kmalloc, of which `size` bytes were asked for.
+    #[track_caller]
+    pub(super) fn alloc_sized_node(
+        &'static self,
+        size: Option<usize>,
+        gfp: Gfp,
+        node: NodeId,
+    ) -> Option<NonNull<u8>> {
         let object = if nr_nodes() == 1 && node == NodeId::FIRST {
             self.alloc_object(gfp)?
         } else {
             memory::object_ptr(self.alloc_object_node(gfp, node, Location::caller())?)?
         };
         self.fill_as_asked(object, gfp);
-        self.note_allocated(object, gfp);
+        self.note_allocated(size, object, gfp, Some(node), Location::caller());
         Some(object)
     }
 
@@ -51,14 +63,14 @@ impl RawCache {
         }
         if done < objects.len() {
             for object in objects[..done].iter_mut().filter_map(Option::take) {
-                self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller);
+                self.put_back(VirtAddr::from_ptr(object.as_ptr()), caller);
             }
             objects.fill(None);
             return false;
         }
         for &object in objects.iter().flatten() {
             self.fill_as_asked(object, gfp);
-            self.note_allocated(object, gfp);
+            self.note_allocated(None, object, gfp, None, caller);
         }
         true
     }
@@ -93,7 +105,7 @@ impl RawCache {
         let caller = Location::caller();
         if static_branch_unlikely!(SLAB_FREE_HOOKS) {
             for object in objects {
-                self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller);
+                self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller, Freed::ToCache);
             }
             return;
         }

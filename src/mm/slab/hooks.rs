@@ -7,8 +7,19 @@ use super::memory;
 use crate::addr::VirtAddr;
 use crate::mm::debug::{self, SLAB_ALLOC_HOOKS};
 use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::NodeId;
+use crate::mm::trace::points;
 use core::panic::Location;
 use core::ptr::NonNull;
+
+/// How an object is freed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Freed {
+    /// By `kfree`, which looked for its cache.
+    ByKfree,
+    /// By who knows its cache.
+    ToCache,
+}
 
 impl RawCache {
     /// Allocates an object; for kmalloc, of which `size` bytes were asked for.
@@ -20,11 +31,13 @@ impl RawCache {
         size: Option<usize>,
         gfp: Gfp,
     ) -> Option<NonNull<u8>> {
-        let size = size.unwrap_or(self.object_size());
-        let (object, len) = match self.alloc_guarded(size, gfp) {
-            Some(at) => (memory::object_ptr(at)?, size),
-            None => (self.alloc_object(gfp)?, self.object_size()),
+        let wanted = size.unwrap_or(self.object_size());
+        let got = match self.alloc_guarded(wanted, gfp) {
+            Some(at) => memory::object_ptr(at).map(|object| (object, wanted)),
+            None => self.alloc_object(gfp).map(|object| (object, self.object_size())),
         };
+        self.trace(size, got.map(|(object, _)| object), gfp, None, Location::caller());
+        let (object, len) = got?;
         if gfp.contains(Gfp::__GFP_ZERO) || self.flags().contains(SlabFlags::ZERO) {
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, len) };
@@ -46,10 +59,36 @@ impl RawCache {
         Some(at)
     }
 
-    /// An object was allocated by a way that has no branch of its own.
-    pub(super) fn note_allocated(&self, object: NonNull<u8>, gfp: Gfp) {
+    /// An object was allocated by a way that has no branch of its own; for kmalloc, of which
+    /// `size` bytes were asked for.
+    pub(super) fn note_allocated(
+        &self,
+        size: Option<usize>,
+        object: NonNull<u8>,
+        gfp: Gfp,
+        node: Option<NodeId>,
+        caller: &'static Location<'static>,
+    ) {
         if SLAB_ALLOC_HOOKS.is_enabled() {
+            self.trace(size, Some(object), gfp, node, caller);
             self.tell(object, self.object_size(), gfp);
+        }
+    }
+
+    /// Records an allocation, or that there was no memory for one.
+    fn trace(
+        &self,
+        size: Option<usize>,
+        object: Option<NonNull<u8>>,
+        gfp: Gfp,
+        node: Option<NodeId>,
+        caller: &'static Location<'static>,
+    ) {
+        let (at, room) =
+            (object.map(|at| VirtAddr::from_ptr(at.as_ptr())), self.layout().size as usize);
+        match size {
+            Some(size) => points::kmalloc(caller, at, size, room, gfp, node),
+            None => points::kmem_cache_alloc(caller, at, self.object_size(), room, gfp, node),
         }
     }
 
@@ -64,7 +103,16 @@ impl RawCache {
     /// Frees an object, and tells of it.
     #[cold]
     #[inline(never)]
-    pub(super) fn free_hooked(&'static self, object: VirtAddr, caller: &'static Location<'static>) {
+    pub(super) fn free_hooked(
+        &'static self,
+        object: VirtAddr,
+        caller: &'static Location<'static>,
+        by: Freed,
+    ) {
+        match by {
+            Freed::ByKfree => points::kfree(caller, object),
+            Freed::ToCache => points::kmem_cache_free(caller, object, self.name()),
+        }
         if debug::is_kfence_address(object) {
             debug::object_freed(object, 0);
             debug::kfence_free(object);

@@ -5,6 +5,7 @@
 //! blocks of pages.
 
 use super::flags::SlabFlags;
+use super::hooks::Freed;
 use super::kmem_cache::RawCache;
 use super::layout::CacheLayout;
 use super::memory;
@@ -18,6 +19,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, Page, PageFlags};
 use crate::mm::page_alloc::{self, LONG_WAY, MAX_LISTED, alloc_listed, free_listed};
+use crate::mm::trace::points;
 use core::panic::Location;
 use core::ptr::NonNull;
 
@@ -198,7 +200,7 @@ pub fn kmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> 
         return Some(ZERO_SIZE_PTR);
     }
     let caches: &'static [[RawCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
-    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_node(gfp, node)
+    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_sized_node(Some(size), gfp, node)
 }
 
 /// As [`kmalloc_node`], filled with zeros.
@@ -231,15 +233,19 @@ const NEVER_LARGE: Gfp = Gfp::__GFP_HIGHMEM.union(Gfp::__GFP_MOVABLE).union(Gfp:
 
 #[cold]
 #[inline(never)]
+#[track_caller]
 fn kmalloc_large_slow(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<NonNull<u8>> {
     if size == 0 {
         return Some(ZERO_SIZE_PTR);
     }
     let order = Order::for_bytes(size)?;
     let frame = match node {
-        Some(node) => page_alloc::alloc_pages_node(node, gfp - NEVER_LARGE, order)?,
-        None => page_alloc::alloc_pages(gfp - NEVER_LARGE, order)?,
+        Some(node) => page_alloc::alloc_pages_node(node, gfp - NEVER_LARGE, order),
+        None => page_alloc::alloc_pages(gfp - NEVER_LARGE, order),
     };
+    let at = frame.map(Frame::virt);
+    points::kmalloc(Location::caller(), at, size, order.bytes(), gfp, node);
+    let frame = frame?;
     frame.page().set_owner(LARGE_KMALLOC);
     debug::object_allocated(frame.virt(), size, gfp);
     memory::object_ptr(frame.virt())
@@ -314,7 +320,7 @@ pub unsafe fn kfree(ptr: *const u8) {
     let at = VirtAddr::from_ptr(ptr);
     // SAFETY: kmalloc returned it, as the caller says; and null lies outside of the linear map.
     match unsafe { cache_of(at) } {
-        Some(cache) => cache.free_object(at, Location::caller()),
+        Some(cache) => cache.free_object(at, Location::caller(), Freed::ByKfree),
         // SAFETY: the same.
         None => unsafe { kfree_large(at, Location::caller()) },
     }
@@ -353,6 +359,7 @@ unsafe fn kfree_large_slow(at: VirtAddr, caller: &'static Location<'static>) {
     let Some(frame) = (unsafe { large_at(at) }) else { report::foreign_free("kfree", at, caller) };
     let order = page_alloc::block_order(frame);
     frame.page().set_owner(0);
+    points::kfree(caller, at);
     debug::object_freed(at, order.bytes());
     page_alloc::free_pages(frame, order);
 }

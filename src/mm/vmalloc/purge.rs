@@ -10,6 +10,7 @@ use crate::arch::{cpu, irq};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::shrinker::{Shrinker, register_shrinker};
+use crate::mm::trace::points;
 use crate::sync::Once;
 use arrayvec::ArrayVec;
 
@@ -46,6 +47,7 @@ pub fn purge(wait: Wait) -> bool {
 }
 
 fn flush_and_reclaim(Purge { owed, mut others, held: (pages, claims) }: Purge) {
+    points::purge_vmap_area_lazy(|| with_areas(|areas| areas.purging(others)));
     owed.flush();
     if pages.len() > 0 {
         free_singles(pages);
