@@ -38,6 +38,9 @@ pub(in crate::mm) mod points;
 mod printf;
 mod ring;
 mod sites;
+#[cfg(test)]
+#[expect(unsafe_code, reason = "tests free objects")]
+mod tests;
 mod text;
 
 pub use control::{
