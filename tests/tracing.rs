@@ -85,7 +85,7 @@ fn granule_wants_events() -> bool {
 /// taken, and kswapd is woken.
 fn exhaust() {
     let mut taken: [Option<Frame>; 11] = [None; 11];
-    for (n, taken) in (0..).zip(&mut taken).rev() {
+    for (n, taken) in (0..11).zip(&mut taken).rev() {
         while let Some(frame) = alloc_pages(Gfp::GFP_NOWAIT, order(n)) {
             frame.page().set_next(*taken);
             *taken = Some(frame);
@@ -104,7 +104,8 @@ fn exhaust() {
 fn compact() {
     let movable = Gfp::GFP_HIGHUSER_MOVABLE;
     let pool = ZsPool::new().expect("a pool");
-    let objects: Vec<_> = (0..64).map(|_| pool.malloc(PAGE_SIZE, movable).expect("memory")).collect();
+    let objects: Vec<_> =
+        (0..64).map(|_| pool.malloc(PAGE_SIZE, movable).expect("memory")).collect();
     objects.iter().step_by(2).for_each(|&object| pool.free(object));
     drain_all_pages();
     zones().for_each(|zone| {

@@ -24,7 +24,8 @@ fn each_event_reads_as_in_linux() {
     let page = |pfn: u64| format!("{:#x}", crate::arch::vmemmap_base() as u64 + pfn * 32);
     let gfp = |gfp: crate::mm::gfp::Gfp| N(gfp.bits().into());
     use crate::mm::gfp::Gfp;
-    crate::arch::hosted::Machine::run(&[], |_| {
+    let ram = crate::addr::PhysRange::from_size(crate::addr::PhysAddr::new(0x4000_0000), 4 << 20);
+    crate::arch::hosted::Machine::run(&[ram], |_| {
         let minus = |n: i64| N(n as u64);
         for (id, values, expected) in [
             (
