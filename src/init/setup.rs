@@ -7,7 +7,7 @@ use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::arch::aarch64::{cpu, exception, fixmap, image};
 use crate::drivers::console;
 use crate::drivers::uart::Uart;
-use crate::firmware::cmdline::CommandLine;
+use crate::firmware::cmdline::{CommandLine, parse_size};
 use crate::firmware::fdt::{Console, Text, Tree, total_size};
 use crate::mm::debug;
 use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
@@ -139,26 +139,44 @@ pub(super) fn kfence() {
     debug::kfence_init(cpu::ticks());
 }
 
-/// Switches on the events that the command line asks for, as soon as there is memory for their
-/// records (Linux: trace_event=, trace_buf_size=).
-pub(super) fn tracing(line: &CommandLine<'static>) {
-    match line.size("trace_buf_size") {
-        Ok(Some(size)) => {
-            let kb = usize::try_from(size.div_ceil(1024)).unwrap_or(usize::MAX);
-            if let Err(why) = trace::set_buffer_size_kb(kb) {
-                warn!("trace_buf_size={size} ignored: {why}");
+/// What the command line says of tracing.
+pub(super) struct Tracing {
+    events: Option<&'static str>,
+    /// KiB of a CPU's ring.
+    buffer: Option<usize>,
+}
+
+/// What the command line says of tracing (Linux: trace_event=, trace_buf_size=).
+pub(super) fn tracing_params(line: &CommandLine<'static>) -> Tracing {
+    let mut tracing = Tracing { events: None, buffer: None };
+    for param in line.params() {
+        let value = param.value.unwrap_or("");
+        if param.is("trace_event") {
+            tracing.events = Some(value);
+        } else if param.is("granule.trace_file") {
+            trace_file::set_path(value);
+        } else if param.is("trace_buf_size") {
+            tracing.buffer = parse_size(value).and_then(|n| usize::try_from(n.div_ceil(1024)).ok());
+            if tracing.buffer.is_none() {
+                warn!("trace_buf_size={value:?} ignored: expected a size such as 512K");
             }
         }
-        Ok(None) => {}
-        Err(why) => warn!("{why}"),
     }
-    if let Some(path) = line.granule("trace_file") {
-        trace_file::set_path(path);
+    tracing
+}
+
+/// Switches on the events that the command line asks for, as soon as there is memory for their
+/// records.
+pub(super) fn tracing(params: &Tracing) {
+    if let Some(kb) = params.buffer
+        && let Err(why) = trace::set_buffer_size_kb(kb)
+    {
+        warn!("trace_buf_size: {kb} KiB: {why}");
     }
-    if let Some(events) = line.value("trace_event")
+    if let Some(events) = params.events
         && let Err(why) = trace::set_event_names(events)
     {
-        warn!("trace_event={:?} ignored: {why}", Text::new(events.as_bytes()));
+        warn!("trace_event={events:?} ignored: {why}");
     }
 }
 

@@ -69,6 +69,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     steps.done("device tree");
 
     let info = mm::memblock_init(tree, dtb, cmdline)?;
+    let traced = setup::tracing_params(&cmdline);
     steps.done("memblock");
     let tools = setup::debug(&cmdline);
     mm::paging_init()?;
@@ -85,8 +86,8 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     debug::page_ext_init_flatmem_late(&tools);
     setup::slab(&cmdline);
     mm::kmem_cache_init()?;
+    setup::tracing(&traced);
     steps.done("kmalloc");
-    setup::tracing(&cmdline);
     setup::kmemleak(&tools);
     debug::debug_objects_mem_init(&tools);
     mm::vmalloc_init();

@@ -30,11 +30,10 @@ pub(in crate::mm) fn are_freed_areas_watched() -> bool {
     static_branch_unlikely!(super::SLAB_FREE_HOOKS)
 }
 
-/// Whether tracing wants to know of addresses that are given out and taken back: a `nop` where
-/// not.
+/// Whether an event is on that is neither of pages nor of objects: a `nop` where not.
 #[inline(always)]
-pub(in crate::mm) fn are_vmap_events_on() -> bool {
-    static_branch_unlikely!(crate::mm::trace::VMAP_EVENTS)
+pub(in crate::mm) fn are_rare_events_on() -> bool {
+    static_branch_unlikely!(crate::mm::trace::RARE_EVENTS)
 }
 
 /// Pages that the tools keep for themselves, for good.

@@ -65,7 +65,7 @@ pub use kmemleak::{
     kmemleak_scan_area, off as kmemleak_off, scan as kmemleak_scan,
 };
 pub use memory::metadata_pages;
-pub(in crate::mm) use memory::{are_areas_watched, are_freed_areas_watched, are_vmap_events_on};
+pub(in crate::mm) use memory::{are_areas_watched, are_freed_areas_watched, are_rare_events_on};
 pub use page_owner::{PageOwner, Stacks, owner_of, page_owner_on};
 pub use page_poison::PAGE_POISON;
 

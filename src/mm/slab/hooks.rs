@@ -61,6 +61,7 @@ impl RawCache {
 
     /// An object was allocated by a way that has no branch of its own; for kmalloc, of which
     /// `size` bytes were asked for.
+    #[inline(always)]
     pub(super) fn note_allocated(
         &self,
         size: Option<usize>,
@@ -70,9 +71,22 @@ impl RawCache {
         caller: &'static Location<'static>,
     ) {
         if SLAB_ALLOC_HOOKS.is_enabled() {
-            self.trace(size, Some(object), gfp, node, caller);
-            self.tell(object, self.object_size(), gfp);
+            self.tell_hooks(size, object, gfp, node, caller);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_hooks(
+        &self,
+        size: Option<usize>,
+        object: NonNull<u8>,
+        gfp: Gfp,
+        node: Option<NodeId>,
+        caller: &'static Location<'static>,
+    ) {
+        self.trace(size, Some(object), gfp, node, caller);
+        self.tell(object, self.object_size(), gfp);
     }
 
     /// Records an allocation, or that there was no memory for one.

@@ -233,7 +233,6 @@ const NEVER_LARGE: Gfp = Gfp::__GFP_HIGHMEM.union(Gfp::__GFP_MOVABLE).union(Gfp:
 
 #[cold]
 #[inline(never)]
-#[track_caller]
 fn kmalloc_large_slow(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<NonNull<u8>> {
     if size == 0 {
         return Some(ZERO_SIZE_PTR);
@@ -243,12 +242,24 @@ fn kmalloc_large_slow(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<Non
         Some(node) => page_alloc::alloc_pages_node(node, gfp - NEVER_LARGE, order),
         None => page_alloc::alloc_pages(gfp - NEVER_LARGE, order),
     };
-    let at = frame.map(Frame::virt);
-    points::kmalloc(Location::caller(), at, size, order.bytes(), gfp, node);
+    if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
+        tell_large(frame, size, order, gfp, node);
+    }
     let frame = frame?;
     frame.page().set_owner(LARGE_KMALLOC);
-    debug::object_allocated(frame.virt(), size, gfp);
     memory::object_ptr(frame.virt())
+}
+
+/// Tells the tools of pages that were allocated, or were not.
+#[cold]
+#[inline(never)]
+fn tell_large(frame: Option<Frame>, size: usize, order: Order, gfp: Gfp, node: Option<NodeId>) {
+    let at = frame.map(Frame::virt);
+    // Its caller is not handed down to here, so that it costs nothing.
+    points::kmalloc(Location::caller(), at, size, order.bytes(), gfp, node);
+    if let Some(at) = at {
+        debug::object_allocated(at, size, gfp);
+    }
 }
 
 /// The cache whose object lies at `at`, if it lies in a slab.
@@ -359,8 +370,10 @@ unsafe fn kfree_large_slow(at: VirtAddr, caller: &'static Location<'static>) {
     let Some(frame) = (unsafe { large_at(at) }) else { report::foreign_free("kfree", at, caller) };
     let order = page_alloc::block_order(frame);
     frame.page().set_owner(0);
-    points::kfree(caller, at);
-    debug::object_freed(at, order.bytes());
+    if static_branch_unlikely!(SLAB_FREE_HOOKS) {
+        points::kfree(caller, at);
+        debug::object_freed(at, order.bytes());
+    }
     page_alloc::free_pages(frame, order);
 }
 

@@ -2,7 +2,7 @@
 
 use super::events::{COUNT, Id};
 use super::ring::Ring;
-use super::{DROPPED, ENABLED, EVENTS, RECORDING, RINGS, VMAP_EVENTS};
+use super::{DROPPED, ENABLED, EVENTS, RARE_EVENTS, RECORDING, RINGS};
 use crate::addr::PAGE_SIZE;
 use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, NR_CPUS};
@@ -244,24 +244,23 @@ struct Key {
     switch: fn(bool),
 }
 
+const PAGES: u32 = Id::MmPageAlloc.bit() | Id::MmPageFree.bit();
+const ALLOCS: u32 = Id::Kmalloc.bit() | Id::KmemCacheAlloc.bit();
+const FREES: u32 = Id::Kfree.bit() | Id::KmemCacheFree.bit();
+
 const KEYS: [Key; 4] = [
+    Key { events: PAGES, switch: |on| if on { watch_pages() } else { unwatch_pages() } },
     Key {
-        events: Id::MmPageAlloc.bit() | Id::MmPageFree.bit(),
-        switch: |on| if on { watch_pages() } else { unwatch_pages() },
-    },
-    Key {
-        events: Id::Kmalloc.bit() | Id::KmemCacheAlloc.bit(),
+        events: ALLOCS,
         switch: |on| if on { SLAB_ALLOC_HOOKS.inc() } else { SLAB_ALLOC_HOOKS.dec() },
     },
     Key {
-        events: Id::Kfree.bit() | Id::KmemCacheFree.bit(),
+        events: FREES,
         switch: |on| if on { SLAB_FREE_HOOKS.inc() } else { SLAB_FREE_HOOKS.dec() },
     },
     Key {
-        events: Id::AllocVmapArea.bit()
-            | Id::FreeVmapAreaNoflush.bit()
-            | Id::PurgeVmapAreaLazy.bit(),
-        switch: |on| if on { VMAP_EVENTS.inc() } else { VMAP_EVENTS.dec() },
+        events: !(PAGES | ALLOCS | FREES),
+        switch: |on| if on { RARE_EVENTS.inc() } else { RARE_EVENTS.dec() },
     },
 ];
 

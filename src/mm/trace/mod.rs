@@ -14,8 +14,8 @@
 //!
 //! # Off it costs nothing
 //! In the paths of pages and objects a point is one of the tools behind the static keys of
-//! [`debug`](super::debug); vmalloc has a key of its own, `VMAP_EVENTS`. Elsewhere, off the
-//! fast paths, it is the load of a word.
+//! [`debug`](super::debug), and adds nothing to them. All others stand behind one more key,
+//! `RARE_EVENTS`: a `nop` each.
 //!
 //! # Writing
 //! A record is written with interrupts masked into the ring of its CPU, which it has under a
@@ -67,8 +67,8 @@ use events::Id;
 use ring::Ring;
 
 machine_local! {
-    /// Whether an event of vmalloc is on.
-    pub(in crate::mm) static VMAP_EVENTS: StaticKey = StaticKey::new();
+    /// Whether an event is on that is neither of pages nor of objects.
+    pub(in crate::mm) static RARE_EVENTS: StaticKey = StaticKey::new();
     /// The events that are on, a bit for each.
     static ENABLED: AtomicU32 = AtomicU32::new(0);
     /// Whether records are written (Linux: tracing_on).
@@ -85,7 +85,6 @@ const _: () = assert!(events::COUNT <= u32::BITS as usize);
 const IRQS_OFF: u8 = 1;
 
 /// Whether an event is on.
-#[inline]
 fn is_on(id: Id) -> bool {
     ENABLED.load(Relaxed) & id.bit() != 0
 }

@@ -10,7 +10,7 @@ use super::{VMAP, vm_unmap_aliases, with_areas};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::{self, with_masked};
 use crate::arch::pgtable::MapError;
-use crate::mm::debug::are_vmap_events_on;
+use crate::mm::debug::are_rare_events_on;
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm::{self, TlbFlush};
 use crate::mm::set_memory;
@@ -82,9 +82,7 @@ impl Request {
             Ok(start) => start,
             Err(backing) => self.find(backing)?,
         };
-        if are_vmap_events_on() {
-            self.trace(Some(start));
-        }
+        points::alloc_vmap_area(Some(start), self.nr_pages, self.align);
         let used = VirtRange::from_size(start, (self.nr_pages as usize) << PAGE_SHIFT);
         match or_purge(|| map(used).ok()) {
             Some(()) => Some(start),
@@ -92,28 +90,23 @@ impl Request {
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn trace(&self, start: Option<VirtAddr>) {
-        points::alloc_vmap_area(start, (self.nr_pages as usize + 1) << PAGE_SHIFT, self.align);
-    }
-
     /// Addresses that no area has; where they start.
     #[inline(never)]
     fn find(self, backing: Backing) -> Option<VirtAddr> {
         let start = self.search(backing);
         if start.is_none() {
-            self.trace(None);
+            points::alloc_vmap_area(None, self.nr_pages, self.align);
         }
         start
     }
 
-    fn search(self, mut backing: Backing) -> Option<VirtAddr> {
+    #[inline(always)]
+    fn search(&self, mut backing: Backing) -> Option<VirtAddr> {
         let (mut page, mut purged) = (None, false);
         loop {
             let (refused, found) = with_areas(|areas| {
                 let refused = page.take().map(|page| areas.donate(page));
-                (refused, areas.alloc(&self, &mut backing))
+                (refused, areas.alloc(self, &mut backing))
             });
             match found {
                 Ok(start) => return Some(start),
@@ -160,7 +153,7 @@ fn undo(start: VirtAddr) -> Option<VirtAddr> {
 /// Unmaps the area of one of `kinds` that starts at `va`; whether there was one.
 #[inline(never)]
 pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
-    if are_vmap_events_on() {
+    if are_rare_events_on() {
         trace_unmap(va);
     }
     match with_masked(|irq| VMAP.lock(irq).unmap(irq, va, kinds)) {

@@ -179,7 +179,7 @@ fn off_nothing_is_written_and_nobody_asks() {
         let keys = || {
             use crate::mm::debug::{PAGE_HOOKS, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
             let all: [&'static StaticKey; 4] =
-                [&PAGE_HOOKS, &SLAB_ALLOC_HOOKS, &SLAB_FREE_HOOKS, &VMAP_EVENTS];
+                [&PAGE_HOOKS, &SLAB_ALLOC_HOOKS, &SLAB_FREE_HOOKS, &RARE_EVENTS];
             all.map(StaticKey::is_enabled)
         };
         work();
@@ -199,7 +199,7 @@ fn off_nothing_is_written_and_nobody_asks() {
             ("!kmem:kmalloc kfree", [false, false, true, false]),
             ("vmalloc", [false, false, false, true]),
             ("kmem:mm_page_*", [true, false, false, false]),
-            ("cma:* compaction:*", [false; 4]),
+            ("cma:* compaction:*", [false, false, false, true]),
         ] {
             set_event_names(names).unwrap();
             assert_eq!(keys(), expected, "{names}");
