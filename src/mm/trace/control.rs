@@ -12,6 +12,7 @@ use crate::mm::debug::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS, unwatch_pages, watch_p
 use crate::mm::page_alloc::cpus_online;
 use crate::sched::cond_resched;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, Ordering::Relaxed};
 
 /// KiB of a CPU's ring where nobody says otherwise, as in Linux.
@@ -102,7 +103,8 @@ impl Rings {
     pub fn try_take() -> Option<Self> {
         let mut this = Self { rings: [const { None }; NR_CPUS], _control: Control::try_lock()? };
         for (ring, cpu) in this.rings.iter_mut().zip(cpus()) {
-            *ring = with_masked(|irq| RINGS.of(cpu).try_lock(irq)?.take());
+            let old = with_masked(|irq| RINGS.of(cpu).try_lock(irq)?.take());
+            *ring = old.map(ManuallyDrop::into_inner);
         }
         Some(this)
     }
@@ -138,7 +140,9 @@ fn cpus() -> impl Iterator<Item = CpuId> {
 
 /// Puts `ring` in the place of a CPU's, which is returned.
 fn swap(cpu: CpuId, ring: Option<Ring>) -> Option<Ring> {
-    with_masked(|irq| core::mem::replace(&mut *RINGS.of(cpu).lock(irq), ring))
+    let ring = ring.map(ManuallyDrop::new);
+    let old = with_masked(|irq| core::mem::replace(&mut *RINGS.of(cpu).lock(irq), ring));
+    old.map(ManuallyDrop::into_inner)
 }
 
 fn has_ring(cpu: CpuId) -> bool {

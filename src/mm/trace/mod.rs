@@ -60,6 +60,7 @@ use crate::machine_local;
 use crate::percpu::PerCpu;
 use crate::sched::{self, NR_THREADS};
 use crate::sync::{Rank, SpinLock};
+use core::mem::ManuallyDrop;
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use event::{MAX_RECORD, Value};
@@ -73,7 +74,8 @@ machine_local! {
     static ENABLED: AtomicU32 = AtomicU32::new(0);
     /// Whether records are written (Linux: tracing_on).
     static RECORDING: AtomicBool = AtomicBool::new(true);
-    static RINGS: PerCpu<SpinLock<Option<Ring>>> =
+    /// A ring that is there ends with the machine.
+    static RINGS: PerCpu<SpinLock<Option<ManuallyDrop<Ring>>>> =
         PerCpu::new([const { SpinLock::new(Rank::Trace, None) }; NR_CPUS]);
     /// Records of each CPU that found its ring taken, or none.
     static DROPPED: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];

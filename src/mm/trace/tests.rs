@@ -242,10 +242,6 @@ fn the_table_is_sound() {
     assert_eq!(event::index(0), None);
 }
 
-fn on(events: &[Id]) -> u32 {
-    events.iter().fold(0, |set, id| set | id.bit())
-}
-
 fn event_of(id: u16) -> &'static Event {
     &EVENTS[event::index(id).unwrap()]
 }

@@ -198,7 +198,7 @@ fn off_nothing_is_written_and_nobody_asks() {
             ("kmem:kmalloc", [false, true, false, false]),
             ("!kmem:kmalloc kfree", [false, false, true, false]),
             ("vmalloc", [false, false, false, true]),
-            ("kmem:mm_page_*", [true, false, false, false]),
+            ("kmem:mm_page_free,mm_page_alloc", [true, false, false, false]),
             ("cma:* compaction:*", [false, false, false, true]),
         ] {
             set_event_names(names).unwrap();
