@@ -10,7 +10,7 @@ extern crate alloc;
 mod harness;
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::hint::black_box;
 use granule::addr::{Order, PAGE_SIZE, VirtAddr};
@@ -333,7 +333,7 @@ kernel_tests! {
         echo("1408", "buffer_size_kb");
         assert!(cat("trace").starts_with("# tracer: nop\n"));
         let format = cat("events/kmem/kfree/format");
-        assert!(format.starts_with(&format!("name: kfree\nID: {}", cat("events/kmem/kfree/id").to_string())));
+        assert!(format.starts_with(&format!("name: kfree\nID: {}", cat("events/kmem/kfree/id"))));
         off();
     }
 }
