@@ -296,6 +296,14 @@ kernel_tests! {
             }
         }
         assert!(records(&trace).count() > 4 * 300 * 20);
+        // Of all CPUs, in the order of their times.
+        let times = trace.lines().filter(|line| !line.starts_with('#')).map(|line| {
+            let before = line.split_once(": ").map_or("", |(before, _)| before);
+            let (seconds, micros) = before.rsplit(' ').next()?.split_once('.')?;
+            Some((seconds.parse::<u64>().ok()?, micros.parse::<u64>().ok()?))
+        });
+        assert!(times.clone().all(|time| time.is_some()) && times.is_sorted());
+        assert!((0..2).all(|cpu| trace.contains(&format!(" [{cpu:03}] "))));
         // The text itself takes pages, after the last record.
         assert_eq!(sum, change);
         assert!(sum >= 127);
@@ -303,6 +311,28 @@ kernel_tests! {
             free_pages(frame, order(n));
         }
         echo("1", "tracing_on");
+        off();
+    }
+
+    /// KFENCE takes the key of allocations and gives it back while others have it on.
+    fn kfence_and_tracing_share_a_key() {
+        fn work(cpu: CpuId) {
+            for n in 0..3000 {
+                if cpu == CpuId::BOOT && n % 20 == 0 {
+                    echo(if n % 40 == 0 { "kmalloc" } else { "" }, "set_event");
+                }
+                if let Some(object) = kmalloc(64, Gfp::GFP_NOWAIT) {
+                    // SAFETY: allocated just now.
+                    unsafe { kfree(object.as_ptr()) };
+                }
+            }
+        }
+        echo("64", "buffer_size_kb");
+        for _ in 0..5 {
+            secondary::on_each(work);
+        }
+        off();
+        echo("1408", "buffer_size_kb");
         off();
     }
 
