@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use granule::addr::{Order, PAGE_SIZE, VirtAddr};
 use granule::arch::CpuId;
+use granule::arch::irq::with_masked;
 use granule::fs;
 use granule::init::secondary;
 use granule::mm::cma::{cma_alloc, cma_release, default_area};
@@ -23,10 +24,10 @@ use granule::mm::debug::{is_kfence_address, report};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
-    alloc_pages, alloc_pages_bulk, drain_all_pages, free_pages, free_pages_bulk, nr_used_pages,
-    zones,
+    alloc_pages, alloc_pages_bulk, drain_all_pages, drain_local_pages, free_pages, free_pages_bulk,
+    nr_used_pages, zones,
 };
-use granule::mm::slab::{SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
+use granule::mm::slab::{self, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
 use granule::mm::vmalloc::{vfree, vm_unmap_aliases, vmalloc};
 use granule::mm::zsmalloc::ZsPool;
 use granule::sched::msleep;
@@ -331,6 +332,11 @@ kernel_tests! {
         for _ in 0..5 {
             secondary::on_each(work);
         }
+        // What the CPUs keep of the objects.
+        secondary::on_each(|_| {
+            slab::shrink_all();
+            with_masked(drain_local_pages);
+        });
         off();
         echo("1408", "buffer_size_kb");
         off();
