@@ -146,7 +146,7 @@ kernel_tests! {
             &format!("Out-of-bounds read at {} (0B right of kfence-#", VirtAddr::from_ptr(beyond)),
             "read_at+", "a_read_to_the_right_is_reported", "kfence-#",
             &format!(": {}-", VirtAddr::from_ptr(object)), "size=32",
-            "allocated by task 0 on cpu 0", "allocate_here+",
+            "allocated by task 1 on cpu 0", "allocate_here+",
         ]);
         assert!(!text.contains("freed by"));
         free_there(object);
@@ -171,7 +171,7 @@ kernel_tests! {
         assert_says(&text, &[
             "BUG: KFENCE: use-after-free read in debug_kfence::read_at+",
             &format!("Use-after-free read at {} (in kfence-#", VirtAddr::from_ptr(object) + 5),
-            "allocated by task 0", "allocate_here+", "freed by task 0", "free_there+", "a_use_after_free_is_reported",
+            "allocated by task 1", "allocate_here+", "freed by task 1", "free_there+", "a_use_after_free_is_reported",
         ]);
     }
 
@@ -181,14 +181,14 @@ kernel_tests! {
         let text = report_of(|| free_there(object));
         assert_says(&text, &[
             "BUG: KFENCE: invalid free in debug_kfence::free_there+", &format!("Invalid free of {} (in kfence-#", VirtAddr::from_ptr(object)),
-            "free_there+", "allocated by task 0", "freed by task 0", "free_there+",
+            "free_there+", "allocated by task 1", "freed by task 1", "free_there+",
         ]);
     }
 
     fn a_free_of_the_inside_is_reported() {
         let object = allocate_here(64, None);
         let text = report_of(|| free_there(object.wrapping_add(8)));
-        assert_says(&text, &["BUG: KFENCE: invalid free in", "Invalid free of", "free_there+", "allocated by task 0"]);
+        assert_says(&text, &["BUG: KFENCE: invalid free in", "Invalid free of", "free_there+", "allocated by task 1"]);
         assert!(!text.contains("freed by"));
         assert_eq!(report_of(|| free_there(object)).as_str(), "", "it was not freed by that");
     }
@@ -201,7 +201,7 @@ kernel_tests! {
         assert_says(&text, &[
             "BUG: KFENCE: memory corruption in",
             &format!("Corrupted memory at {} [ 0x42 . . .", VirtAddr::from_ptr(object) + 73),
-            "(in kfence-#", "free_there+", "size=73", "allocated by task 0", "allocate_here+",
+            "(in kfence-#", "free_there+", "size=73", "allocated by task 1", "allocate_here+",
         ]);
     }
 
@@ -218,8 +218,8 @@ kernel_tests! {
         let text = report_of(|| { read_at(object.as_ptr()); });
         assert_says(&text, &[
             "BUG: KFENCE: use-after-free read in debug_kfence::read_at+", "size=56",
-            "allocated by task 0", "allocate_of_cache+", "objects_of_caches_are_taken_too",
-            "freed by task 0", "free_of_cache+", "objects_of_caches_are_taken_too",
+            "allocated by task 1", "allocate_of_cache+", "objects_of_caches_are_taken_too",
+            "freed by task 1", "free_of_cache+", "objects_of_caches_are_taken_too",
         ]);
         // SAFETY: as above.
         assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));

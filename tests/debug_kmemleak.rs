@@ -128,7 +128,7 @@ kernel_tests! {
         let text = reports::of(|| found = scan().new_leaks);
         assert_eq!(found, 1);
         assert_says(&text, &[
-            &leak.title(), "128):", "pid 0", "hex dump", "3c 3c 3c 3c", "backtrace", "leak_here+", "a_leak_is_found_and_no_other+",
+            &leak.title(), "128):", "pid 1", "hex dump", "3c 3c 3c 3c", "backtrace", "leak_here+", "a_leak_is_found_and_no_other+",
             "kmemleak: 1 new suspected memory leaks",
         ]);
         assert!(nothing_new(), "it is told once");
@@ -186,7 +186,7 @@ kernel_tests! {
         let said = leaks.iter().filter(|leak| text.contains(&leak.title())).count();
         assert_eq!(said, found, "{text}");
         assert_says(&text, &[
-            "72):", "pid 0", "4b 4b 4b 4b", "backtrace", "leak_of_cache+",
+            "72):", "pid 1", "4b 4b 4b 4b", "backtrace", "leak_of_cache+",
             "an_object_of_a_cache_leaks_too",
         ]);
         for leak in leaks {

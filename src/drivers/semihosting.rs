@@ -72,6 +72,20 @@ impl HostFile {
         Some(Self { fd, bytes: ArrayVec::new() })
     }
 
+    /// Writes `bytes`.
+    ///
+    /// # Errors
+    /// Where the host does not take what was written so far.
+    pub fn put(&mut self, bytes: &[u8]) -> fmt::Result {
+        for chunk in bytes.chunks(256) {
+            if self.bytes.try_extend_from_slice(chunk).is_err() {
+                self.flush()?;
+                self.bytes.extend(chunk.iter().copied());
+            }
+        }
+        Ok(())
+    }
+
     /// Closes the file; whether the host has taken all.
     #[must_use]
     pub fn finish(mut self) -> bool {
@@ -93,12 +107,6 @@ impl HostFile {
 
 impl fmt::Write for HostFile {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for chunk in text.as_bytes().chunks(256) {
-            if self.bytes.try_extend_from_slice(chunk).is_err() {
-                self.flush()?;
-                self.bytes.extend(chunk.iter().copied());
-            }
-        }
-        Ok(())
+        self.put(text.as_bytes())
     }
 }

@@ -1,5 +1,5 @@
-//! The files that people who know Linux look into: `/proc`, `/sys/kernel/debug`, `/sys/devices`
-//! (Linux: fs/proc, fs/debugfs, seq_file).
+//! The files that people who know Linux look into: `/proc`, `/sys/kernel/debug`,
+//! `/sys/kernel/tracing`, `/sys/devices` (Linux: fs/proc, fs/debugfs, seq_file).
 //!
 //! There is no file system below them: each file is a function that writes its text, and the
 //! tree is a constant. So listing and reading need no memory, and work when there is none
@@ -9,7 +9,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `tree` | directories and files, and the way along a path |
-//! | `proc`, `debugfs`, `sysfs` | the files, by where they are mounted |
+//! | `proc`, `debugfs`, `sysfs`, `tracing` | the files, by where they are mounted |
 #![deny(unsafe_code)]
 
 mod debugfs;
@@ -18,13 +18,14 @@ mod sysfs;
 #[cfg(test)]
 #[expect(unsafe_code, reason = "a test reserves memory for an area")]
 mod tests;
+mod tracing;
 mod tree;
 
 pub use proc::{set_cmdline, set_model};
 pub use tree::Entry;
 
 use core::fmt;
-use tree::{Found, ROOT};
+use tree::{Found, ROOT, Store};
 
 /// Why a file can't be read, written or listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +40,10 @@ pub enum FsError {
     PermissionDenied,
     /// The file does not take such a text (Linux: EINVAL).
     InvalidArgument,
+    /// There is no memory for it (Linux: ENOMEM).
+    OutOfMemory,
+    /// Something that is on is in the way (Linux: EBUSY).
+    Busy,
     /// Who was to get the text did not take it (Linux: EIO).
     Output,
 }
@@ -51,6 +56,8 @@ impl fmt::Display for FsError {
             Self::NotADirectory => "Not a directory",
             Self::PermissionDenied => "Permission denied",
             Self::InvalidArgument => "Invalid argument",
+            Self::OutOfMemory => "Cannot allocate memory",
+            Self::Busy => "Device or resource busy",
             Self::Output => "Input/output error",
         })
     }
@@ -100,8 +107,9 @@ pub fn read(path: &str, out: &mut dyn fmt::Write) -> Result<(), FsError> {
 pub fn write(path: &str, text: &str) -> Result<(), FsError> {
     match ROOT.find(path)? {
         Found::Dir(_) => Err(FsError::IsADirectory),
-        Found::File(file, _) => match file.store {
-            Some(store) => store(text.trim_ascii_end()),
+        Found::File(file, of) => match file.store {
+            Some(Store::One(store)) => store(text.trim_ascii_end()),
+            Some(Store::Of(store)) => store(of, text.trim_ascii_end()),
             None => Err(FsError::PermissionDenied),
         },
     }

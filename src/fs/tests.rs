@@ -9,7 +9,7 @@ use crate::mm::mmzone::{NodeId, ZoneLimits};
 use crate::mm::page_alloc::{
     alloc_pages, free_area_init, free_pages, nr_used_pages, set_node_distances, validate,
 };
-use crate::mm::{cma, init_mm, slab, sparse};
+use crate::mm::{cma, init_mm, slab, sparse, trace};
 use proptest::prelude::*;
 use std::string::{String, ToString};
 use std::vec;
@@ -97,7 +97,9 @@ fn directories_list_what_they_hold() {
             let mode = metadata(&path).unwrap();
             assert!(!mode.is_dir && mode.mode & 0o400 != 0, "{path}: {mode:?}");
         }
-        assert_eq!(files().len(), 9 + 2 + 1 + 1 + 2 + 2 + 6 + 2 + 5);
+        // Of tracing: its own, of events and their systems, of CPUs.
+        let tracing = 7 + 2 + 1 + 6 + 3 * trace::EVENTS.len() + 2 * 8;
+        assert_eq!(files().len(), 9 + 2 + 1 + 1 + 2 + 2 + 6 + 2 + 5 + tracing);
     });
 }
 
@@ -185,7 +187,16 @@ fn files_are_read_without_memory() {
             lengths.push(usize::MAX - sink.0);
             assert_eq!(nr_used_pages(), used, "{path}");
             // What need not be on has nothing to say.
-            let may_be_empty = ["kmemleak", "page_owner", "show_stacks", "iomem", "vmallocinfo"];
+            let may_be_empty = [
+                "kmemleak",
+                "page_owner",
+                "show_stacks",
+                "iomem",
+                "vmallocinfo",
+                "set_event",
+                "free_buffer",
+                "saved_cmdlines",
+            ];
             let empty = may_be_empty.iter().any(|name| path.ends_with(name));
             assert!(lengths[0] > 0 || empty, "{path} is empty");
         }
@@ -238,6 +249,66 @@ fn memblock_reads_as_in_linux() {
                 1: 0x0000000040400000..0x00000000407fffff    x NOMAP\n   \
                 2: 0x0000000040800000..0x0000000040ffffff    x NONE\n"
         );
+    });
+}
+
+#[test]
+fn tracing_is_switched_by_files() {
+    on_machine(|| {
+        let path = |file: &str| "/sys/kernel/tracing/".to_string() + file;
+        let (cat, echo) =
+            (|file: &str| text(&path(file)), |file: &str, what| write(&path(file), what));
+        assert_eq!(
+            names("/sys/kernel/tracing/events"),
+            [
+                "cma/",
+                "compaction/",
+                "enable",
+                "exceptions/",
+                "header_event",
+                "header_page",
+                "kmem/",
+                "vmalloc/",
+                "vmscan/"
+            ]
+        );
+        assert_eq!(names(&path("events/exceptions")), ["enable", "page_fault_kernel/"]);
+        assert_eq!(names(&path("events/vmscan/mm_vmscan_kswapd_wake")), ["enable", "format", "id"]);
+        assert_eq!(cat("buffer_size_kb"), "0 (expanded: 1408)\n");
+        assert_eq!(echo("buffer_size_kb", "30\n"), Ok(()));
+        assert_eq!(cat("buffer_size_kb"), "32\n");
+        assert!(cat("available_events").starts_with("kmem:mm_page_alloc\nkmem:mm_page_free\n"));
+        assert_eq!(echo("events/kmem/mm_page_free/enable", "1"), Ok(()));
+        assert_eq!((cat("events/enable"), cat("events/cma/enable")), ("X\n".into(), "0\n".into()));
+        assert_eq!(echo("events/cma/enable", "1"), Ok(()));
+        assert_eq!(
+            cat("set_event"),
+            "kmem:mm_page_free\ncma:cma_alloc_start\ncma:cma_alloc_finish\ncma:cma_release\n"
+        );
+        let frame = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap();
+        free_pages(frame, Order::ZERO);
+        let (last, own) = (cat("trace"), cat("per_cpu/cpu0/trace"));
+        let told = std::format!(" pfn={:#x} order=0\n", frame.pfn().get());
+        assert!(last.contains("#P:8\n") && last.ends_with(&told) && own.ends_with(&told));
+        assert!(last.contains("          <idle>-0       [000] .....     0.0"));
+        assert!(!cat("per_cpu/cpu1/trace").contains("mm_page_free"));
+        assert!(cat("per_cpu/cpu0/stats").starts_with("entries: 1\noverrun: 0\n"));
+        assert_eq!(echo("trace", ""), Ok(()));
+        assert!(!cat("trace").contains("mm_page_free"));
+        for (file, what, why) in [
+            ("tracing_on", "2", FsError::InvalidArgument),
+            ("events/enable", "yes", FsError::InvalidArgument),
+            ("set_event", "kmem:nothing", FsError::InvalidArgument),
+            ("buffer_size_kb", "much", FsError::InvalidArgument),
+            ("buffer_size_kb", "1000000", FsError::OutOfMemory),
+            ("free_buffer", "", FsError::Busy),
+            ("available_events", "", FsError::PermissionDenied),
+            ("events/kmem/kfree/id", "7", FsError::PermissionDenied),
+        ] {
+            assert_eq!(echo(file, what), Err(why), "{file}");
+        }
+        assert_eq!((cat("buffer_size_kb"), cat("tracing_on")), ("32\n".into(), "1\n".into()));
+        assert_eq!((echo("set_event", ""), echo("free_buffer", "")), (Ok(()), Ok(())));
     });
 }
 

@@ -4,7 +4,7 @@
 //! known at run time: areas of CMA, nodes. Those have names by number, and files that are
 //! told whose they are.
 
-use super::{FsError, debugfs, proc, sysfs};
+use super::{FsError, debugfs, proc, sysfs, tracing};
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt;
 
@@ -16,7 +16,12 @@ const PATH_MAX: usize = 128;
 /// Writes a file's text. The number is whose it is, in a directory of many.
 pub(super) type Show = fn(usize, &mut dyn fmt::Write) -> fmt::Result;
 /// Acts on a text.
-pub(super) type Store = fn(&str) -> Result<(), FsError>;
+#[derive(Clone, Copy)]
+pub(super) enum Store {
+    One(fn(&str) -> Result<(), FsError>),
+    /// Told whose file it is.
+    Of(fn(usize, &str) -> Result<(), FsError>),
+}
 
 /// A file.
 pub(super) struct File {
@@ -36,8 +41,12 @@ impl File {
         Self { name, mode: 0o400, show, store: None }
     }
     /// The same, to be written by its owner.
-    pub const fn with_store(self, store: Store) -> Self {
-        Self { mode: self.mode | 0o200, store: Some(store), ..self }
+    pub const fn with_store(self, store: fn(&str) -> Result<(), FsError>) -> Self {
+        Self { mode: self.mode | 0o200, store: Some(Store::One(store)), ..self }
+    }
+    /// The same, in a directory of many.
+    pub const fn with_store_of(self, store: fn(usize, &str) -> Result<(), FsError>) -> Self {
+        Self { mode: self.mode | 0o200, store: Some(Store::Of(store)), ..self }
     }
 }
 
@@ -60,7 +69,10 @@ pub(super) const ROOT: Dir = Dir::Static(&[
         "sys",
         &[
             Node::Dir("devices", sysfs::DEVICES),
-            Node::Dir("kernel", &[Node::Dir("debug", debugfs::FILES)]),
+            Node::Dir(
+                "kernel",
+                &[Node::Dir("debug", debugfs::FILES), Node::Dir("tracing", tracing::FILES)],
+            ),
         ],
     ),
 ]);

@@ -11,6 +11,7 @@ use crate::arch::pgtable::explain::{Start, Walk};
 use crate::drivers::console::print_dying;
 use crate::mm::debug::stackdepot::DEPTH;
 use crate::mm::debug::{FaultInfo, is_kfence_address, kfence_handle_page_fault};
+use crate::mm::trace;
 use core::fmt;
 
 /// The image's symbol table.
@@ -33,6 +34,7 @@ impl fmt::Display for At {
 pub(super) fn resolve(frame: &Frame) -> bool {
     let syndrome = Syndrome(frame.esr);
     let far = VirtAddr::new(frame.far as usize);
+    trace::page_fault_kernel(far, frame.elr, frame.esr);
     if !syndrome.is_translation_fault() || !is_kfence_address(far) {
         return false;
     }

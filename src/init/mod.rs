@@ -33,6 +33,8 @@ pub mod snapshot;
 mod start;
 #[cfg(target_os = "none")]
 mod steps;
+#[cfg(target_os = "none")]
+mod trace_file;
 
 #[cfg(target_os = "none")]
 pub use start::{Boot, Stop};

@@ -4,7 +4,7 @@
 //! does has nothing to add and stops too. Where the report itself panics or faults, one
 //! line tells that, and the machine ends.
 
-use super::{fault, interrupts};
+use super::{fault, interrupts, trace_file};
 use crate::arch::aarch64::backtrace::Backtrace;
 use crate::arch::aarch64::{cpu, exception};
 use crate::arch::irq::with_masked;
@@ -74,8 +74,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     end(EXIT_PANIC)
 }
 
-/// Ends the machine: exit code to the semihosting host; without one the CPU parks.
+/// Ends the machine: what was traced and the exit code to the semihosting host; without one
+/// the CPU parks.
 pub fn end(code: u8) -> ! {
+    trace_file::write();
     console::flush();
     semihosting::exit(code);
     console::print_dying(format_args!("[halted with code {code}]\n"));

@@ -10,7 +10,7 @@ use crate::firmware::fdt::{Cpu, Psci, PsciMethod, Tree};
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::ioremap::ioremap_cache;
-use crate::mm::{debug, kthread, page_alloc, vmalloc};
+use crate::mm::{debug, kthread, page_alloc, trace, vmalloc};
 use crate::sched;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use log::{info, warn};
@@ -82,6 +82,7 @@ fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &
     debug::kmemleak_not_leak(stack);
     numa::set_cpu(id, core);
     page_alloc::cpu_online(id);
+    trace::add_cpu(id);
     // SAFETY: the boot CPU runs this, for one core at a time; the stack is new.
     let entry = unsafe { smp::prepare(id, mpidr, top) };
     let sent = match core.enable_method() {

@@ -2,15 +2,17 @@
 
 use super::fault;
 use super::start::Stop;
+use super::trace_file;
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::arch::aarch64::{cpu, exception, fixmap, image};
 use crate::drivers::console;
 use crate::drivers::uart::Uart;
-use crate::firmware::cmdline::CommandLine;
+use crate::firmware::cmdline::{CommandLine, parse_size};
 use crate::firmware::fdt::{Console, Text, Tree, total_size};
 use crate::mm::debug;
 use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
 use crate::mm::slab::{self, FailSlab, SlabDebug};
+use crate::mm::trace;
 use log::{LevelFilter, info, warn};
 
 /// Bytes of the largest header.
@@ -63,7 +65,7 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
 
 /// What may follow `granule.` on the command line: of the kernel, and of the
 /// images of tests and benchmarks.
-const OWN_PARAMETERS: [&str; 13] = [
+const OWN_PARAMETERS: [&str; 14] = [
     "bench",
     "fail_page_alloc",
     "fault",
@@ -77,6 +79,7 @@ const OWN_PARAMETERS: [&str; 13] = [
     "node_sizes",
     "cpu_nodes",
     "node_order",
+    "trace_file",
 ];
 
 /// The command line, as far as it is text. What it says of the log holds from here on.
@@ -138,6 +141,47 @@ pub(super) fn kmemleak(tools: &debug::Options) {
 pub(super) fn kfence() {
     exception::set_fault_handler(fault::resolve);
     debug::kfence_init(cpu::ticks());
+}
+
+/// What the command line says of tracing.
+pub(super) struct Tracing {
+    events: Option<&'static str>,
+    /// KiB of a CPU's ring.
+    buffer: Option<usize>,
+}
+
+/// What the command line says of tracing (Linux: trace_event=, trace_buf_size=).
+pub(super) fn tracing_params(line: &CommandLine<'static>) -> Tracing {
+    let mut tracing = Tracing { events: None, buffer: None };
+    for param in line.params() {
+        let value = param.value.unwrap_or("");
+        if param.is("trace_event") {
+            tracing.events = Some(value);
+        } else if param.is("granule.trace_file") {
+            trace_file::set_path(value);
+        } else if param.is("trace_buf_size") {
+            tracing.buffer = parse_size(value).and_then(|n| usize::try_from(n.div_ceil(1024)).ok());
+            if tracing.buffer.is_none() {
+                warn!("trace_buf_size={value:?} ignored: expected a size such as 512K");
+            }
+        }
+    }
+    tracing
+}
+
+/// Switches on the events that the command line asks for, as soon as there is memory for their
+/// records.
+pub(super) fn tracing(params: &Tracing) {
+    if let Some(kb) = params.buffer
+        && let Err(why) = trace::set_buffer_size_kb(kb)
+    {
+        warn!("trace_buf_size: {kb} KiB: {why}");
+    }
+    if let Some(events) = params.events
+        && let Err(why) = trace::set_event_names(events)
+    {
+        warn!("trace_event={events:?} ignored: {why}");
+    }
 }
 
 /// What the command line says of the slab allocator, before it is up.

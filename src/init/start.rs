@@ -72,6 +72,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     steps.done("device tree");
 
     let info = mm::memblock_init(tree, dtb, cmdline)?;
+    let traced = setup::tracing_params(&cmdline);
     steps.done("memblock");
     let tools = setup::debug(&cmdline);
     mm::paging_init()?;
@@ -88,6 +89,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     debug::page_ext_init_flatmem_late(&tools);
     setup::slab(&cmdline);
     mm::kmem_cache_init()?;
+    setup::tracing(&traced);
     steps.done("kmalloc");
     setup::kmemleak(&tools);
     debug::debug_objects_mem_init(&tools);

@@ -31,6 +31,7 @@ pub mod shrinker;
 pub mod slab;
 pub mod sparse;
 pub mod stat;
+pub mod trace;
 pub mod util;
 pub mod vmalloc;
 pub mod vmscan;

@@ -48,7 +48,7 @@ pub(super) fn page(pfn: Pfn, out: &mut Screen) -> fmt::Result {
 
 /// The kernel's address space: its regions, how much of each is mapped, and the image's parts.
 pub(super) fn maps(out: &mut Screen) -> fmt::Result {
-    for (name, va) in ptdump::regions() {
+    for (name, va) in ptdump::MARKERS {
         let (mut mapped, mut runs) = (0, 0);
         for run in ptdump::runs(va) {
             mapped += run.va.len();

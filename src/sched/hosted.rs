@@ -9,6 +9,12 @@ pub fn current() -> Option<ThreadId> {
     None
 }
 
+/// As [`current`].
+#[must_use]
+pub fn try_current() -> Option<(ThreadId, super::Comm)> {
+    None
+}
+
 /// Nor has it a name here.
 #[must_use]
 pub fn current_comm() -> Option<super::Comm> {

@@ -77,7 +77,7 @@ pub use kthread::{KThread, Stack, kthread_create_on_cpu, least_loaded_cpu};
 pub use rq::Comm;
 pub use schedule::{
     cond_resched, current, current_comm, jiffies, kick, schedule, schedule_timeout,
-    set_current_state, should_stop,
+    set_current_state, should_stop, try_current,
 };
 #[cfg(target_os = "none")]
 pub use schedule::{

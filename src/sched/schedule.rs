@@ -113,13 +113,21 @@ pub fn current() -> Option<ThreadId> {
     })
 }
 
-/// The name of the thread that runs, for reports: `None` where it can't be had.
+/// The thread that runs, and its name, for reports: `None` where they can't be had.
 #[must_use]
-pub fn current_comm() -> Option<Comm> {
+pub fn try_current() -> Option<(ThreadId, Comm)> {
     with_masked(|irq| {
         let rq = RUNQUEUES.get(irq).try_lock(irq)?;
-        rq.queue.is_up().then(|| rq.queue.comm(rq.queue.current()))
+        let slot = rq.queue.current();
+        let id = ThreadId { cpu: cpu::id(irq), slot, generation: rq.queue.generation(slot) };
+        rq.queue.is_up().then(|| (id, rq.queue.comm(slot)))
     })
+}
+
+/// The name of the thread that runs, as [`try_current`] has it.
+#[must_use]
+pub fn current_comm() -> Option<Comm> {
+    try_current().map(|(_, comm)| comm)
 }
 
 /// How many threads a CPU has, its first included.

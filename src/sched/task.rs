@@ -71,10 +71,10 @@ pub struct ThreadId {
 }
 
 impl ThreadId {
-    /// A number of its own among the threads that live (Linux: task_struct.pid).
+    /// A number of its own among the threads that live, 1 at least (Linux: task_struct.pid).
     #[must_use]
     pub const fn pid(self) -> u32 {
-        (self.cpu.index() * NR_THREADS + self.slot.index()) as u32
+        (self.cpu.index() * NR_THREADS + self.slot.index() + 1) as u32
     }
 }
 

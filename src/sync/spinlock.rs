@@ -55,6 +55,8 @@ pub enum Rank {
     RunQueue,
     /// The console.
     Console,
+    /// A CPU's ring of records (Linux: cpu_buffer.reader_lock).
+    Trace,
 }
 
 /// Mutual exclusion between CPUs; see the module's documentation.

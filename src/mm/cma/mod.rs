@@ -25,6 +25,7 @@ use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{self, ContigError, alloc_contig_range, free_contig_range};
+use crate::mm::trace::points;
 use crate::sync::{Once, Rank, SpinLock};
 use arrayvec::ArrayString;
 use bitmap::Bitmap;
@@ -296,7 +297,9 @@ impl Drop for Working {
 /// can be emptied, and everything is then as it was. The content is whatever was there.
 /// For threads with interrupts on (Linux: cma_alloc).
 pub fn cma_alloc(area: &Cma, count: u32, align: Order) -> Option<Frame> {
+    points::cma_alloc_start(area, count, align);
     let frame = find_and_take(area, count, align);
+    points::cma_alloc_finish(area, frame, count, align);
     let (calls, pages) = match frame {
         Some(_) => (&area.successes, &area.pages_succeeded),
         None => (&area.failures, &area.pages_failed),
@@ -347,6 +350,7 @@ pub fn cma_release(area: &Cma, frame: Frame, count: u32) -> bool {
     if range.is_empty() || !area.range().contains_range(range) {
         return false;
     }
+    points::cma_release(area, frame, count);
     free_contig_range(range);
     area.with_bitmap(|declared, map| {
         let shift = declared.order_per_bit.get();

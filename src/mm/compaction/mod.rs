@@ -32,6 +32,7 @@ use crate::machine_local;
 use crate::mm::migrate::MigrateMode;
 use crate::mm::mmzone::{Migratetype, Wmark, WmarkFlags, Zone, ZoneId, ZoneType};
 use crate::mm::page_alloc::drain_all_pages;
+use crate::mm::trace::points::{self, Scan};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use scanner::{Scanners, Step, reset_isolation_suitable};
 
@@ -283,6 +284,9 @@ fn compact(id: ZoneId, order: Order, done: impl Fn() -> bool, mode: MigrateMode)
         let migrate = span.start().max(crate::addr::Pfn::new(history.migrate.load(Relaxed)));
         let free = span.end().min(crate::addr::Pfn::new(history.free.load(Relaxed)));
         let whole = migrate == span.start() && free == span.end();
+        let sync = mode != MigrateMode::Async;
+        let begin = Scan { start: span.start(), migrate, free, end: span.end(), sync };
+        points::mm_compaction_begin(begin);
         let mut scanners = Scanners::new(id, mode, order, migrate, free);
         let result = loop {
             let step = scanners.step();
@@ -296,6 +300,7 @@ fn compact(id: ZoneId, order: Order, done: impl Fn() -> bool, mode: MigrateMode)
         STAT.scanned.fetch_add(u64::from(scanners.scanned), Relaxed);
         STAT.moved.fetch_add(u64::from(scanners.moved), Relaxed);
         let (migrate, free) = scanners.places();
+        points::mm_compaction_end(Scan { migrate, free, ..begin }, result);
         // Gives the free pages that are left back, and lets them merge.
         drop(scanners);
         drain_all_pages();

@@ -9,6 +9,7 @@ use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
 use crate::mm::mmzone::{Migratetype, ZoneId};
 use crate::mm::page::{BlockSkip, Frame};
 use crate::mm::page_alloc::{OwnedPages, buddy_order, drain_local_pages, pageblock_migratetype};
+use crate::mm::trace::points;
 
 /// Where the scanners are, and what they hold.
 pub(super) struct Scanners {
@@ -106,6 +107,7 @@ impl Scanners {
         };
         let mut unused = |page| pages.borrow_mut().push(page);
         let moved = migrate_pages(&mut isolated, mode, &mut new_page, &mut unused) as u32;
+        points::mm_compaction_migratepages(moved, isolated.len() as u32);
         self.moved += moved;
         self.freed |= moved > 0;
     }
@@ -131,6 +133,13 @@ impl Scanners {
 
     /// Isolates movable pages from here to `end`, until there are enough.
     fn isolate_migratepages(&mut self, end: Pfn, isolated: &mut Isolated) {
+        let (start, scanned, before) = (self.migrate, self.scanned, isolated.len());
+        self.isolate_up_to(end, isolated);
+        let (scanned, taken) = (self.scanned - scanned, isolated.len() - before);
+        points::isolate_migratepages(start, self.migrate, scanned, taken);
+    }
+
+    fn isolate_up_to(&mut self, end: Pfn, isolated: &mut Isolated) {
         while self.migrate < end && !isolated.is_full() {
             let Some(frame) = Frame::new(self.migrate) else {
                 self.migrate = end;
@@ -211,6 +220,7 @@ fn isolate_freepages(
                 if pages.is_empty() {
                     first.page().add_block_skip(BlockSkip::TARGET);
                 }
+                points::isolate_freepages(start, start + size, size, pages.len() as usize);
             }
         });
     }

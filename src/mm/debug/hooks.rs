@@ -4,6 +4,7 @@ use super::{debug_pagealloc, debugobjects, init_on, kmemleak, page_ext, page_own
 use crate::addr::{Order, VirtAddr};
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
+use crate::mm::trace::points;
 
 /// A block was just allocated: `gfp` is what for (Linux: post_alloc_hook). Zeros that `gfp`
 /// asks for are the caller's to write, afterwards.
@@ -14,6 +15,7 @@ pub(in crate::mm) fn post_alloc_hook(frame: Frame, order: Order, gfp: Gfp) {
     page_poison::check_alloc(frame, order);
     init_on::page_allocated(frame, order, gfp);
     page_owner::set_page_owner(frame, order, gfp, true);
+    points::mm_page_alloc(Some(frame), order, gfp);
 }
 
 /// The frame's section is about to lose free blocks by [`taken_off_list`], for which there may
@@ -29,6 +31,7 @@ pub(in crate::mm) fn taken_off_list(frame: Frame, order: Order) {
         debug_pagealloc::map(frame, order);
         page_poison::check_alloc(frame, order);
         page_owner::set_page_owner(frame, order, Gfp::__GFP_MOVABLE, false);
+        points::mm_page_alloc(Some(frame), order, Gfp::__GFP_MOVABLE);
     }
 }
 
@@ -36,6 +39,7 @@ pub(in crate::mm) fn taken_off_list(frame: Frame, order: Order) {
 #[cold]
 #[inline(never)]
 pub(in crate::mm) fn free_pages_prepare(frame: Frame, order: Order) {
+    points::mm_page_free(frame, order);
     debugobjects::check_no_obj_freed(frame.virt(), order.bytes());
     page_ext::make_ready(frame);
     page_owner::reset_page_owner(frame, order);

@@ -30,6 +30,12 @@ pub(in crate::mm) fn are_freed_areas_watched() -> bool {
     static_branch_unlikely!(super::SLAB_FREE_HOOKS)
 }
 
+/// Whether an event is on that is neither of pages nor of objects: a `nop` where not.
+#[inline(always)]
+pub(in crate::mm) fn are_rare_events_on() -> bool {
+    static_branch_unlikely!(crate::mm::trace::RARE_EVENTS)
+}
+
 /// Pages that the tools keep for themselves, for good.
 #[must_use]
 pub fn metadata_pages() -> u32 {

@@ -68,7 +68,7 @@ pub use kmemleak::{
     kmemleak_scan_area, off as kmemleak_off, scan as kmemleak_scan,
 };
 pub use memory::metadata_pages;
-pub(in crate::mm) use memory::{are_areas_watched, are_freed_areas_watched};
+pub(in crate::mm) use memory::{are_areas_watched, are_freed_areas_watched, are_rare_events_on};
 pub use page_owner::{Comm, Owner, PageOwner, Stacks, owner_of, page_owner_on};
 pub use page_poison::PAGE_POISON;
 
@@ -96,9 +96,15 @@ machine_local! {
 }
 
 /// One more tool wants to know of pages: from here on all go by way of its hooks.
-fn watch_pages() {
+pub(in crate::mm) fn watch_pages() {
     PAGE_HOOKS.inc();
     set_fast_path(FastPath::Hooks, false);
+}
+
+/// A tool has seen enough. One at a time.
+pub(in crate::mm) fn unwatch_pages() {
+    PAGE_HOOKS.dec();
+    set_fast_path(FastPath::Hooks, !PAGE_HOOKS.is_enabled());
 }
 
 /// Runs `f` on a tool's own account: what it allocates is not watched. `None`, and nothing

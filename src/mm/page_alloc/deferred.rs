@@ -20,6 +20,7 @@ use crate::mm::debug::taken_off_list;
 use crate::mm::mmzone::{Migratetype, NodeId, ZoneId, ZoneLimits, ZoneType, zone_of, zones_of};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::sparse::{self, FreeRam, MEMMAP_PAGES_PER_BLOCK, Populate, Section};
+use crate::mm::trace::points;
 use crate::sync::{Rank, SpinLock};
 use arrayvec::ArrayVec;
 use core::fmt;
@@ -344,6 +345,7 @@ fn online(
     let mut next_spare = || {
         let frame: Frame = spare?;
         spare = frame.page().next();
+        points::mm_page_free(frame, Order::ZERO);
         frame.page().set_next(None);
         frame.page().set_flags(PageFlags::VMEMMAP);
         sub(&frame.page().zone().zone().managed, 1);

@@ -12,6 +12,7 @@ use crate::addr::Order;
 use crate::machine_local;
 use crate::mm::mmzone::{LockedZone, Migratetype};
 use crate::mm::page::{Frame, PageFlags};
+use crate::mm::trace::points;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 machine_local! {
@@ -115,6 +116,7 @@ impl LockedZone<'_> {
         let frame = self.list(current, from).head?;
         if current >= Order::PAGEBLOCK {
             extfrag::note(mt, from, current, current.pages() / Order::PAGEBLOCK.pages());
+            points::mm_page_alloc_extfrag(frame, order, current, mt, from, true);
             for n in (0..current.pages()).step_by(Order::PAGEBLOCK.pages() as usize) {
                 frame.within(current, n).set_block_migratetype(mt);
             }
@@ -128,6 +130,7 @@ impl LockedZone<'_> {
         self.boost_watermark();
         let whole = can_steal(current, mt) && self.pageblock_suits(frame, from, mt);
         extfrag::note(mt, from, current, u32::from(whole));
+        points::mm_page_alloc_extfrag(frame, order, current, mt, from, whole);
         if whole {
             self.move_freepages_block(frame, from, mt);
             return self.rmqueue_smallest(order, mt);

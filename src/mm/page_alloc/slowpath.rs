@@ -19,6 +19,7 @@ use crate::mm::mmzone::{
 };
 use crate::mm::page::Frame;
 use crate::mm::shrinker::reclaimable;
+use crate::mm::trace::points;
 use crate::mm::vmscan::{MAX_RECLAIM_RETRIES, try_to_free_pages, wakeup_kswapd};
 use crate::sched::cond_resched;
 use core::sync::atomic::Ordering::Relaxed;
@@ -97,7 +98,10 @@ pub(super) fn alloc_on(node: NodeId, gfp: Gfp, order: Order) -> Option<Frame> {
         return None;
     }
     let easy = Depth { mark: Wmark::Low, flags: request.cma() };
-    let frame = get_page_from_freelist(&request, easy).or_else(|| try_hard(&request))?;
+    let Some(frame) = get_page_from_freelist(&request, easy).or_else(|| try_hard(&request)) else {
+        points::mm_page_alloc(None, order, gfp);
+        return None;
+    };
     prep_new_page(frame, order, gfp);
     Some(frame)
 }

@@ -25,11 +25,6 @@ pub const MARKERS: [(&str, VirtRange); 5] = [
 const UPPER_HALF: VirtRange =
     VirtRange::new(VirtAddr::new(0xffff_0000_0000_0000), VirtAddr::new(0xffff_ffff_ffff_f000));
 
-/// The regions of the kernel's half, rising: what each is called, and its addresses.
-pub fn regions() -> impl Iterator<Item = (&'static str, VirtRange)> {
-    MARKERS.into_iter()
-}
-
 /// Addresses that are mapped alike, without a gap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Run {

@@ -2,6 +2,7 @@
 //! kmem_cache_free_bulk, kmem_cache_alloc_node).
 
 use super::caches::nr_nodes;
+use super::hooks::Freed;
 use super::kmem_cache::RawCache;
 use super::memory;
 use super::slab::mark;
@@ -20,10 +21,22 @@ impl RawCache {
     #[must_use]
     #[track_caller]
     pub fn alloc_node(&'static self, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> {
+        self.alloc_sized_node(None, gfp, node)
+    }
+
+    /// As `alloc_node`; for kmalloc, of which `size` bytes were asked for.
+    #[track_caller]
+    pub(super) fn alloc_sized_node(
+        &'static self,
+        size: Option<usize>,
+        gfp: Gfp,
+        node: NodeId,
+    ) -> Option<NonNull<u8>> {
+        let caller = Location::caller();
         if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
-            return self.alloc_node_hooked(gfp, node, Location::caller());
+            return self.alloc_node_hooked(size, gfp, node, caller);
         }
-        let object = self.alloc_of_node(gfp, node, Location::caller())?;
+        let object = self.alloc_of_node(gfp, node, caller)?;
         Some(self.fill_as_asked(object, gfp))
     }
 
@@ -66,7 +79,10 @@ impl RawCache {
             }
         }
         if done < objects.len() {
-            self.take_back(&mut objects[..done], caller);
+            for object in objects[..done].iter_mut().filter_map(Option::take) {
+                self.put_back(VirtAddr::from_ptr(object.as_ptr()), caller);
+            }
+            objects.fill(None);
             return false;
         }
         for &object in objects.iter().flatten() {
@@ -75,14 +91,14 @@ impl RawCache {
         true
     }
 
-    /// Frees what was allocated of `objects`, and leaves none.
+    /// Frees what was allocated of `objects`, of which the tools know, and leaves none.
     pub(super) fn take_back(
         &'static self,
         objects: &mut [Option<NonNull<u8>>],
         caller: &'static Location<'static>,
     ) {
         for object in objects.iter_mut().filter_map(Option::take) {
-            self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller);
+            self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller, Freed::ToCache);
         }
     }
 
@@ -116,7 +132,7 @@ impl RawCache {
         let caller = Location::caller();
         if static_branch_unlikely!(SLAB_FREE_HOOKS) {
             for object in objects {
-                self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller);
+                self.free_object(VirtAddr::from_ptr(object.as_ptr()), caller, Freed::ToCache);
             }
             return;
         }

@@ -8,8 +8,18 @@ use crate::addr::VirtAddr;
 use crate::mm::debug;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
+use crate::mm::trace::points;
 use core::panic::Location;
 use core::ptr::NonNull;
+
+/// How an object is freed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Freed {
+    /// By `kfree`, which looked for its cache.
+    ByKfree,
+    /// By who knows its cache.
+    ToCache,
+}
 
 impl RawCache {
     /// Allocates an object; for kmalloc, of which `size` bytes were asked for.
@@ -21,8 +31,7 @@ impl RawCache {
         size: Option<usize>,
         gfp: Gfp,
     ) -> Option<NonNull<u8>> {
-        let size = size.unwrap_or(self.object_size());
-        self.guarded_or(size, gfp, || self.alloc_object(gfp))
+        self.guarded_or(size, gfp, None, Location::caller(), || self.alloc_object(gfp))
     }
 
     /// As [`RawCache::alloc_node`]. KFENCE's objects lie on any node, as in Linux.
@@ -30,11 +39,13 @@ impl RawCache {
     #[inline(never)]
     pub(super) fn alloc_node_hooked(
         &'static self,
+        size: Option<usize>,
         gfp: Gfp,
         node: NodeId,
         caller: &'static Location<'static>,
     ) -> Option<NonNull<u8>> {
-        self.guarded_or(self.object_size(), gfp, || self.alloc_of_node(gfp, node, caller))
+        let other = || self.alloc_of_node(gfp, node, caller);
+        self.guarded_or(size, gfp, Some(node), caller, other)
     }
 
     /// As [`RawCache::alloc_bulk`].
@@ -48,7 +59,7 @@ impl RawCache {
     ) -> bool {
         objects.fill(None);
         for n in 0..objects.len() {
-            objects[n] = self.alloc_hooked(None, gfp);
+            objects[n] = self.guarded_or(None, gfp, None, caller, || self.alloc_object(gfp));
             if objects[n].is_none() {
                 self.take_back(&mut objects[..n], caller);
                 return false;
@@ -62,14 +73,19 @@ impl RawCache {
     #[inline]
     fn guarded_or(
         &'static self,
-        size: usize,
+        size: Option<usize>,
         gfp: Gfp,
+        node: Option<NodeId>,
+        caller: &'static Location<'static>,
         other: impl FnOnce() -> Option<NonNull<u8>>,
     ) -> Option<NonNull<u8>> {
-        let (object, len) = match self.alloc_guarded(size, gfp) {
-            Some(at) => (memory::object_ptr(at)?, size),
-            None => (other()?, self.object_size()),
+        let wanted = size.unwrap_or(self.object_size());
+        let got = match self.alloc_guarded(wanted, gfp) {
+            Some(at) => memory::object_ptr(at).map(|object| (object, wanted)),
+            None => other().map(|object| (object, self.object_size())),
         };
+        self.trace(size, got.map(|(object, _)| object), gfp, node, caller);
+        let (object, len) = got?;
         if gfp.contains(Gfp::__GFP_ZERO) || self.flags().contains(SlabFlags::ZERO) {
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, len) };
@@ -91,6 +107,23 @@ impl RawCache {
         Some(at)
     }
 
+    /// Records an allocation, or that there was no memory for one.
+    fn trace(
+        &self,
+        size: Option<usize>,
+        object: Option<NonNull<u8>>,
+        gfp: Gfp,
+        node: Option<NodeId>,
+        caller: &'static Location<'static>,
+    ) {
+        let (at, room) =
+            (object.map(|at| VirtAddr::from_ptr(at.as_ptr())), self.layout().size as usize);
+        match size {
+            Some(size) => points::kmalloc(caller, at, size, room, gfp, node),
+            None => points::kmem_cache_alloc(caller, at, self.object_size(), room, gfp, node),
+        }
+    }
+
     fn tell(&self, object: NonNull<u8>, len: usize, gfp: Gfp) {
         if debug::want_init_on_alloc(gfp) && self.ctor().is_none() {
             // SAFETY: the object was allocated just now.
@@ -102,7 +135,16 @@ impl RawCache {
     /// Frees an object, and tells of it.
     #[cold]
     #[inline(never)]
-    pub(super) fn free_hooked(&'static self, object: VirtAddr, caller: &'static Location<'static>) {
+    pub(super) fn free_hooked(
+        &'static self,
+        object: VirtAddr,
+        caller: &'static Location<'static>,
+        by: Freed,
+    ) {
+        match by {
+            Freed::ByKfree => points::kfree(caller, object),
+            Freed::ToCache => points::kmem_cache_free(caller, object, self.name()),
+        }
         if debug::is_kfence_address(object) {
             debug::object_freed(object, 0);
             debug::kfence_free(object);

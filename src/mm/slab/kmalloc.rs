@@ -5,6 +5,7 @@
 //! blocks of pages.
 
 use super::flags::SlabFlags;
+use super::hooks::Freed;
 use super::kmem_cache::RawCache;
 use super::layout::CacheLayout;
 use super::memory;
@@ -18,6 +19,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, Page, PageFlags};
 use crate::mm::page_alloc::{self, LONG_WAY, MAX_LISTED, alloc_listed, free_listed};
+use crate::mm::trace::points;
 use core::panic::Location;
 use core::ptr::NonNull;
 
@@ -198,7 +200,7 @@ pub fn kmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> 
         return Some(ZERO_SIZE_PTR);
     }
     let caches: &'static [[RawCache; CLASSES.len()]; TYPES] = &KMALLOC_CACHES;
-    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_node(gfp, node)
+    caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_sized_node(Some(size), gfp, node)
 }
 
 /// As [`kmalloc_node`], filled with zeros.
@@ -237,12 +239,27 @@ fn kmalloc_large_slow(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<Non
     }
     let order = Order::for_bytes(size)?;
     let frame = match node {
-        Some(node) => page_alloc::alloc_pages_node(node, gfp - NEVER_LARGE, order)?,
-        None => page_alloc::alloc_pages(gfp - NEVER_LARGE, order)?,
+        Some(node) => page_alloc::alloc_pages_node(node, gfp - NEVER_LARGE, order),
+        None => page_alloc::alloc_pages(gfp - NEVER_LARGE, order),
     };
+    if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
+        tell_large(frame, size, order, gfp, node);
+    }
+    let frame = frame?;
     frame.page().set_owner(LARGE_KMALLOC);
-    debug::object_allocated(frame.virt(), size, gfp);
     memory::object_ptr(frame.virt())
+}
+
+/// Tells the tools of pages that were allocated, or were not.
+#[cold]
+#[inline(never)]
+fn tell_large(frame: Option<Frame>, size: usize, order: Order, gfp: Gfp, node: Option<NodeId>) {
+    let at = frame.map(Frame::virt);
+    // Its caller is not handed down to here, so that it costs nothing.
+    points::kmalloc(Location::caller(), at, size, order.bytes(), gfp, node);
+    if let Some(at) = at {
+        debug::object_allocated(at, size, gfp);
+    }
 }
 
 /// The cache whose object lies at `at`, if it lies in a slab.
@@ -314,7 +331,7 @@ pub unsafe fn kfree(ptr: *const u8) {
     let at = VirtAddr::from_ptr(ptr);
     // SAFETY: kmalloc returned it, as the caller says; and null lies outside of the linear map.
     match unsafe { cache_of(at) } {
-        Some(cache) => cache.free_object(at, Location::caller()),
+        Some(cache) => cache.free_object(at, Location::caller(), Freed::ByKfree),
         // SAFETY: the same.
         None => unsafe { kfree_large(at, Location::caller()) },
     }
@@ -353,7 +370,10 @@ unsafe fn kfree_large_slow(at: VirtAddr, caller: &'static Location<'static>) {
     let Some(frame) = (unsafe { large_at(at) }) else { report::foreign_free("kfree", at, caller) };
     let order = page_alloc::block_order(frame);
     frame.page().set_owner(0);
-    debug::object_freed(at, order.bytes());
+    if static_branch_unlikely!(SLAB_FREE_HOOKS) {
+        points::kfree(caller, at);
+        debug::object_freed(at, order.bytes());
+    }
     page_alloc::free_pages(frame, order);
 }
 

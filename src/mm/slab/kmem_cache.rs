@@ -13,6 +13,7 @@
 //! a call of the page allocator's or of a constructor.
 use super::debug;
 use super::flags::SlabFlags;
+use super::hooks::Freed;
 use super::layout::CacheLayout;
 use super::memory::{self, EarlyCell, Slots, StaticLink};
 use super::node::Node;
@@ -313,7 +314,7 @@ impl RawCache {
     #[inline]
     #[track_caller]
     pub unsafe fn free(&'static self, object: NonNull<u8>) {
-        self.free_object(VirtAddr::from_ptr(object.as_ptr()), Location::caller());
+        self.free_object(VirtAddr::from_ptr(object.as_ptr()), Location::caller(), Freed::ToCache);
     }
 
     /// Takes an object.
@@ -340,9 +341,14 @@ impl RawCache {
 
     /// Takes back an object of this cache.
     #[inline(always)]
-    pub(super) fn free_object(&'static self, object: VirtAddr, caller: &'static Location<'static>) {
+    pub(super) fn free_object(
+        &'static self,
+        object: VirtAddr,
+        caller: &'static Location<'static>,
+        by: Freed,
+    ) {
         if static_branch_unlikely!(SLAB_FREE_HOOKS) {
-            return self.free_hooked(object, caller);
+            return self.free_hooked(object, caller, by);
         }
         self.put_back(object, caller);
     }

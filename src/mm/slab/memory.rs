@@ -318,7 +318,7 @@ pub(super) unsafe fn free_value<T>(cache: &'static RawCache, value: *const T) {
     let at = VirtAddr::from_ptr(value);
     // SAFETY: as the caller says, this is the last use of the value.
     unsafe { ptr::with_exposed_provenance_mut::<T>(at.get()).drop_in_place() };
-    cache.free_object(at, Location::caller());
+    cache.put_back(at, Location::caller());
 }
 
 /// Fills `len` bytes with zeros.

@@ -251,7 +251,7 @@ impl OwnedSheaf {
             return;
         }
         assert!(self.count() == 0, "release of a sheaf that holds {} objects", self.count());
-        sheaf_cache().free_object(VirtAddr::from_ptr(self.sheaf()), Location::caller());
+        sheaf_cache().put_back(VirtAddr::from_ptr(self.sheaf()), Location::caller());
     }
 }
 

@@ -10,6 +10,7 @@ use crate::arch::{cpu, irq};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::shrinker::{Shrinker, register_shrinker};
+use crate::mm::trace::points;
 use crate::sync::Once;
 use arrayvec::ArrayVec;
 
@@ -48,6 +49,7 @@ pub fn purge(wait: Wait) -> bool {
 
 #[inline(always)]
 fn flush_and_reclaim(Purge { owed, mut others, mut held }: Purge) {
+    points::purge_vmap_area_lazy(|| with_areas(|areas| areas.purging(others)));
     owed.flush();
     held.release();
     if !with_areas(|areas| areas.reclaim_sized(&mut others)) {

@@ -82,7 +82,11 @@ impl VmapAreas {
 
     /// Calls `each` with the areas of the list that begins with `head`; how many they are, and
     /// the last.
-    fn each_of(&self, mut head: u32, mut each: impl FnMut(VirtRange, &VmArea)) -> (usize, u32) {
+    pub(super) fn each_of(
+        &self,
+        mut head: u32,
+        mut each: impl FnMut(VirtRange, &VmArea),
+    ) -> (usize, u32) {
         let (mut len, mut last) = (0, NIL);
         while let Some(id) = AreaId::new(head) {
             let area = self.space.get(id);

@@ -10,9 +10,11 @@ use super::{VMAP, vm_unmap_aliases, with_areas};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::{self, with_masked};
 use crate::arch::pgtable::MapError;
+use crate::mm::debug::are_rare_events_on;
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm::{self, TlbFlush};
 use crate::mm::set_memory;
+use crate::mm::trace::points;
 use core::panic::Location;
 
 /// What of a caller's flags holds for the page of a record: how hard to try, but neither
@@ -80,6 +82,7 @@ impl Request {
             Ok(start) => start,
             Err(backing) => self.find(backing)?,
         };
+        points::alloc_vmap_area(Some(start), self.nr_pages, self.align);
         let used = VirtRange::from_size(start, (self.nr_pages as usize) << PAGE_SHIFT);
         match or_purge(|| map(used).ok()) {
             Some(()) => Some(start),
@@ -89,12 +92,21 @@ impl Request {
 
     /// Addresses that no area has; where they start.
     #[inline(never)]
-    fn find(self, mut backing: Backing) -> Option<VirtAddr> {
+    fn find(self, backing: Backing) -> Option<VirtAddr> {
+        let start = self.search(backing);
+        if start.is_none() {
+            points::alloc_vmap_area(None, self.nr_pages, self.align);
+        }
+        start
+    }
+
+    #[inline(always)]
+    fn search(&self, mut backing: Backing) -> Option<VirtAddr> {
         let (mut page, mut purged) = (None, false);
         loop {
             let (refused, found) = with_areas(|areas| {
                 let refused = page.take().map(|page| areas.donate(page));
-                (refused, areas.alloc(&self, &mut backing))
+                (refused, areas.alloc(self, &mut backing))
             });
             match found {
                 Ok(start) => return Some(start),
@@ -141,11 +153,24 @@ fn undo(start: VirtAddr) -> Option<VirtAddr> {
 /// Unmaps the area of one of `kinds` that starts at `va`; whether there was one.
 #[inline(never)]
 pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
+    if are_rare_events_on() {
+        trace_unmap(va);
+    }
     match with_masked(|irq| VMAP.lock(irq).unmap(irq, va, kinds)) {
         Unmap::Done => true,
         Unmap::Due => purge_if_possible(),
         // The last that is done here, so that all above needs no place for what it would keep.
         Unmap::NotDone => unmap_slowly(va, kinds),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn trace_unmap(va: VirtAddr) {
+    let (info, lazy, most) =
+        with_areas(|areas| (areas.info(va), areas.stat().lazy, areas.lazy_max()));
+    if let Some(info) = info.filter(|info| info.range.start() == va) {
+        points::free_vmap_area_noflush(va, lazy + info.nr_pages as usize + 1, most);
     }
 }
 

@@ -151,6 +151,27 @@ impl VmapAreas {
         self.limits = limits;
     }
 
+    /// How many pages of addresses may wait for a purge.
+    pub fn lazy_max(&self) -> usize {
+        self.limits.lazy_max_pages
+    }
+
+    /// What a purge is about: how many areas, and from where to where they lie. `others` is
+    /// the first of those that it deals with one by one.
+    pub fn purging(&self, others: u32) -> (VirtRange, usize) {
+        let (mut start, mut end, mut count) = (None::<VirtAddr>, None::<VirtAddr>, 0);
+        let sized = self.flushing.areas.iter().map(|(_, list)| list.head);
+        for head in sized.chain([others]) {
+            let each = |range: VirtRange, _: &VmArea| {
+                start = Some(start.map_or(range.start(), |at| at.min(range.start())));
+                end = end.max(Some(range.end()));
+            };
+            count += self.each_of(head, each).0;
+        }
+        let start = start.unwrap_or(VirtAddr::new(0));
+        (VirtRange::new(start, end.unwrap_or(start)), count)
+    }
+
     pub fn stat(&self) -> VmallocStat {
         VmallocStat { records: self.space.pages_held(), ..self.stat }
     }

@@ -18,6 +18,7 @@ use crate::mm::mmzone::{
 };
 use crate::mm::page_alloc::drain_local_pages;
 use crate::mm::shrinker::DEF_PRIORITY;
+use crate::mm::trace::points;
 use crate::sched::{WaitQueue, cond_resched, should_stop};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicBool, AtomicU32};
@@ -136,6 +137,7 @@ pub fn wakeup_kswapd(node: NodeId, gfp: Gfp, order: Order, highest: ZoneType) {
         }
         return;
     }
+    points::mm_vmscan_wakeup_kswapd(node, highest, order, gfp);
     if own.ask(wanted) {
         STAT.kswapd_wake.fetch_add(1, Relaxed);
         own.wait.wake_up();
@@ -158,6 +160,7 @@ pub(super) fn work(node: NodeId) -> bool {
     let own = Node::of(node);
     let Some(mut wanted) = own.take() else { return false };
     let order = wanted.order;
+    points::mm_vmscan_kswapd_wake(node, wanted.highest, order);
     loop {
         wanted.order = balance_pgdat(node, wanted);
         if own.is_hopeless() || pgdat_balanced(node, wanted) || should_stop() {

@@ -32,7 +32,8 @@ use crate::mm::page_alloc::{self, alloc_pages};
 use crate::mm::set_memory::{kernel_map_pages, linear_map_split_to_ptes};
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use report::Kind;
 
 /// Objects of the pool (Linux: CONFIG_KFENCE_NUM_OBJECTS).
@@ -107,6 +108,11 @@ struct Pool {
     metas: [Meta; NUM_OBJECTS],
 }
 
+const CLOSED: u8 = 0;
+/// Whoever opens it is about to take the key.
+const OPENING: u8 = 1;
+const OPEN: u8 = 2;
+
 machine_local! {
     static POOL: SpinLock<Pool> = SpinLock::new(Rank::Kfence, Pool {
         first: None,
@@ -119,7 +125,9 @@ machine_local! {
     /// Nanoseconds between samples; 0 for off.
     static INTERVAL: AtomicU64 = AtomicU64::new(0);
     static NEXT_SAMPLE: AtomicU64 = AtomicU64::new(0);
-    static GATE: AtomicBool = AtomicBool::new(false);
+    /// Whether the next allocation is KFENCE's. Who finds it open gives the key back: by then
+    /// it is taken, though others may have it on too.
+    static GATE: AtomicU8 = AtomicU8::new(CLOSED);
     static SAMPLES: AtomicU32 = AtomicU32::new(0);
 }
 
@@ -176,13 +184,16 @@ pub fn is_kfence_address(at: VirtAddr) -> bool {
 
 /// A tick of a timer: opens the gate when it is time (Linux: toggle_allocation_gate).
 pub fn kfence_tick() {
-    if BASE.load(Relaxed) == 0 || GATE.load(Relaxed) {
+    if BASE.load(Relaxed) == 0 || GATE.load(Relaxed) != CLOSED {
         return;
     }
     let now = cpu::sched_clock();
-    if now >= NEXT_SAMPLE.load(Relaxed) && !GATE.swap(true, Relaxed) {
+    if now >= NEXT_SAMPLE.load(Relaxed)
+        && GATE.compare_exchange(CLOSED, OPENING, Relaxed, Relaxed).is_ok()
+    {
         NEXT_SAMPLE.store(now + INTERVAL.load(Relaxed), Relaxed);
         super::SLAB_ALLOC_HOOKS.inc();
+        GATE.store(OPEN, Release);
     }
 }
 
@@ -242,10 +253,10 @@ pub(in crate::mm) fn kfence_alloc(
     owner: usize,
 ) -> Option<VirtAddr> {
     let zones = Gfp::__GFP_DMA | Gfp::__GFP_DMA32 | Gfp::__GFP_HIGHMEM;
-    if !GATE.load(Relaxed) || size == 0 || size > PAGE_SIZE || gfp.intersects(zones) {
+    if GATE.load(Relaxed) != OPEN || size == 0 || size > PAGE_SIZE || gfp.intersects(zones) {
         return None;
     }
-    if !GATE.swap(false, Relaxed) {
+    if GATE.compare_exchange(OPEN, CLOSED, Acquire, Relaxed).is_err() {
         return None;
     }
     super::SLAB_ALLOC_HOOKS.dec();

@@ -1,0 +1,72 @@
+//! What was traced, as a file of the semihosting host's at the end of the kernel, a panic's
+//! too: `granule.trace_file=PATH`. scripts/trace makes of it what trace-cmd reads.
+//!
+//! After a line `granule trace 1` it is made of parts: a line with a name and how many bytes
+//! follow, and these. The pages of records are in Linux's format.
+
+use crate::arch::{CpuId, NR_CPUS};
+use crate::drivers::semihosting::HostFile;
+use crate::mm::trace::{
+    self, EVENTS, Format, HEADER_EVENT, HeaderPage, Rings, SavedCmdlines, Sites, Trace,
+};
+use crate::sync::Once;
+use core::fmt::{self, Write};
+
+static PATH: Once<&'static str> = Once::new();
+
+/// Has the file written at the end, to `path` on the host.
+pub(super) fn set_path(path: &'static str) {
+    PATH.call_once(|| path);
+}
+
+/// Writes the file, if one is wanted. Any context in which the kernel ends.
+pub(super) fn write() {
+    let Some(&path) = PATH.get() else { return };
+    trace::set_recording(false);
+    let Some(rings) = Rings::try_take() else {
+        return log::error!("trace: {path} not written: somebody reads what was traced");
+    };
+    let Some(mut file) = HostFile::create(path) else {
+        return log::error!("trace: {path} can't be written");
+    };
+    let written = parts(&mut file, &rings);
+    if !file.finish() || written.is_err() {
+        log::error!("trace: {path} could not be written to its end");
+    }
+}
+
+fn parts(out: &mut HostFile, rings: &Rings) -> fmt::Result {
+    writeln!(out, "granule trace 1")?;
+    part(out, "header_page", &HeaderPage)?;
+    part(out, "header_event", &HEADER_EVENT)?;
+    for (n, event) in EVENTS.iter().enumerate() {
+        part(out, event.system, &Format(n))?;
+    }
+    part(out, "kallsyms", &Sites)?;
+    part(out, "saved_cmdlines", &SavedCmdlines(rings))?;
+    part(out, "trace", &Trace::new(rings, None))?;
+    for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
+        let pages = rings.nr_pages(cpu);
+        writeln!(out, "cpu{} {}", cpu.index(), pages * crate::addr::PAGE_SIZE)?;
+        let mut written = Ok(());
+        rings.raw_pages(cpu, &mut |bytes| written = written.and_then(|()| out.put(bytes)));
+        written?;
+    }
+    writeln!(out, "end 0")
+}
+
+fn part(out: &mut HostFile, name: &str, what: &dyn fmt::Display) -> fmt::Result {
+    let mut len = Length(0);
+    write!(len, "{what}")?;
+    write!(out, "{name} {}\n{what}", len.0)
+}
+
+/// Counts the bytes of a text.
+struct Length(usize);
+
+impl Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
+}

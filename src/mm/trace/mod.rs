@@ -1,0 +1,143 @@
+//! Tracing: what happens in `mm`, as records in memory (Linux: kernel/trace/, the events of
+//! include/trace/events/).
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `points` | what `mm` calls where something happens |
+//! | `events` | the events, with Linux's names and fields |
+//! | `event` | how a record is laid out and printed |
+//! | `printf`, `flags` | formats and names, for print |
+//! | `sites` | the places in the source that records name |
+//! | `ring` | a CPU's records, in Linux's page format |
+//! | `control` | what is on, how large the rings are |
+//! | `text` | the records in the format of Linux's file `trace` |
+//!
+//! # Off it costs nothing
+//! In the paths of pages and objects a point is one of the tools behind the static keys of
+//! [`debug`](super::debug), and adds nothing to them. All others stand behind one more key,
+//! `RARE_EVENTS`: a `nop` each.
+//!
+//! # Writing
+//! A record is written with interrupts masked into the ring of its CPU, which it has under a
+//! lock that it never waits for: who finds it taken drops the record and counts it. That is so
+//! while somebody reads, and for an event within the writing of another: a fault in there.
+//! Nothing is allocated, and the oldest records make room for new ones. Who reads takes the
+//! rings out, so that what he looks at stands still, and puts them back.
+//!
+//! Memory for rings is had before an event is switched on, outside of all locks. It is the page
+//! allocator's like any other, and an event like any other where events are on already.
+//!
+//! Lock order: `Rank::Trace` is the innermost.
+#![deny(unsafe_code)]
+
+mod control;
+mod event;
+mod events;
+mod flags;
+pub(in crate::mm) mod points;
+mod printf;
+mod ring;
+mod sites;
+#[cfg(test)]
+#[expect(unsafe_code, reason = "tests free objects")]
+mod tests;
+mod text;
+
+pub use control::{
+    Rings, TraceError, add_cpu, buffer_size_kb, clear, enabled, free_buffers, is_recording,
+    set_buffer_size_kb, set_event_names, set_events, set_recording,
+};
+pub use event::{Event, Format};
+pub use events::EVENTS;
+pub use points::page_fault_kernel;
+pub use sites::Sites;
+pub use text::{HEADER_EVENT, HeaderPage, SavedCmdlines, Stats, Trace};
+
+use crate::arch::irq::{is_masked, with_masked};
+use crate::arch::jump_label::StaticKey;
+use crate::arch::{NR_CPUS, cpu};
+use crate::machine_local;
+use crate::percpu::PerCpu;
+use crate::sched::{self, NR_THREADS};
+use crate::sync::{Rank, SpinLock};
+use core::mem::ManuallyDrop;
+use core::panic::Location;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use event::{MAX_RECORD, Value};
+use events::Id;
+use ring::Ring;
+
+machine_local! {
+    /// Whether an event is on that is neither of pages nor of objects.
+    pub(in crate::mm) static RARE_EVENTS: StaticKey = StaticKey::new();
+    /// The events that are on, a bit for each.
+    static ENABLED: AtomicU32 = AtomicU32::new(0);
+    /// Whether records are written (Linux: tracing_on).
+    static RECORDING: AtomicBool = AtomicBool::new(true);
+    /// A ring that is there ends with the machine.
+    static RINGS: PerCpu<SpinLock<Option<ManuallyDrop<Ring>>>> =
+        PerCpu::new([const { SpinLock::new(Rank::Trace, None) }; NR_CPUS]);
+    /// Records of each CPU that found its ring taken, or none.
+    static DROPPED: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
+}
+
+const _: () = assert!(events::COUNT <= u32::BITS as usize);
+
+/// In `common_flags`: interrupts were masked (Linux: TRACE_FLAG_IRQS_OFF).
+const IRQS_OFF: u8 = 1;
+
+/// Whether an event is on.
+fn is_on(id: Id) -> bool {
+    ENABLED.load(Relaxed) & id.bit() != 0
+}
+
+/// Writes a record. Any context.
+fn emit(id: Id, values: &[Value<'_>]) {
+    record(id, |_, record| id.event().encode(values, record));
+}
+
+/// As [`emit`], of an event whose first field is a call site.
+fn emit_at<const N: usize>(id: Id, site: &'static Location<'static>, mut values: [Value<'_>; N]) {
+    record(id, |irq, record| {
+        values[0] = Value::N(sites::number(site, irq));
+        id.event().encode(&values, record)
+    });
+}
+
+#[cold]
+#[inline(never)]
+fn record(id: Id, encode: impl FnOnce(&crate::arch::IrqMasked, &mut [u8; MAX_RECORD]) -> usize) {
+    if !is_recording() {
+        return;
+    }
+    let flags = if is_masked() { IRQS_OFF } else { 0 };
+    with_masked(|irq| {
+        let mut ring = RINGS.get(irq).try_lock(irq);
+        let Some(ring) = ring.as_mut().and_then(|ring| ring.as_mut()) else {
+            DROPPED[cpu::id(irq).index()].fetch_add(1, Relaxed);
+            return;
+        };
+        let mut bytes = [0; MAX_RECORD];
+        let len = encode(irq, &mut bytes);
+        let mut pid = 0;
+        if let Some((thread, comm)) = sched::try_current() {
+            pid = thread.pid();
+            ring.note_comm(slot_of(pid), &comm);
+        }
+        bytes[..2].copy_from_slice(&event::id(id as usize).to_le_bytes());
+        bytes[2] = flags;
+        bytes[4..8].copy_from_slice(&pid.to_le_bytes());
+        ring.write(cpu::sched_clock(), &bytes[..len]);
+    });
+}
+
+/// A thread's slot on its CPU.
+fn slot_of(pid: u32) -> usize {
+    pid.wrapping_sub(1) as usize % NR_THREADS
+}
+
+/// The number by which an event's records are told (Linux: events/SYSTEM/EVENT/id).
+#[must_use]
+pub const fn event_id(place: usize) -> u16 {
+    event::id(place)
+}

@@ -1,0 +1,182 @@
+//! The records in the format of Linux's file `trace` (Linux: kernel/trace/trace_output.c), and
+//! what other programs need to read them.
+
+use super::control::Rings;
+use super::event::{self, COMMON, Text};
+use super::ring::{ROOM, Record, Ring};
+use super::{DROPPED, EVENTS, IRQS_OFF, slot_of};
+use crate::arch::{CpuId, NR_CPUS, cpu};
+use crate::mm::page_alloc::cpus_online;
+use crate::sched::NR_THREADS;
+use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// The file `events/header_page`: how a page begins.
+pub struct HeaderPage;
+
+impl fmt::Display for HeaderPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (ty, name, offset, size, signed) in [
+            ("u64", "timestamp", 0, 8, 0),
+            ("local_t", "commit", 8, 8, 1),
+            ("int", "overwrite", 8, 1, 1),
+            ("char", "data", 16, ROOM, 0),
+        ] {
+            writeln!(f, "\tfield: {ty} {name};\toffset:{offset};\tsize:{size};\tsigned:{signed};")?;
+        }
+        Ok(())
+    }
+}
+
+/// The file `events/header_event`: how a record begins.
+pub const HEADER_EVENT: &str = "# compressed entry header
+\ttype_len    :    5 bits
+\ttime_delta  :   27 bits
+\tarray       :   32 bits
+
+\tpadding     : type == 29
+\ttime_extend : type == 30
+\ttime_stamp : type == 31
+\tdata max type_len  == 28
+";
+
+/// What all records begin with, and the fields behind it.
+struct Entry<'a> {
+    record: Record<'a>,
+    kind: u16,
+    flags: u8,
+    pid: u32,
+}
+
+impl<'a> Entry<'a> {
+    fn new(record: Record<'a>) -> Option<Self> {
+        let common: &[u8; COMMON] = record.data.first_chunk()?;
+        let [a, b, flags, _, pid @ ..] = *common;
+        Some(Self { record, kind: u16::from_le_bytes([a, b]), flags, pid: u32::from_le_bytes(pid) })
+    }
+}
+
+/// The records of one CPU, or of all in the order of their times.
+pub struct Trace<'a> {
+    rings: &'a Rings,
+    only: Option<CpuId>,
+}
+
+impl<'a> Trace<'a> {
+    /// Of the CPU, or all.
+    #[must_use]
+    pub fn new(rings: &'a Rings, only: Option<CpuId>) -> Self {
+        Self { rings, only }
+    }
+
+    /// The rings to print, by their CPUs.
+    fn rings(&self) -> impl Iterator<Item = (usize, &'a Ring)> + Clone {
+        let only = self.only.map(CpuId::index);
+        let rings = self.rings.rings.iter().enumerate();
+        rings
+            .filter(move |&(cpu, _)| only.is_none_or(|only| only == cpu))
+            .filter_map(|(cpu, ring)| Some((cpu, ring.as_ref()?)))
+    }
+}
+
+impl fmt::Display for Trace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sum = |of: fn(&Ring) -> u64| self.rings().map(|(_, ring)| of(ring)).sum::<u64>();
+        write!(
+            f,
+            "# tracer: nop\n#\n\
+             # entries-in-buffer/entries-written: {}/{}   #P:{}\n#\n\
+             #                                _-----=> irqs-off/BH-disabled\n\
+             #                               / _----=> need-resched\n\
+             #                              | / _---=> hardirq/softirq\n\
+             #                              || / _--=> preempt-depth\n\
+             #                              ||| / _-=> migrate-disable\n\
+             #                              |||| /     delay\n\
+             #           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION\n\
+             #              | |         |   |||||     |         |\n",
+            sum(Ring::entries),
+            sum(Ring::written),
+            cpus_online().count()
+        )?;
+        let mut next: [_; NR_CPUS] = core::array::from_fn(|cpu| {
+            let ring = self.rings().find(|&(of, _)| of == cpu).map(|(_, ring)| ring);
+            let mut records = ring.into_iter().flat_map(Ring::records);
+            (records.next(), records, ring, true)
+        });
+        loop {
+            let with_time = next.iter().enumerate();
+            let first = with_time.filter_map(|(cpu, of)| Some((of.0.as_ref()?.time, cpu))).min();
+            let Some((_, cpu)) = first else { return Ok(()) };
+            let (record, records, ring, is_first) = &mut next[cpu];
+            let (Some(now), Some(ring)) = (record.take(), *ring) else { return Ok(()) };
+            *record = records.next();
+            if core::mem::take(is_first) && ring.overrun() != 0 {
+                writeln!(f, "CPU:{cpu} [LOST {} EVENTS]", ring.overrun())?;
+            }
+            if let Some(entry) = Entry::new(now) {
+                line(f, cpu, ring, &entry)?;
+            }
+        }
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, cpu: usize, ring: &Ring, entry: &Entry<'_>) -> fmt::Result {
+    let Some(event) = event::index(entry.kind).and_then(|n| EVENTS.get(n)) else {
+        return writeln!(f, "Unknown type {}", entry.kind);
+    };
+    let comm = match entry.pid {
+        0 => "<idle>",
+        pid => ring.comm(slot_of(pid)).unwrap_or("<...>"),
+    };
+    let irqs = if entry.flags & IRQS_OFF != 0 { 'd' } else { '.' };
+    let (seconds, micros) = rounded(entry.record.time);
+    writeln!(
+        f,
+        "{comm:>16}-{:<7} [{cpu:03}] {irqs}.... {seconds:>5}.{micros:06}: {}: {}",
+        entry.pid,
+        event.name,
+        Text(event, entry.record.data)
+    )
+}
+
+/// Seconds and microseconds of a time, to the nearest (Linux: trace_print_time).
+fn rounded(time: u64) -> (u64, u64) {
+    let micros = (time + 500) / 1000;
+    (micros / 1_000_000, micros % 1_000_000)
+}
+
+/// A CPU's file `per_cpu/cpuN/stats`.
+pub struct Stats<'a>(pub &'a Rings, pub CpuId);
+
+impl fmt::Display for Stats<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ring = self.0.rings[self.1.index()].as_ref();
+        let of = |get: fn(&Ring) -> u64| ring.map_or(0, get);
+        let oldest = ring.and_then(|ring| ring.records().next()).map_or(0, |record| record.time);
+        let ((old, old_us), (now, now_us)) = (rounded(oldest), rounded(cpu::sched_clock()));
+        writeln!(f, "entries: {}", of(Ring::entries))?;
+        writeln!(f, "overrun: {}", of(Ring::overrun))?;
+        writeln!(f, "commit overrun: 0")?;
+        writeln!(f, "bytes: {}", of(|ring| ring.bytes() as u64))?;
+        writeln!(f, "oldest event ts: {old:>5}.{old_us:06}")?;
+        writeln!(f, "now ts: {now:>5}.{now_us:06}")?;
+        writeln!(f, "dropped events: {}", DROPPED[self.1.index()].load(Relaxed))?;
+        writeln!(f, "read events: 0")
+    }
+}
+
+/// The file `saved_cmdlines`: the threads that wrote, with their names.
+pub struct SavedCmdlines<'a>(pub &'a Rings);
+
+impl fmt::Display for SavedCmdlines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (cpu, ring) in self.0.rings.iter().enumerate() {
+            for slot in 0..NR_THREADS {
+                if let Some(comm) = ring.as_ref().and_then(|ring| ring.comm(slot)) {
+                    writeln!(f, "{} {comm}", cpu * NR_THREADS + slot + 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
