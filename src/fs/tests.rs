@@ -97,7 +97,7 @@ fn directories_list_what_they_hold() {
             let mode = metadata(&path).unwrap();
             assert!(!mode.is_dir && mode.mode & 0o400 != 0, "{path}: {mode:?}");
         }
-        assert_eq!(files().len(), 9 + 2 + 1 + 1 + 2 + 2 + 6 + 2 + 5);
+        assert_eq!(files().len(), 9 + 2 + 1 + 1 + 1 + 2 + 2 + 6 + 2 + 5);
     });
 }
 
