@@ -171,6 +171,32 @@ fn a_claim_that_waits_serves_the_next_mapping() {
     });
 }
 
+/// A claim that waits is for its own addresses and type: who maps others has one of those.
+#[test]
+fn a_claim_that_waits_serves_no_other_mapping() {
+    machine(1024, |_| {
+        let conflict = Some(IoremapError::Conflict);
+        // So that there are addresses in the pool for what follows.
+        let mapped = [0, 1, 2, 3].map(|n| ioremap(UART + (n << 12), 1).unwrap());
+        drop(mapped);
+        vmalloc::vm_unmap_aliases();
+        let other = UART + 0x10_0000;
+        for _ in 0..2 {
+            let pooled = [ioremap(UART, 1).unwrap(), ioremap(UART, 1).unwrap()];
+            drop(pooled);
+            let elsewhere = ioremap(other, 1).unwrap();
+            assert_eq!(ioremap_cache(other, 1).err(), conflict);
+            drop(elsewhere);
+            drop(ioremap(UART, 1).unwrap());
+            let combined = ioremap_wc(UART, 1).unwrap();
+            assert_eq!(ioremap(UART, 1).err(), conflict);
+            drop(combined);
+            drop(ioremap(UART, 1).unwrap());
+            vmalloc::validate();
+        }
+    });
+}
+
 /// A purge ends the claims of all mappings that waited for it, and of no others.
 #[test]
 fn a_purge_ends_claims_one_for_one() {

@@ -318,6 +318,17 @@ fn vunmap_of_a_vmalloc_area_is_caught() {
 }
 
 #[test]
+#[should_panic(expected = "vunmap: no such area")]
+fn vunmap_of_a_vmalloc_area_is_caught_on_the_short_way() {
+    machine(1024, |_| {
+        let get = |()| vmalloc(9000, Gfp::GFP_KERNEL).unwrap();
+        // From here on their table is remembered.
+        [(), ()].map(get).into_iter().for_each(vfree);
+        vunmap(get(()));
+    });
+}
+
+#[test]
 #[should_panic(expected = "backs a vmalloc area")]
 fn a_page_taken_from_under_an_area_is_caught() {
     machine(1024, |_| {
