@@ -20,7 +20,11 @@ const AT_ONCE: u32 = 64;
 /// than it has (zeros, an account, a node): then [`alloc_pages`](super::alloc_pages) may do. Any
 /// context that `gfp` is fit for.
 #[inline(always)]
-pub fn alloc_pages_chain(gfp: Gfp, most: u32, marks: PageFlags) -> (Option<Frame>, u32) {
+pub(in crate::mm) fn alloc_pages_chain(
+    gfp: Gfp,
+    most: u32,
+    marks: PageFlags,
+) -> (Option<Frame>, u32) {
     might_alloc(gfp);
     if gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ACCOUNT | Gfp::__GFP_ZERO) {
         return (None, 0);
@@ -51,7 +55,7 @@ fn take(irq: &IrqMasked, gfp: Gfp, most: u32, marks: PageFlags) -> (Option<Frame
 /// held once. The first that is not like that, and how many are left with it. Where others
 /// are to be told of each, that is the first of all. Any context.
 #[inline(always)]
-pub fn free_pages_chain(
+pub(in crate::mm) fn free_pages_chain(
     mut head: Option<Frame>,
     mut len: u32,
     marks: PageFlags,

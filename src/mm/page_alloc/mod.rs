@@ -63,7 +63,7 @@ mod validate;
 pub use accounted::nr_accounted_pages;
 pub(in crate::mm) use buddy::{add, buddy_order, pageblock_migratetype, sub};
 pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_bulk, free_pages_exact};
-pub use chain::{alloc_pages_chain, free_pages_chain};
+pub(in crate::mm) use chain::{alloc_pages_chain, free_pages_chain};
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, put_page, split_page};
 pub use contig::{alloc_contig_range, free_contig_range};

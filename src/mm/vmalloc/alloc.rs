@@ -19,7 +19,7 @@ use core::panic::Location;
 /// `node` first where one is named (Linux: `__vmalloc_node_range`).
 #[inline(always)]
 #[track_caller]
-pub fn vmalloc_range(
+pub(super) fn vmalloc_range(
     size: usize,
     align: usize,
     gfp: Gfp,

@@ -30,7 +30,7 @@ impl PageChain {
 
     /// Up to `pages` single pages, as far as this CPU has them at hand.
     #[inline(always)]
-    pub fn at_hand(pages: u32, gfp: Gfp) -> Self {
+    pub(super) fn at_hand(pages: u32, gfp: Gfp) -> Self {
         let (head, len) = page_alloc::alloc_pages_chain(gfp, pages, PageFlags::VMALLOC);
         Self { head, len }
     }
