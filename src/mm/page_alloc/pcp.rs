@@ -209,7 +209,7 @@ fn preferred(cpu: &CpuPages, gfp: Gfp) -> Option<PcpColumn> {
 
 /// This CPU's list of the single pages that are best for `gfp`, if it has one.
 #[inline(always)]
-pub(super) fn preferred_list<'a>(irq: &'a IrqMasked, gfp: Gfp) -> Option<&'a PcpList> {
+pub(super) fn preferred_list(irq: &IrqMasked, gfp: Gfp) -> Option<&PcpList> {
     let cpu = PCP.get(irq);
     Some(cpu.list(0, preferred(cpu, gfp)?))
 }
