@@ -1,6 +1,6 @@
 //! What waits for a flush, what the pools keep, and frees that take the long way.
 
-use super::tests::{machine, used_pages};
+use super::tests::{machine, take_all, used_pages};
 use super::*;
 use crate::addr::Order;
 use crate::mm::page_alloc;
@@ -59,7 +59,7 @@ fn addresses_that_wait_are_bounded() {
     });
 }
 
-/// Areas of one size each for 100, of `pages` pages, are freed and purged.
+/// Frees `count` areas of `pages` pages, and purges them.
 fn free_many(pages: usize, count: usize) {
     let areas: Vec<_> =
         (0..count).map(|_| vmalloc(pages * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap()).collect();
@@ -98,6 +98,23 @@ fn pools_are_bounded_whether_areas_come_as_lists_or_one_by_one() {
         assert_eq!(vmalloc_stat().pooled, 256);
         free_many(256, 1);
         assert_eq!(vmalloc_stat().pooled, 256);
+    });
+}
+
+/// Where memory is short a small area has the pages that wait, without reclaim too.
+#[test]
+fn pages_that_wait_serve_small_areas() {
+    machine(8192, |_| {
+        set_limits(UNBOUNDED);
+        let areas: Vec<_> =
+            (0..20).map(|_| vmalloc(9 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap()).collect();
+        free_many(9, 2);
+        areas.into_iter().for_each(vfree);
+        let taken = take_all();
+        let va = vmalloc(9 * PAGE_SIZE, Gfp::GFP_NOWAIT | Gfp::__GFP_NOWARN);
+        vfree(va.expect("pages wait"));
+        taken.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+        validate();
     });
 }
 

@@ -382,5 +382,17 @@ fn few_pages_are_of_one_table_and_whole_sets() {
         rig.check_range(set, Some((MEM, RW)));
         few(rig, set).expect("all of a set").settle();
         rig.check_range(set, None);
+        // One with pages on both sides, which the range has whole or in part.
+        rig.mapper().unmap(pages(480, 16)).unwrap().settle();
+        let set = pages(480, 16);
+        rig.mapper().map(set, MEM, RW, NONE).unwrap();
+        for part in [(484, 14), (484, 20), (495, 2), (470, 12), (460, 24)] {
+            let part = pages(part.0, part.1);
+            assert!(few(rig, part).is_none(), "{part:?} cuts a set");
+        }
+        rig.check_range(set, Some((MEM, RW)));
+        let around = pages(479, 18);
+        few(rig, around).expect("all of a set, and more").settle();
+        rig.check_range(around, None);
     });
 }
