@@ -53,7 +53,7 @@ fn tick() {
 
 /// Lets the console be typed at; with `granule.monitor=irq` by the interrupt alone.
 fn listen(boot: &Boot) {
-    let id = boot.tree.console().and_then(|console| console.interrupt_id);
+    let id = boot.tree.console_interrupt_id();
     let interrupts = id.is_some_and(|id| interrupts::request_irq(id, received).is_ok());
     console::listen(interrupts);
     if boot.cmdline.granule("monitor") != Some("irq") {

@@ -19,8 +19,6 @@ pub struct Console<'a> {
     pub reg_io_width: Option<u32>,
     /// What `stdout-path` has after the colon: `115200n8`.
     pub options: Option<Text<'a>>,
-    /// The number of its first interrupt, where that is one of a GIC's.
-    pub interrupt_id: Option<u32>,
 }
 
 impl<'a> Console<'a> {
@@ -151,17 +149,24 @@ impl<'a> Tree<'a> {
     pub fn console(&self) -> Option<Console<'a>> {
         let stdout = self.stdout()?;
         let node = stdout.lineage.node();
-        let parent = stdout.lineage.interrupt_parent().and_then(|it| self.by_phandle(it));
-        let interrupts = parent.and_then(Gic::of).and_then(|_| node.property("interrupts"));
-        let mut cells = interrupts.into_iter().flat_map(words);
         Some(Console {
             node,
             registers: stdout.lineage.reg(0)?.range(),
             reg_shift: node.cell("reg-shift").unwrap_or(0),
             reg_io_width: node.cell("reg-io-width"),
             options: stdout.options,
-            interrupt_id: cells.next().zip(cells.next()).and_then(|(kind, n)| gic_id(kind, n)),
         })
+    }
+
+    /// The number of the console's first interrupt, where that is one of a GIC's. Looks for the
+    /// controller in all of the tree.
+    #[must_use]
+    pub fn console_interrupt_id(&self) -> Option<u32> {
+        let lineage = self.stdout()?.lineage;
+        let parent = lineage.interrupt_parent().and_then(|phandle| self.by_phandle(phandle));
+        parent.and_then(Gic::of)?;
+        let mut cells = words(lineage.node().property("interrupts")?);
+        gic_id(cells.next()?, cells.next()?)
     }
 
     /// The interrupt controller: the first available node that is a known GIC.
