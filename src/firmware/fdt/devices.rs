@@ -158,15 +158,15 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// The number of the console's first interrupt, where that is one of a GIC's.
+    /// The number of the console's first interrupt, where that is one of a GIC's. Looks for the
+    /// controller in all of the tree.
     #[must_use]
     pub fn console_interrupt_id(&self) -> Option<u32> {
-        let stdout = self.stdout()?;
-        let parent = stdout.lineage.interrupt_parent().and_then(|it| self.by_phandle(it))?;
-        Gic::of(parent)?;
-        let mut cells = words(stdout.lineage.node().property("interrupts")?);
-        let (kind, number) = cells.next().zip(cells.next())?;
-        gic_id(kind, number)
+        let lineage = self.stdout()?.lineage;
+        let parent = lineage.interrupt_parent().and_then(|phandle| self.by_phandle(phandle));
+        parent.and_then(Gic::of)?;
+        let mut cells = words(lineage.node().property("interrupts")?);
+        gic_id(cells.next()?, cells.next()?)
     }
 
     /// The interrupt controller: the first available node that is a known GIC.

@@ -296,3 +296,19 @@ fn children_and_walks_see_every_node_once() {
     }
     assert!(seen > 20 && seen < 100, "{seen}");
 }
+
+#[test]
+fn the_console_s_interrupt_is_the_gic_s_or_none() {
+    for (name, id, has_watchdog) in [
+        ("qemu-virt-default", Some(32 + 1), false),
+        ("qemu-virt-gicv3-512m", Some(32 + 1), false),
+        ("broadcom-bcm2711-rpi-4-b", Some(32 + 93), true),
+        // Its controller for devices is another.
+        ("broadcom-bcm2837-rpi-3-b", None, true),
+    ] {
+        let tree = Tree::new(super::corpus::sample(&std::format!("dtbs/{name}"))).unwrap();
+        assert_eq!(tree.console_interrupt_id(), id, "{name}");
+        let watchdog = tree.bcm2835_pm().map(|pm| pm.start().get() & 0x00ff_ffff);
+        assert_eq!(watchdog, has_watchdog.then_some(0x10_0000), "{name}");
+    }
+}
