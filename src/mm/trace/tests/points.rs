@@ -199,6 +199,7 @@ fn off_nothing_is_written_and_nobody_asks() {
             ("!kmem:kmalloc kfree", [false, false, true, false]),
             ("vmalloc", [false, false, false, true]),
             ("kmem:mm_page_free,mm_page_alloc", [true, false, false, false]),
+            ("kmem:kmem_cache_f*", [false, false, true, false]),
             ("cma:* compaction:*", [false, false, false, true]),
         ] {
             set_event_names(names).unwrap();
@@ -326,7 +327,8 @@ fn nothing_is_lost_uncounted_while_others_read() {
                 assert!(record.time > last.0 && (last.1 == 0 || n > last.1));
                 last = (record.time, n);
             }
-            assert!(last.1 > 0);
+            // Who reads finds its own ring there again.
+            assert!(cpu != 3 || (dropped == 0 && last.1 > 0));
         }
         let stats = Stats(&rings, CpuId::BOOT).to_string();
         assert!(stats.starts_with(&format!(
