@@ -7,10 +7,10 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from view_common import SCRIPTS, Wrong, load, memview, same
-
 
 
 def figures(text):
@@ -251,3 +251,42 @@ def attach(path):
                 if code == 0:
                     same(load(out), json.loads(text), "what came over the line")
                     out.unlink()
+
+
+def monitor(image):
+    """The monitor of a kernel that runs, asked twice; between, somebody allocates 2 MiB."""
+    with tempfile.TemporaryDirectory() as directory:
+        at, out = f"{directory}/serial", Path(directory) / "out.json"
+        runner = [SCRIPTS / "qemu-runner", image, "--monitor", "--console", at, "--mem", "256M", "--append", "cma=16M"]
+        kernel = subprocess.Popen(runner, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            while not Path(at).exists():
+                if kernel.poll() is not None:
+                    raise Wrong(f"QEMU ended with {kernel.returncode}")
+                time.sleep(0.05)
+            states = []
+            for command in ("\r", "alloc pages 9\r"):
+                with socket.socket(socket.AF_UNIX) as line:
+                    line.connect(at)
+                    line.sendall(command.encode())
+                    said = b""
+                    while not re.search(rb"granule> (\x1b\[K)?$", said) or (len(command) > 1 and b"1: pages" not in said):
+                        more = line.recv(4096)
+                        if not more:
+                            raise Wrong(f"the line was closed after {said[-300:]}")
+                        said += more
+                run = subprocess.run([SCRIPTS / "snapshot", out, "--attach", at], capture_output=True, text=True)
+                same(run.returncode, 0, f"--attach, which said {run.stderr[-300:]}")
+                states.append(load(out))
+            same(["cma=16M" in state["cmdline"].split() for state in states], [True, True], "the command line")
+            less = states[0]["meminfo"]["MemFree"] - states[1]["meminfo"]["MemFree"]
+            same(2048 <= less < 2048 + 256, True, f"{less} kB less are free after 2 MiB were allocated")
+            with socket.socket(socket.AF_UNIX) as line:
+                line.connect(at)
+                line.sendall(b"poweroff\r")
+                while line.recv(4096):
+                    pass
+            same(kernel.wait(), 0, "the kernel's exit code")
+        finally:
+            kernel.kill()
+            kernel.wait()
