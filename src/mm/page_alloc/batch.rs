@@ -33,27 +33,21 @@ pub(super) fn refill(
         return Some(frame);
     }
     let id = zone.zone.id();
-    let mut own = None;
     while left > 0 {
         let most = Order::new(order.get() + left.ilog2() as u8).unwrap_or(Order::MAX);
         let Some((head, size)) = zone.rmqueue_run(order, most, mt, reach) else { break };
         let step = order.pages();
         // From the end, so that the list hands them out rising.
-        let from = if own.is_none() { step } else { 0 };
-        for at in (from..size.pages()).step_by(step as usize).rev() {
+        for at in (0..size.pages()).step_by(step as usize).rev() {
             let frame = head.within(size, at);
             frame.page().set_place(id, order);
             frame.page().set_refcount(1);
             list.push(frame, order);
         }
-        if own.is_none() {
-            head.page().set_place(id, order);
-            head.page().set_refcount(1);
-            own = Some(head);
-        }
         left -= size.pages() / step;
     }
-    own
+    // Neighbours stay together on the list, to be merged when they come back.
+    list.pop(order)
 }
 
 /// Frees `frame`, taken off a CPU's list of `order`, with the others that `chunk` gathers.
