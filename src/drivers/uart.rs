@@ -82,7 +82,8 @@ static MINI: Kind = Kind {
     overrun: 0,
     status_overrun: 1 << 1,
     mask: 0x04,
-    interrupts: 1 << 0,
+    // The peripherals' manual does not tell of bit 2, without which none comes (errata to it).
+    interrupts: 1 << 0 | 1 << 2,
     control: 0x20,
     receives: 1 << 0,
 };

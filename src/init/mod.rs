@@ -34,7 +34,7 @@ mod start;
 #[cfg(target_os = "none")]
 mod steps;
 #[cfg(target_os = "none")]
-mod trace_file;
+pub(crate) mod trace_file;
 
 #[cfg(target_os = "none")]
 pub use start::{Boot, Stop};

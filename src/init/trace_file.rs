@@ -5,12 +5,14 @@
 //! follow, and these. The pages of records are in Linux's format.
 
 use crate::arch::{CpuId, NR_CPUS};
+use crate::drivers::console;
 use crate::drivers::semihosting::HostFile;
 use crate::mm::trace::{
     self, EVENTS, Format, HEADER_EVENT, HeaderPage, Rings, SavedCmdlines, Sites, Trace,
 };
 use crate::sync::Once;
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 static PATH: Once<&'static str> = Once::new();
 
@@ -19,20 +21,26 @@ pub(super) fn set_path(path: &'static str) {
     PATH.call_once(|| path);
 }
 
+/// Whether it was tried: a panic on the way does not try again.
+static TRIED: AtomicBool = AtomicBool::new(false);
+
 /// Writes the file, if one is wanted. Any context in which the kernel ends.
-pub(super) fn write() {
+pub(crate) fn write() {
     let Some(&path) = PATH.get() else { return };
-    trace::set_recording(false);
-    let Some(rings) = Rings::try_take() else {
-        return log::error!("trace: {path} not written: somebody reads what was traced");
-    };
-    let Some(mut file) = HostFile::create(path) else {
-        return log::error!("trace: {path} can't be written");
-    };
-    let written = parts(&mut file, &rings);
-    if !file.finish() || written.is_err() {
-        log::error!("trace: {path} could not be written to its end");
+    if TRIED.swap(true, Relaxed) {
+        return;
     }
+    trace::set_recording(false);
+    if let Err(why) = try_write(path) {
+        console::print_dying(format_args!("error: trace: {path} {why}\n"));
+    }
+}
+
+fn try_write(path: &str) -> Result<(), &'static str> {
+    let rings = Rings::try_take().ok_or("is not written: somebody reads what was traced")?;
+    let mut file = HostFile::create(path).ok_or("can't be written")?;
+    let written = parts(&mut file, &rings);
+    if file.finish() && written.is_ok() { Ok(()) } else { Err("is not written to its end") }
 }
 
 fn parts(out: &mut HostFile, rings: &Rings) -> fmt::Result {

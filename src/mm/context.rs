@@ -7,12 +7,13 @@
 //! whoever was interrupted.
 #![deny(unsafe_code)]
 
-use crate::arch::irq::is_masked;
+use crate::arch::irq::{is_masked, with_masked};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc::{self, FastPath};
 use crate::sched::mm_word;
+use crate::sync::{Rank, SpinLock};
 use bitflags::bitflags;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -33,8 +34,9 @@ bitflags! {
 const WALLED: u32 = 16;
 
 machine_local! {
-    /// Scopes of [`mems_allowed_scope`] that hold.
+    /// Scopes of [`mems_allowed_scope`] that hold, and who changes their number.
     static WALLS: AtomicU32 = AtomicU32::new(0);
+    static SCOPES: SpinLock<u32> = SpinLock::new(Rank::Walls, 0);
 }
 
 /// Puts a thread's word back when a scope ends, by a panic too.
@@ -98,6 +100,20 @@ pub(in crate::mm) fn current_gfp_context(gfp: Gfp) -> Gfp {
     }
 }
 
+/// Counts a scope that begins or ends; the first closes the fast path, and the last opens it
+/// before another can close it again.
+fn count_walls(change: impl FnOnce(u32) -> u32) {
+    with_masked(|irq| {
+        let mut scopes = SCOPES.lock(irq);
+        let before = *scopes;
+        *scopes = change(before);
+        WALLS.store(*scopes, Relaxed);
+        if (before == 0) != (*scopes == 0) {
+            page_alloc::set_fast_path(FastPath::Walls, *scopes == 0);
+        }
+    });
+}
+
 /// Runs `f`, whose allocations with `__GFP_HARDWALL` come from `nodes` alone (Linux:
 /// mems_allowed of a cpuset with `mem_hardwall`). Meanwhile no CPU allocates by the fast
 /// path, which knows no nodes. Threads.
@@ -105,14 +121,10 @@ pub fn mems_allowed_scope<R>(nodes: &[NodeId], f: impl FnOnce() -> R) -> R {
     struct Wall;
     impl Drop for Wall {
         fn drop(&mut self) {
-            if WALLS.fetch_sub(1, Relaxed) == 1 {
-                page_alloc::set_fast_path(FastPath::Walls, true);
-            }
+            count_walls(|count| count - 1);
         }
     }
-    if WALLS.fetch_add(1, Relaxed) == 0 {
-        page_alloc::set_fast_path(FastPath::Walls, false);
-    }
+    count_walls(|count| count + 1);
     let _wall = Wall;
     let bit = |node: NodeId| 1u32 << (WALLED as usize + node.index());
     let walled: u32 =

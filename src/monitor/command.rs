@@ -344,8 +344,8 @@ impl<'a> Arguments<'a> {
     /// The text is all before the last ` > `, or all.
     fn echo(self) -> Result<Command<'a>, Wrong<'a>> {
         let Some(at) = self.rest.rfind('>') else { return Ok(Command::Echo(self.rest, None)) };
-        let (text, path) = self.rest.split_at(at);
-        let path = path.trim_start_matches('>').trim();
+        // A file takes one text after the other: `>>` is the same to it.
+        let (text, path) = (self.rest[..at].trim_end_matches('>'), self.rest[at + 1..].trim());
         if path.is_empty() || path.contains(char::is_whitespace) {
             return Err(Wrong::Usage(self.name));
         }

@@ -5,6 +5,7 @@ use crate::addr::PhysRange;
 use crate::drivers::power::{BYTES, Bcm2835Pm};
 use crate::drivers::{console, semihosting};
 use crate::firmware::fdt::{PsciMethod, Tree};
+use crate::init::trace_file;
 use crate::mm::ioremap::ioremap;
 use core::fmt::{self, Write};
 use core::hint::spin_loop;
@@ -41,10 +42,16 @@ fn wait() {
     (0..PATIENCE).for_each(|_| spin_loop());
 }
 
+/// What is done before the machine goes.
+fn end() {
+    trace_file::write();
+    console::flush();
+}
+
 /// Resets the machine; returns where it can't be reset, and says so.
 pub(super) fn reboot(tree: &Tree<'_>, out: &mut Screen) -> fmt::Result {
     writeln!(out, "reboot: restarting")?;
-    console::flush();
+    end();
     psci(tree, SYSTEM_RESET);
     if let Some(pm) = bcm2835_pm(tree) {
         pm.reset();
@@ -56,7 +63,7 @@ pub(super) fn reboot(tree: &Tree<'_>, out: &mut Screen) -> fmt::Result {
 /// Switches the machine off; returns where that can't be done, and says so.
 pub(super) fn poweroff(tree: &Tree<'_>, out: &mut Screen) -> fmt::Result {
     writeln!(out, "poweroff: good bye")?;
-    console::flush();
+    end();
     psci(tree, SYSTEM_OFF);
     semihosting::exit(0);
     if let Some(pm) = bcm2835_pm(tree) {

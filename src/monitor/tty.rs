@@ -56,7 +56,7 @@ fn listen(boot: &Boot) {
     let id = boot.tree.console_interrupt_id();
     let interrupts = id.is_some_and(|id| interrupts::request_irq(id, received).is_ok());
     console::listen(interrupts);
-    if boot.cmdline.granule("monitor") != Some("irq") {
+    if !interrupts || boot.cmdline.granule("monitor") != Some("irq") {
         interrupts::set_tick_hook(Some(tick));
     }
 }

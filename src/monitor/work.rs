@@ -200,13 +200,13 @@ fn validate() {
     DONE.store(false, Ordering::Relaxed);
     secondary::on_each(|cpu| {
         if cpu != CpuId::BOOT {
-            ARRIVED.fetch_add(1, Ordering::Relaxed);
-            while !DONE.load(Ordering::Relaxed) {
+            ARRIVED.fetch_add(1, Ordering::Release);
+            while !DONE.load(Ordering::Acquire) {
                 cpu::relax();
             }
             return;
         }
-        while ARRIVED.load(Ordering::Relaxed) + 1 < smp::online().count() {
+        while ARRIVED.load(Ordering::Acquire) + 1 < smp::online().count() {
             cpu::relax();
         }
         if let Err(invalid) = page_alloc::validate() {
@@ -214,6 +214,6 @@ fn validate() {
         }
         slab::validate();
         vmalloc::validate();
-        DONE.store(true, Ordering::Relaxed);
+        DONE.store(true, Ordering::Release);
     });
 }

@@ -25,6 +25,8 @@ pub enum Rank {
     ZsPool,
     /// A mempool's reserve (Linux: mempool_t.lock).
     Mempool,
+    /// How many scopes close nodes to threads.
+    Walls,
     /// The list of all kmem caches (Linux: slab_mutex).
     SlabCaches,
     /// The address allocator of the vmalloc area (Linux: vmap_area_lock).

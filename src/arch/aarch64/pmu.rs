@@ -14,24 +14,23 @@ pub fn instructions() -> Option<u64> {
     if !features::features().contains(Features::PMU) {
         return None;
     }
-    let (has, event): (u64, u64);
+    let (has, control): (u64, u64);
     // SAFETY: the registers are there.
     unsafe {
-        asm!("mrs {}, pmceid0_el0", "mrs {}, pmevtyper0_el0", out(reg) has, out(reg) event,
+        asm!("mrs {}, pmceid0_el0", "mrs {}, pmcr_el0", out(reg) has, out(reg) control,
             options(nomem, nostack, preserves_flags));
     }
-    if has >> INST_RETIRED & 1 == 0 {
+    let counters = control >> 11 & 0x1f;
+    if has >> INST_RETIRED & 1 == 0 || counters == 0 {
         return None;
     }
-    if event != INST_RETIRED {
-        let control: u64;
-        // SAFETY: as above.
-        unsafe {
-            asm!("mrs {}, pmcr_el0", out(reg) control, options(nomem, nostack, preserves_flags))
-        };
-        if control >> 11 & 0x1f == 0 {
-            return None;
-        }
+    let (event, enabled): (u64, u64);
+    // SAFETY: there is a first event counter.
+    unsafe {
+        asm!("mrs {}, pmevtyper0_el0", "mrs {}, pmcntenset_el0", out(reg) event, out(reg) enabled,
+            options(nomem, nostack, preserves_flags));
+    }
+    if event != INST_RETIRED || enabled & 1 == 0 {
         // SAFETY: the first event counter is there, and nobody else's.
         unsafe {
             asm!("msr pmevtyper0_el0, {}", "msr pmcntenset_el0, {}", "isb",

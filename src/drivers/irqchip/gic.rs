@@ -187,6 +187,12 @@ impl Gic {
             distributor.write(offset, distributor.read(offset) & !mask | value);
         };
         let byte = 8 * (n % 4) as u32;
+        // Firmware may have left it on, and it must be off while it is set up (Arm IHI 0048,
+        // 4.3.13).
+        distributor.write(ICENABLER0 + of_32, bit);
+        if let Self::V3 { .. } = self {
+            wait_clear(distributor, CTLR, GICD_CTLR_RWP)?;
+        }
         update(IPRIORITYR0 + (n & !3), 0xff << byte, PRIORITIES & 0xff << byte);
         update(ICFGR0 + 4 * (n / 16), 3 << (2 * (n % 16)), 0);
         match self {

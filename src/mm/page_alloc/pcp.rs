@@ -28,7 +28,7 @@ use crate::mm::pcp_list::{ColumnLink, PcpColumn, PcpList, Top};
 use crate::percpu::PerCpu;
 use crate::sched;
 use crate::sync::{Request, Ticket};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, Ordering::Relaxed, fence};
 
 /// The orders that have lists: 0 to 5, and a pageblock for huge pages.
 pub(super) const ORDERS: [Order; 7] =
@@ -128,13 +128,16 @@ impl CpuPages {
         core::iter::successors(top, |frame| frame.page().next())
     }
 
-    /// Pages on the lists of a zone; exact while its CPU leaves them alone.
+    /// Pages on the lists of a zone; exact while its CPU leaves them alone. Of words that
+    /// change meanwhile the sum may be off, but not below none.
     pub(super) fn count(&self, zone: ZoneId) -> u32 {
         if !zone.zone().is_populated() {
             return 0;
         }
         let granted = self.granted[zone.index()].load(Relaxed);
-        of_zone(zone).fold(granted, |count, at| count.wrapping_sub(self.at(at).get().room() as u32))
+        let count = of_zone(zone)
+            .fold(granted, |count, at| count.wrapping_sub(self.at(at).get().room() as u32));
+        u32::try_from(count as i32).unwrap_or(0)
     }
 
     /// Whether the lists of a zone hold pages or have room for some.
@@ -545,6 +548,7 @@ pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
         true => CLOSED.fetch_and(!(why as u32), Relaxed),
         false => CLOSED.fetch_or(why as u32, Relaxed),
     };
+    fence(Ordering::SeqCst);
     for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
         setup(cpu, super::cpu_to_node(cpu));
     }
@@ -552,7 +556,20 @@ pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
 
 /// Makes `node` the one that `cpu` allocates from first: says on which lists it looks.
 pub(super) fn setup(cpu: CpuId, node: NodeId) {
-    let is_open = CLOSED.load(Relaxed) == 0;
+    let mut is_open = CLOSED.load(Relaxed) == 0;
+    loop {
+        set_preferred(cpu, node, is_open);
+        // Who opened or closed it meanwhile may have been here before: what holds comes last.
+        fence(Ordering::SeqCst);
+        let was_open = is_open;
+        is_open = CLOSED.load(Relaxed) == 0;
+        if is_open == was_open {
+            return;
+        }
+    }
+}
+
+fn set_preferred(cpu: CpuId, node: NodeId, is_open: bool) {
     for (bits, entry) in (0..).zip(&PCP.of(cpu).preferred) {
         let gfp = Gfp::from_bits_retain(bits);
         let both = Gfp::__GFP_MOVABLE | Gfp::__GFP_RECLAIMABLE;

@@ -68,7 +68,8 @@ impl ZoneInfo {
     /// Pages that were allocated, and those that are poisoned.
     #[must_use]
     pub fn used(&self) -> u32 {
-        self.managed - self.free()
+        // What other CPUs have on their lists is not read at one moment.
+        self.managed.saturating_sub(self.free())
     }
     /// RAM that was never the allocator's.
     #[must_use]

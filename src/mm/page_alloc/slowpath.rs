@@ -253,7 +253,7 @@ fn is_within_reach(request: &Request, depth: Depth) -> bool {
         } else {
             zone.watermark(depth.mark) + zone.lowmem_reserve(request.highest)
         };
-        let free = u64::from(zone.free() + pcp::count(id));
+        let free = u64::from(zone.free()) + u64::from(pcp::count(id));
         free.saturating_add(reclaimable) >= u64::from(kept + request.order.pages())
     })
 }

@@ -1,6 +1,7 @@
 //! Where the tools of `mm::debug` are told of objects: out of line, and never reached while
 //! none of them is on (Linux: slab_post_alloc_hook, slab_free_hook in mm/slub.c).
 
+use super::caches::nr_nodes;
 use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
 use super::memory;
@@ -34,7 +35,7 @@ impl RawCache {
         self.guarded_or(size, gfp, None, Location::caller(), || self.alloc_object(gfp))
     }
 
-    /// As [`RawCache::alloc_node`]. KFENCE's objects lie on any node, as in Linux.
+    /// As [`RawCache::alloc_node`].
     #[cold]
     #[inline(never)]
     pub(super) fn alloc_node_hooked(
@@ -94,9 +95,11 @@ impl RawCache {
         Some(object)
     }
 
-    /// An object of KFENCE's, where it wants this allocation.
+    /// An object of KFENCE's, where it wants this allocation. Its objects lie on one node.
     fn alloc_guarded(&'static self, size: usize, gfp: Gfp) -> Option<VirtAddr> {
-        if self.flags().intersects(SlabFlags::CACHE_DMA | SlabFlags::CACHE_DMA32) {
+        if self.flags().intersects(SlabFlags::CACHE_DMA | SlabFlags::CACHE_DMA32)
+            || gfp.contains(Gfp::__GFP_THISNODE) && nr_nodes() > 1
+        {
             return None;
         }
         let align = self.layout().align as usize;

@@ -165,7 +165,7 @@ impl fmt::Display for NodeMemInfo {
         let all = [
             ("MemTotal", sums.managed),
             ("MemFree", sums.free),
-            ("MemUsed", sums.managed - sums.free),
+            ("MemUsed", sums.managed.saturating_sub(sums.free)),
         ];
         let others = [
             ("Dirty", 0),
