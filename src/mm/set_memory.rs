@@ -139,6 +139,12 @@ fn change(va: VirtAddr, pages: usize, change: Change) -> Result<(), SetMemoryErr
     if range.is_empty() {
         return Ok(());
     }
+    // Addresses that were given up may still lead there, with the rights of before (Linux:
+    // change_memory_common).
+    if matches!(change, Change::Permission(Permission::Ro | Permission::Rx) | Change::Valid(false))
+    {
+        vmalloc::flush_unmapped();
+    }
     if layout::LINEAR.contains_range(range) {
         all_usable(range)?;
         init_mm::split(range)?;

@@ -220,6 +220,7 @@ fn commands_are_read() {
         ("echo scan > /sys/x", Command::Echo("scan", Some("/sys/x"))),
         ("echo a > b > /sys/x", Command::Echo("a > b", Some("/sys/x"))),
         ("echo a>/sys/x", Command::Echo("a", Some("/sys/x"))),
+        ("echo !kfree >> /sys/x", Command::Echo("!kfree", Some("/sys/x"))),
         ("echo  two  words", Command::Echo("two  words", None)),
         ("echo", Command::Echo("", None)),
         ("watch 1 cat /proc/buddyinfo", Command::Watch(1, "cat /proc/buddyinfo")),

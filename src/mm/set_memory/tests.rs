@@ -10,7 +10,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{alloc_pages, free_pages};
 use crate::mm::ptdump;
 use crate::mm::vmalloc::tests::{machine, used_pages};
-use crate::mm::vmalloc::{vfree, vm_unmap_aliases, vmalloc};
+use crate::mm::vmalloc::{vfree, vm_unmap_aliases, vmalloc, vmap, vunmap};
 use std::format;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::vec::Vec;
@@ -50,6 +50,27 @@ pub(super) fn is_by(m: &Machine, cpu: CpuId, va: VirtAddr, can: &str) {
             let got = m.mmu().access_by(cpu, va, access);
             assert_eq!(got.is_ok(), can.contains(letter), "{access:?} of {va}: {got:?}");
         }
+    }
+}
+
+#[test]
+fn an_area_that_was_given_up_leads_nowhere_when_its_page_changes() {
+    for restrict in
+        [(|va| set_memory_ro(va, 1)) as fn(VirtAddr) -> Result<(), SetMemoryError>, |va| {
+            set_memory_valid(va, 1, false)
+        }]
+    {
+        linear_machine(8192, |m| {
+            let (frame, va) = page();
+            let area = vmap(&[frame], KernelAttrs::KERNEL).unwrap();
+            is_by(m, CpuId::BOOT, area, "rw");
+            vunmap(area);
+            restrict(va).unwrap();
+            is_by(m, CpuId::BOOT, area, "");
+            set_memory_valid(va, 1, true).unwrap();
+            set_memory_rw(va, 1).unwrap();
+            free_pages(frame, Order::ZERO);
+        });
     }
 }
 

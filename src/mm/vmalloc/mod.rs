@@ -269,9 +269,14 @@ pub fn vmalloc_stat() -> VmallocStat {
 /// are not in use. Afterwards no CPU can reach a page through an area freed before.
 /// With interrupts masked, areas that another CPU is purging may be left to it.
 pub fn vm_unmap_aliases() {
+    flush_unmapped();
+    while with_areas(|areas| areas.drain_pools()) {}
+}
+
+/// As [`vm_unmap_aliases`], but addresses stay where they wait for the next areas.
+pub(in crate::mm) fn flush_unmapped() {
     vmap_block::retire_idle();
     purge(Wait::Yes);
-    while with_areas(|areas| areas.drain_pools()) {}
 }
 
 /// Gives back every page that no area in use needs: what [`vm_unmap_aliases`] does, and
