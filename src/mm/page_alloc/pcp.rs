@@ -11,24 +11,30 @@
 //! is full gets the room that others don't use, before it has to spill. What is granted and
 //! not room is on the lists; any CPU may count it.
 //!
-//! A CPU that wants another's lists emptied interrupts it; one that can't be interrupted finds
-//! at its next allocation that it was asked.
+//! `drain` empties lists, `preferred` says which of them a CPU looks at.
 #![deny(unsafe_code)]
+
+mod drain;
+mod preferred;
+
+pub use drain::{drain_all_pages, drain_local_pages, heed_drain};
+pub(super) use preferred::setup;
+pub(in crate::mm) use preferred::{FastPath, set_fast_path};
 
 use super::batch::{self, Chunk};
 use super::fallback::Reach;
 use crate::addr::Order;
-use crate::arch::irq::{is_masked, with_masked};
-use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
+use crate::arch::irq::with_masked;
+use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
-use crate::mm::mmzone::{LockedZone, Migratetype, NodeId, ZoneId, Zonelist};
+use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::pcp_list::{ColumnLink, PcpColumn, PcpList, Top};
 use crate::percpu::PerCpu;
-use crate::sched;
-use crate::sync::{Request, Ticket};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, Ordering::Relaxed, fence};
+use crate::sync::Request;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use drain::drain_if_asked;
 
 /// The orders that have lists: 0 to 5, and a pageblock for huge pages.
 pub(super) const ORDERS: [Order; 7] =
@@ -69,8 +75,6 @@ machine_local! {
     static PCP: PerCpu<CpuPages> = PerCpu::new([const { CpuPages::new() }; NR_CPUS]);
     /// What each CPU was interrupted for: to drain its lists.
     static DRAIN: [Request; NR_CPUS] = [const { Request::new() }; NR_CPUS];
-    /// Why the way past the zones is closed, a bit for each [`FastPath`].
-    static CLOSED: AtomicU32 = AtomicU32::new(0);
 }
 
 /// The row of `order` in a CPU's lists, if it has one (Linux: order_to_pindex).
@@ -436,90 +440,6 @@ fn give_back_of(
     left
 }
 
-/// Gives all that this CPU's lists of a zone hold back to it, and what they were granted.
-fn drain_zone(irq: &IrqMasked, id: ZoneId) {
-    let cpu = PCP.get(irq);
-    if !cpu.is_used(id) {
-        return;
-    }
-    if let Some(first) = of_zone(id).next() {
-        give_back(cpu, &mut id.zone().lock(irq), first, u32::MAX);
-    }
-    of_zone(id).for_each(|at| cpu.at(at).add_room(-cpu.at(at).get().room()));
-    cpu.granted[id.index()].store(0, Relaxed);
-}
-
-/// Gives all that this CPU's lists hold back to the zones (Linux: drain_local_pages), where
-/// what was left to merge later merges now. Any context.
-pub fn drain_local_pages(irq: &IrqMasked) {
-    for id in ZoneId::all() {
-        drain_zone(irq, id);
-        if id.zone().unmerged.get().is_some() {
-            id.zone().lock(irq).merge_late();
-        }
-    }
-}
-
-/// Drains this CPU's lists where another asked for it; whether one did.
-fn drain_if_asked(irq: &IrqMasked) -> bool {
-    let asked = &PCP.get(irq).asked;
-    let is_asked = asked.load(Relaxed) && asked.swap(false, Ordering::Acquire);
-    if is_asked {
-        let id = cpu::id(irq);
-        setup(id, super::cpu_to_node(id));
-        drain_local_pages(irq);
-    }
-    is_asked
-}
-
-/// Drains this CPU's lists, and asks the other CPUs to drain theirs: those that can be
-/// interrupted do so at once, the others at their next allocation. What those at once
-/// were asked. Any context.
-fn ask_to_drain(irq: &IrqMasked) -> [Option<Ticket>; NR_CPUS] {
-    let own = cpu::id(irq);
-    let mut tickets = [None; NR_CPUS];
-    for id in (0..NR_CPUS).filter_map(CpuId::new).filter(|&id| id != own) {
-        let other = PCP.of(id);
-        if !ZoneId::all().any(|zone| other.is_used(zone)) {
-            continue;
-        }
-        let ticket = DRAIN[id.index()].ask();
-        if sched::kick(id) {
-            tickets[id.index()] = Some(ticket);
-        } else {
-            // Its next allocation then goes by way of the zones, and looks.
-            other.preferred.iter().for_each(|entry| entry.set(None));
-            other.asked.store(true, Ordering::Release);
-        }
-    }
-    drain_local_pages(irq);
-    tickets
-}
-
-/// Drains the lists of all CPUs, as far as they can be interrupted, and waits for that.
-/// Threads with interrupts on; with them masked it does not wait (Linux: drain_all_pages).
-pub fn drain_all_pages() {
-    /// Looks after which a CPU is given up that does not come to it.
-    const PATIENCE: u32 = 1 << 26;
-    let tickets = with_masked(ask_to_drain);
-    if is_masked() {
-        return;
-    }
-    for (request, ticket) in DRAIN.iter().zip(tickets) {
-        let Some(ticket) = ticket else { continue };
-        let mut looks = 0;
-        while !request.is_answered(ticket) && looks < PATIENCE {
-            cpu::relax();
-            looks += 1;
-        }
-    }
-}
-
-/// Does what another CPU asked for, if one did. From the interrupt by which it asked.
-pub fn heed_drain(irq: &IrqMasked) {
-    DRAIN[cpu::id(irq).index()].heed(|| drain_local_pages(irq));
-}
-
 /// Pages of `zone` on all CPUs' lists.
 #[must_use]
 pub(in crate::mm) fn count(zone: ZoneId) -> u32 {
@@ -529,56 +449,4 @@ pub(in crate::mm) fn count(zone: ZoneId) -> u32 {
 /// CPU `cpu`'s lists, for those who look on.
 pub(super) fn of(cpu: CpuId) -> &'static CpuPages {
     PCP.of(cpu)
-}
-
-/// Why the way past the zones is closed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::mm) enum FastPath {
-    /// Allocations fail on purpose.
-    Failures = 1,
-    /// Nodes are closed to a thread.
-    Walls = 2,
-    /// A tool wants to know of each page.
-    Hooks = 4,
-}
-
-/// Opens the way past the zones, for all CPUs, as far as `why` goes, or closes it.
-pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
-    match open {
-        true => CLOSED.fetch_and(!(why as u32), Relaxed),
-        false => CLOSED.fetch_or(why as u32, Relaxed),
-    };
-    fence(Ordering::SeqCst);
-    for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
-        setup(cpu, super::cpu_to_node(cpu));
-    }
-}
-
-/// Makes `node` the one that `cpu` allocates from first: says on which lists it looks.
-pub(super) fn setup(cpu: CpuId, node: NodeId) {
-    let mut is_open = CLOSED.load(Relaxed) == 0;
-    loop {
-        set_preferred(cpu, node, is_open);
-        // Who opened or closed it meanwhile may have been here before: what holds comes last.
-        fence(Ordering::SeqCst);
-        let was_open = is_open;
-        is_open = CLOSED.load(Relaxed) == 0;
-        if is_open == was_open {
-            return;
-        }
-    }
-}
-
-fn set_preferred(cpu: CpuId, node: NodeId, is_open: bool) {
-    for (bits, entry) in (0..).zip(&PCP.of(cpu).preferred) {
-        let gfp = Gfp::from_bits_retain(bits);
-        let both = Gfp::__GFP_MOVABLE | Gfp::__GFP_RECLAIMABLE;
-        // A zone whose sections are all offline stays in the zonelists.
-        let mut zones = Zonelist::of(node).zones(gfp.zone());
-        let best = zones.find(|id| id.zone().is_populated());
-        let column = best
-            .filter(|_| is_open && !gfp.contains(both))
-            .and_then(|id| PcpColumn::new(id, gfp.migratetype()));
-        entry.set(column);
-    }
 }

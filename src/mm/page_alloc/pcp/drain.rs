@@ -1,0 +1,99 @@
+//! Giving all that CPUs' lists hold back to the zones: one's own, or by asking the others
+//! (Linux: drain_local_pages, drain_all_pages).
+//!
+//! A CPU that wants another's lists emptied interrupts it; one that can't be interrupted finds
+//! at its next allocation that it was asked.
+#![deny(unsafe_code)]
+
+use super::{DRAIN, PCP, give_back, of_zone, setup};
+use crate::arch::irq::{is_masked, with_masked};
+use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
+use crate::mm::mmzone::ZoneId;
+use crate::mm::page_alloc::cpu_to_node;
+use crate::sched;
+use crate::sync::Ticket;
+use core::sync::atomic::Ordering::{self, Relaxed};
+
+/// Gives all that this CPU's lists of a zone hold back to it, and what they were granted.
+fn drain_zone(irq: &IrqMasked, id: ZoneId) {
+    let cpu = PCP.get(irq);
+    if !cpu.is_used(id) {
+        return;
+    }
+    if let Some(first) = of_zone(id).next() {
+        give_back(cpu, &mut id.zone().lock(irq), first, u32::MAX);
+    }
+    of_zone(id).for_each(|at| cpu.at(at).add_room(-cpu.at(at).get().room()));
+    cpu.granted[id.index()].store(0, Relaxed);
+}
+
+/// Gives all that this CPU's lists hold back to the zones (Linux: drain_local_pages), where
+/// what was left to merge later merges now. Any context.
+pub fn drain_local_pages(irq: &IrqMasked) {
+    for id in ZoneId::all() {
+        drain_zone(irq, id);
+        if id.zone().unmerged.get().is_some() {
+            id.zone().lock(irq).merge_late();
+        }
+    }
+}
+
+/// Drains this CPU's lists where another asked for it; whether one did.
+pub(super) fn drain_if_asked(irq: &IrqMasked) -> bool {
+    let asked = &PCP.get(irq).asked;
+    let is_asked = asked.load(Relaxed) && asked.swap(false, Ordering::Acquire);
+    if is_asked {
+        let id = cpu::id(irq);
+        setup(id, cpu_to_node(id));
+        drain_local_pages(irq);
+    }
+    is_asked
+}
+
+/// Drains this CPU's lists, and asks the other CPUs to drain theirs: those that can be
+/// interrupted do so at once, the others at their next allocation. What those at once
+/// were asked. Any context.
+fn ask_to_drain(irq: &IrqMasked) -> [Option<Ticket>; NR_CPUS] {
+    let own = cpu::id(irq);
+    let mut tickets = [None; NR_CPUS];
+    for id in (0..NR_CPUS).filter_map(CpuId::new).filter(|&id| id != own) {
+        let other = PCP.of(id);
+        if !ZoneId::all().any(|zone| other.is_used(zone)) {
+            continue;
+        }
+        let ticket = DRAIN[id.index()].ask();
+        if sched::kick(id) {
+            tickets[id.index()] = Some(ticket);
+        } else {
+            // Its next allocation then goes by way of the zones, and looks.
+            other.preferred.iter().for_each(|entry| entry.set(None));
+            other.asked.store(true, Ordering::Release);
+        }
+    }
+    drain_local_pages(irq);
+    tickets
+}
+
+/// Drains the lists of all CPUs, as far as they can be interrupted, and waits for that.
+/// Threads with interrupts on; with them masked it does not wait (Linux: drain_all_pages).
+pub fn drain_all_pages() {
+    /// Looks after which a CPU is given up that does not come to it.
+    const PATIENCE: u32 = 1 << 26;
+    let tickets = with_masked(ask_to_drain);
+    if is_masked() {
+        return;
+    }
+    for (request, ticket) in DRAIN.iter().zip(tickets) {
+        let Some(ticket) = ticket else { continue };
+        let mut looks = 0;
+        while !request.is_answered(ticket) && looks < PATIENCE {
+            cpu::relax();
+            looks += 1;
+        }
+    }
+}
+
+/// Does what another CPU asked for, if one did. From the interrupt by which it asked.
+pub fn heed_drain(irq: &IrqMasked) {
+    DRAIN[cpu::id(irq).index()].heed(|| drain_local_pages(irq));
+}
