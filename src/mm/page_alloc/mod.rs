@@ -91,7 +91,8 @@ pub(in crate::mm) use poison::{
     Marked, count_poisoned, keep_out, mark_poisoned, take_back, uncount_poisoned,
 };
 pub use report::{
-    ZoneInfo, node_has_memory, nr_free_pages, nr_used_pages, zone_info, zones, zones_on,
+    ZoneInfo, node_has_memory, nr_free_pages, nr_used_pages, totalram_pages, zone_info, zones,
+    zones_on,
 };
 pub use sysctl::{set_lowmem_reserve_ratio, set_watermark_scale_factor};
 pub use validate::{Invalid, validate};

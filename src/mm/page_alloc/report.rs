@@ -152,6 +152,13 @@ pub fn nr_free_pages() -> u32 {
     zones().map(|zone| zone.free()).sum()
 }
 
+/// Pages that the zones have or had to give: all of RAM but what was reserved (Linux:
+/// totalram_pages). Any context.
+#[must_use]
+pub fn totalram_pages() -> u32 {
+    ZoneId::all().map(|id| id.zone().managed()).sum()
+}
+
 /// Allocated and poisoned pages of all zones.
 #[must_use]
 pub fn nr_used_pages() -> u32 {

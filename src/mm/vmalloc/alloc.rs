@@ -13,6 +13,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
+use crate::mm::page_alloc;
 use core::panic::Location;
 
 /// [`vmalloc`](super::vmalloc) at a multiple of `align`, a power of two, from the memory of
@@ -67,6 +68,9 @@ fn complete(pages: PageChain, nr_pages: u32, gfp: Gfp, node: Option<NodeId>) -> 
     }
 }
 
+/// From so many pages on it pays to look whether there are as many.
+const LOOKED_AT: u32 = 1024;
+
 /// An area of blocks.
 #[inline(never)]
 fn large(
@@ -76,6 +80,10 @@ fn large(
     node: Option<NodeId>,
     caller: &'static Location<'static>,
 ) -> Option<VirtAddr> {
+    // To look for more than there is would take all that is free from others meanwhile.
+    if nr_pages >= LOOKED_AT && nr_pages > page_alloc::totalram_pages() {
+        return None;
+    }
     let pages = or_purge(|| PageChain::alloc_blocks(nr_pages, gfp, node))?;
     let in_blocks = nr_pages as usize >= PMD_SIZE / PAGE_SIZE;
     let align = align.max(if in_blocks { PMD_SIZE } else { CONT_PTE_SIZE });

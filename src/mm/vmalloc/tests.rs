@@ -125,6 +125,16 @@ fn vmalloc_refuses_nonsense() {
 }
 
 #[test]
+fn an_area_larger_than_ram_takes_nothing_from_others() {
+    machine(1024, |_| {
+        let on_lists = || page_alloc::zones().map(|zone| zone.pcp).sum::<u32>();
+        page_alloc::drain_all_pages();
+        assert_eq!(vmalloc((4 << 20) + PAGE_SIZE, Gfp::GFP_KERNEL), None);
+        assert_eq!(on_lists(), 0, "pages were taken and given back");
+    });
+}
+
+#[test]
 fn pages_wait_for_the_flush_and_addresses_too() {
     machine(1024, |_| {
         let va = vmalloc(4 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
