@@ -5,6 +5,7 @@ use std::boxed::Box;
 use std::format;
 use std::path::{Path, PathBuf};
 use std::string::String;
+use std::sync::Mutex;
 use std::vec::Vec;
 
 /// A tree and what is known of it.
@@ -48,8 +49,12 @@ pub(crate) fn bad() -> Vec<Sample> {
 
 /// One of the trees in `tests/data`.
 pub(crate) fn sample(name: &str) -> &'static [u8] {
+    /// What stays for good, so that Miri finds who has it.
+    static KEPT: Mutex<Vec<&[u8]>> = Mutex::new(Vec::new());
     let at = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.dtb"));
-    Box::leak(std::fs::read(at).unwrap().into_boxed_slice())
+    let blob = Box::leak(std::fs::read(at).unwrap().into_boxed_slice());
+    KEPT.lock().unwrap().push(blob);
+    blob
 }
 
 /// A list of pairs of hexadecimal strings.
