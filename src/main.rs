@@ -22,17 +22,19 @@ fn main(boot: &Boot) -> u8 {
     if !snapshot::asked_for(&boot.cmdline) {
         return EXIT_USAGE;
     }
+    // SAFETY: it is asked for what the command line names and what is typed at the monitor.
+    let provoker = unsafe { provoke::Provoker::new() };
     if let Some(fault) = boot.cmdline.granule("fault")
-        && !provoke::provoke(fault)
+        && !provoker.provoke(fault)
     {
         log::error!("granule.fault={fault}: there is no such fault; there are:");
-        for (name, what, _) in provoke::FAULTS {
+        for (name, what) in provoke::faults() {
             log::error!("  {name}: {what}");
         }
         return EXIT_USAGE;
     }
     if monitor::is_wanted(boot) {
-        monitor::run(boot);
+        monitor::run(boot, provoker);
     }
     0
 }

@@ -31,10 +31,12 @@ pub mod aarch64;
 use aarch64::jump_label::update as jump_label_update;
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    MachineLocal, backtrace::save_stack_trace, backtrace::stack_pointer, cache, clear_page,
-    close_table_window, cpu, irq, mmu, open_table_window, page_offset, phys_to_virt,
-    probe::is_mapped, read_parts, read_undefined, virt_to_phys, vmemmap_base,
+    MachineLocal, backtrace::save_stack_trace, backtrace::stack_pointer, cache, clear_page, cpu,
+    irq, mmu, page_offset, phys_to_virt, probe::is_mapped, read_parts, read_undefined,
+    virt_to_phys, vmemmap_base,
 };
+#[cfg(target_os = "none")]
+pub(crate) use aarch64::{close_table_window, open_table_window};
 
 #[cfg(not(target_os = "none"))]
 pub mod hosted;
@@ -42,10 +44,11 @@ pub mod hosted;
 use hosted::jump_label_update;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
-    MachineLocal, cache, clear_page, close_table_window, cpu, irq, is_mapped, mmu,
-    open_table_window, page_offset, phys_to_virt, read_parts, read_undefined, save_stack_trace,
-    stack_pointer, virt_to_phys, vmemmap_base,
+    MachineLocal, cache, clear_page, cpu, irq, is_mapped, mmu, page_offset, phys_to_virt,
+    read_parts, read_undefined, save_stack_trace, stack_pointer, virt_to_phys, vmemmap_base,
 };
+#[cfg(not(target_os = "none"))]
+pub(crate) use hosted::{close_table_window, open_table_window};
 
 /// Where things lie in the kernel's half of the 48-bit address space (TTBR1).
 pub mod layout {

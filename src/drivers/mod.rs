@@ -6,7 +6,7 @@ pub mod console;
 #[cfg(any(target_os = "none", test))]
 mod dmesg;
 #[cfg(target_os = "none")]
-pub mod irqchip;
+pub(crate) mod irqchip;
 #[cfg(target_os = "none")]
 mod mmio;
 #[cfg(target_os = "none")]

@@ -78,7 +78,8 @@ pub(super) fn init(tree: &Tree<'_>) -> bool {
     if let Some(id) = timer {
         TIMER_ID.store(id, Relaxed);
     }
-    exception::set_irq_handler(handle);
+    // SAFETY: once, before an interrupt can come; `handle` acknowledges each.
+    unsafe { exception::set_irq_handler(handle) };
     init_cpu()
 }
 
@@ -97,7 +98,9 @@ pub(super) fn init_cpu() -> bool {
     match ready {
         Ok(()) => {
             timer::fire_in(cpu::tick_frequency() / HZ);
-            arch_irq::enable();
+            // SAFETY: the boot of this CPU calls this outside of any `with_masked`, above which
+            // the proof was for the closure alone; handler and controller were set up before.
+            unsafe { arch_irq::enable() };
         }
         Err(why) => warn!("this CPU has no interrupts: {why:?}"),
     }

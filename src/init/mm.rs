@@ -71,7 +71,9 @@ fn print_map(memblock: &Memblock) {
 fn grow_early(range: PhysRange) -> Option<&'static mut [Region]> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let window = NEXT.fetch_add(1, Relaxed);
-    let va = fixmap::map_memblock(window, range)?;
+    // SAFETY: memblock, before the linear map and the other CPUs are there, asks for an array that
+    // it has reserved; each window is given out once.
+    let va = unsafe { fixmap::map_memblock(window, range) }?;
     let slots = range.len() as usize / size_of::<Region>();
     let ptr = core::ptr::with_exposed_provenance_mut::<Region>(va.get());
     for slot in 0..slots {

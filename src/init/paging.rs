@@ -35,10 +35,12 @@ impl TableAccess for EarlyAccess<'_> {
     }
 
     fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R {
-        fixmap::with_table(table.phys(), |va| {
+        let look = |va| {
             // SAFETY: the window maps the table's page while this runs.
             f(unsafe { Table::at(va) })
-        })
+        };
+        // SAFETY: the boot CPU is alone; the editor looks at one table at a time.
+        unsafe { fixmap::with_table(table.phys(), look) }
     }
 
     fn window(&self, _: TableAddr, _: VirtRange) -> VirtAddr {

@@ -17,7 +17,7 @@ use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The faults that can be provoked, with what they do.
-pub const FAULTS: &[(&str, &str, fn())] = &[
+const FAULTS: &[(&str, &str, fn())] = &[
     ("null", "read through a null pointer", null),
     ("wx", "write to the kernel's text", wx),
     ("exec", "execute data", exec),
@@ -37,12 +37,32 @@ pub const FAULTS: &[(&str, &str, fn())] = &[
     ("panic", "panic", || panic!("granule.fault=panic")),
 ];
 
-/// Provokes the fault called `name`; `false` if there is none of that name.
-pub fn provoke(name: &str) -> bool {
-    let Some((name, what, fault)) = FAULTS.iter().find(|f| f.0 == name) else { return false };
-    log::warn!("granule.fault={name}: about to {what}");
-    fault();
-    panic!("granule.fault={name}: nothing caught it");
+/// The names of the faults that can be provoked, each with what it does.
+pub fn faults() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FAULTS.iter().map(|(name, what, _)| (*name, *what))
+}
+
+/// The right to break a rule of memory, which ends the kernel.
+pub struct Provoker(());
+
+impl Provoker {
+    /// The right for whoever answers to the user of the machine.
+    ///
+    /// # Safety
+    /// Faults are provoked only where the user of the machine asked for one by its name: each of
+    /// them is undefined behaviour, which the MMU or an allocator's checks are to catch.
+    #[must_use]
+    pub const unsafe fn new() -> Self {
+        Self(())
+    }
+
+    /// Provokes the fault called `name`; `false` if there is none of that name.
+    pub fn provoke(&self, name: &str) -> bool {
+        let Some((name, what, fault)) = FAULTS.iter().find(|f| f.0 == name) else { return false };
+        log::warn!("granule.fault={name}: about to {what}");
+        fault();
+        panic!("granule.fault={name}: nothing caught it");
+    }
 }
 
 #[inline(never)]

@@ -176,8 +176,14 @@ fn idle(id: CpuId, interrupted: bool) -> ! {
 
 /// Runs `work` on all CPUs at once, this one too, and waits until all are done. On the
 /// others it runs in the idle thread, and may not sleep; a thread that is running there has
-/// to yield first. Boot CPU only.
+/// to yield first.
+///
+/// # Panics
+/// On another than the boot CPU, which alone gives work out.
 pub fn on_each(work: fn(CpuId)) {
+    arch::irq::with_masked(|irq| {
+        assert!(cpu::id(irq) == CpuId::BOOT, "on_each: not on the boot CPU")
+    });
     for other in smp::online().skip(1) {
         WORK[other.index()].store(work as *mut (), Ordering::Release);
         interrupts::kick(other);

@@ -57,7 +57,9 @@ fn uart(device: &Console<'_>) -> Option<Uart> {
     let drivers: [(&str, Driver); 2] =
         [("arm,pl011", Uart::pl011), ("brcm,bcm2835-aux-uart", Uart::mini)];
     let (_, driver) = drivers.iter().find(|(compatible, _)| device.is(compatible))?;
-    let base = fixmap::map_console(device.registers.start());
+    // SAFETY: the boot CPU is alone, and the console is looked for once: no other driver has the
+    // slot. The registers are where the device tree has the console's.
+    let base = unsafe { fixmap::map_console(device.registers.start()) };
     // SAFETY: the device tree says that such registers are there; the fixmap keeps
     // them mapped as device memory, and nothing else uses them.
     unsafe { driver(base) }
@@ -139,7 +141,8 @@ pub(super) fn kmemleak(tools: &debug::Options) {
 
 /// Lets KFENCE take samples from here on.
 pub(super) fn kfence() {
-    exception::set_fault_handler(fault::resolve);
+    // SAFETY: once, at boot; it resolves faults of KFENCE's pages alone, which it maps.
+    unsafe { exception::set_fault_handler(fault::resolve) };
     debug::kfence_init(cpu::ticks());
 }
 

@@ -42,7 +42,8 @@ unsafe extern "Rust" {
 unsafe extern "C" fn start_kernel(dtb: u64, image: u64, entry_level: u64) -> ! {
     let mut steps = Steps::start();
     arch::init(PhysAddr::new(image));
-    exception::set_fatal_handler(panic::fatal_exception);
+    // SAFETY: the first thing in the boot; it only reports, and then ends the kernel.
+    unsafe { exception::set_fatal_handler(panic::fatal_exception) };
     console::init();
     info!("Granule {} on {}", env!("CARGO_PKG_VERSION"), features::cpu_name());
     info!("entered at EL{entry_level}, image at {image:#x}, device tree at {dtb:#x}");

@@ -10,7 +10,8 @@ use super::{bench, files, look, power};
 use crate::arch::irq::{is_masked, with_masked};
 use crate::arch::{CpuId, cpu};
 use crate::drivers::{console, semihosting};
-use crate::init::{Boot, interrupts, provoke};
+use crate::init::provoke::{self, Provoker};
+use crate::init::{Boot, interrupts};
 use crate::sched::{self, HZ, WaitQueue};
 use crate::{kprint, kprintln};
 use arrayvec::ArrayString;
@@ -139,18 +140,17 @@ pub(super) struct Session<'a> {
     pub boot: &'a Boot,
     pub held: Held,
     pub work: Work,
+    provoker: Provoker,
 }
 
-const LISTS: Lists = Lists {
-    benches: bench::NAMES,
-    faults: |f| provoke::FAULTS.iter().for_each(|(name, ..)| f(name)),
-};
+const LISTS: Lists =
+    Lists { benches: bench::NAMES, faults: |f| provoke::faults().for_each(|(name, _)| f(name)) };
 
-/// Reads commands and does what they say, for ever.
-pub fn run(boot: &Boot) -> ! {
+/// Reads commands and does what they say, for ever; `provoker` is for the command `fault`.
+pub fn run(boot: &Boot, provoker: Provoker) -> ! {
     listen(boot);
     kprintln!("The monitor: 'help' lists the commands, Tab completes.");
-    let mut session = Session { boot, held: Held::new(), work: Work::new() };
+    let mut session = Session { boot, held: Held::new(), work: Work::new(), provoker };
     let mut line = Line::new(PROMPT);
     loop {
         match console::take_overruns() {
@@ -251,7 +251,7 @@ impl Session<'_> {
             Command::Compact => self.work.compact(out),
             Command::Stress(count, seed) => self.work.stress(count, seed, out),
             Command::Bench(name) => bench::run(name, out),
-            Command::Fault(name) => fault(name, out),
+            Command::Fault(name) => fault(&self.provoker, name, out),
             Command::Reboot => power::reboot(&self.boot.tree, out),
             Command::Poweroff => power::poweroff(&self.boot.tree, out),
         }
@@ -299,13 +299,11 @@ fn help(name: Option<&str>, out: &mut Screen) -> fmt::Result {
     }
 }
 
-fn fault(name: Option<&str>, out: &mut Screen) -> fmt::Result {
+fn fault(provoker: &Provoker, name: Option<&str>, out: &mut Screen) -> fmt::Result {
     let Some(name) = name else {
-        return provoke::FAULTS
-            .iter()
-            .try_for_each(|(name, what, _)| writeln!(out, "  {name:<20} {what}"));
+        return provoke::faults().try_for_each(|(name, what)| writeln!(out, "  {name:<20} {what}"));
     };
-    if provoke::provoke(name) {
+    if provoker.provoke(name) {
         return Ok(());
     }
     writeln!(out, "fault: {name:?} is none; fault alone lists them")

@@ -102,7 +102,9 @@ extern "C" fn run<F: FnOnce() -> i32>(data: *mut ()) -> ! {
     super::mm_word().store(0, Relaxed);
     // SAFETY: `kthread_create_on_cpu` has moved a closure there, for this one call.
     let f = unsafe { data.cast::<F>().read() };
-    irq::enable();
+    // SAFETY: a new thread holds no borrow of `IrqMasked`: it begins here, and the one that switched
+    // to it has its own to come back to. Its stack is all its own.
+    unsafe { irq::enable() };
     let code = if sched::should_stop() {
         drop(f);
         EINTR

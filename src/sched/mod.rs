@@ -80,9 +80,9 @@ pub use schedule::{
     set_current_state, should_stop, try_current,
 };
 #[cfg(target_os = "none")]
-pub use schedule::{
-    do_idle, init_cpu, make_idle, set_kick, threads, tick, wake_up_process, withdraw_cpu,
-};
+pub(crate) use schedule::{do_idle, init_cpu, make_idle, set_kick, tick, withdraw_cpu};
+#[cfg(target_os = "none")]
+pub use schedule::{threads, wake_up_process};
 pub use task::{CreateError, NR_THREADS, TASK_NORMAL, TaskState, ThreadId};
 pub use wait::{Interrupted, WaitQueue};
 pub use word::mm_word;

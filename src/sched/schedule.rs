@@ -54,7 +54,7 @@ type Kick = fn(CpuId);
 static KICK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Registers who interrupts other CPUs. Once, before the second is up.
-pub fn set_kick(kick: Kick) {
+pub(crate) fn set_kick(kick: Kick) {
     KICK.store(kick as *mut (), Relaxed);
 }
 
@@ -82,18 +82,18 @@ fn own(irq: &IrqMasked) -> SpinGuard<'_, Rq> {
 
 /// This CPU may have threads from now on; what runs on it is the first of them, called
 /// `name`. Once on each CPU, when it can be interrupted.
-pub fn init_cpu(name: &str) {
+pub(crate) fn init_cpu(name: &str) {
     with_masked(|irq| own(irq).queue.bring_up(name));
 }
 
 /// Takes [`init_cpu`] back, before the CPU has other threads.
-pub fn withdraw_cpu() {
+pub(crate) fn withdraw_cpu() {
     with_masked(|irq| own(irq).queue.take_down());
 }
 
 /// Makes the current thread the one that runs when no other does. It calls [`do_idle`] for
 /// ever, and may not sleep.
-pub fn make_idle() {
+pub(crate) fn make_idle() {
     with_masked(|irq| {
         let mut rq = own(irq);
         let current = rq.queue.current();
@@ -219,13 +219,13 @@ pub(super) fn wake(cpu: CpuId, irq: &IrqMasked, f: impl FnOnce(&mut RunQueue) ->
 }
 
 /// Wakes the threads of this CPU whose time has come. From its timer's interrupt.
-pub fn tick(irq: &IrqMasked) {
+pub(crate) fn tick(irq: &IrqMasked) {
     own(irq).queue.expire(jiffies());
 }
 
 /// One round of the idle thread: sleeps until an interrupt comes, unless a thread is ready
 /// or `pending` says that there is something to do, then lets threads run.
-pub fn do_idle(pending: impl FnOnce() -> bool) {
+pub(crate) fn do_idle(pending: impl FnOnce() -> bool) {
     with_masked(|irq| {
         // Masked: an interrupt that wakes a thread from here on ends the wait.
         if !pending() && !own(irq).queue.has_ready() {

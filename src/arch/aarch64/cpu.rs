@@ -57,20 +57,20 @@ pub fn wait_changed(word: &AtomicU32, seen: u32) {
 /// This CPU as the holder of a lock: its number plus 1.
 #[inline(always)]
 #[must_use]
-pub fn holder(irq: &IrqMasked) -> u32 {
+pub(crate) fn holder(irq: &IrqMasked) -> u32 {
     id(irq).index() as u32 + 1
 }
 
 /// This CPU has taken the lock whose word is at `lock`: only emulated CPUs have to be told.
 #[inline(always)]
-pub const fn lock_taken(_lock: usize) {}
+pub(crate) const fn lock_taken(_lock: usize) {}
 
 /// This CPU is about to give up the lock whose word is at `lock`.
 #[inline(always)]
-pub const fn lock_given_up(_lock: usize) {}
+pub(crate) const fn lock_given_up(_lock: usize) {}
 
 /// Runs `f` on the bit set of lock ranks that this CPU holds.
-pub fn held_ranks<R>(irq: &IrqMasked, f: impl FnOnce(&Cell<u32>) -> R) -> R {
+pub(crate) fn held_ranks<R>(irq: &IrqMasked, f: impl FnOnce(&Cell<u32>) -> R) -> R {
     f(&HELD.0[id(irq).index()])
 }
 

@@ -52,8 +52,12 @@ pub type FatalHandler = fn(&Frame, Kind) -> !;
 
 static FATAL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Registers who reports fatal exceptions. Once, at boot.
-pub fn set_fatal_handler(handler: FatalHandler) {
+/// Registers the handler that reports fatal exceptions.
+///
+/// # Safety
+/// Called once, by the boot CPU, before the others are up. The handler ends the kernel, and
+/// allocates nothing: the exception may have come from an allocator.
+pub(crate) unsafe fn set_fatal_handler(handler: FatalHandler) {
     FATAL.store(handler as *mut (), Relaxed);
 }
 
@@ -62,8 +66,12 @@ pub type FaultHandler = fn(&Frame) -> bool;
 
 static FAULT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Registers who resolves data aborts. Once, at boot.
-pub fn set_fault_handler(handler: FaultHandler) {
+/// Registers the handler that resolves data aborts.
+///
+/// # Safety
+/// Called once. The handler says that it has resolved a fault only where the access can be made
+/// again; it runs in the context of the access, with interrupts masked.
+pub(crate) unsafe fn set_fault_handler(handler: FaultHandler) {
     FAULT.store(handler as *mut (), Relaxed);
 }
 
@@ -72,8 +80,12 @@ pub type IrqHandler = fn();
 
 static IRQ: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Registers who handles interrupts, on all CPUs. Once, before any is enabled.
-pub fn set_irq_handler(handler: IrqHandler) {
+/// Registers the handler of interrupts, for all CPUs.
+///
+/// # Safety
+/// Called once, before interrupts are unmasked on any CPU. The handler acknowledges every
+/// interrupt of the controller, runs with interrupts masked and leaves them so.
+pub(crate) unsafe fn set_irq_handler(handler: IrqHandler) {
     IRQ.store(handler as *mut (), Relaxed);
 }
 

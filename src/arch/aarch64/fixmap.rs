@@ -117,16 +117,21 @@ fn clear(va: VirtAddr, pages: usize) {
 }
 
 /// Maps the console's registers, which may begin anywhere in a page.
+///
+/// # Safety
+/// No console uses the slot yet, `pa` is that of a console's registers, and the boot CPU is alone.
 #[must_use]
-pub fn map_console(pa: PhysAddr) -> VirtAddr {
+pub(crate) unsafe fn map_console(pa: PhysAddr) -> VirtAddr {
     let va = Slot::Console.address();
     set(va, pa.align_down(PAGE_SIZE as u64), 2, KernelAttrs::DEVICE);
     va + pa.page_offset()
 }
 
 /// Runs `f` on the address of the page table at `pa`, through the table window.
-/// Not reentrant.
-pub fn with_table<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> R {
+///
+/// # Safety
+/// The boot CPU is alone, and the window is not in use: the call is not nested.
+pub(crate) unsafe fn with_table<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> R {
     let result = f(open_table(pa));
     close_table();
     result
@@ -155,8 +160,12 @@ pub(super) fn with_text_poke<R>(pa: PhysAddr, f: impl FnOnce(VirtAddr) -> R) -> 
 }
 
 /// Maps RAM for one of memblock's arrays; `None` if it is larger than the window.
+///
+/// # Safety
+/// The boot CPU is alone, no array is in use through the window, and `range` is RAM that is
+/// reserved for the array.
 #[must_use]
-pub fn map_memblock(window: usize, range: PhysRange) -> Option<VirtAddr> {
+pub(crate) unsafe fn map_memblock(window: usize, range: PhysRange) -> Option<VirtAddr> {
     let pages = (range.len() as usize).div_ceil(PAGE_SIZE);
     if window >= MEMBLOCK_WINDOWS || pages > MEMBLOCK_PAGES {
         return None;
@@ -166,11 +175,13 @@ pub fn map_memblock(window: usize, range: PhysRange) -> Option<VirtAddr> {
     Some(va)
 }
 
-/// Maps up to 64 KiB for a short look before `ioremap` is there; give it back with
-/// [`early_iounmap`]. `None` if it is larger or all slots are in use.
-/// Boot CPU only (Linux: early_ioremap).
+/// Maps up to 64 KiB for a short look before `ioremap` is there; [`early_iounmap`] gives it
+/// back. `None` if it is larger or all slots are in use. (Linux: early_ioremap.)
+///
+/// # Safety
+/// The boot CPU is alone, and nothing else maps `range` with another memory type.
 #[must_use]
-pub fn early_ioremap(range: PhysRange, attrs: KernelAttrs) -> Option<VirtAddr> {
+pub unsafe fn early_ioremap(range: PhysRange, attrs: KernelAttrs) -> Option<VirtAddr> {
     let first = range.start().align_down(PAGE_SIZE as u64);
     let pages = ((range.end() - first) as usize).div_ceil(PAGE_SIZE);
     if pages == 0 || pages > EARLY_IOREMAP_PAGES {
@@ -187,8 +198,11 @@ pub fn early_ioremap(range: PhysRange, attrs: KernelAttrs) -> Option<VirtAddr> {
 ///
 /// # Panics
 /// Where `va` is in none of its slots.
+///
+/// # Safety
+/// The boot CPU is alone, [`early_ioremap`] returned `va`, and it is not used any more.
 #[track_caller]
-pub fn early_iounmap(va: VirtAddr) {
+pub unsafe fn early_iounmap(va: VirtAddr) {
     let base = Slot::EarlyIoremap(0).address();
     let bytes = EARLY_IOREMAP_PAGES * PAGE_SIZE;
     assert!(
@@ -205,7 +219,7 @@ const FDT: VirtAddr = VirtAddr::new(FIXMAP.start().get() + PMD_SIZE);
 /// The boot protocol keeps the tree below 2 MiB and away from memory that must not
 /// be mapped cacheable; `None` where `pa` is misaligned or beyond 48 bits.
 #[must_use]
-pub fn map_fdt(pa: PhysAddr) -> Option<VirtAddr> {
+pub(crate) fn map_fdt(pa: PhysAddr) -> Option<VirtAddr> {
     let base = pa.align_down(PMD_SIZE as u64);
     if !pa.is_aligned(8)
         || pa.get() >> 48 != 0
@@ -224,7 +238,10 @@ pub fn map_fdt(pa: PhysAddr) -> Option<VirtAddr> {
 }
 
 /// Takes the window for the device tree away, once the tree lies in the linear map.
-pub fn unmap_fdt() {
+///
+/// # Safety
+/// No reference into the window is left.
+pub unsafe fn unmap_fdt() {
     for i in 0..2 {
         entry(Level::Pmd, FDT + i * PMD_SIZE).store(0, Relaxed);
     }

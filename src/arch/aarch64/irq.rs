@@ -26,8 +26,13 @@ pub fn is_masked() -> bool {
     daif & (1 << 7) != 0
 }
 
-/// Lets interrupts in on this CPU, for good: once its handler and controller are ready.
-pub fn enable() {
-    // SAFETY: as said; handlers run on the current stack, which has room.
+/// Unmasks interrupts on this CPU for good.
+///
+/// # Safety
+/// No borrow of an [`IrqMasked`] lives on this CPU: the call is in no closure of [`with_masked`],
+/// nor in a thread whose CPU was left inside one. The handler and the controller are ready, and the
+/// current stack has room for the handler.
+pub unsafe fn enable() {
+    // SAFETY: as the caller says.
     unsafe { asm!("msr daifclr, #3", options(nostack)) };
 }

@@ -82,7 +82,7 @@ pub fn tlbi_vaale1is(va: impl Into<VaOp>) {
 
 /// As [`tlbi_vaae1is`] for a range. Only where [`has_tlb_range`].
 #[inline(always)]
-pub fn tlbi_rvaae1is(op: RangeOp) {
+pub(crate) fn tlbi_rvaae1is(op: RangeOp) {
     // TLBI RVAAE1IS by its number: assemblers know the name only from Armv8.4 on.
     // SAFETY: as above.
     unsafe {
@@ -92,7 +92,7 @@ pub fn tlbi_rvaae1is(op: RangeOp) {
 
 /// As [`tlbi_vaale1is`] for a range. Only where [`has_tlb_range`].
 #[inline(always)]
-pub fn tlbi_rvaale1is(op: RangeOp) {
+pub(crate) fn tlbi_rvaale1is(op: RangeOp) {
     // TLBI RVAALE1IS.
     // SAFETY: as above.
     unsafe {
@@ -110,7 +110,7 @@ pub fn has_tlb_range() -> bool {
 }
 
 /// Says whether every CPU has FEAT_TLBIRANGE; at boot, from `IdMmfr::has_tlb_range`.
-pub fn set_tlb_range(there: bool) {
+pub(in crate::arch) fn set_tlb_range(there: bool) {
     TLB_RANGE.store(there, Relaxed);
 }
 
@@ -122,7 +122,7 @@ static BREAKER: AtomicU32 = AtomicU32::new(0);
 
 /// From here to [`made`] something that is in use may be unmapped for a moment; CPUs that
 /// fault meanwhile try again.
-pub fn breaks() {
+pub(crate) fn breaks() {
     BREAKER.store(with_masked(|irq| cpu::id(irq).index() as u32 + 1), Relaxed);
     BREAKS[0].fetch_add(1, Relaxed);
     // Seen by whoever sees what is written to the tables from here on.
@@ -130,7 +130,7 @@ pub fn breaks() {
 }
 
 /// All is mapped again, and visible to walkers.
-pub fn made() {
+pub(crate) fn made() {
     BREAKER.store(0, Relaxed);
     BREAKS[1].fetch_add(1, Release);
 }
@@ -140,7 +140,7 @@ pub fn made() {
 /// another CPU has just made may be missed by a CPU too that translates ahead of the load
 /// by which it learnt of it. (Linux: is_spurious_el1_translation_fault.)
 #[must_use]
-pub fn is_spurious_fault(va: VirtAddr, irq: &IrqMasked) -> bool {
+pub(crate) fn is_spurious_fault(va: VirtAddr, irq: &IrqMasked) -> bool {
     loop {
         let began = BREAKS[0].load(Acquire);
         let quiet = BREAKS[1].load(Acquire) == began;
@@ -162,24 +162,24 @@ pub fn is_spurious_fault(va: VirtAddr, irq: &IrqMasked) -> bool {
 /// Reads a word of a table.
 #[inline(always)]
 #[must_use]
-pub fn read_descriptor(word: &AtomicU64) -> Descriptor {
+pub(crate) fn read_descriptor(word: &AtomicU64) -> Descriptor {
     Descriptor::from_bits(word.load(Relaxed))
 }
 
 /// Writes a word of a table, in one access of 64 bits.
 #[inline(always)]
-pub fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
+pub(crate) fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
     word.store(descriptor.bits(), Relaxed);
 }
 
 /// As [`write_descriptor`] where the word still is `old`; whether it was.
 #[inline(always)]
-pub fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descriptor) -> bool {
+pub(crate) fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descriptor) -> bool {
     word.compare_exchange(old.bits(), new.bits(), AcqRel, Relaxed).is_ok()
 }
 
 /// Invalidates all words of a table, which lies in Normal memory.
-pub fn clear_table(words: &[AtomicU64; PTRS_PER_TABLE]) {
+pub(crate) fn clear_table(words: &[AtomicU64; PTRS_PER_TABLE]) {
     let dczid: u64;
     // SAFETY: reads an ID register.
     unsafe { asm!("mrs {}, dczid_el0", out(reg) dczid, options(nomem, nostack, preserves_flags)) };

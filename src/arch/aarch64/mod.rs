@@ -3,7 +3,7 @@
 pub mod backtrace;
 pub mod cache;
 pub mod cpu;
-pub mod early;
+pub(crate) mod early;
 pub mod errata;
 pub mod exception;
 pub mod extable;
@@ -13,13 +13,13 @@ pub mod image;
 pub mod irq;
 pub mod jump_label;
 pub mod mmu;
-pub mod paging;
-pub mod patching;
+pub(crate) mod paging;
+pub(crate) mod patching;
 pub mod pmu;
-pub mod probe;
+pub(crate) mod probe;
 pub mod smp;
 pub mod switch;
-pub mod timer;
+pub(crate) mod timer;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use core::ops::Deref;
@@ -57,13 +57,13 @@ pub const fn virt_to_phys(va: VirtAddr) -> PhysAddr {
 /// An address of the page table at `pa` that is not in the linear map, for when that can't
 /// be used; until [`close_table_window`]. One at a time.
 #[cold]
-pub fn open_table_window(pa: PhysAddr) -> VirtAddr {
+pub(crate) fn open_table_window(pa: PhysAddr) -> VirtAddr {
     fixmap::open_table(pa)
 }
 
 /// Ends what [`open_table_window`] began.
 #[cold]
-pub fn close_table_window() {
+pub(crate) fn close_table_window() {
     fixmap::close_table();
 }
 

@@ -137,7 +137,7 @@ pub unsafe fn prepare(cpu: CpuId, mpidr: u64, stack: VirtAddr) -> PhysAddr {
 }
 
 /// Takes the offer to core `mpidr` back: should it come after all, it parks.
-pub fn withdraw() {
+pub(crate) fn withdraw() {
     // SAFETY: a core that reads it meanwhile compares one word.
     unsafe { SECONDARY_DATA.mpidr.get().write_volatile(u64::MAX) };
     let at = (&raw const SECONDARY_DATA).addr();

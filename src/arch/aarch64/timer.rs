@@ -6,7 +6,7 @@ use core::arch::asm;
 /// The GIC's number of its interrupt where the device tree names none: PPI 11.
 pub const DEFAULT_INTERRUPT: u32 = 27;
 
-/// Fires once, `ticks` from now, and again until [`stop`] or another `fire_in`.
+/// Fires once, `ticks` from now, and again until the next call.
 pub fn fire_in(ticks: u64) {
     let at = cpu::ticks().saturating_add(ticks);
     // SAFETY: the timer is this CPU's own, and the kernel's alone.
@@ -20,10 +20,4 @@ pub fn fire_in(ticks: u64) {
             options(nostack, preserves_flags)
         );
     }
-}
-
-/// Fires no more.
-pub fn stop() {
-    // SAFETY: as above.
-    unsafe { asm!("msr cntv_ctl_el0, xzr", "isb", options(nostack, preserves_flags)) };
 }

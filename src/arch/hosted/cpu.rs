@@ -38,23 +38,23 @@ pub fn wait_changed(_: &AtomicU32, _: u32) {
 /// This CPU as the holder of a lock, not 0. A number of the thread's own: outside of a
 /// machine, all threads are CPU 0.
 #[must_use]
-pub fn holder(_irq: &IrqMasked) -> u32 {
+pub(crate) fn holder(_irq: &IrqMasked) -> u32 {
     HOLDER.with(|&holder| holder)
 }
 
 /// This CPU has taken the lock whose word is at `lock`: what its last holder stored in page
 /// tables is earlier than what this CPU does from here on.
-pub fn lock_taken(lock: usize) {
+pub(crate) fn lock_taken(lock: usize) {
     super::mmu::lock_taken(lock);
 }
 
 /// This CPU is about to give up the lock whose word is at `lock`.
-pub fn lock_given_up(lock: usize) {
+pub(crate) fn lock_given_up(lock: usize) {
     super::mmu::lock_given_up(lock);
 }
 
 /// Runs `f` on the bit set of lock ranks that this CPU holds.
-pub fn held_ranks<R>(_irq: &IrqMasked, f: impl FnOnce(&Cell<u32>) -> R) -> R {
+pub(crate) fn held_ranks<R>(_irq: &IrqMasked, f: impl FnOnce(&Cell<u32>) -> R) -> R {
     HELD.with(f)
 }
 

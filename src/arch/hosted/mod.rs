@@ -41,12 +41,12 @@ pub fn virt_to_phys(va: VirtAddr) -> PhysAddr {
 
 /// An address of the page table at `pa` that is not in the linear map.
 #[must_use]
-pub fn open_table_window(pa: PhysAddr) -> VirtAddr {
+pub(crate) fn open_table_window(pa: PhysAddr) -> VirtAddr {
     phys_to_virt(pa)
 }
 
 /// Ends what [`open_table_window`] began.
-pub fn close_table_window() {}
+pub(crate) fn close_table_window() {}
 
 /// The address at which the descriptor of frame 0 would lie; wraps.
 #[must_use]

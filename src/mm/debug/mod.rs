@@ -62,10 +62,12 @@ pub use kfence::{
     NUM_OBJECTS, is_kfence_address, kfence_handle_page_fault, kfence_samples, kfence_tick,
 };
 pub(in crate::mm) use kfence::{kfence_alloc, kfence_free, kfence_ksize, kfence_shutdown_cache};
+#[cfg(target_os = "none")]
+pub(crate) use kmemleak::add_root;
 pub use kmemleak::{
-    Leaks, ScanResult, add_root, clear as kmemleak_clear, kmemleak_alloc, kmemleak_free,
-    kmemleak_ignore, kmemleak_no_scan, kmemleak_not_leak, kmemleak_objects, kmemleak_on,
-    kmemleak_scan_area, off as kmemleak_off, scan as kmemleak_scan,
+    Leaks, ScanResult, clear as kmemleak_clear, kmemleak_ignore, kmemleak_no_scan,
+    kmemleak_not_leak, kmemleak_objects, kmemleak_on, kmemleak_scan_area, off as kmemleak_off,
+    scan as kmemleak_scan,
 };
 pub use memory::metadata_pages;
 pub(in crate::mm) use memory::{are_areas_watched, are_freed_areas_watched, are_rare_events_on};

@@ -49,6 +49,8 @@ machine_local! {
     static KMEM_CACHE: RawCache =
         boot_cache("kmem_cache", size_of::<RawCache>(), align_of::<RawCache>());
     static AVAILABLE: AtomicBool = AtomicBool::new(false);
+    /// Whether [`kmem_cache_init`] was called.
+    static BEGUN: AtomicBool = AtomicBool::new(false);
     static KEY: AtomicU64 = AtomicU64::new(0);
     static NR_NODES: AtomicU8 = AtomicU8::new(1);
 }
@@ -72,10 +74,17 @@ pub(super) fn nr_nodes() -> u8 {
     NR_NODES.load(Relaxed)
 }
 
-/// Brings the slab allocator up, once, when the page allocator is there (Linux:
+/// Brings the slab allocator up when the page allocator is there (Linux:
 /// kmem_cache_init). `seed` is what randomness the boot has; free links are mixed
 /// with keys made of it.
+///
+/// # Panics
+/// Where it was called before: the caches of the image are in use then.
 pub fn kmem_cache_init(seed: u64) {
+    assert!(
+        !BEGUN.swap(true, Ordering::AcqRel),
+        "kmem_cache_init: the slab allocator is up already"
+    );
     KEY.store(seed, Relaxed);
     freelist::seed(mix(seed));
     let nodes = page_alloc::zones().map(|zone| zone.id.node().index() as u8 + 1).max();

@@ -22,6 +22,15 @@ pub(super) fn on_machine<R>(kib: u64, f: impl FnOnce(&Machine) -> R) -> R {
     })
 }
 
+/// A second start would set up caches that are in use.
+#[test]
+#[should_panic(expected = "kmem_cache_init: the slab allocator is up already")]
+fn the_slab_allocator_starts_once() {
+    on_machine(1024, |_| {
+        kmem_cache_init(1);
+    });
+}
+
 /// Runs `f` on CPU `cpu`.
 pub(super) fn on_cpu(m: &Machine, cpu: usize, f: impl Fn() + Sync) {
     m.on_cpus(cpu + 1, |i| {

@@ -255,13 +255,13 @@ pub fn tlbi_vaale1is(va: impl Into<VaOp>) {
     step(|s, cpu| s.step(Step::TlbiVaLast, |s| s.invalidate(cpu, scope, true)));
 }
 /// As [`tlbi_vaae1is`] for a range. Only where [`has_tlb_range`].
-pub fn tlbi_rvaae1is(op: RangeOp) {
+pub(crate) fn tlbi_rvaae1is(op: RangeOp) {
     let (start, pages) = decode_range(op.operand());
     let scope = Scope::new(start, pages * PAGE_SIZE, false);
     step(|s, cpu| s.step(Step::TlbiRange, |s| s.invalidate(cpu, scope, true)));
 }
 /// As [`tlbi_vaale1is`] for a range. Only where [`has_tlb_range`].
-pub fn tlbi_rvaale1is(op: RangeOp) {
+pub(crate) fn tlbi_rvaale1is(op: RangeOp) {
     let (start, pages) = decode_range(op.operand());
     let scope = Scope::new(start, pages * PAGE_SIZE, true);
     step(|s, cpu| s.step(Step::TlbiRangeLast, |s| s.invalidate(cpu, scope, true)));
@@ -273,17 +273,17 @@ pub fn has_tlb_range() -> bool {
     machine::current().mmu().tlb_range.load(Relaxed)
 }
 /// Says whether the machine's CPUs invalidate by range.
-pub fn set_tlb_range(there: bool) {
+pub(in crate::arch) fn set_tlb_range(there: bool) {
     machine::current().mmu().tlb_range.store(there, Relaxed);
 }
 
 /// From here to [`made`] something that is in use may be unmapped for a moment; CPUs that
 /// fault meanwhile try again.
-pub fn breaks() {
+pub(crate) fn breaks() {
     machine::current().mmu().breaks[0].fetch_add(1, SeqCst);
 }
 /// All is mapped again, and visible to walkers.
-pub fn made() {
+pub(crate) fn made() {
     let cpu = this_cpu();
     let mmu = machine::current().mmu();
     mmu.with(|s| s.assert_synchronized(cpu));
@@ -292,12 +292,12 @@ pub fn made() {
 
 /// Reads a word of a table, as the CPU sees its own stores.
 #[must_use]
-pub fn read_descriptor(word: &AtomicU64) -> Descriptor {
+pub(crate) fn read_descriptor(word: &AtomicU64) -> Descriptor {
     Descriptor::from_bits(word.load(Relaxed))
 }
 
 /// Writes a word of a table.
-pub fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
+pub(crate) fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
     let store = |s: &mut State, cpu| s.store(cpu, word, descriptor);
     let cpu = this_cpu();
     if machine::current().mmu().with(|s| store(s, cpu)).is_none() {
@@ -306,7 +306,7 @@ pub fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
 }
 
 /// As [`write_descriptor`] where the word still is `old`; whether it was.
-pub fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descriptor) -> bool {
+pub(crate) fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descriptor) -> bool {
     let cpu = this_cpu();
     let store = |s: &mut State| {
         let same = word.load(Relaxed) == old.bits();
@@ -321,7 +321,7 @@ pub fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descriptor) -
 }
 
 /// Invalidates all words of a table that isn't linked.
-pub fn clear_table(words: &[AtomicU64; PTRS_PER_TABLE]) {
+pub(crate) fn clear_table(words: &[AtomicU64; PTRS_PER_TABLE]) {
     let cpu = this_cpu();
     if machine::current().mmu().with(|s| s.clear_table(cpu, words)).is_none() {
         words.iter().for_each(|w| w.store(0, Relaxed));

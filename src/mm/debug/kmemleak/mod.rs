@@ -92,6 +92,7 @@ pub fn off() {
 ///
 /// # Panics
 /// Where there are too many.
+#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the image is one on bare metal"))]
 pub fn add_root(range: VirtRange) {
     with_state(|state| state.roots.push(range));
 }

@@ -1,0 +1,11 @@
+//! `mmu::set_tlb_range(true)`: an undefined instruction on a CPU without FEAT_TLBIRANGE.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use granule::arch::aarch64::mmu;
+
+pub fn range() {
+    mmu::dsb_ish();
+    mmu::set_tlb_range(true); //~ E0603
+    mmu::breaks(); //~ E0603
+}

@@ -1,0 +1,12 @@
+//! What the boot alone calls of the scheduler: a second `init_cpu` would forget the threads that run.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use granule::sched;
+
+pub fn again() {
+    sched::schedule();
+    sched::init_cpu("again"); //~ E0603
+    sched::withdraw_cpu(); //~ E0603
+    sched::make_idle(); //~ E0603
+}
