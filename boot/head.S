@@ -105,8 +105,8 @@ at_el3:
     msr     cptr_el3, xzr
     msr     mdcr_el3, xzr
     /*
-     * Who enters at EL3 has no firmware that made the core coherent with the others:
-     * CPUECTLR_EL1.SMPEN of the Cortex-A53, A57 and A72, before any cache is on.
+     * A core that starts at EL3 has no firmware that made it coherent with the others:
+     * CPUECTLR_EL1.SMPEN of the Cortex-A53, A35, A57, A72 and A73, before any cache is on.
      */
     mrs     x1, midr_el1
     lsr     x1, x1, #4
@@ -115,10 +115,10 @@ at_el3:
     and     x1, x1, x2
     mov     x2, #0xd03
     movk    x2, #0x410, lsl #16
-    sub     x1, x1, x2              // 0, 4 or 5
-    cmp     x1, #5
+    sub     x1, x1, x2              // 0, 1, 4, 5 or 6
+    cmp     x1, #6
     b.hi    1f
-    mov     x2, #0x31
+    mov     x2, #0x73
     lsr     x2, x2, x1
     tbz     x2, #0, 1f
     mrs     x1, S3_1_C15_C2_1       // CPUECTLR_EL1
@@ -217,7 +217,25 @@ at_el1:
     msr     vbar_el1, x0
     mov_q   x0, 0x30d00800
     msr     sctlr_el1, x0
-    isb
+    /*
+     * What EL0 may use, and whether EL1 may use floating point, is unknown after a reset
+     * (Linux: __cpu_setup). Nothing here, until the kernel lets it.
+     */
+    msr     cpacr_el1, xzr          // no floating point, SIMD, SVE or SME, no trace registers
+    mov     x0, #(1 << 12)
+    msr     mdscr_el1, x0           // TDCC: no debug channel at EL0; no step, no breakpoints
+    msr     cntkctl_el1, xzr        // no counters and timers at EL0, no event stream
+    mrs     x0, id_aa64dfr0_el1
+    ubfx    x0, x0, #8, #4          // PMUVer: 0 none, 15 not the architected one
+    cbz     x0, 1f
+    cmp     x0, #15
+    b.eq    1f
+    msr     pmuserenr_el0, xzr      // no counters of the PMU at EL0
+1:  mrs     x0, id_aa64pfr0_el1
+    ubfx    x0, x0, #44, #4         // AMU
+    cbz     x0, 1f
+    msr     S3_3_C13_C2_3, xzr      // AMUSERENR_EL0: nor of activity monitors
+1:  isb
     ret
 
 /* The cycle counter runs from here on, where there is one; x1 changes. */

@@ -6,7 +6,10 @@
 mod harness;
 #[path = "harness/mmu.rs"]
 mod mmu;
+#[path = "harness/sequences.rs"]
+mod sequences;
 
+use core::hint::black_box;
 use granule::addr::{Order, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use granule::arch::aarch64::{extable, image};
 use granule::arch::layout;
@@ -80,6 +83,16 @@ kernel_tests! {
         for address in [0, 0x1000, 0x0900_0000, 0x4000_0000, 0x4020_0000] {
             assert_eq!(mmu::read_at(VirtAddr::new(address)), None, "{address:#x} is mapped");
         }
+    }
+
+    // Their instructions are looked at from without: scripts/tests/disassembly.
+    fn barriers_and_maintenance_are_harmless() {
+        let frame = alloc_pages(Gfp::GFP_KERNEL | Gfp::__GFP_ZERO, Order::ZERO).expect("memory");
+        let subject = sequences::Subject { frame: frame.phys(), va: FREE };
+        for pin in black_box(sequences::PINS) {
+            pin(&subject);
+        }
+        free_pages(frame, Order::ZERO);
     }
 
     fn a_page_goes_through_all_its_states() {

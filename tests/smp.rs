@@ -197,7 +197,44 @@ fn give_up_caches(_: CpuId) {
     with_masked(drain_local_pages);
 }
 
+macro_rules! read_sysreg {
+    ($name:literal) => {{
+        let value: u64;
+        // SAFETY: reads a register, which changes nothing.
+        unsafe {
+            core::arch::asm!(concat!("mrs {}, ", $name), out(reg) value, options(nostack));
+        }
+        value
+    }};
+}
+
+/// CPUs that let EL0, or floating point, use something.
+static OPEN_TO_EL0: AtomicU32 = AtomicU32::new(0);
+
+/// The controls of what EL0 may use (Arm ARM D24): unknown after a reset, so each CPU has to
+/// write its own.
+fn look_at_el0_controls(id: CpuId) {
+    const MDSCR_TDCC: u64 = 1 << 12;
+    // SS, KDE and MDE.
+    const MDSCR_LIVE: u64 = 1 << 15 | 1 << 13 | MDSCR_TDCC | 1;
+    let mut open = read_sysreg!("cpacr_el1") | read_sysreg!("cntkctl_el1");
+    open |= read_sysreg!("mdscr_el1") & MDSCR_LIVE ^ MDSCR_TDCC;
+    if (1..15).contains(&(read_sysreg!("id_aa64dfr0_el1") >> 8 & 15)) {
+        open |= read_sysreg!("pmuserenr_el0");
+    }
+    if read_sysreg!("id_aa64pfr0_el1") >> 44 & 15 != 0 {
+        // AMUSERENR_EL0.
+        open |= read_sysreg!("S3_3_C13_C2_3");
+    }
+    OPEN_TO_EL0.fetch_or(u32::from(open != 0) << id.index(), Ordering::Relaxed);
+}
+
 kernel_tests! {
+    fn no_cpu_lets_el0_use_anything() {
+        secondary::on_each(look_at_el0_controls);
+        assert_eq!(OPEN_TO_EL0.load(Ordering::Relaxed), 0, "a bit for each CPU that does");
+    }
+
     fn the_lists_of_idle_cores_can_be_drained() {
         let kept = || zones().map(|zone| zone.pcp).sum::<u32>();
         for _ in 0..20 {

@@ -74,6 +74,7 @@ pub mod layout {
 #[cfg(any(target_os = "none", test))]
 pub mod errata;
 pub mod jump_label;
+pub mod lines;
 pub mod pgtable;
 
 /// How many CPUs a kernel can bring up.

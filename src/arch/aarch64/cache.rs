@@ -5,8 +5,9 @@
 //! their caches off, devices.
 
 use super::{errata, phys_to_virt};
-use crate::addr::PhysRange;
+use crate::addr::{PhysRange, VirtRange};
 use crate::arch::errata::Workarounds;
+use crate::arch::lines::Lines;
 use core::arch::asm;
 
 /// The smallest line of any data cache, in bytes (CTR_EL0.DminLine).
@@ -29,14 +30,11 @@ pub fn line_size() -> usize {
 /// matters is dirty in a cache.
 #[inline(always)]
 pub unsafe fn invalidate_poc(start: usize, end: usize) {
-    let line = line_size();
-    let mut at = start & !(line - 1);
     // SAFETY: a barrier.
     unsafe { asm!("dmb sy", options(nostack, preserves_flags)) };
-    while at < end {
+    for line in Lines::of(start, end, line_size()) {
         // SAFETY: the caller owns the range.
-        unsafe { asm!("dc ivac, {}", in(reg) at, options(nostack, preserves_flags)) };
-        at += line;
+        unsafe { asm!("dc ivac, {}", in(reg) line.at, options(nostack, preserves_flags)) };
     }
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
@@ -48,19 +46,16 @@ pub unsafe fn invalidate_poc(start: usize, end: usize) {
 /// # Safety
 /// The range is mapped.
 pub unsafe fn clean_poc(start: usize, end: usize) {
-    let line = line_size();
     let invalidate_too = errata::workarounds().contains(Workarounds::CLEAN_INVALIDATE);
-    let mut at = start & !(line - 1);
-    while at < end {
+    for line in Lines::of(start, end, line_size()) {
         // SAFETY: neither changes a byte; the caller says that it is mapped.
         unsafe {
             if invalidate_too {
-                asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags));
+                asm!("dc civac, {}", in(reg) line.at, options(nostack, preserves_flags));
             } else {
-                asm!("dc cvac, {}", in(reg) at, options(nostack, preserves_flags));
+                asm!("dc cvac, {}", in(reg) line.at, options(nostack, preserves_flags));
             }
         }
-        at += line;
     }
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
@@ -79,6 +74,12 @@ pub fn writeback_granule() -> u64 {
     }
 }
 
+/// The lines of RAM in the linear map.
+fn lines(ram: PhysRange) -> Lines {
+    let range = VirtRange::from_size(phys_to_virt(ram.start()), ram.len() as usize);
+    Lines::of(range.start().get(), range.end().get(), line_size())
+}
+
 /// Writes back what the caches hold of RAM, for a device to read (Linux: dcache_clean_poc).
 /// RAM is in the linear map and hidden by nobody.
 pub fn dcache_clean_poc(ram: PhysRange) {
@@ -91,21 +92,16 @@ pub fn dcache_clean_poc(ram: PhysRange) {
 /// an end of it is written back first (Linux: dcache_inval_poc). RAM as for
 /// [`dcache_clean_poc`].
 pub fn dcache_inval_poc(ram: PhysRange) {
-    let line = line_size();
-    let start = phys_to_virt(ram.start()).get();
-    let end = start + ram.len() as usize;
-    let mut at = start & !(line - 1);
-    while at < end {
+    for line in lines(ram) {
         // SAFETY: lines that reach beyond the range lose nothing; in the others what the
         // CPU wrote is meant to be lost.
         unsafe {
-            if at < start || at + line > end {
-                asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags));
+            if line.whole {
+                asm!("dc ivac, {}", in(reg) line.at, options(nostack, preserves_flags));
             } else {
-                asm!("dc ivac, {}", in(reg) at, options(nostack, preserves_flags));
+                asm!("dc civac, {}", in(reg) line.at, options(nostack, preserves_flags));
             }
         }
-        at += line;
     }
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
@@ -114,13 +110,9 @@ pub fn dcache_inval_poc(ram: PhysRange) {
 /// Writes back and drops what the caches hold of RAM (Linux: dcache_clean_inval_poc). RAM as
 /// for [`dcache_clean_poc`].
 pub fn dcache_clean_inval_poc(ram: PhysRange) {
-    let line = line_size();
-    let start = phys_to_virt(ram.start()).get();
-    let mut at = start & !(line - 1);
-    while at < start + ram.len() as usize {
+    for line in lines(ram) {
         // SAFETY: changes no byte of mapped memory.
-        unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
-        at += line;
+        unsafe { asm!("dc civac, {}", in(reg) line.at, options(nostack, preserves_flags)) };
     }
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };

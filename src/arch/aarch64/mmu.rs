@@ -9,6 +9,7 @@ use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::arch::IrqMasked;
 use crate::arch::errata::Workarounds;
 use crate::arch::irq::with_masked;
+use crate::arch::lines::{Line, Lines};
 use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
 use crate::arch::pgtable::tlbi::{RangeOp, VaOp};
 use core::arch::asm;
@@ -190,7 +191,7 @@ pub(crate) fn clear_table(words: &[AtomicU64; PTRS_PER_TABLE]) {
         return;
     }
     let start = words.as_ptr().expose_provenance();
-    for at in (start..start + PAGE_SIZE).step_by(block) {
+    for Line { at, .. } in Lines::of(start, start + PAGE_SIZE, block) {
         // SAFETY: zeroes `block` bytes within the table: it is page-aligned, as every
         // `Table` is, and its words may be written through a shared borrow.
         unsafe { asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags)) };

@@ -22,6 +22,7 @@ pub mod switch;
 pub(crate) mod timer;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::arch::lines::{Line, Lines};
 use core::ops::Deref;
 
 core::arch::global_asm!(include_str!("../../../boot/head.S"));
@@ -114,18 +115,16 @@ pub unsafe fn read_undefined(at: *const u64) -> Option<u64> {
 /// # Safety
 /// The frame is RAM in the linear map and nobody else uses it.
 pub unsafe fn clear_page(pa: PhysAddr) {
-    let mut at = phys_to_virt(pa).get();
-    let end = at + PAGE_SIZE;
+    let start = phys_to_virt(pa).get();
     let block = features::zva_block();
     if block == 0 {
         // SAFETY: the caller owns the frame.
-        unsafe { core::ptr::with_exposed_provenance_mut::<u8>(at).write_bytes(0, PAGE_SIZE) };
+        unsafe { core::ptr::with_exposed_provenance_mut::<u8>(start).write_bytes(0, PAGE_SIZE) };
         return;
     }
-    while at < end {
+    for Line { at, .. } in Lines::of(start, start + PAGE_SIZE, block) {
         // SAFETY: the caller owns the frame; a block is a power of two of at most 2 KiB.
         unsafe { core::arch::asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags)) };
-        at += block;
     }
 }
 

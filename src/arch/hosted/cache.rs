@@ -8,6 +8,7 @@
 
 use super::{machine, phys_to_virt};
 use crate::addr::{PhysAddr, PhysRange};
+use crate::arch::lines::Lines;
 use crate::machine_local;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,11 +34,10 @@ fn lines() -> MutexGuard<'static, BTreeMap<PhysAddr, Line>> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn each(ram: PhysRange, mut f: impl FnMut(PhysAddr)) {
-    let mut at = ram.start().align_down(LINE);
-    while at < ram.end() {
-        f(at);
-        at = at + LINE;
+/// The lines of `ram`, and whether each lies in it as a whole.
+fn each(ram: PhysRange, mut f: impl FnMut(PhysAddr, bool)) {
+    for line in Lines::of(ram.start().get() as usize, ram.end().get() as usize, LINE as usize) {
+        f(PhysAddr::new(line.at as u64), line.whole);
     }
 }
 
@@ -76,14 +76,14 @@ pub fn writeback_granule() -> u64 {
 /// Writes back what the caches hold of RAM.
 pub fn dcache_clean_poc(ram: PhysRange) {
     let mut lines = lines();
-    each(ram, |at| clean(&mut lines, at));
+    each(ram, |at, _| clean(&mut lines, at));
 }
 
 /// Drops what the caches hold of RAM; what shares a line with an end is written back first.
 pub fn dcache_inval_poc(ram: PhysRange) {
     let mut lines = lines();
-    each(ram, |at| {
-        if !ram.contains_range(PhysRange::from_size(at, LINE)) {
+    each(ram, |at, whole| {
+        if !whole {
             clean(&mut lines, at);
         }
         invalidate(&mut lines, at);
@@ -111,7 +111,7 @@ pub fn write_by_device(at: PhysAddr, data: &[u8]) {
         let at = at + n as u64;
         line(&mut lines, at.align_down(LINE)).memory[(at.get() % LINE) as usize] = *byte;
     }
-    each(PhysRange::from_size(at, data.len() as u64), |at| {
+    each(PhysRange::from_size(at, data.len() as u64), |at, _| {
         clean(&mut lines, at);
     });
 }

@@ -1,0 +1,105 @@
+//! The blocks of memory that an instruction by address acts on: lines of a cache, blocks of
+//! `DC ZVA`.
+//!
+//! The loops of both machines take their bounds from here, so that tests on a host hold those
+//! of the loops that emulation does not punish for a line too few. Plain integers only, and
+//! nothing that panics: the early boot uses it with the MMU off.
+#![deny(unsafe_code)]
+
+/// The lines that hold bytes of a range, from the lowest address up.
+pub struct Lines {
+    /// The address of the next line.
+    at: usize,
+    /// How many are left.
+    left: usize,
+    size: usize,
+    start: usize,
+    end: usize,
+}
+
+/// A line that holds bytes of the range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// Its first byte, a multiple of the size of a line.
+    pub at: usize,
+    /// Whether all its bytes are of the range.
+    pub whole: bool,
+}
+
+impl Lines {
+    /// Those of `start..end`, of `size` bytes, a power of two. None if `end` is not above `start`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(start: usize, end: usize, size: usize) -> Self {
+        let last = size.wrapping_sub(1);
+        let at = start & !last;
+        let left = if end > start {
+            (end.wrapping_sub(1).wrapping_sub(at) >> size.trailing_zeros()) + 1
+        } else {
+            0
+        };
+        Self { at, left, size, start, end }
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Line;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Line> {
+        if self.left == 0 {
+            return None;
+        }
+        let at = self.at;
+        self.left = self.left.wrapping_sub(1);
+        // The last line may be the last of the address space.
+        self.at = at.wrapping_add(self.size);
+        let last = at.wrapping_add(self.size.wrapping_sub(1));
+        Some(Line { at, whole: at >= self.start && last < self.end })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn lines(start: usize, end: usize, size: usize) -> Vec<(usize, bool)> {
+        Lines::of(start, end, size).map(|line| (line.at, line.whole)).collect()
+    }
+
+    #[test]
+    fn lines_hold_each_byte_and_no_others() {
+        for size in [16, 64, 128] {
+            for start in 0x1000..0x1000 + 2 * size {
+                for end in start + 1..start + 3 * size {
+                    let found = lines(start, end, size);
+                    let first = start / size * size;
+                    let wanted: Vec<_> = (first..end)
+                        .step_by(size)
+                        .map(|at| (at, start <= at && at + size <= end))
+                        .collect();
+                    assert_eq!(found, wanted, "{start:#x}..{end:#x} by {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_has_a_line_and_nothing_has_none() {
+        assert_eq!(lines(0x1040, 0x1041, 64), [(0x1040, false)]);
+        assert_eq!(lines(0x103f, 0x1041, 64), [(0x1000, false), (0x1040, false)]);
+        assert_eq!(lines(0x1000, 0x1040, 64), [(0x1000, true)]);
+        assert_eq!(lines(0x1001, 0x1001, 64), []);
+        assert_eq!(lines(0x1040, 0x1000, 64), []);
+        assert_eq!(lines(0, 0, 64), []);
+    }
+
+    #[test]
+    fn the_ends_of_the_address_space_have_lines() {
+        let top = usize::MAX;
+        assert_eq!(lines(top - 64, top, 64), [(top - 127, false), (top - 63, false)]);
+        assert_eq!(lines(0, 1, 64), [(0, false)]);
+        assert_eq!(Lines::of(0, top, 1 << 63).count(), 2);
+    }
+}
