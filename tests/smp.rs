@@ -4,11 +4,13 @@
 #![no_main]
 
 mod harness;
+#[path = "harness/mmu.rs"]
+mod mmu;
 
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use granule::addr::{Order, PAGE_SIZE, VirtAddr};
-use granule::arch::aarch64::{cpu, smp};
+use granule::arch::aarch64::{cpu, exception, smp};
 use granule::arch::irq::with_masked;
 use granule::arch::pgtable::KernelAttrs;
 use granule::arch::{CpuId, NR_CPUS};
@@ -230,6 +232,23 @@ fn look_at_el0_controls(id: CpuId) {
 }
 
 kernel_tests! {
+    fn each_cpu_has_an_emergency_stack_with_a_guard() {
+        let mut stacks = [None; NR_CPUS];
+        for (slot, id) in stacks.iter_mut().zip(smp::online()) {
+            let stack = exception::emergency_stack(id).expect("a CPU that is up has one");
+            let (first, last) = (stack.start(), stack.end() - 16);
+            assert!(mmu::write_at(first).is_some() && mmu::write_at(last).is_some(), "{id:?}");
+            assert_eq!(mmu::read_at(first - 1), None, "{id:?}: nothing lies below");
+            // vectors.S tells an overflow by this bit of SP.
+            assert_eq!((first.get() >> 16 & 1, (first.get() - 1) >> 16 & 1), (0, 1), "{id:?}");
+            *slot = Some(stack);
+        }
+        let mut taken = stacks.iter().flatten();
+        while let Some(stack) = taken.next() {
+            assert!(taken.clone().all(|other| !other.overlaps(*stack)), "two CPUs share {stack:?}");
+        }
+    }
+
     fn no_cpu_lets_el0_use_anything() {
         secondary::on_each(look_at_el0_controls);
         assert_eq!(OPEN_TO_EL0.load(Ordering::Relaxed), 0, "a bit for each CPU that does");

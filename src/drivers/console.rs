@@ -12,13 +12,15 @@ use super::semihosting;
 use super::typed::Typed;
 use super::uart::{Received, Uart};
 use crate::arch::{cpu, irq};
-use crate::sync::{Rank, SpinLock};
+use crate::sync::{Once, Rank, SpinLock};
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::{self, Write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// The log; how many bytes of it were written is the console's to know.
 static LOG: Ring = Ring::new();
+/// The console's UART for the end, when its lock may not be had.
+static UART: Once<Uart> = Once::new();
 static CONSOLE: SpinLock<Console> = SpinLock::new(Rank::Console, Console::new());
 
 /// What is logged before there is a device; more than this is lost, and said so.
@@ -93,14 +95,7 @@ impl Console {
                 self.early.extend(bytes[..room].iter().copied());
                 self.lost += bytes.len() - room;
             }
-            Device::Uart(uart) => {
-                for &byte in bytes {
-                    if byte == b'\n' {
-                        uart.send(b'\r');
-                    }
-                    uart.send(byte);
-                }
-            }
+            Device::Uart(uart) => uart.print(bytes),
             Device::Semihosting => semihosting::write(bytes),
         }
     }
@@ -134,6 +129,7 @@ impl Write for Console {
 
 /// Makes `uart` the console; what was logged so far goes there.
 pub fn attach_uart(uart: Uart) {
+    UART.call_once(|| uart.again());
     irq::with_masked(|irq| CONSOLE.lock(irq).attach(Device::Uart(uart)));
 }
 
@@ -259,7 +255,8 @@ impl Write for Line {
     }
 }
 
-/// Writes for a kernel that is about to end: whatever holds the lock won't return.
+/// Writes for a kernel that is about to end. The lock may be held by this CPU, or by one that
+/// will never give it up: then the text goes past it, to the same device.
 pub fn print_dying(args: fmt::Arguments<'_>) {
     irq::with_masked(|irq| match CONSOLE.try_lock(irq) {
         Some(mut console) => {
@@ -269,27 +266,44 @@ pub fn print_dying(args: fmt::Arguments<'_>) {
             let _ = console.write_fmt(args);
         }
         None => {
-            let _ = Host.write_fmt(args);
+            let _ = PastLock.write_fmt(args);
         }
     });
 }
 
-struct Host;
+/// The console's device without its lock.
+struct PastLock;
 
-impl Write for Host {
+impl Write for PastLock {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        semihosting::write(s.as_bytes());
+        match UART.get() {
+            Some(uart) => uart.again().print(s.as_bytes()),
+            None => semihosting::write(s.as_bytes()),
+        }
         Ok(())
     }
 }
 
+/// Runs `f` with the console's lock held: `granule.fault=console` ends the kernel so.
+pub(crate) fn with_lock(f: impl FnOnce()) {
+    irq::with_masked(|irq| {
+        let _console = CONSOLE.lock(irq);
+        f();
+    });
+}
+
 /// Waits until all that was written has left.
 pub fn flush() {
-    irq::with_masked(|irq| {
-        if let Some(mut console) = CONSOLE.try_lock(irq)
-            && let Device::Uart(uart) = &mut console.device
-        {
-            uart.flush();
+    irq::with_masked(|irq| match CONSOLE.try_lock(irq) {
+        Some(mut console) => {
+            if let Device::Uart(uart) = &mut console.device {
+                uart.flush();
+            }
+        }
+        None => {
+            if let Some(uart) = UART.get() {
+                uart.again().flush();
+            }
         }
     });
 }

@@ -123,6 +123,8 @@ impl fmt::Display for Region {
             "the page at zero"
         } else if image::boot_stack_guard().contains(va) {
             "the guard page of the boot CPU's stack"
+        } else if image::emergency_stack_guard().contains(va) {
+            "the guard page of the boot CPU's emergency stack"
         } else if image::text().contains(va) {
             "the kernel's text"
         } else if image::rodata().contains(va) {

@@ -80,14 +80,15 @@ pub(super) fn paging_init(memblock: &mut Memblock) -> Result<(), Stop> {
 fn build(access: &mut EarlyAccess<'_>) -> Result<TableAddr, MapError> {
     let root = Mapper::new_table(access)?;
     let flags = MapFlags::empty();
-    let guard = image::boot_stack_guard();
+    let guards = [image::boot_stack_guard(), image::emergency_stack_guard()];
     let data = image::data();
     // The symbol table lies behind .bss and ends with the Image.
     let sections = [
         (image::text(), KernelAttrs::KERNEL_ROX),
         (image::rodata(), KernelAttrs::KERNEL_RO),
-        (VirtRange::new(data.start(), guard.start()), KernelAttrs::KERNEL),
-        (VirtRange::new(guard.end(), data.end()), KernelAttrs::KERNEL),
+        (VirtRange::new(data.start(), guards[0].start()), KernelAttrs::KERNEL),
+        (VirtRange::new(guards[0].end(), guards[1].start()), KernelAttrs::KERNEL),
+        (VirtRange::new(guards[1].end(), data.end()), KernelAttrs::KERNEL),
         (image::symbol_table(), KernelAttrs::KERNEL_RO),
     ];
     let mut mapper = Mapper::new(root, access);

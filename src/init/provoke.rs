@@ -1,13 +1,14 @@
 //! Faults on demand: `granule.fault=NAME` on the command line breaks a rule of memory
 //! at the end of boot, to see that it is caught and how the report reads.
 
-use super::secondary;
+use super::{panic, secondary};
 use crate::addr::{Order, PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
-use crate::arch::aarch64::{image, probe, smp};
+use crate::arch::aarch64::{cpu as arch_cpu, exception, image, probe, smp};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::explain::{Start, Walk};
 use crate::arch::pgtable::{Descriptor, Level};
 use crate::arch::{CpuId, cpu, mmu, phys_to_virt};
+use crate::drivers::console;
 use crate::mm::gfp::Gfp;
 use crate::mm::{kthread, page_alloc, vmalloc};
 use crate::sched;
@@ -34,6 +35,9 @@ const FAULTS: &[(&str, &str, fn())] = &[
     ("slab_use_after_free", "write to an object that was freed", slab::use_after_free),
     ("slab_double_free", "free an object twice", slab::double_free),
     ("slab_invalid_free", "free the middle of an object", slab::invalid_free),
+    ("console", "panic while a CPU that is dead holds the console's lock", console),
+    ("console_fault", "read through a null pointer with the console's lock held", console_fault),
+    ("overflow_twice", "overflow the stack, and the emergency stack too", overflow_twice),
     ("panic", "panic", || panic!("granule.fault=panic")),
 ];
 
@@ -186,6 +190,50 @@ fn all() {
             null();
         });
     });
+}
+
+#[inline(never)]
+fn console() {
+    static HELD: AtomicUsize = AtomicUsize::new(0);
+    let last = smp::online().last().unwrap_or(CpuId::BOOT);
+    let dead = kthread::kthread_create_on_cpu("dead", last, || {
+        console::with_lock(|| {
+            HELD.store(1, Relaxed);
+            arch_cpu::park();
+        });
+        0
+    });
+    match dead {
+        Ok(dead) if last != CpuId::BOOT => {
+            dead.wake_up();
+            while HELD.load(Relaxed) == 0 {
+                cpu::relax();
+            }
+            panic!("granule.fault=console");
+        }
+        Ok(_) => panic!("granule.fault=console: one CPU alone can't wait for another"),
+        Err(why) => panic!("granule.fault=console: {why}"),
+    }
+}
+
+#[inline(never)]
+fn console_fault() {
+    console::with_lock(null);
+}
+
+/// The first overflow is not reported, but goes on on the emergency stack.
+#[inline(never)]
+fn overflow_twice() {
+    fn again(frame: &exception::Frame, kind: exception::Kind) -> ! {
+        static FIRST: AtomicUsize = AtomicUsize::new(0);
+        if FIRST.swap(1, Relaxed) == 0 {
+            stack();
+        }
+        panic::fatal_exception(frame, kind)
+    }
+    // SAFETY: not sound, and meant so: the kernel ends, by way of another handler.
+    unsafe { exception::set_fatal_handler(again) };
+    kthread();
 }
 
 /// Misuse of kmalloc, which `slab_debug=` finds.

@@ -1,7 +1,8 @@
 //! The other cores: sent on their way by the boot CPU, and their first Rust function.
 
 use super::{interrupts, numa};
-use crate::addr::PhysAddr;
+use crate::addr::{PhysAddr, VirtAddr};
+use crate::arch::aarch64::exception::{self, EMERGENCY_STACK_SIZE};
 use crate::arch::aarch64::extable::probe_read32;
 use crate::arch::aarch64::switch::{THREAD_ALIGN, THREAD_SIZE};
 use crate::arch::aarch64::{cpu, smp};
@@ -77,6 +78,10 @@ fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &
     let stack = vmalloc::vmalloc_aligned(THREAD_SIZE, THREAD_ALIGN, Gfp::GFP_KERNEL)
         .ok_or("no memory for its stack")?;
     let top = stack + THREAD_SIZE;
+    let Some(emergency_stack) = emergency_stack(id) else {
+        vmalloc::vfree(stack);
+        return Err("no memory for its emergency stack");
+    };
     kthread::account_kernel_stack(stack, 1);
     // The core alone knows it from here on, by its stack pointer.
     debug::kmemleak_not_leak(stack);
@@ -102,9 +107,21 @@ fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &
         // never sent off gives it back.
         if sent.is_err() {
             vmalloc::vfree(stack);
+            vmalloc::vfree(emergency_stack);
         }
     }
     started
+}
+
+/// A new stack on which `id` reports the overflow of another. vmalloc leaves a page free behind
+/// each area, so nothing is mapped below this one.
+fn emergency_stack(id: CpuId) -> Option<VirtAddr> {
+    let stack = vmalloc::vmalloc_aligned(EMERGENCY_STACK_SIZE, THREAD_ALIGN, Gfp::GFP_KERNEL)?;
+    // vectors.S alone knows it, by its top.
+    debug::kmemleak_not_leak(stack);
+    // SAFETY: mapped just now, for this CPU, which has not started.
+    unsafe { exception::set_emergency_stack(id, stack) };
+    Some(stack)
 }
 
 fn cpu_on(psci: &Psci<'_>, mpidr: u64, entry: PhysAddr) -> Result<(), &'static str> {

@@ -39,7 +39,7 @@ impl Iterator for Backtrace {
         let at = VirtAddr::new(self.fp);
         // Stacks are the image's or vmalloc's, whatever a broken chain says.
         let may_be_stack = image::boot_stack().contains(at)
-            || image::emergency_stacks().contains(at)
+            || image::emergency_stack().contains(at)
             || layout::VMALLOC.contains(at);
         if self.left == 0 || !may_be_stack || !at.is_aligned(16) {
             return None;

@@ -50,6 +50,7 @@ unsafe extern "C" {
     static _boot_tables: u8;
     static _boot_stack_guard: u8;
     static _boot_stack_top: u8;
+    static _emergency_stack_guard: u8;
 }
 
 /// The physical address of a symbol, while the program counter is physical.
@@ -145,6 +146,7 @@ unsafe extern "C" fn early_map(image: usize) {
     let bytes = unsafe { ((image + 16) as *const u64).read_volatile() } as usize;
     let (etext, erodata) = (here!(_etext) - image, here!(_erodata) - image);
     let guard = here!(_boot_stack_guard) - image;
+    let emergency_guard = here!(_emergency_stack_guard) - image;
     let mut offset = 0;
     while offset < bytes {
         let pte = pool.take();
@@ -159,7 +161,7 @@ unsafe extern "C" fn early_map(image: usize) {
                 KernelAttrs::KERNEL
             };
             let pa = PhysAddr::new((image + from) as u64);
-            if from != guard {
+            if from != guard && from != emergency_guard {
                 write(pte, page, Descriptor::leaf(Level::Pte, pa, attrs, false));
             }
             page += 1;

@@ -2,8 +2,9 @@
 //! means, and who is told (Arm ARM D1.3, D24.2.40 ESR_EL1).
 
 use super::{extable, mmu};
-use crate::addr::VirtAddr;
+use crate::addr::{VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
+use crate::arch::{CpuId, NR_CPUS};
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
@@ -143,6 +144,40 @@ unsafe extern "C" fn exception_handler(frame: &mut Frame, vector: u64) {
         return handler();
     }
     fatal(frame, kind)
+}
+
+/// Bytes of an emergency stack.
+pub const EMERGENCY_STACK_SIZE: usize = 8 << 10;
+
+unsafe extern "C" {
+    static _emergency_stack_top: u8;
+}
+
+/// The tops of the CPUs' emergency stacks, for vectors.S: the boot CPU's is the image's.
+#[unsafe(no_mangle)]
+static EMERGENCY_STACKS: [AtomicPtr<u8>; NR_CPUS] = {
+    let mut tops = [const { AtomicPtr::new(core::ptr::null_mut()) }; NR_CPUS];
+    tops[0] = AtomicPtr::new((&raw const _emergency_stack_top).cast_mut());
+    tops
+};
+
+/// Says where the stack of [`EMERGENCY_STACK_SIZE`] is on which `cpu` reports the overflow of
+/// another, before it comes up.
+///
+/// # Safety
+/// It is mapped memory of that CPU's alone, at a multiple of twice the size of a thread's stack,
+/// and nothing is mapped right below it.
+pub(crate) unsafe fn set_emergency_stack(cpu: CpuId, stack: VirtAddr) {
+    let top = core::ptr::with_exposed_provenance_mut((stack + EMERGENCY_STACK_SIZE).get());
+    EMERGENCY_STACKS[cpu.index()].store(top, Relaxed);
+}
+
+/// The emergency stack of a CPU; `None` where it has none.
+#[must_use]
+pub fn emergency_stack(cpu: CpuId) -> Option<VirtRange> {
+    let top = EMERGENCY_STACKS[cpu.index()].load(Relaxed).addr();
+    let start = top.checked_sub(EMERGENCY_STACK_SIZE)?;
+    Some(VirtRange::from_size(VirtAddr::new(start), EMERGENCY_STACK_SIZE))
 }
 
 /// vectors.S comes here, on the emergency stack, when the stack had overflown.

@@ -14,7 +14,9 @@ unsafe extern "C" {
     static _boot_stack_guard: u8;
     static _boot_stack: u8;
     static _boot_stack_top: u8;
-    static _emergency_stacks: u8;
+    static _emergency_stack_guard: u8;
+    static _emergency_stack: u8;
+    static _emergency_stack_top: u8;
     static _end: u8;
 }
 
@@ -75,10 +77,16 @@ pub fn boot_stack() -> VirtRange {
     VirtRange::new(symbol!(_boot_stack), symbol!(_boot_stack_top))
 }
 
-/// The emergency stacks of all CPUs.
+/// The page below the boot CPU's emergency stack, mapped nowhere.
 #[must_use]
-pub fn emergency_stacks() -> VirtRange {
-    VirtRange::from_size(symbol!(_emergency_stacks), 64 << 10)
+pub fn emergency_stack_guard() -> VirtRange {
+    VirtRange::from_size(symbol!(_emergency_stack_guard), crate::addr::PAGE_SIZE)
+}
+
+/// The boot CPU's emergency stack.
+#[must_use]
+pub fn emergency_stack() -> VirtRange {
+    VirtRange::new(symbol!(_emergency_stack), symbol!(_emergency_stack_top))
 }
 
 /// The symbol table that `scripts/mkimage` puts behind the image, up to the

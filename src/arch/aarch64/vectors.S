@@ -107,15 +107,20 @@ exception_entry:
     ldp     x0, x1, [sp], #FRAME_SIZE
     eret
 
-/* The registers go to this CPU's emergency stack (8 KiB each), and it ends there. */
+/*
+ * The registers go to this CPU's emergency stack, and it ends there. Those stacks lie at
+ * multiples of twice STACK_SIZE too, so that an overflow of one begins again at its top.
+ */
 stack_overflow:
-    adrp    x0, _emergency_stacks
+    adrp    x0, EMERGENCY_STACKS
+    add     x0, x0, :lo12:EMERGENCY_STACKS
     mov     sp, x0
     mrs     x0, tpidr_el1
-    add     x0, x0, #1
-    lsl     x0, x0, #13
-    add     sp, sp, x0
-    sub     sp, sp, #FRAME_SIZE
+    add     sp, sp, x0, lsl #3
+    mov     x0, sp
+    ldr     x0, [x0]
+    cbz     x0, 1f
+    sub     sp, x0, #FRAME_SIZE
     str     x1, [sp, #8]
     mrs     x1, tpidr_el0
     str     x1, [sp]
