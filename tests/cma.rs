@@ -53,7 +53,8 @@ kernel_tests! {
         }
         for (start, count) in runs {
             let frame = Frame::new(granule::addr::Pfn::new(start)).expect("a frame");
-            assert!(cma_release(area(), frame, count));
+            // SAFETY: allocated here, and nobody uses it any more.
+            assert!(unsafe { cma_release(area(), frame, count) });
         }
     }
 
@@ -101,14 +102,16 @@ kernel_tests! {
         let all = cma_alloc(area(), PAGES, Order::ZERO).expect("every page can be moved");
         check();
         assert_eq!(objects.iter().filter(lent).count(), 0);
-        assert!(cma_release(area(), all, PAGES));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(area(), all, PAGES) });
     }
 
     fn the_whole_area_can_be_had() {
         for _ in 0..2 {
             let all = cma_alloc(area(), PAGES, Order::ZERO).expect("it is empty");
             assert_eq!(cma_alloc(area(), 1, Order::ZERO), None);
-            assert!(cma_release(area(), all, PAGES));
+            // SAFETY: allocated here, and nobody uses it any more.
+            assert!(unsafe { cma_release(area(), all, PAGES) });
         }
         assert_eq!(cma_alloc(area(), PAGES + 1, Order::ZERO), None);
     }
@@ -129,7 +132,8 @@ kernel_tests! {
                 let frame = Frame::new(granule::addr::Pfn::new(pfn)).expect("a frame");
                 // SAFETY: as above.
                 last = unsafe { first_word(frame).read() };
-                free_pages(frame, Order::ZERO);
+                // SAFETY: allocated here, and nobody uses it any more.
+                unsafe { free_pages(frame, Order::ZERO) };
             }
             if may_borrow {
                 assert!(borrowed > PAGES / 2, "only {borrowed} pages were lent");
@@ -144,13 +148,16 @@ kernel_tests! {
 
     fn strangers_are_refused() {
         let frame = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory");
-        assert!(!cma_release(area(), frame, 1));
-        free_pages(frame, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(!unsafe { cma_release(area(), frame, 1) });
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, Order::ZERO) };
     }
 }
 
 /// Gives back what holds the whole area.
 fn return_all() {
     let first = Frame::new(area().range().start()).expect("a frame");
-    assert!(cma_release(area(), first, PAGES));
+    // SAFETY: allocated here, and nobody uses it any more.
+    assert!(unsafe { cma_release(area(), first, PAGES) });
 }

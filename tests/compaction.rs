@@ -69,8 +69,10 @@ kernel_tests! {
             }
             msleep(20);
         }
-        free_pages(helped.expect("a block, when the thread has run"), order);
-        blocks.into_iter().for_each(|block| free_pages(block, order));
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(helped.expect("a block, when the thread has run"), order) };
+        // SAFETY: allocated here, and nobody uses it any more.
+        blocks.into_iter().for_each(|block| unsafe { free_pages(block, order) });
         objects.check();
     }
 

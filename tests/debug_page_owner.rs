@@ -41,7 +41,8 @@ fn allocate_here(order: u8) -> Frame {
 
 #[inline(never)]
 fn free_there(frame: Frame, order: u8) {
-    free_pages(frame, Order::new(order).expect("an order"));
+    // SAFETY: allocated here, and nobody uses it any more.
+    unsafe { free_pages(frame, Order::new(order).expect("an order")) };
     // No tail call: this function is to be in the stack.
     core::hint::black_box(frame);
 }
@@ -141,7 +142,8 @@ kernel_tests! {
         assert_eq!(owner_of(theirs).map(|owner| format!("{}", owner.comm())).as_deref(), Some("owner of two"));
         free_there(theirs, 1);
         drop(boxes);
-        assert!(cma_release(area, run, 33));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(area, run, 33) });
         mine.into_iter().zip([0, 3, 3]).for_each(|(frame, order)| free_there(frame, order));
     }
 
@@ -220,7 +222,8 @@ kernel_tests! {
         let order = Order::new(1).expect("an order");
         let block = allocate_here(1);
         let (left, right) = (block, block.within(order, 1));
-        split_page(block, order);
+        // SAFETY: allocated here, and freed page by page.
+        unsafe { split_page(block, order) };
         free_there(right, 0);
         let (kept, gone) = (owner_of(left).expect("words"), owner_of(right).expect("words"));
         assert!(kept.allocated && !gone.allocated, "each has words of its own");
@@ -232,7 +235,8 @@ kernel_tests! {
     fn a_block_that_is_split_is_single_pages() {
         let order = Order::new(1).expect("an order");
         let frame = allocate_here(1);
-        split_page(frame, order);
+        // SAFETY: allocated here, and freed page by page.
+        unsafe { split_page(frame, order) };
         assert_eq!(owner_of(frame).map(|owner| owner.order), Some(0));
         assert_eq!(owner_of(frame.within(order, 1)).map(|owner| owner.order), Some(0));
         free_there(frame.within(order, 1), 0);

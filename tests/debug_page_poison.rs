@@ -29,7 +29,8 @@ fn allocate_here() -> Frame {
 
 #[inline(never)]
 fn free_there(frame: Frame) {
-    free_pages(frame, Order::ZERO);
+    // SAFETY: allocated here, and nobody uses it any more.
+    unsafe { free_pages(frame, Order::ZERO) };
     // No tail call: this function is to be in the stack.
     core::hint::black_box(frame);
 }
@@ -101,7 +102,8 @@ kernel_tests! {
     fn each_page_of_a_block_is_checked() {
         let order = Order::new(3).expect("an order");
         let frame = alloc_pages(Gfp::GFP_KERNEL, order).expect("memory");
-        free_pages(frame, order);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, order) };
         let damaged = frame.within(order, 7);
         // SAFETY: not sound, and meant so.
         unsafe { byte(damaged, 8).write_volatile(0) };
@@ -109,6 +111,7 @@ kernel_tests! {
         let text = reports::of(|| again = alloc_pages(Gfp::GFP_KERNEL, order));
         assert_eq!(again, Some(frame));
         assert_says(&text, &[&format!("memory corruption at {}", damaged.virt() + 8)]);
-        free_pages(frame, order);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, order) };
     }
 }

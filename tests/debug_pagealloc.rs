@@ -32,7 +32,8 @@ fn allocate_here(order: Order) -> Frame {
 
 #[inline(never)]
 fn free_there(frame: Frame, order: Order) {
-    free_pages(frame, order);
+    // SAFETY: allocated here, and nobody uses it any more.
+    unsafe { free_pages(frame, order) };
     // No tail call: this function is to be in the stack.
     core::hint::black_box(frame);
 }
@@ -73,7 +74,8 @@ kernel_tests! {
         free_there(frame, order);
         if alloc_contig_range(range).is_ok() {
             assert!(all_mapped(frame, order, true));
-            free_contig_range(range);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_contig_range(range) };
         }
         assert!(all_mapped(frame, order, false));
     }

@@ -97,7 +97,8 @@ kernel_tests! {
         let compound = alloc_pages(Gfp::GFP_KERNEL | Gfp::__GFP_COMP, order(3)).expect("memory");
         // Of an order that CPUs keep no list of: it goes back to the zone.
         let in_zone = alloc_pages(Gfp::GFP_KERNEL, order(5)).expect("memory");
-        free_pages(in_zone, order(5));
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(in_zone, order(5)) };
 
         let cache = kmem_cache_create("debugger", 200, 8, SlabFlags::HWCACHE_ALIGN | SlabFlags::NO_MERGE, None)
             .expect("a cache");
@@ -119,7 +120,8 @@ kernel_tests! {
 
         // After the CMA area's pageblocks are emptied, which drains all CPUs' lists.
         let on_list = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory");
-        free_pages(on_list, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(on_list, Order::ZERO) };
 
         let in_slab = Frame::from_virt(VirtAddr::from_ptr(kept[0].as_ptr())).expect("a slab");
         let in_area = granule::mm::vmalloc::vmalloc_to_page(area).expect("mapped");
@@ -182,7 +184,8 @@ kernel_tests! {
         debugger_look(&sample);
 
         if let (Some(area), Some(frame)) = (cma::default_area(), contiguous) {
-            assert!(cma::cma_release(area, frame, 300));
+            // SAFETY: allocated here, and nobody uses it any more.
+            assert!(unsafe { cma::cma_release(area, frame, 300) });
         }
         vunmap(mapped);
         vfree(area);
@@ -196,8 +199,11 @@ kernel_tests! {
         }
         // SAFETY: nobody else knows the cache.
         assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
-        free_pages(compound, order(3));
-        free_pages(block, order(2));
-        free_pages(single, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(compound, order(3)) };
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(block, order(2)) };
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(single, Order::ZERO) };
     }
 }

@@ -71,7 +71,8 @@ kernel_tests! {
         dma_unmap_single(&device, at, 200, both);
         assert_eq!(bytes(frame.virt() + 99, 202)[1..201], [4; 200]);
         assert_eq!((bytes(frame.virt() + 99, 1)[0], bytes(frame.virt() + 300, 1)[0]), (3, 3));
-        free_pages(frame, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, Order::ZERO) };
         assert!(swiotlb_exit());
         assert_eq!(live_mappings(), 0);
         granule::mm::dma::shrink();

@@ -24,8 +24,8 @@ use granule::mm::memory_hotplug::{
 };
 use granule::mm::page::{Frame, PageFlags};
 use granule::mm::page_alloc::{
-    State, alloc_pages, drain_all_pages, drain_local_pages, free_pages, nr_used_pages,
-    num_poisoned_pages, state_of, zones,
+    Pages, PagesList, State, alloc_pages, drain_all_pages, drain_local_pages, free_pages,
+    nr_used_pages, num_poisoned_pages, state_of, zones,
 };
 use granule::mm::slab::shrink_all;
 use granule::mm::sparse::Section;
@@ -105,14 +105,9 @@ fn first_word(frame: Frame) -> *mut u64 {
 
 /// Takes all of memory once, so that every section is up.
 fn bring_up_all() {
-    let mut last = None;
-    while let Some(block) = alloc_pages(KERNEL | Gfp::__GFP_NORETRY, Order::MAX) {
-        block.page().set_next(last);
-        last = Some(block);
-    }
-    while let Some(block) = last {
-        last = block.page().next();
-        free_pages(block, Order::MAX);
+    let mut all = PagesList::new();
+    while let Some(block) = Pages::alloc(KERNEL | Gfp::__GFP_NORETRY, Order::MAX) {
+        all.push(block);
     }
 }
 
@@ -141,7 +136,8 @@ fn use_memory(seed: u64) -> i32 {
         for (page, order) in pages {
             // SAFETY: as above.
             assert_eq!(unsafe { first_word(page).read() }, seed ^ u64::from(page.pfn().get()));
-            free_pages(page, order);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(page, order) };
         }
         objects.check();
         for _ in 0..300 {

@@ -93,7 +93,8 @@ fn take_all_once() {
             let frame = Frame::new(Pfn::new(pfn)).expect("a frame");
             // SAFETY: as above.
             last = unsafe { marks(frame, 8)[0].read() };
-            free_pages(frame, Order::MAX);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, Order::MAX) };
         }
     }
 }
@@ -130,7 +131,13 @@ fn exchange(slot: usize, block: Option<(Frame, Order)>) {
         let frame = Frame::new(Pfn::new((old >> 8) as u32)).expect("it was one");
         let order = Order::new((old >> 1 & 15) as u8).expect("it was one");
         check_mark(frame, order.bytes());
-        if old >> 8 & 1 == 0 { free_pages(frame, order) } else { put_page(frame) }
+        let free = |frame| match old >> 8 & 1 {
+            // SAFETY: the slot had the block, and has it no longer.
+            0 => unsafe { free_pages(frame, order) },
+            // SAFETY: as above.
+            _ => unsafe { put_page(frame) },
+        };
+        free(frame);
     }
 }
 
@@ -188,7 +195,8 @@ fn some_range(random: &mut Random) {
         for frame in range.iter().map(|pfn| Frame::new(pfn).expect("a frame")) {
             check_mark(frame, PAGE_SIZE);
         }
-        free_contig_range(range);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_contig_range(range) };
     }
 }
 
@@ -225,13 +233,13 @@ fn work(seed: u64, pool: &ZsPool) -> i32 {
             0..=7 => exchange(slot, some_block(&mut random)),
             8..=11 => exchange(slot, None),
             12..=13 => {
-                let mut pages = [None; 40];
+                let mut pages = [const { None }; 40];
                 let wanted = 1 + random.below(40);
                 let got = alloc_pages_bulk(LIGHT, &mut pages[..wanted]);
-                let bulk = pages[..got].iter().flatten();
-                bulk.clone().for_each(|&page| mark(page, PAGE_SIZE));
-                bulk.for_each(|&page| {
-                    exchange(random.below(SLOTS.len()), Some((page, Order::ZERO)))
+                let bulk = &mut pages[..got];
+                bulk.iter().flatten().for_each(|page| mark(page.frame(), PAGE_SIZE));
+                bulk.iter_mut().filter_map(Option::take).for_each(|page| {
+                    exchange(random.below(SLOTS.len()), Some((page.into_raw(), Order::ZERO)))
                 });
             }
             14 => {
@@ -240,14 +248,16 @@ fn work(seed: u64, pool: &ZsPool) -> i32 {
                     let whole = bytes.next_multiple_of(PAGE_SIZE);
                     mark(frame, whole);
                     check_mark(frame, whole);
-                    free_pages_exact(frame, bytes);
+                    // SAFETY: allocated here, and nobody uses it any more.
+                    unsafe { free_pages_exact(frame, bytes) };
                 }
             }
             15..=17 => some_object(&mut random, pool, &mut objects),
             18 => {
                 if let Some((frame, order)) = some_block(&mut random) {
                     get_page(frame);
-                    put_page(frame);
+                    // SAFETY: allocated here, and nobody uses it any more.
+                    unsafe { put_page(frame) };
                     exchange(slot, Some((frame, order)));
                 }
             }
@@ -259,7 +269,8 @@ fn work(seed: u64, pool: &ZsPool) -> i32 {
                     if let Some(frame) = cma_alloc(area, count, Order::ZERO) {
                         mark(frame, PAGE_SIZE);
                         check_mark(frame, PAGE_SIZE);
-                        assert!(cma_release(area, frame, count));
+                        // SAFETY: allocated here, and nobody uses it any more.
+                        assert!(unsafe { cma_release(area, frame, count) });
                     }
                 }
                 7 => {
@@ -325,7 +336,8 @@ kernel_tests! {
                 }
                 blocks.push(frame);
             }
-            blocks.into_iter().for_each(|frame| free_pages(frame, Order::MAX));
+            // SAFETY: allocated here, and nobody uses it any more.
+            blocks.into_iter().for_each(|frame| unsafe { free_pages(frame, Order::MAX) });
             assert_eq!(seen, expected, "from node {}", node.index());
         }
     }
@@ -342,7 +354,8 @@ kernel_tests! {
                 assert_eq!(frame.is_some(), has, "order {order} of node {}", node.index());
                 if let Some(frame) = frame {
                     assert_eq!(node_of(frame), node);
-                    free_pages(frame, order);
+                    // SAFETY: allocated here, and nobody uses it any more.
+                    unsafe { free_pages(frame, order) };
                 }
             }
         }

@@ -64,7 +64,8 @@ kernel_tests! {
             assert!(words(frame, order).iter().all(|&word| word == mark), "{frame:?} is shared");
         }
         for (frame, order) in blocks {
-            free_pages(frame, order);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, order) };
         }
     }
 
@@ -72,17 +73,20 @@ kernel_tests! {
         for order in [0, 3, 10].map(|n| Order::new(n).expect("an order")) {
             let dirty = alloc_pages(Gfp::GFP_KERNEL, order).expect("memory");
             words(dirty, order).fill(!0);
-            free_pages(dirty, order);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(dirty, order) };
             let clean = alloc_pages(Gfp::GFP_KERNEL | Gfp::__GFP_ZERO, order).expect("memory");
             assert!(words(clean, order).iter().all(|&word| word == 0));
-            free_pages(clean, order);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(clean, order) };
         }
     }
 
     fn what_was_split_merges_again() {
         // Bring up what the rest of this test may touch first.
         let frame = alloc_pages(Gfp::GFP_KERNEL, Order::MAX).expect("memory");
-        free_pages(frame, Order::MAX);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, Order::MAX) };
         let before = free_blocks();
         let mut pages = Vec::new();
         for _ in 0..2 * Order::MAX.pages() {
@@ -90,10 +94,12 @@ kernel_tests! {
         }
         // Every other page first: nothing can merge until the rest comes.
         for page in pages.iter().step_by(2) {
-            free_pages(*page, Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(*page, Order::ZERO) };
         }
         for page in pages.iter().skip(1).step_by(2) {
-            free_pages(*page, Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(*page, Order::ZERO) };
         }
         drop(pages);
         harness::settled_pages();
@@ -105,21 +111,19 @@ kernel_tests! {
         for (gfp, limit) in [(Gfp::GFP_DMA, 1u64 << 32), (Gfp::GFP_DMA32, 1 << 32)] {
             let frame = alloc_pages(gfp, Order::ZERO).expect("memory");
             assert!(frame.phys().get() < limit, "{frame:?} for {gfp:?}");
-            free_pages(frame, Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, Order::ZERO) };
         }
     }
 
     fn bulk_allocation_fills_the_array() {
-        let mut pages = [None; 100];
+        let mut pages = [const { None }; 100];
         assert_eq!(alloc_pages_bulk(Gfp::GFP_KERNEL, &mut pages), 100);
         let mut numbers: Vec<u32> =
-            pages.iter().map(|page| page.expect("filled").pfn().get()).collect();
+            pages.iter().flatten().map(|page| page.frame().pfn().get()).collect();
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), 100, "a page was given out twice");
-        for page in pages.into_iter().flatten() {
-            free_pages(page, Order::ZERO);
-        }
     }
 
     fn all_memory_can_be_taken_and_given_back() {
@@ -143,7 +147,8 @@ kernel_tests! {
                 let frame = Frame::new(granule::addr::Pfn::new(pfn)).expect("a frame");
                 (frame, Order::new(of as u8).expect("an order"))
             });
-            free_pages(frame, order);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, order) };
             given += order.pages();
         }
         assert_eq!(given, pages);
@@ -170,10 +175,12 @@ kernel_tests! {
         }
         let more = alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO);
         for (frame, order) in pages {
-            free_pages(frame, order);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, order) };
         }
         let more = more.expect("a page of the reserve");
-        free_pages(more, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(more, Order::ZERO) };
     }
 
     fn random_operations_keep_every_invariant() {
@@ -192,14 +199,16 @@ kernel_tests! {
                 let (frame, order, mark) = blocks.swap_remove(random.below(blocks.len()));
                 let all = words(frame, order);
                 assert_eq!((all[0], all[order.bytes() / 8 - 1]), (mark, mark), "{frame:?} was overwritten");
-                free_pages(frame, order);
+                // SAFETY: allocated here, and nobody uses it any more.
+                unsafe { free_pages(frame, order) };
             }
             if step % 500 == 0 {
                 validate().expect("every invariant holds");
             }
         }
         for (frame, order, _) in blocks {
-            free_pages(frame, order);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, order) };
         }
     }
 
@@ -208,6 +217,7 @@ kernel_tests! {
         assert_eq!(Frame::from_virt(frame.virt()), Some(frame));
         assert_eq!(frame.virt().page_offset(), 0);
         assert_eq!(words(frame, Order::ZERO).len() * 8, PAGE_SIZE);
-        free_pages(frame, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, Order::ZERO) };
     }
 }

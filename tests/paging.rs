@@ -92,7 +92,8 @@ kernel_tests! {
         for pin in black_box(sequences::PINS) {
             pin(&subject);
         }
-        free_pages(frame, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, Order::ZERO) };
     }
 
     fn a_page_goes_through_all_its_states() {
@@ -109,6 +110,7 @@ kernel_tests! {
         init_mm::unmap(range).flush();
         assert_eq!(mmu::read_at(FREE), None);
         init_mm::free_tables(range);
-        free_pages(frame, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, Order::ZERO) };
     }
 }

@@ -327,11 +327,14 @@ kernel_tests! {
         let run = cma_alloc(area, 333, Order::ZERO).expect("it is free");
         assert_eq!((pages.len(), blocks.len(), areas.len()), (1000, 100, 49));
         compare();
-        assert!(cma_release(area, run, 333));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(area, run, 333) });
         drop(boxes);
         areas.into_iter().for_each(vmalloc::vfree);
-        pages.into_iter().for_each(|page| free_pages(page, Order::ZERO));
-        blocks.into_iter().for_each(|block| free_pages(block, order));
+        // SAFETY: allocated here, and nobody uses it any more.
+        pages.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
+        // SAFETY: allocated here, and nobody uses it any more.
+        blocks.into_iter().for_each(|block| unsafe { free_pages(block, order) });
         compare();
         drain_all_pages();
         compare();
@@ -341,13 +344,15 @@ kernel_tests! {
         let order = Order::new(4).expect("an order");
         let mut block = None;
         assert_eq!(changes(&["nr_free_pages"], || block = alloc_pages(Gfp::GFP_KERNEL, order)), [-16]);
-        assert_eq!(changes(&["nr_free_pages"], || free_pages(block.expect("memory"), order)), [16]);
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert_eq!(changes(&["nr_free_pages"], || unsafe { free_pages(block.expect("memory"), order) }), [16]);
 
         let area = default_area().expect("boot with cma=64M");
         let mut run = None;
         let names = ["nr_free_pages", "nr_free_cma", "cma_alloc_success"];
         assert_eq!(changes(&names, || run = cma_alloc(area, 100, Order::ZERO)), [-100, -100, 1]);
-        assert_eq!(changes(&names, || assert!(cma_release(area, run.expect("a run"), 100))), [100, 100, 0]);
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert_eq!(changes(&names, || assert!(unsafe { cma_release(area, run.expect("a run"), 100) })), [100, 100, 0]);
 
         let mut at = None;
         let used = |f: &mut dyn FnMut()| {
@@ -457,7 +462,8 @@ kernel_tests! {
         while let Some(frame) = last {
             // SAFETY: as above; it is freed only now.
             last = unsafe { word(frame).read() };
-            free_pages(frame, Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, Order::ZERO) };
         }
         assert_eq!(used, after);
         assert!(taken > 50_000 && files > 25, "{taken} pages, {files} files");
@@ -499,7 +505,8 @@ kernel_tests! {
         let run = cma_alloc(area, 99, Order::ZERO).expect("it is free");
         assert_eq!(objects.len(), 777);
         print_all();
-        assert!(cma_release(area, run, 99));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(area, run, 99) });
         vmalloc::vfree(at);
         for object in objects {
             // SAFETY: they were allocated above, and are freed once.

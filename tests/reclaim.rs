@@ -7,11 +7,9 @@ extern crate alloc;
 
 mod harness;
 
-use granule::addr::Order;
 use granule::arch::irq::with_masked;
 use granule::mm::gfp::Gfp;
-use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, free_pages, zones};
+use granule::mm::page_alloc::{OwnedPage, OwnedPages, zones};
 use granule::mm::shrinker::{Shrinker, register_shrinker};
 use granule::mm::vmscan::{VmscanStat, vmscan_stat};
 use granule::sched::msleep;
@@ -21,42 +19,30 @@ use granule::sync::{Once, Rank, SpinLock};
 const QUIET: Gfp = Gfp::__GFP_NOWARN;
 
 /// Holds pages until it is asked for them. They are linked through their descriptors.
-struct Cache(SpinLock<(Option<Frame>, usize)>);
+struct Cache(SpinLock<OwnedPages>);
 
-static CACHE: Cache = Cache(SpinLock::new(Rank::ZsPool, (None, 0)));
+static CACHE: Cache = Cache(SpinLock::new(Rank::ZsPool, OwnedPages::NONE));
 
 impl Cache {
-    fn put(&self, frame: Frame) {
-        with_masked(|irq| {
-            let (top, len) = &mut *self.0.lock(irq);
-            frame.page().set_next(*top);
-            *top = Some(frame);
-            *len += 1;
-        });
+    fn put(&self, page: OwnedPage) {
+        with_masked(|irq| self.0.lock(irq).push(page));
     }
-    fn pop(&self) -> Option<Frame> {
-        with_masked(|irq| {
-            let (top, len) = &mut *self.0.lock(irq);
-            let frame = (*top)?;
-            *top = frame.page().next();
-            frame.page().set_next(None);
-            *len -= 1;
-            Some(frame)
-        })
+    fn pop(&self) -> Option<OwnedPage> {
+        with_masked(|irq| self.0.lock(irq).pop())
     }
     fn len(&self) -> usize {
-        with_masked(|irq| self.0.lock(irq).1)
+        with_masked(|irq| self.0.lock(irq).len() as usize)
     }
     fn give_back(&self, pages: usize) -> usize {
         let popped = core::iter::from_fn(|| self.pop()).take(pages);
-        popped.map(|frame| free_pages(frame, Order::ZERO)).count()
+        popped.map(drop).count()
     }
     /// Gives it all memory, down to the min watermark.
     fn fill(&'static self) {
         static REGISTERED: Once<()> = Once::new();
         REGISTERED.call_once(|| register_shrinker(self).expect("room for it"));
-        while let Some(frame) = alloc_pages(QUIET, Order::ZERO) {
-            self.put(frame);
+        while let Some(page) = OwnedPage::alloc(QUIET) {
+            self.put(page);
         }
     }
 }
@@ -101,13 +87,13 @@ kernel_tests! {
         assert!(free() < low);
         let before = vmscan_stat();
         // Where nobody may sleep.
-        let urgent = with_masked(|_| alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO));
-        free_pages(urgent.expect("a page of the reserve"), Order::ZERO);
+        let urgent = with_masked(|_| OwnedPage::alloc(Gfp::GFP_ATOMIC));
+        drop(urgent.expect("a page of the reserve"));
         let after = wait_for(high);
         assert!(after.kswapd_wake > before.kswapd_wake && after.pgsteal_kswapd > before.pgsteal_kswapd);
         assert_eq!(after.allocstall, before.allocstall, "nobody else reclaimed");
-        let page = alloc_pages(Gfp::GFP_NOWAIT, Order::ZERO);
-        free_pages(page.expect("there is memory again"), Order::ZERO);
+        let page = OwnedPage::alloc(Gfp::GFP_NOWAIT);
+        drop(page.expect("there is memory again"));
         // It stops when there is enough.
         msleep(200);
         assert!(CACHE.len() > 1000, "only {} pages were left alone", CACHE.len());
@@ -119,8 +105,8 @@ kernel_tests! {
         CACHE.fill();
         let (_, high) = marks();
         for _ in 0..20 {
-            while let Some(frame) = alloc_pages(Gfp::GFP_NOWAIT, Order::ZERO) {
-                CACHE.put(frame);
+            while let Some(page) = OwnedPage::alloc(Gfp::GFP_NOWAIT) {
+                CACHE.put(page);
             }
             wait_for(high);
         }
@@ -129,17 +115,12 @@ kernel_tests! {
 
     fn who_may_sleep_gets_a_page_whatever_caches_hold() {
         CACHE.fill();
-        let mut taken: Option<Frame> = None;
+        let mut taken = OwnedPages::NONE;
         let pages = CACHE.len() / 2;
         for _ in 0..pages {
-            let frame = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("the caches hold twice that");
-            frame.page().set_next(taken);
-            taken = Some(frame);
+            taken.push(OwnedPage::alloc(Gfp::GFP_KERNEL).expect("the caches hold twice that"));
         }
-        while let Some(frame) = taken {
-            taken = frame.page().next();
-            free_pages(frame, Order::ZERO);
-        }
+        drop(taken);
         CACHE.give_back(usize::MAX);
     }
 }

@@ -115,16 +115,19 @@ kernel_tests! {
             assert!(frame.pfn().is_aligned(Order::new(8).expect("an order")));
             assert_eq!(area(*device).info().allocated, 301);
             let other = devices[(n + 1) % 3];
-            assert!(!dma_free_contiguous(&other, frame, size), "it is of another area");
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            assert!(!unsafe { dma_free_contiguous(&other, frame, size) }, "it is of another area");
         }
         // All of the camera's is taken, and it gets nothing of the others'.
         let camera = devices[0];
         assert_eq!(dma_alloc_contiguous(&camera, 8 << 20), None);
         let rest = dma_alloc_contiguous(&camera, 4 << 20).expect("half of it is left");
         assert_eq!(dma_alloc_contiguous(&camera, 4 << 20), None);
-        assert!(dma_free_contiguous(&camera, rest, 4 << 20));
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        assert!(unsafe { dma_free_contiguous(&camera, rest, 4 << 20) });
         for (device, frame) in devices.iter().zip(frames) {
-            assert!(dma_free_contiguous(device, frame, size));
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            assert!(unsafe { dma_free_contiguous(device, frame, size) });
         }
         for ((device, before), (calls, pages, failed)) in
             devices.iter().zip(before).zip([(2, 1325, 2), (1, 301, 0), (1, 301, 0)])
@@ -176,7 +179,8 @@ kernel_tests! {
             });
         }
         for (area, frame) in areas().zip(taken) {
-            assert!(cma_release(area, frame, area.range().len()));
+            // SAFETY: allocated here, and nobody uses it any more.
+            assert!(unsafe { cma_release(area, frame, area.range().len()) });
         }
     }
 

@@ -68,7 +68,8 @@ kernel_tests! {
         set_memory_valid(va, 1, true).expect("a page");
         check(va, true, true);
         assert_eq!(set_memory_x(va, 1), Err(SetMemoryError::WritableAndExecutable));
-        free_pages(frame, order);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, order) };
         assert_eq!(set_memory_ro(va, 1), Err(SetMemoryError::NotInUse));
         let text = granule::arch::phys_to_virt(image::phys(image::text().start()));
         assert_eq!(set_memory_rw(text, 1), Err(SetMemoryError::NotInUse));
@@ -118,7 +119,8 @@ kernel_tests! {
                 assert_eq!(mmu::write_at(single.virt()), Some(single.phys()));
             }
         }
-        free_pages(frame, order);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, order) };
     }
 
     /// All other CPUs write to a block while it is split into pages under them.
@@ -175,7 +177,8 @@ kernel_tests! {
         shared.done.store(true, SeqCst);
         threads.into_iter().for_each(|thread| assert_eq!(thread.join(), 0));
         for frame in &shared.blocks {
-            free_pages(*frame, Order::PAGEBLOCK);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(*frame, Order::PAGEBLOCK) };
         }
     }
 }

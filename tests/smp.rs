@@ -44,7 +44,8 @@ fn pack(frame: Frame, order: Order) -> usize {
 fn free_packed(word: usize) {
     if word != 0 {
         let frame = Frame::new(granule::addr::Pfn::new((word >> 8) as u32)).expect("it was one");
-        free_pages(frame, Order::new((word >> 1 & 15) as u8).expect("it was one"));
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, Order::new((word >> 1 & 15) as u8).expect("it was one")) };
     }
 }
 
@@ -96,7 +97,8 @@ fn from_interrupt() {
     let page = alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO);
     let object = kmalloc(200, Gfp::GFP_ATOMIC);
     if let Some(page) = page {
-        free_pages(page, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(page, Order::ZERO) };
     }
     free_object(object.map_or(null_mut(), NonNull::as_ptr));
     IN_INTERRUPTS.fetch_add(1, Ordering::Relaxed);
@@ -105,7 +107,8 @@ fn from_interrupt() {
 /// Leaves pages on this CPU's lists.
 fn keep_pages(_: CpuId) {
     let pages = [(); 40].map(|()| alloc_pages(Gfp::GFP_KERNEL, Order::ZERO));
-    pages.into_iter().flatten().for_each(|page| free_pages(page, Order::ZERO));
+    // SAFETY: allocated here, and nobody uses it any more.
+    pages.into_iter().flatten().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
 }
 
 /// What [`all_sizes`] leaves for any CPU to free.
@@ -322,7 +325,8 @@ kernel_tests! {
         assert_eq!((now.mapped, now.lazy, now.lazy_frames, now.pooled), (stat.mapped, 0, 0, 0));
         assert!(areas().map(Some).eq(before.into_iter().take_while(Option::is_some)));
         for &frame in frames {
-            free_pages(frame, Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, Order::ZERO) };
         }
         shrink();
         assert_eq!(vmalloc_stat(), stat);

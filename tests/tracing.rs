@@ -24,8 +24,8 @@ use granule::mm::debug::{is_kfence_address, report};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
-    alloc_pages, alloc_pages_bulk, drain_all_pages, drain_local_pages, free_pages, free_pages_bulk,
-    nr_used_pages, zones,
+    Pages, PagesList, alloc_pages, alloc_pages_bulk, drain_all_pages, drain_local_pages,
+    free_pages, free_pages_bulk, nr_used_pages, zones,
 };
 use granule::mm::slab::{self, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
 use granule::mm::vmalloc::{vfree, vm_unmap_aliases, vmalloc};
@@ -85,18 +85,10 @@ fn granule_wants_events() -> bool {
 /// Takes all memory that may be had at once, and gives it back: other kinds' pageblocks are
 /// taken, and kswapd is woken.
 fn exhaust() {
-    let mut taken: [Option<Frame>; 11] = [None; 11];
-    for (n, taken) in (0..11).zip(&mut taken).rev() {
-        while let Some(frame) = alloc_pages(Gfp::GFP_NOWAIT, order(n)) {
-            frame.page().set_next(*taken);
-            *taken = Some(frame);
-        }
-    }
-    for (n, taken) in (0..).zip(&mut taken) {
-        while let Some(frame) = *taken {
-            *taken = frame.page().next();
-            frame.page().set_next(None);
-            free_pages(frame, order(n));
+    let mut taken = PagesList::new();
+    for n in (0..11).rev() {
+        while let Some(block) = Pages::alloc(Gfp::GFP_NOWAIT, order(n)) {
+            taken.push(block);
         }
     }
 }
@@ -144,7 +136,8 @@ kernel_tests! {
         compact();
         let faulted = fault();
         let frame = alloc_pages(Gfp::GFP_KERNEL | Gfp::__GFP_ZERO, order(3)).expect("memory");
-        free_pages(frame, order(3));
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, order(3)) };
         let cache = kmem_cache_create("traced", 200, 8, SlabFlags::NO_MERGE, None).expect("a cache");
         let object = cache.alloc(Gfp::GFP_KERNEL).expect("memory");
         // SAFETY: allocated just now.
@@ -156,7 +149,8 @@ kernel_tests! {
         vm_unmap_aliases();
         let cma = default_area().expect("an area");
         let run = cma_alloc(cma, 16, order(2)).expect("free pages");
-        assert!(cma_release(cma, run, 16));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(cma, run, 16) });
 
         let trace = cat("trace");
         let find = |event: &str, is: &dyn Fn(&str) -> bool| {
@@ -229,7 +223,8 @@ kernel_tests! {
 
     fn off_again_nothing_is_written() {
         let work = || {
-            free_pages(alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory"), Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory"), Order::ZERO) };
             vfree(vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory"));
             // SAFETY: allocated just now.
             unsafe { kfree(kmalloc(64, Gfp::GFP_KERNEL).expect("memory").as_ptr()) };
@@ -267,12 +262,13 @@ kernel_tests! {
             for n in 0..300u32 {
                 let order = order((n % 5) as u8);
                 let frame = alloc_pages(Gfp::GFP_NOWAIT, order);
-                let mut some = [None; 9];
+                let mut some = [const { None }; 9];
                 alloc_pages_bulk(Gfp::GFP_NOWAIT, &mut some);
                 free_pages_bulk(&mut some[cpu.index()..]);
-                some.into_iter().flatten().for_each(|page| free_pages(page, Order::ZERO));
+                drop(some);
                 if let Some(frame) = frame {
-                    free_pages(frame, order);
+                    // SAFETY: allocated here, and nobody uses it any more.
+                    unsafe { free_pages(frame, order) };
                 }
             }
         }
@@ -309,7 +305,8 @@ kernel_tests! {
         assert_eq!(sum, change);
         assert!(sum >= 127);
         for (n, frame) in (0..).zip(kept) {
-            free_pages(frame, order(n));
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, order(n)) };
         }
         echo("1", "tracing_on");
         off();
@@ -348,7 +345,8 @@ kernel_tests! {
         echo("mm_page_free", "set_event");
         for n in 0..1000u32 {
             let order = order((n % 3) as u8);
-            free_pages(alloc_pages(Gfp::GFP_KERNEL, order).expect("memory"), order);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(alloc_pages(Gfp::GFP_KERNEL, order).expect("memory"), order) };
         }
         echo("0", "tracing_on");
         let trace = cat("trace");

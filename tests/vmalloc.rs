@@ -106,7 +106,8 @@ kernel_tests! {
         }
         vunmap(at);
         for frame in frames {
-            free_pages(frame, Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, Order::ZERO) };
         }
     }
 

@@ -62,7 +62,8 @@ impl Contender for Pages {
     #[inline]
     unsafe fn free(&self, object: Frame, layout: Layout) {
         let order = Order::for_bytes(layout.size()).expect("as it was allocated");
-        free_pages(object, order);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(object, order) };
     }
     fn address(object: Frame) -> usize {
         object.virt().get()

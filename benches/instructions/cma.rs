@@ -16,7 +16,8 @@ pub fn run(bench: &Bench) {
     ] {
         let Some(align) = Order::new(order) else { continue };
         let alloc = || black_box(cma_alloc(area, count, align));
-        let free = |frame| assert!(cma_release(area, frame, count));
+        // SAFETY: allocated here, and nobody uses it any more.
+        let free = |frame| assert!(unsafe { cma_release(area, frame, count) });
         bench.pair_of(pair, ops, || {
             if let Some(frame) = alloc() {
                 free(frame);

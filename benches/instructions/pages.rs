@@ -17,11 +17,13 @@ macro_rules! order {
         const ORDER: Order = Order::new($order).unwrap();
         $bench.masked_pair(concat!($name, "_pair"), || {
             if let Some(frame) = black_box(alloc_pages(GFP, ORDER)) {
-                free_pages(frame, ORDER);
+                // SAFETY: allocated here, and nobody uses it any more.
+                unsafe { free_pages(frame, ORDER) };
             }
         });
         let alloc = || black_box(alloc_pages(GFP, ORDER));
-        let free = |frame| free_pages(frame, ORDER);
+        // SAFETY: allocated here, and nobody uses it any more.
+        let free = |frame| unsafe { free_pages(frame, ORDER) };
         $bench.masked_batch(batch_names!($name), $slots, alloc, free);
     }};
 }
@@ -29,7 +31,8 @@ macro_rules! order {
 /// Single pages, filled with zeros.
 fn zeroed(bench: &Bench, slots: &mut [Option<Frame>]) {
     let alloc = || black_box(alloc_pages(GFP | Gfp::__GFP_ZERO, Order::ZERO));
-    let free = |frame| free_pages(frame, Order::ZERO);
+    // SAFETY: allocated here, and nobody uses it any more.
+    let free = |frame| unsafe { free_pages(frame, Order::ZERO) };
     bench.masked_pair("get_zeroed_page_pair", || {
         if let Some(frame) = alloc() {
             free(frame);
@@ -67,8 +70,9 @@ pub fn run(bench: &Bench) {
     order!(bench, &mut slots[..256], "alloc_pages_o9", 9);
     order!(bench, &mut slots[..128], "alloc_pages_o10", 10);
     zeroed(bench, &mut slots);
-    bulk!(bench, slots, 8);
-    bulk!(bench, slots, 64);
-    bulk!(bench, slots, 256);
-    bulk!(bench, slots, 1000);
+    let mut pages = crate::harness::slots(OPERATIONS);
+    bulk!(bench, pages, 8);
+    bulk!(bench, pages, 64);
+    bulk!(bench, pages, 256);
+    bulk!(bench, pages, 1000);
 }

@@ -202,7 +202,8 @@ fn files_are_read_without_memory() {
         }
         let free = |text: String| text.lines().nth(1).map(String::from);
         assert_eq!(free(text("/proc/meminfo")).as_deref(), Some("MemFree:               0 kB"));
-        pages.into_iter().for_each(|page| free_pages(page, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        pages.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
     });
 }
 
@@ -222,7 +223,8 @@ fn an_area_of_cma_has_its_files() {
         // 32 bits and 5.
         let words = ["4294967295", "31"].into_iter().chain([&"0"; 30].map(|zero| *zero));
         assert_eq!(file("bitmap"), words.collect::<Vec<_>>().join(" ") + "\n");
-        assert!(cma::cma_release(area, first, 37));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma::cma_release(area, first, 37) });
         assert_eq!(file("bitmap"), vec!["0"; 32].join(" ") + "\n");
         assert!(text("/proc/vmstat").contains("\ncma_alloc_success 1\ncma_alloc_fail 0\n"));
         assert!(text("/proc/meminfo").contains("\nCmaTotal:           4096 kB\n"));
@@ -286,7 +288,8 @@ fn tracing_is_switched_by_files() {
             "kmem:mm_page_free\ncma:cma_alloc_start\ncma:cma_alloc_finish\ncma:cma_release\n"
         );
         let frame = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap();
-        free_pages(frame, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, Order::ZERO) };
         let (last, own) = (cat("trace"), cat("per_cpu/cpu0/trace"));
         let told = std::format!(" pfn={:#x} order=0\n", frame.pfn().get());
         assert!(last.contains("#P:8\n") && last.ends_with(&told) && own.ends_with(&told));

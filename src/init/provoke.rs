@@ -2,7 +2,7 @@
 //! at the end of boot, to see that it is caught and how the report reads.
 
 use super::{panic, secondary};
-use crate::addr::{Order, PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
+use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
 use crate::arch::aarch64::{cpu as arch_cpu, exception, image, probe, smp};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::explain::{Start, Walk};
@@ -10,7 +10,8 @@ use crate::arch::pgtable::{Descriptor, Level};
 use crate::arch::{CpuId, cpu, mmu, phys_to_virt};
 use crate::drivers::console;
 use crate::mm::gfp::Gfp;
-use crate::mm::{kthread, page_alloc, vmalloc};
+use crate::mm::page_alloc::OwnedPage;
+use crate::mm::{kthread, vmalloc};
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use core::hint::black_box;
@@ -114,9 +115,10 @@ fn guard() {
 
 #[inline(never)]
 fn free_page() {
-    let frame = page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO);
-    let Some(frame) = frame else { panic!("granule.fault=free_page: no memory") };
-    page_alloc::free_pages(frame, Order::ZERO);
+    let page = OwnedPage::alloc(Gfp::GFP_KERNEL);
+    let Some(page) = page else { panic!("granule.fault=free_page: no memory") };
+    let frame = page.frame();
+    drop(page);
     // SAFETY: not sound, and meant so: with debug_pagealloc=on nothing is mapped there.
     unsafe { with_exposed_provenance_mut::<u64>(frame.virt().get()).write_volatile(1) }
 }

@@ -76,7 +76,9 @@ impl TableAccess for LinearAccess<'_> {
         if frame.page().flags().contains(PageFlags::TABLE) {
             frame.page().remove_flags(PageFlags::TABLE);
             mod_node_page_state(frame, NodeStat::PageTable, -1);
-            page_alloc::free_pages(frame, Order::ZERO);
+            // SAFETY: allocated above as a table, which the editor has unlinked, and which no
+            // walker has in a TLB any more.
+            unsafe { page_alloc::free_pages(frame, Order::ZERO) };
         }
     }
 

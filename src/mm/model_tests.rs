@@ -11,9 +11,9 @@ use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{
-    self, ZoneLimits, alloc_contig_range, alloc_pages, alloc_pages_bulk, alloc_pages_exact,
-    drain_all_pages, free_area_init, free_contig_range, free_pages, free_pages_exact, get_page,
-    put_page, split_page, zones,
+    self, OwnedPage, ZoneLimits, alloc_contig_range, alloc_pages, alloc_pages_bulk,
+    alloc_pages_exact, drain_all_pages, free_area_init, free_contig_range, free_pages,
+    free_pages_exact, get_page, put_page, split_page, zones,
 };
 use crate::mm::sparse;
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};
@@ -188,15 +188,23 @@ impl World {
             && *references > 1
         {
             *references -= 1;
-            return put_page(frame);
+            // SAFETY: allocated here, and nobody uses it any more.
+            return unsafe { put_page(frame) };
         }
         let Owned { range, kind, .. } = self.take(n);
         match kind {
-            Kind::Block { order, .. } if self.random.below(2) == 0 => free_pages(frame, order),
-            Kind::Block { .. } => put_page(frame),
-            Kind::Exact { bytes } => free_pages_exact(frame, bytes),
-            Kind::Contig => free_contig_range(range),
-            Kind::Cma => assert!(cma_release(self.cma, frame, range.len())),
+            // SAFETY: allocated here, and nobody uses it any more.
+            Kind::Block { order, .. } if self.random.below(2) == 0 => unsafe {
+                free_pages(frame, order)
+            },
+            // SAFETY: allocated here, and nobody uses it any more.
+            Kind::Block { .. } => unsafe { put_page(frame) },
+            // SAFETY: allocated here, and nobody uses it any more.
+            Kind::Exact { bytes } => unsafe { free_pages_exact(frame, bytes) },
+            // SAFETY: allocated here, and nobody uses it any more.
+            Kind::Contig => unsafe { free_contig_range(range) },
+            // SAFETY: allocated here, and nobody uses it any more.
+            Kind::Cma => assert!(unsafe { cma_release(self.cma, frame, range.len()) }),
         }
     }
 
@@ -216,7 +224,8 @@ impl World {
             get_page(if compound { frame.within(order, tail) } else { frame });
         } else if !compound && held == 1 && order.get() < 5 {
             self.take(n);
-            split_page(frame, order);
+            // SAFETY: allocated here, and freed page by page.
+            unsafe { split_page(frame, order) };
             for single in frame.block(order) {
                 let kind = Kind::Block { order: Order::ZERO, compound: false, references: 1 };
                 self.add(PfnRange::new(single.pfn(), single.pfn() + 1), kind);
@@ -227,10 +236,10 @@ impl World {
     fn several(&mut self) {
         let gfp = Gfp::GFP_KERNEL | Gfp::__GFP_NOWARN | Gfp::__GFP_NORETRY;
         if self.random.below(2) == 0 {
-            let mut pages = [None; 20];
+            let mut pages = [const { None }; 20];
             let wanted = 1 + self.random.below(20);
             alloc_pages_bulk(gfp, &mut pages[..wanted]);
-            for page in pages.into_iter().flatten() {
+            for page in pages.into_iter().flatten().map(OwnedPage::into_raw) {
                 let kind = Kind::Block { order: Order::ZERO, compound: false, references: 1 };
                 self.add(PfnRange::new(page.pfn(), page.pfn() + 1), kind);
             }

@@ -11,6 +11,9 @@
 //! migratetype, which it writes while the frame belongs to somebody else: hence a
 //! byte of its own. A descriptor of all zeros is that of a reserved frame. Bad memory may
 //! be found at any time, whoever owns the frame: so owners add and remove their flags.
+//!
+//! Outside of `mm` descriptors can be read and not written: a wrong link or count gives a page
+//! to two owners.
 
 use crate::addr::{Order, PAGE_SHIFT, Pfn, PhysAddr, VirtAddr};
 use crate::arch::{self, layout};
@@ -129,7 +132,7 @@ macro_rules! field {
         }
         /// Sets it.
         #[inline]
-        pub fn $set(&self, value: $ty) {
+        pub(in crate::mm) fn $set(&self, value: $ty) {
             self.$name.store(value, Relaxed);
         }
     };
@@ -190,12 +193,12 @@ impl Page {
     }
     /// Adds marks; atomic.
     #[inline]
-    pub fn add_flags(&self, flags: PageFlags) {
+    pub(in crate::mm) fn add_flags(&self, flags: PageFlags) {
         self.flags.fetch_or(flags.bits(), Relaxed);
     }
     /// Takes marks away; atomic.
     #[inline]
-    pub fn remove_flags(&self, flags: PageFlags) {
+    pub(in crate::mm) fn remove_flags(&self, flags: PageFlags) {
         self.flags.fetch_and(!flags.bits(), Relaxed);
     }
     /// The next frame of the list that this one is on.
@@ -205,7 +208,7 @@ impl Page {
     }
     /// Links the next frame.
     #[inline]
-    pub fn set_next(&self, next: Option<Frame>) {
+    pub(in crate::mm) fn set_next(&self, next: Option<Frame>) {
         self.next.set(next);
     }
     /// The frame before this one on its list.
@@ -215,7 +218,7 @@ impl Page {
     }
     /// Links the frame before.
     #[inline]
-    pub fn set_prev(&self, prev: Option<Frame>) {
+    pub(in crate::mm) fn set_prev(&self, prev: Option<Frame>) {
         self.prev.set(prev);
     }
 

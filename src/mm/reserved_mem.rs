@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
 
 use crate::addr::PhysRange;

@@ -282,4 +282,5 @@ mod model_tests;
 #[cfg(test)]
 mod mutation_tests;
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;

@@ -41,12 +41,14 @@ fn pages_live_and_die() {
             let at = at.expect("an address");
             fill(at, PAGE_SIZE, 0x5a);
             assert!(holds(at, PAGE_SIZE, 0x5a));
-            free_pages(frame, order);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, order) };
         }
         let frame = alloc_pages(Gfp::GFP_KERNEL | Gfp::__GFP_ZERO, Order::ZERO).expect("memory");
         let at = NonNull::new(core::ptr::with_exposed_provenance_mut(frame.virt().get()));
         assert!(holds(at.expect("an address"), PAGE_SIZE, 0));
-        free_pages(frame, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, Order::ZERO) };
         assert_eq!(page_alloc::nr_used_pages(), used);
     });
 }

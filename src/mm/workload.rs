@@ -15,7 +15,7 @@ use crate::mm::alloc::{AllocError, KBox, KVVec};
 use crate::mm::compaction::{compaction_proactiveness, set_compaction_proactiveness};
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
-use crate::mm::page_alloc::{alloc_pages, free_pages, set_group_by_mobility, zones};
+use crate::mm::page_alloc::{Pages, set_group_by_mobility, zones};
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};
 use crate::sched::cond_resched;
 
@@ -205,7 +205,7 @@ pub struct Fragmented {
     /// Those that can be moved.
     pub objects: Objects,
     with: With,
-    blocks: KVVec<(Frame, Order)>,
+    blocks: KVVec<Pages>,
     block_pages: u32,
     small: KVVec<Small>,
     proactiveness: u32,
@@ -287,9 +287,8 @@ impl Fragmented {
         let order = [0, 0, 0, 0, 0, 1, 2, 3][random.below(8)];
         let Some(order) = Order::new(order) else { return false };
         let kind = if random.below(3) == 0 { Gfp::__GFP_RECLAIMABLE } else { Gfp::empty() };
-        let Some(frame) = alloc_pages(self.with.flags(KERNEL | kind), order) else { return false };
-        if self.blocks.push_within_capacity((frame, order)).is_err() {
-            free_pages(frame, order);
+        let Some(block) = Pages::alloc(self.with.flags(KERNEL | kind), order) else { return false };
+        if self.blocks.push_within_capacity(block).is_err() {
             return false;
         }
         self.block_pages += order.pages();
@@ -323,9 +322,8 @@ impl Fragmented {
     }
 
     fn free_block(&mut self, which: usize) -> bool {
-        let Some((frame, order)) = swap_remove(&mut self.blocks, which) else { return false };
-        self.block_pages -= order.pages();
-        free_pages(frame, order);
+        let Some(block) = swap_remove(&mut self.blocks, which) else { return false };
+        self.block_pages -= block.order().pages();
         true
     }
 

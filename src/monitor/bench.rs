@@ -6,7 +6,7 @@ use crate::addr::{Order, PAGE_SIZE};
 use crate::arch::aarch64::{cpu, pmu};
 use crate::arch::irq::with_masked;
 use crate::mm::gfp::Gfp;
-use crate::mm::page_alloc::{alloc_pages, free_pages};
+use crate::mm::page_alloc::Pages;
 use crate::mm::slab::{kfree, kmalloc, kzalloc};
 use crate::mm::vmalloc::{vfree, vmalloc};
 use core::fmt::{self, Write};
@@ -23,7 +23,7 @@ const GFP_SLEEPS: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
 
 fn pages<const ORDER: u8>() -> bool {
     let order = const { Order::new(ORDER).unwrap() };
-    black_box(alloc_pages(GFP, order)).map(|frame| free_pages(frame, order)).is_some()
+    black_box(Pages::alloc(GFP, order)).is_some()
 }
 
 fn kmalloc_of<const SIZE: usize>() -> bool {

@@ -3,10 +3,9 @@
 use super::command::GfpNames;
 use super::tty::Screen;
 use crate::addr::{Order, PAGE_SIZE, VirtAddr};
-use crate::mm::cma::{self, Cma};
+use crate::mm::cma::{self, Cma, CmaPages};
 use crate::mm::gfp::Gfp;
-use crate::mm::page::Frame;
-use crate::mm::page_alloc::{alloc_pages, free_pages};
+use crate::mm::page_alloc::Pages;
 use crate::mm::slab::{KMALLOC_MAX_SIZE, ZERO_SIZE_PTR, kfree, kmalloc, ksize};
 use crate::mm::vmalloc::{vfree, vmalloc};
 use core::fmt::{self, Write};
@@ -17,16 +16,16 @@ const SLOTS: usize = 64;
 
 /// One allocation, owned.
 pub(super) enum Object {
-    Pages { frame: Frame, order: Order, gfp: Gfp },
+    Pages { block: Pages, gfp: Gfp },
     Kmalloc { object: NonNull<u8>, size: usize, gfp: Gfp },
     Vmalloc { va: VirtAddr, size: usize },
-    Cma { area: &'static Cma, frame: Frame, pages: u32 },
+    Cma(CmaPages),
 }
 
 impl Object {
     /// A block of pages; `None` without memory, as for the others.
     pub fn pages(order: Order, gfp: Gfp) -> Option<Self> {
-        Some(Self::Pages { frame: alloc_pages(gfp, order)?, order, gfp })
+        Some(Self::Pages { block: Pages::alloc(gfp, order)?, gfp })
     }
 
     /// At most `KMALLOC_MAX_SIZE` bytes.
@@ -42,17 +41,16 @@ impl Object {
 
     /// Contiguous pages of `area`.
     pub fn cma(area: &'static Cma, pages: u32) -> Option<Self> {
-        let frame = cma::cma_alloc(area, pages, Order::ZERO)?;
-        Some(Self::Cma { area, frame, pages })
+        CmaPages::alloc(area, pages, Order::ZERO).map(Self::Cma)
     }
 
     /// Where it is, and its bytes.
     fn place(&self) -> (VirtAddr, usize) {
-        match *self {
-            Self::Pages { frame, order, .. } => (frame.virt(), order.bytes()),
-            Self::Kmalloc { object, size, .. } => (VirtAddr::from_ptr(object.as_ptr()), size),
-            Self::Vmalloc { va, size } => (va, size),
-            Self::Cma { frame, pages, .. } => (frame.virt(), pages as usize * PAGE_SIZE),
+        match self {
+            Self::Pages { block, .. } => (block.frame().virt(), block.order().bytes()),
+            Self::Kmalloc { object, size, .. } => (VirtAddr::from_ptr(object.as_ptr()), *size),
+            Self::Vmalloc { va, size } => (*va, *size),
+            Self::Cma(pages) => (pages.frame().virt(), pages.count() as usize * PAGE_SIZE),
         }
     }
 
@@ -85,44 +83,43 @@ impl Object {
     /// Gives it back.
     pub fn free(self) {
         match self {
-            Self::Pages { frame, order, .. } => free_pages(frame, order),
+            Self::Pages { block, .. } => drop(block),
             // SAFETY: from kmalloc, and given back once: the object is consumed.
             Self::Kmalloc { object, .. } => unsafe { kfree(object.as_ptr()) },
             Self::Vmalloc { va, .. } => vfree(va),
-            Self::Cma { area, frame, pages } => {
-                cma::cma_release(area, frame, pages);
-            }
+            Self::Cma(pages) => drop(pages),
         }
     }
 }
 
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Pages { frame, order, gfp } => write!(
+        match self {
+            Self::Pages { block, gfp } => write!(
                 f,
                 "pages, order {}, pfn {:#x}, virt {}, {}",
-                order.get(),
-                frame.pfn().get(),
-                frame.virt(),
-                GfpNames(gfp)
+                block.order().get(),
+                block.frame().pfn().get(),
+                block.frame().virt(),
+                GfpNames(*gfp)
             ),
-            Self::Kmalloc { object, .. } if object == ZERO_SIZE_PTR => {
+            Self::Kmalloc { object, .. } if *object == ZERO_SIZE_PTR => {
                 f.write_str("kmalloc, 0 bytes, ZERO_SIZE_PTR")
             }
             Self::Kmalloc { object, size, gfp } => {
                 let va = VirtAddr::from_ptr(object.as_ptr());
                 // SAFETY: allocated, as long as this value is there.
                 let has = unsafe { ksize(object.as_ptr()) };
-                write!(f, "kmalloc, {size} bytes of {has}, virt {va}, {}", GfpNames(gfp))
+                write!(f, "kmalloc, {size} bytes of {has}, virt {va}, {}", GfpNames(*gfp))
             }
             Self::Vmalloc { va, size } => write!(f, "vmalloc, {size} bytes, virt {va}"),
-            Self::Cma { area, frame, pages } => write!(
+            Self::Cma(pages) => write!(
                 f,
-                "cma, {pages} pages of {}, pfn {:#x}, virt {}",
-                area.name(),
-                frame.pfn().get(),
-                frame.virt()
+                "cma, {} pages of {}, pfn {:#x}, virt {}",
+                pages.count(),
+                pages.area().name(),
+                pages.frame().pfn().get(),
+                pages.frame().virt()
             ),
         }
     }

@@ -69,5 +69,6 @@ pub fn take_all(gfp: Gfp, order: Order) -> Vec<Frame> {
 }
 
 pub fn give_back(blocks: Vec<Frame>, order: Order) {
-    blocks.into_iter().for_each(|block| free_pages(block, order));
+    // SAFETY: allocated here, and nobody uses it any more.
+    blocks.into_iter().for_each(|block| unsafe { free_pages(block, order) });
 }

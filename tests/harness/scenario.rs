@@ -281,7 +281,8 @@ fn pages() -> Option<()> {
     let held = |gfp, order| {
         let order = Order::new(order)?;
         let frame = had("alloc_pages", alloc_pages(gfp | Gfp::__GFP_NOWARN, order))?;
-        Some(Held((frame, order), |(frame, order)| free_pages(frame, order)))
+        // SAFETY: allocated here, and nobody uses it any more.
+        Some(Held((frame, order), |(frame, order)| unsafe { free_pages(frame, order) }))
     };
     let _plain = held(QUIET, 0)?;
     let _zeroed = held(QUIET | Gfp::__GFP_ZERO, 1)?;
@@ -291,30 +292,34 @@ fn pages() -> Option<()> {
     let _reserve = held(QUIET | Gfp::__GFP_MEMALLOC, 4)?;
     let _reclaimable = held(QUIET | Gfp::__GFP_RECLAIMABLE, 5)?;
     let shared = alloc_pages(QUIET | Gfp::__GFP_COMP, Order::PAGEBLOCK)?;
-    let shared = Held(shared, put_page);
+    // SAFETY: the reference is this value's.
+    let put: fn(Frame) = |frame| unsafe { put_page(frame) };
+    let shared = Held(shared, put);
     get_page(shared.0);
-    let _again = Held(shared.0, put_page);
+    let _again = Held(shared.0, put);
     let near = had(
         "alloc_pages_node",
         alloc_pages_node(NodeId::FIRST, QUIET | Gfp::__GFP_THISNODE, Order::ZERO),
     )?;
-    let _near = Held(near, |frame| free_pages(frame, Order::ZERO));
+    // SAFETY: allocated here, and nobody uses it any more.
+    let _near = Held(near, |frame| unsafe { free_pages(frame, Order::ZERO) });
     let far = had("alloc_pages_node", alloc_pages_node(NodeId::new(1)?, QUIET, Order::ZERO))?;
-    let _far = Held(far, |frame| free_pages(frame, Order::ZERO));
-    let mut bulk = [None; 6];
+    // SAFETY: allocated here, and nobody uses it any more.
+    let _far = Held(far, |frame| unsafe { free_pages(frame, Order::ZERO) });
+    let mut bulk = [const { None }; 6];
     let got = alloc_pages_bulk(QUIET, &mut bulk);
-    let _bulk = Held(bulk, |bulk| {
-        bulk.into_iter().flatten().for_each(|frame| free_pages(frame, Order::ZERO));
-    });
     had("alloc_pages_bulk", (got == bulk.len()).then_some(()))?;
     const EXACT: usize = 5 * PAGE_SIZE;
     let _exact = Held(had("alloc_pages_exact", alloc_pages_exact(QUIET, EXACT))?, |frame| {
-        free_pages_exact(frame, EXACT)
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages_exact(frame, EXACT) }
     });
     let two = Order::new(1)?;
     let split = alloc_pages(QUIET, two)?;
-    split_page(split, two);
-    split.block(two).for_each(|frame| free_pages(frame, Order::ZERO));
+    // SAFETY: allocated here, and freed page by page.
+    unsafe { split_page(split, two) };
+    // SAFETY: allocated here, and nobody uses it any more.
+    split.block(two).for_each(|frame| unsafe { free_pages(frame, Order::ZERO) });
     had("OwnedPage::alloc", OwnedPage::alloc(QUIET)).map(drop)
 }
 
@@ -339,14 +344,16 @@ fn movable_pages() -> Option<()> {
     assert!(intact(), "an object was lost");
     if taken.is_ok() {
         assert_ne!(pool.frame(objects[0]?), frame);
-        free_contig_range(range);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_contig_range(range) };
     }
     taken.ok()?;
     let area = default_area().expect("there is an area");
     let run = cma_alloc(area, 300, Order::ZERO)?;
     let _run = Held(run, |run| {
         let area = default_area().expect("there is an area");
-        assert!(cma_release(area, run, 300));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(area, run, 300) });
     });
     assert!(intact(), "an object was lost");
     assert_eq!(pool.validate(), Ok(()));
@@ -416,15 +423,10 @@ fn areas() -> Option<()> {
         had("vmalloc_aligned", vmalloc::vmalloc_aligned(PAGE_SIZE, 16 << 20, QUIET))?,
         vmalloc::vfree,
     );
-    let mut frames: [Option<Frame>; 3] = [None; 3];
-    let got = alloc_pages_bulk(QUIET, &mut frames);
-    let frames = Held(frames, |frames| {
-        frames.into_iter().flatten().for_each(|frame| free_pages(frame, Order::ZERO));
-    });
-    if got < frames.0.len() {
-        return None;
-    }
-    let [Some(a), Some(b), Some(c)] = frames.0 else { return None };
+    let mut pages: [Option<OwnedPage>; 3] = [const { None }; 3];
+    alloc_pages_bulk(QUIET, &mut pages);
+    let frame = |n: usize| pages[n].as_ref().map(OwnedPage::frame);
+    let (a, b, c) = (frame(0)?, frame(1)?, frame(2)?);
     let _mapped = Held(vmalloc::vmap(&[a, c, b], KernelAttrs::KERNEL)?, vmalloc::vunmap);
     // So many that they need a table of their own.
     let many = vmalloc::vmap(&[a; 600], KernelAttrs::KERNEL);

@@ -60,7 +60,8 @@ fn kv_free(object: NonNull<u8>) {
 
 fn page() -> Option<Held<Frame>> {
     let frame = alloc_pages(QUIET, Order::ZERO)?;
-    Some(Held(frame, |frame| free_pages(frame, Order::ZERO)))
+    // SAFETY: allocated here, and nobody uses it any more.
+    Some(Held(frame, |frame| unsafe { free_pages(frame, Order::ZERO) }))
 }
 
 fn copies() -> Option<()> {
@@ -211,15 +212,12 @@ fn large_areas() -> Option<()> {
 }
 
 fn short_mappings() -> Option<()> {
-    let mut frames = [None; 40];
-    let got = alloc_pages_bulk(QUIET, &mut frames);
-    let held = Held(frames, |frames| {
-        frames.into_iter().flatten().for_each(|frame| free_pages(frame, Order::ZERO));
-    });
-    if got < held.0.len() {
+    let mut pages = [const { None }; 40];
+    let got = alloc_pages_bulk(QUIET, &mut pages);
+    if got < pages.len() {
         return None;
     }
-    let frames = held.0.map(|frame| frame.expect("all are there"));
+    let frames = pages.each_ref().map(|page| page.as_ref().expect("all are there").frame());
     // The tables of earlier areas would do.
     vmalloc::shrink();
     // From a block of small mappings, and too many for that.
@@ -248,7 +246,8 @@ fn device_memory() -> Option<()> {
 /// what failed.
 pub fn direct_map() -> Option<()> {
     let apart = alloc_pages(QUIET, Order::PAGEBLOCK)?;
-    let apart = Held(apart, |frame| free_pages(frame, Order::PAGEBLOCK));
+    // SAFETY: allocated here, and nobody uses it any more.
+    let apart = Held(apart, |frame| unsafe { free_pages(frame, Order::PAGEBLOCK) });
     let range = PfnRange::new(apart.0.pfn() + 9, apart.0.pfn() + 11);
     changed(had("linear_map_split_to_ptes", linear_map_split_to_ptes(range)))
 }

@@ -14,17 +14,19 @@
 mod bitmap;
 mod contiguous;
 mod memory;
+mod pages;
 #[cfg(test)]
 mod tests;
 
-pub use contiguous::{dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguous};
+pub use contiguous::{dev_get_cma_area, dma_alloc_contiguous};
+pub use pages::{CmaPages, cma_release, dma_free_contiguous};
 
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::page::Frame;
-use crate::mm::page_alloc::{self, ContigError, alloc_contig_range, free_contig_range};
+use crate::mm::page_alloc::{self, ContigError, alloc_contig_range};
 use crate::mm::trace::points;
 use crate::sync::{Once, Rank, SpinLock};
 use arrayvec::ArrayString;
@@ -192,10 +194,7 @@ impl Cma {
         }
         let bits = declared.range.len() >> declared.order_per_bit.get();
         let words = Words::alloc(bits as usize).ok_or(CmaError::NoMemory)?;
-        if let Err(error) = page_alloc::init_cma_reserved(declared.range) {
-            words.free();
-            return Err(CmaError::Memory(error));
-        }
+        page_alloc::init_cma_reserved(declared.range).map_err(CmaError::Memory)?;
         with_masked(|irq| *self.words.lock(irq) = Some(words.leak()));
         Ok(())
     }
@@ -295,7 +294,8 @@ impl Drop for Working {
 /// Allocates `count` contiguous pages of `area`, aligned to 2^`align` pages, as single
 /// pages with a reference each, and returns the first; `None` where no such run is free or
 /// can be emptied, and everything is then as it was. The content is whatever was there.
-/// For threads with interrupts on (Linux: cma_alloc).
+/// For threads with interrupts on. [`CmaPages`] gives them back when it is dropped
+/// (Linux: cma_alloc).
 pub fn cma_alloc(area: &Cma, count: u32, align: Order) -> Option<Frame> {
     points::cma_alloc_start(area, count, align);
     let frame = find_and_take(area, count, align);
@@ -335,29 +335,4 @@ fn find_and_take(area: &Cma, count: u32, align: Order) -> Option<Frame> {
         }
         area.with_bitmap(|_, map| map.clear(bits));
     }
-}
-
-/// Gives back the `count` pages from `frame` on that [`cma_alloc`] returned, or any part of
-/// it in whole units of the area; whether they are the area's. Any context
-/// (Linux: cma_release).
-///
-/// # Panics
-/// Where one of the pages is not allocated, or others hold it.
-#[track_caller]
-pub fn cma_release(area: &Cma, frame: Frame, count: u32) -> bool {
-    let Some(end) = frame.pfn().get().checked_add(count) else { return false };
-    let range = PfnRange::new(frame.pfn(), Pfn::new(end));
-    if range.is_empty() || !area.range().contains_range(range) {
-        return false;
-    }
-    points::cma_release(area, frame, count);
-    free_contig_range(range);
-    area.with_bitmap(|declared, map| {
-        let shift = declared.order_per_bit.get();
-        let first = (range.start() - declared.range.start()) >> shift;
-        let bits = count.div_ceil(declared.order_per_bit.pages());
-        map.clear(first as usize..(first + bits) as usize);
-    });
-    area.pages_released.fetch_add(count.into(), Relaxed);
-    true
 }

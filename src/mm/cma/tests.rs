@@ -66,7 +66,8 @@ fn the_last_small_piece_merges_later() {
         let whole = free();
         let piece = |count: u32| {
             let frame = cma_alloc(cma, count, Order::ZERO).unwrap();
-            assert!(cma_release(cma, frame, count));
+            // SAFETY: allocated here, and nobody uses it any more.
+            assert!(unsafe { cma_release(cma, frame, count) });
             check();
             frame
         };
@@ -87,7 +88,8 @@ fn the_last_small_piece_merges_later() {
         let buddy = piece(1);
         assert_eq!(buddy, held.buddy(Order::ZERO));
         piece(2);
-        assert!(cma_release(cma, held, 1));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(cma, held, 1) });
         check();
         with_masked(drain_local_pages);
         assert_eq!(free(), whole);
@@ -107,7 +109,8 @@ fn areas_lend_to_movable_allocations_alone() {
         assert_eq!(cma_alloc(cma, 1, Order::ZERO), None);
         check();
         let page = movable[77];
-        free_pages(page, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(page, Order::ZERO) };
         assert_eq!(cma_alloc(cma, 1, Order::ZERO), Some(page));
         assert_eq!(cma.info().failures, 1);
         assert_eq!(cma.info().successes, 1);
@@ -134,7 +137,8 @@ fn all_of_an_area_at_once() {
             assert_eq!(cma.info().allocated, 1536);
             check();
             assert_eq!(cma_alloc(cma, 1, Order::ZERO), None);
-            assert!(cma_release(cma, all, 1536));
+            // SAFETY: allocated here, and nobody uses it any more.
+            assert!(unsafe { cma_release(cma, all, 1536) });
             assert_eq!(nr_used_pages(), used);
             assert_eq!(cma.info().longest, 1536);
             check();
@@ -154,7 +158,8 @@ fn a_page_in_use_is_passed_by() {
         pages.sort();
         let pinned = cma.range().start() + 100;
         for page in pages.into_iter().filter(|p| p.pfn() != pinned) {
-            free_pages(page, Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(page, Order::ZERO) };
         }
         let before = zones().next().unwrap().free();
         assert_eq!(cma_alloc(cma, 1024, Order::ZERO), None);
@@ -167,10 +172,13 @@ fn a_page_in_use_is_passed_by() {
         assert!(aligned.pfn().is_aligned(Order::new(6).unwrap()));
         check();
         // Part by part is fine.
-        assert!(cma_release(cma, some, 100));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(cma, some, 100) });
         let rest = Frame::new(some.pfn() + 100).unwrap();
-        assert!(cma_release(cma, rest, 200));
-        assert!(cma_release(cma, aligned, 64));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(cma, rest, 200) });
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(cma, aligned, 64) });
     });
 }
 
@@ -218,7 +226,8 @@ fn what_was_lent_is_moved_away() {
         assert_eq!(nr_used_pages(), used + 1024);
         check_objects(&pool, &objects);
         assert!(objects.iter().all(|&o| !cma.range().contains(pool.frame(o).pfn())));
-        assert!(cma_release(cma, all, 1024));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(cma, all, 1024) });
         drop(pool);
         assert_eq!(nr_used_pages(), before);
     });
@@ -246,7 +255,8 @@ fn one_pinned_page_fails_it_whole() {
         pool.unpin(pinned);
         let all = cma_alloc(cma, 1024, Order::ZERO).expect("it is pinned no more");
         check_objects(&pool, &objects);
-        assert!(cma_release(cma, all, 1024));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(cma, all, 1024) });
     });
 }
 
@@ -272,7 +282,8 @@ fn another_cpu_s_lists_are_waited_for_not_broken() {
         m.on_cpus(2, |cpu| {
             if cpu == 1 {
                 let pages = take_all(MOVABLE);
-                pages.into_iter().for_each(|page| free_pages(page, Order::ZERO));
+                // SAFETY: allocated here, and nobody uses it any more.
+                pages.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
             }
         });
         // What the other CPU holds can't be taken yet.
@@ -280,7 +291,8 @@ fn another_cpu_s_lists_are_waited_for_not_broken() {
         check();
         m.on_cpus(2, |_| with_masked(drain_local_pages));
         let all = early.or_else(|| cma_alloc(cma, 1024, Order::ZERO)).unwrap();
-        assert!(cma_release(cma, all, 1024));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(cma, all, 1024) });
     });
 }
 
@@ -291,7 +303,8 @@ fn units_of_more_than_a_page() {
         let b = cma_alloc(cma, 8, Order::ZERO).unwrap();
         assert_eq!(b.pfn() - a.pfn(), 8);
         assert_eq!(cma.info().allocated, 16);
-        assert!(cma_release(cma, a, 5));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(cma, a, 5) });
         assert_eq!(cma.info().allocated, 8);
         assert_eq!(cma_alloc(cma, 9, Order::ZERO).unwrap().pfn() - b.pfn(), 8);
     });
@@ -301,11 +314,15 @@ fn units_of_more_than_a_page() {
 fn what_is_not_the_area_s_is_not_released() {
     with_area(4, 0, |_, cma| {
         let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
-        assert!(!cma_release(cma, page, 1));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(!unsafe { cma_release(cma, page, 1) });
         let last = cma_alloc(cma, 1024, Order::ZERO).unwrap();
-        assert!(!cma_release(cma, last, 1025));
-        assert!(!cma_release(cma, last, 0));
-        assert!(!cma_release(cma, last, u32::MAX));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(!unsafe { cma_release(cma, last, 1025) });
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(!unsafe { cma_release(cma, last, 0) });
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(!unsafe { cma_release(cma, last, u32::MAX) });
     });
 }
 
@@ -314,8 +331,10 @@ fn what_is_not_the_area_s_is_not_released() {
 fn double_release() {
     with_area(4, 0, |_, cma| {
         let page = cma_alloc(cma, 2, Order::ZERO).unwrap();
-        cma_release(cma, page, 2);
-        cma_release(cma, page, 2);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { cma_release(cma, page, 2) };
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { cma_release(cma, page, 2) };
     });
 }
 
@@ -397,7 +416,8 @@ proptest! {
                     }
                     Op::Free { which } if !pages.is_empty() => {
                         let (frame, order) = pages.swap_remove(which % pages.len());
-                        free_pages(frame, order);
+                        // SAFETY: allocated here, and nobody uses it any more.
+                        unsafe { free_pages(frame, order) };
                     }
                     Op::Cma { count, align } => {
                         let align = Order::new(align).unwrap();
@@ -408,7 +428,8 @@ proptest! {
                     }
                     Op::Release { which } if !runs.is_empty() => {
                         let (frame, count) = runs.swap_remove(which % runs.len());
-                        assert!(cma_release(cma, frame, count));
+                        // SAFETY: allocated here, and nobody uses it any more.
+                        assert!(unsafe { cma_release(cma, frame, count) });
                     }
                     Op::Drain => with_masked(drain_local_pages),
                     _ => {}

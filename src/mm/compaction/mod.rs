@@ -17,6 +17,7 @@ mod fragmentation;
 mod kcompactd;
 mod scanner;
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
 
 pub use fragmentation::ContigPageInfo;

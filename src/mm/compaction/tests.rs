@@ -102,7 +102,8 @@ fn scattered_memory_becomes_blocks() {
         objects.check();
         let stat = compact_stat();
         assert!(stat.success >= 1 && stat.moved >= 256, "{stat:?}");
-        free_pages(block, order);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(block, order) };
     });
 }
 
@@ -119,12 +120,14 @@ fn nearly_all_that_is_free_is_made_contiguous() {
         assert!(blocks.len() as u32 >= most - most.div_ceil(20), "{} of {most}", blocks.len());
         objects.check();
         check();
-        blocks.into_iter().for_each(|block| free_pages(block, order));
+        // SAFETY: allocated here, and nobody uses it any more.
+        blocks.into_iter().for_each(|block| unsafe { free_pages(block, order) });
         assert_eq!(free_now(), free);
         let largest: Vec<_> = core::iter::from_fn(|| alloc_pages(KERNEL, Order::MAX)).collect();
         assert!(!largest.is_empty());
         objects.check();
-        largest.into_iter().for_each(|block| free_pages(block, Order::MAX));
+        // SAFETY: allocated here, and nobody uses it any more.
+        largest.into_iter().for_each(|block| unsafe { free_pages(block, Order::MAX) });
     });
 }
 
@@ -150,7 +153,8 @@ fn what_stays_is_worked_round() {
             objects.pool.unpin(object);
         }
         objects.check();
-        blocks.into_iter().for_each(|block| free_pages(block, order));
+        // SAFETY: allocated here, and nobody uses it any more.
+        blocks.into_iter().for_each(|block| unsafe { free_pages(block, order) });
     });
 }
 
@@ -184,7 +188,8 @@ fn it_is_put_off_where_it_brings_nothing() {
         pages.retain(|&page| {
             let goes = page.pfn().get() % 2 == 0;
             if goes {
-                free_pages(page, Order::ZERO);
+                // SAFETY: allocated here, and nobody uses it any more.
+                unsafe { free_pages(page, Order::ZERO) };
             }
             !goes
         });
@@ -205,7 +210,8 @@ fn it_is_put_off_where_it_brings_nothing() {
         // A smaller one was not put off, and succeeds without.
         assert!(alloc_pages(KERNEL, Order::ZERO).is_some());
         // What succeeds ends it.
-        pages.into_iter().for_each(|page| free_pages(page, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        pages.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
         compaction_succeeded(zone(), order);
         assert!(!history.deferred(order, 0));
         assert!(alloc_pages(KERNEL, order).is_some());
@@ -239,7 +245,8 @@ fn cpus_use_memory_meanwhile() {
                 let order = Order::new(9).unwrap();
                 for _ in 0..rounds {
                     if let Some(block) = alloc_pages(KERNEL, order) {
-                        free_pages(block, order);
+                        // SAFETY: allocated here, and nobody uses it any more.
+                        unsafe { free_pages(block, order) };
                     }
                 }
             }
@@ -312,7 +319,8 @@ fn pageblocks_of_other_kinds_are_moved_into_as_the_last_try() {
         assert_eq!(ContigPageInfo::of(zone(), order).suitable, 0);
         let block = alloc_pages(KERNEL, order).expect("half of memory is free, all of it movable");
         objects.check();
-        free_pages(block, order);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(block, order) };
     });
 }
 
@@ -324,7 +332,8 @@ fn pageblocks_without_movable_pages_are_left_out_the_next_time() {
         pages.retain(|&page| {
             let goes = page.pfn().get() % 2 == 0;
             if goes {
-                free_pages(page, Order::ZERO);
+                // SAFETY: allocated here, and nobody uses it any more.
+                unsafe { free_pages(page, Order::ZERO) };
             }
             !goes
         });
@@ -344,6 +353,7 @@ fn pageblocks_without_movable_pages_are_left_out_the_next_time() {
         assert_eq!(scanned(MigrateMode::SyncLight), first);
         // Hints are no part of what a pageblock is.
         check();
-        pages.into_iter().for_each(|page| free_pages(page, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        pages.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
     });
 }

@@ -75,6 +75,7 @@ pub use page_owner::{Comm, Owner, PageOwner, Stacks, owner_of, page_owner_on};
 pub use page_poison::PAGE_POISON;
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
 
 use crate::arch::NR_CPUS;

@@ -65,7 +65,8 @@ fn nothing_is_kept_while_all_is_off() {
     machine("", || {
         let frame = alloc_pages(Gfp::GFP_KERNEL, order(2)).expect("memory");
         assert!(owner_of(frame).is_none() && page_ext::lookup(frame).is_none());
-        free_pages(frame, order(2));
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, order(2)) };
         assert_eq!(memory::metadata_pages(), 0);
         assert_eq!(format!("{PageOwner}{}", Stacks(0)), "");
     });
@@ -125,7 +126,8 @@ fn frames_have_words_once_they_were_allocated() {
         let owner = owner_of(frame.within(order(3), 7)).expect("an owner");
         assert!(owner.allocated && owner.order == 3);
         assert_eq!(owner.gfp, Gfp::GFP_USER | Gfp::__GFP_MOVABLE);
-        free_pages(frame, order(3));
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, order(3)) };
         let freed = owner_of(frame).expect("its last owner");
         assert!(!freed.allocated && freed.free_time > freed.time);
         // Its neighbour's words are its own.
@@ -138,7 +140,8 @@ fn frames_have_words_once_they_were_allocated() {
                 || !page_ext::lookup(next).expect("words").flags().contains(PageExtFlags::POISONED)
         );
         word.set_flags(PageExtFlags::POISONED, false);
-        free_pages(other, order(0));
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(other, order(0)) };
     });
 }
 
@@ -146,11 +149,12 @@ fn frames_have_words_once_they_were_allocated() {
 fn pages_that_come_many_at_a_time_have_owners() {
     machine("page_owner=on", || {
         // On the CPU's list, and off it again without the zone's help.
-        free_pages(alloc_pages(Gfp::GFP_KERNEL, order(0)).expect("memory"), order(0));
-        let mut pages = [None; 100];
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(alloc_pages(Gfp::GFP_KERNEL, order(0)).expect("memory"), order(0)) };
+        let mut pages = [const { None }; 100];
         assert_eq!(alloc_pages_bulk(Gfp::GFP_KERNEL, &mut pages), 100);
-        for frame in pages.into_iter().flatten() {
-            let owner = owner_of(frame).expect("an owner");
+        for page in pages.iter().flatten() {
+            let owner = owner_of(page.frame()).expect("an owner");
             assert!(owner.allocated && owner.gfp == Gfp::GFP_KERNEL);
         }
         free_pages_bulk(&mut pages);
@@ -161,13 +165,15 @@ fn pages_that_come_many_at_a_time_have_owners() {
 fn free_pages_hold_the_pattern() {
     machine("page_poison=on", || {
         let frame = alloc_pages(Gfp::GFP_KERNEL, order(1)).expect("memory");
-        free_pages(frame, order(1));
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, order(1)) };
         for page in frame.block(order(1)) {
             memory::look(page, |bytes| assert!(bytes.iter().all(|&byte| byte == PAGE_POISON)));
         }
         let zeroed = alloc_pages(Gfp::GFP_KERNEL | Gfp::__GFP_ZERO, order(1)).expect("memory");
         memory::look(zeroed, |bytes| assert!(bytes.iter().all(|&byte| byte == 0)));
-        free_pages(zeroed, order(1));
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(zeroed, order(1)) };
     });
 }
 
@@ -181,7 +187,8 @@ fn objects_live_among_the_free_pages_of_a_tight_machine() {
         }
         assert!(all.len() > 1000);
         assert!(all.iter().all(|&frame| owner_of(frame).is_none_or(|owner| owner.allocated)));
-        all.into_iter().for_each(|frame| free_pages(frame, order(0)));
+        // SAFETY: allocated here, and nobody uses it any more.
+        all.into_iter().for_each(|frame| unsafe { free_pages(frame, order(0)) });
     });
 }
 

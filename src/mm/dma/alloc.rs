@@ -132,7 +132,8 @@ fn find(device: &DmaDevice<'_>, pages: u32, gfp: Gfp) -> Result<CoherentMemory, 
     {
         match reached(frame, Source::Cma(area)) {
             Some(memory) => return Ok(memory),
-            None => drop(cma::cma_release(area, frame, pages)),
+            // SAFETY: just allocated, and nobody knows of it.
+            None => drop(unsafe { cma::cma_release(area, frame, pages) }),
         }
     }
     let order = order.ok_or(DmaError::NoMemory)?;
@@ -141,7 +142,8 @@ fn find(device: &DmaDevice<'_>, pages: u32, gfp: Gfp) -> Result<CoherentMemory, 
         if let Some(memory) = reached(frame, Source::Buddy) {
             return Ok(memory);
         }
-        page_alloc::free_pages(frame, order);
+        // SAFETY: just allocated, and nobody knows of it.
+        unsafe { page_alloc::free_pages(frame, order) };
     }
     Err(error)
 }
@@ -149,12 +151,14 @@ fn find(device: &DmaDevice<'_>, pages: u32, gfp: Gfp) -> Result<CoherentMemory, 
 fn release(memory: &CoherentMemory) {
     match memory.source {
         Source::Cma(area) => {
-            let ours = cma::cma_release(area, memory.frame, memory.pages);
+            // SAFETY: allocated as this memory, which its holder gave back or never got.
+            let ours = unsafe { cma::cma_release(area, memory.frame, memory.pages) };
             assert!(ours, "{memory:?} is not of {}", area.name());
         }
         Source::Buddy => {
             let order = Order::for_bytes(memory.pages as usize * PAGE_SIZE).unwrap_or(Order::ZERO);
-            page_alloc::free_pages(memory.frame, order);
+            // SAFETY: as above.
+            unsafe { page_alloc::free_pages(memory.frame, order) };
         }
     }
 }

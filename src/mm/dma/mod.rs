@@ -31,6 +31,7 @@ mod map;
 mod swiotlb;
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod cma_tests;
 #[cfg(test)]
 #[expect(unsafe_code, reason = "looks at the bytes of pages")]

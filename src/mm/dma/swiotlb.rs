@@ -13,9 +13,9 @@ use crate::arch::irq::with_masked;
 use crate::arch::phys_to_virt;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
-use crate::mm::page::Frame;
-use crate::mm::page_alloc;
+use crate::mm::page_alloc::Pages;
 use crate::sync::{Rank, SpinLock};
+use core::mem::ManuallyDrop;
 
 /// Bytes of a slot (Linux: IO_TLB_SIZE).
 const SLOT: u64 = 2048;
@@ -39,7 +39,8 @@ enum Use {
 }
 
 struct Pool {
-    frame: Option<Frame>,
+    /// Never dropped with the pool.
+    pages: Option<ManuallyDrop<Pages>>,
     slots: [Use; SLOTS],
     /// Where the next search begins.
     next: usize,
@@ -48,12 +49,12 @@ struct Pool {
 machine_local! {
     // Taken with no other lock held; the rank keeps it so.
     static POOL: SpinLock<Pool> =
-        SpinLock::new(Rank::Vmap, Pool { frame: None, slots: [Use::Free; SLOTS], next: 0 });
+        SpinLock::new(Rank::Vmap, Pool { pages: None, slots: [Use::Free; SLOTS], next: 0 });
 }
 
 impl Pool {
     fn start(&self) -> Option<PhysAddr> {
-        Some(self.frame?.phys())
+        self.pages.as_ref().map(|pages| pages.frame().phys())
     }
 
     /// The first of `count` free slots in a row.
@@ -160,19 +161,18 @@ pub fn swiotlb_init() -> Option<PhysRange> {
     loop {
         let start = with_masked(|irq| {
             let mut pool = POOL.lock(irq);
-            if pool.frame.is_none() {
-                pool.frame = new.take();
+            if pool.pages.is_none() {
+                pool.pages = new.take().map(ManuallyDrop::new);
             }
             pool.start()
         });
-        if let Some(unneeded) = new.take() {
-            page_alloc::free_pages(unneeded, ORDER);
-        }
+        // Somebody else was first: not needed.
+        drop(new.take());
         if let Some(start) = start {
             return Some(PhysRange::from_size(start, ORDER.bytes() as u64));
         }
         let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_DMA | Gfp::__GFP_NOWARN;
-        new = Some(page_alloc::alloc_pages(gfp, ORDER)?);
+        new = Some(Pages::alloc(gfp, ORDER)?);
     }
 }
 
@@ -185,14 +185,12 @@ pub fn is_swiotlb_buffer(at: PhysAddr) -> bool {
 
 /// Gives the pool back if no buffer is in use; whether there is none any more.
 pub fn swiotlb_exit() -> bool {
-    let (frame, busy) = with_masked(|irq| {
+    let (pages, busy) = with_masked(|irq| {
         let mut pool = POOL.lock(irq);
         let busy = pool.slots.iter().any(|slot| *slot != Use::Free);
-        (if busy { None } else { pool.frame.take() }, busy)
+        (if busy { None } else { pool.pages.take() }, busy)
     });
-    if let Some(frame) = frame {
-        page_alloc::free_pages(frame, ORDER);
-    }
+    drop(pages.map(ManuallyDrop::into_inner));
     !busy
 }
 

@@ -266,7 +266,8 @@ fn coherent_memory_has_one_memory_type() {
     linear_machine(8192, |_| {
         let stray = page();
         bytes(part(stray, 0, 4096)).fill(0xee);
-        free_pages(stray, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(stray, Order::ZERO) };
         let used = used_pages();
         let mut tables = 0;
         for round in 0..2 {

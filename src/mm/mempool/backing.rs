@@ -94,7 +94,9 @@ unsafe impl Backing for PageBacking {
     }
     unsafe fn free(&self, element: NonNull<u8>) {
         let frame = Frame::from_virt(VirtAddr::from_ptr(element.as_ptr()));
-        page_alloc::free_pages(frame.expect("a page of the pool has a descriptor"), self.0);
+        let frame = frame.expect("a page of the pool has a descriptor");
+        // SAFETY: from `alloc`, and nobody uses it any more, as the caller says.
+        unsafe { page_alloc::free_pages(frame, self.0) };
     }
 }
 

@@ -2,7 +2,8 @@
 //! (Linux: alloc_pages_bulk, alloc_pages_exact).
 #![deny(unsafe_code)]
 
-use super::{alloc_pages, are_watched, free_pages, pcp, split_page};
+use super::compound::split_page;
+use super::{OwnedPage, alloc_pages, are_watched, free_block, pcp};
 use crate::addr::{Order, PAGE_SIZE};
 use crate::arch::irq::with_masked;
 use crate::mm::gfp::{Gfp, might_alloc};
@@ -14,7 +15,7 @@ const AT_ONCE: usize = 64;
 /// Fills the empty entries of `pages` with single pages until memory is short, and returns
 /// how many entries are full from the start on. Any context that `gfp` is fit for
 /// (Linux: alloc_pages_bulk).
-pub fn alloc_pages_bulk(gfp: Gfp, pages: &mut [Option<Frame>]) -> usize {
+pub fn alloc_pages_bulk(gfp: Gfp, pages: &mut [Option<OwnedPage>]) -> usize {
     might_alloc(gfp);
     let plain = !gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ACCOUNT | Gfp::__GFP_ZERO);
     let mut full = 0;
@@ -30,7 +31,7 @@ pub fn alloc_pages_bulk(gfp: Gfp, pages: &mut [Option<Frame>]) -> usize {
         // What the lists don't have fills them too, for those that follow.
         let entry = &mut pages[full];
         if entry.is_none() {
-            *entry = alloc_pages(gfp, Order::ZERO);
+            *entry = OwnedPage::alloc(gfp);
             if entry.is_none() {
                 break;
             }
@@ -40,17 +41,11 @@ pub fn alloc_pages_bulk(gfp: Gfp, pages: &mut [Option<Frame>]) -> usize {
     full
 }
 
-/// Frees the single pages in `pages` and empties the entries; as [`free_pages`] of each, in
-/// less time. Any context (Linux: release_pages).
-///
-/// # Panics
-/// As [`free_pages`].
-#[track_caller]
-pub fn free_pages_bulk(pages: &mut [Option<Frame>]) {
+/// Frees the single pages in `pages` and empties the entries; as a drop of each, in less time.
+/// Any context (Linux: release_pages).
+pub fn free_pages_bulk(pages: &mut [Option<OwnedPage>]) {
     if are_watched() {
-        for frame in pages.iter_mut().filter_map(Option::take) {
-            free_pages(frame, Order::ZERO);
-        }
+        pages.iter_mut().for_each(|page| *page = None);
         return;
     }
     let mut rest = pages;
@@ -62,17 +57,15 @@ pub fn free_pages_bulk(pages: &mut [Option<Frame>]) {
         }
         rest = &mut rest[done..];
         // One that takes more than a place on a list.
-        if done < end
-            && let Some(frame) = rest[0].take()
-        {
-            free_pages(frame, Order::ZERO);
+        if done < end {
+            rest[0] = None;
         }
     }
 }
 
 /// Allocates as many contiguous pages as hold `bytes`, at most a block of the largest
 /// order, and returns the first; `None` where memory is short or `bytes` is more or zero.
-/// To be given back with [`free_pages_exact`] of the same size.
+/// To be given back with [`free_pages_exact`](super::free_pages_exact) of the same size.
 pub fn alloc_pages_exact(gfp: Gfp, bytes: usize) -> Option<Frame> {
     if bytes == 0 {
         return None;
@@ -81,21 +74,19 @@ pub fn alloc_pages_exact(gfp: Gfp, bytes: usize) -> Option<Frame> {
     let frame = alloc_pages(gfp - Gfp::__GFP_COMP, order)?;
     split_page(frame, order);
     for spare in frame.block(order).skip(bytes.div_ceil(PAGE_SIZE)) {
-        free_pages(spare, Order::ZERO);
+        free_block(spare, Order::ZERO);
     }
     Some(frame)
 }
 
-/// Gives back what [`alloc_pages_exact`] returned for `bytes`.
-///
-/// # Panics
-/// As [`free_pages`], for each page.
+/// Gives back what [`alloc_pages_exact`] returned for `bytes`: what
+/// [`free_pages_exact`](super::free_pages_exact) does.
 #[track_caller]
-pub fn free_pages_exact(frame: Frame, bytes: usize) {
+pub(super) fn free_pages_exact(frame: Frame, bytes: usize) {
     let Some(order) = Order::for_bytes(bytes) else {
         panic!("page allocator: free of {bytes} bytes at {frame:?}, which no block holds");
     };
     for n in 0..bytes.div_ceil(PAGE_SIZE) as u32 {
-        free_pages(frame.within(order, n), Order::ZERO);
+        free_block(frame.within(order, n), Order::ZERO);
     }
 }

@@ -55,7 +55,7 @@ fn take(irq: &IrqMasked, gfp: Gfp, most: u32, marks: PageFlags) -> (Option<Frame
 /// held once. The first that is not like that, and how many are left with it. Where others
 /// are to be told of each, that is the first of all. Any context.
 #[inline(always)]
-pub(in crate::mm) fn free_pages_chain(
+pub(super) fn free_pages_chain(
     mut head: Option<Frame>,
     mut len: u32,
     marks: PageFlags,

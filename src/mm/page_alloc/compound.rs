@@ -47,7 +47,7 @@ pub fn block_order(frame: Frame) -> Order {
 }
 
 /// Takes another reference to a page that the caller holds; of a compound page, to the
-/// whole. Any context. Whoever holds one gives it back with [`put_page`].
+/// whole. Any context. Whoever holds one gives it back with [`put_page`](super::put_page).
 ///
 /// # Panics
 /// Where nobody holds the page.
@@ -61,12 +61,9 @@ pub fn get_page(frame: Frame) {
     }
 }
 
-/// Gives a reference back; the last one frees the block. Any context.
-///
-/// # Panics
-/// Where nobody holds the page.
+/// Gives a reference back: what [`put_page`](super::put_page) does.
 #[track_caller]
-pub fn put_page(frame: Frame) {
+pub(super) fn put_page(frame: Frame) {
     let head = compound_head(frame);
     let order = block_order(head);
     match head.page().refcount_sub() {
@@ -76,18 +73,15 @@ pub fn put_page(frame: Frame) {
         }
         1 => {
             head.page().set_refcount(1);
-            super::free_pages(head, order);
+            super::free_block(head, order);
         }
         _ => {}
     }
 }
 
-/// Makes 2^order single pages of a block, each to be freed by itself.
-///
-/// # Panics
-/// Where `frame` is not the start of an allocated block of `order`, or is a compound page.
+/// Makes 2^order single pages of a block: what [`split_page`](super::split_page) does.
 #[track_caller]
-pub fn split_page(frame: Frame, order: Order) {
+pub(super) fn split_page(frame: Frame, order: Order) {
     let page = frame.page();
     let whole = page.refcount() == 1 && block_order(frame) == order;
     assert!(

@@ -96,7 +96,7 @@ const MIGRATE_PASSES: u32 = 5;
 
 /// Allocates exactly the frames of `range`, of pageblocks of any types, as single pages
 /// with one reference each; all or none. Movable pages in use are moved elsewhere. To be
-/// given back with [`free_contig_range`]. Where all is free no pageblock need be emptied,
+/// given back with [`free_contig_range`](super::free_contig_range). Where all is free no pageblock need be emptied,
 /// and none is isolated. May take time in proportion to the range; for
 /// threads with interrupts on (Linux: alloc_contig_range).
 ///
@@ -135,13 +135,10 @@ fn prepare(range: PfnRange) {
     pageblocks(range).for_each(prepare_to_take);
 }
 
-/// Gives single pages back that [`alloc_contig_range`] allocated; any part of what it did.
-/// Any context (Linux: free_contig_range).
-///
-/// # Panics
-/// Where one of them is not an allocated page that nobody else holds.
+/// Gives single pages back that [`alloc_contig_range`] allocated: what
+/// [`free_contig_range`](super::free_contig_range) does.
 #[track_caller]
-pub fn free_contig_range(range: PfnRange) {
+pub(super) fn free_contig_range(range: PfnRange) {
     let mut poisoned = false;
     for (pfn, order) in range.blocks(Order::MAX) {
         let Some(frame) = Frame::new(pfn) else {

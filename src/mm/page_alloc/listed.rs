@@ -29,11 +29,11 @@ pub(in crate::mm) fn alloc_listed(gfp: Gfp, order: Order) -> Option<Frame> {
     Some(frame)
 }
 
-/// Frees the block at `frame` as [`free_pages`](super::free_pages), of the order that it has,
+/// Frees the block at `frame` as [`free_block`](super::free_block) does, of the order that it has,
 /// if that is at most [`MAX_LISTED`], it goes to this CPU's own lists and nothing is wrong
 /// with it; whether it did.
 #[inline(always)]
-pub(in crate::mm) fn free_listed(frame: Frame) -> bool {
+pub(super) fn free_listed(frame: Frame) -> bool {
     let Some(order) = frame.page().plain_order() else { return false };
     if order > MAX_LISTED || are_watched() {
         return false;

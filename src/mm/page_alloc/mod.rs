@@ -17,6 +17,7 @@
 //! | `poison` | keeping bad memory out |
 //! | `numa` | which node is near |
 //! | `owned` | pages that give themselves back |
+//! | `raw` | giving back pages by their frames, which is the caller's duty |
 //! | `accounted` | pages that are charged |
 //! | `extfrag` | how often kinds were mixed |
 //! | `sysctl` | setting watermarks and reserves |
@@ -53,6 +54,7 @@ mod numa;
 mod owned;
 mod pcp;
 mod poison;
+mod raw;
 mod report;
 mod slowpath;
 mod sysctl;
@@ -62,11 +64,11 @@ mod validate;
 
 pub use accounted::nr_accounted_pages;
 pub(in crate::mm) use buddy::{add, buddy_order, pageblock_migratetype, sub};
-pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_bulk, free_pages_exact};
-pub(in crate::mm) use chain::{alloc_pages_chain, free_pages_chain};
+pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_bulk};
+pub(in crate::mm) use chain::alloc_pages_chain;
 pub use check::{State, state_of};
-pub use compound::{block_order, compound_head, get_page, put_page, split_page};
-pub use contig::{alloc_contig_range, free_contig_range};
+pub use compound::{block_order, compound_head, get_page};
+pub use contig::alloc_contig_range;
 pub use deferred::{InitError, NotUp, manages, not_up};
 pub(in crate::mm) use deferred::{online_range, present_in};
 pub use extfrag::{Extfrag, ExtfragEvents, extfrag_events};
@@ -77,12 +79,12 @@ pub(in crate::mm) use isolation::{
     free_block_around, migrate_range, pageblocks, single_zone, start_isolate, undo_isolate,
     unmovable_page,
 };
-pub(in crate::mm) use listed::{LONG_WAY, MAX_LISTED, alloc_listed, free_listed};
+pub(in crate::mm) use listed::{LONG_WAY, MAX_LISTED, alloc_listed};
 pub use numa::{
     alloc_pages_node, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id,
     set_cpu_numa_node, set_node_distances,
 };
-pub use owned::{OwnedPage, OwnedPages};
+pub use owned::{OwnedPage, OwnedPages, Pages, PagesList};
 pub(in crate::mm) use owned::{clear_page_movable, inherit_charge, set_page_movable};
 pub(in crate::mm) use pcp::{FastPath, set_fast_path};
 pub use pcp::{drain_all_pages, drain_local_pages, heed_drain};
@@ -90,6 +92,8 @@ pub use poison::num_poisoned_pages;
 pub(in crate::mm) use poison::{
     Marked, count_poisoned, keep_out, mark_poisoned, take_back, uncount_poisoned,
 };
+pub use raw::{free_contig_range, free_pages, free_pages_exact, put_page, split_page};
+pub(in crate::mm) use raw::{free_listed, free_pages_chain};
 pub use report::{
     ZoneInfo, node_has_memory, nr_free_pages, nr_used_pages, totalram_pages, zone_info, zones,
     zones_on,
@@ -204,16 +208,11 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
     slowpath::alloc(gfp, order)
 }
 
-/// Gives back the block of `order` at `frame` that [`alloc_pages`] returned; the caller
-/// holds its only reference. Any context (Linux: __free_pages).
-///
-/// # Panics
-/// On a double free, a wrong order, a frame that was never allocated, a page that others
-/// hold, or one that is still in a slab; the message names the frame and its state, and
-/// the panic is located at the caller.
+/// Frees the block of `order` at `frame`, whose only reference is the caller's: what
+/// [`free_pages`] does.
 #[inline]
 #[track_caller]
-pub fn free_pages(frame: Frame, order: Order) {
+fn free_block(frame: Frame, order: Order) {
     if !frame.page().is_plain(order) {
         return free_unusual(frame, order);
     }
@@ -255,7 +254,7 @@ fn free_unusual(frame: Frame, order: Order) {
         return poison::free_good_part(frame, order);
     }
     page.remove_flags(harmless);
-    free_pages(frame, order);
+    free_block(frame, order);
 }
 
 #[inline(never)]

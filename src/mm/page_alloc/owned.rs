@@ -1,28 +1,167 @@
 //! Pages that give themselves back.
 
-use super::{accounted, alloc_pages, free_pages};
+use super::compound::{block_order, split_page};
+use super::{accounted, alloc_pages, alloc_pages_node, free_block};
 use crate::addr::{Order, PAGE_SIZE};
 use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, PageFlags};
+use core::mem::ManuallyDrop;
+
+/// A block of pages by its only reference. It is freed when dropped.
+///
+/// Whoever has the value has the pages: nobody else reads, writes or frees them.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Pages {
+    frame: Frame,
+    order: Order,
+}
+
+impl Pages {
+    /// Allocates a block of `order` as [`alloc_pages`] does.
+    #[inline]
+    #[must_use]
+    #[track_caller]
+    pub fn alloc(gfp: Gfp, order: Order) -> Option<Self> {
+        alloc_pages(gfp, order).map(|frame| Self { frame, order })
+    }
+
+    /// Allocates a block of `order` on `node` as [`alloc_pages_node`] does.
+    #[inline]
+    #[must_use]
+    #[track_caller]
+    pub fn alloc_node(node: NodeId, gfp: Gfp, order: Order) -> Option<Self> {
+        alloc_pages_node(node, gfp, order).map(|frame| Self { frame, order })
+    }
+
+    /// Its first frame.
+    #[inline]
+    #[must_use]
+    pub const fn frame(&self) -> Frame {
+        self.frame
+    }
+
+    /// Its order.
+    #[inline]
+    #[must_use]
+    pub const fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Its bytes; what they are after allocation is whatever was there.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let at = core::ptr::with_exposed_provenance(self.frame.virt().get());
+        // SAFETY: RAM in the linear map, as long as the block, which the holder of the value
+        // alone may write.
+        unsafe { core::slice::from_raw_parts(at, self.order.bytes()) }
+    }
+
+    /// Its bytes, to be written.
+    #[inline]
+    #[must_use]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let at = core::ptr::with_exposed_provenance_mut(self.frame.virt().get());
+        // SAFETY: as in `bytes`; borrowed mutably.
+        unsafe { core::slice::from_raw_parts_mut(at, self.order.bytes()) }
+    }
+
+    /// Single pages instead, the first one on top (Linux: split_page).
+    ///
+    /// # Panics
+    /// Where it is a compound page.
+    #[must_use]
+    #[track_caller]
+    pub fn split(self) -> OwnedPages {
+        let (frame, order) = (self.frame, self.order);
+        split_page(frame, order);
+        core::mem::forget(self);
+        let mut pages = OwnedPages::NONE;
+        for single in frame.block(order).rev() {
+            pages.push(OwnedPage(single));
+        }
+        pages
+    }
+
+    /// Its first frame, and the block is not freed any more:
+    /// [`free_pages`](super::free_pages) or [`from_raw`](Self::from_raw) are for that.
+    #[inline]
+    #[must_use]
+    pub fn into_raw(self) -> Frame {
+        ManuallyDrop::new(self).frame
+    }
+
+    /// The owner of a block.
+    ///
+    /// # Safety
+    /// The caller has the only reference to the block of `order` that starts at `frame`, and
+    /// no longer uses it.
+    #[inline]
+    #[must_use]
+    pub const unsafe fn from_raw(frame: Frame, order: Order) -> Self {
+        Self { frame, order }
+    }
+}
+
+impl Drop for Pages {
+    #[inline]
+    fn drop(&mut self) {
+        free_block(self.frame, self.order);
+    }
+}
+
+impl From<OwnedPage> for Pages {
+    fn from(page: OwnedPage) -> Self {
+        Self { frame: page.into_raw(), order: Order::ZERO }
+    }
+}
 
 /// A single page by its only reference. It is freed when dropped.
 ///
 /// Whoever has the value has the page: nobody else reads, writes or frees it.
 #[derive(PartialEq, Eq, Debug)]
+#[repr(transparent)]
 pub struct OwnedPage(Frame);
 
 impl OwnedPage {
     /// Allocates a page as [`alloc_pages`] does.
+    #[inline]
     #[must_use]
+    #[track_caller]
     pub fn alloc(gfp: Gfp) -> Option<Self> {
         alloc_pages(gfp - Gfp::__GFP_COMP, Order::ZERO).map(Self)
+    }
+
+    /// The owner of a page that has just left the free lists, with its reference.
+    #[inline(always)]
+    pub(super) const fn of(frame: Frame) -> Self {
+        Self(frame)
     }
 
     /// Its frame.
     #[inline]
     #[must_use]
-    pub fn frame(&self) -> Frame {
+    pub const fn frame(&self) -> Frame {
         self.0
+    }
+
+    /// Its frame, and the page is not freed any more: [`free_pages`](super::free_pages) or
+    /// [`from_raw`](Self::from_raw) are for that.
+    #[inline]
+    #[must_use]
+    pub fn into_raw(self) -> Frame {
+        ManuallyDrop::new(self).0
+    }
+
+    /// The owner of a page.
+    ///
+    /// # Safety
+    /// The caller has the only reference to the single page at `frame`, and no longer uses it.
+    #[inline]
+    #[must_use]
+    pub const unsafe fn from_raw(frame: Frame) -> Self {
+        Self(frame)
     }
 
     /// Its bytes; what they are after allocation is whatever was there.
@@ -45,8 +184,9 @@ impl OwnedPage {
 }
 
 impl Drop for OwnedPage {
+    #[inline]
     fn drop(&mut self) {
-        free_pages(self.0, Order::ZERO);
+        free_block(self.0, Order::ZERO);
     }
 }
 
@@ -106,6 +246,60 @@ impl Drop for OwnedPages {
     fn drop(&mut self) {
         while let Some(page) = self.pop() {
             drop(page);
+        }
+    }
+}
+
+/// A stack of blocks of any orders, linked through their descriptors: it takes no memory of its
+/// own.
+#[derive(Debug, Default)]
+pub struct PagesList {
+    top: Option<Frame>,
+    len: usize,
+}
+
+impl PagesList {
+    /// No blocks.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { top: None, len: 0 }
+    }
+
+    /// How many blocks there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Puts a block on the stack.
+    pub fn push(&mut self, block: Pages) {
+        let frame = block.into_raw();
+        frame.page().set_next(self.top);
+        self.top = Some(frame);
+        self.len += 1;
+    }
+
+    /// Takes the block that was put there last.
+    #[must_use]
+    pub fn pop(&mut self) -> Option<Pages> {
+        let frame = self.top?;
+        self.top = frame.page().next();
+        frame.page().set_next(None);
+        self.len -= 1;
+        Some(Pages { frame, order: block_order(frame) })
+    }
+}
+
+impl Drop for PagesList {
+    fn drop(&mut self) {
+        while let Some(block) = self.pop() {
+            drop(block);
         }
     }
 }

@@ -21,6 +21,7 @@ pub use drain::{drain_all_pages, drain_local_pages, heed_drain};
 pub(super) use preferred::setup;
 pub(in crate::mm) use preferred::{FastPath, set_fast_path};
 
+use super::OwnedPage;
 use super::batch::{self, Chunk};
 use super::fallback::Reach;
 use crate::addr::Order;
@@ -233,7 +234,7 @@ pub(super) fn list_of(irq: &IrqMasked, frame: Frame) -> Option<&PcpList> {
 
 /// Takes single pages off this CPU's list for the empty entries of `pages`, up to the
 /// first for which it has none; returns how many entries from the start are full then.
-pub(super) fn alloc_bulk(irq: &IrqMasked, gfp: Gfp, pages: &mut [Option<Frame>]) -> usize {
+pub(super) fn alloc_bulk(irq: &IrqMasked, gfp: Gfp, pages: &mut [Option<OwnedPage>]) -> usize {
     let cpu = PCP.get(irq);
     let Some(column) = preferred(cpu, gfp) else { return 0 };
     let list = cpu.list(0, column);
@@ -257,7 +258,7 @@ pub(super) fn alloc_bulk(irq: &IrqMasked, gfp: Gfp, pages: &mut [Option<Frame>])
 /// Fills the empty entries from the first on with the pages chained from `top`; returns
 /// the new top, and how many they are.
 #[inline(always)]
-fn pop_into(pages: &mut [Option<Frame>], mut top: Option<Frame>) -> (Option<Frame>, u32) {
+fn pop_into(pages: &mut [Option<OwnedPage>], mut top: Option<Frame>) -> (Option<Frame>, u32) {
     let all = pages.len();
     let mut entries = pages.iter_mut();
     while let Some(frame) = top
@@ -267,7 +268,8 @@ fn pop_into(pages: &mut [Option<Frame>], mut top: Option<Frame>) -> (Option<Fram
         top = page.next();
         page.set_flags(PageFlags::empty());
         if let Some(entry) = entries.next() {
-            *entry = Some(frame);
+            // It is empty: there is nothing to drop.
+            core::mem::forget(entry.replace(OwnedPage::of(frame)));
         }
     }
     (top, (all - entries.len()) as u32)
@@ -315,14 +317,17 @@ pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order) -> Left {
 }
 
 /// Puts the single pages in `pages` on this CPU's lists, emptying the entries, up to the
-/// first that [`free`](super::free_pages) has to look at; returns how many entries that
+/// first that [`free_block`](super::free_block) has to look at; returns how many entries that
 /// are. Where the lists are full, that ends it too, and the page comes back whose list is
 /// to be spared when they are spilled.
-pub(super) fn free_bulk(irq: &IrqMasked, pages: &mut [Option<Frame>]) -> (usize, Option<Frame>) {
+pub(super) fn free_bulk(
+    irq: &IrqMasked,
+    pages: &mut [Option<OwnedPage>],
+) -> (usize, Option<Frame>) {
     let cpu = PCP.get(irq);
     let mut done = 0;
     while let Some(entry) = pages.get(done) {
-        let Some(first) = *entry else {
+        let Some(first) = entry.as_ref().map(OwnedPage::frame) else {
             done += 1;
             continue;
         };
@@ -347,14 +352,15 @@ pub(super) fn free_bulk(irq: &IrqMasked, pages: &mut [Option<Frame>]) -> (usize,
 /// pageblock and fit to be freed; returns the new top, and how many they are.
 #[inline(always)]
 fn push_alike(
-    pages: &mut [Option<Frame>],
+    pages: &mut [Option<OwnedPage>],
     like: Frame,
     mut top: Option<Frame>,
 ) -> (Option<Frame>, u32) {
     let pageblock = like.align_down(Order::PAGEBLOCK);
     let all = pages.len();
     let mut entries = pages.iter_mut();
-    while let Some(Some(frame)) = entries.as_slice().first().copied() {
+    while let Some(Some(owned)) = entries.as_slice().first() {
+        let frame = owned.frame();
         let page = frame.page();
         if !page.is_plain(Order::ZERO) || frame.align_down(Order::PAGEBLOCK) != pageblock {
             break;
@@ -363,7 +369,7 @@ fn push_alike(
         page.set_flags(PageFlags::PCP);
         top = Some(frame);
         if let Some(entry) = entries.next() {
-            *entry = None;
+            core::mem::forget(entry.take());
         }
     }
     (top, (all - entries.len()) as u32)

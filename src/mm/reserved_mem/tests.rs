@@ -134,11 +134,15 @@ fn devices_are_served_from_their_own_area_or_the_default() {
         let other = dma_alloc_contiguous(&disk, 3 * 4096).expect("room");
         assert!(default_area().expect("a default").range().contains(other.pfn()));
         assert!(other.pfn().is_aligned(Order::new(2).expect("an order")));
-        assert!(!dma_free_contiguous(&disk, frame, 2 << 20));
-        assert!(!dma_free_contiguous(&gpu, other, 3 * 4096));
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        assert!(!unsafe { dma_free_contiguous(&disk, frame, 2 << 20) });
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        assert!(!unsafe { dma_free_contiguous(&gpu, other, 3 * 4096) });
         assert_eq!(own.info().pages_released, 0);
-        assert!(dma_free_contiguous(&gpu, frame, 2 << 20));
-        assert!(dma_free_contiguous(&disk, other, 3 * 4096));
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        assert!(unsafe { dma_free_contiguous(&gpu, frame, 2 << 20) });
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        assert!(unsafe { dma_free_contiguous(&disk, other, 3 * 4096) });
         assert_eq!(dma_alloc_contiguous(&disk, usize::MAX), None);
         assert_eq!(dma_alloc_contiguous(&disk, 0), None);
         let info = own.info();
@@ -182,7 +186,8 @@ fn what_the_command_line_replaces_serves_nobody() {
         assert!(dev_get_cma_area(&disk).is_none() && dma_alloc_contiguous(&disk, 4096).is_none());
         let camera = tree.find("/camera").expect("a node");
         let frame = dma_alloc_contiguous(&camera, 4096).expect("its own is left");
-        assert!(dma_free_contiguous(&camera, frame, 4096));
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        assert!(unsafe { dma_free_contiguous(&camera, frame, 4096) });
     });
 }
 
@@ -195,7 +200,8 @@ fn every_area_is_whole_after_the_others_were_used() {
             assert_eq!(frame.pfn(), area.range().start());
             assert!(cma::areas().all(|other| other.info().allocated
                 == if other.range() == area.range() { all } else { 0 }));
-            assert!(cma_release(area, frame, all));
+            // SAFETY: allocated here, and nobody uses it any more.
+            assert!(unsafe { cma_release(area, frame, all) });
         }
     });
 }

@@ -69,7 +69,8 @@ fn an_area_that_was_given_up_leads_nowhere_when_its_page_changes() {
             is_by(m, CpuId::BOOT, area, "");
             set_memory_valid(va, 1, true).unwrap();
             set_memory_rw(va, 1).unwrap();
-            free_pages(frame, Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, Order::ZERO) };
         });
     }
 }
@@ -106,7 +107,8 @@ fn the_linear_map_changes_page_by_page() {
         is(m, va, "rw");
         is(m, next, "rw");
         init_mm::validate().unwrap();
-        free_pages(frame, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, Order::ZERO) };
     });
 }
 
@@ -133,7 +135,8 @@ fn a_range_is_changed_whole_or_not_at_all() {
         }
         set_memory_valid(va, 32, true).unwrap();
         is(m, va, "rw");
-        free_pages(block, Order::new(5).unwrap());
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(block, Order::new(5).unwrap()) };
         assert_eq!(set_memory_ro(va, 1), Err(SetMemoryError::NotInUse));
         assert_eq!(set_memory_ro(va + 1, 1), Err(SetMemoryError::Invalid));
         assert_eq!(set_memory_ro(va, usize::MAX), Err(SetMemoryError::Invalid));
@@ -229,7 +232,8 @@ fn prepared_pages_come_and_go_without_lock_or_memory() {
         is(m, linear_address_of(block.phys()).unwrap(), "");
         assert!(kernel_map_pages(block, order, true));
         assert_eq!(used_pages(), used);
-        free_pages(block, order);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(block, order) };
     });
 }
 
@@ -299,7 +303,8 @@ fn without_memory_for_a_table_nothing_changes() {
         assert_eq!(linear_map_split_to_ptes(range), Err(SetMemoryError::NoMemory));
         is(m, va, "rw");
         is(m, area, "rw");
-        taken.into_iter().for_each(|frame| free_pages(frame, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        taken.into_iter().for_each(|frame| unsafe { free_pages(frame, Order::ZERO) });
         set_memory_ro(va, 1).unwrap();
         is(m, va, "r");
     });

@@ -349,7 +349,8 @@ unsafe fn kfree_large(at: VirtAddr, caller: &'static Location<'static>) {
     {
         // Once on a list it is the next owner's.
         frame.page().set_owner(0);
-        if free_listed(frame) {
+        // SAFETY: the caller frees the object, which has the block to itself.
+        if unsafe { free_listed(frame) } {
             return;
         }
         frame.page().set_owner(LARGE_KMALLOC);
@@ -374,7 +375,8 @@ unsafe fn kfree_large_slow(at: VirtAddr, caller: &'static Location<'static>) {
         points::kfree(caller, at);
         debug::object_freed(at, order.bytes());
     }
-    page_alloc::free_pages(frame, order);
+    // SAFETY: the caller frees the object, which has the block to itself.
+    unsafe { page_alloc::free_pages(frame, order) };
 }
 
 /// How many bytes the allocation at `ptr` really has; 0 for null and

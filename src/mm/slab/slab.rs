@@ -94,7 +94,8 @@ impl Slab {
             part.page().remove_flags(PageFlags::SLAB | PageFlags::HEAD | PageFlags::TAIL);
             part.page().set_owner(0);
         }
-        page_alloc::free_pages(self.0, order);
+        // SAFETY: allocated as this slab, which has no objects and is on no list.
+        unsafe { page_alloc::free_pages(self.0, order) };
     }
 
     /// Its head frame.

@@ -414,14 +414,16 @@ fn short_memory_is_used_by_the_page() {
         let (free, kept): (Vec<_>, Vec<_>) =
             pages.into_iter().partition(|frame| frame.pfn().get() % 2 == 0);
         for frame in free {
-            page_alloc::free_pages(frame, Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { page_alloc::free_pages(frame, Order::ZERO) };
         }
         let object = kmalloc(1024, K).expect("a slab of a single page will do");
         validate();
         self::free(object);
         assert_eq!(kmalloc(8192, K), None);
         for frame in kept {
-            page_alloc::free_pages(frame, Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { page_alloc::free_pages(frame, Order::ZERO) };
         }
         let more: Vec<_> = (0..40).map(|_| kmalloc(1024, K).expect("memory")).collect();
         validate();

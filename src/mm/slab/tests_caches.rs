@@ -430,7 +430,8 @@ fn a_large_allocation_is_what_it_always_is_whatever_the_flags() {
                 assert_eq!(block, Migratetype::Unmovable, "{gfp:?} {size}");
                 // SAFETY: allocated above, and freed once.
                 unsafe { kfree(object.as_ptr()) };
-                page_alloc::free_pages(movable.expect("memory"), Order::ZERO);
+                // SAFETY: allocated here, and nobody uses it any more.
+                unsafe { page_alloc::free_pages(movable.expect("memory"), Order::ZERO) };
             }
         }
     });

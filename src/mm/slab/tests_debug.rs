@@ -190,7 +190,8 @@ fn a_stack_that_finds_no_room_is_left_out() {
         }
         let (object, _) = alloc(cache);
         assert!(stackdepot::lost() > 0);
-        pages.into_iter().for_each(|frame| free_pages(frame, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        pages.into_iter().for_each(|frame| unsafe { free_pages(frame, Order::ZERO) });
         free(cache, warm);
         free(cache, object);
         free(cache, object);

@@ -11,6 +11,7 @@ use crate::mm::vmalloc;
 use core::fmt;
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
 
 /// What the zones hold, in pages.

@@ -13,6 +13,7 @@ use core::fmt::{self, Write};
 use core::iter::Peekable;
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
 
 /// Columns of a line: a terminal that has 80 goes to the next one behind the last.

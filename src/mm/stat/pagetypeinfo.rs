@@ -109,4 +109,5 @@ impl fmt::Display for UnusableIndex {
 }
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;

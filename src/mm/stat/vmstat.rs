@@ -24,6 +24,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
 
 /// What is counted for each node (Linux: enum node_stat_item).

@@ -9,6 +9,7 @@ use crate::mm::vmscan;
 use core::fmt;
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
 
 /// /proc/buddyinfo: free blocks of each order on the zones' lists.

@@ -61,7 +61,8 @@ fn scattered_memory_serves_large_areas_too() {
         all.sort_by_key(|frame| frame.phys());
         let (give, keep): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|frame| frame.pfn().get() % 4 != 0);
-        give.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        give.into_iter().for_each(|frame| unsafe { page_alloc::free_pages(frame, Order::ZERO) });
         let before = used_pages();
         let va = vmalloc(600 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
         assert_eq!(pieces(va, 600), [0, 0, 600]);
@@ -70,7 +71,8 @@ fn scattered_memory_serves_large_areas_too() {
         vfree(va);
         shrink();
         assert_eq!(used_pages(), before);
-        keep.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        keep.into_iter().for_each(|frame| unsafe { page_alloc::free_pages(frame, Order::ZERO) });
     });
 }
 
@@ -82,7 +84,8 @@ fn a_large_area_out_of_memory_leaks_nothing() {
         for left in (0..90).step_by(3) {
             let mut taken = take_all();
             let rest = taken.split_off(taken.len() - left);
-            rest.into_iter().for_each(|f| page_alloc::free_pages(f, Order::ZERO));
+            // SAFETY: allocated here, and nobody uses it any more.
+            rest.into_iter().for_each(|f| unsafe { page_alloc::free_pages(f, Order::ZERO) });
             let used = used_pages();
             let gfp = Gfp::GFP_KERNEL | Gfp::__GFP_MEMALLOC | Gfp::__GFP_NOWARN;
             match vmalloc(40 * PAGE_SIZE, gfp) {
@@ -96,7 +99,8 @@ fn a_large_area_out_of_memory_leaks_nothing() {
             }
             shrink();
             assert_eq!((used_pages(), vmalloc_stat()), (used, VmallocStat::default()));
-            taken.into_iter().for_each(|f| page_alloc::free_pages(f, Order::ZERO));
+            // SAFETY: allocated here, and nobody uses it any more.
+            taken.into_iter().for_each(|f| unsafe { page_alloc::free_pages(f, Order::ZERO) });
         }
         assert!(worked > 5 && failed > 5, "{worked} worked, {failed} failed");
     });

@@ -113,7 +113,8 @@ fn pages_that_wait_serve_small_areas() {
         let taken = take_all();
         let va = vmalloc(9 * PAGE_SIZE, Gfp::GFP_NOWAIT | Gfp::__GFP_NOWARN);
         vfree(va.expect("pages wait"));
-        taken.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        taken.into_iter().for_each(|frame| unsafe { page_alloc::free_pages(frame, Order::ZERO) });
         validate();
     });
 }

@@ -53,9 +53,11 @@ mod alloc;
 mod area;
 mod lazy;
 pub mod memtype;
+#[expect(unsafe_code, reason = "owns pages through their descriptors")]
 mod page_chain;
 mod purge;
 mod reclaim;
+#[expect(unsafe_code, reason = "owns pages by their addresses")]
 pub mod slot_page;
 #[expect(unsafe_code, reason = "the mechanism that the policy above stands on")]
 pub(in crate::mm) mod slots;
@@ -69,12 +71,16 @@ mod vmap_block;
 mod vread;
 
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod large_tests;
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod lazy_tests;
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod node_tests;
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 pub(in crate::mm) mod tests;
 #[cfg(test)]
 mod va_space_tests;

@@ -54,7 +54,8 @@ fn another_nodes_memory_is_second_best() {
             assert_eq!(nodes(at, pages), [node(0)], "{pages} pages");
             vfree(at);
         }
-        all.into_iter().for_each(|frame| free_pages(frame, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        all.into_iter().for_each(|frame| unsafe { free_pages(frame, Order::ZERO) });
     });
 }
 

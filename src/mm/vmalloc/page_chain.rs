@@ -8,13 +8,12 @@
 //! A chain needs no memory of its own, whatever its length (Linux allocates an array of
 //! pointers beside the area, from vmalloc again where it is large). The order of the
 //! chain is the order in which the pages are mapped.
-#![deny(unsafe_code)]
 
 use crate::addr::{CONT_PTE_SIZE, Order, PAGE_SIZE, PhysAddr};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::page_alloc;
+use crate::mm::page_alloc::{self, Pages};
 use core::mem::ManuallyDrop;
 
 /// Owns pages; gives them back when dropped.
@@ -39,7 +38,7 @@ impl PageChain {
     /// all are given back.
     pub fn fill(mut self, pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<Self> {
         while self.len < pages {
-            self.push(alloc_block(node, gfp, Order::ZERO)?, Order::ZERO);
+            self.push(alloc_block(node, gfp, Order::ZERO)?);
         }
         Some(self)
     }
@@ -66,8 +65,8 @@ impl PageChain {
         while left > 0 {
             let hard = if order == Order::ZERO { gfp } else { (gfp - HARD) | EASY };
             match alloc_block(node, hard, order) {
-                Some(frame) => {
-                    self.push(frame, order);
+                Some(block) => {
+                    self.push(block);
                     left -= order.pages();
                 }
                 None => order = order.down()?,
@@ -76,7 +75,9 @@ impl PageChain {
         Some(())
     }
 
-    fn push(&mut self, frame: Frame, order: Order) {
+    #[inline(always)]
+    fn push(&mut self, block: Pages) {
+        let (order, frame) = (block.order(), block.into_raw());
         let page = frame.page();
         page.add_flags(PageFlags::VMALLOC);
         page.set_next(self.head);
@@ -122,10 +123,10 @@ const HARD: Gfp = Gfp::__GFP_RECLAIM.union(Gfp::__GFP_NOFAIL).union(Gfp::__GFP_R
 const EASY: Gfp = Gfp::__GFP_NORETRY.union(Gfp::__GFP_NOWARN);
 
 #[inline(always)]
-fn alloc_block(node: Option<NodeId>, gfp: Gfp, order: Order) -> Option<Frame> {
+fn alloc_block(node: Option<NodeId>, gfp: Gfp, order: Order) -> Option<Pages> {
     match node {
-        None => page_alloc::alloc_pages(gfp, order),
-        Some(node) => page_alloc::alloc_pages_node(node, gfp, order),
+        None => Pages::alloc(gfp, order),
+        Some(node) => Pages::alloc_node(node, gfp, order),
     }
 }
 
@@ -156,26 +157,27 @@ impl Iterator for Frames {
 }
 
 impl Iterator for PageChain {
-    type Item = Frame;
+    type Item = Pages;
 
-    /// Takes the first block out: the caller gives it back.
+    /// Takes the first block out.
     ///
     /// # Panics
     /// Where it was given to somebody else meanwhile.
     #[inline(always)]
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<Pages> {
         let frame = self.head?;
         let page = frame.page();
-        let pages = if page.order() == 0 { 1 } else { order_of(frame).pages() };
-        if !page.flags().contains(PageFlags::VMALLOC) || self.len < pages {
+        let order = if page.order() == 0 { Order::ZERO } else { order_of(frame) };
+        if !page.flags().contains(PageFlags::VMALLOC) || self.len < order.pages() {
             // Whose the rest is can't be told any more.
             core::mem::forget(core::mem::replace(self, Self::EMPTY));
             not_ours(frame);
         }
         self.head = page.next();
-        self.len -= pages;
+        self.len -= order.pages();
         page.remove_flags(PageFlags::VMALLOC);
-        Some(frame)
+        // SAFETY: the chain had the block, and has it no longer.
+        Some(unsafe { Pages::from_raw(frame, order) })
     }
 }
 
@@ -183,9 +185,7 @@ impl Drop for PageChain {
     /// # Panics
     /// Where a page of the chain was given to somebody else meanwhile.
     fn drop(&mut self) {
-        for frame in self.by_ref() {
-            page_alloc::free_pages(frame, order_of(frame));
-        }
+        self.by_ref().for_each(drop);
         assert!(self.len == 0, "a vmalloc area's pages end {} too soon", self.len);
     }
 }
@@ -198,10 +198,12 @@ impl Drop for PageChain {
 pub fn free_singles(mut chain: PageChain) {
     loop {
         let (head, len) = (chain.head, chain.len);
-        (chain.head, chain.len) = page_alloc::free_pages_chain(head, len, PageFlags::VMALLOC);
+        // SAFETY: the pages are the chain's, and what is freed of them leaves it.
+        let left = unsafe { page_alloc::free_pages_chain(head, len, PageFlags::VMALLOC) };
+        (chain.head, chain.len) = left;
         // One that takes more than a place on a list, or is not ours.
-        let Some(frame) = chain.next() else { break };
-        page_alloc::free_pages(frame, Order::ZERO);
+        let Some(page) = chain.next() else { break };
+        drop(page);
     }
 }
 

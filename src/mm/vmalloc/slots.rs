@@ -263,7 +263,8 @@ impl<T> SlotTable<T> {
         }
         (self.holes, self.entries) = (NO_PAGE, 0);
         let dir = self.root.iter_mut().find(|dir| **dir != 0)?;
-        Some(SlotPage::from_address(core::mem::take(dir)))
+        // SAFETY: the table had it, and nothing in the table leads there any more.
+        Some(unsafe { SlotPage::from_address(core::mem::take(dir)) })
     }
 
     /// Checks every page, list and count.
@@ -383,7 +384,9 @@ impl<T> SlotTable<T> {
         self.unlink(page);
         self.pages -= 1;
         let hole = (core::mem::replace(&mut self.holes, page) as usize) << 1 | HOLE;
-        SlotPage::from_address(core::mem::replace(self.entry(page), hole))
+        let address = core::mem::replace(self.entry(page), hole);
+        // SAFETY: the table had it, and nothing in the table leads there any more.
+        unsafe { SlotPage::from_address(address) }
     }
 }
 

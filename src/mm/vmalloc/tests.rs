@@ -144,12 +144,14 @@ fn pages_wait_for_the_flush_and_addresses_too() {
         assert_eq!((stat.mapped, stat.lazy, stat.lazy_frames), (0, 5, 4));
         let taken = take_all();
         assert!(taken.iter().all(|frame| !frames.contains(frame)), "reused before the flush");
-        taken.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        taken.into_iter().for_each(|frame| unsafe { page_alloc::free_pages(frame, Order::ZERO) });
         assert_ne!(vmalloc(4 * PAGE_SIZE, Gfp::GFP_KERNEL), Some(va), "reused before the flush");
         vm_unmap_aliases();
         let taken = take_all();
         assert!(frames.iter().all(|frame| taken.contains(frame)), "not given back by the purge");
-        taken.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        taken.into_iter().for_each(|frame| unsafe { page_alloc::free_pages(frame, Order::ZERO) });
         assert_eq!(vmalloc(4 * PAGE_SIZE, Gfp::GFP_KERNEL), Some(va), "the lowest gap that fits");
     });
 }
@@ -218,7 +220,8 @@ fn edits_by_remembered_tables_keep_to_their_addresses() {
                 && init_mm::is_mapped(range(near + 2 * PAGE_SIZE, 1))
         );
         init_mm::unmap(range(near, 4)).flush();
-        frames.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        frames.into_iter().for_each(|frame| unsafe { page_alloc::free_pages(frame, Order::ZERO) });
     });
 }
 
@@ -262,7 +265,11 @@ fn vmap_maps_the_given_pages_as_asked() {
     machine(1024, |m| {
         let before = used_pages();
         let mut frames = take_all();
-        frames.split_off(5).into_iter().for_each(|f| page_alloc::free_pages(f, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        frames
+            .split_off(5)
+            .into_iter()
+            .for_each(|f| unsafe { page_alloc::free_pages(f, Order::ZERO) });
         frames.reverse();
         let va = vmap(&frames, KernelAttrs::KERNEL_RO).unwrap();
         let again = vmap(&frames[1..2], KernelAttrs::KERNEL).unwrap();
@@ -276,7 +283,8 @@ fn vmap_maps_the_given_pages_as_asked() {
         vunmap(va);
         vunmap(again);
         shrink();
-        frames.into_iter().for_each(|frame| page_alloc::free_pages(frame, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        frames.into_iter().for_each(|frame| unsafe { page_alloc::free_pages(frame, Order::ZERO) });
         assert_eq!(used_pages(), before);
     });
 }
@@ -359,7 +367,8 @@ fn vmalloc_out_of_memory_leaks_nothing() {
         for left in 0..most {
             let mut taken = take_all();
             let rest = taken.split_off(taken.len() - left);
-            rest.into_iter().for_each(|f| page_alloc::free_pages(f, Order::ZERO));
+            // SAFETY: allocated here, and nobody uses it any more.
+            rest.into_iter().for_each(|f| unsafe { page_alloc::free_pages(f, Order::ZERO) });
             let used = used_pages();
             let frames = &taken[..4];
             // The second reaches deeper for its pages than page tables do.
@@ -380,7 +389,8 @@ fn vmalloc_out_of_memory_leaks_nothing() {
                 assert_eq!(used_pages(), used, "pages are lost");
                 assert_eq!(vmalloc_stat(), VmallocStat::default());
             }
-            taken.into_iter().for_each(|f| page_alloc::free_pages(f, Order::ZERO));
+            // SAFETY: allocated here, and nobody uses it any more.
+            taken.into_iter().for_each(|f| unsafe { page_alloc::free_pages(f, Order::ZERO) });
             assert_eq!(used_pages(), total);
         }
         assert!((most..2 * most).contains(&worked), "{worked} of {} allocations worked", 2 * most);

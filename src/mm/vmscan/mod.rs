@@ -17,6 +17,7 @@
 
 mod kswapd;
 #[cfg(test)]
+#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
 
 pub use kswapd::{is_hopeless, kswapd, wakeup_kswapd};

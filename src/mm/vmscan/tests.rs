@@ -76,7 +76,8 @@ impl Shrinker for Cache {
         }
         let mut pages = self.pages.lock().expect("no panic");
         let objects = objects.min(pages.len());
-        pages.drain(..objects).for_each(|page| free_pages(page, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        pages.drain(..objects).for_each(|page| unsafe { free_pages(page, Order::ZERO) });
         objects
     }
 }
@@ -217,7 +218,8 @@ fn scattered_memory_is_no_failure_of_reclaim() {
         pages.retain(|page| {
             let goes = page.pfn().get() % 2 == 0;
             if goes {
-                free_pages(*page, Order::ZERO);
+                // SAFETY: allocated here, and nobody uses it any more.
+                unsafe { free_pages(*page, Order::ZERO) };
             }
             !goes
         });
@@ -247,7 +249,8 @@ fn shrinkers_are_asked_as_far_as_the_caller_allows() {
             let (was_io, was_fs) = (io.len(), fs.len());
             let page = alloc_pages(gfp | Gfp::__GFP_NOWARN | Gfp::__GFP_NORETRY, order(2));
             let asked = (io.len() < was_io, fs.len() < was_fs);
-            page.into_iter().for_each(|page| free_pages(page, order(2)));
+            // SAFETY: allocated here, and nobody uses it any more.
+            page.into_iter().for_each(|page| unsafe { free_pages(page, order(2)) });
             io.fill();
             asked
         };
@@ -284,7 +287,8 @@ fn who_frees_memory_has_the_reserves_and_does_not_reclaim() {
             // In an interrupt handler it is not this thread that allocates.
             let urgent = Gfp::__GFP_NOWARN;
             assert_eq!(with_masked(|_| alloc_pages(urgent, order(1))), None);
-            free_pages(page, order(1));
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(page, order(1)) };
             assert_eq!((vmscan_stat().allocstall, compact_stat().stall), stall, "it reclaims");
         });
         alloc_pages(KERNEL, order(1)).expect("the cache gives something");
@@ -309,7 +313,8 @@ fn the_slow_path_wakes_first_then_compacts_then_reclaims() {
         // Free is enough to compact for, and none of it in a block.
         let scattered = pages.len() / 4;
         for page in pages.extract_if(.., |page| page.pfn().get() % 2 == 0).take(scattered) {
-            free_pages(page, Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(page, Order::ZERO) };
         }
         drain_all_pages();
         *cache.pages.lock().expect("no panic") = pages;

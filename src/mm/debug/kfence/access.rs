@@ -14,7 +14,7 @@ pub fn kfence_handle_page_fault(at: VirtAddr, is_write: bool, entries: &[usize])
     }
     let stack = stackdepot::save(entries, true);
     let (kind, place, meta) = with_pool(|pool| {
-        let Some(first) = pool.first else { return (Kind::Invalid(is_write), 0, Meta::NEW) };
+        let Some(first) = pool.first() else { return (Kind::Invalid(is_write), 0, Meta::NEW) };
         let n = (at - first.virt()) / PAGE_SIZE;
         let page = first.within(super::POOL_ORDER, n as u32);
         protect(page, false);

@@ -28,10 +28,11 @@ use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::page_alloc::{self, alloc_pages};
+use crate::mm::page_alloc::Pages;
 use crate::mm::set_memory::{kernel_map_pages, linear_map_split_to_ptes};
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
+use core::mem::ManuallyDrop;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use report::Kind;
@@ -101,7 +102,8 @@ impl Meta {
 }
 
 struct Pool {
-    first: Option<Frame>,
+    /// Never dropped with the pool.
+    pages: Option<ManuallyDrop<Pages>>,
     /// The places to be used next, from the one that was freed longest ago: first, last.
     free: (u8, u8),
     random: u64,
@@ -115,7 +117,7 @@ const OPEN: u8 = 2;
 
 machine_local! {
     static POOL: SpinLock<Pool> = SpinLock::new(Rank::Kfence, Pool {
-        first: None,
+        pages: None,
         free: (0, 0),
         random: 1,
         metas: [Meta::NEW; NUM_OBJECTS],
@@ -138,18 +140,19 @@ pub(super) fn alloc_pool(ms: u64) -> bool {
     if ms == 0 {
         return false;
     }
-    let first = super::busy(|| alloc_pages(Gfp::GFP_NOWAIT, POOL_ORDER)).flatten();
-    with_pool(|pool| pool.first = first);
-    first.is_some()
+    let pages = super::busy(|| Pages::alloc(Gfp::GFP_NOWAIT, POOL_ORDER)).flatten();
+    with_pool(|pool| {
+        pool.pages = pages.map(ManuallyDrop::new);
+        pool.pages.is_some()
+    })
 }
 
 /// Protects the pool, and lets objects be taken from it. Says its range.
 pub(super) fn init(seed: u64) -> Option<VirtRange> {
-    let first = with_pool(|pool| pool.first)?;
+    let first = with_pool(|pool| pool.first())?;
     let end = first.pfn() + POOL_ORDER.pages();
     if linear_map_split_to_ptes(PfnRange::new(first.pfn(), end)).is_err() {
-        with_pool(|pool| pool.first = None);
-        page_alloc::free_pages(first, POOL_ORDER);
+        drop(with_pool(|pool| pool.pages.take()).map(ManuallyDrop::into_inner));
         return None;
     }
     memory::note_metadata(POOL_ORDER.pages());
@@ -232,14 +235,19 @@ impl Pool {
         Some(place)
     }
 
+    /// The pool's first page.
+    fn first(&self) -> Option<Frame> {
+        self.pages.as_ref().map(|pages| pages.frame())
+    }
+
     /// The page of object `place`, numbered from 1.
     fn page(&self, place: u8) -> Option<Frame> {
-        Some(self.first?.within(POOL_ORDER, 2 * u32::from(place)))
+        Some(self.first()?.within(POOL_ORDER, 2 * u32::from(place)))
     }
 
     /// The object whose page, or guard page behind it, holds an address of the pool.
     fn place_at(&self, at: VirtAddr) -> Option<u8> {
-        let page = (at - self.first?.virt()) / PAGE_SIZE;
+        let page = (at - self.first()?.virt()) / PAGE_SIZE;
         (2..2 * (NUM_OBJECTS + 1)).contains(&page).then_some((page / 2) as u8)
     }
 }
@@ -267,7 +275,7 @@ pub(in crate::mm) fn kfence_alloc(
         let right = pool.random() & 1 != 0;
         // The pages on both sides too: an access that was reported may have left one mapped.
         for guard in [2 * u32::from(place) - 1, 2 * u32::from(place) + 1] {
-            protect(pool.first?.within(POOL_ORDER, guard), true);
+            protect(pool.first()?.within(POOL_ORDER, guard), true);
         }
         let meta = &mut pool.metas[place as usize - 1];
         meta.unprotected = None;

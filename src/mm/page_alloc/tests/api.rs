@@ -49,8 +49,8 @@ fn another_cpu_s_lists_drain_on_demand() {
     on(&[ram(0x4000_0000, 64 * MIB)], |m| {
         m.on_cpus(2, |cpu| {
             if cpu == 1 {
-                let pages: Vec<_> = (0..40).map(|_| alloc_pages(KERNEL, Order::ZERO)).collect();
-                pages.into_iter().flatten().for_each(|page| free_pages(page, Order::ZERO));
+                let pages: Vec<_> = (0..40).map(|_| OwnedPage::alloc(KERNEL)).collect();
+                drop(pages);
             }
         });
         let zone = || zones().next().unwrap();
@@ -307,13 +307,13 @@ fn nofail_uses_the_last_page() {
 #[test]
 fn bulk_and_exact() {
     on_16m(|_| {
-        let mut pages = [None; 100];
-        pages[7] = alloc_pages(KERNEL, Order::ZERO);
-        let kept = pages[7];
+        let mut pages = [const { None }; 100];
+        pages[7] = OwnedPage::alloc(KERNEL);
+        let kept = pages[7].as_ref().map(OwnedPage::frame);
         assert_eq!(alloc_pages_bulk(KERNEL, &mut pages), 100);
-        assert_eq!(pages[7], kept);
+        assert_eq!(pages[7].as_ref().map(OwnedPage::frame), kept);
         assert_eq!(nr_used_pages(), 100);
-        pages.into_iter().flatten().for_each(|page| free_pages(page, Order::ZERO));
+        drop(pages);
 
         let exact = alloc_pages_exact(KERNEL, 5 * 4096 + 1).unwrap();
         assert_eq!(nr_used_pages(), 6);
@@ -323,7 +323,7 @@ fn bulk_and_exact() {
         assert_eq!(alloc_pages_exact(KERNEL, (4 << 20) + 1), None);
         assert_eq!(alloc_pages_exact(KERNEL, 0), None);
 
-        let mut many = std::vec![None; 5000];
+        let mut many: Vec<_> = core::iter::repeat_with(|| None).take(5000).collect();
         let got = alloc_pages_bulk(KERNEL | Gfp::__GFP_NOWARN, &mut many);
         assert_eq!(got, many.iter().flatten().count());
         assert!(got < 4096);

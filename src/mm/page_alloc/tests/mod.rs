@@ -19,6 +19,13 @@ mod sections;
 mod sysctl;
 
 use super::*;
+// The policy itself, beneath the raw layer: misuse is part of what is tested.
+use super::bulk::free_pages_exact;
+use super::chain::free_pages_chain;
+use super::compound::{put_page, split_page};
+use super::contig::free_contig_range;
+use super::free_block as free_pages;
+use super::listed::free_listed;
 use crate::addr::{Pfn, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::mm::mmzone::Migratetype;

@@ -55,7 +55,8 @@ fn a_list_that_spills_is_spared_while_others_hold_blocks() {
     on(&[ram(0x4000_0000, 64 * MIB)], |_| {
         let bulk = |pages: &mut Vec<Frame>| {
             let take = pages.split_off(pages.len() - 8);
-            let mut entries: Vec<_> = take.into_iter().map(Some).collect();
+            let mut entries: Vec<_> =
+                take.into_iter().map(|frame| Some(OwnedPage::of(frame))).collect();
             free_pages_bulk(&mut entries);
         };
         let single = |pages: &mut Vec<Frame>| free_pages(pages.pop().unwrap(), Order::ZERO);

@@ -126,7 +126,8 @@ fn each_pageblock_is_told_as_its_frames_are() {
         let blocks: Vec<_> = (0..50).filter_map(|_| alloc_pages(Gfp::GFP_KERNEL, order)).collect();
         let odd: Vec<_> =
             (0..700).filter_map(|_| alloc_pages(Gfp::GFP_KERNEL, Order::ZERO)).collect();
-        odd.iter().step_by(2).for_each(|&page| free_pages(page, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        odd.iter().step_by(2).for_each(|&page| unsafe { free_pages(page, Order::ZERO) });
         let pool = ZsPool::new().unwrap();
         let moved: Vec<_> =
             (0..90).filter_map(|_| pool.malloc(PAGE_SIZE, Gfp::GFP_HIGHUSER_MOVABLE)).collect();
@@ -148,11 +149,17 @@ fn each_pageblock_is_told_as_its_frames_are() {
             json["slabs"].as_array().unwrap().iter().filter_map(|c| c["pages"].as_u64()).sum();
         assert_eq!(pages, u64::from(of(Fill::Slab)));
 
-        assert!(cma_release(cma, run, 100));
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(cma, run, 100) });
         vmalloc::vfree(area);
         drop((small, pool));
-        odd.into_iter().skip(1).step_by(2).for_each(|page| free_pages(page, Order::ZERO));
-        blocks.into_iter().for_each(|block| free_pages(block, order));
+        // SAFETY: allocated here, and nobody uses it any more.
+        odd.into_iter()
+            .skip(1)
+            .step_by(2)
+            .for_each(|page| unsafe { free_pages(page, Order::ZERO) });
+        // SAFETY: allocated here, and nobody uses it any more.
+        blocks.into_iter().for_each(|block| unsafe { free_pages(block, order) });
         drain_all_pages();
         compare_pageblocks(&snapshot());
     });
@@ -181,7 +188,8 @@ fn what_is_not_up_is_counted_by_region() {
         let blocks: u32 =
             json["pageblocks"].as_array().unwrap().iter().map(|run| number(&run[2])).sum();
         assert_eq!(blocks * 512 - sums[Fill::Hole as usize], 321 * 256);
-        all.into_iter().for_each(|block| free_pages(block, Order::MAX));
+        // SAFETY: allocated here, and nobody uses it any more.
+        all.into_iter().for_each(|block| unsafe { free_pages(block, Order::MAX) });
     });
 }
 
@@ -190,7 +198,8 @@ fn like_pageblocks_are_one_line_and_the_text_stays_short() {
     on_machine(|| {
         let gfp = Gfp::GFP_KERNEL | Gfp::__GFP_NOWARN;
         let all: Vec<_> = core::iter::from_fn(|| alloc_pages(gfp, Order::MAX)).collect();
-        all.into_iter().for_each(|block| free_pages(block, Order::MAX));
+        // SAFETY: allocated here, and nobody uses it any more.
+        all.into_iter().for_each(|block| unsafe { free_pages(block, Order::MAX) });
         let json = snapshot();
         let runs = json["pageblocks"].as_array().unwrap();
         let longest = runs.iter().map(|run| number(&run[2])).max();

@@ -56,7 +56,8 @@ fn what_happens_is_counted() {
         let more: Vec<_> = core::iter::from_fn(|| alloc_pages(dma, Order::ZERO)).collect();
         assert_eq!(more, []);
         assert!(figures(&VmStat.to_string())["allocstall_dma"] > 0);
-        pages.into_iter().for_each(|page| free_pages(page, Order::ZERO));
+        // SAFETY: allocated here, and nobody uses it any more.
+        pages.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
         assert_eq!(figures(&VmStat.to_string())["nr_free_pages"], 4063);
         drain_all_pages();
         assert_eq!(zones().next().expect("a zone").buddy, 4063);
@@ -78,6 +79,7 @@ fn a_node_s_figures_are_its_pages() {
         let other = NodeId::new(1).expect("a number");
         assert_eq!(node_page_state(Some(other), NodeStat::PageTable), 0);
         assert_eq!(NodeVmStat(other).to_string(), "");
-        free_pages(page, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(page, Order::ZERO) };
     });
 }

@@ -26,7 +26,8 @@ fn buddyinfo_reads_as_in_linux() {
         );
         let page = alloc_pages(Gfp::GFP_HIGHUSER_MOVABLE, Order::MAX).expect("there are three");
         assert!(BuddyInfo.to_string().ends_with("      1      2 \n"));
-        free_pages(page, Order::MAX);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(page, Order::MAX) };
     });
 }
 
@@ -35,7 +36,8 @@ fn what_the_lists_hold_and_the_cpus_keep_is_free() {
     on_16m(|| {
         let [page, other] =
             [(); 2].map(|()| alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("a page"));
-        free_pages(other, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(other, Order::ZERO) };
         let zone = zones().next().expect("a zone");
         assert!(zone.pcp > 0 && zone.pcp == zone.pcp_count.iter().sum::<u32>());
         let listed: u32 = Order::ZERO.and_up().map(|order| zone.blocks(order) << order.get()).sum();
@@ -48,7 +50,8 @@ fn what_the_lists_hold_and_the_cpus_keep_is_free() {
             text.contains(&format!("    cpu: 0\n              count:    {}\n", zone.pcp)),
             "{text}"
         );
-        free_pages(page, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(page, Order::ZERO) };
     });
 }
 

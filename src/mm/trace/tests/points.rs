@@ -66,7 +66,8 @@ fn pages_and_objects_are_told_of_with_their_fields() {
     on_machine(|_| {
         set_event_names("kmem:*").unwrap();
         let frame = alloc_pages(KERNEL | Gfp::__GFP_ZERO, order(2)).unwrap();
-        free_pages(frame, order(2));
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, order(2)) };
         let (line, at) = (line!() + 1, core::panic::Location::caller().file());
         let object = kmalloc(100, KERNEL).unwrap();
         // SAFETY: allocated just now.
@@ -148,13 +149,14 @@ fn pages_allocated_less_pages_freed_are_pages_in_use() {
                 own.extend(
                     alloc_pages(KERNEL | Gfp::__GFP_NOWARN, order).map(|frame| (frame, order)),
                 );
-                let mut some = [None; 5];
+                let mut some = [const { None }; 5];
                 alloc_pages_bulk(KERNEL, &mut some);
                 free_pages_bulk(&mut some);
                 if n % 3 != 0
                     && let Some((frame, order)) = own.pop()
                 {
-                    free_pages(frame, order);
+                    // SAFETY: allocated here, and nobody uses it any more.
+                    unsafe { free_pages(frame, order) };
                 }
             }
             kept.lock().unwrap().extend(own);
@@ -162,7 +164,8 @@ fn pages_allocated_less_pages_freed_are_pages_in_use() {
         assert_eq!(traced_pages(), i64::from(nr_used_pages()) - before);
         assert!(traced_pages() > 100);
         for (frame, order) in kept.into_inner().unwrap() {
-            free_pages(frame, order);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(frame, order) };
         }
         assert_eq!(traced_pages(), i64::from(nr_used_pages()) - before);
     });
@@ -172,7 +175,8 @@ fn pages_allocated_less_pages_freed_are_pages_in_use() {
 fn off_nothing_is_written_and_nobody_asks() {
     on_machine(|_| {
         let work = || {
-            free_pages(alloc_pages(KERNEL, Order::ZERO).unwrap(), Order::ZERO);
+            // SAFETY: allocated here, and nobody uses it any more.
+            unsafe { free_pages(alloc_pages(KERNEL, Order::ZERO).unwrap(), Order::ZERO) };
             // SAFETY: allocated just now.
             unsafe { kfree(kmalloc(64, KERNEL).unwrap().as_ptr()) };
         };
@@ -255,7 +259,8 @@ fn want_of_memory_leaves_all_as_it_was() {
         // 8 rings of 16 pages.
         assert!(failures >= 128);
         // Records that are there stay where a larger ring can't be had.
-        free_pages(alloc_pages(KERNEL, Order::ZERO).unwrap(), Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(alloc_pages(KERNEL, Order::ZERO).unwrap(), Order::ZERO) };
         let there = lines();
         let fail = FailPageAlloc { skip: 40, interval: 1, times: u32::MAX, min_order: Order::ZERO };
         set_fail_page_alloc(Some(fail));
@@ -352,7 +357,8 @@ fn who_comes_between_is_dropped_and_counted() {
         crate::mm::trace::points::mm_page_free(frame, Order::ZERO);
         assert!(Stats(&rings, CpuId::BOOT).to_string().contains("\ndropped events: 2\n"));
         drop(rings);
-        free_pages(frame, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(frame, Order::ZERO) };
         assert_eq!(lines().len(), 1);
         clear();
         assert!(Stats(&Rings::take(), CpuId::BOOT).to_string().contains("\ndropped events: 0\n"));

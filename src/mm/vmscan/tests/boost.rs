@@ -47,7 +47,8 @@ fn the_boost_is_a_pageblock_at_a_time_up_to_a_share_of_high() {
 fn only_movable_is_left() -> Vec<Frame> {
     let mut pages = take_all(MOVABLE);
     for page in pages.extract_if(.., |page| page.pfn().get() % 3 == 0) {
-        free_pages(page, Order::ZERO);
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(page, Order::ZERO) };
     }
     drain_all_pages();
     pages

@@ -1,0 +1,138 @@
+//! Contiguous memory that is given back: by its owner's end, or by its frames.
+
+use super::{Cma, cma_alloc, dev_get_cma_area};
+use crate::addr::{Order, PAGE_SIZE, Pfn, PfnRange};
+use crate::firmware::fdt::Node;
+use crate::mm::page::Frame;
+use crate::mm::page_alloc::free_contig_range;
+use crate::mm::trace::points;
+use core::mem::ManuallyDrop;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Contiguous pages of an area. They are given back when the value is dropped.
+///
+/// Whoever has the value has the pages: nobody else reads, writes or frees them.
+#[derive(Debug)]
+pub struct CmaPages {
+    area: &'static Cma,
+    frame: Frame,
+    count: u32,
+}
+
+impl CmaPages {
+    /// Allocates `count` pages of `area` as [`cma_alloc`] does.
+    #[must_use]
+    pub fn alloc(area: &'static Cma, count: u32, align: Order) -> Option<Self> {
+        cma_alloc(area, count, align).map(|frame| Self { area, frame, count })
+    }
+
+    /// The first frame.
+    #[must_use]
+    pub const fn frame(&self) -> Frame {
+        self.frame
+    }
+
+    /// How many pages there are.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The area that they are of.
+    #[must_use]
+    pub const fn area(&self) -> &'static Cma {
+        self.area
+    }
+
+    /// The frames.
+    #[must_use]
+    pub fn range(&self) -> PfnRange {
+        PfnRange::new(self.frame.pfn(), self.frame.pfn() + self.count)
+    }
+
+    /// The bytes; what they are after allocation is whatever was there.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        let at = core::ptr::with_exposed_provenance(self.frame.virt().get());
+        // SAFETY: RAM in the linear map, as long as the pages, which the holder of the value
+        // alone may write.
+        unsafe { core::slice::from_raw_parts(at, self.count as usize * PAGE_SIZE) }
+    }
+
+    /// The bytes, to be written.
+    #[must_use]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let at = core::ptr::with_exposed_provenance_mut(self.frame.virt().get());
+        // SAFETY: as in `bytes`; borrowed mutably.
+        unsafe { core::slice::from_raw_parts_mut(at, self.count as usize * PAGE_SIZE) }
+    }
+
+    /// The first frame, and the pages are not given back any more: [`cma_release`] or
+    /// [`from_raw`](Self::from_raw) are for that.
+    #[must_use]
+    pub fn into_raw(self) -> Frame {
+        ManuallyDrop::new(self).frame
+    }
+
+    /// The owner of pages.
+    ///
+    /// # Safety
+    /// The `count` pages from `frame` on, whole units of `area`, were allocated from it; the
+    /// caller has them to itself and no longer uses them.
+    #[must_use]
+    pub const unsafe fn from_raw(area: &'static Cma, frame: Frame, count: u32) -> Self {
+        Self { area, frame, count }
+    }
+}
+
+impl Drop for CmaPages {
+    fn drop(&mut self) {
+        // SAFETY: the pages are the value's, which ends here.
+        let ours = unsafe { cma_release(self.area, self.frame, self.count) };
+        assert!(ours, "{self:?} is not of its area");
+    }
+}
+
+/// Gives back the `count` pages from `frame` on that [`cma_alloc`] returned, or any part of
+/// it in whole units of the area; whether they are the area's. Any context
+/// (Linux: cma_release).
+///
+/// # Panics
+/// Where one of the pages is not allocated, or others hold it.
+///
+/// # Safety
+/// The pages are the caller's to give back, and nobody uses them any more.
+#[track_caller]
+pub unsafe fn cma_release(area: &Cma, frame: Frame, count: u32) -> bool {
+    let Some(end) = frame.pfn().get().checked_add(count) else { return false };
+    let range = PfnRange::new(frame.pfn(), Pfn::new(end));
+    if range.is_empty() || !area.range().contains_range(range) {
+        return false;
+    }
+    points::cma_release(area, frame, count);
+    // SAFETY: as the caller says.
+    unsafe { free_contig_range(range) };
+    area.with_bitmap(|declared, map| {
+        let shift = declared.order_per_bit.get();
+        let first = (range.start() - declared.range.start()) >> shift;
+        let bits = count.div_ceil(declared.order_per_bit.pages());
+        map.clear(first as usize..(first + bits) as usize);
+    });
+    area.pages_released.fetch_add(count.into(), Relaxed);
+    true
+}
+
+/// Gives back what [`dma_alloc_contiguous`](super::dma_alloc_contiguous) returned for this
+/// device and size; whether it was such. Any context (Linux: dma_free_contiguous).
+///
+/// # Panics
+/// Where one of the pages is not allocated, or others hold it.
+///
+/// # Safety
+/// The memory is the caller's to give back, and neither the device nor a CPU uses it any more.
+#[track_caller]
+pub unsafe fn dma_free_contiguous(device: &Node<'_>, frame: Frame, size: usize) -> bool {
+    let Ok(pages) = u32::try_from(size.div_ceil(PAGE_SIZE)) else { return false };
+    // SAFETY: as the caller says.
+    dev_get_cma_area(device).is_some_and(|area| unsafe { cma_release(area, frame, pages) })
+}
