@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Turns the counts of scripts/plugin/count.c into a profile.
+"""Turns the counts of scripts/plugin/count.c or cache.c into a profile.
 
     scripts/profile.py ELF COUNTS OPERATIONS NM OBJDUMP [--annotate]
+    scripts/profile.py ELF MISSES OPERATIONS NM OBJDUMP --weights WEIGHTS.json CPU
 
 Prints the instructions per operation of each function, most first; what was inlined
 counts for its caller. With --annotate the functions' code follows, each instruction
-with how often an operation executed it.
+with how often an operation executed it. With --weights it prints the estimated cycles and
+the misses of each function.
 """
 
 import bisect
+import json
 import re
 import subprocess
 import sys
@@ -53,8 +56,40 @@ def annotate(objdump, elf, start, stop, counts, operations):
             print(f"{shown}  {address:x}  {match[2]}")
 
 
+def read_events(path):
+    """Names of the events, and their counts by address."""
+    with open(path, encoding="ascii") as file:
+        names = file.readline().split()[1:]
+        return names, {int(a, 16): list(map(int, counts)) for a, *counts in map(str.split, file)}
+
+
+def print_misses(elf, events_file, operations, nm, weights):
+    """A line for each function: cycles, then each event that occurred."""
+    names, events = read_events(events_file)
+    starts, functions = symbols(nm, elf)
+    by_function = {}
+    for address, counts in events.items():
+        at = bisect.bisect_right(starts, address) - 1
+        sums = by_function.setdefault(functions[at] if at >= 0 else "?", [0] * len(names))
+        by_function[functions[at] if at >= 0 else "?"] = [a + b for a, b in zip(sums, counts)]
+    cycles = {
+        function: sum(weights[name] * count for name, count in zip(names, counts)) / operations
+        for function, counts in by_function.items()
+    }
+    for function in sorted(cycles, key=cycles.get, reverse=True):
+        counted = zip(names, by_function[function])
+        text = ", ".join(f"{name} {count / operations:.2f}" for name, count in counted if count)
+        print(f"{cycles[function]:12.2f}  {function}: {text}")
+    print(f"{sum(cycles.values()):12.2f}  cycles in all, as estimated")
+
+
 def main(elf, counts_file, operations, nm, objdump, *flags):
     operations = int(operations)
+    if "--weights" in flags:
+        _, weights_file, cpu = flags
+        with open(weights_file, encoding="utf-8") as file:
+            print_misses(elf, counts_file, operations, nm, json.load(file)[cpu])
+        return
     counts = read_counts(counts_file)
     starts, names = symbols(nm, elf)
     by_function = {}

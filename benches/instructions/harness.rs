@@ -30,6 +30,41 @@ extern "C" fn bench_end() {
     black_box(2);
 }
 
+/// HINT instructions that tell the cache model (`scripts/plugin/cache.c`) which instructions
+/// belong to which row. Every CPU executes them as NOP.
+mod mark {
+    use core::arch::asm;
+
+    macro_rules! hint {
+        ($number:literal, $row:expr) => {
+            // SAFETY: an unallocated HINT is a NOP (Arm ARM C6.2, HINT).
+            unsafe { asm!(concat!("hint #", $number), in("x0") $row, options(nostack, preserves_flags)) }
+        };
+    }
+
+    /// The instructions that follow belong to the row of this name, until `end`.
+    #[inline(always)]
+    pub fn begin(name: &str) {
+        hint!(112, name.as_ptr());
+    }
+
+    /// See `begin`.
+    #[inline(always)]
+    pub fn end() {
+        hint!(113, 0);
+    }
+
+    /// The row is complete.
+    pub fn row(name: &str) {
+        hint!(114, name.as_ptr());
+    }
+
+    /// The simulation begins.
+    pub fn start() {
+        hint!(115, 0);
+    }
+}
+
 /// What the rounds of one benchmark took.
 struct Rounds {
     took: [u64; ROUNDS],
@@ -46,6 +81,7 @@ impl Rounds {
 
     /// Prints the line of a benchmark whose rounds were of `ops` operations each.
     fn print(&self, name: &str, ops: usize) {
+        mark::row(name);
         let ops = ops as u64;
         let min = Hundredths(self.min() * 100 / ops);
         let mean = Hundredths(self.sum() * 100 / (ops * ROUNDS as u64));
@@ -69,15 +105,20 @@ fn reading() -> u64 {
     cpu::cycles() - start
 }
 
-/// Counts what `work` takes.
+/// Counts what `work` takes, for the row that is given, if one is.
 #[inline(always)]
-fn count(profiled: bool, reading: u64, work: impl FnOnce()) -> u64 {
+fn count(row: Option<&str>, profiled: bool, reading: u64, work: impl FnOnce()) -> u64 {
+    let profiled = profiled && row.is_some();
     if profiled {
         bench_begin();
+    }
+    if let Some(name) = row {
+        mark::begin(name);
     }
     let start = cpu::cycles();
     work();
     let took = cpu::cycles() - start;
+    mark::end();
     if profiled {
         bench_end();
     }
@@ -92,6 +133,7 @@ pub struct Bench {
 impl Bench {
     /// That one alone, or all.
     pub fn new(only: Option<&'static str>) -> Self {
+        mark::start();
         Self { only }
     }
 
@@ -110,9 +152,9 @@ impl Bench {
             return;
         }
         let reading = reading();
-        let mut round = |profiled| count(profiled, reading, &mut work);
-        round(false);
-        let took = core::array::from_fn(|_| round(self.only.is_some()));
+        let mut round = |row| count(row, self.only.is_some(), reading, &mut work);
+        round(None);
+        let took = core::array::from_fn(|_| round(Some(name)));
         Rounds { took }.print(name, ops);
     }
 
@@ -153,8 +195,9 @@ impl Bench {
         let profiled = names.map(|name| self.only == Some(name));
         let reading = reading();
         let mut round = |counted: bool| {
-            let alloc = count(counted && profiled[0], reading, || alloc(state));
-            let free = count(counted && profiled[1], reading, || free(state));
+            let rows = names.map(|name| counted.then_some(name));
+            let alloc = count(rows[0], profiled[0], reading, || alloc(state));
+            let free = count(rows[1], profiled[1], reading, || free(state));
             [alloc, free]
         };
         round(false);

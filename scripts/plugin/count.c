@@ -6,9 +6,7 @@
  *
  *     -plugin file=count.so,begin=0xADDRESS,end=0xADDRESS,out=FILE
  *
- * One CPU only: whether it counts is one flag for all. The part of QEMU's plugin
- * interface that is used has not changed since its version 2, and the declarations
- * below are all of it.
+ * One CPU only: whether it counts is one flag for all.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -18,25 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXPORT __attribute__((visibility("default")))
-
-typedef uint64_t qemu_plugin_id_t;
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-struct qemu_info_t;
-enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
-
-typedef void (*tb_trans_cb)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
-typedef void (*exec_cb)(unsigned int vcpu_index, void *userdata);
-typedef void (*atexit_cb)(qemu_plugin_id_t id, void *userdata);
-
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, tb_trans_cb cb);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, exec_cb cb,
-                                            enum qemu_plugin_cb_flags flags, void *userdata);
-void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, atexit_cb cb, void *userdata);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t idx);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
+#include "qemu.h"
 
 EXPORT int qemu_plugin_version = PLUGIN_VERSION;
 

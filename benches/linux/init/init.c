@@ -106,6 +106,7 @@ void line_print(const struct line *line)
 {
 	char text[256], *at = append(text, "{\"bench\":\"");
 
+	MARK(MARK_ROW, line);
 	at = append(at, line->name);
 	at = append_figure(at, "\",\"instructions_per_op\":", line->min, line->ops);
 	at = append_figure(at, ",\"min\":", line->min, line->ops);

@@ -24,13 +24,29 @@ static inline unsigned int counter_read(void)
 void line_add(struct line *line, unsigned int took);
 void line_print(const struct line *line);
 
+/* HINTs for a cache model, as in the module's line.h. */
+#define MARK_BEGIN	112
+#define MARK_END	113
+#define MARK_ROW	114
+#define MARK(hint, line)					\
+	do {							\
+		register const void *x0 asm("x0") = (line);	\
+								\
+		asm volatile("hint %0" : : "i" (hint), "r" (x0) : "memory"); \
+	} while (0)
+
 /* A round of `line`: what `body` takes. */
 #define ROUND(line, body)					\
 	do {							\
-		unsigned int begin = counter_read();		\
+		unsigned int begin;				\
 								\
+		if ((line)->rounds)				\
+			MARK(MARK_BEGIN, line);			\
+		begin = counter_read();				\
 		body;						\
-		line_add(line, counter_read() - begin);		\
+		begin = counter_read() - begin;			\
+		MARK(MARK_END, (void *)0);			\
+		line_add(line, begin);				\
 	} while (0)
 
 /* A round in which `body` is run once an operation, in a loop of two instructions. */

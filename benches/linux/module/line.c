@@ -28,6 +28,7 @@ void line_print(const struct line *line)
 	u64 min = per_op(line->min, ops);
 	u64 mean = per_op(line->sum, (u64)ROUNDS * ops);
 
+	MARK(MARK_ROW, line);
 	/* As urgent as can be: the console shows nothing less (loglevel=3). */
 	pr_emerg("{\"bench\":\"%s\",\"instructions_per_op\":%llu.%02llu,\"min\":%llu.%02llu,\"mean\":%llu.%02llu,\"ops\":%u}\n",
 		 line->name, min / 100, min % 100, min / 100, min % 100,

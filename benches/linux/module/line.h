@@ -37,6 +37,21 @@ int line_failed(const char *name);
 #define OPEN	false
 
 /*
+ * Tells a cache model (scripts/plugin/cache.c) which instructions belong to which line: HINTs
+ * that are NOPs to a CPU, with the line's address in X0.
+ */
+#define MARK_BEGIN	112
+#define MARK_END	113
+#define MARK_ROW	114
+#define MARK_START	115
+#define MARK(hint, line)						\
+	do {								\
+		register const void *x0 asm("x0") = (line);		\
+									\
+		asm volatile("hint %0" : : "i" (hint), "r" (x0) : "memory"); \
+	} while (0)
+
+/*
  * A round of `line`: what `body` takes, with `i` for the iteration. The line is in memory
  * that the body may change for all the compiler knows, so that the loop is the same four
  * instructions everywhere: load, add, compare, branch.
@@ -48,11 +63,15 @@ int line_failed(const char *name);
 									\
 		if (masked)						\
 			local_irq_save(flags);				\
+		if ((line)->rounds)					\
+			MARK(MARK_BEGIN, line);				\
 		begin = counter_read();					\
 		for (u32 i = 0; i < (line)->loops; i++) {		\
 			body;						\
 		}							\
-		line_add(line, counter_read() - begin);			\
+		begin = counter_read() - begin;				\
+		MARK(MARK_END, NULL);					\
+		line_add(line, begin);					\
 		if (masked)						\
 			local_irq_restore(flags);			\
 	} while (0)

@@ -25,6 +25,7 @@ static int __init granule_bench_init(void)
 
 	if (error)
 		return error;
+	MARK(MARK_START, NULL);
 	measure_empty_loop();
 	error = measure_pages();
 	error = error ?: measure_slab();
