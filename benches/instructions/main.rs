@@ -14,6 +14,7 @@
 //! | `granule.bench=NAME` | runs that benchmark alone, between the calls that `scripts/bench --profile` looks for |
 //! | `granule.bench=boot_NAME` | prints what the boot took, under that name |
 //! | `granule.bench=metadata_NAME` | prints what of RAM is taken to manage it, under that name |
+//! | `granule.bench=model` | reads memory so that the misses are known, for a test of the cache model |
 //! | `granule.bench=scaling` | what several CPUs do in the time of one |
 
 #![no_std]
@@ -25,6 +26,7 @@ mod cma;
 mod dma;
 mod harness;
 mod metadata;
+mod model;
 mod pages;
 mod scale;
 mod scaling;
@@ -55,6 +57,10 @@ fn main(boot: &Boot) -> u8 {
     }
     if let Some(name) = only.filter(|name| name.starts_with("metadata_")) {
         return metadata::run(name);
+    }
+    if only == Some("model") {
+        model::run(&Bench::new(None));
+        return 0;
     }
     if only == Some("scaling") {
         return scaling::run();
