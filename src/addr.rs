@@ -55,12 +55,12 @@ macro_rules! address {
             pub const fn new(value: $int) -> Self {
                 Self(value)
             }
-            /// Its numeric value.
+            /// Returns the numeric value.
             #[must_use]
             pub const fn get(self) -> $int {
                 self.0
             }
-            /// Whether it is a multiple of `align` bytes, a power of two.
+            /// Returns whether it is a multiple of `align` bytes, a power of two.
             #[must_use]
             pub const fn is_aligned(self, align: $int) -> bool {
                 debug_assert!(align.is_power_of_two());
@@ -179,7 +179,7 @@ impl Pfn {
     pub const fn new(number: u32) -> Self {
         Self(number)
     }
-    /// Its number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
@@ -189,7 +189,7 @@ impl Pfn {
     pub const fn phys(self) -> PhysAddr {
         PhysAddr((self.0 as u64) << PAGE_SHIFT)
     }
-    /// Whether a block of `order` may start here.
+    /// Returns whether a block of `order` may start here.
     #[must_use]
     pub const fn is_aligned(self, order: Order) -> bool {
         self.0 & (order.pages() - 1) == 0
@@ -260,7 +260,7 @@ impl Order {
     /// The number of orders from 0 to [`Order::MAX`] (Linux: NR_PAGE_ORDERS).
     pub const COUNT: usize = Self::MAX.0 as usize + 1;
 
-    /// This order; `None` above [`Order::MAX`].
+    /// Creates the order; `None` above [`Order::MAX`].
     #[must_use]
     pub const fn new(order: u8) -> Option<Self> {
         if order <= Self::MAX.0 { Some(Self(order)) } else { None }
@@ -275,12 +275,12 @@ impl Order {
         let order = usize::BITS - ((bytes - 1) >> PAGE_SHIFT).leading_zeros();
         if order <= Self::MAX.0 as u32 { Some(Self(order as u8)) } else { None }
     }
-    /// Its number, 0 to 10.
+    /// Returns the number, 0 to 10.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0
     }
-    /// Its number as an index into tables of [`Order::COUNT`] entries.
+    /// Returns the number as an index into tables of [`Order::COUNT`] entries.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -343,34 +343,34 @@ macro_rules! range {
             pub const fn end(self) -> $at {
                 self.end
             }
-            /// Its length.
+            /// Returns the length.
             #[must_use]
             pub const fn len(self) -> $len {
                 self.end.0 - self.start.0
             }
-            /// Whether it holds nothing.
+            /// Returns whether it holds nothing.
             #[must_use]
             pub const fn is_empty(self) -> bool {
                 self.end.0 == self.start.0
             }
-            /// Whether `at` lies in it.
+            /// Returns whether `at` lies in it.
             #[must_use]
             pub const fn contains(self, at: $at) -> bool {
                 self.start.0 <= at.0 && at.0 < self.end.0
             }
-            /// Whether all of `other` lies in it.
+            /// Returns whether all of `other` lies in it.
             #[must_use]
             pub const fn contains_range(self, other: Self) -> bool {
                 self.start.0 <= other.start.0 && other.end.0 <= self.end.0
             }
-            /// What lies in both, empty where nothing does.
+            /// Returns the intersection, empty if the ranges are disjoint.
             #[must_use]
             pub const fn intersect(self, other: Self) -> Self {
                 let start = if self.start.0 > other.start.0 { self.start } else { other.start };
                 let end = if self.end.0 < other.end.0 { self.end } else { other.end };
                 Self::new(start, end)
             }
-            /// Whether something lies in both.
+            /// Returns whether something lies in both.
             #[must_use]
             pub const fn overlaps(self, other: Self) -> bool {
                 !self.intersect(other).is_empty()

@@ -7,7 +7,7 @@
 
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
 
-/// One `T` per CPU, each on cache lines of its own.
+/// Per-CPU variable: a `T` for each CPU, on cache lines of its own.
 pub struct PerCpu<T> {
     slots: [Slot<T>; NR_CPUS],
 }
@@ -20,7 +20,7 @@ struct Slot<T>(T);
 unsafe impl<T: Send> Sync for PerCpu<T> {}
 
 impl<T> PerCpu<T> {
-    /// One value per CPU, in the order of CPU numbers:
+    /// Creates the variable from a value per CPU, in the order of CPU numbers:
     /// `PerCpu::new([const { T::new() }; NR_CPUS])`.
     pub const fn new(values: [T; NR_CPUS]) -> Self {
         let values = core::mem::ManuallyDrop::new(values);
@@ -37,7 +37,7 @@ impl<T> PerCpu<T> {
         Self { slots: unsafe { core::mem::transmute_copy(&slots) } }
     }
 
-    /// This CPU's value.
+    /// Returns this CPU's value.
     #[inline]
     pub fn get<'a>(&'a self, irq: &'a IrqMasked) -> &'a T {
         let index = cpu::id(irq).index();

@@ -26,7 +26,7 @@ use bitflags::bitflags;
 use core::fmt;
 
 bitflags! {
-    /// What the kernel does about errata.
+    /// Workarounds that the kernel applies for errata.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct Workarounds: u32 {
         /// Cleans of the data cache invalidate too.
@@ -44,7 +44,7 @@ bitflags! {
     }
 }
 
-/// What each does, in words.
+/// Description of each workaround.
 const DOES: [(Workarounds, &str); 6] = [
     (Workarounds::CLEAN_INVALIDATE, "cache cleans invalidate too"),
     (Workarounds::REPEAT_TLBI, "TLB invalidations are repeated"),
@@ -70,7 +70,7 @@ impl fmt::Display for Workarounds {
 pub struct Midr(u32);
 
 impl Midr {
-    /// From the register, of which the upper half is reserved.
+    /// Takes the register's value; its upper half is reserved.
     #[must_use]
     pub const fn new(register: u64) -> Self {
         Self(register as u32)
@@ -138,9 +138,9 @@ const KRYO: Model = qualcomm(0x200);
 /// An erratum of a CPU. No pointer but the name: the table is read with the MMU off, too.
 #[derive(Clone, Copy)]
 pub struct Erratum {
-    /// What Linux calls it, or whoever wrote it down.
+    /// Name in Linux, or in the vendor's notice.
     pub name: &'static str,
-    /// What the kernel does about it.
+    /// Workarounds that the kernel applies.
     pub needs: Workarounds,
     model: Model,
     part_mask: u16,
@@ -152,17 +152,17 @@ impl Erratum {
     const fn new(name: &'static str, needs: Workarounds, model: Model) -> Self {
         Self { name, needs, model, part_mask: 0xfff, first: 0, last: 0xff }
     }
-    /// From and up to these versions: 0x13 is r1p3.
+    /// Restricts the erratum to these versions, inclusive: 0x13 is r1p3.
     const fn versions(mut self, first: u8, last: u8) -> Self {
         (self.first, self.last) = (first, last);
         self
     }
-    /// Of all parts that begin with the same digit.
+    /// Applies the erratum to all parts whose number begins with the same digit.
     const fn family(mut self) -> Self {
         self.part_mask = 0xf00;
         self
     }
-    /// Whether a CPU has it.
+    /// Returns whether a CPU has it.
     #[must_use]
     pub const fn concerns(&self, midr: Midr) -> bool {
         let (model, version) = (midr.model(), midr.version());
@@ -232,7 +232,7 @@ pub fn of(midr: Midr) -> impl Iterator<Item = &'static Erratum> {
     ERRATA.iter().filter(move |erratum| erratum.concerns(midr))
 }
 
-/// What a CPU needs. Plain integers only: the early boot calls it too.
+/// Returns the workarounds that a CPU needs. Plain integers only: the early boot calls it too.
 #[inline(always)]
 #[must_use]
 pub fn workarounds(midr: Midr) -> Workarounds {

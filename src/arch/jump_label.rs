@@ -18,7 +18,7 @@ pub struct StaticKey {
     users: AtomicU32,
 }
 
-/// Whether a CPU changes a key and its branches (Linux: jump_label_mutex).
+/// True while a CPU changes a key and its branches (Linux: jump_label_mutex).
 static CHANGING: AtomicBool = AtomicBool::new(false);
 
 impl StaticKey {
@@ -28,14 +28,15 @@ impl StaticKey {
         Self { users: AtomicU32::new(0) }
     }
 
-    /// Whether it is on. For those who need no speed, or the host (Linux: static_key_enabled).
+    /// Returns whether the key is on. For callers that need no speed, and for the host (Linux:
+    /// static_key_enabled).
     #[inline]
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.users.load(Ordering::Relaxed) != 0
     }
 
-    /// One more user: the first switches the key on (Linux: static_branch_inc). Any context.
+    /// Adds a user: the first switches the key on (Linux: static_branch_inc). Any context.
     ///
     /// This CPU takes the branches from here on; another one does when it next takes an
     /// exception, at the latest, and until then it may or may not (Arm ARM B2.7.4.2).
@@ -43,7 +44,7 @@ impl StaticKey {
         self.change(1);
     }
 
-    /// One user less: the last switches the key off (Linux: static_branch_dec). Any context.
+    /// Removes a user: the last switches the key off (Linux: static_branch_dec). Any context.
     ///
     /// # Panics
     /// Where it has no user.
@@ -76,8 +77,8 @@ impl Default for StaticKey {
     }
 }
 
-/// Whether a [`StaticKey`], named by the path of its static, is on: one `nop` where it is
-/// not, a branch to code out of line where it is (Linux: static_branch_unlikely).
+/// Tests whether a [`StaticKey`], named by the path of its static, is on: one `nop` while it is
+/// off, a branch to code out of line while it is on (Linux: static_branch_unlikely).
 #[cfg(target_os = "none")]
 #[macro_export]
 macro_rules! static_branch_unlikely {
@@ -104,7 +105,7 @@ macro_rules! static_branch_unlikely {
     };
 }
 
-/// Whether a [`StaticKey`], named by the path of its static, is on.
+/// Tests whether a [`StaticKey`], named by the path of its static, is on.
 #[cfg(not(target_os = "none"))]
 #[macro_export]
 macro_rules! static_branch_unlikely {

@@ -25,8 +25,8 @@ impl<const N: usize> Ring<N> {
         end.wrapping_add(bytes.len())
     }
 
-    /// Where reading can begin, of the `end` bytes that were written: at the start of the
-    /// first line that is there as a whole.
+    /// Returns where reading can begin, of the `end` bytes that were written: at the start of
+    /// the first line that is there as a whole.
     pub fn first(&self, end: usize) -> usize {
         if end < N {
             return 0;
@@ -85,8 +85,8 @@ mod tests {
     }
 
     proptest! {
-        /// What is read is the end of what was written, as much as there is room for, from the
-        /// start of a line.
+        /// A reader gets the end of the log, as much as there is room for, from the start of a
+        /// line.
         #[test]
         fn keeps_the_end(lines in prop::collection::vec("[a-z]{0,40}\n", 0..40), step in 1usize..16) {
             let ring = Ring::<64>::new();

@@ -10,7 +10,7 @@ const PM_WDOG: usize = 0x24;
 /// Bytes of the registers used here.
 pub const BYTES: u64 = 0x28;
 
-/// In the upper byte of each write.
+/// Upper byte of each write.
 const PM_PASSWORD: u32 = 0x5a << 24;
 /// PM_RSTC: what the watchdog does when its time is up, and that it resets all.
 const PM_RSTC_WRCFG_MASK: u32 = 3 << 4;
@@ -25,7 +25,7 @@ const SOON: u32 = 10;
 pub struct Bcm2835Pm(Registers);
 
 impl Bcm2835Pm {
-    /// Its registers are mapped at `base`; `None` if nothing answers there.
+    /// Takes a device whose registers are mapped at `base`; `None` if nothing answers there.
     ///
     /// # Safety
     /// `base` is a mapping of [`BYTES`] of such registers as device memory that stays, and

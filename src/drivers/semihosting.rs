@@ -12,7 +12,7 @@ use semihosting::fd::{AsFd, OwnedFd};
 use semihosting::sys;
 use semihosting::sys::arm_compat::{ExitReason, OpenMode, sys_exit_extended, sys_open, sys_writec};
 
-/// Whether a host answers. Any context once the vectors are the kernel's own.
+/// Returns whether a host answers. Any context once the vectors are the kernel's own.
 pub fn present() -> bool {
     static PRESENT: Once<bool> = Once::new();
     *PRESENT.call_once(|| {
@@ -52,7 +52,7 @@ const PATH_MAX: usize = 256;
 /// [`finish`](Self::finish) says otherwise.
 pub struct HostFile {
     fd: OwnedFd,
-    /// What the host has not got yet: to ask it takes longer than to write some bytes.
+    /// Bytes not sent to the host yet: a request takes longer than writing some bytes.
     bytes: ArrayVec<u8, 1024>,
 }
 

@@ -1,17 +1,17 @@
-//! What was typed and not read yet.
+//! Input that was typed and not read yet.
 #![deny(unsafe_code)]
 
 use arrayvec::ArrayVec;
 
 /// Bytes that wait.
 const ROOM: usize = 1024;
-/// What a terminal sends for Ctrl-C.
+/// Byte that a terminal sends for Ctrl-C.
 const ETX: u8 = 0x03;
 
 /// A queue of bytes, and whether Ctrl-C is among them.
 pub(super) struct Typed {
     bytes: ArrayVec<u8, ROOM>,
-    /// How many of `bytes` were read.
+    /// Number of `bytes` that were read.
     read: usize,
     lost: u32,
 }
@@ -25,7 +25,7 @@ impl Typed {
         self.read == self.bytes.len()
     }
 
-    /// Whether the next byte has no room.
+    /// Returns whether the next byte has no room.
     pub fn is_full(&self) -> bool {
         self.bytes.len() - self.read == ROOM
     }
@@ -52,7 +52,7 @@ impl Typed {
         Some(byte)
     }
 
-    /// Whether Ctrl-C waits; if so it and what came before goes.
+    /// Returns whether Ctrl-C waits; if so it and what came before goes.
     pub fn interrupted(&mut self) -> bool {
         let waiting = self.bytes.get(self.read..).unwrap_or(&[]);
         let Some(at) = waiting.iter().rposition(|&byte| byte == ETX) else { return false };
@@ -66,7 +66,7 @@ impl Typed {
         self.lost = self.lost.saturating_add(1);
     }
 
-    /// How often bytes were lost since the last call.
+    /// Returns how often bytes were lost since the last call.
     pub fn take_lost(&mut self) -> u32 {
         core::mem::take(&mut self.lost)
     }

@@ -10,7 +10,7 @@ use crate::mm::memblock::kept::{self, DebugRegions};
 use crate::mm::{ptdump, stat};
 use core::fmt;
 
-/// How old what nobody refers to must be to be a leak, in nanoseconds (Linux:
+/// Age from which an object without references is a leak, in nanoseconds (Linux:
 /// jiffies_min_age).
 const MIN_AGE: u64 = 5_000_000_000;
 
@@ -46,7 +46,7 @@ fn memblock(kind: Kind, out: &mut dyn fmt::Write) -> fmt::Result {
     write!(out, "{}", DebugRegions(kept::regions(kind)))
 }
 
-/// What may be written to kmemleak.
+/// Executes a command written to kmemleak.
 fn kmemleak(text: &str) -> Result<(), FsError> {
     match text {
         "scan" => {

@@ -27,7 +27,7 @@ pub use tree::Entry;
 use core::fmt;
 use tree::{Found, ROOT, Store};
 
-/// Why a file can't be read, written or listed.
+/// Reason why a file can't be read, written or listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FsError {
     /// There is no such file (Linux: ENOENT).
@@ -44,7 +44,7 @@ pub enum FsError {
     OutOfMemory,
     /// Something that is on is in the way (Linux: EBUSY).
     Busy,
-    /// Who was to get the text did not take it (Linux: EIO).
+    /// The receiver of the text refused it (Linux: EIO).
     Output,
 }
 
@@ -65,17 +65,17 @@ impl fmt::Display for FsError {
 
 impl core::error::Error for FsError {}
 
-/// What is at the end of a path.
+/// Description of a file or directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Metadata {
     /// The permissions, as of an inode: `0o444`.
     pub mode: u16,
-    /// Whether it is a directory.
+    /// True if it is a directory.
     pub is_dir: bool,
 }
 
-/// What is at `path`. A path begins at the root, with or without its slash; `.` and `..` are
-/// what they are in Linux. Any context.
+/// Describes the file or directory at `path`. A path begins at the root, with or without its
+/// slash; `.` and `..` are as in Linux. Any context.
 ///
 /// # Errors
 /// [`FsError::NotFound`], or [`FsError::NotADirectory`] for what is said to lie below a file.

@@ -42,7 +42,7 @@ const NODE: &[File] = &[
     File::new("vmstat", |n, out| of_node(n, |node| write!(out, "{}", stat::NodeVmStat(node)))),
 ];
 
-/// Whether there is such a CPU, and node `n` is the one that it is near.
+/// Returns whether there is such a CPU, and node `n` is the one that it is near.
 fn is_near(n: usize, cpu: usize) -> bool {
     cpus_online().any(|id| id.index() == cpu && cpu_to_node(id).index() == n)
 }

@@ -127,7 +127,7 @@ fn set_of(system: &str) -> u32 {
     of.fold(0, |set, (n, _)| set | 1 << n)
 }
 
-/// Whether the events of a system are on: `0`, `1`, or `X` for some of them.
+/// Returns whether the events of a system are on: `0`, `1`, or `X` for some of them.
 fn enable(out: &mut dyn fmt::Write, system: &str) -> fmt::Result {
     let all = set_of(system);
     let on = trace::enabled() & all;

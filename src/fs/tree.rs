@@ -50,7 +50,7 @@ impl File {
     }
 }
 
-/// What a directory holds.
+/// Entry of a directory.
 pub(super) enum Node {
     Dir(&'static str, &'static [Node]),
     File(File),
@@ -81,30 +81,30 @@ pub(super) const ROOT: Dir = Dir::Static(&[
 #[derive(Clone, Copy)]
 pub(super) enum Dir {
     Static(&'static [Node]),
-    /// One of many.
+    /// Directory with this number in a family with the same files.
     Of(usize, &'static [File]),
 }
 
-/// What is at the end of a path.
+/// Result of a path lookup.
 pub(super) enum Found {
     Dir(Dir),
     /// A file, and whose it is.
     File(&'static File, usize),
 }
 
-/// What `ls` shows of something.
+/// Entry as `ls` shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry<'a> {
-    /// Its name, without a path.
+    /// Name of the entry, without a path.
     pub name: &'a str,
-    /// Its permissions.
+    /// Permissions of the entry.
     pub mode: u16,
-    /// Whether it is a directory.
+    /// True if it is a directory.
     pub is_dir: bool,
 }
 
 impl Dir {
-    /// What `path` leads to from here.
+    /// Looks `path` up from here.
     pub fn find(self, path: &str) -> Result<Found, FsError> {
         let mut dirs = ArrayVec::<Dir, MAX_DEPTH>::new();
         dirs.push(self);
@@ -136,7 +136,7 @@ impl Dir {
         })
     }
 
-    /// What is called `name` in it.
+    /// Looks an entry up by `name`.
     fn get(self, name: &str) -> Option<Found> {
         let mut found = None;
         self.visit(&mut |called, what| {

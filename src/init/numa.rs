@@ -1,5 +1,5 @@
-//! Which CPU is near which node, and how far nodes are apart, as the device tree says
-//! (Linux: drivers/of/of_numa.c, drivers/base/arch_numa.c).
+//! Nodes of CPUs and distances between nodes, from the device tree (Linux: drivers/of/of_numa.c,
+//! drivers/base/arch_numa.c).
 
 use crate::arch::CpuId;
 use crate::arch::aarch64::smp;

@@ -20,7 +20,7 @@ pub const EXIT_PANIC: u8 = 101;
 /// The CPU that reports, plus 1; 0 while none does.
 static REPORTER: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether this is the first attempt to report an end. Of CPUs that are not the one that
+/// Returns whether this is the first attempt to report an end. Of CPUs that are not the one that
 /// reports, none returns.
 fn first_report() -> bool {
     let own = with_masked(|irq| cpu::id(irq).index()) + 1;

@@ -3,8 +3,8 @@
 use crate::arch::aarch64::cpu;
 use log::info;
 
-/// How far a step is. Says so after half a second of it, and again whenever twice that time
-/// or another five seconds have gone by: a step that is quick says nothing.
+/// Progress of a step of the boot. Reports after half a second, and again whenever twice that
+/// time or another five seconds have gone by: a step that is quick says nothing.
 pub(super) struct Progress {
     what: &'static str,
     total: u64,

@@ -1,4 +1,4 @@
-//! What the kernel prints at the end of its boot.
+//! Report at the end of the boot.
 
 use super::start::Boot;
 use super::steps::Steps;
@@ -9,7 +9,7 @@ use crate::mm::stat::Line;
 use crate::mm::{cma, ptdump, stat};
 use core::fmt::{self, Write};
 
-/// What a report is called, and what prints it.
+/// Name of a report, and the function that prints it.
 type Named = (&'static str, fn(&Boot));
 
 /// The values of `granule.report=`: several, with commas between them, are printed one after
@@ -74,8 +74,8 @@ fn acted_on() -> Line {
     line
 }
 
-/// When the boot was done by the timer, its cycles, and what share of them the longest steps
-/// took: two lines.
+/// Prints the duration of the boot by the timer, its cycles, and the share of the longest steps:
+/// two lines.
 fn boot_time(f: &mut fmt::Formatter<'_>, steps: &Steps) -> fmt::Result {
     let (millis, cycles) = (cpu::sched_clock() / 1_000_000, steps.total());
     let mut line = Line::new("Boot");
@@ -93,7 +93,7 @@ fn boot_time(f: &mut fmt::Formatter<'_>, steps: &Steps) -> fmt::Result {
     writeln!(f, "{line}\n{rest}")
 }
 
-/// How many warnings there were, and what the first and the last said.
+/// Prints the number of warnings, and the first and the last.
 fn warnings(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let warnings = console::warnings();
     let mut line = Line::new("Warnings");

@@ -1,4 +1,4 @@
-//! What each step of the boot takes, by the CPU's cycle counter.
+//! Cycle counts of the boot's steps.
 
 use crate::arch::aarch64::cpu;
 use arrayvec::ArrayVec;

@@ -1,5 +1,5 @@
-//! What was traced, as a file of the semihosting host's at the end of the kernel, a panic's
-//! too: `granule.trace_file=PATH`. scripts/trace makes of it what trace-cmd reads.
+//! Trace file of the semihosting host, written at the end of the kernel, also after a panic:
+//! `granule.trace_file=PATH`. scripts/trace converts it for trace-cmd.
 //!
 //! After a line `granule trace 1` it is made of parts: a line with a name and how many bytes
 //! follow, and these. The pages of records are in Linux's format.
@@ -21,7 +21,7 @@ pub(super) fn set_path(path: &'static str) {
     PATH.call_once(|| path);
 }
 
-/// Whether it was tried: a panic on the way does not try again.
+/// True if it was tried: a panic on the way does not try again.
 static TRIED: AtomicBool = AtomicBool::new(false);
 
 /// Writes the file, if one is wanted. Any context in which the kernel ends.

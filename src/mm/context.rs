@@ -1,5 +1,5 @@
-//! What the calling thread is to the allocators: whether it reclaims, and which nodes are
-//! its (Linux: PF_MEMALLOC, PF_MEMALLOC_NOIO, PF_MEMALLOC_NOFS, memalloc_*_save of
+//! Allocation context of the calling thread: whether it reclaims, and which nodes it may use
+//! (Linux: PF_MEMALLOC, PF_MEMALLOC_NOIO, PF_MEMALLOC_NOFS, memalloc_*_save of
 //! include/linux/sched/mm.h; mems_allowed of cpusets).
 //!
 //! Each is a scope: it holds while a closure runs, and ends with it. In an interrupt handler,
@@ -18,19 +18,19 @@ use bitflags::bitflags;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 bitflags! {
-    /// What a thread's word says.
+    /// Contents of a thread's context word.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     struct Context: u32 {
-        /// It frees memory: all reserves are its, and it reclaims no more.
+        /// The thread frees memory: it may use all reserves, and does not reclaim.
         const MEMALLOC = 1 << 0;
-        /// As if no allocation of it had `__GFP_IO`, nor so `__GFP_FS`.
+        /// Removes `__GFP_IO` and `__GFP_FS` from the thread's allocations.
         const MEMALLOC_NOIO = 1 << 1;
-        /// As if no allocation of it had `__GFP_FS`.
+        /// Removes `__GFP_FS` from the thread's allocations.
         const MEMALLOC_NOFS = 1 << 2;
     }
 }
 
-/// From this bit on there is one for each node that is *not* the thread's.
+/// First of the bits that each exclude one node.
 const WALLED: u32 = 16;
 
 machine_local! {
@@ -83,12 +83,12 @@ pub fn memalloc_nofs_scope<R>(f: impl FnOnce() -> R) -> R {
     scope(|word| word | Context::MEMALLOC_NOFS.bits(), f)
 }
 
-/// Whether the calling thread is inside a [`memalloc_noreclaim_scope`].
+/// Returns whether the calling thread is inside a [`memalloc_noreclaim_scope`].
 pub(in crate::mm) fn in_memalloc() -> bool {
     context().contains(Context::MEMALLOC)
 }
 
-/// What is left of `gfp` inside the scopes that the caller is in (Linux: current_gfp_context).
+/// Returns `gfp` as the scopes that the caller is in restrict it (Linux: current_gfp_context).
 pub(in crate::mm) fn current_gfp_context(gfp: Gfp) -> Gfp {
     let context = context();
     if context.contains(Context::MEMALLOC_NOIO) {
@@ -132,7 +132,7 @@ pub fn mems_allowed_scope<R>(nodes: &[NodeId], f: impl FnOnce() -> R) -> R {
     scope(|word| word & !(u32::MAX << WALLED) | walled, f)
 }
 
-/// Whether an allocation with `gfp` may come from `node` (Linux: cpuset_node_allowed).
+/// Returns whether an allocation with `gfp` may come from `node` (Linux: cpuset_node_allowed).
 pub(in crate::mm) fn node_allowed(node: NodeId, gfp: Gfp) -> bool {
     WALLS.load(Relaxed) == 0
         || !gfp.contains(Gfp::__GFP_HARDWALL)

@@ -7,7 +7,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-/// Which chances fail.
+/// Selection of the calls that fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attr {
     /// Only each `interval`th may fail; 1 for each, and so is 0.
@@ -16,7 +16,7 @@ pub struct Attr {
     pub probability: u32,
     /// So many pass first (Linux counts sizes here).
     pub space: u32,
-    /// After so many failures all pass.
+    /// Number of failures after which all calls pass.
     pub times: u32,
 }
 
@@ -50,7 +50,7 @@ pub(in crate::mm) struct FaultAttr {
 }
 
 impl FaultAttr {
-    /// Nothing fails.
+    /// Creates a selection in which nothing fails.
     pub const fn new() -> Self {
         Self {
             on: AtomicBool::new(false),
@@ -77,13 +77,13 @@ impl FaultAttr {
         self.failed.swap(0, Relaxed)
     }
 
-    /// Whether anything may fail.
+    /// Returns whether anything may fail.
     #[inline]
     pub fn is_on(&self) -> bool {
         self.on.load(Relaxed)
     }
 
-    /// Whether this chance is to fail. Only where [`FaultAttr::is_on`].
+    /// Returns whether this chance is to fail. Only where [`FaultAttr::is_on`].
     #[cold]
     pub fn should_fail(&self) -> bool {
         let seen = self.seen.fetch_add(1, Relaxed);

@@ -20,7 +20,7 @@ use core::panic::Location;
 /// The physical addresses that a descriptor without FEAT_LPA reaches.
 const PHYS_LIMIT: u64 = 1 << 48;
 
-/// Why a device could not be mapped.
+/// Reason why a device could not be mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IoremapError {
     /// Size 0, or beyond the addresses there are.
@@ -64,7 +64,7 @@ impl IoMem {
     pub const fn phys(&self) -> PhysRange {
         self.phys
     }
-    /// How it is mapped.
+    /// Returns the memory type of the mapping.
     #[must_use]
     pub const fn io_type(&self) -> IoType {
         self.io
@@ -85,13 +85,13 @@ pub fn ioremap(phys: PhysAddr, size: u64) -> Result<IoMem, IoremapError> {
     map(phys, size, IoType::Device, KernelAttrs::DEVICE)
 }
 
-/// As [`ioremap`], as Normal non-cacheable memory: writes may be gathered (frame buffers).
+/// Like [`ioremap`], as Normal non-cacheable memory: writes may be gathered (frame buffers).
 #[track_caller]
 pub fn ioremap_wc(phys: PhysAddr, size: u64) -> Result<IoMem, IoremapError> {
     map(phys, size, IoType::WriteCombining, KernelAttrs::NORMAL_NC)
 }
 
-/// As [`ioremap`], as Normal cacheable memory: what behaves as RAM but isn't the kernel's
+/// Like [`ioremap`], as Normal cacheable memory: what behaves as RAM but isn't the kernel's
 /// (firmware tables, persistent memory).
 #[track_caller]
 pub fn ioremap_cache(phys: PhysAddr, size: u64) -> Result<IoMem, IoremapError> {
@@ -139,8 +139,8 @@ fn reserve(pages: PhysRange, io: IoType) -> Result<Reservation, IoremapError> {
     })
 }
 
-/// Whether the kernel has part of it as memory: it is the page allocator's, or in the linear
-/// map as the image, the frame descriptors and whatever else was reserved at boot are.
+/// Returns whether the kernel has part of it as memory: it is the page allocator's, or in the
+/// linear map as the image, the frame descriptors and whatever else was reserved at boot are.
 /// Regions marked no-map are not. (Linux: pfn_is_map_memory.)
 fn is_ram(pages: PhysRange) -> bool {
     let base = layout::LINEAR.start();

@@ -1,5 +1,5 @@
-//! What the per-CPU page lists are made of: the words that hold a list's top, and the bytes
-//! that say which list a block goes to. `page_alloc::pcp` decides what is done with them.
+//! Parts of the per-CPU page lists: the words that hold a list's top, and the bytes that say
+//! which list a block goes to. `page_alloc::pcp` has the policy.
 
 use crate::addr::Order;
 use crate::mm::mmzone::{Migratetype, ZoneId};
@@ -10,8 +10,8 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 /// hold, in one word. Changed by its CPU alone, with interrupts masked; others may look.
 pub(in crate::mm) struct PcpList(AtomicU64);
 
-/// What a [`PcpList`] holds at some moment: the top's inside in the high half, the room in the
-/// low one, where adding to it clears the other.
+/// Value of a [`PcpList`] at some moment: the raw top in the high half, the room in the low one,
+/// where adding to it clears the other.
 #[derive(Clone, Copy)]
 pub(in crate::mm) struct Top(u64);
 
@@ -23,13 +23,14 @@ impl Top {
         unsafe { Frame::from_inside((self.0 >> u32::BITS) as u32) }
     }
 
-    /// How many pages more there is room for; less than none where it holds too many.
+    /// Returns the number of pages that there is room for; negative where the list holds too
+    /// many.
     #[inline(always)]
     pub(in crate::mm) fn room(self) -> i32 {
         self.0 as i32
     }
 
-    /// With another block at the top, and room for `pages` more.
+    /// Returns the word with another block at the top, and room for `pages` more.
     #[inline(always)]
     pub(in crate::mm) fn after(self, frame: Option<Frame>, pages: i32) -> Self {
         let room = (self.0 as u32).wrapping_add_signed(pages);
@@ -38,12 +39,12 @@ impl Top {
 }
 
 impl PcpList {
-    /// Nothing, and room for nothing.
+    /// Creates an empty list with room for nothing.
     pub(in crate::mm) const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// What it holds.
+    /// Reads the list's word.
     #[inline(always)]
     pub(in crate::mm) fn get(&self) -> Top {
         Top(self.0.load(Relaxed))
@@ -90,7 +91,7 @@ pub(in crate::mm) struct PcpColumn(u8);
 impl PcpColumn {
     /// Columns of a zone; a power of two.
     pub(in crate::mm) const PER_ZONE: usize = 4;
-    /// How many there are.
+    /// Number of columns.
     pub(in crate::mm) const COUNT: usize = ZoneId::COUNT * Self::PER_ZONE;
 
     /// The column where a CPU keeps pages of `zone` for allocations of `mt`, or of pageblocks
@@ -102,7 +103,7 @@ impl PcpColumn {
         }
     }
 
-    /// Its index, below [`PcpColumn::COUNT`].
+    /// Returns the index, below [`PcpColumn::COUNT`].
     #[inline(always)]
     pub(in crate::mm) const fn index(self) -> usize {
         // SAFETY: `new` makes no other, and `from_byte` gives back what it made.
@@ -141,7 +142,7 @@ impl PcpColumn {
 pub(in crate::mm) struct ColumnLink(AtomicU8);
 
 impl ColumnLink {
-    /// Of none.
+    /// Creates a link to no column.
     pub(in crate::mm) const fn new() -> Self {
         Self(AtomicU8::new(NO_COLUMN))
     }

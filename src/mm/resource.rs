@@ -1,5 +1,5 @@
-//! What lies where in the physical address space: RAM, the kernel in it, what is reserved of it,
-//! and the devices that the device tree names (Linux: kernel/resource.c, iomem_resource;
+//! Resources of the physical address space: RAM, the kernel in it, reservations in it, and the
+//! devices that the device tree names (Linux: kernel/resource.c, iomem_resource;
 //! request_standard_resources of arch/arm64/kernel/setup.c).
 //!
 //! The tree is built once, at boot, and never changes after. It is a list in the order of
@@ -28,24 +28,24 @@ const MAX_REGS: usize = 16;
 const MAX_STEPS: usize = 1 << 18;
 /// Records that there is room for from the start: a small machine has no more.
 const FIRST: usize = 64;
-/// How deep resources are shown to lie in each other.
+/// Depth to which nested resources are shown.
 const MAX_DEPTH: usize = 8;
 
 /// A range of physical addresses and what it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Resource {
-    /// Its addresses.
+    /// Addresses of the resource.
     pub range: PhysRange,
-    /// Its name, from the firmware where it is a device's.
+    /// Name of the resource, from the firmware where it is a device's.
     pub name: Text<'static>,
 }
 
-/// Why a resource was not added.
+/// Reason why a resource was not added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ResourceError {
-    /// It has no addresses.
+    /// The resource has no addresses.
     Empty,
-    /// Others have some of its addresses, and lie neither in it nor around it.
+    /// Another resource has some of the addresses, and lies neither in this one nor around it.
     Busy,
     /// There is no memory for its record.
     NoMemory,
@@ -54,7 +54,7 @@ pub enum ResourceError {
 /// Resources that lie beside and in each other (Linux: struct resource).
 #[derive(Default, Debug)]
 pub struct Resources {
-    /// By start, and where that is the same by end, the largest first.
+    /// Resources by start; of those with the same start, the largest first.
     list: Vec<Resource>,
 }
 

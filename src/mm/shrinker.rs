@@ -9,14 +9,14 @@ use crate::sync::Once;
 
 /// A cache that can give pages back.
 pub trait Shrinker: Sync {
-    /// Its name, for reports.
+    /// Returns the name, for reports.
     fn name(&self) -> &'static str;
-    /// What an allocation must allow for its sake to ask this shrinker at all: `__GFP_IO`,
-    /// `__GFP_FS`, both or nothing.
+    /// Returns the flags that an allocation must have for this shrinker to be asked: `__GFP_IO`,
+    /// `__GFP_FS`, both or none.
     fn needs(&self) -> Gfp {
         Gfp::empty()
     }
-    /// How many objects could be freed now, without looking closely.
+    /// Estimates the number of objects that could be freed now.
     fn count(&self, gfp: Gfp) -> usize;
     /// Frees up to `objects` of them, within what `gfp` allows (no input or output without
     /// `__GFP_IO`, no file systems without `__GFP_FS`); returns how many were freed. Several
@@ -25,7 +25,7 @@ pub trait Shrinker: Sync {
     fn scan(&self, gfp: Gfp, objects: usize) -> usize;
 }
 
-/// How many shrinkers there can be.
+/// Maximum number of shrinkers.
 const SHRINKERS: usize = 16;
 
 /// The priority with which reclaim starts; it scans 1/2^priority of each cache.
@@ -61,18 +61,18 @@ pub fn register_shrinker(shrinker: &'static dyn Shrinker) -> Result<(), TooManyS
     Err(TooManyShrinkers)
 }
 
-/// Those that an allocation with `gfp` may ask.
+/// Returns the shrinkers that an allocation with `gfp` may ask.
 fn shrinkers(gfp: Gfp) -> impl Iterator<Item = &'static dyn Shrinker> {
     let all = REGISTERED.iter().filter_map(|slot| slot.get().copied());
     all.filter(move |shrinker| gfp.contains(shrinker.needs()))
 }
 
-/// How many objects could be freed for an allocation with `gfp`.
+/// Counts the objects that could be freed for an allocation with `gfp`.
 pub(in crate::mm) fn reclaimable(gfp: Gfp) -> usize {
     shrinkers(gfp).map(|shrinker| shrinker.count(gfp)).sum()
 }
 
-/// What came of asking.
+/// Result of a call of the shrinkers.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(in crate::mm) struct Shrunk {
     /// Objects that were asked for.

@@ -43,12 +43,12 @@ impl Section {
     pub const fn of(pfn: Pfn) -> Self {
         Self(pfn.get() >> SECTION_FRAMES_SHIFT)
     }
-    /// Its number (Linux: pfn_to_section_nr).
+    /// Returns the number (Linux: pfn_to_section_nr).
     #[must_use]
     pub const fn number(self) -> u32 {
         self.0
     }
-    /// Its first frame.
+    /// Returns the first frame.
     #[must_use]
     pub const fn start(self) -> Pfn {
         Pfn::new(self.0 << SECTION_FRAMES_SHIFT)
@@ -61,7 +61,7 @@ impl Section {
             None => Pfn::LIMIT,
         }
     }
-    /// Its frames.
+    /// Returns the frames.
     #[must_use]
     pub const fn frames(self) -> PfnRange {
         PfnRange::new(self.start(), self.end())
@@ -96,7 +96,7 @@ impl FreeRam {
     pub const unsafe fn new(range: PfnRange) -> Self {
         Self(range)
     }
-    /// Its frames.
+    /// Returns the frames.
     #[must_use]
     pub const fn range(self) -> PfnRange {
         self.0
@@ -138,7 +138,7 @@ machine_local! {
     static ROOT: Root = Root::new();
 }
 
-/// Whether `pfn` has a descriptor.
+/// Returns whether `pfn` has a descriptor.
 #[inline]
 pub fn is_populated(pfn: Pfn) -> bool {
     let section = Section::of(pfn);
@@ -151,7 +151,7 @@ pub fn populated_blocks(section: Section) -> u32 {
     ROOT.blocks(section.0 as usize)
 }
 
-/// Where the descriptor of `pfn` lies, if it has one.
+/// Returns the address of the descriptor of `pfn`, whether or not it has one.
 #[inline]
 #[must_use]
 pub fn descriptor(pfn: Pfn) -> VirtAddr {

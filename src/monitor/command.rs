@@ -1,4 +1,4 @@
-//! What can be typed: the commands and their arguments, from text to values.
+//! Commands of the monitor and their arguments, from text to values.
 //!
 //! Nothing of the machine is looked at: a number that is no frame's, or an address where
 //! nothing is mapped, is well-formed here.
@@ -10,14 +10,14 @@ use crate::mm::gfp::Gfp;
 use bitflags::Flags;
 use core::fmt;
 
-/// What follows a command, for completion.
+/// Argument of a command, for completion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Argument {
     /// Something that has no list.
     Any,
     /// A path of `fs`.
     Path,
-    /// One of these words.
+    /// Choice of words.
     Word(&'static [&'static str]),
     /// GFP flags, joined by `|`.
     Gfp,
@@ -33,13 +33,13 @@ pub enum Argument {
 
 /// A command that there is.
 pub struct Entry {
-    /// Its name.
+    /// Name of the command.
     pub name: &'static str,
-    /// What may follow it, as `help` shows it.
+    /// Arguments, as `help` shows them.
     pub arguments: &'static str,
-    /// What it does.
+    /// Description of the command.
     pub what: &'static str,
-    /// What may follow it, in order.
+    /// Arguments that are completed, in order.
     pub completes: &'static [Argument],
 }
 
@@ -141,7 +141,7 @@ pub enum Command<'a> {
     Poweroff,
 }
 
-/// Why a line is no command.
+/// Reason why a line is no command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wrong<'a> {
     /// There is no such command.
@@ -212,7 +212,7 @@ impl fmt::Display for GfpNames {
     }
 }
 
-/// What a line asks for; `None` for a blank one.
+/// Parses a line; `None` for a blank one.
 ///
 /// # Errors
 /// [`Wrong`].
@@ -226,7 +226,7 @@ pub fn parse(line: &str) -> Result<Option<Command<'_>>, Wrong<'_>> {
     Arguments { name: entry.name, rest: rest.trim() }.command().map(Some)
 }
 
-/// What follows a command's name.
+/// Words after a command's name.
 struct Arguments<'a> {
     name: &'static str,
     rest: &'a str,

@@ -12,7 +12,7 @@ use bitflags::Flags;
 
 /// Bytes of the longest name that is completed.
 const NAME: usize = 64;
-/// What a name is completed to.
+/// Completed name.
 pub type Name = ArrayString<NAME>;
 
 /// Calls a function with each name of a list.
@@ -27,12 +27,12 @@ pub struct Lists {
     pub faults: EachName,
 }
 
-/// What completion found.
+/// Result of completion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Completion {
-    /// What follows the part that was typed, as far as all candidates have it.
+    /// Text after the part that was typed, as far as all candidates have it.
     pub rest: Name,
-    /// How many candidates there are.
+    /// Number of candidates.
     pub candidates: usize,
 }
 
@@ -84,7 +84,7 @@ fn part(line: &str) -> &str {
     }
 }
 
-/// What kind the word at the end of `line` is of.
+/// Returns the kind of the word at the end of `line`.
 fn argument(line: &str) -> Argument {
     let (mut rest, mut n) = (line.trim_start(), 0);
     let mut entry = None;

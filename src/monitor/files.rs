@@ -16,7 +16,7 @@ pub(super) fn cat(path: &str, out: &mut Screen) -> fmt::Result {
     }
 }
 
-/// What is in a directory, with permissions, names in columns of one.
+/// Prints a directory's entries, one a line: permissions and name.
 pub(super) fn ls(path: &str, out: &mut Screen) -> fmt::Result {
     let mut written = Ok(());
     let listed = fs::list(path, &mut |entry| {

@@ -42,7 +42,7 @@ const CTRL_W: u8 = ctrl(b'w');
 /// Text of a line.
 pub type Text = ArrayString<MAX>;
 
-/// What a byte has led to.
+/// Result of a byte of input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
     /// The line goes on.
@@ -51,19 +51,19 @@ pub enum Event {
     Done,
     /// The line was given up.
     Cancelled,
-    /// What stands before the cursor is to be completed.
+    /// The text before the cursor is to be completed.
     Complete,
 }
 
-/// How far a key that sends several bytes has come (ECMA-48, 5.4).
+/// State of a key that sends several bytes (ECMA-48, 5.4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Escape {
     None,
-    /// After ESC.
+    /// ESC was read.
     Began,
-    /// After `ESC O`: one byte follows.
+    /// `ESC O` was read: one byte follows.
     Single,
-    /// After `ESC [`, with its first number.
+    /// `ESC [` was read, with its first number.
     Sequence(u8),
 }
 
@@ -92,7 +92,7 @@ impl Line {
         }
     }
 
-    /// What stands before the cursor.
+    /// Returns the text before the cursor.
     pub fn before_cursor(&self) -> &str {
         self.text.get(..self.cursor).unwrap_or("")
     }

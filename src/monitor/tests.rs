@@ -19,7 +19,7 @@ const LISTS: Lists = Lists {
 /// A machine has some; nobody looks at it.
 const RAM: PhysRange = PhysRange::from_size(PhysAddr::new(0x4000_0000), 4 << 20);
 
-/// What a terminal of one line shows: enough of ECMA-48 for what [`Line`] sends.
+/// Model of a terminal of one line: enough of ECMA-48 for [`Line`].
 #[derive(Default)]
 struct Terminal {
     cells: Vec<char>,
@@ -100,7 +100,7 @@ impl Session {
         lines
     }
 
-    /// What the terminal shows, with the cursor as a bar.
+    /// Returns the text on the terminal, with the cursor as a bar.
     fn shown(&self) -> String {
         let mut cells = self.terminal.cells.clone();
         cells.insert(self.terminal.cursor, '|');
@@ -313,7 +313,7 @@ fn wrong_commands_get_their_usage() {
     }
 }
 
-/// What a line becomes by completion.
+/// Returns a line as completion leaves it.
 fn completed(line: &str) -> (String, usize) {
     let found = complete(line, LISTS);
     let mut listed = 0;

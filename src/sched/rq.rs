@@ -27,16 +27,16 @@ pub fn comm(name: &str) -> Comm {
     comm
 }
 
-/// Whether a number is a thread's, and where in its life the thread is.
+/// Stage of the life of a thread number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Life {
-    /// Nobody's.
+    /// The number is free.
     Free,
     /// A thread's.
     Live,
-    /// Its thread has ended, and is still on its stack.
+    /// The thread has ended, and is still on its stack.
     Exiting,
-    /// Its thread has ended and left its stack; the exit code waits to be collected.
+    /// The thread has ended and left its stack; the exit code waits to be collected.
     Dead,
 }
 
@@ -46,11 +46,11 @@ struct Thread {
     state: TaskState,
     comm: Comm,
     generation: u32,
-    /// Nobody will collect the exit code.
+    /// True if nobody will collect the exit code.
     detached: bool,
     should_stop: bool,
     exit_code: i32,
-    /// When to wake it, if its bit in `timed` is set.
+    /// Time to wake the thread, if its bit in `timed` is set.
     wake_at: u64,
 }
 
@@ -104,12 +104,12 @@ impl RunQueue {
         *first = Thread { life: Life::Live, comm: comm(name), ..Thread::FREE };
         self.up = true;
     }
-    /// It may not, after all: none but the first was created.
+    /// Takes the CPU down again: only the first thread was created.
     pub fn take_down(&mut self) {
         self.free(Slot::FIRST);
         self.up = false;
     }
-    /// Whether it may have threads.
+    /// Returns whether it may have threads.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up
@@ -120,17 +120,17 @@ impl RunQueue {
     pub fn current(&self) -> Slot {
         self.current
     }
-    /// Whether the idle thread runs.
+    /// Returns whether the idle thread runs.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.idle == Some(self.current)
     }
-    /// Whether a thread waits for the CPU.
+    /// Returns whether a thread waits for the CPU.
     #[must_use]
     pub fn has_ready(&self) -> bool {
         self.queued > 0
     }
-    /// How many threads there are, ended ones not counted.
+    /// Returns the number of threads, ended ones not counted.
     #[must_use]
     pub fn nr_threads(&self) -> usize {
         self.threads.iter().filter(|t| matches!(t.life, Life::Live | Life::Exiting)).count()
@@ -140,8 +140,8 @@ impl RunQueue {
     pub fn comm(&self, slot: Slot) -> Comm {
         self.threads[slot.index()].comm
     }
-    /// Where in its life the thread is that has had this number since `generation`;
-    /// `None` where that one is gone.
+    /// Returns the stage of the thread that has had this number since `generation`; `None` where
+    /// that one is gone.
     #[must_use]
     pub fn life(&self, slot: Slot, generation: u32) -> Option<Life> {
         let thread = &self.threads[slot.index()];
@@ -152,7 +152,7 @@ impl RunQueue {
     pub fn generation(&self, slot: Slot) -> u32 {
         self.threads[slot.index()].generation
     }
-    /// Whether the current thread has been asked to end.
+    /// Returns whether the current thread has been asked to end.
     #[must_use]
     pub fn should_stop(&self) -> bool {
         self.threads[self.current.index()].should_stop
@@ -287,7 +287,7 @@ impl RunQueue {
         }
     }
 
-    /// Nobody will ask for the exit code: the number is free when the thread has ended.
+    /// Detaches a thread: the number is free as soon as it has ended.
     pub fn detach(&mut self, slot: Slot, generation: u32) {
         match self.life(slot, generation) {
             Some(Life::Dead) => self.free(slot),

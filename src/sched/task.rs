@@ -1,10 +1,10 @@
-//! What a thread is to the scheduler: its state, its number, its life.
+//! State of a thread for the scheduler: its number, its state, its stage of life.
 #![deny(unsafe_code)]
 
 use crate::arch::CpuId;
 use core::fmt;
 
-/// How a thread stands to its CPU (Linux: task_struct.__state).
+/// Relation of a thread to its CPU (Linux: task_struct.__state).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TaskState {
     /// Runs, or waits for the CPU alone (TASK_RUNNING).
@@ -17,7 +17,7 @@ pub enum TaskState {
 }
 
 impl TaskState {
-    /// One bit for each, to name several.
+    /// Returns a bit for the state, to name several.
     #[must_use]
     pub const fn bit(self) -> u8 {
         match self {
@@ -28,7 +28,7 @@ impl TaskState {
     }
 }
 
-/// Both states of sleep (Linux: TASK_NORMAL), as bits.
+/// States of sleep (Linux: TASK_NORMAL), as bits.
 pub const TASK_NORMAL: u8 = TaskState::Interruptible.bit() | TaskState::Uninterruptible.bit();
 
 /// Threads that a CPU can have, its first included.
@@ -39,19 +39,19 @@ pub const NR_THREADS: usize = 32;
 pub struct Slot(u8);
 
 impl Slot {
-    /// What the CPU ran when it came up.
+    /// Thread that the CPU ran when it came up.
     pub const FIRST: Self = Self(0);
 
     /// All numbers, rising.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..NR_THREADS as u8).map(Self)
     }
-    /// As an index.
+    /// Returns the number as an index.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
-    /// As a bit of 32.
+    /// Returns the number as a bit of 32.
     #[must_use]
     pub const fn bit(self) -> u32 {
         1 << self.0
@@ -84,7 +84,7 @@ impl fmt::Debug for ThreadId {
     }
 }
 
-/// Why a thread could not be created.
+/// Reason why a thread could not be created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CreateError {
     /// The CPU has [`NR_THREADS`] already.

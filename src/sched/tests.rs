@@ -142,7 +142,7 @@ fn the_idle_thread_may_not_sleep() {
     rq.set_current_state(TaskState::Interruptible);
 }
 
-/// What a test does to the queue; numbers choose one of the threads.
+/// Step of a test on the queue; numbers choose one of the threads.
 #[derive(Clone, Debug)]
 enum Step {
     Create,
@@ -325,9 +325,9 @@ mod wake_up {
         /// The wait queue has the sleeper.
         waits: bool,
         condition: bool,
-        /// Where each of the two is in its steps.
+        /// Position of each of the two in its steps.
         at: [usize; 2],
-        /// What the waker saw on the wait queue.
+        /// State of the wait queue as the waker saw it.
         seen: bool,
         /// The sleeper went on with the condition true.
         done: bool,
@@ -375,7 +375,7 @@ mod wake_up {
         true
     }
 
-    /// Whether in some order the sleeper sleeps for ever; counts the orders.
+    /// Returns whether in some order the sleeper sleeps for ever; counts the orders.
     fn can_be_lost(world: World, check_after: bool, orders: &mut u32) -> bool {
         let mut ended = true;
         let mut lost = false;

@@ -18,7 +18,7 @@ pub struct Request {
 pub struct Ticket(u32);
 
 impl Request {
-    /// Nothing was asked.
+    /// Creates a word without a request.
     #[must_use]
     pub const fn new() -> Self {
         Self { asked: AtomicU32::new(0), done: AtomicU32::new(0) }
@@ -30,7 +30,7 @@ impl Request {
         Ticket(self.asked.fetch_add(1, Ordering::AcqRel).wrapping_add(1))
     }
 
-    /// Whether a question is answered; then the caller sees what was done.
+    /// Returns whether a question is answered; then the caller sees what was done.
     #[must_use]
     pub fn is_answered(&self, ticket: Ticket) -> bool {
         // The numbers wrap: later is what is less than half the circle ahead.

@@ -1,4 +1,4 @@
-//! What this machine's CPUs need for their errata, noted as each comes up.
+//! Workarounds for errata of this machine's CPUs, collected as each CPU comes up.
 
 use super::features::id_register;
 use crate::arch::errata::{self, Erratum, Midr, Workarounds};
@@ -7,7 +7,7 @@ use core::arch::asm;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// What any CPU that is up needs.
+/// Union of the workarounds of all CPUs that are up.
 static NEEDS: AtomicU32 = AtomicU32::new(0);
 
 #[inline(always)]
@@ -15,8 +15,8 @@ fn midr() -> Midr {
     Midr::new(id_register!("midr_el1"))
 }
 
-/// This CPU's ID registers, as far as it can be trusted with what they say (Linux:
-/// sanitised registers). Plain integers only: the early boot calls it too.
+/// Reads this CPU's ID registers, less the features that its errata break (Linux: sanitised
+/// registers). Plain integers only: the early boot calls it too.
 #[inline(always)]
 pub(super) fn id_registers() -> IdMmfr {
     let id = IdMmfr {
@@ -52,7 +52,7 @@ pub(super) fn init_cpu() {
     }
 }
 
-/// What the CPUs that are up need. Any context.
+/// Returns the workarounds that the CPUs that are up need. Any context.
 #[inline(always)]
 #[must_use]
 pub fn workarounds() -> Workarounds {

@@ -60,7 +60,7 @@ pub(in crate::arch) fn update(key: &'static StaticKey, on: bool) {
     }
 }
 
-/// How many branches there are.
+/// Returns the number of branches.
 #[must_use]
 pub fn branches() -> usize {
     table().len()

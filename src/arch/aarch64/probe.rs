@@ -15,7 +15,7 @@ const PAR_PA: u64 = 0x0000_ffff_ffff_f000;
 /// PAR_EL1.ATTR, as an `Attr` field of MAIR_EL1: a zero in its upper half is Device memory.
 const PAR_ATTR_SHIFT: u32 = 56;
 
-/// Whether a read of `va` would find a translation now, memory or not.
+/// Returns whether a read of `va` would find a translation now, memory or not.
 #[must_use]
 pub fn is_mapped(va: VirtAddr, _irq: &IrqMasked) -> bool {
     translate(va) & PAR_F == 0

@@ -1,4 +1,4 @@
-//! From one thread's registers to another's (Linux: cpu_switch_to and ret_from_fork,
+//! Switch from one thread's registers to another's (Linux: cpu_switch_to and ret_from_fork,
 //! arch/arm64/kernel/entry.S).
 
 use crate::addr::VirtAddr;
@@ -9,12 +9,12 @@ pub const THREAD_SIZE: usize = 64 << 10;
 /// Stacks begin at multiples of this, so that one bit of SP tells an overflow (vectors.S).
 pub const THREAD_ALIGN: usize = 2 * THREAD_SIZE;
 
-/// Where a thread that does not run has left its registers: its stack pointer.
+/// Saved stack pointer of a thread that does not run; its registers lie there.
 #[repr(transparent)]
 pub struct SavedSp(Cell<usize>);
 
 impl SavedSp {
-    /// Of no thread.
+    /// Stack pointer of no thread.
     #[must_use]
     pub const fn none() -> Self {
         Self(Cell::new(0))

@@ -34,7 +34,7 @@ const DBM: u64 = 1 << 51;
 const CONTIGUOUS: u64 = 1 << 52;
 const PXN: u64 = 1 << 53;
 pub(super) const UXN: u64 = 1 << 54;
-/// In a table descriptor: nothing below it is executable at EL0.
+/// Table descriptor bit: nothing below it is executable at EL0.
 const UXN_TABLE: u64 = 1 << 60;
 /// Everything in a leaf that a [`KernelAttrs`] sets.
 const ATTRS: u64 = ATTR_INDX | AP_EL0 | AP_RDONLY | SH_INNER | AF | NG | GP | DBM | PXN | UXN;
@@ -89,15 +89,15 @@ impl Level {
             Self::Pte => None,
         }
     }
-    /// Whether an entry can map memory: all but the PGD (blocks of 512 GiB need
-    /// 52-bit addresses).
+    /// Returns whether an entry can map memory: all but the PGD (blocks of 512 GiB need 52-bit
+    /// addresses).
     #[must_use]
     pub const fn has_leaves(self) -> bool {
         !matches!(self, Self::Pgd)
     }
 }
 
-/// What the kernel may do with a mapping. EL0 may do nothing with any of them.
+/// Rights of the kernel to a mapping. EL0 has none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Permission {
     /// Read.
@@ -155,7 +155,7 @@ impl KernelAttrs {
             None => None,
         }
     }
-    /// With guarded pages: an indirect branch must land on a `BTI` (FEAT_BTI).
+    /// Sets guarded pages: an indirect branch must land on a `BTI` (FEAT_BTI).
     #[must_use]
     pub const fn guarded(self) -> Self {
         Self(self.0 | GP)
@@ -165,8 +165,8 @@ impl KernelAttrs {
     pub const fn memory(self) -> MemoryType {
         MemoryType::from_index((self.0 >> ATTR_INDX_SHIFT) as u8 & 7)
     }
-    /// What the kernel may do; [`Permission::Rx`] even for a word from elsewhere that
-    /// is writable too.
+    /// Returns the kernel's rights; [`Permission::Rx`] even for a word from elsewhere that is
+    /// writable too.
     #[must_use]
     pub const fn permission(self) -> Permission {
         if self.0 & PXN == 0 {
@@ -177,42 +177,42 @@ impl KernelAttrs {
             Permission::Ro
         }
     }
-    /// Whether the kernel may write to it.
+    /// Returns whether the kernel may write to it.
     #[must_use]
     pub const fn is_writable(self) -> bool {
         self.0 & AP_RDONLY == 0
     }
-    /// Whether the kernel may execute it.
+    /// Returns whether the kernel may execute it.
     #[must_use]
     pub const fn is_executable(self) -> bool {
         self.0 & PXN == 0
     }
-    /// Whether branches into it are guarded.
+    /// Returns whether branches into it are guarded.
     #[must_use]
     pub const fn is_guarded(self) -> bool {
         self.0 & GP != 0
     }
-    /// Whether it is Inner Shareable: all CPUs see the same.
+    /// Returns whether it is Inner Shareable: all CPUs see the same.
     #[must_use]
     pub const fn is_shared(self) -> bool {
         self.0 & SH_INNER == SH_INNER
     }
-    /// Whether the access flag is set: the first access does not fault.
+    /// Returns whether the access flag is set: the first access does not fault.
     #[must_use]
     pub const fn is_accessed(self) -> bool {
         self.0 & AF != 0
     }
-    /// Whether it is of one address space alone.
+    /// Returns whether it is of one address space alone.
     #[must_use]
     pub const fn is_non_global(self) -> bool {
         self.0 & NG != 0
     }
-    /// Whether EL0 may not execute it.
+    /// Returns whether EL0 may not execute it.
     #[must_use]
     pub const fn is_uxn(self) -> bool {
         self.0 & UXN != 0
     }
-    /// Whether a live mapping may change from one to the other in place, without
+    /// Returns whether a live mapping may change from one to the other in place, without
     /// break-before-make (Arm ARM D8.17.1, R_WHZWS): memory type and shareability stay.
     #[must_use]
     pub const fn same_memory(self, other: Self) -> bool {
@@ -232,10 +232,10 @@ impl core::fmt::Debug for KernelAttrs {
     }
 }
 
-/// What a descriptor is, at its level.
+/// Meaning of a descriptor at its level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Nothing is mapped: an access faults.
+    /// No mapping: an access faults.
     Invalid,
     /// The table of the next level.
     Table(PhysAddr),
@@ -243,7 +243,7 @@ pub enum Kind {
     Leaf(PhysAddr, KernelAttrs),
 }
 
-/// One word of a table.
+/// Entry of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Descriptor(u64);
@@ -257,7 +257,7 @@ impl Descriptor {
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
-    /// Its bits.
+    /// Returns the bits.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
@@ -288,8 +288,8 @@ impl Descriptor {
     pub const fn unhidden(self) -> Option<Self> {
         if self.0 & (VALID | NG) == NG { Some(Self(self.0 & !NG | VALID)) } else { None }
     }
-    /// What it is in a table of `level`. A block where none can be (at the PGD, or at
-    /// the PTE with bit 1 clear) is invalid, as the hardware takes it.
+    /// Decodes the descriptor as an entry of a table of `level`. A block where none can be (at
+    /// the PGD, or at the PTE with bit 1 clear) is invalid, as the hardware takes it.
     #[must_use]
     pub const fn kind(self, level: Level) -> Kind {
         if !self.is_valid() {
@@ -323,22 +323,22 @@ impl Descriptor {
     pub const fn further(self, bytes: usize) -> Self {
         Self(self.0 + bytes as u64)
     }
-    /// Whether the walker follows it.
+    /// Returns whether the walker follows it.
     #[must_use]
     pub const fn is_valid(self) -> bool {
         self.0 & VALID != 0
     }
-    /// Whether a leaf is one of a contiguous set.
+    /// Returns whether a leaf is one of a contiguous set.
     #[must_use]
     pub const fn is_contiguous(self) -> bool {
         self.0 & CONTIGUOUS != 0
     }
-    /// Whether a leaf can be written and executed at EL1, which none may be.
+    /// Returns whether a leaf can be written and executed at EL1, which none may be.
     #[must_use]
     pub const fn is_writable_and_executable(self) -> bool {
         self.0 & (AP_RDONLY | PXN) == 0
     }
-    /// Whether EL0 could execute or reach a leaf, which it may not in the kernel's half.
+    /// Returns whether EL0 could execute or reach a leaf, which it may not in the kernel's half.
     #[must_use]
     pub const fn is_open_to_el0(self) -> bool {
         self.0 & AP_EL0 != 0 || self.0 & UXN == 0

@@ -34,10 +34,10 @@ pub struct Bases {
     pub ttbr1: u64,
 }
 
-/// Where the walk of an address begins.
+/// Start of a walk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Start {
-    /// At the PGD of `TTBR0_EL1` (`false`) or `TTBR1_EL1` (`true`).
+    /// Walk from the PGD of `TTBR0_EL1` (`false`) or `TTBR1_EL1` (`true`).
     Pgd(bool, PhysAddr),
     /// Nowhere: `TCR_EL1.EPD0` or `EPD1` forbids walks of that half.
     Off(bool),
@@ -46,7 +46,7 @@ pub enum Start {
 }
 
 impl Bases {
-    /// Where the walk of `va` begins: bit 55 chooses the half, the bits above those that
+    /// Returns the start of the walk of `va`: bit 55 chooses the half, the bits above those that
     /// are translated must repeat it, but for the top byte where it is ignored.
     #[must_use]
     pub const fn start(&self, va: VirtAddr) -> Start {
@@ -80,21 +80,21 @@ impl fmt::Display for Start {
     }
 }
 
-/// One level of a walk.
+/// Step of a walk at one level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Step {
     /// The level of the table.
     pub level: Level,
     /// The number of the entry in its table.
     pub index: usize,
-    /// Where the entry lies.
+    /// Address of the entry.
     pub at: PhysAddr,
     /// The entry; `None` where it can't be read.
     pub descriptor: Option<Descriptor>,
 }
 
 impl Step {
-    /// What the entry is; `None` where it can't be read.
+    /// Decodes the entry; `None` where it can't be read.
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
         self.descriptor.map(|d| d.kind(self.level))

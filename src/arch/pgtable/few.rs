@@ -82,7 +82,7 @@ pub fn unmap_few<A: TableAccess>(
     true
 }
 
-/// Whether the page at `va` is mapped, hidden or not, as [`Mapper::is_mapped`] says;
+/// Returns whether the page at `va` is mapped, hidden or not, as [`Mapper::is_mapped`] says;
 /// `None` where its table isn't remembered.
 ///
 /// [`Mapper::is_mapped`]: super::Mapper::is_mapped
@@ -92,7 +92,7 @@ pub fn is_page_mapped<A: TableAccess>(access: &mut A, va: VirtAddr) -> Option<bo
     Some(word != Descriptor::INVALID)
 }
 
-/// As [`Table::clear_few`], of as many pages as may be whole contiguous sets.
+/// Like [`Table::clear_few`], of as many pages as may be whole contiguous sets.
 #[inline(always)]
 fn clear_many(table: &Table, first: usize, pages: usize) -> Option<bool> {
     let end = first + pages;
@@ -107,7 +107,7 @@ fn clear_many(table: &Table, first: usize, pages: usize) -> Option<bool> {
     if cut { None } else { Some(table.clear_range(first, pages).is_some()) }
 }
 
-/// Whether one table of pages translates all of `va`, which is not empty.
+/// Returns whether one table of pages translates all of `va`, which is not empty.
 #[inline(always)]
 fn is_of_one_table(va: VirtRange) -> bool {
     (va.start().get() ^ (va.end() - 1).get()) >> Level::Pmd.shift() == 0

@@ -15,22 +15,22 @@ use crate::arch::mmu;
 #[must_use = "until the flush is settled, CPUs may use the old translations"]
 #[derive(Debug)]
 pub struct FlushOwed {
-    /// From the lowest to the highest address owed; nothing while `start` is above `end`.
+    /// Lowest address owed; nothing is owed while it is above `end`.
     start: VirtAddr,
     end: VirtAddr,
-    /// One invalidation in each `stride` bytes reaches everything owed.
+    /// Distance in bytes between invalidations that together reach everything owed.
     stride: usize,
 }
 
 impl FlushOwed {
-    /// Nothing owed.
+    /// Empty debt.
     pub const NONE: Self = Self {
         start: VirtAddr::new(usize::MAX),
         end: VirtAddr::new(0),
         stride: Level::Pud.table_span(),
     };
 
-    /// Whether nothing is owed.
+    /// Returns whether nothing is owed.
     #[must_use]
     pub const fn is_none(&self) -> bool {
         self.start.get() > self.end.get()
@@ -51,7 +51,7 @@ impl FlushOwed {
         *self = Self { start: self.start.min(va.start()), end: self.end.max(va.end()), stride };
     }
 
-    /// Both of two, to be settled at once.
+    /// Joins two debts into one, to be settled at once.
     pub fn merge(mut self, other: Self) -> Self {
         self.absorb(other);
         self
@@ -73,8 +73,8 @@ impl FlushOwed {
         }
     }
 
-    /// As [`FlushOwed::settle`] between break and make: this CPU isn't synchronized yet,
-    /// as it has to be after the make anyway.
+    /// Like [`FlushOwed::settle`] between break and make: this CPU isn't synchronized yet, as it
+    /// has to be after the make anyway.
     pub(super) fn settle_before_make(self, reach: Reach) {
         if let Some(range) = self.range() {
             invalidate(range, self.stride, reach);
@@ -82,10 +82,10 @@ impl FlushOwed {
     }
 }
 
-/// What of the cached translation of an address has to go.
+/// Extent of the invalidation of a cached translation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Where it leads.
+    /// Last level only: the address that it leads to.
     LastLevel,
     /// The tables on the way too.
     AllLevels,

@@ -4,7 +4,7 @@
 //! [`MemoryType`] is that index, and [`MAIR_EL1`] the register's one value.
 #![deny(unsafe_code)]
 
-/// What kind of memory a mapping is of: the `AttrIndx` of its descriptors.
+/// Memory type of a mapping: the `AttrIndx` of its descriptors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum MemoryType {
@@ -47,13 +47,13 @@ impl MemoryType {
         }
     }
 
-    /// Its `AttrIndx`.
+    /// Returns the `AttrIndx`.
     #[must_use]
     pub const fn index(self) -> u8 {
         self as u8
     }
 
-    /// Its `Attr` field: `0b0000dd00` for Device, outer and inner nibbles for Normal.
+    /// Returns the `Attr` field: `0b0000dd00` for Device, outer and inner nibbles for Normal.
     #[must_use]
     pub const fn attr(self) -> u8 {
         match self {
@@ -66,13 +66,13 @@ impl MemoryType {
         }
     }
 
-    /// Whether accesses have side effects: never speculated, never unaligned.
+    /// Returns whether accesses have side effects: never speculated, never unaligned.
     #[must_use]
     pub const fn is_device(self) -> bool {
         matches!(self, Self::DeviceNgnre | Self::DeviceNgnrne | Self::DeviceGre)
     }
 
-    /// Whether data caches may hold it.
+    /// Returns whether data caches may hold it.
     #[must_use]
     pub const fn is_cacheable(self) -> bool {
         matches!(self, Self::Normal | Self::NormalWt)

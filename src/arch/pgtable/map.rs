@@ -240,7 +240,7 @@ impl Piece {
     fn size(self) -> usize {
         self.entries() << self.level.shift()
     }
-    /// What makes the next choice one of a lower level.
+    /// Removes the flags that allowed the size just tried, so that the next choice is smaller.
     fn smaller(self) -> MapFlags {
         if self.level == Level::Pud { NO_PUD } else { MapFlags::NO_BLOCK }
     }

@@ -21,17 +21,17 @@ use bitflags::bitflags;
 use core::fmt;
 
 bitflags! {
-    /// How a range may be mapped.
+    /// Restrictions on the sizes that a range is mapped in.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct MapFlags: u32 {
-        /// In pages only, never in blocks, so that parts can change without splitting.
+        /// Pages only, never blocks, so that parts can change without splitting.
         const NO_BLOCK = 1 << 0;
         /// Without the contiguous bit.
         const NO_CONT = 1 << 1;
     }
 }
 
-/// Why an edit was not made; nothing has changed then.
+/// Error of an edit; nothing has changed then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MapError {
     /// Part of the range is mapped already.
@@ -45,7 +45,7 @@ pub enum MapError {
     BreakBeforeMake,
     /// An address lies outside what the tables translate.
     OutOfRange,
-    /// What is mapped there may not be changed so.
+    /// The mapping there may not be changed so.
     Refused,
 }
 
@@ -62,18 +62,18 @@ impl fmt::Display for MapError {
     }
 }
 
-/// Where an address leads.
+/// Result of a translation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Translation {
     /// The physical address.
     pub pa: PhysAddr,
-    /// How it is mapped.
+    /// Attributes of the mapping.
     pub attrs: KernelAttrs,
     /// The level of the page or block.
     pub level: Level,
-    /// Whether that is one of a contiguous set.
+    /// True if the mapping is one of a contiguous set.
     pub contiguous: bool,
-    /// Whether walkers find it; see [`Mapper::set_valid`].
+    /// True if walkers find the mapping; see [`Mapper::set_valid`].
     pub valid: bool,
 }
 
@@ -111,13 +111,13 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         Ok(table)
     }
 
-    /// Where `va` leads, as the tables say, for walkers.
+    /// Translates `va` as a walker does.
     #[must_use]
     pub fn translate(&self, va: VirtAddr) -> Option<Translation> {
         self.entry(va).filter(|t| t.valid)
     }
 
-    /// Where `va` leads, hidden or not.
+    /// Translates `va`, hidden or not.
     #[must_use]
     pub fn entry(&self, va: VirtAddr) -> Option<Translation> {
         let (level, _, entry) = self.lookup(va);
@@ -128,8 +128,8 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         Some(Translation { pa: pa + offset as u64, attrs, level, contiguous, valid })
     }
 
-    /// Whether anything is mapped in `va`, hidden or not. What maps nothing is passed over in
-    /// pieces as large as its entry.
+    /// Returns whether anything is mapped in `va`, hidden or not. Entries that map nothing are
+    /// skipped as a whole.
     #[must_use]
     pub fn is_mapped(&self, va: VirtRange) -> bool {
         let mut at = va.start();

@@ -67,7 +67,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         })
     }
 
-    /// Whether no table that translates `va` is itself reached through `va`.
+    /// Returns whether no table that translates `va` is itself reached through `va`.
     fn windows_lie_outside(&self, va: VirtRange) -> bool {
         self.windows_lie_outside_in(self.root, Level::Pgd, va, va)
     }
@@ -164,10 +164,10 @@ impl<A: TableAccess> Mapper<'_, A> {
         Ok(owed)
     }
 
-    /// As [`Mapper::set_valid`] for the one page at `va`, without excluding other editors:
-    /// whoever uses the page calls this, and nobody else changes it meanwhile. The tables on
-    /// the way to it must never be freed. `None` where it is no page, or one of a contiguous
-    /// set ([`Mapper::split_to_pages`] sees to it), with nothing changed.
+    /// Like [`Mapper::set_valid`] for the one page at `va`, without excluding other editors:
+    /// whoever uses the page calls this, and nobody else changes it meanwhile. The tables on the
+    /// way to it must never be freed. `None` where it is no page, or one of a contiguous set
+    /// ([`Mapper::split_to_pages`] sees to it), with nothing changed.
     pub fn set_page_valid(&self, va: VirtAddr, valid: bool) -> Option<FlushOwed> {
         let mut owed = FlushOwed::NONE;
         let (Level::Pte, table, _) = self.lookup(va) else { return None };

@@ -149,8 +149,8 @@ impl<A: TableAccess> Mapper<'_, A> {
         }
     }
 
-    /// What a table of `level` maps, if that is one piece of memory with one kind of
-    /// attributes.
+    /// Returns the memory and attributes that a table of `level` maps, if it maps one contiguous
+    /// piece with one kind of attributes.
     fn as_one(&self, table: TableAddr, level: Level) -> Option<(PhysAddr, KernelAttrs)> {
         self.access.with(table, |t| {
             let Entry::Leaf(first @ Leaf { valid: true, .. }) = t.entry(level, 0) else {

@@ -27,7 +27,7 @@ impl TableAddr {
     pub const unsafe fn new(pa: PhysAddr) -> Self {
         Self(pa)
     }
-    /// Its physical address.
+    /// Returns the physical address.
     #[must_use]
     pub const fn phys(self) -> PhysAddr {
         self.0
@@ -48,13 +48,13 @@ pub enum Entry {
 /// A page or block of memory as an entry maps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaf {
-    /// Where the memory starts.
+    /// Start of the memory.
     pub pa: PhysAddr,
-    /// How it is mapped.
+    /// Attributes of the mapping.
     pub attrs: KernelAttrs,
-    /// Whether it is one of a contiguous set of sixteen.
+    /// True if the entry is one of a contiguous set of sixteen.
     pub contiguous: bool,
-    /// Whether walkers find it. One that is hidden keeps its place and what it says.
+    /// True if walkers find the entry. A hidden entry keeps its place and its contents.
     pub valid: bool,
 }
 
@@ -96,7 +96,7 @@ impl Table {
             Kind::Leaf(pa, attrs) => Entry::Leaf(Leaf { pa, attrs, contiguous, valid: true }),
         }
     }
-    /// What an invalid word has to say.
+    /// Decodes an invalid word that hides a mapping.
     #[cold]
     fn hidden_entry(level: Level, descriptor: Descriptor) -> Entry {
         let contiguous = descriptor.is_contiguous();
@@ -107,7 +107,7 @@ impl Table {
             _ => Entry::Invalid,
         }
     }
-    /// Whether it maps nothing, nor has anything hidden.
+    /// Returns whether it maps nothing, nor has anything hidden.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         (0..PTRS_PER_TABLE).all(|i| self.descriptor(i) == Descriptor::INVALID)
@@ -195,7 +195,7 @@ impl Table {
         }
         Some(any != 0)
     }
-    /// As `clear_few`, of one at the most.
+    /// Like `clear_few`, of one at the most.
     #[inline(always)]
     fn clear_one(words: &[AtomicU64]) -> Option<bool> {
         let [word] = words else { return Some(false) };
@@ -277,7 +277,7 @@ fn is_contiguous(word: &AtomicU64) -> bool {
 pub(super) struct Sets<'a>(&'a [[AtomicU64; CONT_ENTRIES]]);
 
 impl Sets<'_> {
-    /// Whether none maps something or has something hidden.
+    /// Returns whether none maps something or has something hidden.
     #[inline(always)]
     pub(super) fn are_free(&self) -> bool {
         let used = |set: &[AtomicU64; _]| {
@@ -315,7 +315,7 @@ impl Sets<'_> {
 #[derive(Debug)]
 pub struct RecentTables([Recent; RECENT_TABLES]);
 
-/// How many are remembered; by address, a table has one place.
+/// Number of tables remembered; each address has one slot.
 const RECENT_TABLES: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
@@ -366,9 +366,9 @@ impl Default for RecentTables {
 /// Marks a link of the dead; bit 0, which makes a descriptor valid, stays clear.
 const DEAD_LINK: u64 = 1 << 1;
 
-/// How the editor of the tables reaches their words, and where table pages come from.
-/// The words may be reached on the hosted arena, through the linear map, or, before
-/// there is one, through a fixmap window: uses of [`TableAccess::with`] never nest.
+/// Access of the table editor to table words, and its source of table pages. The words may be
+/// reached on the hosted arena, through the linear map, or, before there is one, through a
+/// fixmap window: uses of [`TableAccess::with`] never nest.
 pub trait TableAccess {
     /// A page for a table, its content unspecified; `None` when memory is short.
     fn alloc(&mut self) -> Option<TableAddr>;
@@ -390,11 +390,11 @@ pub trait TableAccess {
     /// The address through which [`TableAccess::with`] reaches the table while `broken`
     /// maps nothing.
     fn window(&self, table: TableAddr, broken: VirtRange) -> VirtAddr;
-    /// Whether `va` may be unmapped for a moment while its descriptors change: nothing
-    /// that runs meanwhile (this code, its stack) uses the range; other CPUs' faults in it
-    /// are retried.
+    /// Returns whether `va` may be unmapped for a moment while its descriptors change: nothing
+    /// that runs meanwhile (this code, its stack) uses the range; other CPUs' faults in it are
+    /// retried.
     fn may_break(&self, va: VirtRange) -> bool;
-    /// From here to [`TableAccess::made`] `va` may map nothing.
+    /// Begins a window, until [`TableAccess::made`], in which `va` may map nothing.
     fn breaks(&mut self, va: VirtRange);
     /// All is mapped again, and visible.
     fn made(&mut self);

@@ -19,7 +19,7 @@ const fn field(register: u64, shift: u32) -> u64 {
 }
 
 impl IdMmfr {
-    /// Whether the 4 KiB granule is there at stage 1 (`TGran4`).
+    /// Returns whether the 4 KiB granule is there at stage 1 (`TGran4`).
     #[must_use]
     pub const fn has_4k_granule(&self) -> bool {
         field(self.mmfr0, 28) != 0xf
@@ -41,12 +41,12 @@ impl IdMmfr {
     pub const fn asid_bits(&self) -> u32 {
         if field(self.mmfr0, 4) == 2 { 16 } else { 8 }
     }
-    /// Whether hardware sets the access flag (`HAFDBS`).
+    /// Returns whether hardware sets the access flag (`HAFDBS`).
     #[must_use]
     pub const fn has_access_flag_update(&self) -> bool {
         field(self.mmfr1, 0) >= 1
     }
-    /// Whether hardware keeps the dirty state too (`HAFDBS`).
+    /// Returns whether hardware keeps the dirty state too (`HAFDBS`).
     #[must_use]
     pub const fn has_dirty_state(&self) -> bool {
         field(self.mmfr1, 0) >= 2
@@ -56,32 +56,33 @@ impl IdMmfr {
     pub const fn vmid_bits(&self) -> u32 {
         if field(self.mmfr1, 4) == 2 { 16 } else { 8 }
     }
-    /// Whether `PSTATE.PAN` is there (`PAN`).
+    /// Returns whether `PSTATE.PAN` is there (`PAN`).
     #[must_use]
     pub const fn has_pan(&self) -> bool {
         field(self.mmfr1, 20) >= 1
     }
-    /// Whether CPUs may share TLB entries (`CnP`).
+    /// Returns whether CPUs may share TLB entries (`CnP`).
     #[must_use]
     pub const fn has_cnp(&self) -> bool {
         field(self.mmfr2, 0) >= 1
     }
-    /// How block sizes may change without break-before-make: 0, 1 or 2 (`BBM`).
+    /// Returns how block sizes may change without break-before-make: 0, 1 or 2 (`BBM`).
     #[must_use]
     pub const fn bbm_level(&self) -> u32 {
         field(self.mmfr2, 52) as u32
     }
-    /// Whether EL0 can be kept off the kernel's half without a walk (`E0PD`).
+    /// Returns whether EL0 can be kept off the kernel's half without a walk (`E0PD`).
     #[must_use]
     pub const fn has_e0pd(&self) -> bool {
         field(self.mmfr2, 60) >= 1
     }
-    /// Whether TLB entries can be invalidated by range (`ID_AA64ISAR0_EL1.TLB`).
+    /// Returns whether TLB entries can be invalidated by range (`ID_AA64ISAR0_EL1.TLB`).
     #[must_use]
     pub const fn has_tlb_range(&self) -> bool {
         field(self.isar0, 56) >= 2
     }
-    /// Whether the large system extensions' atomics are there (`ID_AA64ISAR0_EL1.Atomic`).
+    /// Returns whether the large system extensions' atomics are there
+    /// (`ID_AA64ISAR0_EL1.Atomic`).
     #[must_use]
     pub const fn has_lse(&self) -> bool {
         field(self.isar0, 20) >= 2

@@ -23,7 +23,8 @@ impl VaOp {
     pub const fn operand(self) -> u64 {
         self.0
     }
-    /// That of the address `bytes`, a number of whole pages, above, in the same half.
+    /// Returns the operand of the address `bytes`, a number of whole pages, above, in the same
+    /// half.
     #[inline(always)]
     #[must_use]
     pub const fn further(self, bytes: usize) -> Self {
@@ -38,7 +39,7 @@ impl From<VirtAddr> for VaOp {
     }
 }
 
-/// What a range operation covers: `(NUM + 1) << (5 * SCALE + 1)` pages from `start`.
+/// Range of a range operation: `(NUM + 1) << (5 * SCALE + 1)` pages from `start`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RangeOp {
     start: VirtAddr,
@@ -65,7 +66,7 @@ impl RangeOp {
             scale -= 1;
         }
     }
-    /// How many pages it covers.
+    /// Returns the number of pages covered.
     #[must_use]
     pub const fn pages(self) -> usize {
         (self.num as usize + 1) << (5 * self.scale as usize + 1)

@@ -75,7 +75,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         freed
     }
 
-    /// As [`Mapper::prune`] but for the last barrier.
+    /// Like [`Mapper::prune`] but for the last barrier.
     pub(super) fn prune_before_make(&mut self, va: VirtRange, mut owed: FlushOwed) -> usize {
         let mut dead = None;
         if check(va).is_ok() {
@@ -115,8 +115,8 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 }
 
-/// What is owed for the pages from the first to the last index of `cleared`, in the table that
-/// translates `va`.
+/// Returns the flush owed for the pages from the first to the last index of `cleared`, in the
+/// table that translates `va`.
 fn owed_for_pages(va: VirtRange, cleared: Option<(usize, usize)>) -> FlushOwed {
     let mut owed = FlushOwed::NONE;
     if let Some((low, high)) = cleared {

@@ -8,14 +8,14 @@ use crate::addr::{VirtAddr, VirtRange};
 use core::fmt;
 use core::ops::ControlFlow;
 
-/// What is wrong with a tree; see [`Mapper::validate`].
+/// Defect of a tree; see [`Mapper::validate`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BadTree {
     /// The first address that the entry decides about.
     pub va: VirtAddr,
     /// The level of its table.
     pub level: Level,
-    /// What is wrong.
+    /// Description of the defect.
     pub what: &'static str,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for BadTree {
     }
 }
 
-/// What a tree consists of.
+/// Contents of a tree.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct TreeStats {
     /// Table pages, the root's included.
@@ -124,7 +124,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         Ok(())
     }
 
-    /// Whether a contiguous leaf's set maps contiguous, aligned memory alike.
+    /// Returns whether a contiguous leaf's set maps contiguous, aligned memory alike.
     fn is_in_set(&self, table: TableAddr, level: Level, index: usize, leaf: Leaf) -> bool {
         let offset = index % CONT_ENTRIES;
         let Some(start) = leaf.pa.get().checked_sub((offset << level.shift()) as u64) else {

@@ -22,14 +22,14 @@ pub const COMMAND_LINE_SIZE: usize = 2048;
 /// A parameter with its value, without quotes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Param<'a> {
-    /// What stands before the first `=`.
+    /// Text before the first `=`.
     pub key: &'a str,
-    /// What stands after it; `None` without a `=`.
+    /// Text after the first `=`; `None` without one.
     pub value: Option<&'a str>,
 }
 
 impl Param<'_> {
-    /// Whether this is the parameter `key`.
+    /// Returns whether this is the parameter `key`.
     #[must_use]
     pub fn is(&self, key: &str) -> bool {
         let same = |a: u8, b: u8| a == b || matches!((a, b), (b'-', b'_') | (b'_', b'-'));
@@ -42,9 +42,9 @@ impl Param<'_> {
 pub struct ParamError<'a> {
     /// The parameter.
     pub key: &'a str,
-    /// Its value.
+    /// Value of the parameter.
     pub value: &'a str,
-    /// What it should have been.
+    /// Description of the values that are accepted.
     pub expected: &'static str,
 }
 
@@ -60,21 +60,20 @@ impl fmt::Display for ParamError<'_> {
 pub struct CmaParam {
     /// Bytes; zero for no area.
     pub size: u64,
-    /// Where: `None` for anywhere; exactly a base (`@base`), or a range to lie in
-    /// (`@base-end`).
+    /// Place: `None` for anywhere; exactly a base (`@base`), or a range to lie in (`@base-end`).
     pub at: Option<CmaPlace>,
 }
 
-/// Where the area of [`CmaParam`] has to lie.
+/// Place of the area of [`CmaParam`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CmaPlace {
-    /// It has to start exactly here.
+    /// The area must start exactly here.
     Fixed(PhysAddr),
-    /// It has to lie inside this range.
+    /// The area must lie inside this range.
     Within(PhysRange),
 }
 
-/// How much memory `kernelcore=` or `movablecore=` asks for.
+/// Amount of memory that `kernelcore=` or `movablecore=` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CoreSize {
     /// Bytes.
@@ -90,13 +89,13 @@ pub enum CoreSize {
 pub struct CommandLine<'a>(&'a str);
 
 impl<'a> CommandLine<'a> {
-    /// This text as a command line.
+    /// Takes a text as a command line.
     #[must_use]
     pub const fn new(text: &'a str) -> Self {
         Self(text)
     }
 
-    /// What the boot loader left, as far as it is text and no longer than
+    /// Takes the boot loader's bytes, as far as they are text and no longer than
     /// [`COMMAND_LINE_SIZE`].
     #[must_use]
     pub fn from_bytes(bytes: &'a [u8]) -> Self {
@@ -104,7 +103,7 @@ impl<'a> CommandLine<'a> {
         Self(bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid()))
     }
 
-    /// As written.
+    /// Returns the text as written.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
         self.0
@@ -122,7 +121,7 @@ impl<'a> CommandLine<'a> {
         self.params().filter(|param| param.is(key)).last()
     }
 
-    /// Whether a parameter occurs, with or without a value.
+    /// Returns whether a parameter occurs, with or without a value.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.find(key).is_some()

@@ -13,7 +13,7 @@ const SIZE_V16: usize = 36;
 /// Bytes of an entry of the reservation map: address and size.
 pub(super) const RESERVATION_SIZE: usize = 16;
 
-/// Why a blob is not taken as a device tree.
+/// Reason why a blob is refused as a device tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FdtError {
     /// Shorter than a header.
@@ -21,7 +21,7 @@ pub enum FdtError {
         /// The bytes there are.
         length: usize,
     },
-    /// It does not start with the magic number.
+    /// The blob does not start with the magic number.
     Magic(u32),
     /// Not readable as version 16 or 17.
     Version {
@@ -47,9 +47,9 @@ pub enum FdtError {
     Reservations,
     /// The structure block makes no tree.
     Structure {
-        /// Where, in bytes from the start of the structure block.
+        /// Offset of the defect, in bytes from the start of the structure block.
         offset: usize,
-        /// What is wrong there.
+        /// Description of the defect.
         defect: &'static str,
     },
 }

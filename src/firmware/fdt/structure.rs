@@ -125,12 +125,12 @@ impl<'a> Blocks<'a> {
 pub struct Node<'a> {
     blocks: Blocks<'a>,
     name: &'a [u8],
-    /// Where its first property, child or end is.
+    /// Offset of the first property, child or end.
     body: usize,
 }
 
 impl PartialEq for Node<'_> {
-    /// Whether they are the same node of the same blob.
+    /// Returns whether they are the same node of the same blob.
     fn eq(&self, other: &Self) -> bool {
         core::ptr::eq(self.name, other.name)
     }
@@ -143,14 +143,14 @@ impl fmt::Debug for Node<'_> {
 }
 
 impl<'a> Node<'a> {
-    /// Its name with the unit address: `serial@9000000`; the root's is empty.
+    /// Returns the name with the unit address: `serial@9000000`; the root's is empty.
     #[must_use]
     pub fn name(&self) -> Text<'a> {
         Text::new(self.name)
     }
 
-    /// Whether a path's `component` means this node: the whole name, or the name
-    /// without the unit address if `component` has none.
+    /// Returns whether a path's `component` means this node: the whole name, or the name without
+    /// the unit address if `component` has none.
     #[must_use]
     pub fn is_called(&self, component: &[u8]) -> bool {
         match self.name.strip_prefix(component) {
@@ -160,7 +160,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Its properties, in the order of the blob.
+    /// Returns the properties, in the order of the blob.
     pub fn properties(&self) -> impl Iterator<Item = Property<'a>> + use<'a> {
         let (blocks, mut at) = (self.blocks, self.body);
         core::iter::from_fn(move || match blocks.token(at) {
@@ -185,7 +185,7 @@ impl<'a> Node<'a> {
         None
     }
 
-    /// Whether it has a property of this name, whatever the value.
+    /// Returns whether it has a property of this name, whatever the value.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.property(name).is_some()
@@ -217,25 +217,25 @@ impl<'a> Node<'a> {
         be32(self.property(name)?, 0)
     }
 
-    /// What it is compatible with, most specific first.
+    /// Returns the `compatible` strings, most specific first.
     #[must_use]
     pub fn compatible(&self) -> Strings<'a> {
         self.strings("compatible")
     }
 
-    /// Whether `compatible` lists this string.
+    /// Returns whether `compatible` lists this string.
     #[must_use]
     pub fn is_compatible(&self, with: &str) -> bool {
         self.compatible().any(|text| text == with)
     }
 
-    /// Its `status`.
+    /// Returns the `status`.
     #[must_use]
     pub fn status(&self) -> Option<Text<'a>> {
         self.text("status")
     }
 
-    /// Whether its `status` is absent or says okay (Linux: of_device_is_available).
+    /// Returns whether its `status` is absent or says okay (Linux: of_device_is_available).
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.status().is_none_or(|status| status == "okay" || status == "ok")
@@ -247,7 +247,7 @@ impl<'a> Node<'a> {
         self.cell("phandle").or_else(|| self.cell("linux,phandle"))
     }
 
-    /// How its children's addresses and sizes are written; 2 and 1 by default.
+    /// Returns the number of cells in children's addresses and sizes; 2 and 1 by default.
     #[must_use]
     pub fn cells(&self) -> Cells {
         let default = Cells::default();
@@ -263,7 +263,7 @@ impl<'a> Node<'a> {
         Regs::new(self.property("reg").unwrap_or_default(), parent)
     }
 
-    /// Its children, in the order of the blob.
+    /// Returns the children, in the order of the blob.
     pub fn children(&self) -> impl Iterator<Item = Node<'a>> + use<'a> {
         let (blocks, mut at) = (self.blocks, self.body);
         let mut depth = 0usize;
@@ -300,9 +300,9 @@ impl<'a> Node<'a> {
 /// A property of a node.
 #[derive(Clone, Copy, Debug)]
 pub struct Property<'a> {
-    /// Its name.
+    /// Name of the property.
     pub name: Text<'a>,
-    /// Its value, as the blob has it.
+    /// Value of the property, as the blob has it.
     pub value: &'a [u8],
 }
 
@@ -318,7 +318,7 @@ impl<'a> Walk<'a> {
         Self { blocks, at: 0, depth: 0 }
     }
 
-    /// How deep the node lies that came last: the root is at 1.
+    /// Returns the depth of the node that came last: the root is at 1.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.depth

@@ -1,4 +1,4 @@
-//! What property values hold: text, cells, lists of `reg` entries.
+//! Values of properties: text, cells, lists of `reg` entries.
 
 use super::header::be32;
 use crate::addr::{PhysAddr, PhysRange};
@@ -9,7 +9,7 @@ use core::fmt;
 pub struct Text<'a>(&'a [u8]);
 
 impl<'a> Text<'a> {
-    /// These bytes as text.
+    /// Takes bytes as text.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
@@ -21,19 +21,19 @@ impl<'a> Text<'a> {
         Self(bytes.split(|&byte| byte == 0).next().unwrap_or_default())
     }
 
-    /// Its bytes.
+    /// Returns the bytes.
     #[must_use]
     pub const fn bytes(self) -> &'a [u8] {
         self.0
     }
 
-    /// It as a string; `None` where it is not UTF-8.
+    /// Returns the string; `None` where it is not UTF-8.
     #[must_use]
     pub fn to_str(self) -> Option<&'a str> {
         core::str::from_utf8(self.0).ok()
     }
 
-    /// As much of its beginning as is UTF-8.
+    /// Returns the longest prefix that is UTF-8.
     #[must_use]
     pub fn valid_prefix(self) -> &'a str {
         self.0.utf8_chunks().next().map_or("", |chunk| chunk.valid())
@@ -53,8 +53,8 @@ impl PartialEq<&str> for Text<'_> {
 }
 
 impl fmt::Display for Text<'_> {
-    /// What is not UTF-8, or a control character, becomes U+FFFD: a hostile tree
-    /// must not drive the terminal.
+    /// Replaces bytes that are not UTF-8, and control characters, by U+FFFD: a hostile tree must
+    /// not drive the terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write;
         for chunk in self.0.utf8_chunks() {
@@ -117,7 +117,7 @@ pub(super) fn number(cells: &[u8]) -> Option<u64> {
     Some(value)
 }
 
-/// How many 32-bit cells an address and a size take (`#address-cells`, `#size-cells`).
+/// Number of 32-bit cells in an address and in a size (`#address-cells`, `#size-cells`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cells {
     /// Cells of an address.
@@ -127,7 +127,7 @@ pub struct Cells {
 }
 
 impl Default for Cells {
-    /// What the specification says where a node does not.
+    /// Returns the specification's default for a node that says nothing.
     fn default() -> Self {
         Self { address: 2, size: 1 }
     }
@@ -177,7 +177,7 @@ impl<'a> Regs<'a> {
         Self { value, cells }
     }
 
-    /// Whether the value is no multiple of the size of an entry.
+    /// Returns whether the value is no multiple of the size of an entry.
     #[must_use]
     pub fn is_ragged(&self) -> bool {
         match self.cells.entry_size() {

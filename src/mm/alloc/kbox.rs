@@ -97,7 +97,7 @@ impl<T: ?Sized, A: Allocator> Box<T, A> {
         ManuallyDrop::new(this).at
     }
 
-    /// What [`Box::into_raw`] gave out, as an owned value again.
+    /// Takes back ownership of a value that [`Box::into_raw`] gave out.
     ///
     /// # Safety
     /// It came from there, of a box of the same allocator, and is given back once.

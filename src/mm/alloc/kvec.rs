@@ -44,7 +44,7 @@ impl<T, A: Allocator> Vec<T, A> {
         Self { at: NonNull::dangling(), capacity, len: 0, of: PhantomData }
     }
 
-    /// With room for `capacity` values.
+    /// Creates a vector with room for `capacity` values.
     ///
     /// # Errors
     /// Memory is short, or there can't be so much.
@@ -67,7 +67,7 @@ impl<T, A: Allocator> Vec<T, A> {
         Ok(this)
     }
 
-    /// For how many values there is room.
+    /// Returns the number of values that there is room for.
     #[inline]
     #[must_use]
     pub const fn capacity(&self) -> usize {
@@ -327,7 +327,7 @@ impl<T, A: Allocator> Vec<T, A> {
         (this.at, this.len, this.capacity)
     }
 
-    /// What [`Vec::into_raw_parts`] gave out, as a vector again.
+    /// Takes back ownership of a vector that [`Vec::into_raw_parts`] gave out.
     ///
     /// # Safety
     /// It came from there, of a vector of the same allocator, and is given back once.
@@ -389,7 +389,7 @@ impl<'a, T, A: Allocator> IntoIterator for &'a Vec<T, A> {
 
 /// The values of a [`Vec`], one after the other.
 pub struct IntoIter<T, A: Allocator> {
-    /// In reverse.
+    /// Remaining values, in reverse.
     rest: Vec<T, A>,
 }
 

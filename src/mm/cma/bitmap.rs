@@ -86,13 +86,13 @@ impl<'a> Bitmap<'a> {
     pub(super) fn clear(&self, range: Range<usize>) {
         self.each(range, |word, mask| word.store(word.load(Relaxed) & !mask, Relaxed));
     }
-    /// How many bits of `range` are set.
+    /// Counts the set bits of `range`.
     pub(super) fn count(&self, range: Range<usize>) -> usize {
         let mut count = 0;
         self.each(range, |word, mask| count += (word.load(Relaxed) & mask).count_ones() as usize);
         count
     }
-    /// How many bits there are.
+    /// Returns the number of bits.
     pub(super) fn len(&self) -> usize {
         self.bits
     }

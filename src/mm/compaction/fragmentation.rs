@@ -1,4 +1,4 @@
-//! How scattered a zone's free memory is (Linux: mm/vmstat.c, fragmentation_index,
+//! Fragmentation of a zone's free memory (Linux: mm/vmstat.c, fragmentation_index,
 //! unusable_free_index, extfrag_for_order).
 
 use crate::addr::Order;
@@ -13,14 +13,14 @@ pub struct ContigPageInfo {
     pub free_pages: u64,
     /// Free blocks, of any size.
     pub blocks: u64,
-    /// How many blocks of the order the free blocks hold.
+    /// Number of blocks of the order that the free blocks hold.
     pub suitable: u64,
     order: Order,
 }
 
 impl ContigPageInfo {
-    /// What a request of `order` sees of `zone`. Memory that is not up yet is in one piece;
-    /// pages on per-CPU lists are left out.
+    /// Counts the free blocks of `zone` that a request of `order` can use. Memory that is not up
+    /// yet is in one piece; pages on per-CPU lists are left out.
     #[must_use]
     pub fn of(zone: ZoneId, order: Order) -> Self {
         let mut info = Self { free_pages: 0, blocks: 0, suitable: 0, order };
@@ -48,8 +48,8 @@ impl ContigPageInfo {
         }
     }
 
-    /// Why a request fails, in thousandths: towards 0 for want of memory, towards 1000
-    /// because it is scattered; `None` where it does not fail.
+    /// Returns the reason why a request fails, in thousandths: towards 0 for want of memory,
+    /// towards 1000 because of fragmentation; `None` if it does not fail.
     #[must_use]
     pub fn fragmentation_index(&self) -> Option<u64> {
         if self.suitable > 0 {

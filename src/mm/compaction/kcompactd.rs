@@ -15,15 +15,15 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Jiffies between two looks (Linux: HPAGE_FRAG_CHECK_INTERVAL_MSEC).
 const CHECK_INTERVAL: u64 = HZ / 2;
-/// How much is done unasked, in percent (Linux: vm.compaction_proactiveness).
+/// Default of the proactive compaction level, in percent (Linux: vm.compaction_proactiveness).
 const PROACTIVENESS: u32 = 20;
 /// Looks that are left out where compaction brought nothing (Linux: COMPACT_MAX_DEFER_SHIFT).
 const PUT_OFF: u32 = 1 << 6;
 
 struct Node {
-    /// Where its thread waits.
+    /// Wait queue of the node's thread.
     wait: WaitQueue,
-    /// One more than the largest order that somebody wanted; 0 where nobody did.
+    /// Largest requested order plus one; 0 without a request.
     wanted: AtomicU32,
     /// Looks to leave out.
     put_off: AtomicU32,
@@ -47,7 +47,7 @@ pub fn set_compaction_proactiveness(percent: u32) {
     NODES.iter().for_each(|node| node.put_off.store(0, Relaxed));
 }
 
-/// How much is done unasked, in percent.
+/// Returns the proactive compaction level, in percent.
 #[must_use]
 pub fn compaction_proactiveness() -> u32 {
     PROACTIVE.load(Relaxed)
@@ -132,8 +132,8 @@ fn zone_score(id: ZoneId) -> u32 {
     ContigPageInfo::of(id, Order::PAGEBLOCK).extfrag() as u32
 }
 
-/// How scattered a node's free memory is, 0 to 100: its zones count by their size (Linux:
-/// fragmentation_score_node).
+/// Returns the fragmentation of a node's free memory, 0 to 100: its zones count by their size
+/// (Linux: fragmentation_score_node).
 #[must_use]
 pub fn fragmentation_score(node: NodeId) -> u32 {
     let present: u64 = zones(node).map(|id| u64::from(id.zone().present())).sum();

@@ -11,29 +11,29 @@ use crate::mm::page::{BlockSkip, Frame};
 use crate::mm::page_alloc::{OwnedPages, buddy_order, drain_local_pages, pageblock_migratetype};
 use crate::mm::trace::points;
 
-/// Where the scanners are, and what they hold.
+/// Positions of the scanners, and the pages that they hold.
 pub(super) struct Scanners {
     zone: ZoneId,
     mode: MigrateMode,
-    /// What is wanted: where a block of it was gone through, freed pages are let merge.
+    /// Requested order: after a block of it has been scanned, freed pages are let merge.
     order: Order,
     /// The next frame that the rising one looks at.
     migrate: Pfn,
-    /// Where it was when it last left its pageblock, and whether pages were isolated since.
+    /// Position when the scanner last left its pageblock, and whether pages were isolated since.
     began: Pfn,
     found: bool,
-    /// Whether pages were freed since those on the per-CPU lists were let merge.
+    /// True if pages were freed since those on the per-CPU lists were let merge.
     freed: bool,
     /// The end of the pageblocks that the falling one has not been through.
     free: Pfn,
     /// Free pages to move to.
     pages: OwnedPages,
-    /// How many pages were looked at, and moved.
+    /// Numbers of pages scanned and moved.
     pub scanned: u32,
     pub moved: u32,
 }
 
-/// What came of a step.
+/// Result of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
     /// Some pageblocks were gone through.
@@ -50,7 +50,7 @@ impl Scanners {
         Self { zone, mode, order, migrate, began, found, freed, free, pages, scanned: 0, moved: 0 }
     }
 
-    /// Where they are.
+    /// Returns the positions of both scanners.
     pub fn places(&self) -> (Pfn, Pfn) {
         (self.migrate, self.free)
     }
@@ -156,8 +156,8 @@ impl Scanners {
     }
 }
 
-/// Whether the pageblock at `first` is left out because there was nothing to do there the
-/// last time (`what`); where all has to be tried none is (Linux: isolation_suitable).
+/// Returns whether the pageblock at `first` is left out because there was nothing to do there
+/// the last time (`what`); where all has to be tried none is (Linux: isolation_suitable).
 fn is_skipped(first: Frame, what: BlockSkip, mode: MigrateMode) -> bool {
     mode != MigrateMode::Sync && first.page().block_skip().contains(what)
 }
@@ -174,8 +174,8 @@ pub(super) fn reset_isolation_suitable(zone: ZoneId) {
     }
 }
 
-/// Whether pages are moved into pageblocks of this type: into those of movable pages, and
-/// where all has to be tried into the others (Linux: suitable_migration_target).
+/// Returns whether pages are moved into pageblocks of this type: into those of movable pages,
+/// and where all has to be tried into the others (Linux: suitable_migration_target).
 fn is_target(mt: Migratetype, mode: MigrateMode) -> bool {
     match mt {
         Migratetype::Movable | Migratetype::Cma => true,

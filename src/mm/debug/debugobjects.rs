@@ -23,7 +23,7 @@ use crate::sync::{Rank, SpinLock};
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-/// What an object is (Linux: struct debug_obj_descr).
+/// Type of an object (Linux: struct debug_obj_descr).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum ObjectType {
@@ -47,17 +47,17 @@ impl ObjectType {
     }
 }
 
-/// What stage of its life an object is in (Linux: enum debug_obj_state).
+/// Stage of an object's life (Linux: enum debug_obj_state).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum ObjectState {
-    /// Nobody has told of it, or it was freed.
+    /// Unknown, or freed.
     None,
     /// Ready to be used.
     Init,
     /// Used no more.
     Inactive,
-    /// In use: others know it.
+    /// In use.
     Active,
     /// Not to be used again.
     Destroyed,
@@ -70,7 +70,7 @@ impl ObjectState {
         Self::ALL.into_iter().find(|&state| state as u32 == number).unwrap_or(Self::None)
     }
 
-    /// As Linux prints it (obj_states).
+    /// Returns the name that Linux prints (obj_states).
     const fn name(self) -> &'static str {
         match self {
             Self::None => "not available",
@@ -96,13 +96,13 @@ pub(super) fn enable() {
     }
 }
 
-/// Whether it is on.
+/// Returns whether it is on.
 #[must_use]
 pub fn debug_objects_on() -> bool {
     ON.load(Relaxed)
 }
 
-/// How many mistakes it has reported.
+/// Returns the number of mistakes reported.
 #[must_use]
 pub fn debug_objects_warnings() -> u32 {
     WARNINGS.load(Relaxed)
@@ -266,7 +266,7 @@ pub fn debug_object_activate(at: VirtAddr, kind: ObjectType) {
     });
 }
 
-/// Nobody else uses an object any more (Linux: debug_object_deactivate).
+/// Notes that an object is no longer in use (Linux: debug_object_deactivate).
 pub fn debug_object_deactivate(at: VirtAddr, kind: ObjectType) {
     step(at, kind, "deactivate", |objects, node, _| {
         let Some(node) = node else { return false };
@@ -328,7 +328,7 @@ pub fn debug_object_active_state(at: VirtAddr, kind: ObjectType, expect: u32, ne
     });
 }
 
-/// What is known of the object at `at`.
+/// Returns the state of the object at `at`.
 #[must_use]
 pub fn debug_object_state(at: VirtAddr) -> ObjectState {
     with_objects(|objects| objects.find(at).map_or(ObjectState::None, |node| state(objects, node)))

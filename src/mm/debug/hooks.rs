@@ -1,4 +1,4 @@
-//! What the allocators call, and which tool gets told.
+//! Hooks of the allocators, and their dispatch to the tools.
 
 use super::{debug_pagealloc, debugobjects, init_on, kmemleak, page_ext, page_owner, page_poison};
 use crate::addr::{Order, VirtAddr};
@@ -48,7 +48,7 @@ pub(in crate::mm) fn free_pages_prepare(frame: Frame, order: Order) {
     debug_pagealloc::unmap(frame, order);
 }
 
-/// As [`free_pages_prepare`], for those that don't ask themselves whether a tool is on.
+/// Like [`free_pages_prepare`], for those that don't ask themselves whether a tool is on.
 pub(in crate::mm) fn free_hook(frame: Frame, order: Order) {
     if super::PAGE_HOOKS.is_enabled() {
         free_pages_prepare(frame, order);

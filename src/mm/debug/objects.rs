@@ -12,18 +12,18 @@ use bitflags::bitflags;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 bitflags! {
-    /// What is known of an object (Linux: OBJECT_* of mm/kmemleak.c).
+    /// State of an object (Linux: OBJECT_* of mm/kmemleak.c).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub(in crate::mm::debug) struct ObjectFlags: u32 {
-        /// It was reported as a leak.
+        /// The object was reported as a leak.
         const REPORTED = 1 << 0;
-        /// It holds no pointers.
+        /// The object holds no pointers.
         const NO_SCAN = 1 << 1;
-        /// It was freed during a scan, which has its number yet.
+        /// The object was freed during a scan, which still has its number.
         const DEAD = 1 << 2;
         /// Some words of it hold pointers, and no others.
         const SCAN_AREA = 1 << 3;
-        /// It waits to be scanned, or was.
+        /// The object waits to be scanned, or was.
         const QUEUED = 1 << 4;
     }
 }
@@ -62,7 +62,7 @@ pub(in crate::mm::debug) const COUNT: Field = (COUNTS, false);
 /// So many references make it reachable; [`BLACK`] for one that is none of the scan's.
 pub(in crate::mm::debug) const MIN_COUNT: Field = (COUNTS, true);
 pub(in crate::mm::debug) const PID: Field = (WHO, false);
-/// Where the words that hold pointers begin, and how many bytes they are, both in eights.
+/// Start and size of the words that hold pointers, both in units of eight bytes.
 pub(in crate::mm::debug) const AREA: Field = (WHO, true);
 /// The next of a list: of free nodes, or of those to be scanned.
 pub(in crate::mm::debug) const LINK: Field = (NEXT, false);
@@ -143,7 +143,7 @@ impl Objects {
         self.set(node, FLAGS, flags.bits());
     }
 
-    /// Whether a new object needs a block of nodes first.
+    /// Returns whether a new object needs a block of nodes first.
     pub(in crate::mm::debug) fn is_full(&self) -> bool {
         self.free == 0 && self.used == BLOCK_NODES
     }
@@ -168,7 +168,7 @@ impl Objects {
         }
     }
 
-    /// Whether no more blocks can be added.
+    /// Returns whether no more blocks can be added.
     pub(in crate::mm::debug) fn is_at_limit(&self) -> bool {
         self.blocks == BLOCKS
     }

@@ -17,16 +17,16 @@ use bitflags::bitflags;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 bitflags! {
-    /// What the tools know of a frame (Linux: enum page_ext_flags).
+    /// Knowledge of the tools about a frame (Linux: enum page_ext_flags).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct PageExtFlags: u64 {
-        /// Its first allocation since it has words was noted.
+        /// The first allocation since the frame has words was noted.
         const OWNER = 1 << 0;
-        /// It is allocated.
+        /// The frame is allocated.
         const OWNER_ALLOCATED = 1 << 1;
-        /// It is free and filled with a pattern.
+        /// The frame is free and filled with a pattern.
         const POISONED = 1 << 2;
-        /// It is free and not mapped.
+        /// The frame is free and not mapped.
         const UNMAPPED = 1 << 3;
     }
 }
@@ -40,7 +40,7 @@ machine_local! {
     static FRAME_WORDS: AtomicUsize = AtomicUsize::new(0);
     /// Each leaf's frame, plus 1. In a leaf: the first frames of sections' blocks, plus 1.
     static ROOT: [AtomicU32; LEAVES] = [const { AtomicU32::new(0) }; LEAVES];
-    /// Whether a CPU adds words.
+    /// True if a CPU adds words.
     static ADDING: AtomicBool = AtomicBool::new(false);
 }
 
@@ -51,7 +51,7 @@ pub(super) struct PageExt {
 }
 
 impl PageExt {
-    /// What is known of the frame.
+    /// Returns the flags of the frame.
     pub(super) fn flags(self) -> PageExtFlags {
         PageExtFlags::from_bits_retain(self.words[0].load(Ordering::Relaxed))
     }
@@ -89,7 +89,7 @@ fn entry(leaf: &[AtomicU64], n: usize) -> u32 {
     (leaf[n / 2].load(Ordering::Acquire) >> (n % 2 * 32)) as u32
 }
 
-/// Where a section's words are entered: leaf, and the place in it.
+/// Returns the leaf of a section's words, and the index in it.
 fn place(pfn: Pfn) -> (usize, usize) {
     let n = (pfn.get() / Section::FRAMES) as usize;
     (n / LEAF_SECTIONS, n % LEAF_SECTIONS)

@@ -1,4 +1,5 @@
-//! Who allocated each page, and who freed it (Linux: page_owner=on, mm/page_owner.c).
+//! Owners of pages: the stacks that allocated and freed each page (Linux: page_owner=on,
+//! mm/page_owner.c).
 //!
 //! A frame's words in `page_ext`: the handles of the stacks that allocated and freed it, the
 //! allocation's flags and order, the times of both, the thread's name, the numbers of the
@@ -39,7 +40,7 @@ pub(super) fn enable() {
     }
 }
 
-/// Whether it is on.
+/// Returns whether it is on.
 #[must_use]
 pub fn page_owner_on() -> bool {
     ON.load(Relaxed)
@@ -135,26 +136,26 @@ pub(super) fn split(frame: Frame, order: Order) {
     }
 }
 
-/// What is known of a page's last allocation and free.
+/// Last allocation and last free of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Owner {
-    /// Whether it is allocated.
+    /// True if it is allocated.
     pub allocated: bool,
-    /// What it was allocated for.
+    /// GFP flags of the allocation.
     pub gfp: Gfp,
     /// The order of the block that it was allocated in.
     pub order: u8,
-    /// Who allocated it.
+    /// Stack of the allocation.
     pub handle: Option<Handle>,
-    /// Who freed it last.
+    /// Stack of the last free.
     pub free_handle: Option<Handle>,
-    /// When it was allocated, in nanoseconds.
+    /// Time of the allocation, in nanoseconds.
     pub time: u64,
-    /// When it was freed.
+    /// Time of the free, in nanoseconds.
     pub free_time: u64,
     /// The number of the thread that allocated it.
     pub pid: u32,
-    /// Of the one that freed it.
+    /// Process that freed the page.
     pub free_pid: u32,
     comm: [u64; 2],
 }
@@ -200,7 +201,7 @@ impl fmt::Display for Comm {
     }
 }
 
-/// What is known of `frame`'s owner; `None` where page_owner is off, or came too late.
+/// Returns the owner of `frame`; `None` where page_owner is off, or came too late.
 #[must_use]
 pub fn owner_of(frame: Frame) -> Option<Owner> {
     if page_owner_on() { Owner::read(page_ext::lookup(frame)?) } else { None }
@@ -231,7 +232,8 @@ impl fmt::Display for PageNames {
     }
 }
 
-/// Where a page comes from and who had it, for a report (Linux: __dump_page_owner).
+/// History of a page for a report: the origin of the page and its owners (Linux:
+/// __dump_page_owner).
 pub(super) struct History(pub Frame);
 
 impl fmt::Display for History {
@@ -330,8 +332,8 @@ fn record(f: &mut fmt::Formatter<'_>, pfn: Pfn, owner: &Owner) -> fmt::Result {
     writeln!(f, "{}", Stack(owner.handle))
 }
 
-/// How many pages each stack has allocated that are not free yet, in the format of Linux's
-/// /sys/kernel/debug/page_owner_stacks/show_stacks: those of `0` pages or more.
+/// Number of pages that each stack has allocated and that are not free yet, in the format of
+/// Linux's /sys/kernel/debug/page_owner_stacks/show_stacks: stacks with `0` pages or more.
 pub struct Stacks(pub u32);
 
 impl fmt::Display for Stacks {

@@ -11,7 +11,7 @@ use crate::mm::page::Frame;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// What free pages are filled with (Linux: PAGE_POISON).
+/// Pattern of free pages (Linux: PAGE_POISON).
 pub const PAGE_POISON: u8 = 0xaa;
 
 machine_local! {
@@ -57,7 +57,7 @@ pub(super) fn check_alloc(frame: Frame, order: Order) {
     }
 }
 
-/// What differs from the pattern: the first byte that does, and the one after the last.
+/// Finds the bytes that differ from the pattern: the first, and the one after the last.
 fn find(bytes: &[u8; PAGE_SIZE]) -> Option<(usize, usize)> {
     let first = bytes.iter().position(|&byte| byte != PAGE_POISON)?;
     let last = bytes.iter().rposition(|&byte| byte != PAGE_POISON)?;

@@ -1,4 +1,4 @@
-//! Who has mapped what (Linux: kernel/dma/debug.c).
+//! Table of live DMA mappings (Linux: kernel/dma/debug.c).
 //!
 //! Switched on, a record is kept of each streaming mapping, and an unmap or a sync that fits
 //! none is a panic that names the device and the caller. Builds with debug assertions begin
@@ -42,7 +42,7 @@ pub fn set_dma_debug(on: bool) {
     ON.store(on, Relaxed);
 }
 
-/// How many mappings are on record.
+/// Returns the number of mappings on record.
 #[must_use]
 pub fn live_mappings() -> usize {
     with_masked(|irq| {

@@ -7,13 +7,13 @@ use crate::mm::mmzone::NodeId;
 /// A range that is RAM, in the linear map, and not reserved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FreeMemRange {
-    /// Where it is.
+    /// Range of the region.
     pub range: PhysRange,
     /// The NUMA node it belongs to, where known.
     pub nid: Option<NodeId>,
 }
 
-/// Which regions of RAM count.
+/// Selection of the regions of RAM that count.
 #[derive(Clone, Copy)]
 struct Filter {
     nid: Option<NodeId>,

@@ -1,4 +1,4 @@
-//! What memblock held when it was discarded, to look at (Linux: debugfs memblock/, for which
+//! Copy of memblock from the time when it was discarded (Linux: debugfs memblock/, for which
 //! arm64 keeps memblock itself).
 
 use super::{Kind, Region, RegionFlags};
@@ -16,7 +16,7 @@ pub fn keep(memory: Vec<Region>, reserved: Vec<Region>) {
     KEPT.call_once(|| [memory, reserved]);
 }
 
-/// What is remembered of an array; nothing before [`keep`].
+/// Returns the regions kept of an array; none before [`keep`].
 #[must_use]
 pub fn regions(kind: Kind) -> &'static [Region] {
     let Some([memory, reserved]) = KEPT.get() else { return &[] };

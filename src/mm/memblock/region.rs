@@ -7,12 +7,12 @@ use crate::mm::mmzone::NodeId;
 /// The regions that an array holds before it grows.
 pub const INIT_MEMBLOCK_REGIONS: usize = 128;
 bitflags::bitflags! {
-    /// What is special about a region (Linux: enum memblock_flags, with its values).
+    /// Attributes of a region (Linux: enum memblock_flags, with its values).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct RegionFlags: u8 {
-        /// It may be taken out while the system runs.
+        /// The region may be taken out while the system runs.
         const HOTPLUG = 0x1;
-        /// It must stay out of the linear map.
+        /// The region must stay out of the linear map.
         const NOMAP = 0x4;
     }
 }
@@ -20,16 +20,16 @@ bitflags::bitflags! {
 /// A range of memory with what is known of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Region {
-    /// Where it is.
+    /// Range of the region.
     pub range: PhysRange,
-    /// What is special about it.
+    /// Attributes of the region.
     pub flags: RegionFlags,
     /// The NUMA node it belongs to, where known.
     pub nid: Option<NodeId>,
 }
 
 impl Region {
-    /// What unused slots of an array hold.
+    /// Contents of an array's unused slots.
     pub const EMPTY: Self =
         Self::new(PhysRange::new(PhysAddr::new(0), PhysAddr::new(0)), None, RegionFlags::empty());
 
@@ -39,24 +39,24 @@ impl Region {
         Self { range, flags, nid }
     }
 
-    /// Whether it must stay out of the linear map.
+    /// Returns whether it must stay out of the linear map.
     #[must_use]
     pub const fn is_nomap(&self) -> bool {
         self.flags.contains(RegionFlags::NOMAP)
     }
 
-    /// Whether it may be taken out while the system runs.
+    /// Returns whether it may be taken out while the system runs.
     #[must_use]
     pub const fn is_hotpluggable(&self) -> bool {
         self.flags.contains(RegionFlags::HOTPLUG)
     }
 
-    /// Whether the two would be one region if they touched.
+    /// Returns whether the two would be one region if they touched.
     fn is_like(&self, other: &Self) -> bool {
         self.nid == other.nid && self.flags == other.flags
     }
 
-    /// Whether the two touch and should be one region.
+    /// Returns whether the two touch and should be one region.
     pub(super) fn joins(&self, above: &Self) -> bool {
         self.range.end() == above.range.start() && self.is_like(above)
     }
@@ -113,7 +113,7 @@ impl RegionArray {
         self.capacity() - self.len
     }
 
-    /// Where the array lies after growth.
+    /// Returns the place of the array after growth.
     pub(super) fn grown_at(&self) -> Option<PhysRange> {
         self.grown.as_ref().map(|(_, at)| *at)
     }
@@ -175,7 +175,7 @@ impl RegionArray {
         (first, first + regions.partition_point(|region| region.range.start() < range.end()))
     }
 
-    /// What `range` has that no region has.
+    /// Returns the parts of `range` that no region covers.
     pub(super) fn gaps(&self, range: PhysRange) -> impl Iterator<Item = PhysRange> + '_ {
         let mut regions = self.overlapping(range);
         let mut at = range.start();
@@ -227,7 +227,7 @@ impl RegionArray {
         }
     }
 
-    /// Whether a piece at `index` that no region has joins the one below, and the one
+    /// Returns whether a piece at `index` that no region has joins the one below, and the one
     /// above.
     fn neighbours(&self, index: usize, piece: &Region) -> (bool, bool) {
         let below = index.checked_sub(1).and_then(|below| self.regions().get(below));

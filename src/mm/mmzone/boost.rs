@@ -10,7 +10,7 @@ use crate::addr::Order;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Zone {
-    /// By how many pages its marks are boosted.
+    /// Returns the number of pages by which the zone's marks are boosted.
     #[must_use]
     pub fn boost(&self) -> u32 {
         self.watermark_boost.load(Relaxed)
@@ -23,7 +23,7 @@ impl Zone {
             _ => self.watermark(mark) + self.boost(),
         }
     }
-    /// Whether the marks were boosted, and nobody has been told of it; it is told once.
+    /// Returns whether the marks were boosted, and nobody has been told of it; it is told once.
     pub(in crate::mm) fn take_boosted(&self) -> bool {
         self.boosted.load(Relaxed) && self.boosted.swap(false, Relaxed)
     }

@@ -1,17 +1,17 @@
-//! Where each zone lies: limits by kind and by node, and RAM cut at them.
+//! Limits of zones by kind and by node, and RAM cut at them.
 
 use super::{MAX_NUMNODES, NodeId, ZoneId, ZoneType};
 use crate::addr::{Order, Pfn, PfnRange};
 
-/// Where the zones end.
+/// Ends of the zones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ZoneLimits {
     /// The first frame that the device with the narrowest limit can't reach.
     pub dma: Pfn,
     /// The first frame above 4 GiB, or `dma` where that is as high.
     pub dma32: Pfn,
-    /// From where on each node's memory is kept for movable allocations; [`Pfn::LIMIT`]
-    /// for none (Linux: zone_movable_pfn).
+    /// First frame of each node that is kept for movable allocations; [`Pfn::LIMIT`] for none
+    /// (Linux: zone_movable_pfn).
     pub movable: [Pfn; MAX_NUMNODES],
 }
 
@@ -88,7 +88,7 @@ pub(in crate::mm) fn zones_of(
     })
 }
 
-/// What each zone spans, from its first to its last frame of RAM, by [`ZoneId::index`];
+/// Returns the span of each zone, from its first to its last frame of RAM, by [`ZoneId::index`];
 /// empty where it has none. `present` is all RAM, rising, with the node it belongs to.
 #[must_use]
 pub fn zone_spans(

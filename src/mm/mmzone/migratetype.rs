@@ -2,29 +2,30 @@
 
 use core::fmt;
 
-/// What may be done with the pages in use of a pageblock. Free blocks of each kind have
-/// lists of their own, so that what can't be moved does not scatter over all of memory.
+/// Mobility of a pageblock's pages in use. Free blocks of each kind have lists of their own, so
+/// that pages that can't be moved do not scatter over all of memory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Migratetype {
-    /// They stay where they are.
+    /// Pages stay where they are.
     Unmovable,
     /// Their owners can move them.
     Movable,
-    /// They can be reclaimed.
+    /// Pages can be reclaimed.
     Reclaimable,
     /// A reserve of large blocks for allocations that can't wait.
     HighAtomic,
     /// A CMA area's, lent to movable allocations.
     Cma,
-    /// Nothing is allocated here: the block is being emptied.
+    /// No page is allocated here: the block is being emptied.
     Isolate,
 }
 
 impl Migratetype {
-    /// How many there are.
+    /// Number of migratetypes.
     pub const COUNT: usize = 6;
-    /// How many of them allocations ask for, and per-CPU lists hold (Linux: MIGRATE_PCPTYPES).
+    /// Number of migratetypes that allocations ask for, and per-CPU lists hold (Linux:
+    /// MIGRATE_PCPTYPES).
     pub const PCPTYPES: usize = 3;
     /// All of them.
     pub const ALL: [Self; Self::COUNT] = [
@@ -60,13 +61,13 @@ impl Migratetype {
             mt => Some(mt),
         }
     }
-    /// Its index in tables of [`Migratetype::COUNT`] entries.
+    /// Returns the index in tables of [`Migratetype::COUNT`] entries.
     #[inline]
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
-    /// Whose blocks may be taken when there are none of this kind, best first
+    /// Returns the migratetypes whose blocks may be taken when this one has none, best first
     /// (Linux: fallbacks).
     #[must_use]
     pub const fn fallbacks(self) -> &'static [Self] {
@@ -77,14 +78,14 @@ impl Migratetype {
             _ => &[],
         }
     }
-    /// Whether blocks of it may merge with those of another such kind
-    /// (Linux: migratetype_is_mergeable).
+    /// Returns whether blocks of it may merge with those of another such kind (Linux:
+    /// migratetype_is_mergeable).
     #[inline]
     #[must_use]
     pub const fn is_mergeable(self) -> bool {
         (self as usize) < Self::PCPTYPES
     }
-    /// Its name as Linux prints it in /proc/pagetypeinfo.
+    /// Returns the name that Linux prints in /proc/pagetypeinfo.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -54,7 +54,7 @@ impl NodeId {
     pub const fn new(n: usize) -> Option<Self> {
         if n < MAX_NUMNODES { Some(Self(n as u8)) } else { None }
     }
-    /// Its number, below [`MAX_NUMNODES`].
+    /// Returns the number, below [`MAX_NUMNODES`].
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -65,8 +65,8 @@ impl NodeId {
     }
 }
 
-/// What a zone's memory is good for (Linux: enum zone_type). HIGHMEM does not exist on
-/// a 64-bit kernel: all RAM is in the linear map.
+/// Kind of a zone (Linux: enum zone_type). HIGHMEM does not exist on a 64-bit kernel: all RAM is
+/// in the linear map.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum ZoneType {
@@ -76,7 +76,7 @@ pub enum ZoneType {
     Dma32,
     /// All the rest.
     Normal,
-    /// For movable allocations alone, so that it can be emptied.
+    /// Memory for movable allocations alone, so that it can be emptied.
     Movable,
 }
 
@@ -84,12 +84,12 @@ impl ZoneType {
     /// All kinds, from the narrowest up.
     pub const ALL: [Self; MAX_NR_ZONES] = [Self::Dma, Self::Dma32, Self::Normal, Self::Movable];
 
-    /// Its index in tables of [`MAX_NR_ZONES`] entries.
+    /// Returns the index in tables of [`MAX_NR_ZONES`] entries.
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
-    /// Its name as Linux prints it.
+    /// Returns the name that Linux prints.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -115,7 +115,7 @@ pub struct ZoneId(u8);
 impl ZoneId {
     /// Bits of a zone's number.
     pub const BITS: u32 = 4;
-    /// How many there are.
+    /// Number of ids.
     pub const COUNT: usize = 1 << Self::BITS;
 
     /// The zone of this kind of `node`.
@@ -129,13 +129,13 @@ impl ZoneId {
     pub const fn from_bits(bits: u8) -> Self {
         Self(bits & (Self::COUNT - 1) as u8)
     }
-    /// Its bits.
+    /// Returns the bits.
     #[inline]
     #[must_use]
     pub const fn bits(self) -> u8 {
         self.0
     }
-    /// Its index in tables of [`ZoneId::COUNT`] entries.
+    /// Returns the index in tables of [`ZoneId::COUNT`] entries.
     #[inline]
     #[must_use]
     pub const fn index(self) -> usize {
@@ -146,7 +146,7 @@ impl ZoneId {
     pub const fn node(self) -> NodeId {
         NodeId(self.0 >> 2)
     }
-    /// What its memory is good for.
+    /// Returns the kind of the zone.
     #[must_use]
     pub const fn kind(self) -> ZoneType {
         ZoneType::ALL[(self.0 & 3) as usize]
@@ -155,7 +155,7 @@ impl ZoneId {
     pub fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT as u8).map(Self)
     }
-    /// Its figures and free lists.
+    /// Returns the zone's figures and free lists.
     #[inline]
     #[must_use]
     pub fn zone(self) -> &'static Zone {

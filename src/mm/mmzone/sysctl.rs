@@ -1,6 +1,6 @@
-//! What may be set of the watermarks and reserves, for each machine (Linux: vm.* of
-//! Documentation/admin-guide/sysctl/vm.rst). `page_alloc` has the setters, which compute
-//! what depends on them anew.
+//! Settings of watermarks and reserves, for each machine (Linux: vm.* of
+//! Documentation/admin-guide/sysctl/vm.rst). `page_alloc` has the setters, which compute anew
+//! whatever depends on them.
 
 use super::MAX_NR_ZONES;
 use crate::machine_local;
@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 machine_local! {
     /// The distance between watermarks, in fractions of 10000 of the zone.
     static WATERMARK_SCALE_FACTOR: AtomicU32 = AtomicU32::new(10);
-    /// How far watermarks are boosted, in fractions of 10000 of the high one.
+    /// Boost of watermarks, in 10000ths of the high one.
     static WATERMARK_BOOST_FACTOR: AtomicU32 = AtomicU32::new(15_000);
     /// 1/n of the wider zones' pages are kept back in a zone, by its kind; 0 for none.
     static LOWMEM_RESERVE_RATIO: [AtomicU32; MAX_NR_ZONES] =
@@ -27,7 +27,7 @@ pub(in crate::mm) fn set_scale_factor(factor: u32) {
     WATERMARK_SCALE_FACTOR.store(factor.clamp(1, 3000), Relaxed);
 }
 
-/// How far watermarks are boosted, in 10000ths of the high one; 0 for not at all (Linux:
+/// Returns the boost of watermarks, in 10000ths of the high one; 0 for none (Linux:
 /// vm.watermark_boost_factor).
 #[must_use]
 pub fn watermark_boost_factor() -> u32 {

@@ -22,7 +22,7 @@ pub enum Wmark {
 }
 
 bitflags! {
-    /// How deep into a zone's reserves an allocation reaches (Linux: ALLOC_*, mm/internal.h).
+    /// Depth to which an allocation may use a zone's reserves (Linux: ALLOC_*, mm/internal.h).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct WmarkFlags: u8 {
         /// No watermark applies.
@@ -55,7 +55,7 @@ impl Zone {
         self.lowmem_reserve[kind.index()].load(Relaxed)
     }
 
-    /// Whether a block of `order` may be taken without falling below `mark`, and whether
+    /// Returns whether a block of `order` may be taken without falling below `mark`, and whether
     /// there is one, as far as can be seen without the lock.
     pub(in crate::mm) fn watermark_ok(
         &self,

@@ -94,7 +94,7 @@ impl Chunk {
     }
 }
 
-/// For each k the positions at which a run of 2^k bits may start.
+/// Positions at which a run of 2^k bits may start, for each k.
 const ALIGNED: [u64; 7] = [
     !0,
     0x5555_5555_5555_5555,

@@ -1,5 +1,5 @@
-//! How often an allocation was served from the blocks of another migratetype: what scatters
-//! memory (Linux: the events mm_page_alloc_extfrag).
+//! Counts of allocations that were served from the blocks of another migratetype: the cause of
+//! fragmentation (Linux: the events mm_page_alloc_extfrag).
 #![deny(unsafe_code)]
 
 use crate::addr::Order;
@@ -23,19 +23,19 @@ machine_local! {
     static OWNERSHIP: Table = table();
 }
 
-/// What a kind of event came to since boot.
+/// Counts of a kind of event since boot.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Extfrag {
     /// Blocks that were taken.
     pub events: u64,
-    /// Of these, blocks smaller than a pageblock: a stranger came into one, or another kind
-    /// took over one that was in use.
+    /// Number of these with blocks smaller than a pageblock: a stranger came into a pageblock,
+    /// or another kind took over one that was in use.
     pub fragmenting: u64,
     /// Pageblocks that changed their type with it.
     pub change_ownership: u64,
 }
 
-/// What became of allocations of type `alloc` that were served from blocks of `fallback`.
+/// Returns the counts of allocations of type `alloc` that were served from blocks of `fallback`.
 #[must_use]
 pub fn extfrag_events(alloc: Migratetype, fallback: Migratetype) -> Extfrag {
     let of = |table: &Table| {

@@ -12,16 +12,16 @@ use crate::mm::fault_inject::{Attr, FaultAttr};
 use crate::mm::gfp::Gfp;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// Which allocations fail.
+/// Selection of the allocations that fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FailPageAlloc {
     /// So many pass first.
     pub skip: u32,
     /// Then each `interval`th fails; 1 for each.
     pub interval: u32,
-    /// After so many failures all pass.
+    /// Number of failures after which all allocations pass.
     pub times: u32,
-    /// Those of lower orders pass, and are not counted.
+    /// Lowest order that fails; lower ones pass, and are not counted.
     pub min_order: Order,
 }
 
@@ -61,7 +61,7 @@ pub fn set_fail_page_alloc(which: Option<FailPageAlloc>) -> u32 {
     failed
 }
 
-/// Whether this allocation is to fail.
+/// Returns whether this allocation is to fail.
 pub(super) fn should_fail(gfp: Gfp, order: Order) -> bool {
     FAIL_PAGE_ALLOC.is_on()
         && !gfp.contains(Gfp::__GFP_NOFAIL)

@@ -1,5 +1,5 @@
-//! Where pages come from when there are none of the migratetype asked for
-//! (Linux: __rmqueue, find_suitable_fallback, steal_suitable_fallback).
+//! Fallback of an allocation to other migratetypes when its own has no free block (Linux:
+//! __rmqueue, find_suitable_fallback, steal_suitable_fallback).
 //!
 //! The largest block of another type is taken, and where it is a large enough part of its
 //! pageblock, the whole pageblock changes its type with it: so kinds stay apart, and one
@@ -26,7 +26,7 @@ pub fn set_group_by_mobility(on: bool) {
     GROUPING_DISABLED.store(!on, Relaxed);
 }
 
-/// How far `rmqueue` may go.
+/// Limits of `rmqueue`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::mm) struct Reach {
     /// CMA's free pages may be borrowed.
@@ -35,7 +35,7 @@ pub(in crate::mm) struct Reach {
     pub(in crate::mm) no_fragment: bool,
 }
 
-/// Whether an allocation of `order` and `mt` should take over the whole pageblock
+/// Returns whether an allocation of `order` and `mt` should take over the whole pageblock
 /// (Linux: can_steal_fallback).
 fn can_steal(order: Order, mt: Migratetype) -> bool {
     order.get() >= Order::PAGEBLOCK.get() / 2
@@ -139,7 +139,7 @@ impl LockedZone<'_> {
         Some(frame)
     }
 
-    /// Whether at least half of the pageblock is free or in use by pages like `mt`.
+    /// Returns whether at least half of the pageblock is free or in use by pages like `mt`.
     fn pageblock_suits(&self, frame: Frame, from: Migratetype, mt: Migratetype) -> bool {
         let (free, movable) = count_pageblock(frame);
         let alike = if mt == Migratetype::Movable {
@@ -185,7 +185,8 @@ impl LockedZone<'_> {
     }
 }
 
-/// How many pages of the pageblock of `frame` are free, and how many are in use and movable.
+/// Counts the pages of the pageblock of `frame` that are free, and those that are in use and
+/// movable.
 fn count_pageblock(frame: Frame) -> (u32, u32) {
     let first = frame.align_down(Order::PAGEBLOCK);
     let (mut free, mut movable, mut at) = (0, 0, 0);

@@ -22,10 +22,10 @@ use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{OwnedPage, OwnedPages};
 use core::fmt;
 
-/// Why a range could not be emptied.
+/// Reason why a range could not be emptied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ContigError {
-    /// This frame is in use, reserved, or its pageblock is being emptied by another.
+    /// The frame is in use or reserved, or its pageblock is being emptied by another.
     Busy(Pfn),
     /// The range is empty, not all of it has descriptors, or it crosses zones.
     Invalid,

@@ -19,25 +19,25 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// used()`; to the page where nothing changes meanwhile.
 #[derive(Clone, Debug)]
 pub struct ZoneInfo {
-    /// Which zone.
+    /// Id of the zone.
     pub id: ZoneId,
-    /// From its first to its last frame.
+    /// Frames from the zone's first to its last.
     pub spanned: PfnRange,
     /// RAM in it that is online.
     pub present: u32,
     /// RAM of its sections that are offline.
     pub offline: u32,
-    /// What the allocator was given of that.
+    /// Number of pages that the allocator was given.
     pub managed: u32,
-    /// Of CMA areas.
+    /// Number of pages in CMA areas.
     pub cma: u32,
-    /// In free blocks of the zone.
+    /// Number of pages in free blocks of the zone.
     pub buddy: u32,
     /// Free and in pageblocks that are being emptied, which `buddy` leaves out.
     pub isolated: u32,
     /// Free in sections that are not up yet.
     pub deferred: u32,
-    /// On the per-CPU lists.
+    /// Number of pages on the per-CPU lists.
     pub pcp: u32,
     /// The same by CPU.
     pub pcp_count: [u32; NR_CPUS],
@@ -47,9 +47,9 @@ pub struct ZoneInfo {
     pub watermarks: [u32; 3],
     /// The mark promo.
     pub promo: u32,
-    /// By how much all marks but min are raised for now.
+    /// Number of pages by which all marks but min are raised for now.
     pub boost: u32,
-    /// What is kept from allocations that could go to a wider zone, by that zone's kind.
+    /// Number of pages kept from allocations that could go to a wider zone, by that zone's kind.
     pub lowmem_reserve: [u32; MAX_NR_ZONES],
     /// Pages by which per-CPU lists grow and shrink, and from which on they shrink.
     pub pcp_batch: u32,
@@ -128,13 +128,13 @@ pub fn zones() -> impl Iterator<Item = ZoneInfo> {
     ZoneId::all().filter(|id| holds_ram(id.zone())).map(zone_info)
 }
 
-/// Those of one node.
+/// Returns the zones of one node.
 pub fn zones_on(node: NodeId) -> impl Iterator<Item = ZoneInfo> {
     let on_node = move |id: &ZoneId| id.node() == node && holds_ram(id.zone());
     ZoneId::all().filter(on_node).map(zone_info)
 }
 
-/// Whether `node` holds RAM, online or not.
+/// Returns whether `node` holds RAM, online or not.
 #[must_use]
 pub fn node_has_memory(node: NodeId) -> bool {
     ZoneId::all().any(|id| id.node() == node && holds_ram(id.zone()))

@@ -13,7 +13,7 @@ use crate::mm::pcp_list::PcpColumn;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// What is wrong, and where.
+/// Violated invariant, and its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Invalid {
     /// The invariant that does not hold.

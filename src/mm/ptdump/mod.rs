@@ -12,7 +12,7 @@ use core::ops::ControlFlow;
 #[cfg(test)]
 mod tests;
 
-/// What the upper half is divided into, rising.
+/// Parts of the upper half, rising.
 pub const MARKERS: [(&str, VirtRange); 5] = [
     ("Linear mapping", layout::LINEAR),
     ("Kernel image", layout::KIMAGE),
@@ -30,12 +30,12 @@ const UPPER_HALF: VirtRange =
 pub struct Run {
     /// The addresses.
     pub va: VirtRange,
-    /// How the first of them is mapped.
+    /// Translation of the run's first page.
     pub first: Translation,
 }
 
 impl Run {
-    /// Whether a leaf at `va` continues the run. Where it leads is of no matter.
+    /// Returns whether a leaf at `va` continues the run. Where it leads is of no matter.
     fn takes(&self, va: VirtAddr, leaf: &Translation) -> bool {
         va == self.va.end()
             && leaf.level == self.first.level
@@ -44,7 +44,7 @@ impl Run {
             && leaf.attrs == self.first.attrs
     }
 
-    /// At which level of the tables its entries stand.
+    /// Returns the level of the tables that the run's entries stand at.
     #[must_use]
     pub const fn level_name(&self) -> &'static str {
         match self.first.level {
@@ -55,7 +55,7 @@ impl Run {
         }
     }
 
-    /// Its memory type, as Linux prints it.
+    /// Returns the memory type as Linux prints it.
     #[must_use]
     pub const fn memory_name(&self) -> &'static str {
         match self.first.attrs.memory() {
@@ -68,7 +68,7 @@ impl Run {
         }
     }
 
-    /// Whether the kernel may write to it and execute it.
+    /// Returns whether the kernel may write to it and execute it.
     #[must_use]
     pub const fn is_wx(&self) -> bool {
         self.first.attrs.is_writable() && self.first.attrs.is_executable()
@@ -165,7 +165,7 @@ fn is_marked(va: VirtRange) -> bool {
     MARKERS.iter().any(|(_, region)| region.contains_range(va))
 }
 
-/// How many pages are writable and executable, which must be none; `report` is called
+/// Counts the pages that are writable and executable, which must be none; `report` is called
 /// with each such run (Linux: ptdump_check_wx). Any context.
 pub fn check_wx(report: impl FnMut(&Run)) -> usize {
     check_wx_by_piece(|_| (), report)

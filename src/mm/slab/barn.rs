@@ -8,7 +8,7 @@
 use super::sheaf::{OwnedSheaf, SheafSlot};
 use arrayvec::ArrayVec;
 
-/// How many sheaves a node keeps, full and empty ones together.
+/// Number of sheaves that a node keeps, full and empty ones together.
 pub(super) const BARN_SHEAVES: usize = 10;
 
 /// Full and empty sheaves of one cache. Guarded by the node's lock.
@@ -42,7 +42,7 @@ impl Barn {
         true
     }
 
-    /// Whether one more sheaf has room.
+    /// Returns whether one more sheaf has room.
     pub fn has_room(&self) -> bool {
         self.full.len() + self.empty.len() < BARN_SHEAVES
     }

@@ -14,7 +14,7 @@ use crate::mm::fault_inject::{Attr, FaultAttr};
 use crate::mm::gfp::Gfp;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Which allocations fail; on the command line as `failslab=` has it.
+/// Selection of the allocations that fail; `failslab=` on the command line has its format.
 pub type FailSlab = Attr;
 
 machine_local! {
@@ -34,18 +34,18 @@ pub fn set_failslab(which: Option<FailSlab>) -> u32 {
     failed
 }
 
-/// Whether only allocations from caches with [`SlabFlags::FAILSLAB`] may fail, and count
+/// Returns whether only allocations from caches with [`SlabFlags::FAILSLAB`] may fail, and count
 /// (Linux: cache-filter of debugfs).
 pub fn set_failslab_cache_filter(on: bool) {
     CACHE_FILTER.store(on, Relaxed);
 }
 
-/// Whether allocations may fail on purpose.
+/// Returns whether allocations may fail on purpose.
 pub(super) fn is_on() -> bool {
     FAILSLAB.is_on()
 }
 
-/// Whether this allocation from `cache` is to fail.
+/// Returns whether this allocation from `cache` is to fail.
 pub(super) fn should_fail(cache: &RawCache, gfp: Gfp) -> bool {
     is_on()
         && !core::ptr::eq(cache, caches::sheaf_cache())

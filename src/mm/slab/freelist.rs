@@ -20,7 +20,7 @@ machine_local! {
 /// Objects that are put into a random order together: a slab has rarely more.
 const SHUFFLED: usize = 512;
 
-/// Whether new slabs give out their objects in random order from here on.
+/// Returns whether new slabs give out their objects in random order from here on.
 pub fn set_freelist_random(on: bool) {
     RANDOM.store(on, Relaxed);
 }

@@ -55,7 +55,7 @@ impl Slots {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of objects.
     #[inline]
     pub fn count(&self) -> u16 {
         self.count
@@ -100,7 +100,7 @@ impl Slots {
         unsafe { self.link_at(index).read() }
     }
 
-    /// Where the free link of object `index` is: in the slot, as `new` checked.
+    /// Returns the address of the free link of object `index`: in the slot, as `new` checked.
     #[inline]
     fn link_at(&self, index: u16) -> *mut u64 {
         assert!(index < self.count);
@@ -159,8 +159,8 @@ impl Slots {
         self.set_word(index, at + 8, mix(word ^ key));
     }
 
-    /// What `set_location` stored with this `key`; `None` if nothing was, or it has been
-    /// written over.
+    /// Returns the location that `set_location` stored with this `key`; `None` if there is none,
+    /// or it has been written over.
     pub fn location(&self, index: u16, at: u32, key: u64) -> Option<&'static Location<'static>> {
         let word = self.word(index, at);
         if self.word(index, at + 8) != mix(word ^ key) {
@@ -245,7 +245,7 @@ impl<T> StaticLink<T> {
     pub const fn new() -> Self {
         Self { to: AtomicPtr::new(ptr::null_mut()), of: PhantomData }
     }
-    /// What it refers to.
+    /// Returns the value referred to.
     pub fn get(&self) -> Option<&'static T> {
         // SAFETY: only references were stored.
         unsafe { self.to.load(Ordering::Relaxed).as_ref() }
@@ -257,7 +257,7 @@ impl<T> StaticLink<T> {
     }
 }
 
-/// What a frame's `owner` says for a slab of `cache`.
+/// Encodes a slab of `cache` for a frame's `owner`.
 pub(super) fn to_owner(cache: &'static RawCache) -> usize {
     ptr::from_ref(cache).expose_provenance()
 }

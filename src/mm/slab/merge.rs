@@ -34,7 +34,7 @@ pub fn set_slab_nomerge() {
     NO_MERGE.store(true, Relaxed);
 }
 
-/// Where [`Alias`]es lie.
+/// Returns the cache of [`Alias`]es.
 fn alias_cache() -> &'static RawCache {
     kmalloc_raw_cache(size_of::<Alias>())
 }

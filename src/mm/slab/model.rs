@@ -255,7 +255,7 @@ impl Model {
         assert_eq!(active, small + in_merged + slab_aliases().count());
     }
 
-    /// Whether somebody else uses this cache too.
+    /// Returns whether somebody else uses this cache too.
     fn is_shared(&self, raw: &RawCache) -> bool {
         let users = self.caches.iter().filter(|c| core::ptr::eq(c.cache, raw)).count();
         users > 1 || raw.name() != "model"

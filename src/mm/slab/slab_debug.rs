@@ -28,7 +28,7 @@ machine_local! {
     static SLAB_DEBUG: Once<SlabDebug> = Once::new();
 }
 
-/// What `slab_debug=` says.
+/// Contents of `slab_debug=`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SlabDebug(&'static str);
 

@@ -1,4 +1,4 @@
-//! What a cache does when a CPU's main sheaf is empty or full.
+//! Slow paths of a cache, when a CPU's main sheaf is empty or full.
 //!
 //! Main changes places with spare; when both are used up, with a sheaf of the node's
 //! barn; and when there is none, one lock hold refills it from partial slabs, or puts all
@@ -42,7 +42,7 @@ fn local(irq: &IrqMasked) -> NodeId {
 }
 
 impl RawCache {
-    /// Whether CPUs may keep objects now.
+    /// Returns whether CPUs may keep objects now.
     fn has_sheaves(&self) -> bool {
         self.sheaf_capacity() != 0 && !failslab::is_on()
     }
@@ -277,7 +277,7 @@ impl RawCache {
         release_all(discard);
     }
 
-    /// As `shrink`, for all CPUs' sheaves, while nobody uses the cache.
+    /// Like `shrink`, for all CPUs' sheaves, while nobody uses the cache.
     pub(super) fn shrink_all_cpus(&'static self, caller: &'static Location<'static>) {
         let mut discard = SlabList::new();
         with_masked(|irq| {

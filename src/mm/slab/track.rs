@@ -1,4 +1,5 @@
-//! Who allocated an object, and who freed it (Linux: struct track, SLAB_STORE_USER).
+//! Tracks of an object: the stacks that allocated and freed it (Linux: struct track,
+//! SLAB_STORE_USER).
 //!
 //! Stacks are in the depot, once each; beside an object lie their handles. It is asked before
 //! or after a node's lock, never under one, so it may take memory. What it has no room for is
@@ -14,14 +15,14 @@ use crate::sched::{self, jiffies};
 use core::fmt;
 use core::panic::Location;
 
-/// Which of an object's two tracks.
+/// Index of an object's two tracks.
 #[derive(Clone, Copy)]
 pub(super) enum TrackItem {
     Alloc,
     Free,
 }
 
-/// What is kept of one operation.
+/// Record of one operation.
 pub(super) struct Track {
     pub caller: &'static Location<'static>,
     pid: u32,
@@ -40,8 +41,8 @@ impl Track {
         cache.layout().track + item as u32 * Self::BYTES as u32
     }
 
-    /// What a stray write can't know: a track that doesn't fit it is not looked into. `who`
-    /// is the word of thread and stack.
+    /// Computes a key that a stray write can't know: a track that doesn't fit it is not decoded.
+    /// `who` is the word of thread and stack.
     fn key(cache: &RawCache, slots: &Slots, index: u16, who: u64) -> u64 {
         cache.encode(slots.address(index), who)
     }
@@ -73,7 +74,7 @@ impl Track {
         }
     }
 
-    /// What was noted last; `None` if nothing was, or it has been written over.
+    /// Returns the last record; `None` if there is none, or it has been written over.
     pub fn get(cache: &RawCache, slots: &Slots, index: u16, item: TrackItem) -> Option<Self> {
         let at = Self::offset(cache, item);
         let who = slots.word(index, at + 16);
@@ -87,7 +88,7 @@ impl Track {
     }
 }
 
-/// As in Linux: who, how many jiffies ago, on which CPU, in which thread; and the stack.
+/// Prints the record as Linux does: function, age in jiffies, CPU, thread; and the stack.
 impl fmt::Display for Track {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { caller, pid, cpu, when, stack } = self;

@@ -17,7 +17,7 @@ pub struct KmemCache<T> {
     /// Not a reference, which would have to stay valid while a function has it for an argument:
     /// [`KmemCache::destroy`] takes it, and frees what it leads to.
     raw: NonNull<RawCache>,
-    /// It holds no values: they pass through, from any CPU to any.
+    /// Marks that the cache holds no values: they pass through, from any CPU to any.
     of: PhantomData<fn(T) -> T>,
 }
 
@@ -84,7 +84,7 @@ impl<T> KmemCache<T> {
         Ok(CacheBox { at, raw: self.cache(), of: PhantomData })
     }
 
-    /// What [`CacheBox::into_raw`] gave out, as an owned value again.
+    /// Takes back ownership of a value that [`CacheBox::into_raw`] gave out.
     ///
     /// # Safety
     /// It came from there, of a value of this cache, and is given back once.
@@ -92,7 +92,7 @@ impl<T> KmemCache<T> {
         CacheBox { at, raw: self.cache(), of: PhantomData }
     }
 
-    /// As [`RawCache::shrink`].
+    /// Like [`RawCache::shrink`].
     #[track_caller]
     pub fn shrink(&self) {
         self.cache().shrink();

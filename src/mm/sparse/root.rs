@@ -1,5 +1,5 @@
-//! Which sections are up: a table of two levels that grows and is never taken back, read by
-//! all CPUs without a lock while one adds to it.
+//! Table of the sections that are up: two levels that grow and are never taken back, read by all
+//! CPUs without a lock while one adds to it.
 //!
 //! What was written before [`Root::add_leaf`] and [`Root::set_blocks`] is seen by those who
 //! find what these added: the zeros of the leaf, the descriptors of the blocks.
@@ -39,7 +39,7 @@ impl Root {
         self.word(section).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
-    /// Whether `section` has a leaf. For who adds to the table.
+    /// Returns whether `section` has a leaf. For who adds to the table.
     pub fn has_leaf(&self, section: usize) -> bool {
         self.0[section / LEAF_SECTIONS].load(Ordering::Relaxed) != 0
     }

@@ -1,5 +1,5 @@
-//! What the kernel prints at the end of its boot when it is asked for all, and a debugger when
-//! it is asked.
+//! Full report at the end of the boot (`granule.report=full`), also printed by a debugger's
+//! command.
 
 use super::{Head, kib};
 use crate::addr::Order;
@@ -9,7 +9,7 @@ use crate::mm::slab::{slab_pages, slabinfo};
 use crate::mm::vmalloc;
 use core::fmt;
 
-/// What of /proc/meminfo is worth a line at the end of a boot, and what is reserved.
+/// Summary of memory for the end of a boot: lines of /proc/meminfo, and reservations.
 pub struct MemSummary;
 
 impl fmt::Display for MemSummary {
@@ -39,8 +39,8 @@ impl fmt::Display for MemSummary {
 /// Columns of a line of [`MemSummary`], without its colon and its unit.
 const LINE: usize = 25;
 
-/// Where each zone lies, and its figures in pages; a line `report:` for each and one for
-/// all, for programs to read.
+/// Ranges of the zones, and their figures in pages; a line `report:` for each and one for all,
+/// for programs to read.
 pub struct Zones;
 
 impl fmt::Display for Zones {

@@ -39,7 +39,7 @@ use pageblocks::Fill;
 /// Areas of vmalloc, mappings of a region, resources that are listed; of more there is a count.
 const MOST: usize = 4096;
 
-/// What a reader checks before it goes on.
+/// Format name that a reader checks first.
 const FORMAT: &str = "granule memory snapshot";
 /// Counts up where a reader would go wrong otherwise.
 const VERSION: u64 = 1;

@@ -1,4 +1,4 @@
-//! What an event is: its fields, as they lie in a record, and how they are printed (Linux:
+//! Description of an event: its fields, as they lie in a record, and their text form (Linux:
 //! struct trace_event_call, TRACE_EVENT).
 //!
 //! The fields and one format in the manner of printf say all: the file `format`, by which
@@ -63,7 +63,7 @@ pub(super) struct Field {
     pub name: &'static str,
 }
 
-/// What is printed in the place of a conversion; the number is that of a field.
+/// Argument of a conversion; the number is that of a field.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Arg {
     /// The field.
@@ -74,27 +74,27 @@ pub(super) enum Arg {
     Gfp(usize),
     /// The name of the value.
     Symbol(usize, &'static [(u64, &'static str)]),
-    /// Whether a bit of the mask is set: one word or the other.
+    /// Choice of a word: the first if a bit of the mask is set, else the second.
     Choice(usize, u64, &'static str, &'static str),
     /// The order of a pageblock.
     PageblockOrder,
-    /// Whether it is below that order.
+    /// Test whether the field is below the order of a pageblock.
     BelowPageblock(usize),
 }
 
 /// An event.
 #[derive(Debug)]
 pub struct Event {
-    /// What it is an event of.
+    /// Subsystem of the event.
     pub system: &'static str,
-    /// What happened.
+    /// Name of the event.
     pub name: &'static str,
     pub(super) fields: &'static [Field],
     pub(super) print: &'static str,
     pub(super) args: &'static [Arg],
 }
 
-/// What a field is given.
+/// Value of a field.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
     /// A number, cut to the field's size.
@@ -113,7 +113,7 @@ impl Event {
         })
     }
 
-    /// Where the fields end, and strings begin.
+    /// Returns the offset at which the fields end, and strings begin.
     fn fixed_len(&self) -> usize {
         let end = self.layout().last().map_or(COMMON, |(at, field)| at + field.ty.size());
         let align = self.fields.iter().map(|field| field.ty.size()).max().unwrap_or(4).max(4);
@@ -141,7 +141,7 @@ impl Event {
         end.next_multiple_of(4).min(MAX_RECORD)
     }
 
-    /// What a field of a record holds, a signed number with all bits of its sign.
+    /// Reads a field of a record, a signed number with all bits of its sign.
     pub(super) fn number(&self, record: &[u8], field: usize) -> u64 {
         let Some((at, field)) = self.layout().nth(field) else { return 0 };
         let mut word = [0; 8];

@@ -34,18 +34,18 @@ pub(in crate::mm) enum Id {
 }
 
 impl Id {
-    /// Its bit in a set of events.
+    /// Returns the event's bit in a set of events.
     pub const fn bit(self) -> u32 {
         1 << self as u8
     }
 
-    /// Its description.
+    /// Returns the event's description.
     pub fn event(self) -> &'static Event {
         &EVENTS[self as usize]
     }
 }
 
-/// How many events there are.
+/// Number of events.
 pub(super) const COUNT: usize = Id::PageFaultKernel as usize + 1;
 
 macro_rules! event {
@@ -62,7 +62,7 @@ macro_rules! event {
 
 const ACCOUNT: u64 = crate::mm::gfp::Gfp::__GFP_ACCOUNT.bits() as u64;
 const SYNC: Arg = Arg::Choice(4, 1, "sync", "async");
-/// How compaction ended, by Linux's numbers of enum compact_result.
+/// Results of compaction, by Linux's numbers of enum compact_result.
 const COMPACTION_STATUS: &[(u64, &str)] =
     &[(1, "skipped"), (2, "deferred"), (5, "complete"), (8, "success")];
 

@@ -1,4 +1,4 @@
-//! What the rest of `mm` calls where something happens.
+//! Trace points: functions that the rest of `mm` calls.
 
 use super::event::Value::{N, S};
 use super::events::Id;
@@ -34,14 +34,14 @@ fn number(node: Option<NodeId>) -> u64 {
     node.map_or(u64::MAX, |node| node.index() as u64)
 }
 
-/// Where compaction of a zone is: the zone's start and end, and the two scanners.
+/// State of a compaction run: the zone's start and end, and the two scanners.
 #[derive(Clone, Copy)]
 pub(in crate::mm) struct Scan {
     pub start: Pfn,
     pub migrate: Pfn,
     pub free: Pfn,
     pub end: Pfn,
-    /// Whether it waits for what takes time.
+    /// True if it waits for what takes time.
     pub sync: bool,
 }
 
@@ -162,7 +162,7 @@ points! {
         emit(Id::FreeVmapAreaNoflush, &values);
     }
 
-    /// What waits is flushed: `what` tells from where to where areas lie, and how many there are.
+    /// Lazily freed areas are flushed: `what` gives the range and the number of areas.
     rare pub(in crate::mm) fn purge_vmap_area_lazy(what: impl FnOnce() -> (VirtRange, usize)) for PurgeVmapAreaLazy {
         let (range, purged) = what();
         let [start, end] = [range.start(), range.end()].map(|at| N(at.get() as u64));
@@ -174,7 +174,7 @@ points! {
         emit(Id::CmaAllocStart, &[S(area.name()), N(count.into()), N(align.get().into())]);
     }
 
-    /// They were had, or not.
+    /// An allocation ended, with pages or without.
     rare pub(in crate::mm) fn cma_alloc_finish(area: &Cma, frame: Option<Frame>, count: u32, align: Order) for CmaAllocFinish {
         /// Linux: -ENOMEM.
         const ENOMEM: u64 = -12i64 as u64;
@@ -198,7 +198,7 @@ points! {
         emit(Id::MmCompactionBegin, &scan.values());
     }
 
-    /// It is over.
+    /// A compaction run ended.
     rare pub(in crate::mm) fn mm_compaction_end(scan: Scan, result: CompactResult) for MmCompactionEnd {
         // By Linux's numbers of enum compact_result.
         let status = match result {
@@ -223,7 +223,7 @@ points! {
         emit(Id::MmCompactionIsolateFreepages, &values);
     }
 
-    /// Of the pages that were isolated so many were moved, and so many stay where they are.
+    /// A number of the isolated pages were moved, and a number stay where they are.
     rare pub(in crate::mm) fn mm_compaction_migratepages(migrated: u32, failed: u32) for MmCompactionMigratepages {
         emit(Id::MmCompactionMigratepages, &[N(migrated.into()), N(failed.into())]);
     }

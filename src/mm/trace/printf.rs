@@ -1,9 +1,9 @@
-//! As much of printf as the formats of events use (Linux: lib/vsprintf.c).
+//! Subset of printf that the formats of events use (Linux: lib/vsprintf.c).
 
 use super::sites;
 use core::fmt;
 
-/// What stands for a conversion.
+/// Text that replaces a conversion.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Printed<'a> {
     /// A number, a signed one with all bits of its sign.

@@ -23,7 +23,8 @@ const TS_SHIFT: u32 = 27;
 /// The most words of a record whose length stands in its first word.
 const TYPE_LEN_MAX: u32 = 28;
 const TYPE_TIME_EXTEND: u32 = 30;
-/// In `commit`: records before this page were lost, and how many stands behind the page's own.
+/// Flag in `commit`: records before this page were lost; their number stands behind the page's
+/// own records.
 const MISSED_EVENTS: u64 = 1 << 31;
 const MISSED_STORED: u64 = 1 << 30;
 
@@ -72,7 +73,7 @@ pub(super) struct Ring {
     /// The oldest page, and the one that is written.
     head: usize,
     tail: usize,
-    /// When the last record was written.
+    /// Time of the last record.
     stamp: u64,
     written: u64,
     overrun: u64,
@@ -122,7 +123,7 @@ impl Ring {
         self.written
     }
 
-    /// Of these, records that newer ones took the place of.
+    /// Returns the number of records, among those, that newer ones overwrote.
     pub fn overrun(&self) -> u64 {
         self.overrun
     }
@@ -141,7 +142,7 @@ impl Ring {
         }
     }
 
-    /// What the thread of `slot` is called, if it wrote.
+    /// Returns the name of the thread of `slot`, if it wrote.
     pub fn comm(&self, slot: usize) -> Option<&str> {
         self.comms.get(slot).map(Comm::as_str).filter(|comm| !comm.is_empty())
     }
@@ -228,7 +229,7 @@ impl Ring {
         }
     }
 
-    /// How many pages [`raw_pages`](Self::raw_pages) gives.
+    /// Returns the number of pages that [`raw_pages`](Self::raw_pages) gives.
     pub fn nr_raw_pages(&self) -> usize {
         self.used().count()
     }

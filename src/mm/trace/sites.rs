@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 const SITES: usize = 512;
 
 machine_local! {
-    /// By a hash of the address, the next free place where that is taken.
+    /// Sites by a hash of the address, at the next free place where that is taken.
     static TABLE: [Once<&'static Location<'static>>; SITES] = [const { Once::new() }; SITES];
     static FORGOTTEN: AtomicU64 = AtomicU64::new(0);
 }

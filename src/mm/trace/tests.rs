@@ -18,7 +18,8 @@ fn text(id: Id, values: &[Value<'_>]) -> String {
     Text(id.event(), &record[..len]).to_string()
 }
 
-/// As Linux 6.12 prints them; but for `page`, which follows from where descriptors lie.
+/// Events read as Linux 6.12 prints them; but for `page`, which follows from the place of
+/// descriptors.
 #[test]
 fn each_event_reads_as_in_linux() {
     let page = |pfn: u64| format!("{:#x}", crate::arch::vmemmap_base() as u64 + pfn * 32);
@@ -163,7 +164,7 @@ fn each_event_reads_as_in_linux() {
     });
 }
 
-/// What no name covers is told as a number.
+/// Flags without a name are printed as a number.
 #[test]
 fn flags_without_names_are_told_too() {
     use crate::mm::gfp::Gfp;

@@ -40,7 +40,7 @@ pub const HEADER_EVENT: &str = "# compressed entry header
 \tdata max type_len  == 28
 ";
 
-/// What all records begin with, and the fields behind it.
+/// Common head of all records, and the fields behind it.
 struct Entry<'a> {
     record: Record<'a>,
     kind: u16,
@@ -63,7 +63,7 @@ pub struct Trace<'a> {
 }
 
 impl<'a> Trace<'a> {
-    /// Of the CPU, or all.
+    /// Reads the records of one CPU, or of all.
     #[must_use]
     pub fn new(rings: &'a Rings, only: Option<CpuId>) -> Self {
         Self { rings, only }

@@ -1,4 +1,4 @@
-//! Which memory type device addresses are mapped with, so that no byte is mapped with two.
+//! Memory types that device addresses are mapped with, so that no byte is mapped with two.
 //!
 //! Mappings of one address with different memory types lose coherency and order (Arm ARM
 //! B2.16, "Mismatched memory attributes"). Each type has an interval tree of the ranges
@@ -18,7 +18,7 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::sync::{Rank, SpinLock};
 
-/// How device addresses are mapped.
+/// Memory type of a device mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IoType {
     /// Device-nGnRE.
@@ -29,7 +29,7 @@ pub enum IoType {
     Cached = 2,
 }
 
-/// Why a range was not reserved.
+/// Reason why a range was not reserved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReserveError {
     /// Part of it is reserved with another type.
@@ -40,7 +40,7 @@ pub enum ReserveError {
 
 struct Span {
     range: PhysRange,
-    /// How many claims there are to it.
+    /// Number of claims to the range.
     claims: u32,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Claim {
 pub(super) struct Claims {
     range: PhysRange,
     claim: Claim,
-    /// How many; 0: the rest means nothing.
+    /// Number of claims; at 0 the rest means nothing.
     count: u32,
 }
 
@@ -113,7 +113,8 @@ impl Claims {
         Ok(())
     }
 
-    /// One of the claims for who wants to map `range` with type `io`, if they are to that.
+    /// Takes a kept claim for a caller that wants to map `range` with type `io`, if it is a
+    /// claim to that.
     #[inline(always)]
     pub fn reuse(&mut self, range: PhysRange, io: IoType) -> Option<Reservation> {
         if self.count == 0 || self.range != range || self.claim.io != io {
@@ -156,7 +157,7 @@ impl MemTypes {
         }
     }
 
-    /// One more claim to `range`, if there is one of that type.
+    /// Adds a claim to `range`, if it is claimed with that type.
     #[inline(always)]
     fn share(&mut self, range: PhysRange, io: IoType) -> Option<u32> {
         let tree = &mut self.0[io as usize];
@@ -181,9 +182,9 @@ impl MemTypes {
     }
 }
 
-/// Whether an item of `tree` overlaps `range`. If the left subtree reaches beyond the
-/// start of `range`, it holds an overlap or what reaches so far starts after `range`,
-/// and so does all on the right.
+/// Returns whether an item of `tree` overlaps `range`. If the left subtree reaches beyond the
+/// start of `range`, it holds an overlap or what reaches so far starts after `range`, and so
+/// does all on the right.
 fn overlaps(tree: &Tree<Span>, range: PhysRange) -> bool {
     let mut at = tree.root().top;
     while at != NIL {
@@ -205,7 +206,7 @@ impl Reservation {
         Self::shared(range, io).map_or_else(|| Self::new_record(range, io, gfp), Ok)
     }
 
-    /// As [`new`](Self::new), where there is a claim to the same range and type.
+    /// Like [`new`](Self::new), where there is a claim to the same range and type.
     #[inline(always)]
     pub fn shared(range: PhysRange, io: IoType) -> Option<Self> {
         let number = with_masked(|irq| MEMTYPES.lock(irq).share(range, io))?;

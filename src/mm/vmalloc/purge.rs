@@ -14,12 +14,12 @@ use crate::mm::trace::points;
 use crate::sync::Once;
 use arrayvec::ArrayVec;
 
-/// Whether to wait for a purge by another CPU.
+/// Choice whether to wait for a purge by another CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wait {
     /// Until it is done.
     Yes,
-    /// It will do.
+    /// Don't wait: the other CPU's purge is good enough.
     No,
 }
 
@@ -68,14 +68,14 @@ fn reclaim_others(mut others: u32) {
     with_areas(|areas| areas.end_purge());
 }
 
-/// What areas held that were reclaimed, to be given back without the lock.
+/// Backings of reclaimed areas, to be given back without the lock.
 pub struct Freed {
     claims: ArrayVec<Claim, BATCH>,
     pages: ArrayVec<PageChain, BATCH>,
 }
 
 impl Freed {
-    /// Nothing.
+    /// Creates an empty set.
     #[inline(always)]
     fn new() -> Self {
         Self { claims: ArrayVec::new(), pages: ArrayVec::new() }

@@ -238,8 +238,8 @@ fn va_space_steps_at_a_million_areas() {
     assert!(most < 250, "{most} steps at 1,000,000 areas");
 }
 
-/// Of areas whose notes fall on one place the last is noted; the others are found as well, and
-/// none once it is freed.
+/// If the notes of several areas fall on one place, the last is noted; the others are found as
+/// well, and none once it is freed.
 #[test]
 fn areas_are_found_by_their_start_wherever_they_are_noted() {
     machine(16, || {

@@ -23,19 +23,19 @@ use crate::sched::{WaitQueue, cond_resched, should_stop};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicBool, AtomicU32};
 
-/// What a node's thread is asked for.
+/// Request to a node's thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Wanted {
     /// A block of this order.
     order: Order,
-    /// In a zone no wider than this.
+    /// Widest zone that the request may use.
     highest: ZoneType,
 }
 
 struct Node {
-    /// Where its thread waits.
+    /// Wait queue of the node's thread.
     wait: WaitQueue,
-    /// Whether it is asked for anything. Set after the two below.
+    /// True if it is asked for anything. Set after the two below.
     asked: AtomicBool,
     /// The largest order that is wanted.
     order: AtomicU32,
@@ -92,7 +92,8 @@ pub(super) fn forget_failures() {
     NODES.iter().for_each(|node| node.failures.store(0, Relaxed));
 }
 
-/// Whether the thread of `node` has given up (Linux: node_unreclaimable of /proc/zoneinfo).
+/// Returns whether the thread of `node` has given up (Linux: node_unreclaimable of
+/// /proc/zoneinfo).
 #[must_use]
 pub fn is_hopeless(node: NodeId) -> bool {
     Node::of(node).is_hopeless()
@@ -107,7 +108,7 @@ fn zones(node: NodeId, highest: ZoneType) -> impl Iterator<Item = &'static Zone>
         .filter(|zone| zone.is_populated())
 }
 
-/// Whether a zone of `node` has a block of `order` to spare above its high watermark, or
+/// Returns whether a zone of `node` has a block of `order` to spare above its high watermark, or
 /// there is none that could (Linux: pgdat_balanced).
 fn pgdat_balanced(node: NodeId, wanted: Wanted) -> bool {
     let Wanted { order, highest } = wanted;
@@ -117,8 +118,8 @@ fn pgdat_balanced(node: NodeId, wanted: Wanted) -> bool {
     zones(node, highest).any(spares) || zones(node, highest).next().is_none()
 }
 
-/// Whether pageblocks changed hands there since the thread last ran
-/// (Linux: pgdat_watermark_boosted).
+/// Returns whether pageblocks changed hands there since the thread last ran (Linux:
+/// pgdat_watermark_boosted).
 fn pgdat_watermark_boosted(node: NodeId, highest: ZoneType) -> bool {
     zones(node, highest).any(|zone| zone.boost() != 0)
 }
@@ -230,7 +231,7 @@ fn balance_pgdat(node: NodeId, mut wanted: Wanted) -> Order {
     wanted.order
 }
 
-/// By how many pages the watermarks of each zone up to `highest` are boosted.
+/// Returns the number of pages by which the watermarks of each zone up to `highest` are boosted.
 fn zones_boost(node: NodeId, highest: ZoneType) -> [u32; MAX_NR_ZONES] {
     ZoneType::ALL.map(
         |kind| {

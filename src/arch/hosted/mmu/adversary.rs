@@ -10,15 +10,15 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-/// How the adversary behaves.
+/// Behaviour of the adversary.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Where its choices start from.
+    /// Seed of the adversary's random choices.
     pub seed: u64,
-    /// How many CPUs walk the tables, from CPU 0 up, whether or not threads run as them.
+    /// Number of CPUs that walk the tables, from CPU 0 up, whether or not threads run as them.
     pub cpus: usize,
-    /// In 256ths: how likely each CPU walks an address whose descriptor is being stored,
-    /// just before and just after. At 256 all always do.
+    /// Probability, in 256ths, that a CPU walks an address just before and just after its
+    /// descriptor is stored. At 256 all CPUs always do.
     pub eagerness: u32,
 }
 
@@ -48,7 +48,7 @@ pub enum Step {
     Break,
 }
 
-/// What is taken out of software's steps.
+/// Steps of software that a test leaves out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mutation {
     /// Every step of one kind.
@@ -65,17 +65,17 @@ pub enum Mutation {
 #[derive(Clone, Copy)]
 pub(super) struct Pending {
     pub cpu: CpuId,
-    /// Which of that CPU's stores it is, counted from one.
+    /// Number of the store among that CPU's stores, counted from one.
     number: u64,
     pub old: Descriptor,
-    /// Whether an instruction could have been translated by the old word alone: not
-    /// where that led to a table, whose words can't be read any more once it is freed.
+    /// True if an instruction could have been translated by the old word alone: not where that
+    /// led to a table, whose words can't be read any more once it is freed.
     decides: bool,
     /// The storing CPU's own walker sees it.
     pub seen_by_self: bool,
 }
 
-/// How many of each CPU's stores to tables came before something: a vector clock.
+/// Vector clock: the number of each CPU's stores to tables that came before an event.
 #[derive(Clone, Copy, Default)]
 struct Clock([u64; NR_CPUS]);
 
@@ -117,7 +117,7 @@ impl Rng {
         ((z ^ z >> 31) % n as u64) as usize
     }
 
-    /// One of `all`, each as likely as another.
+    /// Picks an item of `all`, each with the same probability.
     pub fn pick<T>(&mut self, all: impl Iterator<Item = T>) -> Option<T> {
         let mut picked = None;
         for (n, item) in all.enumerate() {
@@ -142,7 +142,7 @@ pub(super) struct State {
     pub root: PhysAddr,
     pub cpus: [Cpu; NR_CPUS],
     linked: BTreeMap<PhysAddr, Linked>,
-    /// What the last holder of each lock knew when it gave it up.
+    /// Clock of each lock's last holder at its release.
     locks: BTreeMap<usize, Clock>,
     pub pending: BTreeMap<PhysAddr, Vec<Pending>>,
     /// Addresses of late stores, for speculation.

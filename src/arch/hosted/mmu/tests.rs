@@ -1,4 +1,5 @@
-//! What the adversary may do and what it must not; what it has to notice.
+//! Tests of the adversary: behaviour that the architecture permits, behaviour that it forbids,
+//! and mistakes that the adversary must notice.
 
 use super::*;
 use crate::addr::PhysRange;
@@ -53,7 +54,7 @@ impl Tables<'_> {
     }
 }
 
-/// What a lock does to those who take it one after the other.
+/// Passes a lock on, as CPUs that take it one after the other do.
 fn pass() {
     const LOCK: usize = 8;
     lock_taken(LOCK);
@@ -121,7 +122,7 @@ fn a_store_is_completed_by_those_who_know_of_it() {
     }
 }
 
-/// Where one CPU clears and another, who knows, invalidates without a barrier of its own.
+/// One CPU clears an entry and another, told of it, invalidates without a barrier of its own.
 #[test]
 #[should_panic(expected = "TLBI before dsb")]
 fn an_invalidation_that_may_overtake_another_cpus_store_is_noticed() {

@@ -1,4 +1,4 @@
-//! What one CPU has cached: translations, and pointers to tables.
+//! Cached translations and table pointers of one CPU.
 #![deny(unsafe_code)]
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
@@ -9,7 +9,7 @@ use std::vec::Vec;
 /// A cached translation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Cached {
-    /// What it translates: a page or block, or a contiguous set as one.
+    /// Translated range: a page or block, or a contiguous set as one.
     pub va: VirtRange,
     pub pa: PhysAddr,
     pub attrs: KernelAttrs,
@@ -20,12 +20,12 @@ pub(super) struct Cached {
 }
 
 impl Cached {
-    /// Where `va`, which it translates, leads.
+    /// Returns the physical address of `va`, which the entry must translate.
     pub fn translate(&self, va: VirtAddr) -> PhysAddr {
         self.pa + (va - self.va.start()) as u64
     }
 
-    /// Whether both may be in one TLB: they may differ in permissions alone (Arm ARM
+    /// Returns whether both may be in one TLB: they may differ in permissions alone (Arm ARM
     /// D8.17.1, R_WHZWS).
     fn may_coexist(&self, other: &Self) -> bool {
         let both = self.va.intersect(other.va);
@@ -37,7 +37,7 @@ impl Cached {
     }
 }
 
-/// What a TLB invalidation applies to.
+/// Scope of a TLB invalidation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope {
     /// The addresses; `None` for all.
@@ -61,10 +61,10 @@ impl Scope {
 /// The sizes that a translation can have, and where a table can start.
 const SIZES: [usize; 6] = [1 << 12, 1 << 16, 1 << 21, 1 << 25, 1 << 30, 1 << 34];
 
-/// One CPU's caches.
+/// Caches of one CPU.
 #[derive(Default)]
 pub(super) struct Tlb {
-    /// By size, then by address.
+    /// Leaves, by size, then by address.
     leaves: [BTreeMap<VirtAddr, Vec<Cached>>; SIZES.len()],
     /// The tables known of each level below the PGD, by the address they start at.
     tables: [BTreeMap<VirtAddr, Vec<PhysAddr>>; 3],
@@ -90,7 +90,7 @@ impl Tlb {
         })
     }
 
-    /// Whether some table pointer leads to `pa`.
+    /// Returns whether some table pointer leads to `pa`.
     pub fn points_at(&self, pa: PhysAddr) -> bool {
         self.tables.iter().flat_map(BTreeMap::values).flatten().any(|&t| t == pa)
     }

@@ -9,12 +9,12 @@ use crate::arch::CpuId;
 use crate::arch::pgtable::descriptor::{CONT_ENTRIES, Descriptor, Kind, Level, Permission};
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Where the half that TTBR1 translates starts.
+/// First address that TTBR1 translates.
 pub(super) const UPPER_HALF: VirtAddr = VirtAddr::new(0xffff_0000_0000_0000);
-/// How many addresses of late stores speculation draws from.
+/// Number of recent stores whose addresses speculation draws from.
 const RECENT: usize = 64;
 
-/// What a walk may look at besides memory.
+/// Inputs of a walk besides memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Walk {
     /// Starts now; what it finds is cached.
@@ -23,7 +23,7 @@ enum Walk {
     InFlight,
 }
 
-/// Where an access takes its translation from.
+/// Source of an access's translation.
 enum Source {
     Cached(Cached),
     Walk(Walk),
@@ -151,7 +151,7 @@ impl State {
         new
     }
 
-    /// What an access by `cpu` to `va` leads to.
+    /// Translates an access by `cpu` to `va`.
     pub fn access(&mut self, cpu: CpuId, va: VirtAddr, access: Access) -> Result<PhysAddr, Fault> {
         let cpu = cpu.index();
         let here = &self.cpus[cpu];

@@ -17,9 +17,9 @@ use std::vec::Vec;
 pub struct ArenaAccess {
     free: Vec<TableAddr>,
     pub in_use: usize,
-    /// How many were given back.
+    /// Number of table pages given back.
     pub freed: usize,
-    /// How many more allocations succeed.
+    /// Number of allocations that still succeed.
     pub budget: usize,
     pub breakable: bool,
     recent: RecentTables,
@@ -116,13 +116,13 @@ impl<'m> Rig<'m> {
         Mapper::new(self.root, &mut self.access)
     }
 
-    /// That every CPU finds `expected` at `va`, however often it looks.
+    /// Checks that every CPU finds `expected` at `va`, however often it looks.
     #[track_caller]
     pub fn check(&self, va: VirtAddr, expected: Option<(PhysAddr, KernelAttrs)>) {
         check(self.machine.mmu(), va, expected);
     }
 
-    /// As [`Rig::check`] for all of `va`, mapped to memory from `pa` on, or not at all.
+    /// Like [`Rig::check`] for all of `va`, mapped to memory from `pa` on, or not at all.
     #[track_caller]
     pub fn check_range(&self, va: VirtRange, expected: Option<(PhysAddr, KernelAttrs)>) {
         // Every page of a small range, the edges of the pieces of a large one.

@@ -71,7 +71,7 @@ enum Op {
     FailNextAlloc,
 }
 
-/// What ought to be mapped, page by page, and what may still be.
+/// Expected mappings, page by page, and those that may linger.
 struct Model {
     window: VirtAddr,
     mapped: BTreeMap<usize, (PhysAddr, KernelAttrs)>,
@@ -245,7 +245,7 @@ impl Model {
         }
     }
 
-    /// What walkers must find at a page.
+    /// Returns the translation that walkers must find at a page.
     fn expected(&self, page: usize) -> Option<(PhysAddr, KernelAttrs)> {
         self.mapped.get(&page).filter(|_| !self.hidden.contains(&page)).copied()
     }

@@ -443,7 +443,7 @@ const EDITS: &[Edit] = &[
     },
 ];
 
-/// What an edit did.
+/// Result of an edit.
 struct Done {
     steps: Vec<Step>,
     /// Table pages given back.
@@ -452,8 +452,8 @@ struct Done {
 
 const OTHER_CPU: CpuId = CpuId::new(1).unwrap();
 
-/// What this CPU knows is known to those who pass later, and the other way round, as with a
-/// lock that is taken and given up.
+/// Hands this CPU's knowledge to CPUs that pass later, and takes theirs, as with a lock that is
+/// taken and given up.
 fn pass() {
     const LOCK: usize = 8;
     cpu::lock_taken(LOCK);
@@ -485,7 +485,7 @@ fn attempt(edit: &Edit, mutation: Option<Mutation>, seed: u64, handed_over: bool
     })
 }
 
-/// Whether the mutation is noticed under some seed.
+/// Returns whether the mutation is noticed under some seed.
 fn noticed(edit: &Edit, mutation: Mutation, handed_over: bool) -> bool {
     let seeds = if cfg!(miri) { 3 } else { 20 };
     let attempt = |seed| attempt(edit, Some(mutation), seed, handed_over);
@@ -546,8 +546,8 @@ fn nothing_is_noticed_where_nothing_is_wrong() {
     }
 }
 
-/// What one CPU unmaps another may flush, as it purges vmalloc's areas: where the one has
-/// handed it over, and the other has every barrier of its own.
+/// A CPU may flush pages that another has unmapped, as a purge of vmalloc's areas does: if the
+/// other has handed them over, and it has every barrier of its own.
 #[test]
 fn a_flush_by_another_cpu_needs_the_hand_over_and_each_step() {
     let run = |seed, handed_over: bool, mutation| {
@@ -580,8 +580,8 @@ fn a_flush_by_another_cpu_needs_the_hand_over_and_each_step() {
     assert!(seeds.clone().any(|seed| quietly(|| run(seed, false, None)).is_err()));
 }
 
-/// What is hidden may change its memory type before the flush for the hiding is done: the
-/// change brings an invalidation of its own, and without that it is noticed.
+/// A hidden page may change its memory type before the flush for the hiding is done: the change
+/// brings an invalidation of its own, and without that it is noticed.
 #[test]
 fn what_is_hidden_changes_its_type_before_the_flush() {
     let run = |seed, mutation| {

@@ -329,7 +329,8 @@ fn invalidations_are_as_few_as_they_can_be() {
     assert_eq!(ops, [TlbiRangeLast, TlbiVaLast]);
 }
 
-/// What `unmap_few` owes for `va`; `None` where it leaves it to others, and owes nothing.
+/// Returns the flush that `unmap_few` owes for `va`; `None` if it leaves the work to others, and
+/// owes nothing.
 fn few(rig: &mut Rig, va: VirtRange) -> Option<FlushOwed> {
     let mut owed = FlushOwed::NONE;
     let done = unmap_few(&mut rig.access, va.start(), va.len() / PAGE_SIZE, &mut owed);
@@ -337,7 +338,7 @@ fn few(rig: &mut Rig, va: VirtRange) -> Option<FlushOwed> {
     done.then_some(owed)
 }
 
-/// What is remembered of tables spares a walk, and goes with them.
+/// A remembered table spares a walk, and is forgotten when the table is freed.
 #[test]
 fn a_freed_table_is_forgotten() {
     Rig::run(Config::eager(5), |rig| {
@@ -363,7 +364,7 @@ fn a_freed_table_is_forgotten() {
     });
 }
 
-/// What spans two tables, or cuts a contiguous set, is none of the simple edits.
+/// An edit that spans two tables, or cuts a contiguous set, is refused by the simple path.
 #[test]
 fn few_pages_are_of_one_table_and_whole_sets() {
     Rig::run(Config::eager(6), |rig| {

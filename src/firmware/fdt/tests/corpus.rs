@@ -47,9 +47,9 @@ pub(crate) fn bad() -> Vec<Sample> {
     samples
 }
 
-/// One of the trees in `tests/data`.
+/// Returns a tree of `tests/data`.
 pub(crate) fn sample(name: &str) -> &'static [u8] {
-    /// What stays for good, so that Miri finds who has it.
+    /// Blobs that stay for good, so that Miri finds a reference to them.
     static KEPT: Mutex<Vec<&[u8]>> = Mutex::new(Vec::new());
     let at = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.dtb"));
     let blob = Box::leak(std::fs::read(at).unwrap().into_boxed_slice());

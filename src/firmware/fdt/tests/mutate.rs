@@ -344,7 +344,7 @@ impl Parts {
         }
     }
 
-    /// Where a child of the root may stand: after the root's properties.
+    /// Returns the offset at which a child of the root may stand: after the root's properties.
     fn first_child(&self) -> usize {
         let begins = self.all(|part| matches!(part, Part::Begin(_)));
         begins.get(1).copied().unwrap_or(self.parts.len().saturating_sub(1))

@@ -12,7 +12,7 @@ pub(crate) fn step() {
     STEPS.with(|steps| steps.set(steps.get() + 1));
 }
 
-/// How often `f` had this thread make a step, and what it gave.
+/// Counts the steps that `f` makes on this thread; returns its result too.
 pub(crate) fn steps_of<R>(f: impl FnOnce() -> R) -> (u64, R) {
     let before = STEPS.with(Cell::get);
     let result = f();

@@ -19,11 +19,11 @@ pub(super) const MAX_CANDIDATES: usize = 4 * MAX_CMA_AREAS;
 /// An area for the contiguous memory allocator; reserved in memblock.
 #[derive(Clone, Copy, Debug)]
 pub struct CmaArea<'a> {
-    /// Its name: the node's, or `linux,cma` for that of `cma=`.
+    /// Name of the area: the node's, or `linux,cma` for that of `cma=`.
     pub name: Text<'a>,
-    /// Where it is: whole pageblocks, inside one zone.
+    /// Range of the area: whole pageblocks, inside one zone.
     pub range: PhysRange,
-    /// Whether it serves devices that name none.
+    /// True if it serves devices that name none.
     pub is_default: bool,
 }
 
@@ -114,7 +114,7 @@ impl<'a> Scan<'_, '_, 'a> {
         }
     }
 
-    /// Whether all of the range is RAM in the linear map.
+    /// Returns whether all of the range is RAM in the linear map.
     fn is_mapped(&self, range: PhysRange) -> bool {
         self.memblock.is_region_memory(range)
             && self.memblock.memory.overlapping(range).all(|region| !region.is_nomap())

@@ -16,10 +16,10 @@ pub const MAX_RESERVED_REGIONS: usize = 64;
 /// The most `alloc-ranges` of a region that are tried.
 const MAX_ALLOC_RANGES: usize = 32;
 
-/// What devices may use a reserved region for.
+/// Purpose of a region that is reserved for devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReservedKind {
-    /// What its own driver knows.
+    /// Purpose that only the region's driver knows.
     Other,
     /// Contiguous memory, lent to movable pages in between: one of [`BootInfo::cma`].
     Cma,
@@ -33,17 +33,17 @@ pub enum ReservedKind {
 /// A region of `/reserved-memory` that is reserved (Linux: struct reserved_mem).
 #[derive(Clone, Copy, Debug)]
 pub struct ReservedMem<'a> {
-    /// Its name in the tree.
+    /// Name of the node in the tree.
     pub name: Text<'a>,
     /// The number by which devices refer to it.
     pub phandle: Option<u32>,
-    /// Where it is.
+    /// Range of the region.
     pub range: PhysRange,
-    /// Whether it is to be kept out of the linear map.
+    /// True if it is to be kept out of the linear map.
     pub no_map: bool,
-    /// Whether it was the kernel that found a place for it.
+    /// True if it was the kernel that found a place for it.
     pub is_dynamic: bool,
-    /// What it is for.
+    /// Purpose of the region.
     pub kind: ReservedKind,
 }
 
@@ -127,7 +127,7 @@ impl<'a> Scan<'_, '_, 'a> {
         Ok(())
     }
 
-    /// Whether the region is the tree's default CMA area while `cma=` names another.
+    /// Returns whether the region is the tree's default CMA area while `cma=` names another.
     pub(super) fn is_overridden(&self, region: &ReservedRegion<'_>) -> bool {
         let by_parameter = matches!(self.handover.command_line.cma(), Ok(Some(_)));
         by_parameter && region.is_cma() && region.is_cma_default()

@@ -1,4 +1,4 @@
-//! Where the zones end (Linux: arch/arm64/mm/init.c, zone_sizes_init).
+//! Ends of the zones (Linux: arch/arm64/mm/init.c, zone_sizes_init).
 
 use crate::addr::{Order, Pfn, PfnRange, PhysAddr, PhysRange};
 use crate::mm::memblock::Memblock;
@@ -19,8 +19,8 @@ pub struct MaxZonePfns {
     pub dma32: Pfn,
     /// The end of ZONE_NORMAL: the end of RAM.
     pub normal: Pfn,
-    /// From where on a node's memory is ZONE_MOVABLE, whatever it would be otherwise;
-    /// [`Pfn::LIMIT`] for no such zone (Linux: zone_movable_pfn).
+    /// First frame of each node's ZONE_MOVABLE, whatever zone it would be in otherwise;
+    /// [`Pfn::LIMIT`] without one (Linux: zone_movable_pfn).
     pub movable: [Pfn; MAX_NUMNODES],
 }
 
@@ -68,13 +68,13 @@ impl MaxZonePfns {
         }
     }
 
-    /// What the zones of all nodes span, by [`ZoneId::index`].
+    /// Returns the spans of the zones of all nodes, by [`ZoneId::index`].
     #[must_use]
     pub fn spans(&self, memblock: &Memblock) -> [PfnRange; ZoneId::COUNT] {
         zone_spans(self.limits(), present(memblock))
     }
 
-    /// Whether all of `range`, which is RAM, lies in one zone.
+    /// Returns whether all of `range`, which is RAM, lies in one zone.
     pub(super) fn in_one_zone(&self, memblock: &Memblock, range: PhysRange) -> bool {
         let mut parts = zones_of(self.limits(), present(memblock), range.whole_pages());
         let first = parts.next().map(|(id, _)| id);

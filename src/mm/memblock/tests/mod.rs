@@ -11,11 +11,11 @@ use std::sync::Mutex;
 use std::vec;
 use std::vec::Vec;
 
-/// What the hook gave out: it is for good, and no leak.
+/// Arrays that the hook gave out: they stay for good, and are no leak.
 static KEPT: Mutex<Vec<AtomicPtr<Region>>> = Mutex::new(Vec::new());
 
 std::thread_local! {
-    /// How often the hook still says yes.
+    /// Number of times that the hook still grants memory.
     static GROWTHS: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
@@ -24,7 +24,7 @@ pub(super) fn allow_growths(count: usize) {
     GROWTHS.with(|left| left.set(count));
 }
 
-/// How often the hook will still say yes.
+/// Returns the number of times that the hook still grants memory.
 pub(super) fn growths_left() -> usize {
     GROWTHS.with(Cell::get)
 }

@@ -15,7 +15,7 @@ fn alloc(most: u32) -> (Option<Frame>, Vec<Frame>) {
     (head, pages)
 }
 
-/// As many pages on this CPU's list as `most` asks for.
+/// Fills this CPU's list with as many pages as `most` asks for.
 fn warm(most: u32) {
     let pages: Vec<_> = (0..most).map(|_| alloc_pages(KERNEL, Order::ZERO).unwrap()).collect();
     pages.into_iter().for_each(|page| free_pages(page, Order::ZERO));

@@ -48,7 +48,7 @@ fn op() -> impl Strategy<Value = Op> {
 const GFPS: [Gfp; 4] =
     [KERNEL, MOVABLE, KERNEL.union(Gfp::__GFP_COMP), KERNEL.union(Gfp::__GFP_RECLAIMABLE)];
 
-/// What the model knows.
+/// State of the model.
 struct Model {
     owned: BTreeMap<u32, (Frame, Order)>,
     objects: Objects,

@@ -40,7 +40,7 @@ const GFPS: [Gfp; 8] = [
     Gfp::GFP_KERNEL.union(Gfp::__GFP_MEMALLOC),
 ];
 
-/// What the model knows: blocks by their first frame, with order and references.
+/// State of the model: blocks by their first frame, with order and references.
 struct Model {
     ram: Vec<PfnRange>,
     dma_limit: Pfn,

@@ -1,11 +1,11 @@
-//! What is said of allocations that failed.
+//! Tests of the reports of allocations that failed.
 
 use super::*;
 use std::cell::RefCell;
 use std::string::String;
 
 std::thread_local! {
-    /// What this thread has said, once it listens.
+    /// Lines reported on this thread since the test began to listen.
     static SAID: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 

@@ -1,4 +1,4 @@
-//! What may be set of watermarks and reserves, against Linux's arithmetic.
+//! Tests of the settings of watermarks and reserves, against Linux's arithmetic.
 
 use super::*;
 use crate::mm::mmzone::{Wmark, ZoneType, lowmem_reserve_ratio, watermark_scale_factor};

@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 /// A writer of one JSON text.
 pub(super) struct Json<'a> {
     out: &'a mut dyn fmt::Write,
-    /// Whether a value precedes the next one in its array or object.
+    /// True if a value precedes the next one in its array or object.
     comma: bool,
 }
 
@@ -14,7 +14,7 @@ impl<'a> Json<'a> {
         Self { out, comma: false }
     }
 
-    /// What stands before a value.
+    /// Writes the separator before a value.
     fn separate(&mut self) -> fmt::Result {
         if self.comma {
             self.out.write_char(',')?;

@@ -1,4 +1,4 @@
-//! What fills each pageblock: a walk of the descriptors, from block to block.
+//! Contents of each pageblock, from a walk of the descriptors, block by block.
 //!
 //! No lock is held, so a page that changes hands meanwhile may count as either; each page
 //! counts once.
@@ -8,13 +8,13 @@ use crate::mm::mmzone::{Migratetype, ZoneId};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{State, state_of};
 
-/// What a page is used for.
+/// Use of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Fill {
-    /// On a CPU's own list.
+    /// Page on a CPU's own list.
     PerCpu,
-    /// In a slab.
+    /// Page of a slab.
     Slab,
     /// A page table.
     PageTable,
@@ -34,12 +34,12 @@ pub enum Fill {
     Hole,
     /// Bad memory.
     Poisoned,
-    /// Of a section that is offline.
+    /// Page of a section that is offline.
     Offline,
 }
 
 impl Fill {
-    /// How many there are.
+    /// Number of uses.
     pub const COUNT: usize = 12;
     /// All, by their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -57,7 +57,7 @@ impl Fill {
         Self::Offline,
     ];
 
-    /// Its name in a snapshot.
+    /// Returns the name in a snapshot.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl Fill {
 /// A pageblock's contents, in pages: all of them together are a pageblock's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pageblock {
-    /// Its migratetype.
+    /// Migratetype of the pageblock.
     pub migratetype: Migratetype,
     /// Free pages, by the order of the block they are in.
     pub free: [u32; Order::COUNT],
@@ -89,7 +89,7 @@ pub struct Pageblock {
 }
 
 impl Pageblock {
-    /// Of the pageblock that starts at `first`.
+    /// Examines the pageblock that starts at `first`.
     fn of(first: Frame) -> Self {
         let migratetype = first.page().block_migratetype();
         let mut this = Self { migratetype, free: [0; Order::COUNT], fill: [0; Fill::COUNT] };
@@ -130,7 +130,7 @@ impl Pageblock {
         pages
     }
 
-    /// What a block that is allocated is for, by its marks.
+    /// Returns the use of an allocated block, by its marks.
     fn in_use(&self, flags: PageFlags) -> Fill {
         let marks = [
             (PageFlags::SLAB, Fill::Slab),
@@ -151,7 +151,7 @@ impl Pageblock {
 pub struct Run {
     /// Their frames.
     pub range: PfnRange,
-    /// What each of them holds.
+    /// Contents of each pageblock of the run.
     pub each: Pageblock,
 }
 

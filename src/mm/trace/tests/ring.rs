@@ -61,7 +61,7 @@ fn raw(ring: &Ring) -> Vec<u8> {
     bytes
 }
 
-/// What is in the ring is the end of what was written, the same by each way to read it.
+/// Compares the ring with the end of the records written, read in each way.
 fn compare(ring: &Ring, written: &[(u64, Vec<u8>)], pages: usize) {
     let there: Vec<_> = ring.records().map(|Record { time, data }| (time, data.to_vec())).collect();
     let lost = written.len() - there.len();

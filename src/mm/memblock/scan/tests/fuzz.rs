@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 struct Case {
     blob: Vec<u8>,
     line: String,
-    /// Whether memblock's arrays may grow.
+    /// True if memblock's arrays may grow.
     grows: bool,
     /// Image and tree; `None` for where a boot loader would put them.
     places: Option<(PhysRange, PhysAddr)>,
@@ -73,14 +73,14 @@ fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
-/// How far a case came.
+/// Last stage that a case reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Stage {
-    /// It was refused.
+    /// The blob was refused.
     Blob,
-    /// It was read, and no memory was found in it, or too much.
+    /// The blob was read, and no memory was found in it, or too much.
     Tree,
-    /// It filled memblock.
+    /// The blob filled memblock.
     Memory,
 }
 
@@ -139,14 +139,14 @@ fn mangled_trees_come_to_every_stage() {
 // --- For scripts/fuzz ----------------------------------------------------------------
 
 std::thread_local! {
-    /// Whether this thread runs a case: then a panic is an answer.
+    /// True while this thread runs a case: then a panic is a result.
     static RUNNING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A case lasts no longer than this, on any machine.
 const HANG: Duration = Duration::from_secs(120);
 
-/// Where cases are kept.
+/// Returns the directory of kept cases.
 fn directory() -> PathBuf {
     let directory = std::env::var_os("GRANULE_FUZZ_DIR").expect("scripts/fuzz runs this");
     std::fs::create_dir_all(&directory).unwrap();

@@ -1,4 +1,4 @@
-//! From trees to a filled memblock.
+//! Tests of the way from trees to a filled memblock.
 
 mod corpus;
 mod fuzz;
@@ -66,8 +66,8 @@ fn grow(place: PhysRange) -> Option<&'static mut [Region]> {
     Some(Box::leak(vec![Region::EMPTY; slots].into_boxed_slice()))
 }
 
-/// Where the image and the tree are for most tests: at the start of the first entry
-/// of RAM, as a boot loader would place them.
+/// Places the image and the tree, for most tests, at the start of the first entry of RAM, as a
+/// boot loader would.
 fn placed(tree: &Tree<'_>) -> (PhysRange, PhysRange) {
     let ram = tree.memory().map(|entry| memory::usable(&entry)).find(|ram| !ram.is_empty());
     let base = ram.map_or(0x4000_0000, |ram| ram.start().get());
@@ -121,7 +121,7 @@ fn virt() -> Builder {
     Builder::new(2, 2).memory("memory@40000000", &[0x4000_0000, 0x4000_0000])
 }
 
-/// What must hold after any scan, whatever the tree.
+/// Checks the invariants of any scan, whatever the tree.
 fn check(
     memblock: &Memblock,
     handover: &Handover<'_>,
