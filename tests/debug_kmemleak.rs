@@ -31,9 +31,16 @@ use granule::mm::set_memory::set_memory_valid;
 use granule::mm::slab::{
     RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy,
 };
-use granule::mm::vmalloc::{vfree, vmalloc};
+use granule::mm::vmalloc::vmalloc;
 use harness::Random;
 use says::assert_says;
+
+/// Frees an area that the caller allocated and uses no more.
+#[track_caller]
+fn vfree(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vfree(at) }
+}
 
 /// An address that no scan takes for one. What needs the address itself is a function that is
 /// not inlined, so that no stack slot of a test holds it longer.
@@ -294,7 +301,8 @@ kernel_tests! {
         area.store(0, &before);
         area.store(1024, &behind);
         let hide = |hidden: bool| {
-            area.tell(|at| set_memory_valid(at + 4096, 1, !hidden).expect("pages of an area"));
+            // SAFETY: a page of the test's area, which is used by other pages alone while it is hidden.
+            area.tell(|at| unsafe { set_memory_valid(at + 4096, 1, !hidden) }.expect("an area"));
         };
         hide(true);
         assert!(nothing_new(), "what lies on both sides is scanned");

@@ -16,8 +16,22 @@ use granule::mm::mmzone::{Migratetype, ZoneId};
 use granule::mm::page::{Frame, PageFlags};
 use granule::mm::page_alloc::{alloc_pages, free_pages, state_of};
 use granule::mm::slab::{SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
-use granule::mm::vmalloc::{vfree, vmalloc, vmap, vunmap};
+use granule::mm::vmalloc::{vmalloc, vmap};
 use granule::mm::{cma, init_mm, stat};
+
+/// Frees an area that the caller allocated and uses no more.
+#[track_caller]
+fn vfree(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vfree(at) }
+}
+
+/// Ends a mapping that the caller made and uses no more.
+#[track_caller]
+fn vunmap(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vunmap(at) }
+}
 
 /// A value of each type that the debugger prints in a form of its own.
 struct Sample {

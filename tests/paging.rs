@@ -100,16 +100,22 @@ kernel_tests! {
         let frame = alloc_pages(Gfp::GFP_KERNEL | Gfp::__GFP_ZERO, Order::ZERO).expect("memory");
         let range = VirtRange::from_size(FREE, PAGE_SIZE);
         assert_eq!(mmu::read_at(FREE), None);
-        init_mm::map_pages(FREE, [frame.phys()].into_iter(), KernelAttrs::KERNEL).expect("free");
+        // SAFETY: addresses of no region, and a page of this test's, here and below.
+        let map = || unsafe {
+            init_mm::map_pages(FREE, [frame.phys()].into_iter(), KernelAttrs::KERNEL)
+        };
+        map().expect("free");
         assert_eq!(mmu::write_at(FREE), Some(frame.phys()));
-        let again = init_mm::map_pages(FREE, [frame.phys()].into_iter(), KernelAttrs::KERNEL);
-        assert_eq!(again, Err(MapError::AlreadyMapped));
-        init_mm::protect(range, KernelAttrs::KERNEL_RO).expect("mapped").flush();
+        assert_eq!(map(), Err(MapError::AlreadyMapped));
+        // SAFETY: as above.
+        unsafe { init_mm::protect(range, KernelAttrs::KERNEL_RO) }.expect("mapped").flush();
         assert_eq!(mmu::read_at(FREE), Some(frame.phys()));
         assert_eq!(mmu::write_at(FREE), None);
-        init_mm::unmap(range).flush();
+        // SAFETY: as above.
+        unsafe { init_mm::unmap(range) }.flush();
         assert_eq!(mmu::read_at(FREE), None);
-        init_mm::free_tables(range);
+        // SAFETY: as above; the tables are those of addresses that nothing else has.
+        unsafe { init_mm::free_tables(range) };
         // SAFETY: allocated here, and nobody uses it any more.
         unsafe { free_pages(frame, Order::ZERO) };
     }

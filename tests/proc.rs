@@ -36,6 +36,13 @@ use granule::mm::stat::si_mem_available;
 use granule::mm::{init_mm, slab, vmalloc};
 use granule::sched::schedule;
 
+/// Frees an area that the caller allocated and uses no more.
+#[track_caller]
+fn vfree(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vfree(at) }
+}
+
 /// The text of a file. What it is written into has room from the start, so that reading
 /// changes nothing of what it reads.
 fn text(path: &str) -> String {
@@ -330,7 +337,7 @@ kernel_tests! {
         // SAFETY: allocated here, and nobody uses it any more.
         assert!(unsafe { cma_release(area, run, 333) });
         drop(boxes);
-        areas.into_iter().for_each(vmalloc::vfree);
+        areas.into_iter().for_each(vfree);
         // SAFETY: allocated here, and nobody uses it any more.
         pages.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
         // SAFETY: allocated here, and nobody uses it any more.
@@ -361,7 +368,7 @@ kernel_tests! {
             figures(&text("/proc/meminfo"))["VmallocUsed"] as i64 - before as i64
         };
         assert_eq!(used(&mut || at = vmalloc::vmalloc(40 * PAGE_SIZE, Gfp::GFP_KERNEL)), 160);
-        assert_eq!(used(&mut || vmalloc::vfree(at.expect("memory"))), -160);
+        assert_eq!(used(&mut || vfree(at.expect("memory"))), -160);
     }
 
     fn a_cache_shows_its_objects() {
@@ -507,7 +514,7 @@ kernel_tests! {
         print_all();
         // SAFETY: allocated here, and nobody uses it any more.
         assert!(unsafe { cma_release(area, run, 99) });
-        vmalloc::vfree(at);
+        vfree(at);
         for object in objects {
             // SAFETY: they were allocated above, and are freed once.
             unsafe { given.free(object) };

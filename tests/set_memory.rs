@@ -17,17 +17,47 @@ use granule::addr::{Order, PAGE_SIZE, PMD_SIZE, PfnRange, VirtAddr, VirtRange};
 use granule::arch::CpuId;
 use granule::arch::aarch64::smp;
 use granule::arch::aarch64::{extable, image};
+use granule::arch::pgtable::KernelAttrs;
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_create_on_cpu;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
 use granule::mm::ptdump;
-use granule::mm::set_memory::{
-    SetMemoryError, kernel_map_pages, linear_map_split_to_ptes, set_memory_nx, set_memory_ro,
-    set_memory_rw, set_memory_valid, set_memory_x,
-};
-use granule::mm::vmalloc::{vfree, vm_unmap_aliases, vmalloc, vmalloc_to_page};
+use granule::mm::set_memory::{self, SetMemoryError, linear_map_split_to_ptes};
+use granule::mm::vmalloc::{VmArea, vm_unmap_aliases, vmalloc, vmalloc_to_page};
 use granule::sched::schedule;
+
+/// Frees an area that the caller allocated and uses no more.
+#[track_caller]
+fn vfree(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vfree(at) }
+}
+
+fn set_memory_ro(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    // SAFETY: pages of a test's, which asks before it uses them.
+    unsafe { set_memory::set_memory_ro(va, pages) }
+}
+fn set_memory_rw(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    // SAFETY: pages of a test's, which asks before it uses them.
+    unsafe { set_memory::set_memory_rw(va, pages) }
+}
+fn set_memory_x(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    // SAFETY: pages of a test's, which asks before it uses them.
+    unsafe { set_memory::set_memory_x(va, pages) }
+}
+fn set_memory_nx(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    // SAFETY: pages of a test's, which asks before it uses them.
+    unsafe { set_memory::set_memory_nx(va, pages) }
+}
+fn set_memory_valid(va: VirtAddr, pages: usize, valid: bool) -> Result<(), SetMemoryError> {
+    // SAFETY: as above.
+    unsafe { set_memory::set_memory_valid(va, pages, valid) }
+}
+fn kernel_map_pages(frame: Frame, order: Order, enable: bool) -> bool {
+    // SAFETY: as above.
+    unsafe { set_memory::kernel_map_pages(frame, order, enable) }
+}
 
 fn block(order: u8) -> (Frame, Order) {
     let order = Order::new(order).expect("below 11");
@@ -48,31 +78,29 @@ fn words(frame: Frame) -> &'static [AtomicU64] {
 }
 
 kernel_tests! {
-    fn the_linear_map_changes_page_by_page() {
+    fn pages_of_the_linear_map_are_hidden_and_keep_their_rights() {
         let (frame, order) = block(3);
         let va = frame.virt() + 2 * PAGE_SIZE;
         check(va, true, true);
-        set_memory_ro(va, 1).expect("memory");
-        check(va, true, false);
-        check(va + PAGE_SIZE, true, true);
-        set_memory_x(va, 1).expect("read-only");
-        assert_eq!(set_memory_rw(va, 1), Err(SetMemoryError::WritableAndExecutable));
-        set_memory_nx(va, 1).expect("executable");
+        // Its rights follow those of an area that has the page, and are nobody's to change.
+        assert_eq!(set_memory_ro(va, 1), Err(SetMemoryError::Invalid));
+        assert_eq!(set_memory_x(va, 1), Err(SetMemoryError::Invalid));
+        assert_eq!(set_memory_nx(va, 1), Err(SetMemoryError::Invalid));
+        assert_eq!(set_memory_rw(va, 1), Err(SetMemoryError::Invalid));
         set_memory_valid(va, 1, false).expect("a page");
         check(va, false, false);
+        check(va + PAGE_SIZE, true, true);
         let line = ptdump::runs(VirtRange::from_size(va, PAGE_SIZE)).next().expect("hidden");
-        assert!(format!("{line}").contains(" F     ro NX "), "{line}");
+        assert!(format!("{line}").contains(" F     RW NX "), "{line}");
         // SAFETY: nothing is mapped there.
         assert_eq!(unsafe { extable::probe_read32(va) }, None);
-        set_memory_rw(va, 1).expect("hidden");
         set_memory_valid(va, 1, true).expect("a page");
         check(va, true, true);
-        assert_eq!(set_memory_x(va, 1), Err(SetMemoryError::WritableAndExecutable));
         // SAFETY: allocated here, and nobody uses it any more.
         unsafe { free_pages(frame, order) };
-        assert_eq!(set_memory_ro(va, 1), Err(SetMemoryError::NotInUse));
+        assert_eq!(set_memory_valid(va, 1, false), Err(SetMemoryError::NotInUse));
         let text = granule::arch::phys_to_virt(image::phys(image::text().start()));
-        assert_eq!(set_memory_rw(text, 1), Err(SetMemoryError::NotInUse));
+        assert_eq!(set_memory_valid(text, 1, false), Err(SetMemoryError::NotInUse));
         assert_eq!(set_memory_rw(image::text().start(), 1), Err(SetMemoryError::Invalid));
     }
 
@@ -99,6 +127,23 @@ kernel_tests! {
         let code: extern "C" fn() -> u64 =
             unsafe { core::mem::transmute(core::ptr::with_exposed_provenance::<()>(va.get())) };
         assert_eq!(code(), 42);
+        // By its other address it can't be made writable, nor by one more.
+        assert_eq!(set_memory_rw(alias, 1), Err(SetMemoryError::Invalid));
+        check(alias, true, false);
+        let page = vmalloc_to_page(va).expect("mapped");
+        assert!(VmArea::vmap(&[page], KernelAttrs::KERNEL).is_none());
+        assert!(VmArea::vm_map_ram(&[page]).is_none());
+        let look = VmArea::vmap(&[page], KernelAttrs::KERNEL_RO).expect("memory");
+        check(look.virt(), true, false);
+        drop(look);
+        // What is mapped once more to be written is not made code.
+        let second = vmalloc_to_page(va + PAGE_SIZE).expect("mapped");
+        let written = VmArea::vmap(&[second], KernelAttrs::KERNEL).expect("memory");
+        set_memory_ro(va + PAGE_SIZE, 1).expect("memory");
+        assert_eq!(set_memory_x(va + PAGE_SIZE, 1), Err(SetMemoryError::WritableAndExecutable));
+        drop(written);
+        set_memory_x(va + PAGE_SIZE, 1).expect("written nowhere");
+        check(va + PAGE_SIZE, true, false);
         vfree(va);
         vm_unmap_aliases();
         check(va, false, false);

@@ -20,11 +20,31 @@ use granule::mm::page::Frame;
 use granule::mm::page_alloc::{alloc_pages, drain_all_pages, drain_local_pages, free_pages, zones};
 use granule::mm::slab::{kfree, kmalloc, shrink_all, slabinfo, validate};
 use granule::mm::vmalloc::{
-    VMAP_MAX_ALLOC, shrink, vfree, vm_map_ram, vm_unmap_aliases, vm_unmap_ram, vmalloc,
-    vmalloc_stat, vmallocinfo, vmap, vunmap,
+    VMAP_MAX_ALLOC, shrink, vm_map_ram, vm_unmap_aliases, vmalloc, vmalloc_stat, vmallocinfo, vmap,
 };
 use granule::sync::Once;
 use harness::Random;
+
+/// Frees an area that the caller allocated and uses no more.
+#[track_caller]
+fn vfree(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vfree(at) }
+}
+
+/// Ends a mapping that the caller made and uses no more.
+#[track_caller]
+fn vunmap(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vunmap(at) }
+}
+
+/// Ends a mapping of so many pages that the caller made and uses no more.
+#[track_caller]
+fn vm_unmap_ram(at: VirtAddr, pages: usize) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vm_unmap_ram(at, pages) }
+}
 
 /// Operations of each core.
 const STEPS: u32 = 4000;

@@ -28,9 +28,16 @@ use granule::mm::page_alloc::{
     free_pages, free_pages_bulk, nr_used_pages, zones,
 };
 use granule::mm::slab::{self, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
-use granule::mm::vmalloc::{vfree, vm_unmap_aliases, vmalloc};
+use granule::mm::vmalloc::{vm_unmap_aliases, vmalloc};
 use granule::mm::zsmalloc::ZsPool;
 use granule::sched::msleep;
+
+/// Frees an area that the caller allocated and uses no more.
+#[track_caller]
+fn vfree(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vfree(at) }
+}
 
 const DIR: &str = "/sys/kernel/tracing/";
 

@@ -16,10 +16,23 @@ use granule::arch::pgtable::KernelAttrs;
 use granule::mm::gfp::Gfp;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
 use granule::mm::vmalloc::{
-    is_vmalloc_addr, validate, vfree, vm_unmap_aliases, vmalloc, vmalloc_to_page, vmap, vunmap,
-    vzalloc,
+    is_vmalloc_addr, validate, vm_unmap_aliases, vmalloc, vmalloc_to_page, vmap, vzalloc,
 };
 use harness::Random;
+
+/// Frees an area that the caller allocated and uses no more.
+#[track_caller]
+fn vfree(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vfree(at) }
+}
+
+/// Ends a mapping that the caller made and uses no more.
+#[track_caller]
+fn vunmap(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vunmap(at) }
+}
 
 fn words(at: VirtAddr, bytes: usize) -> &'static mut [u64] {
     let ptr = core::ptr::with_exposed_provenance_mut(at.get());

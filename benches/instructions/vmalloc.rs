@@ -3,13 +3,34 @@
 use crate::batch_names;
 use crate::harness::{Bench, OPERATIONS, slots};
 use core::hint::black_box;
-use granule::addr::{Order, PhysAddr};
+use granule::addr::{Order, PhysAddr, VirtAddr};
 use granule::arch::pgtable::KernelAttrs;
 use granule::mm::gfp::Gfp;
 use granule::mm::ioremap::ioremap;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
-use granule::mm::vmalloc::{vfree, vm_map_ram, vm_unmap_ram, vmalloc, vmap, vunmap};
+use granule::mm::vmalloc::{vm_map_ram, vmalloc, vmap};
+
+/// Frees an area that the caller allocated and uses no more.
+#[track_caller]
+fn vfree(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vfree(at) }
+}
+
+/// Ends a mapping that the caller made and uses no more.
+#[track_caller]
+fn vunmap(at: VirtAddr) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vunmap(at) }
+}
+
+/// Ends a mapping of so many pages that the caller made and uses no more.
+#[track_caller]
+fn vm_unmap_ram(at: VirtAddr, pages: usize) {
+    // SAFETY: as said.
+    unsafe { granule::mm::vmalloc::vm_unmap_ram(at, pages) }
+}
 
 const GFP: Gfp = Gfp::GFP_KERNEL;
 /// The flash of QEMU's virt: device memory on a machine that has it.

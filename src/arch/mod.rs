@@ -16,6 +16,7 @@
 //! | [`read_undefined`] | a word to which the language gives no value |
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
 //! | [`is_mapped`] | whether an address can be read |
+//! | [`copy_from_kernel_nofault`] | bytes that may not be mapped |
 //! | [`jump_label`] | branches that cost nothing while they are not taken |
 //! | [`MachineLocal`] | a static that exists once per machine |
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
@@ -32,8 +33,8 @@ use aarch64::jump_label::update as jump_label_update;
 #[cfg(target_os = "none")]
 pub use aarch64::{
     MachineLocal, backtrace::save_stack_trace, backtrace::stack_pointer, cache, clear_page, cpu,
-    irq, mmu, page_offset, phys_to_virt, probe::is_mapped, read_parts, read_undefined,
-    virt_to_phys, vmemmap_base,
+    extable::copy_from_kernel_nofault, irq, mmu, page_offset, phys_to_virt, probe::is_mapped,
+    read_parts, read_undefined, virt_to_phys, vmemmap_base,
 };
 #[cfg(target_os = "none")]
 pub(crate) use aarch64::{close_table_window, open_table_window};
@@ -44,8 +45,9 @@ pub mod hosted;
 use hosted::jump_label_update;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
-    MachineLocal, cache, clear_page, cpu, irq, is_mapped, mmu, page_offset, phys_to_virt,
-    read_parts, read_undefined, save_stack_trace, stack_pointer, virt_to_phys, vmemmap_base,
+    MachineLocal, cache, clear_page, copy_from_kernel_nofault, cpu, irq, is_mapped, mmu,
+    page_offset, phys_to_virt, read_parts, read_undefined, save_stack_trace, stack_pointer,
+    virt_to_phys, vmemmap_base,
 };
 #[cfg(not(target_os = "none"))]
 pub(crate) use hosted::{close_table_window, open_table_window};

@@ -79,7 +79,8 @@ fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &
         .ok_or("no memory for its stack")?;
     let top = stack + THREAD_SIZE;
     let Some(emergency_stack) = emergency_stack(id) else {
-        vmalloc::vfree(stack);
+        // SAFETY: allocated above, and nobody knows of it.
+        unsafe { vmalloc::vfree(stack) };
         return Err("no memory for its emergency stack");
     };
     kthread::account_kernel_stack(stack, 1);
@@ -106,8 +107,11 @@ fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &
         // A core that may be on its way could still use the stack: only one that was
         // never sent off gives it back.
         if sent.is_err() {
-            vmalloc::vfree(stack);
-            vmalloc::vfree(emergency_stack);
+            // SAFETY: allocated above, and the core that they were for does not know of them.
+            unsafe {
+                vmalloc::vfree(stack);
+                vmalloc::vfree(emergency_stack);
+            }
         }
     }
     started

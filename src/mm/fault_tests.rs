@@ -76,7 +76,7 @@ pub(super) fn on_machine(f: impl FnOnce()) {
         for &ram in &ram {
             let va = layout::LINEAR.start() + ram.start().get() as usize;
             let va = VirtRange::from_size(va, ram.len() as usize);
-            init_mm::map_range(va, ram.start(), KernelAttrs::KERNEL, MapFlags::empty())
+            init_mm::testing::map_range(va, ram.start(), KernelAttrs::KERNEL, MapFlags::empty())
                 .expect("memory");
         }
         slab::kmem_cache_init(7);

@@ -126,7 +126,9 @@ impl KernelHeap {
     #[inline(never)]
     unsafe fn dealloc_elsewhere(&self, at: *mut u8, layout: Layout) {
         if !self.early_range().contains(VirtAddr::from_ptr(at)) {
-            return vmalloc::vfree(VirtAddr::from_ptr(at));
+            // SAFETY: what is neither kmalloc's nor the buffer's is an area of this heap's, which the
+            // caller gives up.
+            return unsafe { vmalloc::vfree(VirtAddr::from_ptr(at)) };
         }
         let Some(at) = NonNull::new(at) else { return };
         // SAFETY: it came from this list allocator with this layout, as the caller says.

@@ -229,8 +229,12 @@ pub fn root() -> Option<PhysAddr> {
 ///
 /// # Errors
 /// `AlreadyMapped`, `NoMemory`, `Misaligned`, `OutOfRange`.
+///
+/// # Safety
+/// Nobody else maps, unmaps or uses the addresses while they are mapped so. Each page stays
+/// allocated, or is a device's, and no other mapping has it with another memory type.
 #[inline(always)]
-pub fn map_pages(
+pub unsafe fn map_pages(
     va: VirtAddr,
     mut pages: impl Iterator<Item = PhysAddr>,
     attrs: KernelAttrs,
@@ -261,7 +265,8 @@ fn map_rest(
 ) -> Result<(), MapError> {
     if let Err(error) = result {
         if !done.is_empty() {
-            unmap(done).flush();
+            // SAFETY: mapped a moment ago, for the caller, who has not heard of it yet.
+            unsafe { unmap(done) }.flush();
         }
         return Err(error);
     }
@@ -274,7 +279,10 @@ fn map_rest(
 ///
 /// # Errors
 /// `AlreadyMapped`, `NoMemory`, `Misaligned`, `OutOfRange`.
-pub fn map_blocks(
+///
+/// # Safety
+/// As for [`map_pages`].
+pub unsafe fn map_blocks(
     va: VirtAddr,
     blocks: impl Iterator<Item = (PhysAddr, usize)>,
     attrs: KernelAttrs,
@@ -298,8 +306,11 @@ pub fn map_blocks(
 ///
 /// # Errors
 /// `AlreadyMapped`, `NoMemory`, `Misaligned`, `OutOfRange`.
+///
+/// # Safety
+/// As for [`map_pages`].
 #[inline(always)]
-pub fn map_range(
+pub unsafe fn map_range(
     va: VirtRange,
     pa: PhysAddr,
     attrs: KernelAttrs,
@@ -309,7 +320,8 @@ pub fn map_range(
     if few && pa.get() < 1 << 47 {
         // Single pages, whatever the flags say.
         let pages = (0..(va.len() / PAGE_SIZE) as u64).map(|n| pa + n * PAGE_SIZE as u64);
-        return map_pages(va.start(), pages, attrs);
+        // SAFETY: as the caller says.
+        return unsafe { map_pages(va.start(), pages, attrs) };
     }
     map_any(va, pa, attrs, flags)
 }
@@ -330,31 +342,43 @@ fn map_any(
 /// # Panics
 /// If an end of `va` is no multiple of the page size or cuts a block: unmap what was
 /// mapped, as it was mapped, or [`split`] first.
+///
+/// # Safety
+/// The caller mapped what is there, and nobody uses it any more. What was mapped is given to
+/// nobody else before the flush.
 #[track_caller]
-pub fn unmap(va: VirtRange) -> TlbFlush {
+pub unsafe fn unmap(va: VirtRange) -> TlbFlush {
     match edit(|m| m.unmap(va)) {
         Ok(owed) => TlbFlush(owed),
         Err(e) => panic!("unmap of {va:?}: {e}"),
     }
 }
 
-/// [`unmap`] of `pages` pages from `va` on, for who has interrupts masked already and gathers
-/// what is owed.
+/// [`unmap`] of `pages` pages from `va` on, for callers that have interrupts masked already and
+/// gather what is owed.
 ///
 /// # Panics
 /// As `unmap`.
+///
+/// # Safety
+/// As for [`unmap`].
 #[inline(always)]
 #[track_caller]
-pub fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) {
-    if !unmap_few(irq, va, pages, owed) {
-        unmap_any(VirtRange::from_size(va, pages * PAGE_SIZE), owed);
+pub unsafe fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) {
+    // SAFETY: as the caller says.
+    if !unsafe { unmap_few(irq, va, pages, owed) } {
+        // SAFETY: as above.
+        unsafe { unmap_any(VirtRange::from_size(va, pages * PAGE_SIZE), owed) };
     }
 }
 
 /// As [`unmap_pages`] where they are of one table that was walked to lately and cut no
 /// contiguous set; else `false`, and nothing done.
+///
+/// # Safety
+/// As for [`unmap`].
 #[inline(always)]
-pub fn unmap_few(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) -> bool {
+pub unsafe fn unmap_few(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) -> bool {
     let recent = &mut INIT_MM.lock(irq).recent;
     pgtable::unmap_few(&mut LinearAccess::new(recent), va, pages, &mut owed.0)
 }
@@ -363,9 +387,17 @@ pub fn unmap_few(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlus
 ///
 /// # Panics
 /// As `unmap`.
+///
+/// # Safety
+/// As for [`unmap`].
 #[inline(always)]
 #[track_caller]
-pub fn unmap_mapped(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) -> bool {
+pub unsafe fn unmap_mapped(
+    irq: &IrqMasked,
+    va: VirtAddr,
+    pages: usize,
+    owed: &mut TlbFlush,
+) -> bool {
     let mapped = {
         let recent = &mut INIT_MM.lock(irq).recent;
         pgtable::is_page_mapped(&mut LinearAccess::new(recent), va)
@@ -373,20 +405,26 @@ pub fn unmap_mapped(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbF
     if !mapped.unwrap_or_else(|| is_mapped(VirtRange::from_size(va, PAGE_SIZE))) {
         return false;
     }
-    unmap_pages(irq, va, pages, owed);
+    // SAFETY: as the caller says.
+    unsafe { unmap_pages(irq, va, pages, owed) };
     true
 }
 
 #[cold]
 #[inline(never)]
 #[track_caller]
-fn unmap_any(va: VirtRange, owed: &mut TlbFlush) {
-    owed.absorb(unmap(va));
+unsafe fn unmap_any(va: VirtRange, owed: &mut TlbFlush) {
+    // SAFETY: as the caller says.
+    owed.absorb(unsafe { unmap(va) });
 }
 
 /// Frees the tables for `va` that map nothing, after a flush. Walks whole tables: for
 /// batches, not for every unmap (Linux: pmd_free_pte_page).
-pub fn free_tables(va: VirtRange) {
+///
+/// # Safety
+/// The tables are none of those that are reached without the page-table lock: the linear map's
+/// ([`set_page_valid`]) and the fixmap's.
+pub unsafe fn free_tables(va: VirtRange) {
     edit(|m| m.prune(va, FlushOwed::NONE));
 }
 
@@ -396,7 +434,11 @@ pub fn free_tables(va: VirtRange) {
 /// # Errors
 /// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block ([`split`]
 /// it first), or where a change of memory type would break what is in use.
-pub fn protect(va: VirtRange, attrs: KernelAttrs) -> Result<TlbFlush, MapError> {
+///
+/// # Safety
+/// What is mapped there is the caller's, who does without the rights that are taken away, and
+/// gives none by which others' memory can be reached or code be changed.
+pub unsafe fn protect(va: VirtRange, attrs: KernelAttrs) -> Result<TlbFlush, MapError> {
     edit(|m| m.protect(va, attrs)).map(TlbFlush)
 }
 
@@ -406,7 +448,10 @@ pub fn protect(va: VirtRange, attrs: KernelAttrs) -> Result<TlbFlush, MapError> 
 ///
 /// # Errors
 /// As for [`protect`]; `Refused` where `new` says `None`.
-pub fn change(
+///
+/// # Safety
+/// As for [`protect`].
+pub unsafe fn change(
     va: VirtRange,
     new: impl Fn(KernelAttrs) -> Option<KernelAttrs>,
 ) -> Result<TlbFlush, MapError> {
@@ -417,14 +462,21 @@ pub fn change(
 ///
 /// # Errors
 /// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block.
-pub fn set_valid(va: VirtRange, valid: bool) -> Result<TlbFlush, MapError> {
+///
+/// # Safety
+/// Nobody uses the addresses while they are hidden. What is shown is still allocated.
+pub unsafe fn set_valid(va: VirtRange, valid: bool) -> Result<TlbFlush, MapError> {
     edit(|m| m.set_valid(va, valid)).map(TlbFlush)
 }
 
 /// As [`set_valid`] for one page of the linear map, whose tables are never freed. Takes no
-/// lock. The caller owns the page. `None`, and nothing done, where it is mapped by a block
-/// or in a contiguous set: see [`split_to_pages`].
-pub fn set_page_valid(va: VirtAddr, valid: bool) -> Option<TlbFlush> {
+/// lock. `None`, and nothing done, where it is mapped by a block or in a contiguous set: see
+/// [`split_to_pages`].
+///
+/// # Safety
+/// The page is the caller's, so that no other call changes its entry at the same time, and
+/// nobody uses it while it is hidden.
+pub unsafe fn set_page_valid(va: VirtAddr, valid: bool) -> Option<TlbFlush> {
     let root = *PGD.get()?;
     debug_assert!(layout::LINEAR.contains(va));
     let recent = &mut RecentTables::new();
@@ -438,7 +490,7 @@ pub fn set_page_valid(va: VirtAddr, valid: bool) -> Option<TlbFlush> {
 /// # Errors
 /// `NoMemory`, `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the block maps the
 /// kernel image, the frame descriptors or this stack.
-pub fn split(va: VirtRange) -> Result<(), MapError> {
+pub(in crate::mm) fn split(va: VirtRange) -> Result<(), MapError> {
     edit(|m| m.split(va))
 }
 
@@ -447,7 +499,7 @@ pub fn split(va: VirtRange) -> Result<(), MapError> {
 ///
 /// # Errors
 /// As for [`split`]. What is split by then stays so.
-pub fn split_to_pages(va: VirtRange) -> Result<(), MapError> {
+pub(in crate::mm) fn split_to_pages(va: VirtRange) -> Result<(), MapError> {
     edit(|m| m.split_to_pages(va))
 }
 
@@ -461,6 +513,12 @@ pub fn translate(va: VirtAddr) -> Option<(PhysAddr, KernelAttrs)> {
 #[must_use]
 pub fn entry(va: VirtAddr) -> Option<Translation> {
     edit(|m| m.entry(va))
+}
+
+/// Whether the linear map has the page at `pa` and hides it (see [`set_valid`]).
+pub(in crate::mm) fn is_hidden_from_linear_map(pa: PhysAddr) -> bool {
+    let va = usize::try_from(pa.get()).ok().and_then(|pa| layout::LINEAR.start().checked_add(pa));
+    va.and_then(entry).is_some_and(|entry| !entry.valid)
 }
 
 /// Calls `f` with each page or block that maps some of `va`, hidden ones too, rising, until
@@ -481,4 +539,22 @@ pub fn validate() -> Result<TreeStats, BadTree> {
 #[must_use]
 pub fn is_mapped(va: VirtRange) -> bool {
     edit(|m| m.is_mapped(va))
+}
+
+/// Edits for tests, each of which has a machine of its own, whose memory it does not use by the
+/// addresses that it edits.
+#[cfg(test)]
+pub(in crate::mm) mod testing {
+    use super::*;
+
+    /// [`super::map_range`].
+    pub fn map_range(
+        va: VirtRange,
+        pa: PhysAddr,
+        attrs: KernelAttrs,
+        flags: MapFlags,
+    ) -> Result<(), MapError> {
+        // SAFETY: as said.
+        unsafe { super::map_range(va, pa, attrs, flags) }
+    }
 }

@@ -115,7 +115,7 @@ mod tests {
             let linear = layout::LINEAR.start() + ram.start().get() as usize;
             let linear = VirtRange::from_size(linear, ram.len() as usize);
             let flags = MapFlags::empty();
-            init_mm::map_range(linear, ram.start(), KernelAttrs::KERNEL, flags).unwrap();
+            init_mm::testing::map_range(linear, ram.start(), KernelAttrs::KERNEL, flags).unwrap();
             let inside = ram.start() + 0x1234;
             let memory = memremap(inside, 0x3000, WB | WC).unwrap();
             assert!(matches!(memory, MemRemap::Ram(at) if at == linear.start() + 0x1234));

@@ -1,8 +1,8 @@
 //! Changing what kernel memory may be used for, while it is in use (Linux:
 //! arch/arm64/mm/pageattr.c, include/linux/set_memory.h).
 //!
-//! For the linear map and for areas of vmalloc; the image and device mappings keep what
-//! the boot and `ioremap` gave them. Blocks and contiguous sets that a range cuts are split.
+//! For areas of vmalloc; the image and device mappings keep what the boot and `ioremap` gave
+//! them, and the linear map's pages can be hidden and shown. Blocks and contiguous sets that a range cuts are split.
 //! Permissions change in place and are flushed before the call returns.
 //!
 //! # Never writable and executable
@@ -10,21 +10,29 @@
 //! executable memory writable is refused, so the order is read-only first, executable
 //! then, as in a module loader. Pages of vmalloc have a second mapping, the linear map's,
 //! which becomes read-only and writable along with theirs (Linux: rodata=full), and
-//! writable again when the area is freed.
+//! writable again when the area is freed. Nothing changes the rights of the one mapping alone, so
+//! code can't be written by its other address; and nothing is made executable that `vmap` has
+//! mapped once more to be written, nor mapped so while it may be code.
 //!
 //! # Single pages
 //! [`kernel_map_pages`] and [`set_direct_map_invalid_noflush`] and its kin hide pages from the
 //! MMU and show them again. Where [`linear_map_split_to_ptes`] has prepared the range they
 //! take no lock and no memory, in any context, the page allocator's insides included.
-#![deny(unsafe_code)]
+
+mod permission;
 
 use crate::addr::{Order, PAGE_SIZE, Pfn, PfnRange, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::layout;
 use crate::arch::pgtable::{KernelAttrs, MapError, Permission};
+use crate::machine_local;
 use crate::mm::init_mm::{self, TlbFlush};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{State, state_of};
-use crate::mm::vmalloc;
+use crate::mm::vmalloc::{self, VmFlags};
+use arrayvec::ArrayVec;
+use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use permission::Change;
 
 /// Why memory stays as it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,98 +68,119 @@ impl From<MapError> for SetMemoryError {
     }
 }
 
-/// Makes `pages` pages from `va` on read-only. Process context: tables may be needed.
+/// Makes `pages` pages of an area of vmalloc, from `va` on, read-only, and so their mapping in the
+/// linear map. Process context: tables may be needed.
 ///
 /// # Errors
 /// Nothing has changed then.
-pub fn set_memory_ro(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
-    change(va, pages, Change::Permission(Permission::Ro))
+///
+/// # Safety
+/// The pages are the caller's, and nobody writes to them: that would fault.
+pub unsafe fn set_memory_ro(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    change_area(va, pages, Change::Permission(Permission::Ro))
 }
 
-/// Makes them readable and writable.
+/// Makes pages of an area readable and writable, by both of their addresses.
 ///
 /// # Errors
 /// As for [`set_memory_ro`]; `WritableAndExecutable` where some are executable.
-pub fn set_memory_rw(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
-    change(va, pages, Change::Permission(Permission::Rw))
+///
+/// # Safety
+/// The pages are the caller's, and nobody has a shared reference to their bytes that a write would
+/// belie.
+pub unsafe fn set_memory_rw(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    change_area(va, pages, Change::Permission(Permission::Rw))
 }
 
-/// Makes them executable, which only read-only memory can be.
+/// Makes pages of an area executable, which is refused where any mapping of them, here or elsewhere,
+/// lets them be written.
 ///
 /// # Errors
 /// As for [`set_memory_ro`]; `WritableAndExecutable` where some are writable.
-pub fn set_memory_x(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
-    change(va, pages, Change::Permission(Permission::Rx))
+///
+/// # Safety
+/// The pages are the caller's, and hold instructions or what nobody jumps to.
+pub unsafe fn set_memory_x(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    change_area(va, pages, Change::Permission(Permission::Rx))
 }
 
-/// Makes them not executable.
+/// Makes pages of an area not executable.
 ///
 /// # Errors
 /// As for [`set_memory_ro`].
-pub fn set_memory_nx(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
-    change(va, pages, Change::Nx)
+///
+/// # Safety
+/// The pages are the caller's, and no CPU runs what is there.
+pub unsafe fn set_memory_nx(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    change_area(va, pages, Change::Nx)
 }
 
-/// Hides them from the MMU, so that every access faults, or shows them again as they were.
+/// Hides pages of an area or of the linear map from the MMU, so that every access faults, or shows
+/// them again as they were.
 ///
 /// # Errors
-/// As for [`set_memory_ro`].
-pub fn set_memory_valid(va: VirtAddr, pages: usize, valid: bool) -> Result<(), SetMemoryError> {
-    change(va, pages, Change::Valid(valid))
+/// As for [`set_memory_ro`]; `NotInUse` where pages of the linear map are not allocated.
+///
+/// # Safety
+/// The pages are the caller's, and nobody uses them by these addresses while they are hidden.
+pub unsafe fn set_memory_valid(
+    va: VirtAddr,
+    pages: usize,
+    valid: bool,
+) -> Result<(), SetMemoryError> {
+    change_area(va, pages, Change::Valid(valid))
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Permission(Permission),
-    Nx,
-    Valid(bool),
-}
-
-impl Change {
-    /// What `old` becomes; `None` where it would be writable and executable.
-    fn attrs(self, old: KernelAttrs) -> Option<KernelAttrs> {
-        match (self, old.permission()) {
-            (Self::Permission(Permission::Rw), Permission::Rx)
-            | (Self::Permission(Permission::Rx), Permission::Rw) => None,
-            // Code that is read-only already stays code.
-            (Self::Permission(Permission::Ro), Permission::Rx) => Some(old),
-            (Self::Permission(new), _) => old.with_permission(new),
-            (Self::Nx, Permission::Rx) => old.with_permission(Permission::Ro),
-            (Self::Nx | Self::Valid(_), _) => Some(old),
-        }
-    }
-
-    fn make(self, va: VirtRange) -> Result<TlbFlush, MapError> {
-        match self {
-            Self::Valid(valid) => init_mm::set_valid(va, valid),
-            _ => init_mm::change(va, |old| self.attrs(old)),
+fn make(change: Change, va: VirtRange) -> Result<TlbFlush, MapError> {
+    // SAFETY: memory of the caller of `change`, or the linear map's mapping of it.
+    unsafe {
+        match change {
+            Change::Valid(valid) => init_mm::set_valid(va, valid),
+            _ => init_mm::change(va, |old| change.attrs(old)),
         }
     }
 }
 
-fn change(va: VirtAddr, pages: usize, change: Change) -> Result<(), SetMemoryError> {
-    let bytes = pages.checked_mul(PAGE_SIZE).ok_or(SetMemoryError::Invalid)?;
-    let end = va.checked_add(bytes).ok_or(SetMemoryError::Invalid)?;
-    if !va.is_aligned(PAGE_SIZE) {
+/// The pages of an area of vmalloc, or of the linear map where `change` shows or hides them.
+fn change_area(va: VirtAddr, pages: usize, change: Change) -> Result<(), SetMemoryError> {
+    let range = pages_from(va, pages)?;
+    // The rights in the linear map follow those of the areas that have its pages: by themselves
+    // they would let code be written that an area lets run (Linux: change_memory_common).
+    if !range.is_empty()
+        && !layout::VMALLOC.contains_range(range)
+        && !matches!(change, Change::Valid(_))
+    {
         return Err(SetMemoryError::Invalid);
     }
-    let range = VirtRange::new(va, end);
+    apply(range, change)
+}
+
+fn pages_from(va: VirtAddr, pages: usize) -> Result<VirtRange, SetMemoryError> {
+    let bytes = pages.checked_mul(PAGE_SIZE).ok_or(SetMemoryError::Invalid)?;
+    let end = va.checked_add(bytes).ok_or(SetMemoryError::Invalid)?;
+    if va.is_aligned(PAGE_SIZE) {
+        Ok(VirtRange::new(va, end))
+    } else {
+        Err(SetMemoryError::Invalid)
+    }
+}
+
+fn apply(range: VirtRange, change: Change) -> Result<(), SetMemoryError> {
     if range.is_empty() {
         return Ok(());
     }
     // Addresses that were given up may still lead there, with the rights of before (Linux:
     // change_memory_common).
-    if matches!(change, Change::Permission(Permission::Ro | Permission::Rx) | Change::Valid(false))
-    {
+    if change.restricts() {
         vmalloc::flush_unmapped();
     }
     if layout::LINEAR.contains_range(range) {
         all_usable(range)?;
         init_mm::split(range)?;
-        change.make(range)?.flush();
+        make(change, range)?.flush();
         return Ok(());
     }
-    let linear = matches!(change, Change::Permission(Permission::Ro | Permission::Rw));
+    let linear = change.changes_alias();
     if !vmalloc::set_memory(range, linear) {
         return Err(SetMemoryError::Invalid);
     }
@@ -160,11 +189,18 @@ fn change(va: VirtAddr, pages: usize, change: Change) -> Result<(), SetMemoryErr
         // All that needs memory comes first.
         for_each_alias(range, init_mm::split)?;
     }
-    let mut owed = change.make(range)?;
+    if change == Change::Permission(Permission::Rx) {
+        // Before another mapping of the pages is looked for: who makes one sees this.
+        ANY_CODE.store(true, SeqCst);
+        if is_writable_elsewhere(range)? {
+            return Err(SetMemoryError::WritableAndExecutable);
+        }
+    }
+    let mut owed = make(change, range)?;
     if linear {
         // Leaves by themselves, and never executable: this can't fail.
         for_each_alias(range, |alias| {
-            let more = change.make(alias)?;
+            let more = make(change, alias)?;
             let before = core::mem::replace(&mut owed, TlbFlush::NONE);
             owed = before.merge(more);
             Ok(())
@@ -172,6 +208,53 @@ fn change(va: VirtAddr, pages: usize, change: Change) -> Result<(), SetMemoryErr
     }
     owed.flush();
     Ok(())
+}
+
+/// Whether another mapping of an area's pages lets them be written: the linear map's, or one that
+/// [`vmalloc::vmap`] or [`vmalloc::vm_map_ram`] made.
+fn is_writable_elsewhere(range: VirtRange) -> Result<bool, MapError> {
+    let mut found = false;
+    for_each_alias(range, |alias| {
+        found |= init_mm::entry(alias.start()).is_some_and(|entry| entry.attrs.is_writable());
+        Ok(())
+    })?;
+    let mut offset = 0;
+    while offset < range.len() && !found {
+        // Some pages at a time, and for them all that `vmap` mapped.
+        let mut pages = ArrayVec::<u64, 64>::new();
+        while offset < range.len() && !pages.is_full() {
+            pages.extend(init_mm::entry(range.start() + offset).map(|page| page.pa.get()));
+            offset += PAGE_SIZE;
+        }
+        pages.sort_unstable();
+        let borrows = VmFlags::VM_MAP | VmFlags::VM_MAP_RAM;
+        for area in vmalloc::vmallocinfo().filter(|area| area.flags.intersects(borrows)) {
+            init_mm::for_each_leaf(area.range, |_, leaf| {
+                let (start, end) = (leaf.pa.get(), leaf.pa.get() + leaf.level.size() as u64);
+                let next = pages.get(pages.partition_point(|&page| page < start));
+                found |= leaf.attrs.is_writable() && next.is_some_and(|&page| page < end);
+                if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+        }
+    }
+    Ok(found)
+}
+
+machine_local! {
+    /// Whether memory of vmalloc was ever made executable.
+    static ANY_CODE: AtomicBool = AtomicBool::new(false);
+}
+
+/// Whether pages may get one more mapping with these attributes: none that lets them be written
+/// whose other mappings do not, since that may be code (see [`set_memory_x`]).
+pub(super) fn may_map(mut pages: impl Iterator<Item = PhysAddr>, attrs: KernelAttrs) -> bool {
+    if !attrs.is_writable() || !ANY_CODE.load(SeqCst) {
+        return true;
+    }
+    pages.all(|pa| {
+        let entry = linear_address_of(pa).and_then(init_mm::entry);
+        entry.is_none_or(|entry| entry.attrs.is_writable())
+    })
 }
 
 /// Calls `f` with the linear-map address of each page of a vmalloc area.
@@ -217,8 +300,10 @@ pub(super) fn reset_linear_alias(range: VirtRange) -> TlbFlush {
         if entry.is_none_or(|entry| entry.valid && entry.attrs.is_writable()) {
             return Ok(());
         }
-        let more = init_mm::change(alias, |old| old.with_permission(Permission::Rw))?;
-        let shown = init_mm::set_valid(alias, true)?;
+        // SAFETY: the page is of an area that has ended, so nobody runs it or counts on it.
+        let more = unsafe { init_mm::change(alias, |old| old.with_permission(Permission::Rw)) }?;
+        // SAFETY: as above.
+        let shown = unsafe { init_mm::set_valid(alias, true) }?;
         let before = core::mem::replace(&mut owed, TlbFlush::NONE);
         owed = before.merge(more).merge(shown);
         Ok(())
@@ -240,24 +325,33 @@ pub fn linear_map_split_to_ptes(range: PfnRange) -> Result<(), SetMemoryError> {
 }
 
 /// Shows the pages of a block in the linear map, or hides them, with the flush; whether they
-/// were prepared for it ([`linear_map_split_to_ptes`]; where not, some may be changed). The
-/// caller owns the block. Any context, no lock. (Linux: __kernel_map_pages.)
+/// were prepared for it ([`linear_map_split_to_ptes`]; where not, some may be changed). Any
+/// context, no lock. (Linux: __kernel_map_pages.)
+///
+/// # Safety
+/// The block is the caller's, and nobody uses it by these addresses while it is hidden.
 #[must_use]
-pub fn kernel_map_pages(frame: Frame, order: Order, enable: bool) -> bool {
+pub unsafe fn kernel_map_pages(frame: Frame, order: Order, enable: bool) -> bool {
     set_block(frame, order, enable).is_some()
 }
 
 /// Hides a page of the linear map; the flush is the caller's. `None` where the page is
 /// not prepared. Any context, no lock. (Linux: set_direct_map_invalid_noflush.)
+///
+/// # Safety
+/// As for [`kernel_map_pages`].
 #[must_use]
-pub fn set_direct_map_invalid_noflush(frame: Frame) -> Option<TlbFlush> {
+pub unsafe fn set_direct_map_invalid_noflush(frame: Frame) -> Option<TlbFlush> {
     set_block(frame, Order::ZERO, false)
 }
 
-/// Shows a page of the linear map, readable and writable. What is shown needs no flush.
+/// Shows a page of the linear map, with the rights that it had. What is shown needs no flush.
 /// (Linux: set_direct_map_default_noflush.)
+///
+/// # Safety
+/// As for [`kernel_map_pages`].
 #[must_use]
-pub fn set_direct_map_default_noflush(frame: Frame) -> Option<TlbFlush> {
+pub unsafe fn set_direct_map_default_noflush(frame: Frame) -> Option<TlbFlush> {
     set_block(frame, Order::ZERO, true)
 }
 
@@ -271,7 +365,9 @@ fn set_block(frame: Frame, order: Order, valid: bool) -> Option<TlbFlush> {
     debug_assert!(!frame.page().flags().contains(PageFlags::HOLE));
     let mut owed = TlbFlush::NONE;
     for single in frame.block(order) {
-        let more = init_mm::set_page_valid(linear_address_of(single.phys())?, valid)?;
+        let va = linear_address_of(single.phys())?;
+        // SAFETY: a page of the block of the caller of `kernel_map_pages` and its kin.
+        let more = unsafe { init_mm::set_page_valid(va, valid) }?;
         owed = owed.merge(more);
     }
     Some(owed)
@@ -283,4 +379,4 @@ mod model_tests;
 mod mutation_tests;
 #[cfg(test)]
 #[expect(unsafe_code, reason = "tests give pages back by their frames")]
-mod tests;
+pub(in crate::mm) mod tests;

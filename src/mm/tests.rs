@@ -112,8 +112,8 @@ fn areas_live_and_die() {
         let frame = vmalloc::vmalloc_to_page(b).expect("mapped");
         let at = NonNull::new(core::ptr::with_exposed_provenance_mut(frame.virt().get()));
         assert!(holds(at.expect("an address"), PAGE_SIZE, 0));
-        vmalloc::vfree(a);
-        vmalloc::vfree(b);
+        vmalloc::tests::vfree(a);
+        vmalloc::tests::vfree(b);
         vmalloc::shrink();
         assert_eq!(page_alloc::nr_used_pages(), used);
     });

@@ -136,7 +136,8 @@ fn from_vmalloc(size: usize, align: usize, gfp: Gfp) -> Option<NonNull<u8>> {
 pub unsafe fn kvfree(ptr: *const u8) {
     let at = VirtAddr::from_ptr(ptr);
     if vmalloc::is_vmalloc_addr(at) {
-        vmalloc::vfree(at);
+        // SAFETY: as the caller says.
+        unsafe { vmalloc::vfree(at) };
     } else {
         // SAFETY: as the caller says.
         unsafe { kfree(ptr) }

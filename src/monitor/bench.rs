@@ -8,7 +8,7 @@ use crate::arch::irq::with_masked;
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::Pages;
 use crate::mm::slab::{kfree, kmalloc, kzalloc};
-use crate::mm::vmalloc::{vfree, vmalloc};
+use crate::mm::vmalloc::VmArea;
 use core::fmt::{self, Write};
 use core::hint::black_box;
 
@@ -41,7 +41,7 @@ fn kzalloc_64() -> bool {
 }
 
 fn vmalloc_of<const SIZE: usize>() -> bool {
-    black_box(vmalloc(SIZE, GFP_SLEEPS)).map(vfree).is_some()
+    black_box(VmArea::vmalloc(SIZE, GFP_SLEEPS)).map(drop).is_some()
 }
 
 /// How an operation is repeated.

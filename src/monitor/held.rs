@@ -7,7 +7,7 @@ use crate::mm::cma::{self, Cma, CmaPages};
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::Pages;
 use crate::mm::slab::{KMALLOC_MAX_SIZE, ZERO_SIZE_PTR, kfree, kmalloc, ksize};
-use crate::mm::vmalloc::{vfree, vmalloc};
+use crate::mm::vmalloc::VmArea;
 use core::fmt::{self, Write};
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
@@ -18,7 +18,7 @@ const SLOTS: usize = 64;
 pub(super) enum Object {
     Pages { block: Pages, gfp: Gfp },
     Kmalloc { object: NonNull<u8>, size: usize, gfp: Gfp },
-    Vmalloc { va: VirtAddr, size: usize },
+    Vmalloc(VmArea),
     Cma(CmaPages),
 }
 
@@ -35,8 +35,8 @@ impl Object {
 
     /// An area.
     pub fn vmalloc(size: usize) -> Option<Self> {
-        let va = vmalloc(size, Gfp::GFP_KERNEL | Gfp::__GFP_NOWARN)?;
-        Some(Self::Vmalloc { va, size })
+        let area = VmArea::vmalloc(size, Gfp::GFP_KERNEL | Gfp::__GFP_NOWARN)?;
+        Some(Self::Vmalloc(area))
     }
 
     /// Contiguous pages of `area`.
@@ -49,7 +49,7 @@ impl Object {
         match self {
             Self::Pages { block, .. } => (block.frame().virt(), block.order().bytes()),
             Self::Kmalloc { object, size, .. } => (VirtAddr::from_ptr(object.as_ptr()), *size),
-            Self::Vmalloc { va, size } => (*va, *size),
+            Self::Vmalloc(area) => (area.virt(), area.size()),
             Self::Cma(pages) => (pages.frame().virt(), pages.count() as usize * PAGE_SIZE),
         }
     }
@@ -86,7 +86,7 @@ impl Object {
             Self::Pages { block, .. } => drop(block),
             // SAFETY: from kmalloc, and given back once: the object is consumed.
             Self::Kmalloc { object, .. } => unsafe { kfree(object.as_ptr()) },
-            Self::Vmalloc { va, .. } => vfree(va),
+            Self::Vmalloc(area) => drop(area),
             Self::Cma(pages) => drop(pages),
         }
     }
@@ -112,7 +112,9 @@ impl fmt::Display for Object {
                 let has = unsafe { ksize(object.as_ptr()) };
                 write!(f, "kmalloc, {size} bytes of {has}, virt {va}, {}", GfpNames(*gfp))
             }
-            Self::Vmalloc { va, size } => write!(f, "vmalloc, {size} bytes, virt {va}"),
+            Self::Vmalloc(area) => {
+                write!(f, "vmalloc, {} bytes, virt {}", area.size(), area.virt())
+            }
             Self::Cma(pages) => write!(
                 f,
                 "cma, {} pages of {}, pfn {:#x}, virt {}",

@@ -29,9 +29,16 @@ use super::granule::mm::util::{
 };
 use super::granule::mm::vmalloc;
 use super::granule::mm::zsmalloc::ZsPool;
-use super::{Held, QUIET, free_object, had};
+use super::{Held, QUIET, free_object, had, vfree};
 use core::alloc::Layout;
 use core::ptr::NonNull;
+
+/// Ends a mapping of so many pages that the caller made and uses no more.
+#[track_caller]
+fn vm_unmap_ram(at: VirtAddr, pages: usize) {
+    // SAFETY: as said.
+    unsafe { vmalloc::vm_unmap_ram(at, pages) }
+}
 
 const NODE: NodeId = NodeId::FIRST;
 /// vmalloc's area is out of a pointer's reach on the emulated machine.
@@ -197,17 +204,13 @@ fn mempools() -> Option<()> {
 }
 
 fn large_areas() -> Option<()> {
-    let near = Held(
-        had("vmalloc_node", vmalloc::vmalloc_node(3 * PAGE_SIZE, QUIET, NODE))?,
-        vmalloc::vfree,
-    );
-    let _far = Held(
-        had("vmalloc_node", vmalloc::vmalloc_node(PAGE_SIZE, QUIET, NodeId::new(1)?))?,
-        vmalloc::vfree,
-    );
-    let _huge = Held(had("vmalloc_huge", vmalloc::vmalloc_huge(5 << 20, QUIET))?, vmalloc::vfree);
+    let near = Held(had("vmalloc_node", vmalloc::vmalloc_node(3 * PAGE_SIZE, QUIET, NODE))?, vfree);
+    let _far =
+        Held(had("vmalloc_node", vmalloc::vmalloc_node(PAGE_SIZE, QUIET, NodeId::new(1)?))?, vfree);
+    let _huge = Held(had("vmalloc_huge", vmalloc::vmalloc_huge(5 << 20, QUIET))?, vfree);
     let mut buffer = [1; 100];
-    assert_eq!(vmalloc::vread(near.0 + PAGE_SIZE - 50, &mut buffer), 100);
+    // SAFETY: nobody writes to the area.
+    assert_eq!(unsafe { vmalloc::vread(near.0 + PAGE_SIZE - 50, &mut buffer) }, 100);
     Some(())
 }
 
@@ -222,9 +225,9 @@ fn short_mappings() -> Option<()> {
     vmalloc::shrink();
     // From a block of small mappings, and too many for that.
     let few = vmalloc::vm_map_ram(&frames[..5])?;
-    let _few = Held(few, |at| vmalloc::vm_unmap_ram(at, 5));
+    let _few = Held(few, |at| vm_unmap_ram(at, 5));
     let many = had("vm_map_ram", vmalloc::vm_map_ram(&[frames[0]; 600]))?;
-    let _many = Held(many, |at| vmalloc::vm_unmap_ram(at, 600));
+    let _many = Held(many, |at| vm_unmap_ram(at, 600));
     Some(())
 }
 
@@ -262,20 +265,24 @@ fn changed(result: Result<(), SetMemoryError>) -> Option<()> {
 fn permissions() -> Option<()> {
     let page = page()?;
     let linear = linear_address(page.0);
-    changed(had("set_memory_ro", set_memory_ro(linear, 1)))?;
-    let _writable = Held(linear, |at| set_memory_rw(at, 1).expect("a page by itself"));
-    changed(set_memory_valid(linear, 1, false))?;
-    changed(set_memory_valid(linear, 1, true))?;
-    let area = Held(vmalloc::vmalloc_huge(4 << 20, QUIET)?, vmalloc::vfree);
+    // SAFETY: pages of this scenario's, here and below, which it only changes.
+    changed(unsafe { set_memory_valid(linear, 1, false) })?;
+    // SAFETY: as above.
+    changed(unsafe { set_memory_valid(linear, 1, true) })?;
+    let area = Held(vmalloc::vmalloc_huge(4 << 20, QUIET)?, vfree);
     let part = area.0 + (2 << 20) + 5 * PAGE_SIZE;
     let before = init_mm::entry(part).map(|entry| entry.attrs);
-    let Some(()) = changed(had("set_memory_ro", set_memory_ro(part, 3))) else {
+    // SAFETY: as above.
+    let Some(()) = changed(had("set_memory_ro", unsafe { set_memory_ro(part, 3) })) else {
         assert_eq!(init_mm::entry(part).map(|entry| entry.attrs), before, "half a change");
         return None;
     };
-    changed(set_memory_x(part, 2))?;
-    changed(set_memory_nx(part, 2))?;
-    changed(set_memory_rw(part, 1))
+    // SAFETY: as above, and nobody jumps there.
+    changed(unsafe { set_memory_x(part, 2) })?;
+    // SAFETY: as above.
+    changed(unsafe { set_memory_nx(part, 2) })?;
+    // SAFETY: as above.
+    changed(unsafe { set_memory_rw(part, 1) })
 }
 
 fn linear_address(frame: Frame) -> VirtAddr {

@@ -82,3 +82,38 @@ pub unsafe fn probe_read32(at: VirtAddr) -> Option<u32> {
     }
     (faulted != FAULTED).then_some(value)
 }
+
+/// Copies bytes from `from` on, as many as `to` has; whether all of them are mapped. Where not, `to`
+/// holds those before the first that is not. Others may be writing them: each byte is as it was or
+/// as it is. Any context (Linux: copy_from_kernel_nofault).
+///
+/// # Safety
+/// What is mapped there, if anything, is memory.
+#[must_use]
+pub unsafe fn copy_from_kernel_nofault(to: &mut [u8], from: VirtAddr) -> bool {
+    let faulted: u64;
+    // SAFETY: reads as the caller says, and writes to `to` alone; where a read faults, the entry leads
+    // behind the loop.
+    unsafe {
+        asm!(
+            "cbz {left}, 3f",
+            "2:  ldrb {byte:w}, [{from}], #1",
+            "strb {byte:w}, [{to}], #1",
+            "subs {left}, {left}, #1",
+            "b.ne 2b",
+            "3:",
+            ".pushsection __ex_table, \"a\"",
+            ".balign 4",
+            ".long 2b - .",
+            ".long 3b - .",
+            ".popsection",
+            left = inout(reg) to.len() => _,
+            from = inout(reg) from.get() => _,
+            to = inout(reg) to.as_mut_ptr() => _,
+            byte = out(reg) _,
+            inout("x0") 0u64 => faulted,
+            options(nostack),
+        );
+    }
+    faulted != FAULTED
+}

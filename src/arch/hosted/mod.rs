@@ -142,3 +142,19 @@ pub unsafe fn clear_page(pa: PhysAddr) {
     // SAFETY: the caller owns the frame, which lies in the arena.
     unsafe { ptr.write_bytes(0, PAGE_SIZE) }
 }
+
+/// Copies bytes from `from` on, as many as `to` has, each as it was or as it is while others write
+/// it; whether all are there, which the machine's RAM always is.
+///
+/// # Safety
+/// They are RAM.
+#[must_use]
+pub unsafe fn copy_from_kernel_nofault(to: &mut [u8], from: VirtAddr) -> bool {
+    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+    for (n, byte) in to.iter_mut().enumerate() {
+        let at = std::ptr::with_exposed_provenance::<AtomicU8>(from.get() + n);
+        // SAFETY: a byte of RAM, as the caller says.
+        *byte = unsafe { &*at }.load(Relaxed);
+    }
+    true
+}

@@ -113,7 +113,8 @@ unsafe impl Allocator for Vmalloc {
     }
 
     unsafe fn free(at: NonNull<u8>, _: Layout) {
-        vmalloc::vfree(VirtAddr::from_ptr(at.as_ptr()));
+        // SAFETY: `alloc` returned it, and the caller gives it up.
+        unsafe { vmalloc::vfree(VirtAddr::from_ptr(at.as_ptr())) };
     }
 
     unsafe fn realloc(

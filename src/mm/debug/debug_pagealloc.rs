@@ -4,6 +4,7 @@
 //! The linear map is of single pages then, from the start. Memory that was never allocated
 //! stays mapped until it is first freed.
 
+use super::memory;
 use super::page_ext::{self, PageExtFlags};
 use super::page_owner::History;
 use crate::addr::{Order, VirtAddr};
@@ -12,7 +13,6 @@ use crate::arch::pgtable::MapFlags;
 use crate::machine_local;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::state_of;
-use crate::mm::set_memory::kernel_map_pages;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -56,7 +56,7 @@ pub(super) fn map(frame: Frame, order: Order) {
         let Some(ext) = page_ext::lookup(page) else { continue };
         if ext.flags().contains(PageExtFlags::UNMAPPED) {
             ext.set_flags(PageExtFlags::UNMAPPED, false);
-            let shown = kernel_map_pages(page, Order::ZERO, true);
+            let shown = memory::set_mapped(page, true);
             assert!(shown, "debug_pagealloc: {page:?}, which was unmapped, can't be mapped");
         }
     }
@@ -69,7 +69,7 @@ pub(super) fn unmap(frame: Frame, order: Order) {
     }
     for page in frame.block(order) {
         if let Some(ext) = page_ext::lookup(page)
-            && kernel_map_pages(page, Order::ZERO, false)
+            && memory::set_mapped(page, false)
         {
             ext.set_flags(PageExtFlags::UNMAPPED, true);
         }

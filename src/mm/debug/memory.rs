@@ -9,6 +9,7 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc;
+use crate::mm::set_memory::kernel_map_pages;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Words of a page.
@@ -88,6 +89,15 @@ pub(super) fn clear(frame: Frame) {
 pub(super) fn look<R>(frame: Frame, f: impl FnOnce(&[u8; PAGE_SIZE]) -> R) -> R {
     // SAFETY: as said for `fill`.
     f(unsafe { bytes_of(frame) })
+}
+
+/// Shows a page in the linear map, or hides it; whether it is mapped by itself, so that it can be.
+///
+/// Called by debug_pagealloc for pages that are free or about to be, and by KFENCE for pages of its
+/// pool that nobody has an object in.
+pub(super) fn set_mapped(page: Frame, mapped: bool) -> bool {
+    // SAFETY: as said: a page that its tool has for itself.
+    unsafe { kernel_map_pages(page, Order::ZERO, mapped) }
 }
 
 /// Calls `f` on each aligned word of a range: what is kept there, as it is at some moment.

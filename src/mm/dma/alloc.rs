@@ -104,7 +104,8 @@ pub fn dma_free_coherent(memory: CoherentMemory) {
         vmalloc::dma_unmap(memory.virt);
         // No TLB may hold the other memory type when the pages are cacheable again.
         vmalloc::vm_unmap_aliases();
-        let shown = set_memory_valid(linear(&memory), memory.pages as usize, true);
+        // SAFETY: hidden by `remap` for this memory, whose last user the caller was.
+        let shown = unsafe { set_memory_valid(linear(&memory), memory.pages as usize, true) };
         assert!(shown.is_ok(), "{memory:?}: {shown:?}");
     }
     release(&memory);
@@ -173,7 +174,8 @@ fn remap(memory: &CoherentMemory, gfp: Gfp) -> Option<VirtAddr> {
     // What was written through the linear map, zeros for one, is in memory then, and no line
     // is left that could come back. What is fetched ahead until it is hidden is clean.
     cache::dcache_clean_inval_poc(memory.phys());
-    if set_memory_valid(linear(memory), memory.pages as usize, false).is_err() {
+    // SAFETY: allocated a moment ago, and nobody has its linear address yet.
+    if unsafe { set_memory_valid(linear(memory), memory.pages as usize, false) }.is_err() {
         vmalloc::dma_unmap(virt);
         vmalloc::vm_unmap_aliases();
         return None;

@@ -255,7 +255,8 @@ fn linear_machine(kib: u64, f: impl FnOnce(&Machine)) {
         for ram in m.ram() {
             let va = layout::LINEAR.start() + ram.start().get() as usize;
             let va = VirtRange::from_size(va, ram.len() as usize);
-            init_mm::map_range(va, ram.start(), KernelAttrs::KERNEL, MapFlags::empty()).unwrap();
+            init_mm::testing::map_range(va, ram.start(), KernelAttrs::KERNEL, MapFlags::empty())
+                .unwrap();
         }
         f(m);
     });
@@ -282,7 +283,7 @@ fn coherent_memory_has_one_memory_type() {
                 assert_eq!(init_mm::translate(linear), None, "a cacheable address");
             }
             // Reading it for a dump would go through the linear map.
-            assert_eq!(crate::mm::vmalloc::vread(memory.virt(), &mut [1; 64]), 0);
+            assert_eq!(crate::mm::vmalloc::tests::vread(memory.virt(), &mut [1; 64]), 0);
             // The zeros are in memory, where the device finds them.
             let at = memory.dma_addr();
             assert!(device_reads(&ANY, at, 3 * PAGE_SIZE).iter().all(|&byte| byte == 0));

@@ -89,7 +89,7 @@ fn ioremap_refuses_what_the_linear_map_has() {
             image.len() as usize,
         );
         let flags = crate::arch::pgtable::MapFlags::empty();
-        init_mm::map_range(linear, image.start(), KernelAttrs::KERNEL, flags).unwrap();
+        init_mm::testing::map_range(linear, image.start(), KernelAttrs::KERNEL, flags).unwrap();
         for (phys, size) in [(image.start(), 1), (image.end() - 1, 1), (UART, 1 << 33)] {
             assert_eq!(ioremap(phys, size).err(), Some(IoremapError::Ram), "{phys} {size:#x}");
         }

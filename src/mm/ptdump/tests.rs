@@ -13,7 +13,7 @@ const VA: VirtAddr = layout::VMALLOC.start();
 
 fn map(offset: usize, bytes: usize, attrs: KernelAttrs) {
     let va = VirtRange::from_size(VA + offset, bytes);
-    init_mm::map_range(va, MEM + offset as u64, attrs, MapFlags::empty()).unwrap();
+    init_mm::testing::map_range(va, MEM + offset as u64, attrs, MapFlags::empty()).unwrap();
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn like_neighbours_are_one_line() {
 fn what_lies_in_no_region_is_told() {
     machine(1024, |_| {
         let stray = VirtRange::from_size(layout::VMALLOC.end() + PAGE_SIZE, PAGE_SIZE);
-        init_mm::map_range(stray, MEM, KernelAttrs::KERNEL, MapFlags::empty()).unwrap();
+        init_mm::testing::map_range(stray, MEM, KernelAttrs::KERNEL, MapFlags::empty()).unwrap();
         let mut text = String::new();
         dump(&mut text).unwrap();
         assert!(text.ends_with("MEM/NORMAL (in no region)\n"), "{text}");

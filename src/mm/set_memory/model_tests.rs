@@ -1,6 +1,8 @@
 //! Random changes by several CPUs, against what each page ought to allow.
 
-use super::tests::{is_by, map_linear};
+use super::tests::{
+    is_by, map_linear, set_memory_nx, set_memory_ro, set_memory_rw, set_memory_valid, set_memory_x,
+};
 use super::*;
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
@@ -8,7 +10,8 @@ use crate::arch::hosted::mmu::Config;
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::alloc_pages;
 use crate::mm::vmalloc::tests::machine_with;
-use crate::mm::vmalloc::{vfree, vm_unmap_aliases, vmalloc};
+use crate::mm::vmalloc::tests::vfree;
+use crate::mm::vmalloc::{vm_unmap_aliases, vmalloc};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};

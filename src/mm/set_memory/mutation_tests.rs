@@ -1,7 +1,10 @@
 //! Every barrier, every TLB invalidation and every break of a change is needed: with any one
 //! of them taken out, some CPU of the misbehaving MMU goes wrong.
 
-use super::tests::{is_by, map_linear};
+use super::tests::{
+    is_by, kernel_map_pages, map_linear, set_memory_nx, set_memory_ro, set_memory_rw,
+    set_memory_valid, set_memory_x,
+};
 use super::*;
 use crate::addr::PMD_SIZE;
 use crate::arch::CpuId;

@@ -10,7 +10,8 @@ use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{alloc_pages, free_pages};
 use crate::mm::ptdump;
 use crate::mm::vmalloc::tests::{machine, used_pages};
-use crate::mm::vmalloc::{vfree, vm_unmap_aliases, vmalloc, vmap, vunmap};
+use crate::mm::vmalloc::tests::{vfree, vunmap};
+use crate::mm::vmalloc::{vm_unmap_aliases, vmalloc, vmap};
 use std::format;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::vec::Vec;
@@ -27,8 +28,40 @@ pub(super) fn map_linear(m: &Machine) {
     for ram in m.ram() {
         let va = linear_address_of(ram.start()).unwrap();
         let va = VirtRange::from_size(va, ram.len() as usize);
-        init_mm::map_range(va, ram.start(), KernelAttrs::KERNEL, MapFlags::empty()).unwrap();
+        init_mm::testing::map_range(va, ram.start(), KernelAttrs::KERNEL, MapFlags::empty())
+            .unwrap();
     }
+}
+
+/// Changes pages of an area as the call of this name does, and pages of the linear map as such a
+/// call changes them along.
+pub(super) fn set_memory_ro(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    apply(pages_from(va, pages)?, Change::Permission(Permission::Ro))
+}
+pub(super) fn set_memory_rw(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    apply(pages_from(va, pages)?, Change::Permission(Permission::Rw))
+}
+pub(super) fn set_memory_x(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    apply(pages_from(va, pages)?, Change::Permission(Permission::Rx))
+}
+pub(super) fn set_memory_nx(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
+    apply(pages_from(va, pages)?, Change::Nx)
+}
+pub(in crate::mm) fn set_memory_valid(
+    va: VirtAddr,
+    pages: usize,
+    valid: bool,
+) -> Result<(), SetMemoryError> {
+    apply(pages_from(va, pages)?, Change::Valid(valid))
+}
+pub(super) fn kernel_map_pages(frame: Frame, order: Order, enable: bool) -> bool {
+    set_block(frame, order, enable).is_some()
+}
+fn set_direct_map_invalid_noflush(frame: Frame) -> Option<TlbFlush> {
+    set_block(frame, Order::ZERO, false)
+}
+fn set_direct_map_default_noflush(frame: Frame) -> Option<TlbFlush> {
+    set_block(frame, Order::ZERO, true)
 }
 
 fn page() -> (Frame, VirtAddr) {

@@ -2,15 +2,15 @@
 #![deny(unsafe_code)]
 
 use super::area::{Backing, VmFlags};
+use super::mapping;
 use super::page_chain::{Frames, LARGE, PageChain};
 use super::pages_of;
 use super::purge::{Wait, purge};
 use super::vm_area::{Request, or_purge};
-use crate::addr::{CONT_PTE_SIZE, PAGE_SIZE, PMD_SIZE, VirtAddr};
+use crate::addr::{CONT_PTE_SIZE, PAGE_SIZE, PMD_SIZE, VirtAddr, VirtRange};
 use crate::arch::pgtable::{KernelAttrs, MapError};
 use crate::mm::debug;
 use crate::mm::gfp::Gfp;
-use crate::mm::init_mm;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc;
@@ -54,8 +54,9 @@ fn small(
     if pages.len() < nr_pages {
         pages = complete(pages, nr_pages, gfp, node)?;
     }
-    map(pages, align.max(PAGE_SIZE), gfp, caller, |va, heads| {
-        init_mm::map_pages(va, heads.map(Frame::phys), KernelAttrs::KERNEL)
+    map(pages, align.max(PAGE_SIZE), gfp, caller, |used, heads| {
+        let count = nr_pages as usize;
+        mapping::map_chain(used.start(), count, heads.map(Frame::phys), KernelAttrs::KERNEL)
     })
 }
 
@@ -87,8 +88,8 @@ fn large(
     let pages = or_purge(|| PageChain::alloc_blocks(nr_pages, gfp, node))?;
     let in_blocks = nr_pages as usize >= PMD_SIZE / PAGE_SIZE;
     let align = align.max(if in_blocks { PMD_SIZE } else { CONT_PTE_SIZE });
-    map(pages, align, gfp, caller, |va, heads| {
-        init_mm::map_blocks(va, heads.blocks(), KernelAttrs::KERNEL)
+    map(pages, align, gfp, caller, |used, heads| {
+        mapping::map_blocks(used, heads.blocks(), KernelAttrs::KERNEL)
     })
 }
 
@@ -99,9 +100,9 @@ fn map(
     align: usize,
     gfp: Gfp,
     caller: &'static Location<'static>,
-    map: impl Fn(VirtAddr, Frames) -> Result<(), MapError>,
+    map: impl Fn(VirtRange, Frames) -> Result<(), MapError>,
 ) -> Option<VirtAddr> {
     let (nr_pages, heads) = (pages.len(), pages.heads());
     let request = Request { align, caller, ..Request::new(nr_pages, VmFlags::VM_ALLOC, gfp) };
-    request.map(Backing::Pages(pages), |used| map(used.start(), heads))
+    request.map(Backing::Pages(pages), |used| map(used, heads))
 }

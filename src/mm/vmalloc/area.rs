@@ -53,7 +53,7 @@ pub enum State {
 
 /// An area and its life. The guard page at its end is part of its addresses.
 #[derive(Debug)]
-pub struct VmArea {
+pub struct VmapArea {
     pub(super) flags: VmFlags,
     pub(super) state: State,
     /// The next area on the list that its state puts it on.

@@ -1,6 +1,9 @@
 //! Large areas and how they are mapped, short-lived mappings, and reading areas.
 
-use super::tests::{check, fill, machine, machine_with, some_frames, take_all, used_pages};
+use super::tests::{
+    check, fill, machine, machine_with, some_frames, take_all, used_pages, vfree, vm_unmap_ram,
+    vread,
+};
 use super::*;
 use crate::addr::Order;
 use crate::arch::hosted::mmu::{Access, Config};
@@ -124,6 +127,34 @@ fn vread_sees_areas_and_zeros_between_them() {
         vfree(a);
         assert_eq!(vread(a, &mut buffer), PAGE_SIZE);
         assert!(buffer[..3 * PAGE_SIZE].iter().all(|&byte| byte == 0));
+    });
+}
+
+/// Pages that the linear map hides are as those of no area: to read them would fault.
+#[test]
+fn vread_passes_over_pages_that_the_linear_map_hides() {
+    machine(8192, |m| {
+        for ram in m.ram() {
+            let linear = layout::LINEAR.start() + ram.start().get() as usize;
+            let linear = VirtRange::from_size(linear, ram.len() as usize);
+            let flags = crate::arch::pgtable::MapFlags::empty();
+            let rw = KernelAttrs::KERNEL;
+            init_mm::testing::map_range(linear, ram.start(), rw, flags).unwrap();
+        }
+        let area = vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+        for n in 0..3 {
+            m.mmu().write(area + n * PAGE_SIZE, 7 + n as u64).unwrap();
+        }
+        let hidden = init_mm::entry(area + PAGE_SIZE).unwrap().pa;
+        let linear = layout::LINEAR.start() + hidden.get() as usize;
+        set_memory::tests::set_memory_valid(linear, 1, false).unwrap();
+        let mut buffer = [1; 3 * PAGE_SIZE];
+        assert_eq!(vread(area, &mut buffer), 2 * PAGE_SIZE);
+        assert_eq!([0, 1, 2].map(|n| buffer[n * PAGE_SIZE]), [7, 0, 9]);
+        set_memory::tests::set_memory_valid(linear, 1, true).unwrap();
+        assert_eq!(vread(area, &mut buffer), 3 * PAGE_SIZE);
+        assert_eq!([0, 1, 2].map(|n| buffer[n * PAGE_SIZE]), [7, 8, 9]);
+        vfree(area);
     });
 }
 

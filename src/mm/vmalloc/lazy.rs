@@ -2,7 +2,7 @@
 //! pools whatever their length, and what they held, gathered when they were freed.
 #![deny(unsafe_code)]
 
-use super::area::{Backing, VmArea};
+use super::area::{Backing, VmapArea};
 use super::memtype::{Claims, IoType, Reservation};
 use super::page_chain::{PageChain, free_singles};
 use super::slots::NIL;
@@ -48,7 +48,7 @@ impl SizedLists {
     /// # Panics
     /// Where it is larger than [`SIZED_PAGES`].
     #[inline(always)]
-    pub fn push(&mut self, id: AreaId, area: &mut VmArea, size: usize) {
+    pub fn push(&mut self, id: AreaId, area: &mut VmapArea, size: usize) {
         let list = &mut self.lists[size];
         area.next = core::mem::replace(&mut list.head, id.get());
         if area.next == NIL {
@@ -103,8 +103,8 @@ impl Held {
     /// Takes the backing of `area` over if it is of a kind that can be gathered; whether nothing
     /// is left.
     #[inline(always)]
-    pub fn gather(&mut self, area: &mut VmArea) -> bool {
-        let VmArea { backing, phys, nr_pages, .. } = area;
+    pub fn gather(&mut self, area: &mut VmapArea) -> bool {
+        let VmapArea { backing, phys, nr_pages, .. } = area;
         let left = match core::mem::take(backing) {
             Backing::None => return true,
             Backing::Pages(chain) if chain.is_single_pages() => {

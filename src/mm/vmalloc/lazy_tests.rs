@@ -1,6 +1,6 @@
 //! What waits for a flush, what the pools keep, and frees that take the long way.
 
-use super::tests::{machine, take_all, used_pages};
+use super::tests::{machine, take_all, used_pages, vfree, vunmap};
 use super::*;
 use crate::addr::Order;
 use crate::mm::page_alloc;

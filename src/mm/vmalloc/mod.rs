@@ -4,6 +4,8 @@
 //! vmalloc, vmap, ioremap        this file, mm::ioremap
 //!   vmap_block   addresses for a few pages for a short time
 //!   vread        reading areas that may end meanwhile
+//!   raw, handle  ending areas: by their addresses, and by dropping a VmArea
+//!   mapping      the page-table entries of the range
 //!   alloc        an area's pages: single ones or blocks
 //!   vm_area      an area's way into use and out of it
 //!   purge        giving back what was lazily unmapped
@@ -51,11 +53,16 @@
 
 mod alloc;
 mod area;
+mod handle;
 mod lazy;
+#[expect(unsafe_code, reason = "edits the page tables of the vmalloc range")]
+mod mapping;
 pub mod memtype;
 #[expect(unsafe_code, reason = "owns pages through their descriptors")]
 mod page_chain;
 mod purge;
+#[expect(unsafe_code, reason = "declares what its callers answer for")]
+mod raw;
 mod reclaim;
 #[expect(unsafe_code, reason = "owns pages by their addresses")]
 pub mod slot_page;
@@ -86,20 +93,23 @@ pub(in crate::mm) mod tests;
 mod va_space_tests;
 
 pub use area::{VmFlags, VmallocInfo};
+pub use handle::VmArea;
+pub use raw::{vfree, vm_unmap_ram, vunmap};
 pub use vmap_areas::VmallocStat;
-pub use vmap_block::{VMAP_MAX_ALLOC, vm_map_ram, vm_unmap_ram};
+pub use vmap_block::{VMAP_MAX_ALLOC, vm_map_ram};
 pub use vread::vread;
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysRange, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::layout;
-use crate::arch::pgtable::{KernelAttrs, MapFlags};
+use crate::arch::pgtable::KernelAttrs;
 use crate::machine_local;
 use crate::mm::debug;
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
+use crate::mm::set_memory;
 use crate::sync::{Rank, SpinLock};
 use alloc::vmalloc_range;
 use area::Backing;
@@ -190,12 +200,10 @@ pub fn vzalloc(size: usize, gfp: Gfp) -> Option<VirtAddr> {
     vmalloc(size, gfp | Gfp::__GFP_ZERO)
 }
 
-/// Frees what [`vmalloc`] returned. Any context; address 0 is fine.
-///
-/// # Panics
-/// Where no such area is in use: freed twice, or never allocated.
+/// What [`vfree`] does.
+#[inline]
 #[track_caller]
-pub fn vfree(va: VirtAddr) {
+fn free_area(va: VirtAddr) {
     if debug::are_freed_areas_watched() {
         debug::object_freed(va, 0);
     }
@@ -205,24 +213,28 @@ pub fn vfree(va: VirtAddr) {
 }
 
 /// Maps the pages of `frames` one after the other, as `prot` says; the address, or `None`
-/// where there are none or not enough of memory or addresses, with nothing kept. The pages
-/// stay the caller's, who must not free them before [`vunmap`] and, if a stale TLB
-/// entry matters, [`vm_unmap_aliases`]. Process context.
+/// where there are none or not enough of memory or addresses, with nothing kept, or where `prot`
+/// lets pages be written that may be code ([`mm::set_memory`](crate::mm::set_memory)). The pages
+/// stay the caller's: the addresses lead to them until [`vunmap`], and stale TLB entries do until
+/// [`vm_unmap_aliases`], whoever has the pages then. Process context.
 #[track_caller]
 #[must_use]
 pub fn vmap(frames: &[Frame], prot: KernelAttrs) -> Option<VirtAddr> {
     let nr_pages = pages_of(frames.len().checked_mul(PAGE_SIZE)?)?;
-    Request::new(nr_pages, VmFlags::VM_MAP, Gfp::GFP_KERNEL).map(Backing::None, |used| {
-        init_mm::map_pages(used.start(), frames.iter().map(|frame| frame.phys()), prot)
-    })
+    let pages = || frames.iter().map(|frame| frame.phys());
+    let area = Request::new(nr_pages, VmFlags::VM_MAP, Gfp::GFP_KERNEL)
+        .map(Backing::None, |used| mapping::map_pages(used.start(), pages(), prot))?;
+    // Whoever makes code of the pages now finds the mapping, or is found here.
+    if set_memory::may_map(pages(), prot) {
+        return Some(area);
+    }
+    unmap_area_of_vmap(area);
+    None
 }
 
-/// Ends what [`vmap`] began. Any context; address 0 is fine.
-///
-/// # Panics
-/// Where no such area is in use.
+/// What [`vunmap`] does.
 #[track_caller]
-pub fn vunmap(va: VirtAddr) {
+fn unmap_area_of_vmap(va: VirtAddr) {
     if va.get() != 0 && !unmap_area(va, VmFlags::VM_MAP) {
         bad_address("vunmap", va);
     }
@@ -294,7 +306,7 @@ pub fn shrink() {
         drop(page);
     }
     memtype::shrink();
-    init_mm::free_tables(layout::VMALLOC);
+    mapping::free_tables();
 }
 
 /// Checks all areas, lists and counts; for tests and reports, while nothing else is done.
@@ -338,8 +350,7 @@ pub(super) fn map_device<E>(
         Some(start) => Ok(start),
         None => Err(Backing::Io(reserve()?)),
     };
-    Ok(request
-        .map_found(found, |used| init_mm::map_range(used, phys.start(), attrs, MapFlags::empty())))
+    Ok(request.map_found(found, |used| mapping::map_range(used, phys.start(), attrs)))
 }
 
 /// Maps contiguous memory once more, with another memory type, for `mm::dma`.
@@ -347,9 +358,7 @@ pub(super) fn map_device<E>(
 pub(super) fn dma_remap(memory: PhysRange, attrs: KernelAttrs, gfp: Gfp) -> Option<VirtAddr> {
     let nr_pages = pages_of(usize::try_from(memory.len()).ok()?)?;
     let request = Request::new(nr_pages, VmFlags::VM_DMA_COHERENT, gfp);
-    request.map(Backing::None, |used| {
-        init_mm::map_range(used, memory.start(), attrs, MapFlags::empty())
-    })
+    request.map(Backing::None, |used| mapping::map_range(used, memory.start(), attrs))
 }
 
 /// Ends what [`dma_remap`] began.

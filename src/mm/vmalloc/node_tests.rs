@@ -1,5 +1,6 @@
 //! Areas of the memory of a node.
 
+use super::tests::vfree;
 use super::*;
 use crate::addr::{Order, PhysAddr};
 use crate::mm::fault_tests::on_machine;

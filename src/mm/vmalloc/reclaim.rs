@@ -2,7 +2,7 @@
 //! (Linux: purge_vmap_node, decay_va_pool_node).
 #![deny(unsafe_code)]
 
-use super::area::VmArea;
+use super::area::VmapArea;
 use super::lazy::{Held, SizedLists};
 use super::purge::Freed;
 use super::slots::NIL;
@@ -45,7 +45,7 @@ impl Others {
     pub const NONE: Self = Self { head: NIL, lazy: 0, lazy_frames: 0 };
 
     /// Adds `area`, whose number is `id`.
-    pub fn push(&mut self, id: AreaId, area: &mut VmArea) {
+    pub fn push(&mut self, id: AreaId, area: &mut VmapArea) {
         area.next = core::mem::replace(&mut self.head, id.get());
         self.lazy += area.nr_pages as usize + GUARD_PAGES;
         self.lazy_frames += allocated(area.flags, area.nr_pages as usize);

@@ -28,6 +28,29 @@ pub(in crate::mm) fn machine_with<R>(kib: u64, mmu: Config, f: impl FnOnce(&Mach
     })
 }
 
+/// [`super::vfree`].
+#[track_caller]
+pub(in crate::mm) fn vfree(va: VirtAddr) {
+    free_area(va);
+}
+
+/// [`super::vunmap`].
+#[track_caller]
+pub(in crate::mm) fn vunmap(va: VirtAddr) {
+    unmap_area_of_vmap(va);
+}
+
+/// [`super::vm_unmap_ram`].
+#[track_caller]
+pub(super) fn vm_unmap_ram(va: VirtAddr, pages: usize) {
+    vmap_block::end(va, pages);
+}
+
+/// [`super::vread`].
+pub(in crate::mm) fn vread(va: VirtAddr, buffer: &mut [u8]) -> usize {
+    super::vread::read(va, buffer)
+}
+
 pub(super) fn take_all() -> Vec<Frame> {
     let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_MEMALLOC;
     core::iter::from_fn(|| page_alloc::alloc_pages(gfp, Order::ZERO)).collect()
@@ -199,18 +222,18 @@ fn edits_by_remembered_tables_keep_to_their_addresses() {
             .map(|_| page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap())
             .collect();
         let map = |va, n: usize| {
-            init_mm::map_pages(va, frames[..n].iter().map(|f| f.phys()), KernelAttrs::KERNEL)
+            mapping::map_pages(va, frames[..n].iter().map(|f| f.phys()), KernelAttrs::KERNEL)
         };
         let near = layout::VMALLOC.start();
         // Where a table has the same place among those remembered.
         for far in [8 * PMD_SIZE, 512 * PMD_SIZE, 4096 * PMD_SIZE] {
             map(near, 2).unwrap();
             map(near + far, 1).unwrap();
-            init_mm::unmap(range(near, 2)).flush();
+            mapping::unmap(range(near, 2)).flush();
             assert!(
                 init_mm::is_mapped(range(near + far, 1)) && !init_mm::is_mapped(range(near, 2))
             );
-            init_mm::unmap(range(near + far, 1)).flush();
+            mapping::unmap(range(near + far, 1)).flush();
         }
         // What was mapped before it met something is taken back.
         map(near + 2 * PAGE_SIZE, 1).unwrap();
@@ -219,7 +242,7 @@ fn edits_by_remembered_tables_keep_to_their_addresses() {
             !init_mm::is_mapped(range(near, 2))
                 && init_mm::is_mapped(range(near + 2 * PAGE_SIZE, 1))
         );
-        init_mm::unmap(range(near, 4)).flush();
+        mapping::unmap(range(near, 4)).flush();
         // SAFETY: allocated here, and nobody uses it any more.
         frames.into_iter().for_each(|frame| unsafe { page_alloc::free_pages(frame, Order::ZERO) });
     });

@@ -2,7 +2,7 @@
 #![deny(unsafe_code)]
 
 use super::VmFlags;
-use super::area::{Backing, State, VmArea};
+use super::area::{Backing, State, VmapArea};
 use super::slots::NIL;
 use super::va_space::AreaId;
 use super::vmap_areas::{GUARD_PAGES, VmallocStat, VmapAreas, allocated};
@@ -85,7 +85,7 @@ impl VmapAreas {
     pub(super) fn each_of(
         &self,
         mut head: u32,
-        mut each: impl FnMut(VirtRange, &VmArea),
+        mut each: impl FnMut(VirtRange, &VmapArea),
     ) -> (usize, u32) {
         let (mut len, mut last) = (0, NIL);
         while let Some(id) = AreaId::new(head) {

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 use super::area::{Backing, VmFlags};
+use super::mapping;
 use super::purge::{Wait, purge};
 use super::slot_page::SlotPage;
 use super::va_space::VaError;
@@ -12,7 +13,7 @@ use crate::arch::irq::{self, with_masked};
 use crate::arch::pgtable::MapError;
 use crate::mm::debug::are_rare_events_on;
 use crate::mm::gfp::Gfp;
-use crate::mm::init_mm::{self, TlbFlush};
+use crate::mm::init_mm::TlbFlush;
 use crate::mm::set_memory;
 use crate::mm::trace::points;
 use core::panic::Location;
@@ -188,7 +189,7 @@ fn unmap_slowly(va: VirtAddr, kinds: VmFlags) -> bool {
     if flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
         owed = set_memory::reset_linear_alias(used);
     }
-    let owed = owed.merge(init_mm::unmap(used));
+    let owed = owed.merge(mapping::unmap(used));
     if with_areas(|areas| areas.retire(id, owed)) {
         purge_if_possible();
     }

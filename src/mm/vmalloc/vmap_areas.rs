@@ -8,8 +8,9 @@
 #![deny(unsafe_code)]
 
 use super::VmFlags;
-use super::area::{Backing, State, VmArea, VmallocInfo};
+use super::area::{Backing, State, VmallocInfo, VmapArea};
 use super::lazy::{Held, SIZED_PAGES, SizedLists};
+use super::mapping;
 use super::reclaim::{Flushing, Others};
 use super::slot_page::SlotPage;
 use super::slots::NIL;
@@ -18,7 +19,7 @@ use super::vm_area::Request;
 use super::vmap_block::CurrentBlock;
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::{IrqMasked, NR_CPUS};
-use crate::mm::init_mm::{self, TlbFlush};
+use crate::mm::init_mm::TlbFlush;
 use core::mem::ManuallyDrop;
 
 /// The largest area that is pooled, the guard page included (Linux: MAX_VA_SIZE_PAGES).
@@ -97,7 +98,8 @@ pub struct VmapAreas {
     pub(super) flushing: Flushing,
     /// By CPU, the block that its next few pages come from.
     pub(super) blocks: [Option<CurrentBlock>; NR_CPUS],
-    pub(super) space: VaSpace<VmArea>,
+    /// It ends with the machine.
+    pub(super) space: ManuallyDrop<VaSpace<VmapArea>>,
 }
 
 /// How many of an area's pages vmalloc allocated: all or none.
@@ -111,7 +113,7 @@ pub(super) fn allocated(flags: VmFlags, nr_pages: usize) -> usize {
 fn wait(
     (held, lazy, others): (&mut Held, &mut SizedLists, &mut Others),
     id: AreaId,
-    area: &mut VmArea,
+    area: &mut VmapArea,
     nr_pages: usize,
 ) {
     area.state = State::Unused;
@@ -126,7 +128,7 @@ impl VmapAreas {
     /// No areas in `range`.
     pub const fn new(range: VirtRange, limits: Limits) -> Self {
         Self {
-            space: VaSpace::new(range),
+            space: ManuallyDrop::new(VaSpace::new(range)),
             held: Held::NONE,
             lazy: SizedLists::new(),
             others: Others::NONE,
@@ -162,7 +164,7 @@ impl VmapAreas {
         let (mut start, mut end, mut count) = (None::<VirtAddr>, None::<VirtAddr>, 0);
         let sized = self.flushing.areas.iter().map(|(_, list)| list.head);
         for head in sized.chain([others]) {
-            let each = |range: VirtRange, _: &VmArea| {
+            let each = |range: VirtRange, _: &VmapArea| {
                 start = Some(start.map_or(range.start(), |at| at.min(range.start())));
                 end = end.max(Some(range.end()));
             };
@@ -213,7 +215,7 @@ impl VmapAreas {
         }
         let size = (want.nr_pages as usize + 1) * PAGE_SIZE;
         let request = VaRequest { size, align: want.align, range: self.space.range() };
-        let (_, range) = self.space.alloc(request, || VmArea {
+        let (_, range) = self.space.alloc(request, || VmapArea {
             flags: want.flags,
             state: State::Busy,
             next: NIL,
@@ -248,7 +250,7 @@ impl VmapAreas {
             || !flags.intersects(kinds)
             || flags.contains(VmFlags::VM_FLUSH_RESET_PERMS)
             || nr_pages > UNMAP_AT_ONCE
-            || !init_mm::unmap_few(irq, va, nr_pages, &mut self.owed)
+            || !mapping::unmap_few(irq, va, nr_pages, &mut self.owed)
         {
             return Unmap::NotDone;
         }
@@ -270,7 +272,7 @@ impl VmapAreas {
             area.state = State::Unmapping;
             return Found::Claimed(id, VirtRange::new(va, range.end() - PAGE_SIZE), flags);
         }
-        init_mm::unmap_pages(irq, va, nr_pages, &mut self.owed);
+        mapping::unmap_pages(irq, va, nr_pages, &mut self.owed);
         let lists = (&mut self.held, &mut self.lazy, &mut self.others);
         wait(lists, id, area, nr_pages);
         Found::Unmapped { due: self.count_lazy(nr_pages, flags) }
@@ -335,7 +337,7 @@ impl VmapAreas {
         loop {
             let (range, area) = (self.space.area(id), self.space.get(id));
             if area.state == State::Busy {
-                let VmArea { flags, nr_pages, phys, caller, .. } = *area;
+                let VmapArea { flags, nr_pages, phys, caller, .. } = *area;
                 return Some(VmallocInfo { range, flags, nr_pages, phys, caller });
             }
             id = self.space.at_or_above(range.end())?;

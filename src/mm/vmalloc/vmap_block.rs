@@ -10,14 +10,15 @@ use super::purge::{Wait, purge};
 use super::va_space::AreaId;
 use super::vm_area::Request;
 use super::vmap_areas::VmapAreas;
-use super::{bad_address, vmap, vunmap, with_areas};
+use super::{bad_address, mapping, unmap_area_of_vmap, vmap, with_areas};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::KernelAttrs;
 use crate::arch::{CpuId, cpu, irq};
 use crate::mm::gfp::Gfp;
-use crate::mm::init_mm::{self, TlbFlush};
+use crate::mm::init_mm::TlbFlush;
 use crate::mm::page::Frame;
+use crate::mm::set_memory;
 
 /// Pages of a block.
 pub const BLOCK_PAGES: u32 = 256;
@@ -93,7 +94,7 @@ impl VmapAreas {
 }
 
 /// Maps a few pages for a short time, readable and writable: as [`vmap`], and for up to
-/// [`VMAP_MAX_ALLOC`] pages with less work. Ends with [`vm_unmap_ram`]. Process context.
+/// [`VMAP_MAX_ALLOC`] pages with less work. Ends with [`vm_unmap_ram`](super::vm_unmap_ram). Process context.
 #[track_caller]
 #[must_use]
 pub fn vm_map_ram(frames: &[Frame]) -> Option<VirtAddr> {
@@ -114,21 +115,22 @@ pub fn vm_map_ram(frames: &[Frame]) -> Option<VirtAddr> {
         }
     };
     let pages = || frames.iter().map(|frame| frame.phys());
-    if init_mm::map_pages(start, pages(), KernelAttrs::KERNEL).is_err() {
+    if mapping::map_pages(start, pages(), KernelAttrs::KERNEL).is_err() {
         put(start, count, Put::Unmapped);
+        return None;
+    }
+    if !set_memory::may_map(pages(), KernelAttrs::KERNEL) {
+        put(start, count, Put::Mapped);
         return None;
     }
     Some(start)
 }
 
-/// Ends a mapping of `pages` pages that [`vm_map_ram`] made at `va`. Any context.
-///
-/// # Panics
-/// Where there is none, or a smaller one.
+/// What [`vm_unmap_ram`](super::vm_unmap_ram) does.
 #[track_caller]
-pub fn vm_unmap_ram(va: VirtAddr, pages: usize) {
+pub(super) fn end(va: VirtAddr, pages: usize) {
     if pages > VMAP_MAX_ALLOC {
-        return vunmap(va);
+        return unmap_area_of_vmap(va);
     }
     if !va.is_aligned(PAGE_SIZE) || pages == 0 || !put(va, pages as u32 + 1, Put::Mapped) {
         bad_address("vm_unmap_ram", va);
@@ -148,7 +150,7 @@ fn put(va: VirtAddr, count: u32, what: Put) -> bool {
     let Some(id) = with_areas(|areas| areas.block_of(range)) else { return false };
     let (pages, mut owed) = (count as usize, TlbFlush::NONE);
     // The block can't end before this part of it is given back.
-    if what == Put::Mapped && !with_masked(|irq| init_mm::unmap_mapped(irq, va, pages, &mut owed)) {
+    if what == Put::Mapped && !with_masked(|irq| mapping::unmap_mapped(irq, va, pages, &mut owed)) {
         return false;
     }
     let due = with_areas(|areas| areas.block_put(id, count, owed));

@@ -2,15 +2,26 @@
 
 use super::with_areas;
 use crate::addr::{PAGE_SIZE, VirtAddr};
+use crate::arch::copy_from_kernel_nofault;
 use crate::mm::init_mm;
 use crate::mm::page::Frame;
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Copies what lies at `va` and behind it into `buffer`: the bytes of areas that map memory,
-/// and zeros for everything else, devices included. Returns how many bytes are an area's.
-/// An area can't end while it is looked at, page by page; its owner may write to it
-/// meanwhile. Any context.
-pub fn vread(va: VirtAddr, buffer: &mut [u8]) -> usize {
+/// and zeros for everything else: devices, pages that are hidden from the linear map, and memory
+/// that was never in it. Returns how many bytes are an area's. An area can't end while it is looked
+/// at, page by page. Any context.
+///
+/// # Safety
+/// Nobody holds a reference by which the bytes are written meanwhile, as a thread does to its own
+/// stack: each is read as it was or as it is, which the language knows of for atomics alone. Nor is
+/// what was never written read from `buffer` as if it had a value.
+#[must_use]
+pub unsafe fn vread(va: VirtAddr, buffer: &mut [u8]) -> usize {
+    read(va, buffer)
+}
+
+/// What [`vread`] does.
+pub(super) fn read(va: VirtAddr, buffer: &mut [u8]) -> usize {
     let (mut done, mut found) = (0, 0);
     while done < buffer.len() {
         let Some(at) = va.checked_add(done) else { break };
@@ -27,21 +38,19 @@ pub fn vread(va: VirtAddr, buffer: &mut [u8]) -> usize {
     found
 }
 
-/// Copies a part of one page; whether there is one.
+/// Copies a part of one page; whether there is one that can be read.
 fn read_page(at: VirtAddr, part: &mut [u8]) -> bool {
     with_areas(|areas| {
         // Who unmaps an area claims it under this lock first.
         areas.readable(at)?;
         let (pa, _) = init_mm::translate(at)?;
         let frame = Frame::new(pa.pfn()?)?;
-        let start = (frame.virt() + pa.page_offset()).get();
-        for (n, byte) in part.iter_mut().enumerate() {
-            let at = core::ptr::with_exposed_provenance::<AtomicU8>(start + n);
-            // SAFETY: a byte of RAM in the linear map: the frame has a descriptor, and `part`
-            // ends with the page at the latest. As an atomic it may change meanwhile.
-            *byte = unsafe { &*at }.load(Relaxed);
+        // A descriptor tells of no mapping: the page may be hidden, now or in a moment.
+        if init_mm::is_hidden_from_linear_map(frame.phys()) {
+            return None;
         }
-        Some(())
+        // SAFETY: the linear map has nothing but memory, and `part` ends with the page at the latest.
+        unsafe { copy_from_kernel_nofault(part, frame.virt() + pa.page_offset()) }.then_some(())
     })
     .is_some()
 }

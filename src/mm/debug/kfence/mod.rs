@@ -29,7 +29,7 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::Pages;
-use crate::mm::set_memory::{kernel_map_pages, linear_map_split_to_ptes};
+use crate::mm::set_memory::linear_map_split_to_ptes;
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use core::mem::ManuallyDrop;
@@ -173,7 +173,7 @@ fn with_pool<R>(f: impl FnOnce(&mut Pool) -> R) -> R {
 }
 
 fn protect(page: Frame, on: bool) {
-    let done = kernel_map_pages(page, Order::ZERO, !on);
+    let done = memory::set_mapped(page, !on);
     assert!(done, "kfence: {page:?} of the pool is not mapped by itself");
 }
 

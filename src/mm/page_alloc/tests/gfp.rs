@@ -120,7 +120,7 @@ fn a_charge_stays_whatever_a_page_is_used_for() {
         init_mm::install(init_mm::new_root().unwrap());
         let area = vmalloc::vmalloc(3 * 4096, Gfp::GFP_KERNEL_ACCOUNT).unwrap();
         assert_eq!(nr_accounted_pages(), 3);
-        vmalloc::vfree(area);
+        vmalloc::tests::vfree(area);
         vmalloc::shrink();
         assert_eq!(nr_accounted_pages(), 0);
 

@@ -168,7 +168,7 @@ fn slabs_and_vmalloc_areas_leave_their_bad_frames_behind() {
         let area = vmalloc::vmalloc(5 * 4096, KERNEL).unwrap();
         let page = vmalloc::vmalloc_to_page(area + 2 * 4096).unwrap();
         assert_eq!(memory_failure(page.pfn()), Ok(MfResult::Delayed));
-        vmalloc::vfree(area);
+        vmalloc::tests::vfree(area);
         vmalloc::shrink();
         assert_eq!(state_of(page), State::Poisoned);
         assert!(nr_used_pages() > used);

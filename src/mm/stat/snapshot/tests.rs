@@ -151,7 +151,7 @@ fn each_pageblock_is_told_as_its_frames_are() {
 
         // SAFETY: allocated here, and nobody uses it any more.
         assert!(unsafe { cma_release(cma, run, 100) });
-        vmalloc::vfree(area);
+        vmalloc::tests::vfree(area);
         drop((small, pool));
         // SAFETY: allocated here, and nobody uses it any more.
         odd.into_iter()
@@ -273,7 +273,7 @@ fn the_address_space_is_what_the_tables_map() {
         let words = ["PTE", "RW", "NX", "MEM/NORMAL"].map(Value::from);
         assert_eq!(run.as_array().unwrap()[2..6], words);
         assert_eq!(run[6], true);
-        vmalloc::vfree(at);
+        vmalloc::tests::vfree(at);
     });
 }
 
