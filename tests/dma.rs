@@ -61,14 +61,17 @@ kernel_tests! {
         let frame = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory");
         bytes(frame.virt(), PAGE_SIZE).fill(3);
         let both = DmaDirection::Bidirectional;
-        let at = dma_map_single(&device, frame.virt() + 100, 200, both).expect("a buffer");
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        let at = unsafe { dma_map_single(&device, frame.virt() + 100, 200, both) }.expect("a buffer");
         let buffer = device.memory_at(at).expect("its own address");
         assert!(is_swiotlb_buffer(buffer) && at.get() < 0x1000 + pool.len());
         assert_eq!(bytes(phys_to_virt(buffer), 200), [3; 200]);
         bytes(phys_to_virt(buffer), 200).fill(4);
-        dma_sync_single_for_cpu(&device, at, 100, both);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        unsafe { dma_sync_single_for_cpu(&device, at, 100, both) };
         assert_eq!(bytes(frame.virt() + 100, 200)[..100], [4; 100]);
-        dma_unmap_single(&device, at, 200, both);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        unsafe { dma_unmap_single(&device, at, 200, both) };
         assert_eq!(bytes(frame.virt() + 99, 202)[1..201], [4; 200]);
         assert_eq!((bytes(frame.virt() + 99, 1)[0], bytes(frame.virt() + 300, 1)[0]), (3, 3));
         // SAFETY: allocated here, and nobody uses it any more.
@@ -83,7 +86,8 @@ kernel_tests! {
         let refused = dma_alloc_coherent(&nothing, 1, Gfp::GFP_KERNEL);
         assert_eq!(refused.unwrap_err(), DmaError::OutOfReach);
         let uart = PhysRange::from_size(PhysAddr::new(0x0900_0000), 64);
-        let refused = dma_map_single(&DEVICE, phys_to_virt(uart.start()), 64, DmaDirection::ToDevice);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        let refused = unsafe { dma_map_single(&DEVICE, phys_to_virt(uart.start()), 64, DmaDirection::ToDevice) };
         assert_eq!(refused, Err(DmaError::Invalid));
     }
 }

@@ -315,14 +315,22 @@ fn bounced() -> Option<()> {
     let direction = DmaDirection::Bidirectional;
     // The first of the mappings needs a page of records.
     let from = DmaDirection::FromDevice;
-    let near = had("dma_map_single", dma_map_single(&DEVICE, page.0.virt() + 10, 100, from));
-    dma_unmap_single(&DEVICE, near.ok()?, 100, from);
+    // SAFETY: the test's own memory, which it leaves alone meanwhile.
+    let near =
+        had("dma_map_single", unsafe { dma_map_single(&DEVICE, page.0.virt() + 10, 100, from) });
+    // SAFETY: the test's own memory, which it leaves alone meanwhile.
+    unsafe { dma_unmap_single(&DEVICE, near.ok()?, 100, from) };
     dma::shrink();
-    let at = had("dma_map_page", dma_map_page(&device, page.0, 0, PAGE_SIZE, direction)).ok()?;
-    let near = dma_map_page(&DEVICE, page.0, 10, 100, from);
+    // SAFETY: the test's own memory, which it leaves alone meanwhile.
+    let at = had("dma_map_page", unsafe { dma_map_page(&device, page.0, 0, PAGE_SIZE, direction) })
+        .ok()?;
+    // SAFETY: the test's own memory, which it leaves alone meanwhile.
+    let near = unsafe { dma_map_page(&DEVICE, page.0, 10, 100, from) };
     assert!(is_swiotlb_buffer(device.memory_at(at)?));
-    dma_unmap_single(&device, at, PAGE_SIZE, direction);
-    dma_unmap_single(&DEVICE, near.ok()?, 100, from);
+    // SAFETY: the test's own memory, which it leaves alone meanwhile.
+    unsafe { dma_unmap_single(&device, at, PAGE_SIZE, direction) };
+    // SAFETY: the test's own memory, which it leaves alone meanwhile.
+    unsafe { dma_unmap_single(&DEVICE, near.ok()?, 100, from) };
     Some(())
 }
 

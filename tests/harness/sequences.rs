@@ -39,9 +39,12 @@ pins! {
     fn pin_tlbi_vmalle1(_subject) { mmu::tlbi_vmalle1(); }
     fn pin_tlbi_vaae1is(subject) { mmu::tlbi_vaae1is(subject.va); }
     fn pin_tlbi_vaale1is(subject) { mmu::tlbi_vaale1is(subject.va); }
-    fn pin_dcache_clean_poc(subject) { cache::dcache_clean_poc(frame(subject)); }
-    fn pin_dcache_inval_poc(subject) { cache::dcache_inval_poc(frame(subject)); }
-    fn pin_dcache_clean_inval_poc(subject) { cache::dcache_clean_inval_poc(frame(subject)); }
+    // SAFETY: it is the test's own, which no longer uses it.
+    fn pin_dcache_clean_poc(subject) { unsafe { cache::dcache_clean_poc(frame(subject)) }; }
+    // SAFETY: it is the test's own, which no longer uses it.
+    fn pin_dcache_inval_poc(subject) { unsafe { cache::dcache_inval_poc(frame(subject)) }; }
+    // SAFETY: it is the test's own, which no longer uses it.
+    fn pin_dcache_clean_inval_poc(subject) { unsafe { cache::dcache_clean_inval_poc(frame(subject)) }; }
     fn pin_wake_all(_subject) { cpu::wake_all(); }
     fn pin_with_masked(_subject) { with_masked(|_| mmu::isb()); }
 }

@@ -81,17 +81,22 @@ fn lines(ram: PhysRange) -> Lines {
 }
 
 /// Writes back what the caches hold of RAM, for a device to read (Linux: dcache_clean_poc).
-/// RAM is in the linear map and hidden by nobody.
-pub fn dcache_clean_poc(ram: PhysRange) {
+///
+/// # Safety
+/// It is RAM that is mapped in the linear map, and stays so.
+pub unsafe fn dcache_clean_poc(ram: PhysRange) {
     let start = phys_to_virt(ram.start()).get();
     // SAFETY: mapped, as the caller says.
     unsafe { clean_poc(start, start + ram.len() as usize) }
 }
 
 /// Drops what the caches hold of RAM that a device has written to; what shares a line with
-/// an end of it is written back first (Linux: dcache_inval_poc). RAM as for
-/// [`dcache_clean_poc`].
-pub fn dcache_inval_poc(ram: PhysRange) {
+/// an end of it is written back first (Linux: dcache_inval_poc).
+///
+/// # Safety
+/// As for [`dcache_clean_poc`]; and nobody needs what a CPU wrote there and no cache has
+/// written back yet, which may be lost, or may be not.
+pub unsafe fn dcache_inval_poc(ram: PhysRange) {
     for line in lines(ram) {
         // SAFETY: lines that reach beyond the range lose nothing; in the others what the
         // CPU wrote is meant to be lost.
@@ -107,9 +112,11 @@ pub fn dcache_inval_poc(ram: PhysRange) {
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
 
-/// Writes back and drops what the caches hold of RAM (Linux: dcache_clean_inval_poc). RAM as
-/// for [`dcache_clean_poc`].
-pub fn dcache_clean_inval_poc(ram: PhysRange) {
+/// Writes back and drops what the caches hold of RAM (Linux: dcache_clean_inval_poc).
+///
+/// # Safety
+/// As for [`dcache_clean_poc`].
+pub unsafe fn dcache_clean_inval_poc(ram: PhysRange) {
     for line in lines(ram) {
         // SAFETY: changes no byte of mapped memory.
         unsafe { asm!("dc civac, {}", in(reg) line.at, options(nostack, preserves_flags)) };

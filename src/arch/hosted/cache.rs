@@ -74,13 +74,19 @@ pub fn writeback_granule() -> u64 {
 }
 
 /// Writes back what the caches hold of RAM.
-pub fn dcache_clean_poc(ram: PhysRange) {
+///
+/// # Safety
+/// It is RAM of the machine.
+pub unsafe fn dcache_clean_poc(ram: PhysRange) {
     let mut lines = lines();
     each(ram, |at, _| clean(&mut lines, at));
 }
 
 /// Drops what the caches hold of RAM; what shares a line with an end is written back first.
-pub fn dcache_inval_poc(ram: PhysRange) {
+///
+/// # Safety
+/// It is RAM of the machine, and nobody needs what was written there since it was cleaned.
+pub unsafe fn dcache_inval_poc(ram: PhysRange) {
     let mut lines = lines();
     each(ram, |at, whole| {
         if !whole {
@@ -91,8 +97,12 @@ pub fn dcache_inval_poc(ram: PhysRange) {
 }
 
 /// Writes back and drops what the caches hold of RAM.
-pub fn dcache_clean_inval_poc(ram: PhysRange) {
-    dcache_clean_poc(ram);
+///
+/// # Safety
+/// It is RAM of the machine.
+pub unsafe fn dcache_clean_inval_poc(ram: PhysRange) {
+    // SAFETY: as the caller says.
+    unsafe { dcache_clean_poc(ram) };
 }
 
 /// What a device that does not snoop reads.

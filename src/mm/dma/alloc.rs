@@ -173,7 +173,8 @@ fn remap(memory: &CoherentMemory, gfp: Gfp) -> Option<VirtAddr> {
     let virt = vmalloc::dma_remap(memory.phys(), KernelAttrs::NORMAL_NC, gfp)?;
     // What was written through the linear map, zeros for one, is in memory then, and no line
     // is left that could come back. What is fetched ahead until it is hidden is clean.
-    cache::dcache_clean_inval_poc(memory.phys());
+    // SAFETY: RAM that was just allocated, from the linear map.
+    unsafe { cache::dcache_clean_inval_poc(memory.phys()) };
     // SAFETY: allocated a moment ago, and nobody has its linear address yet.
     if unsafe { set_memory_valid(linear(memory), memory.pages as usize, false) }.is_err() {
         vmalloc::dma_unmap(virt);

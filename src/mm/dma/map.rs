@@ -1,5 +1,4 @@
 //! Streaming mappings (Linux: kernel/dma/direct.c, arch/arm64/mm/dma-mapping.c).
-#![deny(unsafe_code)]
 
 use super::{DmaAddr, DmaDevice, DmaDirection, DmaError, debug, swiotlb};
 use crate::addr::{PAGE_SIZE, PhysRange, VirtAddr};
@@ -13,8 +12,13 @@ use core::panic::Location;
 ///
 /// # Errors
 /// Nothing is mapped then.
+///
+/// # Safety
+/// The bytes are the caller's, and stay mapped in the linear map. Until they are unmapped no CPU
+/// writes to them and, unless the direction is [`DmaDirection::ToDevice`], none reads them,
+/// except while they are lent by [`dma_sync_single_for_cpu`].
 #[track_caller]
-pub fn dma_map_page(
+pub unsafe fn dma_map_page(
     device: &DmaDevice<'_>,
     frame: Frame,
     offset: usize,
@@ -29,19 +33,23 @@ pub fn dma_map_page(
     }
     let at = match device.reach(ram) {
         Some(at) if !shares_lines(device, ram, direction) => {
-            to_device(device, ram);
+            // SAFETY: mapped, as the caller says.
+            unsafe { to_device(device, ram) };
             at
         }
         _ => {
             let bounce = swiotlb::map(device, ram)?;
             // All of it, also where the device is to write: it may write less.
-            swiotlb::copy_to_buffer(bounce, 0, size);
-            to_device(device, bounce);
+            // SAFETY: the bytes are the caller's, and the buffer is of them.
+            unsafe { swiotlb::copy_to_buffer(bounce, 0, size) };
+            // SAFETY: the pool is in the linear map.
+            unsafe { to_device(device, bounce) };
             device.reach(bounce).ok_or(DmaError::OutOfReach)?
         }
     };
     if !debug::add(at, size, direction, Location::caller()) {
-        unmap(device, at, size, DmaDirection::ToDevice);
+        // SAFETY: mapped above, and the device does not know of it.
+        unsafe { unmap(device, at, size, DmaDirection::ToDevice) };
         return Err(DmaError::NoMemory);
     }
     Ok(at)
@@ -51,15 +59,19 @@ pub fn dma_map_page(
 ///
 /// # Errors
 /// As for [`dma_map_page`].
+///
+/// # Safety
+/// As for [`dma_map_page`].
 #[track_caller]
-pub fn dma_map_single(
+pub unsafe fn dma_map_single(
     device: &DmaDevice<'_>,
     va: VirtAddr,
     size: usize,
     direction: DmaDirection,
 ) -> Result<DmaAddr, DmaError> {
     let frame = Frame::from_virt(va.align_down(PAGE_SIZE)).ok_or(DmaError::Invalid)?;
-    dma_map_page(device, frame, va.page_offset(), size, direction)
+    // SAFETY: as the caller says.
+    unsafe { dma_map_page(device, frame, va.page_offset(), size, direction) }
 }
 
 /// Gives what [`dma_map_page`] mapped back to the CPU. Any context.
@@ -67,29 +79,44 @@ pub fn dma_map_single(
 /// # Panics
 /// With [`set_dma_debug`](super::set_dma_debug), where nothing is mapped there, or something
 /// else.
+///
+/// # Safety
+/// The mapping is the caller's, of this device, size and direction, and ends here; the device
+/// has stopped to use it.
 #[track_caller]
-pub fn dma_unmap_single(device: &DmaDevice<'_>, at: DmaAddr, size: usize, direction: DmaDirection) {
+pub unsafe fn dma_unmap_single(
+    device: &DmaDevice<'_>,
+    at: DmaAddr,
+    size: usize,
+    direction: DmaDirection,
+) {
     debug::remove(device, at, size, direction);
-    unmap(device, at, size, direction);
+    // SAFETY: as the caller says.
+    unsafe { unmap(device, at, size, direction) };
 }
 
 /// Lends `size` bytes of a mapping to the CPU.
 ///
 /// # Panics
 /// As for [`dma_unmap_single`].
+///
+/// # Safety
+/// The bytes lie in a mapping of the caller's, of this device and direction.
 #[track_caller]
-pub fn dma_sync_single_for_cpu(
+pub unsafe fn dma_sync_single_for_cpu(
     device: &DmaDevice<'_>,
     at: DmaAddr,
     size: usize,
     direction: DmaDirection,
 ) {
     let Some(ram) = lent(device, at, size, direction) else { return };
-    to_cpu(device, ram, direction);
+    // SAFETY: the mapping is the caller's, and what no CPU may write to has nothing to lose.
+    unsafe { to_cpu(device, ram, direction) };
     if direction != DmaDirection::ToDevice
         && let Some((buffer, offset)) = swiotlb::find(ram)
     {
-        swiotlb::copy_from_buffer(buffer, offset, size);
+        // SAFETY: as above.
+        unsafe { swiotlb::copy_from_buffer(buffer, offset, size) };
     }
 }
 
@@ -97,8 +124,11 @@ pub fn dma_sync_single_for_cpu(
 ///
 /// # Panics
 /// As for [`dma_unmap_single`].
+///
+/// # Safety
+/// The bytes lie in a mapping of the caller's, of this device and direction.
 #[track_caller]
-pub fn dma_sync_single_for_device(
+pub unsafe fn dma_sync_single_for_device(
     device: &DmaDevice<'_>,
     at: DmaAddr,
     size: usize,
@@ -106,17 +136,23 @@ pub fn dma_sync_single_for_device(
 ) {
     let Some(ram) = lent(device, at, size, direction) else { return };
     if let Some((buffer, offset)) = swiotlb::find(ram) {
-        swiotlb::copy_to_buffer(buffer, offset, size);
+        // SAFETY: the mapping is the caller's.
+        unsafe { swiotlb::copy_to_buffer(buffer, offset, size) };
     }
-    to_device(device, ram);
+    // SAFETY: as above, and mapped.
+    unsafe { to_device(device, ram) };
 }
 
-fn unmap(device: &DmaDevice<'_>, at: DmaAddr, size: usize, direction: DmaDirection) {
+/// # Safety
+/// As for [`dma_unmap_single`].
+unsafe fn unmap(device: &DmaDevice<'_>, at: DmaAddr, size: usize, direction: DmaDirection) {
     let Some(ram) = memory(device, at, size) else { return };
-    to_cpu(device, ram, direction);
+    // SAFETY: the mapping is the caller's, and what no CPU may write to has nothing to lose.
+    unsafe { to_cpu(device, ram, direction) };
     if let Some((buffer, _)) = swiotlb::find(ram) {
         if direction != DmaDirection::ToDevice {
-            swiotlb::copy_from_buffer(buffer, 0, size);
+            // SAFETY: as above.
+            unsafe { swiotlb::copy_from_buffer(buffer, 0, size) };
         }
         swiotlb::unmap(buffer);
     }
@@ -140,17 +176,25 @@ fn memory(device: &DmaDevice<'_>, at: DmaAddr, size: usize) -> Option<PhysRange>
 
 /// The bytes become the device's. What it will write to is cleaned too: a line that is dirty
 /// would be written back over it (Linux: arch_sync_dma_for_device).
-fn to_device(device: &DmaDevice<'_>, ram: PhysRange) {
+///
+/// # Safety
+/// It is mapped in the linear map.
+unsafe fn to_device(device: &DmaDevice<'_>, ram: PhysRange) {
     if !device.coherent {
-        cache::dcache_clean_poc(ram);
+        // SAFETY: as the caller says.
+        unsafe { cache::dcache_clean_poc(ram) };
     }
 }
 
 /// The bytes become the CPU's, which may have fetched them ahead while they were the device's
 /// (Linux: arch_sync_dma_for_cpu).
-fn to_cpu(device: &DmaDevice<'_>, ram: PhysRange, direction: DmaDirection) {
+///
+/// # Safety
+/// The bytes are a mapping's, to which no CPU has written since they were cleaned.
+unsafe fn to_cpu(device: &DmaDevice<'_>, ram: PhysRange, direction: DmaDirection) {
     if !device.coherent && direction != DmaDirection::ToDevice {
-        cache::dcache_inval_poc(ram);
+        // SAFETY: as the caller says.
+        unsafe { cache::dcache_inval_poc(ram) };
     }
 }
 

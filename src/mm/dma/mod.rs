@@ -26,7 +26,10 @@
 #[expect(unsafe_code, reason = "clears pages")]
 mod alloc;
 mod debug;
+#[expect(unsafe_code, reason = "takes bytes from the CPU and gives them back")]
 mod map;
+#[expect(unsafe_code, reason = "holds a mapping of bytes that it borrows")]
+mod streaming;
 #[expect(unsafe_code, reason = "copies between buffers")]
 mod swiotlb;
 
@@ -43,6 +46,7 @@ pub use map::{
     dma_map_page, dma_map_single, dma_sync_single_for_cpu, dma_sync_single_for_device,
     dma_unmap_single,
 };
+pub use streaming::{DmaLent, DmaMapping};
 pub use swiotlb::{is_swiotlb_buffer, swiotlb_exit, swiotlb_init};
 
 use crate::addr::{PhysAddr, PhysRange};

@@ -122,16 +122,22 @@ pub fn unmap(buffer: PhysRange) {
 }
 
 /// Copies bytes from where they belong to the buffer that stands for them.
-pub fn copy_to_buffer(buffer: PhysRange, offset: usize, size: usize) {
+///
+/// # Safety
+/// The mapping that the buffer is of is the caller's: nobody writes to its bytes meanwhile.
+pub unsafe fn copy_to_buffer(buffer: PhysRange, offset: usize, size: usize) {
     copy(buffer, offset, size, |memory, bounce| {
-        // SAFETY: both are RAM of the linear map: the bytes of a mapping are its owner's,
-        // who lends them to the device, and the slots are the mapping's.
+        // SAFETY: both are RAM of the linear map. The slots are the mapping's, and so are the
+        // bytes, as the caller says.
         unsafe { core::ptr::copy(memory, bounce, size) }
     });
 }
 
 /// Copies bytes from a buffer to where they belong.
-pub fn copy_from_buffer(buffer: PhysRange, offset: usize, size: usize) {
+///
+/// # Safety
+/// The mapping that the buffer is of is the caller's: nobody else uses its bytes meanwhile.
+pub unsafe fn copy_from_buffer(buffer: PhysRange, offset: usize, size: usize) {
     copy(buffer, offset, size, |memory, bounce| {
         // SAFETY: as above.
         unsafe { core::ptr::copy(bounce, memory, size) }

@@ -69,13 +69,17 @@ fn what_the_cpu_wrote_the_device_reads() {
         for (offset, len) in [(0, 4096), (64, 128), (3, 1), (100, 1000)] {
             let ram = part(frame, offset, len);
             bytes(ram).fill(len as u8);
-            let at = dma_map_page(&ANY, frame, offset as usize, len as usize, ToDevice).unwrap();
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            let at = unsafe { dma_map_page(&ANY, frame, offset as usize, len as usize, ToDevice) }
+                .unwrap();
             assert_eq!(at.get(), ram.start().get(), "no bounce is needed");
             assert_eq!(device_reads(&ANY, at, len as usize), vec![len as u8; len as usize]);
             bytes(ram).fill(!(len as u8));
-            dma_sync_single_for_device(&ANY, at, len as usize, ToDevice);
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            unsafe { dma_sync_single_for_device(&ANY, at, len as usize, ToDevice) };
             assert_eq!(device_reads(&ANY, at, len as usize), vec![!(len as u8); len as usize]);
-            dma_unmap_single(&ANY, at, len as usize, ToDevice);
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            unsafe { dma_unmap_single(&ANY, at, len as usize, ToDevice) };
         }
         assert_eq!(live_mappings(), 0);
     });
@@ -89,14 +93,18 @@ fn what_the_device_wrote_the_cpu_reads() {
             let ram = part(frame, 256, 512);
             // Dirty lines, which must not be written back over what the device writes.
             bytes(ram).fill(1);
-            let at = dma_map_page(&ANY, frame, 256, 512, direction).unwrap();
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            let at = unsafe { dma_map_page(&ANY, frame, 256, 512, direction) }.unwrap();
             assert_eq!(at.get(), ram.start().get());
             device_writes(&ANY, at, &[7; 512]);
-            dma_sync_single_for_cpu(&ANY, at, 64, direction);
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            unsafe { dma_sync_single_for_cpu(&ANY, at, 64, direction) };
             assert_eq!(bytes(part(frame, 256, 64)), [7; 64]);
-            dma_sync_single_for_device(&ANY, at, 64, direction);
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            unsafe { dma_sync_single_for_device(&ANY, at, 64, direction) };
             device_writes(&ANY, at, &[8; 100]);
-            dma_unmap_single(&ANY, at, 512, direction);
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            unsafe { dma_unmap_single(&ANY, at, 512, direction) };
             assert_eq!(bytes(part(frame, 256, 100)), [8; 100]);
             assert_eq!(bytes(part(frame, 356, 412)), [7; 412]);
         }
@@ -110,17 +118,20 @@ fn neighbours_in_a_line_keep_their_bytes() {
         let frame = page();
         let all = part(frame, 0, 4096);
         bytes(all).fill(1);
-        let at = dma_map_page(&ANY, frame, 100, 50, FromDevice).unwrap();
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        let at = unsafe { dma_map_page(&ANY, frame, 100, 50, FromDevice) }.unwrap();
         assert!(is_swiotlb_buffer(ANY.memory_at(at).unwrap()));
         assert_eq!(device_reads(&ANY, at, 50), [1; 50], "what it does not write stays");
         device_writes(&ANY, at, &[9; 40]);
         // The CPU goes on with what is its own.
         bytes(part(frame, 99, 1)).fill(2);
         bytes(part(frame, 150, 1)).fill(3);
-        dma_sync_single_for_cpu(&ANY, DmaAddr::new(at.get() + 10), 20, FromDevice);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        unsafe { dma_sync_single_for_cpu(&ANY, DmaAddr::new(at.get() + 10), 20, FromDevice) };
         assert_eq!(bytes(part(frame, 110, 20)), [9; 20]);
         assert_eq!(bytes(part(frame, 100, 10)), [1; 10], "not lent to the CPU");
-        dma_unmap_single(&ANY, at, 50, FromDevice);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        unsafe { dma_unmap_single(&ANY, at, 50, FromDevice) };
         let mut expected = [1; 4096];
         expected[99] = 2;
         expected[100..140].fill(9);
@@ -128,9 +139,11 @@ fn neighbours_in_a_line_keep_their_bytes() {
         assert_eq!(bytes(all), expected);
         // One that snoops needs no such thing.
         let snooping = DmaDevice { coherent: true, ..ANY };
-        let at = dma_map_page(&snooping, frame, 100, 50, FromDevice).unwrap();
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        let at = unsafe { dma_map_page(&snooping, frame, 100, 50, FromDevice) }.unwrap();
         assert_eq!(at.get(), part(frame, 100, 50).start().get());
-        dma_unmap_single(&snooping, at, 50, FromDevice);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        unsafe { dma_unmap_single(&snooping, at, 50, FromDevice) };
         assert!(swiotlb_exit());
     });
 }
@@ -143,37 +156,49 @@ fn what_is_out_of_reach_is_bounced() {
             let frame = page();
             let ram = part(frame, 0, 4096);
             bytes(ram).fill(5);
-            let at = dma_map_page(&device, frame, 0, 4096, Bidirectional).unwrap();
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            let at = unsafe { dma_map_page(&device, frame, 0, 4096, Bidirectional) }.unwrap();
             assert!(is_swiotlb_buffer(device.memory_at(at).unwrap()));
             assert_eq!(device_reads(&device, at, 4096), [5; 4096]);
             device_writes(&device, at, &[6; 2048]);
-            dma_sync_single_for_cpu(&device, at, 4096, Bidirectional);
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            unsafe { dma_sync_single_for_cpu(&device, at, 4096, Bidirectional) };
             assert_eq!(bytes(part(frame, 0, 2048)), [6; 2048]);
             bytes(ram).fill(7);
-            dma_sync_single_for_device(&device, at, 4096, Bidirectional);
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            unsafe { dma_sync_single_for_device(&device, at, 4096, Bidirectional) };
             assert_eq!(device_reads(&device, at, 4096), [7; 4096]);
             device_writes(&device, at, &[8; 4096]);
             assert!(!swiotlb_exit(), "a buffer is in use");
-            dma_unmap_single(&device, at, 4096, Bidirectional);
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            unsafe { dma_unmap_single(&device, at, 4096, Bidirectional) };
             assert_eq!(bytes(ram), [8; 4096]);
             // What the device was only to read is not copied back.
-            let at = dma_map_page(&device, frame, 0, 4096, ToDevice).unwrap();
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            let at = unsafe { dma_map_page(&device, frame, 0, 4096, ToDevice) }.unwrap();
             device_writes(&device, at, &[1; 4096]);
-            dma_unmap_single(&device, at, 4096, ToDevice);
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            unsafe { dma_unmap_single(&device, at, 4096, ToDevice) };
             assert_eq!(bytes(ram), [8; 4096]);
         }
         assert!(swiotlb_exit());
         let nothing = DmaDevice { mask: 0xfff, ..ANY };
         let frame = page();
-        let refused = dma_map_page(&nothing, frame, 0, 64, ToDevice);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        let refused = unsafe { dma_map_page(&nothing, frame, 0, 64, ToDevice) };
         assert_eq!(refused, Err(DmaError::OutOfReach));
         let order = Order::new(7).unwrap();
         let large = alloc_pages(Gfp::GFP_KERNEL, order).unwrap();
-        let refused = dma_map_page(&narrow(), large, 0, order.bytes(), ToDevice);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        let refused = unsafe { dma_map_page(&narrow(), large, 0, order.bytes(), ToDevice) };
         assert_eq!(refused, Err(DmaError::OutOfReach), "more than a buffer can be");
-        assert_eq!(dma_map_page(&ANY, frame, 0, 0, ToDevice), Err(DmaError::Invalid));
-        assert_eq!(dma_map_page(&ANY, frame, 0, 1 << 40, ToDevice), Err(DmaError::Invalid));
-        let nowhere = dma_map_single(&ANY, VirtAddr::new(0x1000), 1, ToDevice);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        assert_eq!(unsafe { dma_map_page(&ANY, frame, 0, 0, ToDevice) }, Err(DmaError::Invalid));
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        let refused = unsafe { dma_map_page(&ANY, frame, 0, 1 << 40, ToDevice) };
+        assert_eq!(refused, Err(DmaError::Invalid));
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        let nowhere = unsafe { dma_map_single(&ANY, VirtAddr::new(0x1000), 1, ToDevice) };
         assert_eq!(nowhere, Err(DmaError::Invalid));
         assert_eq!(live_mappings(), 0);
     });
@@ -204,13 +229,16 @@ fn buses_have_addresses_of_their_own() {
 fn bounce_buffers_run_out_and_come_back() {
     machine(8192, |_| {
         let (device, frame) = (narrow(), page());
-        let map = || dma_map_page(&device, frame, 0, 3000, ToDevice);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        let map = || unsafe { dma_map_page(&device, frame, 0, 3000, ToDevice) };
         let mapped: Vec<_> = core::iter::from_fn(|| map().ok()).collect();
         assert_eq!(mapped.len(), 256, "two slots of 2 KiB each, of 1 MiB");
         assert_eq!(map(), Err(DmaError::NoMemory));
-        dma_unmap_single(&device, mapped[100], 3000, ToDevice);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        unsafe { dma_unmap_single(&device, mapped[100], 3000, ToDevice) };
         assert_eq!(map(), Ok(mapped[100]));
-        mapped.iter().for_each(|&at| dma_unmap_single(&device, at, 3000, ToDevice));
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        mapped.iter().for_each(|&at| unsafe { dma_unmap_single(&device, at, 3000, ToDevice) });
         assert!(swiotlb_exit());
     });
 }
@@ -218,7 +246,8 @@ fn bounce_buffers_run_out_and_come_back() {
 fn mapped(f: impl FnOnce(DmaAddr)) {
     machine(1024, |_| {
         set_dma_debug(true);
-        f(dma_map_page(&ANY, page(), 0, 128, ToDevice).unwrap());
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        f(unsafe { dma_map_page(&ANY, page(), 0, 128, ToDevice) }.unwrap());
     });
 }
 
@@ -226,27 +255,34 @@ fn mapped(f: impl FnOnce(DmaAddr)) {
 #[should_panic(expected = "disk: nothing is mapped at 0x40")]
 fn an_unmap_of_what_is_not_mapped_is_caught() {
     mapped(|at| {
-        dma_unmap_single(&ANY, at, 128, ToDevice);
-        dma_unmap_single(&ANY, at, 128, ToDevice);
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        unsafe { dma_unmap_single(&ANY, at, 128, ToDevice) };
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        unsafe { dma_unmap_single(&ANY, at, 128, ToDevice) };
     });
 }
 
 #[test]
 #[should_panic(expected = "disk: 64 bytes ToDevice are unmapped at")]
 fn an_unmap_of_another_size_is_caught() {
-    mapped(|at| dma_unmap_single(&ANY, at, 64, ToDevice));
+    // SAFETY: the test's own memory, which it leaves alone meanwhile.
+    mapped(|at| unsafe { dma_unmap_single(&ANY, at, 64, ToDevice) });
 }
 
 #[test]
 #[should_panic(expected = "where 128 bytes ToDevice were mapped by src")]
 fn an_unmap_in_another_direction_is_caught() {
-    mapped(|at| dma_unmap_single(&ANY, at, 128, FromDevice));
+    // SAFETY: the test's own memory, which it leaves alone meanwhile.
+    mapped(|at| unsafe { dma_unmap_single(&ANY, at, 128, FromDevice) });
 }
 
 #[test]
 #[should_panic(expected = "disk: 1 bytes ToDevice are synced at")]
 fn a_sync_beyond_the_mapping_is_caught() {
-    mapped(|at| dma_sync_single_for_cpu(&ANY, DmaAddr::new(at.get() + 128), 1, ToDevice));
+    // SAFETY: the test's own memory, which it leaves alone meanwhile.
+    mapped(|at| unsafe {
+        dma_sync_single_for_cpu(&ANY, DmaAddr::new(at.get() + 128), 1, ToDevice)
+    });
 }
 
 /// With the linear map in the tables, as on a real machine.
@@ -339,7 +375,8 @@ proptest! {
                 let (own, start) = (part(frame, offset, len as u64), offset as usize);
                 bytes(own).fill(value);
                 model[start..start + len].fill(value);
-                let at = dma_map_page(&device, frame, start, len, direction).unwrap();
+                // SAFETY: the test's own memory, which it leaves alone meanwhile.
+                let at = unsafe { dma_map_page(&device, frame, start, len, direction) }.unwrap();
                 if direction != FromDevice {
                     assert_eq!(device_reads(&device, at, len), vec![value; len]);
                 }
@@ -351,14 +388,17 @@ proptest! {
                 if direction != ToDevice {
                     device_writes(&device, at, &vec![!value; len]);
                     model[start..start + len].fill(!value);
-                    dma_sync_single_for_cpu(&device, at, len, direction);
+                    // SAFETY: the test's own memory, which it leaves alone meanwhile.
+                    unsafe { dma_sync_single_for_cpu(&device, at, len, direction) };
                     assert_eq!(bytes(own), vec![!value; len]);
-                    dma_sync_single_for_device(&device, at, len, direction);
+                    // SAFETY: the test's own memory, which it leaves alone meanwhile.
+                    unsafe { dma_sync_single_for_device(&device, at, len, direction) };
                     let half = len.div_ceil(2);
                     device_writes(&device, at, &vec![value ^ 1; half]);
                     model[start..start + half].fill(value ^ 1);
                 }
-                dma_unmap_single(&device, at, len, direction);
+                // SAFETY: the test's own memory, which it leaves alone meanwhile.
+                unsafe { dma_unmap_single(&device, at, len, direction) };
                 assert_eq!(bytes(part(frame, 0, 8192)), &model[..]);
             }
             assert_eq!(live_mappings(), 0);
