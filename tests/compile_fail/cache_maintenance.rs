@@ -1,0 +1,12 @@
+//! `cache::dcache_inval_poc` and its siblings: what was written and is not in memory yet is lost, or unmapped memory faults.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use granule::addr::PhysRange;
+use granule::arch::cache::{dcache_clean_inval_poc, dcache_clean_poc, dcache_inval_poc};
+
+pub fn any(ram: PhysRange) {
+    dcache_inval_poc(ram); //~ E0133
+    dcache_clean_poc(ram); //~ E0133
+    dcache_clean_inval_poc(ram); //~ E0133
+}
