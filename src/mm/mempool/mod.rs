@@ -5,7 +5,10 @@
 //! it waits for a free, if it may. A free refills the reserve first. So whoever frees what
 //! he allocated before long lets everybody go on, however short memory is.
 //!
-//! Invariant: `missing` is what the reserve lacks of `min_nr`; both change under the lock
+//! A reserve of no elements has room for one all the same, which a free leaves there for
+//! whoever waits: it would pass by him otherwise.
+//!
+//! Invariant: `missing` is what the reserve lacks of its room; both change under the lock
 //! alone, and a fast free reads `missing` without it. An element that is freed after
 //! another was taken from the reserve by the same CPU, or handed over from there, sees
 //! that it is missing.
@@ -41,9 +44,21 @@ pub struct Mempool<B: Backing> {
 }
 
 struct Reserve {
-    /// It has room for `min_nr`.
+    /// It has room for `room` of them.
     elements: KVec<Element>,
     min_nr: usize,
+}
+
+impl Reserve {
+    /// How many elements a free leaves here.
+    fn room(&self) -> usize {
+        room_for(self.min_nr)
+    }
+}
+
+/// How many elements a reserve of `min_nr` has room for.
+fn room_for(min_nr: usize) -> usize {
+    min_nr.max(1)
 }
 
 /// A pool of objects of a kmem cache.
@@ -103,8 +118,7 @@ impl<B: Backing> Mempool<B> {
             if let Some(element) = self.backing.alloc(gfp) {
                 return Some(element);
             }
-            // Others may free to the backing alone, where the reserve is full or there is
-            // none: so not for ever.
+            // Others may free to the backing itself, past the pool: so not for ever.
             let _ = self.wait.wait_event_timeout(|| self.reserved() > 0, WAIT);
         }
     }
@@ -123,7 +137,7 @@ impl<B: Backing> Mempool<B> {
 
     /// Says what the reserve lacks. The lock is held.
     fn count(&self, reserve: &Reserve) {
-        self.missing.store(reserve.min_nr - reserve.elements.len(), Ordering::Release);
+        self.missing.store(reserve.room() - reserve.elements.len(), Ordering::Release);
     }
 
     /// Puts `element` into the reserve, if that lacks one, and wakes who waits; else hands
@@ -131,7 +145,7 @@ impl<B: Backing> Mempool<B> {
     fn refill(&self, element: NonNull<u8>) -> Result<(), NonNull<u8>> {
         with_masked(|irq| {
             let mut reserve = self.reserve.lock(irq);
-            if reserve.elements.len() >= reserve.min_nr {
+            if reserve.elements.len() >= reserve.room() {
                 return Err(element);
             }
             reserve.elements.push_within_capacity(Element(element)).map_err(|back| back.0.0)?;
@@ -165,7 +179,7 @@ impl<B: Backing> Mempool<B> {
     /// There is no memory for a larger one: it keeps its old size, or, if there was memory
     /// for the new size but not for all of its elements, frees will fill it.
     pub fn resize(&self, min_nr: usize) -> Result<(), AllocError> {
-        let mut elements = KVec::with_capacity(min_nr, Gfp::GFP_KERNEL)?;
+        let mut elements = KVec::with_capacity(room_for(min_nr), Gfp::GFP_KERNEL)?;
         let mut surplus = with_masked(|irq| {
             let mut reserve = self.reserve.lock(irq);
             while elements.len() < min_nr
@@ -182,7 +196,7 @@ impl<B: Backing> Mempool<B> {
         while let Some(element) = surplus.pop() {
             self.backing.give_back(element);
         }
-        while self.missing.load(Ordering::Acquire) != 0 {
+        while self.reserved() < self.min_nr() {
             let element = self.backing.alloc(Gfp::GFP_KERNEL).ok_or(AllocError)?;
             self.free_slow(element);
         }
@@ -211,10 +225,10 @@ impl<B: Backing> Mempool<B> {
             let (len, missing) = (reserve.elements.len(), self.missing.load(Ordering::Relaxed));
             assert_eq!(
                 len + missing,
-                reserve.min_nr,
+                reserve.room(),
                 "mempool: {len} in reserve, {missing} missing"
             );
-            assert!(reserve.elements.capacity() >= reserve.min_nr, "mempool: no room for min_nr");
+            assert!(reserve.elements.capacity() >= reserve.room(), "mempool: no room");
         });
     }
 }

@@ -98,6 +98,32 @@ fn who_may_sleep_waits_for_a_free() {
     });
 }
 
+/// The one who waits asks again after so many rounds by himself; within them it is the free
+/// that he goes on for, as the element is not the backing's then.
+#[test]
+fn a_pool_without_a_reserve_hands_a_freed_element_to_who_waits() {
+    for resized in [false, true] {
+        on_machine(|_| {
+            let pool = Mempool::new(if resized { 2 } else { 0 }, few(2)).expect("a pool");
+            let held: Vec<_> = (0..2).map(|_| pool.alloc(NO).expect("one")).collect();
+            pool.resize(0).expect("memory");
+            assert_eq!(pool.alloc(NO), None);
+            free(&pool, held[0]);
+            assert_eq!((pool.reserved(), pool.backing.left.load(Relaxed)), (1, 0), "for him");
+            pool.validate();
+            // Whoever does not wait has it too, and the next goes to the backing.
+            assert_eq!(pool.alloc(NO), Some(held[0]));
+            free(&pool, held[0]);
+            free(&pool, held[1]);
+            assert_eq!((pool.reserved(), pool.backing.left.load(Relaxed)), (1, 1));
+            pool.resize(3).expect_err("there are two");
+            pool.resize(2).expect("memory");
+            assert_eq!((pool.reserved(), pool.backing.left.load(Relaxed)), (2, 0));
+            pool.validate();
+        });
+    }
+}
+
 #[test]
 fn the_size_changes() {
     on_machine(|_| {
@@ -113,6 +139,7 @@ fn the_size_changes() {
         free(&pool, one);
         assert_eq!(pool.reserved(), 6);
         pool.resize(0).expect("memory");
+        // Of nothing it keeps none, but what is freed next.
         assert_eq!((pool.reserved(), pool.backing.left.load(Relaxed)), (0, 6));
         pool.validate();
         assert!(Mempool::new(7, few(6)).is_err());
@@ -204,11 +231,7 @@ proptest! {
                         let end = (first + count).min(held.len());
                         let gone = end - first;
                         held.drain(first..end).for_each(|element| free(&pool, element));
-                        let want = if reserved < pool.min_nr() {
-                            (reserved + gone).min(pool.min_nr())
-                        } else {
-                            reserved
-                        };
+                        let want = reserved.max((reserved + gone).min(pool.min_nr().max(1)));
                         assert_eq!(pool.reserved(), want);
                     }
                     Op::Preallocated => {
