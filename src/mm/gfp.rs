@@ -7,6 +7,7 @@
 use crate::arch::irq::is_masked;
 use crate::machine_local;
 use crate::mm::mmzone::Migratetype;
+use crate::sched::rcu::rcu_read_lock_held;
 use bitflags::bitflags;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -134,11 +135,12 @@ pub fn check_sleep() {
 /// might_alloc).
 ///
 /// # Panics
-/// Where it may sleep and its caller may not: in an interrupt handler or under a lock.
+/// Where it may sleep and its caller may not: in an interrupt handler, under a lock, or in a
+/// section of RCU's readers.
 #[inline(always)]
 #[track_caller]
 pub fn might_alloc(gfp: Gfp) {
-    if cfg!(debug_assertions) && gfp.allows_blocking() && is_masked() {
+    if cfg!(debug_assertions) && gfp.allows_blocking() && (is_masked() || rcu_read_lock_held()) {
         sleeps_while_masked(gfp);
     }
 }
@@ -149,6 +151,7 @@ pub fn might_alloc(gfp: Gfp) {
 fn sleeps_while_masked(gfp: Gfp) {
     assert!(
         !SLEEP_IS_CHECKED.load(Relaxed),
-        "an allocation that may sleep ({gfp:?}) with interrupts masked: use GFP_ATOMIC or GFP_NOWAIT"
+        "an allocation that may sleep ({gfp:?}) with interrupts masked or among RCU's readers: \
+         use GFP_ATOMIC or GFP_NOWAIT"
     );
 }

@@ -21,20 +21,46 @@ pub fn current_comm() -> Option<super::Comm> {
     None
 }
 
+#[cfg(test)]
+std::thread_local! {
+    /// The other thread of this CPU, as tests have it: it runs when the CPU's own gives way.
+    static OTHER: core::cell::RefCell<Option<std::boxed::Box<dyn FnMut()>>> =
+        const { core::cell::RefCell::new(None) };
+}
+
+/// Lets `other` be what runs each time that the calling thread lets others run (what it calls
+/// does not come back here), while `f` runs.
+#[cfg(test)]
+pub(crate) fn with_other_thread<R>(other: impl FnMut() + 'static, f: impl FnOnce() -> R) -> R {
+    OTHER.set(Some(std::boxed::Box::new(other)));
+    let result = f();
+    OTHER.set(None);
+    result
+}
+
+fn let_others_run() {
+    #[cfg(test)]
+    if let Some(mut other) = OTHER.take() {
+        other();
+        OTHER.set(Some(other));
+    }
+    cpu::relax();
+}
+
 /// Lets others run.
 pub fn schedule() {
-    cpu::relax();
+    let_others_run();
 }
 
 /// Lets others run; whether it did.
 pub fn cond_resched() -> bool {
-    cpu::relax();
+    let_others_run();
     true
 }
 
 /// Lets others run, and counts that as a jiffy.
 pub fn schedule_timeout(timeout: u64) -> u64 {
-    cpu::relax();
+    let_others_run();
     timeout.saturating_sub(1)
 }
 
@@ -47,6 +73,13 @@ pub fn jiffies() -> u64 {
 /// No CPU can be interrupted.
 pub fn kick(_: CpuId) -> bool {
     false
+}
+
+/// Whether the caller may sleep, by where it runs: not with interrupts masked, nor in a section
+/// of RCU's readers.
+#[must_use]
+pub fn may_sleep() -> bool {
+    !crate::arch::irq::is_masked() && !super::rcu::rcu_read_lock_held()
 }
 
 /// Nobody sleeps.

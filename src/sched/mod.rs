@@ -5,6 +5,7 @@
 //! kthread    creating, ending and joining threads
 //! wait       wait queues
 //! word       what memory management notes of a thread
+//! rcu        readers that nobody waits for, and freeing when they are done
 //! schedule   the way from one thread to the next, sleep, the idle thread
 //!   rq         policy: a CPU's threads, and which runs next
 //!   task       states and numbers
@@ -57,6 +58,8 @@
 #[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "a thread's closure lies on its stack")]
 mod kthread;
+#[expect(unsafe_code, reason = "what waits for a grace period is linked through itself")]
+pub mod rcu;
 #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "for tests alone there"))]
 mod rq;
 #[cfg(target_os = "none")]
@@ -75,8 +78,10 @@ mod tests;
 #[cfg(target_os = "none")]
 pub use kthread::{KThread, Stack, kthread_create_on_cpu, least_loaded_cpu};
 pub use rq::Comm;
+#[cfg(all(test, not(target_os = "none")))]
+pub(crate) use schedule::with_other_thread;
 pub use schedule::{
-    cond_resched, current, current_comm, jiffies, kick, schedule, schedule_timeout,
+    cond_resched, current, current_comm, jiffies, kick, may_sleep, schedule, schedule_timeout,
     set_current_state, should_stop, try_current,
 };
 #[cfg(target_os = "none")]

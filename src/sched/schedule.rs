@@ -1,6 +1,7 @@
 //! From one thread to the next (Linux: kernel/sched/core.c, kernel/sched/idle.c).
 
 use super::HZ;
+use super::rcu;
 use super::rq::{Comm, RunQueue};
 use super::task::{NR_THREADS, Slot, TASK_NORMAL, TaskState, ThreadId};
 use super::wait::WaitQueue;
@@ -83,12 +84,18 @@ fn own(irq: &IrqMasked) -> SpinGuard<'_, Rq> {
 /// This CPU may have threads from now on; what runs on it is the first of them, called
 /// `name`. Once on each CPU, when it can be interrupted.
 pub(crate) fn init_cpu(name: &str) {
-    with_masked(|irq| own(irq).queue.bring_up(name));
+    with_masked(|irq| {
+        own(irq).queue.bring_up(name);
+        rcu::watch(irq, true);
+    });
 }
 
 /// Takes [`init_cpu`] back, before the CPU has other threads.
 pub(crate) fn withdraw_cpu() {
-    with_masked(|irq| own(irq).queue.take_down());
+    with_masked(|irq| {
+        rcu::watch(irq, false);
+        own(irq).queue.take_down();
+    });
 }
 
 /// Makes the current thread the one that runs when no other does. It calls [`do_idle`] for
@@ -136,6 +143,13 @@ pub fn threads(cpu: CpuId) -> usize {
     with_masked(|irq| lock(cpu, irq).queue.nr_threads())
 }
 
+/// Whether the caller may sleep, by where it runs: not with interrupts masked, as they are in
+/// their handlers and under locks, nor in the idle thread, nor in a section of RCU's readers.
+#[must_use]
+pub fn may_sleep() -> bool {
+    !is_masked() && !rcu::rcu_read_lock_held() && with_masked(|irq| !own(irq).queue.is_idle())
+}
+
 /// Sets the state of the current thread; see the module above for the order of things.
 ///
 /// # Panics
@@ -154,7 +168,7 @@ pub fn should_stop() -> bool {
 /// state is `Running`, otherwise after it was woken. Process context.
 ///
 /// # Panics
-/// Where interrupts are masked or a lock is held: whoever holds an [`IrqMasked`] relies on
+/// Where interrupts are masked, a lock is held or RCU's readers are at work: whoever holds an [`IrqMasked`] relies on
 /// being alone on its CPU.
 #[track_caller]
 pub fn schedule() {
@@ -221,6 +235,7 @@ pub(super) fn wake(cpu: CpuId, irq: &IrqMasked, f: impl FnOnce(&mut RunQueue) ->
 /// Wakes the threads of this CPU whose time has come. From its timer's interrupt.
 pub(crate) fn tick(irq: &IrqMasked) {
     own(irq).queue.expire(jiffies());
+    rcu::tick(irq);
 }
 
 /// One round of the idle thread: sleeps until an interrupt comes, unless a thread is ready
@@ -251,6 +266,7 @@ fn switch(irq: &IrqMasked) {
     cpu::held_ranks(irq, |held| {
         assert!(held.get() == 0, "scheduling while atomic: locks are held, {:#x}", held.get());
     });
+    rcu::note_context_switch(irq);
     let saved = SAVED.get(irq);
     let mut rq = own(irq);
     let Some((prev, next)) = rq.queue.pick() else { return };

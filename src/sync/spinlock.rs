@@ -25,6 +25,8 @@ pub enum Rank {
     ZsPool,
     /// A mempool's reserve (Linux: mempool_t.lock).
     Mempool,
+    /// The chunks of the per-CPU allocator (Linux: pcpu_lock).
+    PerCpu,
     /// How many scopes close nodes to threads.
     Walls,
     /// The list of all kmem caches (Linux: slab_mutex).
@@ -51,6 +53,8 @@ pub enum Rank {
     Kmemleak,
     /// The stacks that tools remember (Linux: pool_lock of lib/stackdepot.c).
     StackDepot,
+    /// What waits for readers to be done (Linux: rcu_data.nocb_lock).
+    Rcu,
     /// Those who wait for an event (Linux: wait_queue_head.lock).
     WaitQueue,
     /// A CPU's threads (Linux: rq.__lock).
