@@ -23,6 +23,7 @@ pub mod mmzone;
 pub mod page;
 pub mod page_alloc;
 mod pcp_list;
+pub mod percpu;
 pub mod ptdump;
 pub mod reserved_mem;
 pub mod resource;

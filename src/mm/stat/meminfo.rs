@@ -6,6 +6,7 @@ use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
 use crate::arch::layout;
 use crate::mm::mmzone::{NodeId, ZoneType};
 use crate::mm::page_alloc::{self, ZoneInfo};
+use crate::mm::percpu;
 use crate::mm::slab::{SlabPages, slab_pages};
 use crate::mm::vmalloc;
 use core::fmt;
@@ -142,7 +143,7 @@ pub(super) fn for_each(of: &mut dyn FnMut(&str, usize) -> fmt::Result) -> fmt::R
         ("VmallocTotal", layout::VMALLOC.len() >> PAGE_SHIFT),
         ("VmallocUsed", vm.allocated),
         ("VmallocChunk", 0),
-        ("Percpu", 0),
+        ("Percpu", percpu::pcpu_nr_pages()),
         ("HardwareCorrupted", page_alloc::num_poisoned_pages() as usize),
         ("CmaTotal", sums.cma),
         ("CmaFree", sums.free_cma),
