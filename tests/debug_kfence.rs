@@ -1,6 +1,6 @@
 //! Objects between pages that are not mapped, on the running kernel.
 //!
-//! Command line: kfence.sample_interval=10
+//! Command line: kfence.sample_interval=10 init_on_free=1
 
 #![no_std]
 #![no_main]
@@ -21,9 +21,10 @@ use granule::addr::{PAGE_SIZE, VirtAddr};
 use granule::mm::debug::{NUM_OBJECTS, is_kfence_address, kfence_samples};
 use granule::mm::gfp::Gfp;
 use granule::mm::mmzone::NodeId;
+use granule::mm::page::Frame;
 use granule::mm::slab::{
     DestroyError, RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy,
-    ksize, kzalloc,
+    ksize, kzalloc, slab_of,
 };
 use granule::sched::jiffies;
 use says::assert_says;
@@ -173,6 +174,64 @@ kernel_tests! {
             &format!("Use-after-free read at {} (in kfence-#", VirtAddr::from_ptr(object) + 5),
             "allocated by task 1", "allocate_here+", "freed by task 1", "free_there+", "a_use_after_free_is_reported",
         ]);
+    }
+
+    fn what_was_freed_holds_zeros() {
+        let object = allocate_here(64, None);
+        // SAFETY: the object is the test's.
+        unsafe { object.write_bytes(0x5a, 64) };
+        free_there(object);
+        let mut left = Vec::with_capacity(64);
+        let text = report_of(|| left.extend((0..64).map(|n| read_at(object.wrapping_add(n)))));
+        assert_says(&text, &["BUG: KFENCE: use-after-free read in"]);
+        assert!(left.iter().all(|&byte| byte == 0), "{left:x?}");
+        // What a constructor made stays.
+        let cache = kmem_cache_create("test_kfence_made", 56, 8, SlabFlags::NO_MERGE, Some(construct))
+            .expect("a cache");
+        let object = allocate_of_cache(cache);
+        free_of_cache(cache, object);
+        let text = report_of(|| assert_eq!(read_at(object.as_ptr()), 0xc5));
+        assert_says(&text, &["BUG: KFENCE: use-after-free read in"]);
+        // SAFETY: nobody else knows the cache.
+        assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
+    }
+
+    fn an_access_to_the_first_page_is_no_objects() {
+        let mut object = allocate_here(64, None);
+        let mut first = VirtAddr::from_ptr(object).align_down(PAGE_SIZE);
+        while is_kfence_address(VirtAddr::new(first.get() - PAGE_SIZE)) {
+            first = VirtAddr::new(first.get() - PAGE_SIZE);
+        }
+        let at = |offset: usize| core::ptr::with_exposed_provenance_mut::<u8>(first.get() + offset);
+        // The first object's page, which could be taken for what was meant: all places are used
+        // in turn, so either it is had within one round, or somebody has it all the time.
+        for _ in 0..NUM_OBJECTS + 10 {
+            if VirtAddr::from_ptr(object).align_down(PAGE_SIZE) == first + 2 * PAGE_SIZE {
+                break;
+            }
+            free_there(object);
+            object = allocate_here(64, None);
+        }
+        let text = report_of(|| { read_at(at(142)); });
+        assert_says(&text, &[
+            "BUG: KFENCE: invalid read in debug_kfence::read_at+",
+            &format!("Invalid read at {}:", first + 142), "an_access_to_the_first_page",
+        ]);
+        assert!(!text.contains("kfence-#"), "{text}");
+        free_there(object);
+    }
+
+    fn a_page_of_the_pool_is_a_slab_of_one_object() {
+        for size in [40, 1000] {
+            let object = allocate_here(size, None);
+            let frame = Frame::from_virt(VirtAddr::from_ptr(object)).expect("it has a descriptor");
+            let slab = slab_of(frame).expect("marked as a slab's");
+            assert_eq!((slab.in_use, slab.objects, slab.object_size), (1, 1, size));
+            assert!(slab.cache.starts_with("kmalloc-"));
+            free_there(object);
+            let slab = slab_of(frame).expect("marked as a slab's");
+            assert_eq!((slab.in_use, slab.objects, slab.object_size), (0, 1, size));
+        }
     }
 
     fn a_second_free_is_reported() {

@@ -100,6 +100,26 @@ kernel_tests! {
         CACHE.give_back(usize::MAX);
     }
 
+    /// `Box` and `Vec` reclaim where they may sleep, and go on where all that is there is with
+    /// one who gives it back when he is asked.
+    fn boxes_and_vectors_have_what_can_be_reclaimed() {
+        CACHE.fill();
+        let held = CACHE.len();
+        let mut all = alloc::vec::Vec::new();
+        for n in 0..held / 2 {
+            all.push(alloc::boxed::Box::new([n as u32; 1000]));
+        }
+        assert!(all.iter().enumerate().all(|(n, of)| of.iter().all(|&word| word == n as u32)));
+        drop(all);
+        CACHE.fill();
+        // Single pages are what there is: a large one is put together by vmalloc, or compaction.
+        let mut large = alloc::vec::Vec::<u64>::new();
+        (0..1 << 17).for_each(|n| large.push(n));
+        assert!(large.iter().copied().eq(0..1 << 17));
+        drop(large);
+        CACHE.give_back(usize::MAX);
+    }
+
     /// Again and again, from all that allocates: it is woken each time, and never hangs.
     fn kswapd_keeps_up_with_a_thread_that_takes_all_it_frees() {
         CACHE.fill();

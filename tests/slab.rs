@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 use granule::addr::VirtAddr;
 use granule::arch::CpuId;
+use granule::drivers::console::warnings;
 use granule::mm::alloc::{AllocError, KBox, KVVec, KVec, VBox, VVec};
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_create_on_cpu;
@@ -55,7 +56,7 @@ kernel_tests! {
             assert!(real >= size);
             assert_eq!(Some(real), kmalloc_size_roundup(size));
             if size.is_power_of_two() {
-                assert_eq!(at.addr().get() % size.clamp(8, 4096), 0, "{size} bytes at {at:?}");
+                assert_eq!(at.addr().get() % size.max(8), 0, "{size} bytes at {at:?}");
             }
             bytes(at, real).fill(n as u8);
             all.push((at, real, n as u8));
@@ -132,6 +133,25 @@ kernel_tests! {
             // SAFETY: from this cache, freed once.
             unsafe { cache.free(object) };
         }
+        // SAFETY: nobody else knows the cache.
+        assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
+    }
+
+    fn zeros_of_a_cache_with_a_constructor_are_warned_of_once() {
+        fn construct(object: NonNull<u8>) {
+            bytes(object, 72).fill(0xc5);
+        }
+        let cache = kmem_cache_create("test_made", 72, 8, SlabFlags::empty(), Some(construct))
+            .expect("a cache");
+        let before = warnings().count;
+        for _ in 0..3 {
+            let object = cache.zalloc(Gfp::GFP_KERNEL).expect("memory");
+            assert!(bytes(object, 72).iter().all(|&byte| byte == 0xc5));
+            // SAFETY: from this cache, freed once.
+            unsafe { cache.free(object) };
+        }
+        assert_eq!(warnings().count, before + 1);
+        assert!(warnings().last.starts_with("slab test_made: __GFP_ZERO with a constructor"));
         // SAFETY: nobody else knows the cache.
         assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
     }

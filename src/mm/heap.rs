@@ -2,17 +2,23 @@
 //!
 //! Until the slab allocator is up, a list allocator serves from a small buffer of
 //! the image; afterwards kmalloc does, and vmalloc where kmalloc has no block that
-//! large and interrupts are on. What came from where is told apart by its address. Any
-//! context: allocations can't sleep.
+//! large and the caller may sleep. What came from where is told apart by its address.
+//!
+//! Any context. What is at hand is given out at once. Where there is nothing, one who may
+//! sleep, a thread with interrupts on, reclaims as `GFP_KERNEL` has it; for others there is
+//! no memory then. So no lock that reclaim or a shrinker may take is to be held by a thread
+//! that allocates here with interrupts on.
 
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
-use crate::arch::irq::{is_masked, with_masked};
+use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::mm::gfp::Gfp;
 use crate::mm::slab::{
     self, KMALLOC_MAX_CACHE_SIZE, kfree, kmalloc, kmalloc_size_roundup, kzalloc, slab_is_available,
 };
+use crate::mm::util::kvmalloc_aligned;
 use crate::mm::vmalloc;
+use crate::sched::may_sleep;
 use crate::sync::{Rank, SpinLock};
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
@@ -102,8 +108,10 @@ pub(in crate::mm) const fn kmalloc_size(layout: Layout) -> Option<usize> {
     }
 }
 
-/// What the heap may do for memory: its callers' context is unknown.
+/// What the heap does for memory at first, whatever its caller's context is.
 const HEAP_GFP: Gfp = Gfp::GFP_NOWAIT;
+/// What it does for one who may sleep. Whoever can't go on without memory says so himself.
+const SLEEPING_GFP: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
 
 impl KernelHeap {
     /// Whether `at`, which this heap gave out, is not kmalloc's: of the early buffer, or of
@@ -136,17 +144,15 @@ impl KernelHeap {
     }
 }
 
-/// What kmalloc does not have, because it is too large or memory is scattered, single pages
-/// may make up for, in a context that can wait for their mapping (Linux: kvmalloc). The
-/// emulated machine's vmalloc area can't be reached by a pointer.
+/// What is not at hand: one who may sleep gets it by reclaim, and from vmalloc where it is too
+/// large for kmalloc or memory is scattered (Linux: kvmalloc).
 #[cold]
 #[inline(never)]
-fn alloc_from_vmalloc(layout: Layout, gfp: Gfp) -> *mut u8 {
-    if cfg!(not(target_os = "none")) || layout.size() <= PAGE_SIZE || is_masked() {
+fn alloc_slow(layout: Layout, zero: Gfp) -> *mut u8 {
+    if !may_sleep() {
         return ptr::null_mut();
     }
-    let area = vmalloc::vmalloc_aligned(layout.size(), layout.align(), gfp);
-    area.map_or(ptr::null_mut(), |area| ptr::with_exposed_provenance_mut(area.get()))
+    kvmalloc_aligned(layout, SLEEPING_GFP | zero).map_or(ptr::null_mut(), NonNull::as_ptr)
 }
 
 // SAFETY: `alloc` returns null or memory for the layout that is no one else's:
@@ -160,7 +166,7 @@ unsafe impl GlobalAlloc for KernelHeap {
         }
         match kmalloc_size(layout).and_then(|size| kmalloc(size, HEAP_GFP)) {
             Some(object) => object.as_ptr(),
-            None => alloc_from_vmalloc(layout, HEAP_GFP),
+            None => alloc_slow(layout, Gfp::empty()),
         }
     }
 
@@ -176,7 +182,7 @@ unsafe impl GlobalAlloc for KernelHeap {
         }
         match kmalloc_size(layout).and_then(|size| kzalloc(size, HEAP_GFP)) {
             Some(object) => object.as_ptr(),
-            None => alloc_from_vmalloc(layout, HEAP_GFP | Gfp::__GFP_ZERO),
+            None => alloc_slow(layout, Gfp::__GFP_ZERO),
         }
     }
 
@@ -195,7 +201,7 @@ unsafe impl GlobalAlloc for KernelHeap {
         let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
         let have = if !self.is_elsewhere(at) {
             // SAFETY: it came from kmalloc, by this heap.
-            unsafe { slab::ksize(at) }
+            unsafe { slab::kmalloc_room(at) }.0
         } else if self.early_range().contains(VirtAddr::from_ptr(at)) {
             // The buffer is small: what grows or shrinks leaves it.
             0
@@ -204,6 +210,12 @@ unsafe impl GlobalAlloc for KernelHeap {
         };
         // A much smaller size moves, so that a block of pages does not stay for a few bytes.
         if new_size <= have && new_size >= have / 4 {
+            if let Some(here) = NonNull::new(at)
+                && !self.is_elsewhere(at)
+            {
+                // SAFETY: it came from kmalloc, and has as many bytes.
+                unsafe { slab::krealloc_in_place(here, new_size, HEAP_GFP) };
+            }
             return at;
         }
         // SAFETY: as `new`.

@@ -25,6 +25,7 @@ pub mod page_alloc;
 mod pcp_list;
 pub mod percpu;
 pub mod ptdump;
+pub mod rcu;
 pub mod reserved_mem;
 pub mod resource;
 pub mod set_memory;

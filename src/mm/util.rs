@@ -6,7 +6,7 @@ use crate::arch::irq::is_masked;
 use crate::mm::gfp::Gfp;
 use crate::mm::heap::kmalloc_size;
 use crate::mm::mmzone::NodeId;
-use crate::mm::slab::{kfree, kmalloc, kmalloc_node, krealloc, ksize};
+use crate::mm::slab::{kfree, kmalloc, kmalloc_node, kmalloc_room, krealloc};
 use crate::mm::vmalloc;
 use core::alloc::Layout;
 use core::ffi::{CStr, c_char};
@@ -165,7 +165,7 @@ pub unsafe fn kvrealloc(ptr: *const u8, size: usize, gfp: Gfp) -> Option<NonNull
             return Some(new);
         }
         // SAFETY: as above, and it is as it was.
-        unsafe { ksize(ptr) }
+        unsafe { kmalloc_room(ptr) }.1
     };
     let in_place = vmalloc::is_vmalloc_addr(at) && size > have / 2 && size <= have;
     if in_place {

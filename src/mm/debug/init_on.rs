@@ -15,7 +15,7 @@ machine_local! {
 }
 
 /// Says what is filled with zeros, for good.
-pub(super) fn enable(on_alloc: bool, on_free: bool) {
+pub(in crate::mm) fn enable(on_alloc: bool, on_free: bool) {
     ON_ALLOC.store(on_alloc, Relaxed);
     ON_FREE.store(on_free, Relaxed);
     if on_alloc || on_free {

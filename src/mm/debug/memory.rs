@@ -85,6 +85,14 @@ pub(super) fn clear(frame: Frame) {
     unsafe { crate::arch::clear_page(frame.phys()) }
 }
 
+/// Fills a part of a page of KFENCE's pool, an object that its user has given up, with zeros.
+pub(super) fn clear_part(page: Frame, part: VirtRange) {
+    let from = part.start() - page.virt();
+    // SAFETY: as said; the page's object is being freed, under the pool's lock.
+    let bytes = unsafe { bytes_of(page) };
+    bytes[from..from + part.len()].fill(0);
+}
+
 /// Looks at a page that nobody uses. As [`fill`].
 pub(super) fn look<R>(frame: Frame, f: impl FnOnce(&[u8; PAGE_SIZE]) -> R) -> R {
     // SAFETY: as said for `fill`.

@@ -56,12 +56,16 @@ pub(in crate::mm) use hooks::{
     free_hook, free_pages_prepare, object_allocated, object_freed, post_alloc_hook,
     prepare_to_take, split_page_hook, taken_off_list,
 };
+#[cfg(test)]
+pub(in crate::mm) use init_on::enable as enable_init_on;
 pub use init_on::{MemAutoInit, mem_auto_init};
 pub(in crate::mm) use init_on::{want_init_on_alloc, want_init_on_free};
 pub use kfence::{
     NUM_OBJECTS, is_kfence_address, kfence_handle_page_fault, kfence_samples, kfence_tick,
 };
-pub(in crate::mm) use kfence::{kfence_alloc, kfence_free, kfence_ksize, kfence_shutdown_cache};
+pub(in crate::mm) use kfence::{
+    kfence_alloc, kfence_free, kfence_ksize, kfence_object, kfence_shutdown_cache,
+};
 #[cfg(target_os = "none")]
 pub(crate) use kmemleak::add_root;
 pub use kmemleak::{

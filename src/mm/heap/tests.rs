@@ -62,6 +62,80 @@ fn serves_before_and_after_slab_is_up() {
     });
 }
 
+/// Pages that a shrinker gives back when it is asked.
+struct Holder(std::sync::Mutex<Vec<crate::mm::page::Frame>>);
+
+impl crate::mm::shrinker::Shrinker for Holder {
+    fn name(&self) -> &'static str {
+        "test"
+    }
+    fn count(&self, _: Gfp) -> usize {
+        self.0.lock().expect("no panic").len()
+    }
+    fn scan(&self, _: Gfp, objects: usize) -> usize {
+        let mut pages = self.0.lock().expect("no panic");
+        let objects = objects.min(pages.len());
+        pages
+            .drain(..objects)
+            .for_each(|page| page_alloc::free_pages(page, crate::addr::Order::ZERO));
+        objects
+    }
+}
+
+/// All memory is held by one who gives it back when asked: who may sleep gets it, and who may
+/// not is told that there is none.
+#[test]
+fn what_can_be_reclaimed_is_had_by_who_may_sleep() {
+    static BUFFER: EarlyBuffer = EarlyBuffer::new();
+    on_machine(&BUFFER, |heap| {
+        slab::kmem_cache_init(7);
+        let holder = std::boxed::Box::leak(std::boxed::Box::new(Holder(Default::default())));
+        crate::mm::shrinker::register_shrinker(holder).expect("room for it");
+        let quiet = Gfp::__GFP_NOWARN | Gfp::__GFP_MEMALLOC;
+        let fill = || {
+            while let Some(frame) = page_alloc::alloc_pages(quiet, crate::addr::Order::ZERO) {
+                holder.0.lock().expect("no panic").push(frame);
+            }
+        };
+        for (size, align) in [(4096, 8), (100, 8), (3000, 4096)] {
+            for zeroed in [false, true] {
+                fill();
+                let l = layout(size, align);
+                // SAFETY: the size is not 0.
+                let alloc = || unsafe { if zeroed { heap.alloc_zeroed(l) } else { heap.alloc(l) } };
+                let mut all = Vec::new();
+                with_masked(|_| {
+                    while let at = alloc()
+                        && !at.is_null()
+                    {
+                        all.push(at);
+                    }
+                });
+                let held = holder.0.lock().expect("no panic").len();
+                let wanted = held / 2 * 4096 / size.max(align);
+                for n in 0..wanted {
+                    let at = alloc();
+                    assert!(!at.is_null(), "{l:?}: {n} of {wanted}");
+                    all.push(at);
+                }
+                // What grows has to move.
+                let last = all.pop().expect("one");
+                // SAFETY: it came from there, with this layout.
+                let grown = unsafe { heap.realloc(last, l, 8000) };
+                assert!(!grown.is_null(), "{l:?}");
+                // SAFETY: each is freed once, with its layout.
+                unsafe {
+                    heap.dealloc(grown, layout(8000, align));
+                    all.into_iter().for_each(|at| heap.dealloc(at, l));
+                }
+            }
+        }
+        let mut pages = holder.0.lock().expect("no panic");
+        pages.drain(..).for_each(|page| page_alloc::free_pages(page, crate::addr::Order::ZERO));
+        slab::validate();
+    });
+}
+
 #[test]
 fn every_size_and_alignment() {
     static BUFFER: EarlyBuffer = EarlyBuffer::new();

@@ -2,6 +2,7 @@
 //! kmem_cache_free_bulk, kmem_cache_alloc_node).
 
 use super::caches::nr_nodes;
+use super::debug;
 use super::hooks::Freed;
 use super::kmem_cache::RawCache;
 use super::memory;
@@ -37,7 +38,11 @@ impl RawCache {
             return self.alloc_node_hooked(size, gfp, node, caller);
         }
         let object = self.alloc_of_node(gfp, node, caller)?;
-        Some(self.fill_as_asked(object, gfp))
+        let object = self.fill_as_asked(object, gfp, caller);
+        if let Some(size) = size {
+            debug::set_orig_size(self, VirtAddr::from_ptr(object.as_ptr()), size);
+        }
+        Some(object)
     }
 
     /// An object of `node`'s memory, not filled.
@@ -86,7 +91,7 @@ impl RawCache {
             return false;
         }
         for &object in objects.iter().flatten() {
-            self.fill_as_asked(object, gfp);
+            self.fill_as_asked(object, gfp, caller);
         }
         true
     }

@@ -2,7 +2,7 @@
 //! (Linux: mm/slab_common.c).
 //!
 //! Who walks over the caches pins the one that he looks at, so that it is not destroyed
-//! under him; who destroys one takes it off the list first, and waits until no one has it
+//! under him; who destroys one takes it off the list first, and sleeps until no one has it
 //! pinned.
 
 use super::flags::{CreateError, DestroyError, SlabFlags};
@@ -15,13 +15,15 @@ use super::merge;
 use super::report;
 use super::sheaf::Sheaf;
 use super::slab_debug::{debug_layout, kmem_cache_flags};
+use super::typesafe;
 use crate::addr::VirtAddr;
-use crate::arch::cpu;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::debug::{self, ObjectType};
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc;
+use crate::mm::rcu::rcu_init;
+use crate::sched::WaitQueue;
 use crate::sync::{Rank, SpinLock};
 use core::ops::Deref;
 use core::panic::Location;
@@ -53,6 +55,8 @@ machine_local! {
     static BEGUN: AtomicBool = AtomicBool::new(false);
     static KEY: AtomicU64 = AtomicU64::new(0);
     static NR_NODES: AtomicU8 = AtomicU8::new(1);
+    /// Those who wait to destroy a cache that others look at.
+    static UNPINNED: WaitQueue = WaitQueue::new();
 }
 
 const fn boot_cache(name: &'static str, size: usize, align: usize) -> RawCache {
@@ -149,6 +153,7 @@ fn create(
     flags: SlabFlags,
     ctor: Option<Constructor>,
 ) -> Result<&'static RawCache, CreateError> {
+    let flags = flags - SlabFlags::KMALLOC;
     if flags.contains(SlabFlags::ZERO) && ctor.is_some() {
         return Err(CreateError::Flags);
     }
@@ -162,13 +167,17 @@ fn create(
         memory::allocate_value(&KMEM_CACHE, Gfp::GFP_KERNEL, cache).ok_or(CreateError::NoMemory)?;
     cache.refcount.store(1, Relaxed);
     register(cache);
+    if flags.contains(SlabFlags::TYPESAFE_BY_RCU) {
+        rcu_init();
+    }
     debug::debug_object_init(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     debug::debug_object_activate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     Ok(cache)
 }
 
 /// Destroys a cache and gives its memory back; of one that is merged, one of its names.
-/// What is still allocated is reported. Process context.
+/// What is still allocated is reported. Process context; with
+/// [`SlabFlags::TYPESAFE_BY_RCU`] it waits for a grace period.
 ///
 /// # Errors
 /// `Live` if objects of it are still allocated, `Permanent` for a cache that the
@@ -191,9 +200,7 @@ pub unsafe fn kmem_cache_destroy(cache: *const RawCache) -> Result<(), DestroyEr
         return Err(DestroyError::Permanent);
     }
     unregister(cache);
-    while cache.pins.load(Ordering::Acquire) > 0 {
-        cpu::relax();
-    }
+    UNPINNED.wait_event(|| cache.pins.load(Ordering::Acquire) == 0);
     cache.shrink_all_cpus(Location::caller());
     let live: usize =
         with_masked(|irq| cache.nodes().iter().map(|node| node.lock(irq).in_use).sum());
@@ -205,6 +212,9 @@ pub unsafe fn kmem_cache_destroy(cache: *const RawCache) -> Result<(), DestroyEr
         report_live(cache, live);
         put_on_list(cache);
         return Err(DestroyError::Live(live));
+    }
+    if cache.flags().contains(SlabFlags::TYPESAFE_BY_RCU) {
+        typesafe::flush();
     }
     debug::debug_object_deactivate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     debug::debug_object_free(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
@@ -252,7 +262,10 @@ impl Deref for Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        self.0.pins.fetch_sub(1, Ordering::Release);
+        // The cache may be gone as soon as this is stored.
+        if self.0.pins.fetch_sub(1, Ordering::Release) == 1 {
+            UNPINNED.wake_up();
+        }
     }
 }
 

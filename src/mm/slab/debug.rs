@@ -4,6 +4,9 @@
 //! Caches with these flags have no sheaves, so the checks stand in the slow paths
 //! alone. A free object's own bytes hold poison, its red zones `INACTIVE`; the red
 //! zones of an allocated object hold `ACTIVE`. What no one uses holds `POISON_INUSE`.
+//!
+//! Of what kmalloc gave out, the red zone begins where the size that was asked for ends
+//! (Linux: orig_size), and not where its class does.
 #![deny(unsafe_code)]
 
 use super::flags::SlabFlags;
@@ -45,9 +48,37 @@ impl<'a> Object<'a> {
         self.cache.flags().contains(flag)
     }
 
-    /// Whether poison fills it while it is free: a constructor's work must survive.
+    /// Whether poison fills it while it is free: a constructor's work must survive, and what
+    /// readers may still look at.
     fn is_poisoned(&self) -> bool {
-        self.has(SlabFlags::POISON) && self.cache.ctor().is_none()
+        self.has(SlabFlags::POISON)
+            && self.cache.ctor().is_none()
+            && !self.has(SlabFlags::TYPESAFE_BY_RCU)
+    }
+
+    /// How many of its bytes are its user's: those that were asked of kmalloc, or all.
+    fn asked(&self) -> u32 {
+        let layout = self.cache.layout();
+        if layout.orig_size == 0 {
+            return layout.object_size;
+        }
+        let asked = self.slots.word(self.index, layout.orig_size);
+        // A word that was written over guards what is certain.
+        asked.min(u64::from(layout.object_size)) as u32
+    }
+
+    /// Notes how many of its bytes are its user's, where that is kept.
+    fn set_asked(&self, size: u32) {
+        let layout = self.cache.layout();
+        if layout.orig_size != 0 {
+            self.slots.set_word(self.index, layout.orig_size, size.into());
+        }
+    }
+
+    /// The part of the object that was not asked for: offset and length.
+    fn not_asked(&self) -> (i32, u32) {
+        let asked = self.asked();
+        (asked as i32, self.cache.layout().object_size - asked)
     }
 
     /// The red zones, left and right: offset, length and what Linux calls them.
@@ -58,6 +89,23 @@ impl<'a> Object<'a> {
             (-(layout.red_left as i32), layout.red_left, "Left Redzone"),
             (layout.object_size as i32, right, "Right Redzone"),
         ]
+    }
+
+    /// Checks what lies round the bytes of an object that is allocated.
+    fn check_in_use(&self) {
+        self.check_red_zones(RED_ACTIVE);
+        if self.has(SlabFlags::RED_ZONE) {
+            let (from, len) = self.not_asked();
+            self.check(from, len, RED_ACTIVE, "kmalloc Redzone");
+        }
+        self.check_padding();
+    }
+
+    /// Checks all of an object that is free.
+    fn check_free(&self) {
+        self.check_red_zones(RED_INACTIVE);
+        self.check_poison();
+        self.check_padding();
     }
 
     fn fill_red_zones(&self, value: u8) {
@@ -135,6 +183,7 @@ pub(super) fn prepare_object(cache: &RawCache, slots: &Slots, index: u16) {
     }
     let object = Object { cache, slots: *slots, index };
     object.fill_free();
+    object.set_asked(cache.layout().object_size);
     if object.has(SlabFlags::POISON) {
         let (from, len) = object.padding();
         slots.fill(index, from, len, POISON_INUSE);
@@ -147,10 +196,9 @@ pub(super) fn prepare_object(cache: &RawCache, slots: &Slots, index: u16) {
 /// Checks an object that was free until now, and marks it as allocated by `caller`.
 pub(super) fn check_allocated(cache: &RawCache, at: VirtAddr, caller: &'static Location<'static>) {
     let Some(object) = Object::find(cache, at) else { report::lost_object(cache, at) };
-    object.check_red_zones(RED_INACTIVE);
-    object.check_poison();
-    object.check_padding();
+    object.check_free();
     object.fill_red_zones(RED_ACTIVE);
+    object.set_asked(cache.layout().object_size);
     if object.is_poisoned() {
         let size = cache.layout().object_size;
         object.slots.fill(object.index, 0, size, POISON_INUSE);
@@ -166,13 +214,75 @@ pub(super) fn check_allocated(cache: &RawCache, at: VirtAddr, caller: &'static L
 /// Checks an object that `caller` frees, and puts it into the state of a free one.
 pub(super) fn check_freed(cache: &RawCache, at: VirtAddr, caller: &'static Location<'static>) {
     let Some(object) = Object::find(cache, at) else { report::invalid_free(cache, at, caller) };
-    object.check_red_zones(RED_ACTIVE);
-    object.check_padding();
+    object.check_in_use();
     if object.has(SlabFlags::TRACE) {
         report::trace(cache, &object.slots, object.index, "free");
     }
     object.fill_free();
     if object.has(SlabFlags::STORE_USER) {
         Track::set(cache, &object.slots, object.index, TrackItem::Free, caller);
+    }
+}
+
+/// Notes that the first `size` bytes of an allocated object are its user's, and guards those
+/// behind, where the cache keeps that.
+#[inline]
+pub(super) fn set_orig_size(cache: &RawCache, at: VirtAddr, size: usize) {
+    if cache.layout().orig_size != 0 {
+        set_kept_size(cache, at, size);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn set_kept_size(cache: &RawCache, at: VirtAddr, size: usize) {
+    let Some(object) = Object::find(cache, at) else { return };
+    object.set_asked(size as u32);
+    if object.has(SlabFlags::RED_ZONE) {
+        let (from, len) = object.not_asked();
+        object.slots.fill(object.index, from, len, RED_ACTIVE);
+    }
+}
+
+/// Lets all bytes of an allocated object be its user's, who asked how many there are (Linux:
+/// skip_orig_size_check).
+pub(super) fn skip_orig_size_check(cache: &RawCache, at: VirtAddr) {
+    if cache.layout().orig_size != 0
+        && let Some(object) = Object::find(cache, at)
+    {
+        object.set_asked(cache.layout().object_size);
+    }
+}
+
+/// How many bytes of an allocated object were asked for; `None` where that is not kept.
+pub(super) fn orig_size(cache: &RawCache, at: VirtAddr) -> Option<usize> {
+    if cache.layout().orig_size == 0 {
+        return None;
+    }
+    Some(Object::find(cache, at)?.asked() as usize)
+}
+
+/// Objects that a slab of a cache with red zones, poison or tracks has at most: it is of 32
+/// KiB at most, or holds one of more than that.
+const MOST_OBJECTS: usize = 4096;
+
+/// Checks red zones, poison and padding of all objects of a slab, free and allocated (Linux:
+/// validate_slab, check_object). The node's lock is held, and nobody is about to free or
+/// allocate.
+pub(super) fn validate_objects(cache: &RawCache, slab: Slab) {
+    if !cache.flags().intersects(SlabFlags::DEBUG_METADATA) {
+        return;
+    }
+    let slots = slab.slots(cache);
+    assert!(usize::from(slots.count()) <= MOST_OBJECTS, "{slab:?} has too many objects");
+    let mut free = [0u64; MOST_OBJECTS / 64];
+    slab.free_objects(cache).for_each(|n| free[usize::from(n) / 64] |= 1 << (n % 64));
+    for index in 0..slots.count() {
+        let object = Object { cache, slots, index };
+        if free[usize::from(index) / 64] >> (index % 64) & 1 != 0 {
+            object.check_free();
+        } else {
+            object.check_in_use();
+        }
     }
 }

@@ -37,6 +37,13 @@ bitflags! {
         const TRACE = 1 << 12;
         /// `failslab=` fails its allocations where it is told to fail no other cache's.
         const FAILSLAB = 1 << 13;
+        /// A kmalloc class: the size that was asked for is kept where debugging needs it
+        /// (Linux: SLAB_KMALLOC). The allocator's own; a user's is ignored.
+        const KMALLOC = 1 << 14;
+        /// Memory of an object that was freed stays memory of the same cache until an RCU
+        /// grace period has passed (Linux: SLAB_TYPESAFE_BY_RCU): a reader that found the
+        /// object before may still read it, as another object of this cache perhaps.
+        const TYPESAFE_BY_RCU = 1 << 15;
 
         /// Flags that are stored beside or in an object (Linux: DEBUG_METADATA_FLAGS).
         const DEBUG_METADATA = Self::RED_ZONE.bits() | Self::POISON.bits()
@@ -47,7 +54,7 @@ bitflags! {
         const DEBUG = Self::DEBUG_DEFAULT.bits() | Self::TRACE.bits();
         /// A cache with one of these is never merged (Linux: SLAB_NEVER_MERGE).
         const NEVER_MERGE = Self::DEBUG.bits() | Self::FAILSLAB.bits()
-            | Self::NO_MERGE.bits() | Self::ZERO.bits();
+            | Self::NO_MERGE.bits() | Self::ZERO.bits() | Self::TYPESAFE_BY_RCU.bits();
         /// In these, caches that are merged agree (Linux: SLAB_MERGE_SAME).
         const MERGE_SAME = Self::CACHE_DMA.bits() | Self::CACHE_DMA32.bits()
             | Self::RECLAIM_ACCOUNT.bits() | Self::ACCOUNT.bits();
@@ -71,7 +78,7 @@ impl core::error::Error for AllocError {}
 pub enum CreateError {
     /// The size is zero, or no block of the page allocator holds such an object.
     Size,
-    /// The alignment is no power of two, or above a page.
+    /// The alignment is no power of two, or above both a page and the object's size.
     Align,
     /// `ZERO` and a constructor: each would undo the other's work.
     Flags,
@@ -83,7 +90,7 @@ impl fmt::Display for CreateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Size => "object size out of range",
-            Self::Align => "alignment is no power of two up to a page",
+            Self::Align => "alignment is no power of two up to a page or the object's size",
             Self::Flags => "a constructor's work can't be filled with zeros",
             Self::NoMemory => "out of memory",
         })

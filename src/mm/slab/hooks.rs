@@ -2,6 +2,7 @@
 //! none of them is on (Linux: slab_post_alloc_hook, slab_free_hook in mm/slub.c).
 
 use super::caches::nr_nodes;
+use super::debug as slab_debug;
 use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
 use super::memory;
@@ -81,25 +82,34 @@ impl RawCache {
         other: impl FnOnce() -> Option<NonNull<u8>>,
     ) -> Option<NonNull<u8>> {
         let wanted = size.unwrap_or(self.object_size());
-        let got = match self.alloc_guarded(wanted, gfp) {
-            Some(at) => memory::object_ptr(at).map(|object| (object, wanted)),
-            None => other().map(|object| (object, self.object_size())),
+        let guarded = self.alloc_guarded(wanted, gfp);
+        let (got, len) = match guarded {
+            Some(at) => (memory::object_ptr(at), wanted),
+            None => (other(), self.object_size()),
         };
-        self.trace(size, got.map(|(object, _)| object), gfp, node, caller);
-        let (object, len) = got?;
-        if gfp.contains(Gfp::__GFP_ZERO) || self.flags().contains(SlabFlags::ZERO) {
+        self.trace(size, got, gfp, node, caller);
+        let object = got?;
+        let wants_zeros = gfp.contains(Gfp::__GFP_ZERO) || self.flags().contains(SlabFlags::ZERO);
+        if wants_zeros && self.ctor().is_some() {
+            self.warn_of_constructor(caller);
+        } else if wants_zeros {
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, len) };
         }
         self.tell(object, len, gfp);
+        if let Some(size) = size
+            && guarded.is_none()
+        {
+            slab_debug::set_orig_size(self, VirtAddr::from_ptr(object.as_ptr()), size);
+        }
         Some(object)
     }
 
     /// An object of KFENCE's, where it wants this allocation. Its objects lie on one node.
     fn alloc_guarded(&'static self, size: usize, gfp: Gfp) -> Option<VirtAddr> {
-        if self.flags().intersects(SlabFlags::CACHE_DMA | SlabFlags::CACHE_DMA32)
-            || gfp.contains(Gfp::__GFP_THISNODE) && nr_nodes() > 1
-        {
+        // What readers may still look at must stay mapped.
+        let unfit = SlabFlags::CACHE_DMA | SlabFlags::CACHE_DMA32 | SlabFlags::TYPESAFE_BY_RCU;
+        if self.flags().intersects(unfit) || gfp.contains(Gfp::__GFP_THISNODE) && nr_nodes() > 1 {
             return None;
         }
         let align = self.layout().align as usize;
@@ -128,11 +138,19 @@ impl RawCache {
     }
 
     fn tell(&self, object: NonNull<u8>, len: usize, gfp: Gfp) {
-        if debug::want_init_on_alloc(gfp) && self.ctor().is_none() {
+        if debug::want_init_on_alloc(gfp) && self.may_be_wiped() {
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, len) };
         }
         debug::object_allocated(VirtAddr::from_ptr(object.as_ptr()), len, gfp);
+    }
+
+    /// Whether the tools may fill its objects with zeros: not what a constructor made, what
+    /// readers may still look at, nor where poison does the same (Linux:
+    /// slab_want_init_on_alloc, slab_want_init_on_free).
+    fn may_be_wiped(&self) -> bool {
+        let keeps = SlabFlags::TYPESAFE_BY_RCU | SlabFlags::POISON;
+        self.ctor().is_none() && !self.flags().intersects(keeps)
     }
 
     /// Frees an object, and tells of it.
@@ -148,22 +166,25 @@ impl RawCache {
             Freed::ByKfree => points::kfree(caller, object),
             Freed::ToCache => points::kmem_cache_free(caller, object, self.name()),
         }
+        let wipe = debug::want_init_on_free() && self.may_be_wiped();
         if debug::is_kfence_address(object) {
             debug::object_freed(object, 0);
-            debug::kfence_free(object);
+            debug::kfence_free(object, wipe);
             return;
         }
         debug::object_freed(object, self.object_size());
-        if debug::want_init_on_free() && self.ctor().is_none() {
+        if wipe {
             self.wipe(object);
         }
         self.put_back(object, caller);
     }
 
-    /// Fills an object that is about to be free with zeros; but not the word by which builds
-    /// with debug assertions tell a double free, which is written next.
+    /// Fills an object that is about to be free with zeros, as far as it was asked for; but
+    /// not the word by which builds with debug assertions tell a double free, which is
+    /// written next.
     fn wipe(&self, object: VirtAddr) {
-        let (size, link) = (self.object_size(), self.layout().offset as usize);
+        let size = slab_debug::orig_size(self, object).unwrap_or(self.object_size());
+        let link = self.layout().offset as usize;
         let skip = if cfg!(debug_assertions) { link.min(size)..(link + 8).min(size) } else { 0..0 };
         for part in [0..skip.start, skip.end..size] {
             if let Some(at) = memory::object_ptr(object + part.start) {

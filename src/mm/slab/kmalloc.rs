@@ -4,17 +4,18 @@
 //! The class of a constant size is found at compile time. Larger sizes are whole
 //! blocks of pages.
 
+use super::debug as slab_debug;
 use super::flags::SlabFlags;
 use super::hooks::Freed;
 use super::kmem_cache::RawCache;
 use super::layout::CacheLayout;
 use super::memory;
 use super::report;
-use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE, PHYS_BITS, VirtAddr};
+use crate::addr::{Order, PAGE_SHIFT, PHYS_BITS, VirtAddr};
 use crate::arch;
 use crate::arch::jump_label::static_branch_unlikely;
 use crate::machine_local;
-use crate::mm::debug::{self, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
+use crate::mm::debug::{self as tools, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, Page, PageFlags};
@@ -72,18 +73,17 @@ const TYPES: usize = 3;
 
 machine_local! {
     static KMALLOC_CACHES: [[RawCache; CLASSES.len()]; TYPES] = [
-        classes!("kmalloc-", SlabFlags::empty()),
-        classes!("kmalloc-rcl-", SlabFlags::RECLAIM_ACCOUNT),
-        classes!("dma-kmalloc-", SlabFlags::CACHE_DMA),
+        classes!("kmalloc-", SlabFlags::KMALLOC),
+        classes!("kmalloc-rcl-", SlabFlags::KMALLOC.union(SlabFlags::RECLAIM_ACCOUNT)),
+        classes!("dma-kmalloc-", SlabFlags::KMALLOC.union(SlabFlags::CACHE_DMA)),
     ];
 }
 
 const fn class(name: &'static str, index: usize, flags: SlabFlags) -> RawCache {
     let size = CLASSES[index];
-    // Powers of two are aligned to themselves, the others to their largest power of
-    // two. The page allocator aligns blocks, so 8192 needs no more than a page.
+    // Powers of two are aligned to themselves, the others to their largest power of two;
+    // with red zones and tracks beside them too.
     let align = 1 << size.trailing_zeros();
-    let align = if align > PAGE_SIZE { PAGE_SIZE } else { align };
     match CacheLayout::new(size, align, flags, false) {
         Ok(layout) => RawCache::new(name, layout, flags, None, true),
         Err(_) => panic!("no layout for a kmalloc class"),
@@ -258,7 +258,7 @@ fn tell_large(frame: Option<Frame>, size: usize, order: Order, gfp: Gfp, node: O
     // Its caller is not handed down to here, so that it costs nothing.
     points::kmalloc(Location::caller(), at, size, order.bytes(), gfp, node);
     if let Some(at) = at {
-        debug::object_allocated(at, size, gfp);
+        tools::object_allocated(at, size, gfp);
     }
 }
 
@@ -373,14 +373,14 @@ unsafe fn kfree_large_slow(at: VirtAddr, caller: &'static Location<'static>) {
     frame.page().set_owner(0);
     if static_branch_unlikely!(SLAB_FREE_HOOKS) {
         points::kfree(caller, at);
-        debug::object_freed(at, order.bytes());
+        tools::object_freed(at, order.bytes());
     }
     // SAFETY: the caller frees the object, which has the block to itself.
     unsafe { page_alloc::free_pages(frame, order) };
 }
 
 /// How many bytes the allocation at `ptr` really has; 0 for null and
-/// [`ZERO_SIZE_PTR`]. Those past the size asked for are the caller's too.
+/// [`ZERO_SIZE_PTR`]. Those past the size asked for are the caller's too, from here on.
 ///
 /// # Panics
 /// If `ptr` is no allocation.
@@ -394,18 +394,92 @@ pub unsafe fn ksize(ptr: *const u8) -> usize {
     if at.get() <= ZERO_SIZE_PTR.addr().get() {
         return 0;
     }
-    if let Some(size) = debug::kfence_ksize(at) {
-        return size;
+    // SAFETY: as the caller says.
+    let Sizes { room, cache, .. } = unsafe { sizes(at, Location::caller()) };
+    if let Some(cache) = cache {
+        slab_debug::skip_orig_size_check(cache, at);
+    }
+    room
+}
+
+/// How large an allocation is.
+struct Sizes {
+    /// The bytes that were asked for, where that is known; else all.
+    asked: usize,
+    /// The bytes that there are.
+    room: usize,
+    /// The cache that keeps what was asked for.
+    cache: Option<&'static RawCache>,
+}
+
+/// How large the allocation at `at` is, which is neither null nor of no bytes.
+///
+/// # Safety
+/// kmalloc returned `at`, and it is not free.
+unsafe fn sizes(at: VirtAddr, caller: &'static Location<'static>) -> Sizes {
+    let all = |room| Sizes { asked: room, room, cache: None };
+    if let Some(size) = tools::kfence_ksize(at) {
+        return all(size);
     }
     // SAFETY: kmalloc returned it, as the caller says.
     if let Some(cache) = unsafe { cache_of(at) } {
-        return cache.object_size();
+        let room = cache.object_size();
+        return match slab_debug::orig_size(cache, at) {
+            Some(asked) => Sizes { asked, room, cache: Some(cache) },
+            None => all(room),
+        };
     }
     // SAFETY: the same.
     match unsafe { large_at(at) } {
-        Some(frame) => page_alloc::block_order(frame).bytes(),
-        None => report::foreign_free("ksize", at, Location::caller()),
+        Some(frame) => all(page_alloc::block_order(frame).bytes()),
+        None => report::foreign_free("ksize", at, caller),
     }
+}
+
+/// How many bytes the allocation at `ptr` has, and how many of them hold what its user may
+/// have written: as [`ksize`], for one who goes on to move them, or to say by
+/// [`krealloc_in_place`] how many he wants. Null and [`ZERO_SIZE_PTR`] have none.
+///
+/// # Safety
+/// As for [`ksize`].
+#[track_caller]
+pub(in crate::mm) unsafe fn kmalloc_room(ptr: *const u8) -> (usize, usize) {
+    let at = VirtAddr::from_ptr(ptr);
+    if at.get() <= ZERO_SIZE_PTR.addr().get() {
+        return (0, 0);
+    }
+    // SAFETY: as the caller says.
+    let sizes = unsafe { sizes(at, Location::caller()) };
+    (sizes.room, sizes.asked)
+}
+
+/// Lets the first `size` bytes of the allocation at `ptr` be its user's, if there are so many,
+/// and guards the others where its cache is debugged; whether there are. With `__GFP_ZERO`
+/// those past the old size are zero, as for [`krealloc`].
+///
+/// # Safety
+/// As for [`ksize`]; the bytes past `size` are no longer the caller's.
+#[track_caller]
+pub(in crate::mm) unsafe fn krealloc_in_place(ptr: NonNull<u8>, size: usize, gfp: Gfp) -> bool {
+    let at = VirtAddr::from_ptr(ptr.as_ptr());
+    if at.get() <= ZERO_SIZE_PTR.addr().get() {
+        return false;
+    }
+    // SAFETY: as the caller says.
+    let Sizes { asked, room, cache } = unsafe { sizes(at, Location::caller()) };
+    if size > room {
+        return false;
+    }
+    if gfp.contains(Gfp::__GFP_ZERO) {
+        // Where it is known what was asked for, the rest is a red zone's.
+        let old = if cache.is_some() && asked < size { asked..size } else { size..room };
+        // SAFETY: bytes of the allocation, past what its owner keeps.
+        unsafe { memory::zero(ptr.add(old.start), old.len()) };
+    }
+    if let Some(cache) = cache {
+        slab_debug::set_orig_size(cache, at, size);
+    }
+    true
 }
 
 /// Makes the allocation at `ptr` `size` bytes large, in place where its class
@@ -423,21 +497,19 @@ pub unsafe fn ksize(ptr: *const u8) -> usize {
 #[must_use]
 #[track_caller]
 pub unsafe fn krealloc(ptr: *const u8, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
-    // SAFETY: as the caller says.
-    let have = unsafe { ksize(ptr) };
     if size == 0 {
         // SAFETY: as the caller says.
         unsafe { kfree(ptr) };
         return Some(ZERO_SIZE_PTR);
     }
-    if size <= have {
-        let here = NonNull::new(ptr.cast_mut())?;
-        if gfp.contains(Gfp::__GFP_ZERO) {
-            // SAFETY: `size..have` lies in the allocation, past what its owner keeps.
-            unsafe { memory::zero(here.add(size), have - size) };
-        }
+    if let Some(here) = NonNull::new(ptr.cast_mut())
+        // SAFETY: as the caller says.
+        && unsafe { krealloc_in_place(here, size, gfp) }
+    {
         return Some(here);
     }
+    // SAFETY: as the caller says.
+    let (_, have) = unsafe { kmalloc_room(ptr) };
     let new = kmalloc(size, gfp)?;
     // SAFETY: both are allocations of at least `have` bytes, and the new one is another.
     unsafe { core::ptr::copy_nonoverlapping(ptr, new.as_ptr(), have) };

@@ -23,6 +23,7 @@ use crate::addr::VirtAddr;
 use crate::arch::NR_CPUS;
 use crate::arch::irq::with_masked;
 use crate::arch::jump_label::static_branch_unlikely;
+use crate::machine_local;
 use crate::mm::debug::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
@@ -30,11 +31,16 @@ use crate::percpu::PerCpu;
 use crate::sync::{Rank, SpinLock};
 use core::panic::Location;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// What runs over each object of a new slab, once. The object's bytes survive
 /// being free, so an object is always in the state in which it was freed.
 pub type Constructor = fn(NonNull<u8>);
+
+machine_local! {
+    /// Whether zeros were asked of a cache with a constructor.
+    static WARNED_OF_CONSTRUCTOR: AtomicBool = AtomicBool::new(false);
+}
 
 /// The sheaves of one CPU.
 pub(super) struct CpuSheaves {
@@ -228,9 +234,10 @@ impl RawCache {
         }
     }
 
-    /// Allocates an object; with `__GFP_ZERO` filled with zeros. Zone flags have no
-    /// say here: where the memory lies is the cache's. Any context that `gfp` is fit
-    /// for (Linux: kmem_cache_alloc). `None` where memory is short.
+    /// Allocates an object; with `__GFP_ZERO` filled with zeros. Not that of a cache with a
+    /// constructor, which stays as that made it: the first such request is warned of. Zone
+    /// flags have no say here: where the memory lies is the cache's. Any context that `gfp`
+    /// is fit for (Linux: kmem_cache_alloc). `None` where memory is short.
     #[inline]
     #[must_use]
     #[track_caller]
@@ -241,7 +248,7 @@ impl RawCache {
         might_alloc(gfp);
         // Apart, or what comes fast is tested as often as what comes slowly.
         match self.take_at_hand() {
-            Some(object) => Some(self.fill_as_asked(object, gfp)),
+            Some(object) => Some(self.fill_as_asked(object, gfp, Location::caller())),
             None => self.alloc_slow_filled(gfp, Location::caller()),
         }
     }
@@ -254,7 +261,7 @@ impl RawCache {
         caller: &'static Location<'static>,
     ) -> Option<NonNull<u8>> {
         let object = self.alloc_slow(gfp, caller)?;
-        Some(self.fill_as_asked(object, gfp))
+        Some(self.fill_as_asked(object, gfp, caller))
     }
 
     /// As `alloc`, for one who wants the first `size` bytes, of a cache that is known not to
@@ -265,7 +272,10 @@ impl RawCache {
         if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
             return self.alloc_hooked(Some(size), gfp);
         }
-        let object = self.alloc_object(gfp)?;
+        might_alloc(gfp);
+        let Some(object) = self.take_at_hand() else {
+            return self.alloc_kmalloc_slow(size, gfp, Location::caller());
+        };
         if gfp.contains(Gfp::__GFP_ZERO) {
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, self.object_size()) };
@@ -273,17 +283,56 @@ impl RawCache {
         Some(object)
     }
 
-    /// Fills an object that was allocated just now with zeros, where `gfp` or the cache
-    /// says so.
-    #[inline(always)]
-    pub(super) fn fill_as_asked(&self, object: NonNull<u8>, gfp: Gfp) -> NonNull<u8> {
+    #[cold]
+    #[inline(never)]
+    fn alloc_kmalloc_slow(
+        &'static self,
+        size: usize,
+        gfp: Gfp,
+        caller: &'static Location<'static>,
+    ) -> Option<NonNull<u8>> {
+        let object = self.alloc_slow(gfp, caller)?;
         if gfp.contains(Gfp::__GFP_ZERO) {
+            // SAFETY: the object was allocated just now.
+            unsafe { memory::zero(object, self.object_size()) };
+        }
+        debug::set_orig_size(self, VirtAddr::from_ptr(object.as_ptr()), size);
+        Some(object)
+    }
+
+    /// Fills an object that was allocated just now with zeros, where `gfp` or the cache
+    /// says so and no constructor ran over it.
+    #[inline(always)]
+    pub(super) fn fill_as_asked(
+        &self,
+        object: NonNull<u8>,
+        gfp: Gfp,
+        caller: &'static Location<'static>,
+    ) -> NonNull<u8> {
+        if gfp.contains(Gfp::__GFP_ZERO) {
+            if self.ctor.is_some() {
+                self.warn_of_constructor(caller);
+                return object;
+            }
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, self.object_size()) };
         } else if self.flags().contains(SlabFlags::ZERO) {
             return self.zeroed(object);
         }
         object
+    }
+
+    /// Says, once, that zeros were asked of a cache whose objects are constructed (Linux:
+    /// WARN_ON_ONCE(s->ctor && (flags & __GFP_ZERO)) in new_slab).
+    #[cold]
+    #[inline(never)]
+    pub(super) fn warn_of_constructor(&self, caller: &'static Location<'static>) {
+        if !WARNED_OF_CONSTRUCTOR.swap(true, Relaxed) {
+            let name = self.name;
+            log::warn!(
+                "slab {name}: __GFP_ZERO with a constructor: the object stays as that made it, for {caller}"
+            );
+        }
     }
 
     /// Out of line, so that it takes no room where no cache is such.

@@ -6,7 +6,8 @@
 //! the object's own bytes must survive being free (a constructor ran over them, or they
 //! hold poison) or are too few to hold it without the red zone's; otherwise the link
 //! lies in the middle of the object, where an overflow from a neighbour is least likely
-//! to reach it. With `STORE_USER` two tracks follow at `track`, and what is left from
+//! to reach it. With `STORE_USER` two tracks follow at `track`. Of a kmalloc class with red
+//! zones or tracks the size that was asked for follows at `orig_size`. What is left from
 //! `meta_end` on is padding. All offsets are from the start of the object.
 #![deny(unsafe_code)]
 
@@ -40,6 +41,8 @@ pub(super) struct CacheLayout {
     pub offset: u32,
     /// Where the tracks of who allocated and who freed it lie; 0 without them.
     pub track: u32,
+    /// Where the size that was asked of kmalloc lies; 0 where it is not kept.
+    pub orig_size: u32,
     /// Where the padding begins, which is no one's.
     pub meta_end: u32,
     /// What every object's address is a multiple of.
@@ -58,11 +61,12 @@ impl CacheLayout {
         flags: SlabFlags,
         has_ctor: bool,
     ) -> Result<Self, CreateError> {
-        if !align.is_power_of_two() || align > PAGE_SIZE {
-            return Err(CreateError::Align);
-        }
         if object_size == 0 || object_size > Order::MAX.bytes() {
             return Err(CreateError::Size);
+        }
+        // A slab is aligned to its own size, which is a multiple of its objects' alignment.
+        if !align.is_power_of_two() || align > PAGE_SIZE && align > object_size {
+            return Err(CreateError::Align);
         }
         let align = calculate_alignment(object_size, align, flags);
         let mut end = object_size.next_multiple_of(WORD);
@@ -74,9 +78,11 @@ impl CacheLayout {
             red_end = end;
             red_left = align;
         }
+        let keeps_size = flags.contains(SlabFlags::KMALLOC)
+            && flags.intersects(SlabFlags::RED_ZONE.union(SlabFlags::STORE_USER));
         let outside = has_ctor
-            || flags.contains(SlabFlags::POISON)
-            || flags.contains(SlabFlags::RED_ZONE) && object_size < WORD;
+            || flags.intersects(SlabFlags::POISON.union(SlabFlags::TYPESAFE_BY_RCU))
+            || flags.contains(SlabFlags::RED_ZONE) && (object_size < WORD || keeps_size);
         let offset = if outside { end } else { (object_size / 2) & !(WORD - 1) };
         if outside {
             end += WORD;
@@ -85,6 +91,11 @@ impl CacheLayout {
         if flags.contains(SlabFlags::STORE_USER) {
             track = end;
             end += 2 * Track::BYTES;
+        }
+        let mut orig_size = 0;
+        if keeps_size {
+            orig_size = end;
+            end += WORD;
         }
         let size = (red_left + end).next_multiple_of(align);
         let Some(min_order) = Order::for_bytes(size) else {
@@ -97,6 +108,7 @@ impl CacheLayout {
             red_end: red_end as u32,
             offset: offset as u32,
             track: track as u32,
+            orig_size: orig_size as u32,
             meta_end: end as u32,
             align: align as u32,
             order: calculate_order(size, min_order),
@@ -191,7 +203,10 @@ mod tests {
     #[test]
     fn the_link_lies_clear_of_all_that_must_survive() {
         for size in 1..600 {
-            let of_layout = SlabFlags::DEBUG_DEFAULT | SlabFlags::HWCACHE_ALIGN;
+            let of_layout = SlabFlags::DEBUG_DEFAULT
+                | SlabFlags::HWCACHE_ALIGN
+                | SlabFlags::KMALLOC
+                | SlabFlags::TYPESAFE_BY_RCU;
             let all = (0..=SlabFlags::all().bits()).filter_map(SlabFlags::from_bits);
             for flags in all.filter(|&flags| of_layout.contains(flags)) {
                 for (align, has_ctor) in [(1, false), (8, true), (64, false), (64, true)] {
@@ -207,7 +222,18 @@ mod tests {
                         assert!(track.1 <= l.meta_end && track.0.is_multiple_of(8), "{what}");
                     }
                     assert!(!overlap(link, (l.object_size, l.red_end)), "{what}");
-                    if has_ctor || flags.contains(SlabFlags::POISON) {
+                    if l.orig_size != 0 {
+                        let kept = (l.orig_size, l.orig_size + WORD as u32);
+                        let tracks = flags.contains(SlabFlags::STORE_USER);
+                        assert!(!overlap(link, kept), "{what}");
+                        assert!(!tracks || !overlap(track, kept), "{what}");
+                        assert!(kept.0 >= l.red_end && kept.1 <= l.meta_end, "{what}");
+                        // The red zone may begin at any byte of the object.
+                        let red = flags.contains(SlabFlags::RED_ZONE);
+                        assert!(!red || !overlap(link, (0, l.red_end)), "{what}");
+                    }
+                    let survives = SlabFlags::POISON | SlabFlags::TYPESAFE_BY_RCU;
+                    if has_ctor || flags.intersects(survives) {
                         assert!(!overlap(link, (0, l.object_size)), "{what}");
                     }
                     if flags.contains(SlabFlags::RED_ZONE) {

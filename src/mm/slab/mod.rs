@@ -15,6 +15,7 @@
 //! | `bulk` | many objects at once, and those of a given node |
 //! | `caches`, `merge` | all caches; creation, destruction, the start; those that share slabs |
 //! | `typed` | caches of values: what most users want |
+//! | `typesafe` | slabs that readers may still look into when they are empty |
 //! | `kmalloc` | memory by size |
 //! | `hooks` | where the tools of `mm::debug` are told of objects |
 //! | `debug`, `track`, `report` | red zones, poison, users, and what misuse is told |
@@ -49,6 +50,7 @@ mod slabinfo;
 mod slow;
 mod track;
 mod typed;
+mod typesafe;
 mod validate;
 
 #[cfg(test)]
@@ -70,6 +72,7 @@ pub use kmalloc::{
     KMALLOC_MAX_CACHE_SIZE, KMALLOC_MAX_SIZE, ZERO_SIZE_PTR, kcalloc, kfree, kmalloc,
     kmalloc_array, kmalloc_node, kmalloc_size_roundup, krealloc, ksize, kzalloc, kzalloc_node,
 };
+pub(in crate::mm) use kmalloc::{kmalloc_room, krealloc_in_place};
 pub use kmem_cache::{Constructor, RawCache};
 pub use merge::{set_slab_nomerge, slab_aliases};
 pub use slab_debug::{SlabDebug, set_slab_debug};

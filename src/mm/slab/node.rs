@@ -2,8 +2,8 @@
 //! kmem_cache_node, mm/slab.h).
 //!
 //! Slabs with free objects are on the partial list, empty ones among them; full
-//! slabs are on no list and come back with their first free; of caches that remember
-//! their users, on a list of their own. All of it is guarded by the node's lock, which
+//! slabs are on no list and come back with their first free; of caches that keep something
+//! beside their objects, on a list of their own. All of it is guarded by the node's lock, which
 //! CPUs take for a batch of objects at a time.
 #![deny(unsafe_code)]
 
@@ -87,7 +87,8 @@ impl SlabList {
 /// See the module's documentation.
 pub(super) struct Node {
     pub partial: SlabList,
-    /// Full slabs, of caches that remember their users (Linux: CONFIG_SLUB_DEBUG).
+    /// Full slabs, of caches with `DEBUG_METADATA` (Linux: CONFIG_SLUB_DEBUG): whoever checks
+    /// all objects finds them there.
     pub full: SlabList,
     pub barn: Barn,
     /// Slabs, partial, full and empty.
@@ -136,7 +137,7 @@ impl Node {
 
     /// Remembers a full slab if the cache asks for that.
     fn keep_full(&mut self, cache: &RawCache, slab: Slab) {
-        if cache.flags().contains(SlabFlags::STORE_USER) {
+        if cache.flags().intersects(SlabFlags::DEBUG_METADATA) {
             self.full.push_back(slab);
         }
     }
@@ -200,7 +201,7 @@ impl Node {
         let (slab, Counts { was, now, total }) = open.close();
         self.in_use -= (was - now) as usize;
         let was_full = was == total;
-        if was_full && cache.flags().contains(SlabFlags::STORE_USER) {
+        if was_full && cache.flags().intersects(SlabFlags::DEBUG_METADATA) {
             self.full.remove(slab);
         }
         if now == 0 && self.partial.len() >= cache.layout().min_partial() {
@@ -257,6 +258,10 @@ pub(super) fn release_all(discard: SlabList) {
 #[inline(never)]
 fn release_some(mut discard: SlabList) {
     while let Some(slab) = discard.pop() {
-        slab.release();
+        if slab.cache().flags().contains(SlabFlags::TYPESAFE_BY_RCU) {
+            super::typesafe::release_later(slab);
+        } else {
+            slab.release();
+        }
     }
 }

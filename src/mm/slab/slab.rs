@@ -190,19 +190,20 @@ impl Slab {
         );
     }
 
+    /// The objects on the freelist, by their numbers; no more than there are. The node's
+    /// lock is held.
+    pub fn free_objects(self, cache: &RawCache) -> impl Iterator<Item = u16> {
+        let slots = self.slots(cache);
+        let first = Some(self.first_free()).filter(|&first| first != END);
+        core::iter::successors(first, move |&at| {
+            Some(self.follow(cache, &slots, at)).filter(|&next| next != END)
+        })
+        .take(usize::from(slots.count()))
+    }
+
     /// Whether the object numbered `index` is on the freelist. The node's lock is held.
     pub fn is_free(self, cache: &RawCache, index: u16) -> bool {
-        let slots = self.slots(cache);
-        let mut free = self.first_free();
-        let mut left = slots.count();
-        while free != END && left > 0 {
-            if free == index {
-                return true;
-            }
-            free = self.follow(cache, &slots, free);
-            left -= 1;
-        }
-        false
+        self.free_objects(cache).any(|free| free == index)
     }
 }
 

@@ -8,6 +8,7 @@ use super::layout::CacheLayout;
 use super::slab::Slab;
 use crate::addr::Order;
 use crate::arch::irq::with_masked;
+use crate::mm::debug;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
 use core::fmt;
@@ -160,10 +161,16 @@ pub struct SlabOf {
 #[must_use]
 pub fn slab_of(frame: Frame) -> Option<SlabOf> {
     let slab = Slab::containing(frame.virt())?;
+    let guarded = debug::kfence_object(frame);
     let owner = slab.frame().page().owner();
     // What it says to be is looked up: it may change while nobody holds it.
     let cache =
         caches::pinned().find(|cache| core::ptr::from_ref::<RawCache>(cache).addr() == owner)?;
+    // A page of KFENCE's is marked as a slab's, and holds one object.
+    if let Some(object) = guarded {
+        let (in_use, object_size) = (object.allocated.into(), object.size);
+        return Some(SlabOf { cache: cache.name(), in_use, objects: 1, object_size });
+    }
     Some(SlabOf {
         cache: cache.name(),
         in_use: slab.in_use(),

@@ -302,6 +302,61 @@ fn who_destroys_a_cache_waits_for_who_looks_at_it() {
     });
 }
 
+/// And gives way, where the one that looks at it is a thread of the same CPU: that would not
+/// come to run otherwise.
+#[test]
+fn who_destroys_a_cache_gives_way_to_who_looks_at_it() {
+    on_machine(1024, |_| {
+        let cache = create("brief", 72, SlabFlags::NO_MERGE);
+        let mut pin = super::caches::pinned().find(|c| c.name() == "brief");
+        let mut rounds = 0;
+        let other = move || {
+            rounds += 1;
+            if rounds == 3 {
+                drop(pin.take());
+            }
+        };
+        let destroyed = crate::sched::with_other_thread(other, || destroy(cache));
+        assert_eq!(destroyed, Ok(()));
+    });
+}
+
+/// Zeros would undo a constructor's work, for whoever has the object next too.
+#[test]
+fn what_a_constructor_made_is_not_filled_with_zeros() {
+    fn construct(object: NonNull<u8>) {
+        // SAFETY: objects of the cache below have as many bytes.
+        unsafe { object.write_bytes(0xc5, 48) };
+    }
+    let zero = K | Gfp::__GFP_ZERO;
+    for debug in [SlabFlags::empty(), SlabFlags::DEBUG_DEFAULT] {
+        on_machine(1024, |_| {
+            let cache = kmem_cache_create("made", 48, 8, debug, Some(construct)).expect("one");
+            let mut bulk = [None; 30];
+            for round in 0..4 {
+                let objects: Vec<_> = match round {
+                    0 => (0..30).filter_map(|_| cache.zalloc(K)).collect(),
+                    1 => (0..30).filter_map(|_| cache.alloc_node(zero, node(0))).collect(),
+                    2 => {
+                        assert!(cache.alloc_bulk(zero, &mut bulk));
+                        bulk.iter_mut().filter_map(Option::take).collect()
+                    }
+                    _ => (0..30).filter_map(|_| cache.alloc(K)).collect(),
+                };
+                assert_eq!(objects.len(), 30);
+                for object in objects {
+                    // SAFETY: 48 bytes are ours.
+                    let bytes = unsafe { core::slice::from_raw_parts(object.as_ptr(), 48) };
+                    assert!(bytes.iter().all(|&byte| byte == 0xc5), "round {round}: {bytes:x?}");
+                    put(cache, object);
+                }
+            }
+            cache.validate();
+            assert_eq!(destroy(cache), Ok(()));
+        });
+    }
+}
+
 // Nodes.
 
 fn node(n: usize) -> NodeId {

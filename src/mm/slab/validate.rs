@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 use super::caches;
+use super::debug;
 use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
 use super::node::Node;
@@ -14,8 +15,8 @@ use crate::arch::irq::with_masked;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::PageFlags;
 
-/// Walks all caches, slabs, freelists and sheaves. Other CPUs must leave the
-/// allocator alone meanwhile.
+/// Walks all caches, slabs, freelists and sheaves; of caches with red zones, poison or tracks
+/// all objects, free and allocated. Other CPUs must leave the allocator alone meanwhile.
 ///
 /// # Panics
 /// Where something is not as it must be.
@@ -44,7 +45,7 @@ impl RawCache {
             assert_eq!(self.validate_slab(slab, id), 0, "{name}: {slab:?} is not full");
             slabs += 1;
         }
-        let keeps = self.flags().contains(SlabFlags::STORE_USER);
+        let keeps = self.flags().intersects(SlabFlags::DEBUG_METADATA);
         let want = if keeps { node.slabs - node.partial.len() } else { 0 };
         assert_eq!((slabs, node.full.len()), (want, want), "{name}: full slabs");
     }
@@ -96,6 +97,7 @@ impl RawCache {
             at = slab.follow(self, &slots, at);
         }
         assert_eq!(walked + slab.in_use(), slots.count(), "{name}: objects of {slab:?}");
+        debug::validate_objects(self, slab);
         walked
     }
 

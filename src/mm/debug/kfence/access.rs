@@ -25,6 +25,10 @@ pub fn kfence_handle_page_fault(at: VirtAddr, is_write: bool, entries: &[usize])
             meta.unprotected = Some(page);
             return (Kind::UseAfterFree(is_write), place, *meta);
         }
+        // The first page belongs to no object: its neighbour is no object's either.
+        if n == 0 {
+            return (Kind::Invalid(is_write), 0, Meta::NEW);
+        }
         // Of the objects on both sides, the nearer one was meant.
         let distance = |place: usize| -> Option<usize> {
             let meta = pool.metas.get(place.checked_sub(1)?)?;

@@ -292,8 +292,9 @@ pub(in crate::mm) fn kfence_alloc(
     Some(at)
 }
 
-/// Takes an object of the pool back, and checks it. Any context (Linux: __kfence_free).
-pub(in crate::mm) fn kfence_free(at: VirtAddr) {
+/// Takes an object of the pool back, and checks it; with `wipe` it is filled with zeros. Any
+/// context (Linux: __kfence_free).
+pub(in crate::mm) fn kfence_free(at: VirtAddr, wipe: bool) {
     let track = Track::here();
     let mut found = None;
     with_pool(|pool| {
@@ -310,6 +311,9 @@ pub(in crate::mm) fn kfence_free(at: VirtAddr) {
         }
         if let Some(damage) = memory::check_canary(page, meta.range) {
             found = Some((Kind::Corruption, place, *meta, Some(damage)));
+        }
+        if wipe {
+            memory::clear_part(page, meta.range);
         }
         *meta = Meta { state: State::Freed, free: track, ..*meta };
         if let Some(guard) = meta.unprotected.take() {
@@ -351,6 +355,28 @@ pub(in crate::mm) fn kfence_shutdown_cache(owner: usize, heir: usize) -> usize {
             all.for_each(|page| page.page().set_owner(heir));
         }
         live
+    })
+}
+
+/// What lies in a page of the pool's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::mm) struct KfenceObject {
+    /// Whether it is allocated.
+    pub allocated: bool,
+    /// Its bytes.
+    pub size: usize,
+}
+
+/// The object of the pool that `frame` is for, if it ever had one. Any context.
+pub(in crate::mm) fn kfence_object(frame: Frame) -> Option<KfenceObject> {
+    if !is_kfence_address(frame.virt()) {
+        return None;
+    }
+    with_pool(|pool| {
+        let place = pool.place_at(frame.virt()).filter(|&place| pool.page(place) == Some(frame))?;
+        let Meta { state, range, .. } = pool.metas[place as usize - 1];
+        let object = KfenceObject { allocated: state == State::Allocated, size: range.len() };
+        (state != State::Unused).then_some(object)
     })
 }
 
