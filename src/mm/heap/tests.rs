@@ -62,6 +62,12 @@ fn serves_before_and_after_slab_is_up() {
     });
 }
 
+/// Frees a page that a [`Holder`] had.
+fn give_back(page: crate::mm::page::Frame) {
+    // SAFETY: the holder allocated it, and gives it up.
+    unsafe { page_alloc::free_pages(page, crate::addr::Order::ZERO) }
+}
+
 /// Pages that a shrinker gives back when it is asked.
 struct Holder(std::sync::Mutex<Vec<crate::mm::page::Frame>>);
 
@@ -75,9 +81,7 @@ impl crate::mm::shrinker::Shrinker for Holder {
     fn scan(&self, _: Gfp, objects: usize) -> usize {
         let mut pages = self.0.lock().expect("no panic");
         let objects = objects.min(pages.len());
-        pages
-            .drain(..objects)
-            .for_each(|page| page_alloc::free_pages(page, crate::addr::Order::ZERO));
+        pages.drain(..objects).for_each(give_back);
         objects
     }
 }
@@ -131,7 +135,7 @@ fn what_can_be_reclaimed_is_had_by_who_may_sleep() {
             }
         }
         let mut pages = holder.0.lock().expect("no panic");
-        pages.drain(..).for_each(|page| page_alloc::free_pages(page, crate::addr::Order::ZERO));
+        pages.drain(..).for_each(give_back);
         slab::validate();
     });
 }
