@@ -10,11 +10,19 @@ std::thread_local! {
     static HOLDER: u32 = HOLDERS.fetch_add(1, Relaxed);
     static ID: Cell<CpuId> = const { Cell::new(CpuId::BOOT) };
     static HELD: Cell<u32> = const { Cell::new(0) };
+    /// How many locks this CPU has.
+    static LOCKS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Which CPU this is.
 #[must_use]
 pub fn id(_irq: &IrqMasked) -> CpuId {
+    super::irq::assert_masked();
+    ID.get()
+}
+
+/// Which CPU this thread is, interrupts masked or not.
+pub(super) fn own_id() -> CpuId {
     ID.get()
 }
 
@@ -27,6 +35,7 @@ pub fn sched_clock() -> u64 {
 
 /// Waits a moment in a spin loop.
 pub fn relax() {
+    super::irq::interrupt_point();
     std::thread::yield_now();
 }
 
@@ -39,17 +48,23 @@ pub fn wait_changed(_: &AtomicU32, _: u32) {
 /// machine, all threads are CPU 0.
 #[must_use]
 pub(crate) fn holder(_irq: &IrqMasked) -> u32 {
+    super::irq::assert_masked();
+    if LOCKS.get() == 0 {
+        super::irq::rival_point();
+    }
     HOLDER.with(|&holder| holder)
 }
 
 /// This CPU has taken the lock whose word is at `lock`: what its last holder stored in page
 /// tables is earlier than what this CPU does from here on.
 pub(crate) fn lock_taken(lock: usize) {
+    LOCKS.set(LOCKS.get() + 1);
     super::mmu::lock_taken(lock);
 }
 
 /// This CPU is about to give up the lock whose word is at `lock`.
 pub(crate) fn lock_given_up(lock: usize) {
+    LOCKS.set(LOCKS.get() - 1);
     super::mmu::lock_given_up(lock);
 }
 

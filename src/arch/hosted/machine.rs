@@ -3,14 +3,14 @@
 use super::cpu;
 use super::mmu::Mmu;
 use crate::addr::{PAGE_SHIFT, PhysAddr, PhysRange};
-use crate::arch::CpuId;
+use crate::arch::{CpuId, NR_CPUS};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::any::Any;
 use std::boxed::Box;
 use std::cell::Cell;
 use std::ops::Deref;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
 use std::vec::Vec;
 
 /// Bytes of a frame descriptor, as `mm::page` asserts it.
@@ -32,6 +32,8 @@ pub struct Machine {
     start: u64,
     locals: Vec<OnceLock<Box<dyn Any + Send + Sync>>>,
     pub(super) mmu: Mmu,
+    /// Of each CPU, what its threads hold with interrupts masked.
+    turns: [Mutex<()>; NR_CPUS],
 }
 
 impl Machine {
@@ -51,6 +53,7 @@ impl Machine {
             start,
             locals: (0..LOCALS).map(|_| OnceLock::new()).collect(),
             mmu: Mmu::default(),
+            turns: [const { Mutex::new(()) }; NR_CPUS],
         };
         machine.attached(CpuId::BOOT, || f(&machine))
     }
@@ -79,8 +82,26 @@ impl Machine {
                 cpu::set_id(self.0);
             }
         }
-        let _back = Back(super::irq::with_masked(cpu::id));
-        self.attached(id, f)
+        let _back = Back(cpu::own_id());
+        super::irq::as_another_cpu(|| self.attached(id, f))
+    }
+
+    /// Runs `f(i)` on `threads` threads of CPU `id`, and waits for all. One of them may run
+    /// wherever another could be interrupted; with interrupts masked one runs at a time. The
+    /// calling CPU rests meanwhile.
+    pub fn on_threads(&self, id: CpuId, threads: usize, f: impl Fn(usize) + Sync) {
+        self.mmu.all_meet();
+        // SAFETY: the threads end before the scope does, and `in_turn` with them.
+        let turn = unsafe {
+            core::mem::transmute::<&Mutex<()>, &'static Mutex<()>>(&self.turns[id.index()])
+        };
+        std::thread::scope(|scope| {
+            for i in 0..threads {
+                let f = &f;
+                scope.spawn(move || super::irq::in_turn(turn, || self.attached(id, || f(i))));
+            }
+        });
+        self.mmu.all_meet();
     }
 
     /// The ranges of RAM that it was built with.
