@@ -14,8 +14,9 @@ use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{
-    ContigError, Marked, State, alloc_contig_range, count_poisoned, drain_all_pages, keep_out,
-    mark_poisoned, online_range, state_of, take_back, uncount_poisoned,
+    ContigError, Marked, State, alloc_contig_range, count_poisoned, drain_all_pages_forced,
+    give_up_mark, is_mark_kept, keep_out, mark_poisoned, online_range, state_of, take_back,
+    uncount_poisoned,
 };
 use crate::sched;
 use core::fmt;
@@ -128,16 +129,16 @@ pub fn memory_failure(pfn: Pfn) -> Result<MfResult, PoisonError> {
             count_poisoned();
             return Ok(MfResult::Recovered);
         }
-        // A free that had looked at the flags before they were set is over afterwards, and
-        // the page is on no CPU's list.
-        drain_all_pages();
-        let stays = || frame.page().flags().contains(PageFlags::HWPOISON);
-        if marked == Marked::InUse && matches!(state_of(frame), State::Allocated { .. }) && stays()
-        {
+        // A free looks at the flags and stores over them with interrupts masked. So one that
+        // had looked before they were set is over once each CPU was interrupted, and what it
+        // put on its list is off it.
+        let is_over = drain_all_pages_forced();
+        if marked == Marked::InUse && is_over && is_mark_kept(frame) {
             count_poisoned();
             return Ok(MfResult::Delayed);
         }
     }
+    give_up_mark(frame);
     match state_of(frame) {
         State::Hole | State::Reserved | State::Offline => Err(PoisonError::NotManaged),
         _ => Err(PoisonError::Busy),

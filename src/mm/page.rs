@@ -15,6 +15,8 @@
 //! Outside of `mm` descriptors can be read and not written: a wrong link or count gives a page
 //! to two owners.
 
+mod life;
+
 use crate::addr::{Order, PAGE_SHIFT, Pfn, PhysAddr, VirtAddr};
 use crate::arch::{self, layout};
 use crate::mm::mmzone::{Migratetype, ZoneId};
@@ -25,6 +27,7 @@ use core::fmt;
 use core::mem::offset_of;
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use life::Life;
 
 bitflags! {
     /// What a frame is.
@@ -194,12 +197,16 @@ impl Page {
     /// Adds marks; atomic.
     #[inline]
     pub(in crate::mm) fn add_flags(&self, flags: PageFlags) {
-        self.flags.fetch_or(flags.bits(), Relaxed);
+        self.life().mark(flags.bits());
     }
     /// Takes marks away; atomic.
     #[inline]
     pub(in crate::mm) fn remove_flags(&self, flags: PageFlags) {
-        self.flags.fetch_and(!flags.bits(), Relaxed);
+        self.life().unmark(flags.bits());
+    }
+    #[inline(always)]
+    fn life(&self) -> Life<'_> {
+        Life { refcount: &self.refcount, flags: &self.flags }
     }
     /// The next frame of the list that this one is on.
     #[inline]
@@ -224,11 +231,23 @@ impl Page {
 
     /// Adds one to the reference count and returns what it was; atomic.
     pub(in crate::mm) fn refcount_add(&self) -> u32 {
-        self.refcount.fetch_add(1, Relaxed)
+        self.life().get()
     }
     /// Takes one off the reference count and returns what it was; atomic.
     pub(in crate::mm) fn refcount_sub(&self) -> u32 {
-        self.refcount.fetch_sub(1, core::sync::atomic::Ordering::AcqRel)
+        self.life().put()
+    }
+
+    /// Gives the block that starts here, which nobody has, its first reference, and no flags.
+    #[inline(always)]
+    pub(in crate::mm) fn hand_out(&self) {
+        self.life().hand_out();
+    }
+
+    /// Whether the block that starts here has references; what its allocation stored in the
+    /// flags is earlier than what the caller does to them.
+    pub(in crate::mm) fn is_in_use(&self) -> bool {
+        self.life().is_in_use()
     }
 
     /// Whether the block that starts here is allocated with `order`, has no marks, and is

@@ -197,7 +197,7 @@ impl LockedZone<'_> {
             }
             first.set_block_offline();
         }
-        sub(&self.zone.managed, managed);
+        self.sub_managed(managed);
         sub(&self.zone.present, range.len());
         add(&self.zone.offline, range.len());
         Ok(())
@@ -223,7 +223,7 @@ impl LockedZone<'_> {
             }
         }
         self.free_range(PfnRange::new(free_from, end));
-        add(&self.zone.managed, managed);
+        self.add_managed(managed);
         add(&self.zone.present, Order::MAX.pages());
         sub(&self.zone.offline, Order::MAX.pages());
     }

@@ -27,7 +27,8 @@ pub struct Zone {
     pub(in crate::mm) present: AtomicU32,
     /// RAM of sections that are offline, which is not present.
     pub(in crate::mm) offline: AtomicU32,
-    pub(in crate::mm) managed: AtomicU32,
+    /// Written through [`LockedZone::add_managed`] alone, under the zone's lock.
+    managed: AtomicU32,
     pub(in crate::mm) cma: AtomicU32,
     /// The free block that was left by itself, if it still is one (`page_alloc::contig`).
     pub(in crate::mm) unmerged: Link,
@@ -160,6 +161,14 @@ pub(in crate::mm) struct LockedZone<'a> {
 }
 
 impl LockedZone<'_> {
+    /// Counts `pages` as the allocator's.
+    pub(in crate::mm) fn add_managed(&mut self, pages: u32) {
+        self.zone.managed.store(self.zone.managed() + pages, Relaxed);
+    }
+    /// Counts `pages` as the allocator's no longer.
+    pub(in crate::mm) fn sub_managed(&mut self, pages: u32) {
+        self.zone.managed.store(self.zone.managed() - pages, Relaxed);
+    }
     /// The list of free blocks of `order` and `mt`.
     pub(in crate::mm) fn list(&self, order: Order, mt: Migratetype) -> &FreeList {
         &self.area.lists[order.index()][mt.index()]

@@ -83,7 +83,7 @@ pub fn state_of(frame: Frame) -> State {
         if page.flags().contains(PageFlags::PCP) {
             return State::PerCpu { head, order };
         }
-        if page.refcount() != 0 {
+        if page.is_in_use() {
             return State::Allocated { head, order, refcount: page.refcount() };
         }
     }

@@ -8,12 +8,12 @@ use super::isolation::{
     start_isolate, undo_isolate, unmovable_page,
 };
 use super::{are_watched, check, deferred, pcp};
-use crate::addr::{Order, PfnRange};
+use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::mm::debug::{free_hook, prepare_to_take};
 use crate::mm::mmzone::{LockedZone, Migratetype};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, Page, PageFlags};
 
 /// In which pageblocks free blocks are taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,27 +139,19 @@ fn prepare(range: PfnRange) {
 /// [`free_contig_range`](super::free_contig_range) does.
 #[track_caller]
 pub(super) fn free_contig_range(range: PfnRange) {
-    let mut poisoned = false;
-    for (pfn, order) in range.blocks(Order::MAX) {
-        let Some(frame) = Frame::new(pfn) else {
-            check::bad_range(pfn, "contiguous memory can't be freed")
-        };
-        for (n, page) in (0..).zip(frame.pages(order)) {
-            let others = page.flags() - PageFlags::HWPOISON;
-            if page.refcount() != 1 || !others.is_empty() || page.order() != 0 {
-                check::bad_free(frame.within(order, n), Order::ZERO);
-            }
-            poisoned |= page.flags().contains(PageFlags::HWPOISON);
-            page.set_refcount(0);
-        }
-        if are_watched() {
-            frame.block(order).for_each(|single| free_hook(single, Order::ZERO));
-        }
+    if are_watched() {
+        tell(range);
     }
     for (pfn, order) in range.blocks(Order::PAGEBLOCK) {
-        let Some(frame) = Frame::new(pfn) else { continue };
+        let frame = single_pages_at(pfn);
         with_masked(|irq| {
-            let mut zone = frame.page().zone().zone().lock(irq);
+            // Bad memory is marked under this lock, so the flags are looked at under it.
+            let mut zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+            let mut poisoned = false;
+            for (n, page) in (0..).zip(frame.pages(order)) {
+                poisoned |= is_poisoned(page, || frame.within(order, n));
+                page.set_refcount(0);
+            }
             let mt = pageblock_migratetype(frame);
             let is_small = order < Order::PAGEBLOCK && order.pages() == range.len();
             if poisoned {
@@ -170,6 +162,39 @@ pub(super) fn free_contig_range(range: PfnRange) {
                 zone.free_one(frame, order, mt);
             }
         });
+    }
+}
+
+#[track_caller]
+fn single_pages_at(pfn: Pfn) -> Frame {
+    match Frame::new(pfn) {
+        Some(frame) => frame,
+        None => check::bad_range(pfn, "contiguous memory can't be freed"),
+    }
+}
+
+/// Whether a single page that is freed turned out to be bad; it must be free to go otherwise.
+#[inline(always)]
+#[track_caller]
+fn is_poisoned(page: &Page, frame: impl FnOnce() -> Frame) -> bool {
+    let flags = page.flags();
+    if page.refcount() != 1 || !(flags - PageFlags::HWPOISON).is_empty() || page.order() != 0 {
+        check::bad_free(frame(), Order::ZERO);
+    }
+    flags.contains(PageFlags::HWPOISON)
+}
+
+/// Tells the tools of pages that are about to be freed.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn tell(range: PfnRange) {
+    for (pfn, order) in range.blocks(Order::MAX) {
+        let frame = single_pages_at(pfn);
+        for (n, page) in (0..).zip(frame.pages(order)) {
+            let _ = is_poisoned(page, || frame.within(order, n));
+        }
+        frame.block(order).for_each(|single| free_hook(single, Order::ZERO));
     }
 }
 
@@ -201,7 +226,7 @@ pub(in crate::mm) fn init_cma_reserved(
             zone.free_one(frame, order, Migratetype::Cma);
         }
     }
-    add(&zone.zone.managed, range.len());
+    zone.add_managed(range.len());
     add(&zone.zone.cma, range.len());
     Ok(())
 }

@@ -113,7 +113,7 @@ pub(super) fn init(
     }
     for range in free.clone().map(FreeRam::range) {
         for (id, part) in zones_of(limits, present.clone(), range) {
-            add(&id.zone().managed, part.len());
+            id.zone().lock(irq).add_managed(part.len());
             add(&id.zone().deferred, part.len());
         }
     }
@@ -348,7 +348,6 @@ fn online(
         points::mm_page_free(frame, Order::ZERO);
         frame.page().set_next(None);
         frame.page().set_flags(PageFlags::VMEMMAP);
-        sub(&frame.page().zone().zone().managed, 1);
         Some(frame.pfn())
     };
     let populated = sparse::populate(irq, section, blocks, free.clone(), &mut next_spare, map);
@@ -370,7 +369,7 @@ fn online(
         }
         let mut locked = zone.lock(irq);
         sub(&zone.deferred, part.len());
-        sub(&zone.managed, part.len() - left.len());
+        locked.sub_managed(part.len() - left.len());
         for (pfn, order) in left.blocks(Order::MAX) {
             if let Some(frame) = Frame::new(pfn) {
                 locked.free_one(frame, order, Migratetype::Movable);
@@ -407,12 +406,19 @@ fn prepare_blocks(
     }
 }
 
-/// A page for another section's descriptors, from any zone that has one at hand.
+/// A page for another section's descriptors, from any zone that has one at hand; the zone does
+/// not manage it any more.
 fn take_spare(irq: &IrqMasked) -> Option<Frame> {
     let reach = Reach { cma: false, no_fragment: false };
+    let take = |id: ZoneId| {
+        let mut zone = id.zone().lock(irq);
+        let frame = zone.rmqueue(Order::ZERO, Migratetype::Unmovable, reach)?;
+        zone.sub_managed(1);
+        Some(frame)
+    };
     ZoneId::all()
         .filter(|id| id.kind() != ZoneType::Movable)
-        .find_map(|id| id.zone().lock(irq).rmqueue(Order::ZERO, Migratetype::Unmovable, reach))
+        .find_map(take)
         .inspect(|&frame| taken_off_list(frame, Order::ZERO))
 }
 
@@ -420,6 +426,7 @@ fn give_back_spare(irq: &IrqMasked, mut spare: Option<Frame>) {
     while let Some(frame) = spare {
         spare = frame.page().next();
         let mut zone = frame.page().zone().zone().lock(irq);
+        zone.add_managed(1);
         let mt = super::buddy::pageblock_migratetype(frame);
         zone.free_one(frame, Order::ZERO, mt);
     }

@@ -3,9 +3,10 @@
 
 use super::{are_watched, pcp};
 use crate::addr::Order;
+use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::mm::gfp::{Gfp, might_alloc};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::Frame;
 
 /// What is done for an allocation that asks for one of these, [`alloc_listed`] does not.
 pub(in crate::mm) const LONG_WAY: Gfp =
@@ -24,9 +25,7 @@ pub(in crate::mm) fn alloc_listed(gfp: Gfp, order: Order) -> Option<Frame> {
     if order > MAX_LISTED {
         return None;
     }
-    let frame = with_masked(|irq| pcp::alloc_fast(irq, gfp, order))?;
-    frame.page().set_flags(PageFlags::empty());
-    Some(frame)
+    with_masked(|irq| pcp::alloc_fast(irq, gfp, order))
 }
 
 /// Frees the block at `frame` as [`free_block`](super::free_block) does, of the order that it has,
@@ -34,14 +33,20 @@ pub(in crate::mm) fn alloc_listed(gfp: Gfp, order: Order) -> Option<Frame> {
 /// with it; whether it did.
 #[inline(always)]
 pub(super) fn free_listed(frame: Frame) -> bool {
-    let Some(order) = frame.page().plain_order() else { return false };
-    if order > MAX_LISTED || are_watched() {
+    if are_watched() {
         return false;
     }
-    match with_masked(|irq| pcp::free(irq, frame, order)) {
-        pcp::Left::Nothing => {}
-        pcp::Left::Spill => pcp::spill(frame, order),
-        pcp::Left::Isolated => return false,
+    let put = |irq: &IrqMasked| {
+        // In the masked section, as `pcp::free` says.
+        let order = frame.page().plain_order().filter(|&order| order <= MAX_LISTED)?;
+        Some((pcp::put(irq, frame, order), order))
+    };
+    match with_masked(put) {
+        Some((pcp::Left::Nothing, _)) => true,
+        Some((pcp::Left::Spill, order)) => {
+            pcp::spill(frame, order);
+            true
+        }
+        _ => false,
     }
-    true
 }

@@ -86,11 +86,12 @@ pub use numa::{
 };
 pub use owned::{OwnedPage, OwnedPages, Pages, PagesList};
 pub(in crate::mm) use owned::{clear_page_movable, inherit_charge, set_page_movable};
-pub(in crate::mm) use pcp::{FastPath, set_fast_path};
+pub(in crate::mm) use pcp::{FastPath, drain_all_pages_forced, set_fast_path};
 pub use pcp::{drain_all_pages, drain_local_pages, heed_drain};
 pub use poison::num_poisoned_pages;
 pub(in crate::mm) use poison::{
-    Marked, count_poisoned, keep_out, mark_poisoned, take_back, uncount_poisoned,
+    Marked, count_poisoned, give_up_mark, is_mark_kept, keep_out, mark_poisoned, take_back,
+    uncount_poisoned,
 };
 pub use raw::{free_contig_range, free_pages, free_pages_exact, put_page, split_page};
 pub(in crate::mm) use raw::{free_listed, free_pages_chain};
@@ -213,10 +214,7 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
 #[inline]
 #[track_caller]
 fn free_block(frame: Frame, order: Order) {
-    if !frame.page().is_plain(order) {
-        return free_unusual(frame, order);
-    }
-    if are_watched() {
+    if are_watched() && frame.page().is_plain(order) {
         debug::free_pages_prepare(frame, order);
     }
     let left = if pcp::has_lists(order) {
@@ -228,6 +226,7 @@ fn free_block(frame: Frame, order: Order) {
         pcp::Left::Nothing => {}
         pcp::Left::Spill => pcp::spill(frame, order),
         pcp::Left::Isolated => free_to_buddy(frame, order),
+        pcp::Left::Unusual => free_unusual(frame, order),
     }
 }
 
@@ -257,14 +256,24 @@ fn free_unusual(frame: Frame, order: Order) {
     free_block(frame, order);
 }
 
+/// Gives a block to its zone. Bad memory is marked under the zone's lock, so the flags are
+/// looked at under it.
 #[inline(never)]
+#[track_caller]
 fn free_to_buddy(frame: Frame, order: Order) {
-    with_masked(|irq| {
+    let is_plain = with_masked(|irq| {
+        let mut zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+        if !frame.page().is_plain(order) {
+            return false;
+        }
         frame.page().set_refcount(0);
-        let mut zone = frame.page().zone().zone().lock(irq);
         let mt = buddy::pageblock_migratetype(frame);
         zone.free_one(frame, order, mt);
+        true
     });
+    if !is_plain {
+        free_unusual(frame, order);
+    }
 }
 
 /// Whether a tool wants to know of each page that is allocated or freed.
@@ -275,7 +284,7 @@ fn are_watched() -> bool {
 
 /// Makes a block that was just taken off the zone's lists its owner's.
 fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
-    frame.page().set_refcount(1);
+    frame.page().hand_out();
     dress_new_page(frame, order, gfp, || {
         if gfp.contains(Gfp::__GFP_ACCOUNT) {
             accounted::charge(frame, order);
@@ -286,11 +295,10 @@ fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
     });
 }
 
-/// Makes a block that has a reference its owner's; `tell` says so to others, before it is
-/// filled with zeros.
+/// Makes a block that has a reference and no flags what `gfp` asks for; `tell` says so to
+/// others, before it is filled with zeros.
 #[inline(always)]
 fn dress_new_page(frame: Frame, order: Order, gfp: Gfp, tell: impl FnOnce()) {
-    frame.page().set_flags(PageFlags::empty());
     if gfp.contains(Gfp::__GFP_COMP) && order > Order::ZERO {
         compound::prep_compound(frame, order);
     }
@@ -345,7 +353,7 @@ fn release_reserved(irq: &arch::IrqMasked, range: PfnRange) -> u32 {
         let Some(frame) = Frame::new(pfn) else { continue };
         let id: ZoneId = frame.align_down(Order::MAX).page().zone();
         let mut zone = id.zone().lock(irq);
-        buddy::add(&zone.zone.managed, order.pages());
+        zone.add_managed(order.pages());
         let mt = buddy::pageblock_migratetype(frame);
         zone.free_one(frame, order, mt);
         freed += order.pages();

@@ -14,9 +14,11 @@
 //! `drain` empties lists, `preferred` says which of them a CPU looks at.
 #![deny(unsafe_code)]
 
+mod closed;
 mod drain;
 mod preferred;
 
+pub(in crate::mm) use drain::drain_all_pages_forced;
 pub use drain::{drain_all_pages, drain_local_pages, heed_drain};
 pub(super) use preferred::setup;
 pub(in crate::mm) use preferred::{FastPath, set_fast_path};
@@ -204,12 +206,15 @@ fn lacks(list: &PcpList) -> u32 {
     u32::try_from(-list.get().room()).unwrap_or(0)
 }
 
-/// Takes a block off this CPU's list, where there is one: no lock, no atomic.
+/// Takes a block off this CPU's list, where there is one: no lock, no atomic. It has one
+/// reference and no flags.
 #[inline(always)]
 pub(super) fn alloc_fast(irq: &IrqMasked, gfp: Gfp, order: Order) -> Option<Frame> {
     let row = row(order)?;
     let cpu = PCP.get(irq);
-    cpu.list(row, preferred(cpu, gfp)?).pop(order)
+    let frame = cpu.list(row, preferred(cpu, gfp)?).pop(order)?;
+    frame.page().set_flags(PageFlags::empty());
+    Some(frame)
 }
 
 /// The column of the zone that is best for `gfp`.
@@ -305,12 +310,27 @@ pub(super) enum Left {
     Spill,
     /// The block is on no list, its pageblock being emptied: `free_to_buddy`.
     Isolated,
+    /// The block is not free to go: it has flags, or can't be freed at all.
+    Unusual,
 }
 
-/// Puts a block that is free on this CPU's list: no lock, no atomic. The caller has checked
-/// that its order has lists, and does what is left to do.
+/// Puts a block on this CPU's list if its holder may free it, and it has no flags: no lock,
+/// no atomic. The caller has checked that its order has lists, and does what is left to do.
+///
+/// The look at the flags and what is stored over them are of one masked section: whoever
+/// marks the block as bad and then has each CPU take an interrupt finds the mark heeded, or
+/// gone (`memory_failure`).
 #[inline(always)]
 pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order) -> Left {
+    if !frame.page().is_plain(order) {
+        return Left::Unusual;
+    }
+    put(irq, frame, order)
+}
+
+/// As [`free`], of a block that the caller has looked at, in the same masked section.
+#[inline(always)]
+pub(super) fn put(irq: &IrqMasked, frame: Frame, order: Order) -> Left {
     let Some(row) = row(order) else { return Left::Isolated };
     let Some(column) = frame.pcp_column() else { return Left::Isolated };
     if PCP.get(irq).list(row, column).push(frame, order) { Left::Nothing } else { Left::Spill }

@@ -106,6 +106,27 @@ pub(in crate::mm) fn mark_poisoned(frame: Frame) -> Marked {
     })
 }
 
+/// Whether a frame that was marked is in use with its mark, so that its free keeps it out.
+/// After a free that was under way when it was marked, it may be neither.
+pub(in crate::mm) fn is_mark_kept(frame: Frame) -> bool {
+    with_masked(|irq| {
+        let _zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+        let State::Allocated { head, order, .. } = state_of(frame) else { return false };
+        let told = order == Order::ZERO || head.page().flags().contains(PageFlags::HAS_HWPOISONED);
+        told && frame.page().flags().contains(PageFlags::HWPOISON)
+    })
+}
+
+/// Takes the mark off a frame that is not out, and is not to be kept out.
+pub(in crate::mm) fn give_up_mark(frame: Frame) {
+    with_masked(|irq| {
+        let _zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+        if state_of(frame) != State::Poisoned {
+            frame.page().remove_flags(PageFlags::HWPOISON);
+        }
+    });
+}
+
 /// Keeps a single page out whose only reference is the caller's.
 pub(in crate::mm) fn keep_out(frame: Frame) {
     frame.page().add_flags(PageFlags::HWPOISON);

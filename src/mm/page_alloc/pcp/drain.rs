@@ -50,15 +50,24 @@ pub(super) fn drain_if_asked(irq: &IrqMasked) -> bool {
     is_asked
 }
 
+/// Which CPUs are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// Those whose lists hold pages or have room for some.
+    Users,
+    /// All of them: one whose lists are empty may be about to put a page there.
+    All,
+}
+
 /// Drains this CPU's lists, and asks the other CPUs to drain theirs: those that can be
 /// interrupted do so at once, the others at their next allocation. What those at once
 /// were asked. Any context.
-fn ask_to_drain(irq: &IrqMasked) -> [Option<Ticket>; NR_CPUS] {
+fn ask_to_drain(irq: &IrqMasked, whom: Whom) -> [Option<Ticket>; NR_CPUS] {
     let own = cpu::id(irq);
     let mut tickets = [None; NR_CPUS];
     for id in (0..NR_CPUS).filter_map(CpuId::new).filter(|&id| id != own) {
         let other = PCP.of(id);
-        if !ZoneId::all().any(|zone| other.is_used(zone)) {
+        if whom == Whom::Users && !ZoneId::all().any(|zone| other.is_used(zone)) {
             continue;
         }
         let ticket = DRAIN[id.index()].ask();
@@ -77,12 +86,26 @@ fn ask_to_drain(irq: &IrqMasked) -> [Option<Ticket>; NR_CPUS] {
 /// Drains the lists of all CPUs, as far as they can be interrupted, and waits for that.
 /// Threads with interrupts on; with them masked it does not wait (Linux: drain_all_pages).
 pub fn drain_all_pages() {
+    let _ = drain(Whom::Users);
+}
+
+/// As [`drain_all_pages`], and every CPU that can be interrupted is, its lists empty or not:
+/// afterwards each has ended the masked section that it was in. Whether all have come to it
+/// (Linux: __drain_all_pages with force_all_cpus).
+#[must_use]
+pub(in crate::mm) fn drain_all_pages_forced() -> bool {
+    drain(Whom::All)
+}
+
+/// Whether all CPUs that were interrupted have come to it, where it waits for them.
+fn drain(whom: Whom) -> bool {
     /// Looks after which a CPU is given up that does not come to it.
     const PATIENCE: u32 = 1 << 26;
-    let tickets = with_masked(ask_to_drain);
+    let tickets = with_masked(|irq| ask_to_drain(irq, whom));
     if is_masked() {
-        return;
+        return false;
     }
+    let mut all = true;
     for (request, ticket) in DRAIN.iter().zip(tickets) {
         let Some(ticket) = ticket else { continue };
         let mut looks = 0;
@@ -90,7 +113,9 @@ pub fn drain_all_pages() {
             cpu::relax();
             looks += 1;
         }
+        all &= request.is_answered(ticket);
     }
+    all
 }
 
 /// Does what another CPU asked for, if one did. From the interrupt by which it asked.

@@ -3,17 +3,17 @@
 #![deny(unsafe_code)]
 
 use super::PCP;
+use super::closed::Closed;
 use crate::arch::{CpuId, NR_CPUS};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{NodeId, Zonelist};
 use crate::mm::page_alloc::cpu_to_node;
 use crate::mm::pcp_list::PcpColumn;
-use core::sync::atomic::{AtomicU32, Ordering, Ordering::Relaxed, fence};
 
 machine_local! {
     /// Why the way past the zones is closed, a bit for each [`FastPath`].
-    static CLOSED: AtomicU32 = AtomicU32::new(0);
+    static CLOSED: Closed = Closed::new();
 }
 
 /// Why the way past the zones is closed.
@@ -29,11 +29,7 @@ pub(in crate::mm) enum FastPath {
 
 /// Opens the way past the zones, for all CPUs, as far as `why` goes, or closes it.
 pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
-    match open {
-        true => CLOSED.fetch_and(!(why as u32), Relaxed),
-        false => CLOSED.fetch_or(why as u32, Relaxed),
-    };
-    fence(Ordering::SeqCst);
+    CLOSED.set(why as u32, open);
     for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
         setup(cpu, cpu_to_node(cpu));
     }
@@ -41,17 +37,7 @@ pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
 
 /// Makes `node` the one that `cpu` allocates from first: says on which lists it looks.
 pub(in crate::mm::page_alloc) fn setup(cpu: CpuId, node: NodeId) {
-    let mut is_open = CLOSED.load(Relaxed) == 0;
-    loop {
-        set_preferred(cpu, node, is_open);
-        // Who opened or closed it meanwhile may have been here before: what holds comes last.
-        fence(Ordering::SeqCst);
-        let was_open = is_open;
-        is_open = CLOSED.load(Relaxed) == 0;
-        if is_open == was_open {
-            return;
-        }
-    }
+    CLOSED.settle(|is_open| set_preferred(cpu, node, is_open));
 }
 
 fn set_preferred(cpu: CpuId, node: NodeId, is_open: bool) {

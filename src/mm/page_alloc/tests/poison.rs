@@ -1,12 +1,14 @@
 //! Frames that are bad.
 
 use super::*;
+use crate::arch::hosted::irq::with_interrupts;
 use crate::mm::memory_failure::{
     MfResult, PoisonError, memory_failure, soft_offline_page, unpoison_memory,
 };
 use crate::mm::slab::{self, kfree, kmalloc};
 use crate::mm::vmalloc;
 use crate::mm::zsmalloc::ZsPool;
+use std::cell::Cell;
 use std::string::ToString;
 
 fn pfn(n: u32) -> Pfn {
@@ -87,6 +89,95 @@ fn a_page_in_use_is_kept_out_when_it_is_freed() {
         free_pages(good, order(2));
         all_but(&[page.pfn() - pfn(0)]);
     });
+}
+
+/// The frame was freed after another CPU had tried to keep it out, with this result: it is, or
+/// it was on the list of a CPU that can't be interrupted, and is as it was.
+fn is_kept_out(bad: Pfn, found: Result<MfResult, PoisonError>, when: &str) {
+    let frame = Frame::new(bad).unwrap();
+    drain_all_pages();
+    match found {
+        Ok(_) => assert_eq!(state_of(frame), State::Poisoned, "{when}: {found:?}"),
+        Err(_) => {
+            assert_eq!(found, Err(PoisonError::Busy), "{when}");
+            assert!(!frame.page().flags().contains(PageFlags::HWPOISON), "{when}");
+            assert_eq!(memory_failure(bad), Ok(MfResult::Recovered), "{when}");
+        }
+    }
+}
+
+/// Another CPU finds a page to be bad wherever its owner, who frees it, can be interrupted; its
+/// drain is taken right there.
+#[test]
+fn a_page_that_turns_out_to_be_bad_while_it_is_freed_is_kept_out() {
+    let other = crate::arch::CpuId::new(1).unwrap();
+    for (n, gfp) in [(0, KERNEL), (2, KERNEL), (6, KERNEL), (3, KERNEL | Gfp::__GFP_COMP)] {
+        for nth in 0.. {
+            let (points, found) = (Cell::new(0), Cell::new(None));
+            on_16m(|m| {
+                let head = alloc_pages(gfp, order(n)).unwrap();
+                let bad = head.pfn() + (order(n).pages() - 1);
+                let handler = || {
+                    if points.replace(points.get() + 1) == nth {
+                        found.set(Some(m.on_cpu(other, || memory_failure(bad))));
+                        with_masked(drain_local_pages);
+                    }
+                };
+                with_interrupts(&handler, || free_pages(head, order(n)));
+                if let Some(found) = found.get() {
+                    is_kept_out(bad, found, &format!("order {n}, at {nth}"));
+                    all_but(&[bad - pfn(0)]);
+                }
+            });
+            if found.get().is_none() {
+                assert!(nth >= 2, "a free is not interrupted");
+                break;
+            }
+        }
+    }
+}
+
+/// The same with a large object of kmalloc, and with a range.
+#[test]
+fn large_objects_and_ranges_that_are_freed_keep_bad_pages_out() {
+    let other = crate::arch::CpuId::new(1).unwrap();
+    let range = PfnRange::new(pfn(2050), pfn(2500));
+    for of_kmalloc in [true, false] {
+        for nth in 0.. {
+            let (points, found) = (Cell::new(0), Cell::new(None));
+            on_16m(|m| {
+                slab::kmem_cache_init(7);
+                let object = kmalloc(9000, KERNEL).unwrap();
+                alloc_contig_range(range).unwrap();
+                let at = (object.as_ptr().expose_provenance() - crate::arch::page_offset()) >> 12;
+                let bad = if of_kmalloc { Pfn::new(at as u32 + 1) } else { pfn(2300) };
+                let handler = || {
+                    if points.replace(points.get() + 1) == nth {
+                        found.set(Some(m.on_cpu(other, || memory_failure(bad))));
+                        with_masked(drain_local_pages);
+                    }
+                };
+                let kfree = || {
+                    // SAFETY: allocated above, freed once.
+                    unsafe { kfree(object.as_ptr()) }
+                };
+                if of_kmalloc {
+                    with_interrupts(&handler, kfree);
+                    free_contig_range(range);
+                } else {
+                    with_interrupts(&handler, || free_contig_range(range));
+                    kfree();
+                }
+                if let Some(found) = found.get() {
+                    is_kept_out(bad, found, &format!("kmalloc {of_kmalloc}, at {nth}"));
+                }
+            });
+            if found.get().is_none() {
+                assert!(nth >= 2, "a free is not interrupted");
+                break;
+            }
+        }
+    }
 }
 
 #[test]
