@@ -45,4 +45,6 @@ mod fault_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod storm_tests;
+#[cfg(test)]
 mod tests;
