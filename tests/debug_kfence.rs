@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayString;
 use core::ptr::NonNull;
 use granule::addr::{PAGE_SIZE, VirtAddr};
+use granule::arch::irq::with_masked;
 use granule::mm::debug::{NUM_OBJECTS, is_kfence_address, kfence_samples};
 use granule::mm::gfp::Gfp;
 use granule::mm::mmzone::NodeId;
@@ -27,6 +28,7 @@ use granule::mm::slab::{
     ksize, kzalloc, slab_of,
 };
 use granule::sched::jiffies;
+use granule::sync::{Rank, SpinLock};
 use says::assert_says;
 
 /// Where in its page an object is to lie.
@@ -95,6 +97,28 @@ fn write_at(at: *mut u8, value: u8) {
     // SAFETY: as above.
     unsafe { at.write_volatile(value) };
     core::hint::black_box(at);
+}
+
+/// Reads by way of eight calls that no other number has.
+fn read_by_way_of(n: u32, at: *const u8) {
+    fn next(n: u32, left: u32, at: *const u8) {
+        match (left, n & 1) {
+            (0, _) => _ = read_at(at),
+            (_, 0) => left_turn(n / 2, left - 1, at),
+            _ => right_turn(n / 2, left - 1, at),
+        }
+    }
+    #[inline(never)]
+    fn left_turn(n: u32, left: u32, at: *const u8) {
+        next(n, left, at);
+        core::hint::black_box(at);
+    }
+    #[inline(never)]
+    fn right_turn(n: u32, left: u32, at: *const u8) {
+        next(n, left, at);
+        core::hint::black_box(at);
+    }
+    next(n, 8, at);
 }
 
 fn report_of(f: impl FnOnce()) -> ArrayString<4096> {
@@ -231,6 +255,23 @@ kernel_tests! {
             free_there(object);
             let slab = slab_of(frame).expect("marked as a slab's");
             assert_eq!((slab.in_use, slab.objects, slab.object_size), (0, 1, size));
+        }
+    }
+
+    fn an_access_under_the_allocators_locks_is_reported() {
+        static ZONE: SpinLock<()> = SpinLock::new(Rank::Zone, ());
+        // Of stacks of their own: more than fit in the memory that is there for stacks.
+        for n in 0..150 {
+            let object = allocate_here(64, None);
+            free_there(object);
+            let text = report_of(|| with_masked(|irq| {
+                let _held = ZONE.lock(irq);
+                read_by_way_of(n, object);
+            }));
+            assert_says(&text, &[
+                "BUG: KFENCE: use-after-free read in debug_kfence::read_at+", "read_at+",
+                "_turn+", "freed by task",
+            ]);
         }
     }
 

@@ -52,6 +52,12 @@ pub(super) fn take_words(order: Order) -> Option<(Frame, &'static [AtomicU64])> 
     Some((frame, words_of(frame, order)))
 }
 
+/// Gives a block of words back that nobody else knows of.
+pub(super) fn give_words_back(frame: Frame, order: Order) {
+    METADATA.fetch_sub(order.pages(), Relaxed);
+    busy(|| page_alloc::free_pages(frame, order));
+}
+
 /// The words of a block that `take_words` has taken.
 pub(super) fn words_of(frame: Frame, order: Order) -> &'static [AtomicU64] {
     let at = core::ptr::with_exposed_provenance::<AtomicU64>(frame.virt().get());

@@ -1,5 +1,6 @@
 //! Where reports of bugs go, and how they name places in the kernel.
 
+use super::stackdepot::{self, Handle, Stack};
 use crate::sync::Once;
 use core::fmt;
 
@@ -46,6 +47,35 @@ impl fmt::Display for Call {
         match SYMBOLIZER.get() {
             Some(symbolizer) => symbolizer(call, f),
             None => write!(f, "{call:#x}"),
+        }
+    }
+}
+
+/// The stack of whoever a report is about, the innermost return address first.
+#[derive(Clone, Copy)]
+pub(super) enum Trail<'a> {
+    /// Its return addresses.
+    Entries(&'a [usize]),
+    /// A stack that was saved, if it was.
+    Saved(Option<Handle>),
+}
+
+impl Trail<'_> {
+    /// The return addresses.
+    pub(super) fn entries(&self) -> impl Iterator<Item = usize> {
+        let (entries, saved) = match *self {
+            Self::Entries(entries) => (entries, None),
+            Self::Saved(handle) => (&[][..], handle),
+        };
+        entries.iter().copied().chain(saved.into_iter().flat_map(stackdepot::fetch))
+    }
+}
+
+impl fmt::Display for Trail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entries(_) => self.entries().try_for_each(|at| writeln!(f, " {}", Call(at))),
+            Self::Saved(handle) => Stack(*handle).fmt(f),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! among those of all pools, plus 1. Records never change but for the count, and are never
 //! freed, so they are found without a lock; one lock is for those who add some.
 
-use super::memory::{WORDS, take_words, words_of};
+use super::memory::{WORDS, give_words_back, take_words, words_of};
 use super::report::Call;
 use crate::addr::{Order, Pfn};
 use crate::arch;
@@ -86,7 +86,7 @@ fn size(record: &[AtomicU64]) -> usize {
     record.get(1).map_or(0, |word| word.load(Ordering::Relaxed) as u32 as usize)
 }
 
-fn hash(entries: &[usize]) -> u32 {
+pub(super) fn hash(entries: &[usize]) -> u32 {
     // FNV-1a over words: stacks are not chosen by an enemy.
     let mix = |h: u64, &entry: &usize| (h ^ entry as u64).wrapping_mul(0x0000_0100_0000_01b3);
     let h = entries.iter().fold(0xcbf2_9ce4_8422_2325, mix);
@@ -122,10 +122,13 @@ fn table() -> Option<&'static [AtomicU64]> {
     }
     let (frame, words) = take_words(TABLE_ORDER)?;
     let own = frame.pfn().get() + 1;
-    // Of two that are first at once, one block is of no use to anybody.
     match TABLE.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => Some(words),
-        Err(_) => block(&TABLE, TABLE_ORDER),
+        Err(_) => {
+            // Another CPU was first.
+            give_words_back(frame, TABLE_ORDER);
+            block(&TABLE, TABLE_ORDER)
+        }
     }
 }
 
@@ -157,17 +160,21 @@ fn find_or_add(entries: &[usize], can_alloc: bool) -> Option<Handle> {
     if let Some(found) = find(first(), hash, entries) {
         return Some(found);
     }
-    let room = || with_masked(|irq| ADDING.lock(irq).used) + 2 + entries.len() <= POOL_WORDS;
-    // Taken before the lock, and of no use if another CPU does so at the same time.
+    let room = || {
+        let (pools, used) = added_so_far();
+        pools == POOLS || used + 2 + entries.len() <= POOL_WORDS
+    };
+    // Taken before the lock; where another CPU does so at the same time, one goes back.
     let mut fresh = if can_alloc && !room() { take_words(POOL_ORDER) } else { None };
-    with_masked(|irq| {
+    let added = with_masked(|irq| {
         let mut adding = ADDING.lock(irq);
         if let Some(found) = find(first(), hash, entries) {
             return Some(found);
         }
         if adding.used + 2 + entries.len() > POOL_WORDS {
+            let pool = POOL.get(adding.pools)?;
             let (frame, _) = fresh.take()?;
-            POOL.get(adding.pools)?.store(frame.pfn().get() + 1, Ordering::Release);
+            pool.store(frame.pfn().get() + 1, Ordering::Release);
             adding.pools += 1;
             adding.used = 0;
         }
@@ -185,6 +192,18 @@ fn find_or_add(entries: &[usize], can_alloc: bool) -> Option<Handle> {
         let other = word.load(Ordering::Relaxed) & !(u64::from(u32::MAX) << shift);
         word.store(other | u64::from(handle.0.get()) << shift, Ordering::Release);
         Some(handle)
+    });
+    if let Some((frame, _)) = fresh {
+        give_words_back(frame, POOL_ORDER);
+    }
+    added
+}
+
+/// How many pools there are, and how many words of the last one are used.
+fn added_so_far() -> (usize, usize) {
+    with_masked(|irq| {
+        let adding = ADDING.lock(irq);
+        (adding.pools, adding.used)
     })
 }
 
@@ -213,10 +232,7 @@ pub(super) fn count(handle: Handle, pages: i32) {
 /// All stacks, each with the pages that it is counted for. What is added meanwhile may be
 /// left out.
 pub(in crate::mm) fn all() -> impl Iterator<Item = (Handle, u32)> {
-    let (pools, used) = with_masked(|irq| {
-        let adding = ADDING.lock(irq);
-        (adding.pools, adding.used)
-    });
+    let (pools, used) = added_so_far();
     let mut at = 0;
     core::iter::from_fn(move || {
         loop {

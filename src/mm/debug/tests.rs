@@ -3,16 +3,20 @@
 use super::objects::{Objects, SIZE};
 use super::page_ext::{self, PageExtFlags};
 use super::{
-    PAGE_POISON, PageOwner, Stacks, debug_objects_mem_init, early_params, kmemleak_init,
-    mem_debugging_and_hardening_init, memory, owner_of, page_ext_init_flatmem,
-    page_ext_init_flatmem_late, stackdepot,
+    PAGE_POISON, PageOwner, Stacks, debug_objects_mem_init, early_params, kmemleak_alloc,
+    kmemleak_free, kmemleak_init, kmemleak_scan, mem_debugging_and_hardening_init, memory,
+    owner_of, page_ext_init_flatmem, page_ext_init_flatmem_late, stackdepot,
 };
 use crate::addr::{Order, PhysAddr, PhysRange, VirtAddr};
+use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
+use crate::arch::hosted::irq::{with_interrupts, with_rival};
+use crate::arch::irq::with_masked;
 use crate::firmware::cmdline::CommandLine;
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{self, alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk};
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::format;
 use std::string::String;
@@ -86,6 +90,90 @@ fn equal_stacks_have_one_handle() {
         let deep: Vec<usize> = (100..200).collect();
         let deep = stackdepot::save(&deep, true).expect("memory");
         assert!(stackdepot::fetch(deep).eq(100..100 + stackdepot::DEPTH));
+    });
+}
+
+/// A stack that hashes as the part of it does that is innermost, which others may have saved.
+#[test]
+fn a_stack_is_not_taken_for_its_beginning() {
+    // What the hash multiplies by, and what undoes that modulo 2^64.
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let inverse =
+        (0..6).fold(1u64, |x, _| x.wrapping_mul(2u64.wrapping_sub(PRIME.wrapping_mul(x))));
+    assert_eq!(inverse.wrapping_mul(PRIME), 1);
+    let short = [0x1234_5678usize, 0x9abc];
+    let state = short
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |h, &entry| (h ^ entry as u64).wrapping_mul(PRIME));
+    // Another state that is folded to the same 32 bits, and the entry that leads there.
+    let other = (state ^ 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul(inverse) ^ state;
+    let long = [short[0], short[1], other as usize];
+    assert_eq!(stackdepot::hash(&short), stackdepot::hash(&long));
+    for first in [&short[..], &long] {
+        machine("", || {
+            let saved = stackdepot::save(first, true).expect("memory");
+            for stack in [&short[..], &long] {
+                let handle = stackdepot::save(stack, true).expect("memory");
+                assert!(stackdepot::fetch(handle).eq(stack.iter().copied()));
+                assert_eq!(handle == saved, stack.len() == first.len());
+            }
+        });
+    }
+}
+
+/// Another CPU saves stacks wherever this one is about to take a lock, such as for the memory
+/// of its first ones: a block that came too late goes back.
+#[test]
+fn cpus_that_save_their_first_stacks_at_once_take_one_block_each() {
+    let other = CpuId::new(1).expect("a CPU");
+    let stack = |n: usize| -> Vec<usize> { (0..16).map(|i| n * 31 + i).collect() };
+    let pages = |rival_too: bool| {
+        let mut pages = (0, 0);
+        let ram = PhysRange::from_size(PhysAddr::new(0x4000_0000), 64 << 20);
+        Machine::run(&[ram], |m| {
+            page_alloc::init(m.ram());
+            let next = Cell::new(0);
+            let rival = || {
+                let n = next.replace(next.get() + 1);
+                if rival_too && n < 300 {
+                    m.on_cpu(other, || stackdepot::save(&stack(1000 + n), true).expect("memory"));
+                }
+            };
+            with_rival(&rival, || {
+                (0..300).for_each(|n| assert!(stackdepot::save(&stack(n), true).is_some()));
+            });
+            // Those that the rival did not come to.
+            for n in if rival_too { next.get()..300 } else { 0..300 } {
+                stackdepot::save(&stack(1000 + n), true).expect("memory");
+            }
+            page_alloc::drain_all_pages();
+            m.on_cpu(other, || with_masked(page_alloc::drain_local_pages));
+            pages = (memory::metadata_pages(), page_alloc::nr_used_pages());
+        });
+        pages
+    };
+    let ((alone, used_alone), (rivalled, used)) = (pages(false), pages(true));
+    assert_eq!(alone, rivalled, "pages of the depot");
+    assert_eq!(used_alone, used, "pages in use");
+}
+
+/// A scan lets interrupts in between the pages of a large object.
+#[test]
+fn a_scan_does_not_mask_interrupts_for_a_large_object() {
+    machine("kmemleak=on", || {
+        let points = |size: usize| {
+            let block = alloc_pages(Gfp::GFP_KERNEL, order(10)).expect("memory");
+            kmemleak_alloc(block.virt(), size, 1);
+            let points = Cell::new(0);
+            let found = with_interrupts(&|| points.set(points.get() + 1), || kmemleak_scan(0));
+            assert_eq!((found.objects, found.suspects), (1, 1));
+            kmemleak_free(block.virt());
+            free_pages(block, order(10));
+            points.get()
+        };
+        // Once for its checksum, and once for what it refers to.
+        let (small, large) = (points(4096), points(4 << 20));
+        assert!(large >= small + 2 * 1023, "{small} points of a page, {large} of 4 MiB");
     });
 }
 

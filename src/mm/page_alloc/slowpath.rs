@@ -280,7 +280,8 @@ fn try_hard(request: &Request) -> Option<Frame> {
     if frame.is_none() && reclaims {
         frame = reclaim(request, depth);
     } else if frame.is_none() {
-        pcp::drain_all_pages();
+        // Who can't wait does not interrupt other CPUs either: what it finds is its own CPU's.
+        with_masked(pcp::drain_local_pages);
         frame = try_zones();
     }
     // Before giving up, those who may wait get the reserve of large blocks.

@@ -37,7 +37,7 @@ const _: () = assert!(size_of::<Sheaf>() == SIZE);
 #[repr(C, align(512))]
 pub(super) struct Sheaf {
     words: UnsafeCell<[usize; WORDS]>,
-    /// Never changes. Reports read it that saw the sheaf in a slot without a lock.
+    /// Never changes.
     capacity: AtomicUsize,
 }
 
@@ -72,6 +72,12 @@ impl SheafSlot {
         Self { top: AtomicPtr::new((&raw const NO_SHEAF).cast_mut().cast()) }
     }
 
+    /// As one whose top is at `top`, which nobody may look at.
+    #[cfg(test)]
+    pub fn at(top: usize) -> Self {
+        Self { top: AtomicPtr::new(core::ptr::without_provenance_mut(top)) }
+    }
+
     #[inline(always)]
     fn top_ptr(&self) -> *mut usize {
         self.top.load(Ordering::Relaxed)
@@ -95,10 +101,19 @@ impl SheafSlot {
         self.sheaf().capacity.load(Ordering::Relaxed) as u32
     }
 
-    /// How many objects it holds. By any CPU, while the cache does not shrink.
+    /// How many objects it holds.
     pub fn count(&self) -> u32 {
-        // Its owner may put another sheaf here meanwhile: then it is too large or too small.
         self.capacity().saturating_sub(self.room())
+    }
+
+    /// How many objects the sheaf holds of a cache whose sheaves have room for `capacity`. By
+    /// any CPU: it is told from the place of the top alone, as the sheaf's owner may give its
+    /// memory back meanwhile.
+    pub fn count_from_afar(&self, capacity: u32) -> u32 {
+        let top = self.top.load(Ordering::Relaxed).addr();
+        let is_none = top & !(SIZE - 1) == (&raw const NO_SHEAF).addr();
+        let room = (top % SIZE / size_of::<usize>()) as u32;
+        if is_none { 0 } else { capacity.saturating_sub(room) }
     }
 
     /// Takes the object that was put last.

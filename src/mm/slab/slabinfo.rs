@@ -73,7 +73,9 @@ impl SlabInfo {
                 in_sheaves: 0,
             };
             let on_cpus = cache.cpus().iter().flat_map(|cpu| [&cpu.main, &cpu.spare]);
-            let mut in_sheaves = on_cpus.map(|slot| slot.count()).sum::<u32>();
+            let capacity = cache.sheaf_capacity();
+            let counts = on_cpus.map(|slot| slot.count_from_afar(capacity));
+            let mut in_sheaves = counts.sum::<u32>();
             let mut in_use = 0;
             let of_all = NodeId::all().zip(cache.nodes());
             for (_, of_node) in of_all.filter(|(id, _)| node.is_none_or(|node| node == *id)) {

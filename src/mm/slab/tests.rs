@@ -1,12 +1,15 @@
 use super::*;
 use crate::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
+use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
+use crate::arch::hosted::irq::with_rival;
 use crate::arch::irq::with_masked;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc;
 use core::panic::Location;
 use core::ptr::NonNull;
+use std::cell::{Cell, RefCell};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::vec::Vec;
@@ -147,6 +150,57 @@ fn a_sheaf_is_last_in_first_out_and_takes_nothing_twice() {
         }
         assert_eq!(sheaf.pop(), None);
     }
+}
+
+/// A report counts what a CPU has while that may give the sheaf's memory back.
+#[test]
+fn a_sheaf_is_counted_without_a_look_into_it() {
+    use super::sheaf::SheafSlot;
+    let room = |n: usize| SheafSlot::at(0x7000_0000_0000_0200 + 8 * n);
+    assert_eq!(room(0).count_from_afar(60), 60);
+    assert_eq!(room(13).count_from_afar(60), 47);
+    assert_eq!(room(60).count_from_afar(60), 0);
+    // Of another cache's, which the slot may have had just before.
+    assert_eq!(room(60).count_from_afar(10), 0);
+    assert_eq!(SheafSlot::new().count_from_afar(60), 0);
+}
+
+/// While a CPU gets an empty sheaf for its full one, another fills the node's barn up.
+#[test]
+fn a_sheaf_for_which_the_barn_has_no_room_any_more_is_given_back() {
+    let other = CpuId::new(1).expect("a CPU");
+    let in_use = || slabinfo().map(|info| info.active_objects).sum::<usize>();
+    on_machine(64 << 10, |m| {
+        let before = in_use();
+        for nth in 0.. {
+            let cache = create("barn", 500, SlabFlags::empty());
+            // So many that sheaves go to the barn, again and again.
+            let take =
+                |n: usize| -> Vec<_> { (0..n).map(|_| cache.alloc(K).expect("memory")).collect() };
+            let (ours, theirs) = (take(1000), RefCell::new(take(3000)));
+            shrink_all();
+            let points = Cell::new(0);
+            let rival = || {
+                if points.replace(points.get() + 1) == nth {
+                    m.on_cpu(other, || {
+                        theirs.take().into_iter().for_each(|object| put(cache, object));
+                    });
+                }
+            };
+            with_rival(&rival, || ours.into_iter().for_each(|object| put(cache, object)));
+            theirs.take().into_iter().for_each(|object| put(cache, object));
+            m.on_cpu(other, || cache.shrink());
+            cache.shrink();
+            validate();
+            // SAFETY: its objects are gone, and nobody else knows it.
+            unsafe { kmem_cache_destroy(cache) }.expect("no objects");
+            assert_eq!(in_use(), before, "at {nth}");
+            if points.get() <= nth {
+                assert!(nth > 10, "the barn is not reached");
+                break;
+            }
+        }
+    });
 }
 
 #[test]

@@ -3,16 +3,16 @@
 use super::report::{self, Kind};
 use super::{Meta, State, is_kfence_address, protect, with_pool};
 use crate::addr::{PAGE_SIZE, VirtAddr};
-use crate::mm::debug::stackdepot;
+use crate::mm::debug::report::Trail;
 
 /// Whether a fault at `at` was of the pool: it was reported then, and the access can be made
-/// again. `entries` is the stack of who made it. Any context.
+/// again. `entries` is the stack of who made it. Any context, under any lock of the allocators
+/// too: it takes no memory.
 #[must_use]
 pub fn kfence_handle_page_fault(at: VirtAddr, is_write: bool, entries: &[usize]) -> bool {
     if !is_kfence_address(at) {
         return false;
     }
-    let stack = stackdepot::save(entries, true);
     let (kind, place, meta) = with_pool(|pool| {
         let Some(first) = pool.first() else { return (Kind::Invalid(is_write), 0, Meta::NEW) };
         let n = (at - first.virt()) / PAGE_SIZE;
@@ -48,6 +48,6 @@ pub fn kfence_handle_page_fault(at: VirtAddr, is_write: bool, entries: &[usize])
             None => (Kind::Invalid(is_write), 0, Meta::NEW),
         }
     });
-    report::print(kind, at, place, &meta, stack, None);
+    report::print(kind, at, place, &meta, Trail::Entries(entries), None);
     true
 }

@@ -16,11 +16,13 @@
 //! Locks: one, over the objects; pages are mapped and unmapped under it, which takes none.
 
 mod access;
+mod gate;
 mod report;
 
 pub use access::kfence_handle_page_fault;
 
 use super::memory;
+use super::report::Trail;
 use super::stackdepot::{self, Handle};
 use crate::addr::{Order, PAGE_SIZE, PfnRange, VirtAddr, VirtRange};
 use crate::arch::cpu;
@@ -33,8 +35,9 @@ use crate::mm::set_memory::linear_map_split_to_ptes;
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use core::mem::ManuallyDrop;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use gate::Gate;
 use report::Kind;
 
 /// Objects of the pool (Linux: CONFIG_KFENCE_NUM_OBJECTS).
@@ -110,11 +113,6 @@ struct Pool {
     metas: [Meta; NUM_OBJECTS],
 }
 
-const CLOSED: u8 = 0;
-/// Whoever opens it is about to take the key.
-const OPENING: u8 = 1;
-const OPEN: u8 = 2;
-
 machine_local! {
     static POOL: SpinLock<Pool> = SpinLock::new(Rank::Kfence, Pool {
         pages: None,
@@ -127,9 +125,9 @@ machine_local! {
     /// Nanoseconds between samples; 0 for off.
     static INTERVAL: AtomicU64 = AtomicU64::new(0);
     static NEXT_SAMPLE: AtomicU64 = AtomicU64::new(0);
-    /// Whether the next allocation is KFENCE's. Who finds it open gives the key back: by then
-    /// it is taken, though others may have it on too.
-    static GATE: AtomicU8 = AtomicU8::new(CLOSED);
+    /// Whether the next allocation is KFENCE's; its key is `SLAB_ALLOC_HOOKS`, which others may
+    /// have on too.
+    static GATE: Gate = Gate::new();
     static SAMPLES: AtomicU32 = AtomicU32::new(0);
 }
 
@@ -187,16 +185,15 @@ pub fn is_kfence_address(at: VirtAddr) -> bool {
 
 /// A tick of a timer: opens the gate when it is time (Linux: toggle_allocation_gate).
 pub fn kfence_tick() {
-    if BASE.load(Relaxed) == 0 || GATE.load(Relaxed) != CLOSED {
+    if BASE.load(Relaxed) == 0 || !GATE.is_closed() {
         return;
     }
     let now = cpu::sched_clock();
-    if now >= NEXT_SAMPLE.load(Relaxed)
-        && GATE.compare_exchange(CLOSED, OPENING, Relaxed, Relaxed).is_ok()
-    {
-        NEXT_SAMPLE.store(now + INTERVAL.load(Relaxed), Relaxed);
-        super::SLAB_ALLOC_HOOKS.inc();
-        GATE.store(OPEN, Release);
+    if now >= NEXT_SAMPLE.load(Relaxed) {
+        GATE.open(|| {
+            NEXT_SAMPLE.store(now.saturating_add(INTERVAL.load(Relaxed)), Relaxed);
+            super::SLAB_ALLOC_HOOKS.inc();
+        });
     }
 }
 
@@ -261,13 +258,12 @@ pub(in crate::mm) fn kfence_alloc(
     owner: usize,
 ) -> Option<VirtAddr> {
     let zones = Gfp::__GFP_DMA | Gfp::__GFP_DMA32 | Gfp::__GFP_HIGHMEM;
-    if GATE.load(Relaxed) != OPEN || size == 0 || size > PAGE_SIZE || gfp.intersects(zones) {
+    if !GATE.is_open() || size == 0 || size > PAGE_SIZE || gfp.intersects(zones) {
         return None;
     }
-    if GATE.compare_exchange(OPEN, CLOSED, Acquire, Relaxed).is_err() {
+    if !GATE.pass(|| super::SLAB_ALLOC_HOOKS.dec()) {
         return None;
     }
-    super::SLAB_ALLOC_HOOKS.dec();
     let track = Track::here();
     let at = with_pool(|pool| {
         let place = pool.pop_free()?;
@@ -285,7 +281,7 @@ pub(in crate::mm) fn kfence_alloc(
         *meta = Meta { state: State::Allocated, range, alloc: track, ..*meta };
         memory::fill_canary(page, range);
         page.page().set_owner(owner);
-        page.page().set_flags(PageFlags::SLAB);
+        page.page().add_flags(PageFlags::SLAB);
         Some(range.start())
     })?;
     SAMPLES.fetch_add(1, Relaxed);
@@ -325,7 +321,7 @@ pub(in crate::mm) fn kfence_free(at: VirtAddr, wipe: bool) {
     });
     if let Some((kind, place, meta, damage)) = found {
         let at = damage.map_or(at, |(at, _)| at);
-        report::print(kind, at, place, &meta, track.stack, damage);
+        report::print(kind, at, place, &meta, Trail::Saved(track.stack), damage);
     }
 }
 

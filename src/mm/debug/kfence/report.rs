@@ -3,8 +3,8 @@
 use super::{Meta, State, Track};
 use crate::addr::VirtAddr;
 use crate::arch::cpu;
-use crate::mm::debug::report::{Call, report};
-use crate::mm::debug::stackdepot::{self, Handle, Stack};
+use crate::mm::debug::report::{Call, Trail, report};
+use crate::mm::debug::stackdepot::Stack;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
 
@@ -31,11 +31,10 @@ impl fmt::Display for Access {
 
 /// Where the culprit is: the innermost place of a stack that is not the allocator's (Linux:
 /// get_stack_skipnr).
-struct Culprit(Option<Handle>);
+struct Culprit<'a>(Trail<'a>);
 
-impl fmt::Display for Culprit {
+impl fmt::Display for Culprit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(handle) = self.0 else { return f.write_str("?") };
         let of_allocator = |entry: &usize| {
             let mut name = ArrayString::<64>::new();
             // What is cut off does not matter.
@@ -44,17 +43,17 @@ impl fmt::Display for Culprit {
                 .iter()
                 .any(|room| name.contains(room))
         };
-        let mut entries = stackdepot::fetch(handle).filter(|entry| !of_allocator(entry));
-        match entries.next().or_else(|| stackdepot::fetch(handle).next()) {
+        let mut entries = self.0.entries().filter(|entry| !of_allocator(entry));
+        match entries.next().or_else(|| self.0.entries().next()) {
             Some(entry) => Call(entry).fmt(f),
             None => f.write_str("?"),
         }
     }
 }
 
-struct Title(Kind, Option<Handle>);
+struct Title<'a>(Kind, Trail<'a>);
 
-impl fmt::Display for Title {
+impl fmt::Display for Title<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Kind::OutOfBounds(write) => write!(f, "out-of-bounds {}", Access(write))?,
@@ -152,14 +151,14 @@ pub(super) fn print(
     at: VirtAddr,
     place: u8,
     meta: &Meta,
-    stack: Option<Handle>,
+    stack: Trail<'_>,
     damage: Option<Damage>,
 ) {
     report!(
         "BUG: KFENCE: {}\n\n{}\n{}{}",
         Title(kind, stack),
         What(kind, at, place, meta, damage),
-        Stack(stack),
+        stack,
         Object(place, meta)
     );
 }

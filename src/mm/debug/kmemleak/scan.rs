@@ -117,6 +117,54 @@ fn scan_grey() {
     }
 }
 
+/// Counts the objects, and takes the white ones for used that have changed since the last scan.
+fn note_changes(result: &mut ScanResult) {
+    let mut at = VirtAddr::new(0);
+    let next = |at| with_state(|state| Some(state.look_at(state.objects.next(at)?)));
+    while let Some((node, range, is_white)) = next(at) {
+        at = range.start() + 1;
+        result.objects += 1;
+        if !is_white {
+            continue;
+        }
+        let mut sum = Checksum::NEW;
+        pieces(range, |piece| {
+            with_state(|state| {
+                if !state.is_dead(node) {
+                    sum.add(piece);
+                }
+            });
+        });
+        let has_changed = with_state(|state| {
+            let has_changed = !state.is_dead(node) && state.note_checksum(node, sum);
+            if has_changed {
+                state.objects.set(node, COUNT, state.objects.get(node, MIN_COUNT));
+                state.queue(node);
+            }
+            has_changed
+        });
+        result.suspects += usize::from(has_changed);
+        sched::cond_resched();
+    }
+}
+
+/// What an object's words come to.
+#[derive(Clone, Copy)]
+struct Checksum(u32);
+
+impl Checksum {
+    /// Not 0, so that what is noted first is a change.
+    const NEW: Self = Self(0x811c_9dc5);
+
+    fn add(&mut self, piece: VirtRange) {
+        for_each_word(piece, |word| {
+            let word = word as u64;
+            let mixed = (self.0 ^ (word ^ word >> 32) as u32).wrapping_mul(0x0100_0193);
+            self.0 = mixed.rotate_left(5);
+        });
+    }
+}
+
 /// Looks for leaks, and reports those that are new and at least `min_age` nanoseconds old
 /// (Linux: kmemleak_scan; there, 5 seconds). A leak is found by the second scan after it came
 /// to be: the first notes what is in it. Process context; one at a time.
@@ -151,16 +199,7 @@ pub fn scan(min_age: u64) -> ScanResult {
     }
     scan_grey();
     // Whose bytes have changed since the last scan is in use, by who is not seen.
-    with_state(|state| {
-        state.for_each(|state, node| {
-            result.objects += 1;
-            if state.is_white(node) && state.update_checksum(node) {
-                result.suspects += 1;
-                state.objects.set(node, COUNT, state.objects.get(node, MIN_COUNT));
-                state.queue(node);
-            }
-        });
-    });
+    note_changes(&mut result);
     scan_grey();
     let now = cpu::sched_clock();
     let mut at = VirtAddr::new(0);
@@ -219,19 +258,23 @@ struct Leak {
 }
 
 impl State {
-    /// Whether an object has changed since this was last asked (Linux: update_checksum).
-    fn update_checksum(&mut self, node: Node) -> bool {
-        let start = self.objects.start(node);
-        let range = VirtRange::from_size(start, self.objects.get(node, SIZE) as usize);
-        // Not 0, so that the first answer is yes.
-        let mut sum = 0x811c_9dc5u32;
-        for_each_word(range, |word| {
-            let word = word as u64;
-            sum = (sum ^ (word ^ word >> 32) as u32).wrapping_mul(0x0100_0193).rotate_left(5);
-        });
+    /// An object, its bytes, and whether it is white.
+    fn look_at(&self, node: Node) -> (Node, VirtRange, bool) {
+        let size = self.objects.get(node, SIZE) as usize;
+        (node, VirtRange::from_size(self.objects.start(node), size), self.is_white(node))
+    }
+
+    /// Whether an object was freed since the scan began.
+    fn is_dead(&self, node: Node) -> bool {
+        self.objects.flags(node).contains(ObjectFlags::DEAD)
+    }
+
+    /// Notes what an object's words come to; whether that has changed since the last scan
+    /// (Linux: update_checksum).
+    fn note_checksum(&mut self, node: Node, sum: Checksum) -> bool {
         let was = self.objects.get(node, CRC);
-        self.objects.set(node, CRC, sum.max(1));
-        was != sum.max(1)
+        self.objects.set(node, CRC, sum.0.max(1));
+        was != sum.0.max(1)
     }
 
     /// The first leak from `at` on that nobody has been told of yet.

@@ -49,6 +49,40 @@ fn what_is_freed_by_the_lists_alone_stays_within_their_bound() {
     });
 }
 
+/// Who can't wait leaves other CPUs alone, however often it fails.
+#[test]
+fn an_atomic_allocation_that_fails_drains_no_other_cpu() {
+    on(&[ram(0x4000_0000, 64 * MIB)], |m| {
+        set_min_free_kbytes(0);
+        let other = CpuId::new(1).unwrap();
+        let kept = m.on_cpu(other, || {
+            let pages: Vec<_> =
+                (0..20).map(|_| alloc_pages(KERNEL, Order::ZERO).unwrap()).collect();
+            free_all(pages, 0);
+            zone().pcp
+        });
+        let held = exhaust(Gfp::GFP_NOWAIT, Order::MAX);
+        for _ in 0..5 {
+            assert_eq!(alloc_pages(Gfp::GFP_ATOMIC | Gfp::__GFP_NOWARN, Order::MAX), None);
+        }
+        m.on_cpu(other, || {
+            assert_eq!(zone().pcp, kept);
+            let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+            assert_eq!(zone().pcp, kept - 1, "its list was emptied");
+            free_pages(page, Order::ZERO);
+        });
+        // Who can wait has them emptied.
+        let gfp = KERNEL | Gfp::__GFP_NOWARN | Gfp::__GFP_NORETRY;
+        assert_eq!(alloc_pages(gfp, Order::MAX), None);
+        m.on_cpu(other, || {
+            let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+            assert_ne!(zone().pcp, kept - 1);
+            free_pages(page, Order::ZERO);
+        });
+        held.into_iter().for_each(|block| free_pages(block, Order::MAX));
+    });
+}
+
 /// A CPU's list that is full is the one in use: what others hold goes back to the zone first.
 #[test]
 fn a_list_that_spills_is_spared_while_others_hold_blocks() {
