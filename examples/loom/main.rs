@@ -11,6 +11,14 @@
 
 #![allow(dead_code, unused_imports, reason = "the kernel's files hold more than is tried here")]
 
+#[path = "../../src/arch/aarch64/breaks.rs"]
+mod breaks;
+#[path = "../../src/mm/page_alloc/pcp/closed.rs"]
+mod closed;
+#[path = "../../src/mm/debug/kfence/gate.rs"]
+mod gate;
+#[path = "../../src/mm/page/life.rs"]
+mod life;
 mod models;
 #[path = "../../src/mm/sparse/root.rs"]
 mod root;
@@ -20,17 +28,36 @@ mod sync;
 
 /// The machine: loom's threads are its CPUs.
 mod arch {
+    pub use crate::shim::atomic;
     pub use crate::shim::{CpuId, IrqMasked, NR_CPUS, cpu, irq};
 }
 
 type Model = (&'static str, fn());
 
-const MODELS: [Model; 5] = [
+const MODELS: [Model; 11] = [
     ("spinlock_excludes_and_publishes", models::spinlock_excludes_and_publishes),
     ("try_lock_excludes_and_publishes", models::try_lock_excludes_and_publishes),
     ("what_is_asked_is_done", models::what_is_asked_is_done),
     ("no_wake_up_is_lost", models::no_wake_up_is_lost),
     ("a_section_is_seen_whole_or_not_at_all", models::a_section_is_seen_whole_or_not_at_all),
+    (
+        "a_path_stays_closed_while_there_is_a_reason",
+        models::mm::a_path_stays_closed_while_there_is_a_reason,
+    ),
+    (
+        "an_allocation_keeps_a_mark_that_follows_it",
+        models::mm::an_allocation_keeps_a_mark_that_follows_it,
+    ),
+    ("a_bad_page_is_not_freed_as_a_good_one", models::mm::a_bad_page_is_not_freed_as_a_good_one),
+    ("the_last_reference_sees_what_all_did", models::mm::the_last_reference_sees_what_all_did),
+    (
+        "a_gate_lets_one_through_and_its_key_is_taken",
+        models::mm::a_gate_lets_one_through_and_its_key_is_taken,
+    ),
+    (
+        "a_fault_between_break_and_make_is_tried_again",
+        models::mm::a_fault_between_break_and_make_is_tried_again,
+    ),
 ];
 
 fn main() {

@@ -1,5 +1,7 @@
 //! The protocols, each as short as it can be and still go wrong.
 
+pub mod mm;
+
 use crate::arch::irq::with_masked;
 use crate::root::{LEAF_SECTIONS, Leaf, Root};
 use crate::sched::rq::RunQueue;

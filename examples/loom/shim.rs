@@ -62,76 +62,75 @@ pub mod cpu {
 
 /// Loom's atomics, made where they are first used: loom's have no constant constructor.
 pub mod atomic {
-    pub use loom::sync::atomic::Ordering;
+    pub use loom::sync::atomic::{Ordering, fence};
     use std::sync::OnceLock;
 
-    pub struct AtomicU32 {
-        first: u32,
-        word: OnceLock<loom::sync::atomic::AtomicU32>,
+    macro_rules! atomic {
+        ($name:ident, $number:ty) => {
+            pub struct $name {
+                first: $number,
+                word: OnceLock<loom::sync::atomic::$name>,
+            }
+
+            impl $name {
+                pub const fn new(first: $number) -> Self {
+                    Self { first, word: OnceLock::new() }
+                }
+                fn word(&self) -> &loom::sync::atomic::$name {
+                    self.word.get_or_init(|| loom::sync::atomic::$name::new(self.first))
+                }
+                #[track_caller]
+                pub fn load(&self, order: Ordering) -> $number {
+                    self.word().load(order)
+                }
+                #[track_caller]
+                pub fn store(&self, value: $number, order: Ordering) {
+                    self.word().store(value, order);
+                }
+                #[track_caller]
+                pub fn fetch_add(&self, value: $number, order: Ordering) -> $number {
+                    self.word().fetch_add(value, order)
+                }
+                #[track_caller]
+                pub fn fetch_sub(&self, value: $number, order: Ordering) -> $number {
+                    self.word().fetch_sub(value, order)
+                }
+                #[track_caller]
+                pub fn fetch_or(&self, value: $number, order: Ordering) -> $number {
+                    self.word().fetch_or(value, order)
+                }
+                #[track_caller]
+                pub fn fetch_and(&self, value: $number, order: Ordering) -> $number {
+                    self.word().fetch_and(value, order)
+                }
+                #[track_caller]
+                pub fn compare_exchange(
+                    &self,
+                    current: $number,
+                    new: $number,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$number, $number> {
+                    self.word().compare_exchange(current, new, success, failure)
+                }
+                #[track_caller]
+                pub fn compare_exchange_weak(
+                    &self,
+                    current: $number,
+                    new: $number,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$number, $number> {
+                    self.word().compare_exchange_weak(current, new, success, failure)
+                }
+            }
+        };
     }
 
-    pub struct AtomicUsize {
-        first: usize,
-        word: OnceLock<loom::sync::atomic::AtomicUsize>,
-    }
-
-    impl AtomicUsize {
-        pub const fn new(first: usize) -> Self {
-            Self { first, word: OnceLock::new() }
-        }
-        fn word(&self) -> &loom::sync::atomic::AtomicUsize {
-            self.word.get_or_init(|| loom::sync::atomic::AtomicUsize::new(self.first))
-        }
-        #[track_caller]
-        pub fn load(&self, order: Ordering) -> usize {
-            self.word().load(order)
-        }
-        #[track_caller]
-        pub fn store(&self, value: usize, order: Ordering) {
-            self.word().store(value, order);
-        }
-    }
-
-    impl AtomicU32 {
-        pub const fn new(first: u32) -> Self {
-            Self { first, word: OnceLock::new() }
-        }
-        fn word(&self) -> &loom::sync::atomic::AtomicU32 {
-            self.word.get_or_init(|| loom::sync::atomic::AtomicU32::new(self.first))
-        }
-        #[track_caller]
-        pub fn load(&self, order: Ordering) -> u32 {
-            self.word().load(order)
-        }
-        #[track_caller]
-        pub fn store(&self, value: u32, order: Ordering) {
-            self.word().store(value, order);
-        }
-        #[track_caller]
-        pub fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
-            self.word().fetch_add(value, order)
-        }
-        #[track_caller]
-        pub fn compare_exchange(
-            &self,
-            current: u32,
-            new: u32,
-            success: Ordering,
-            failure: Ordering,
-        ) -> Result<u32, u32> {
-            self.word().compare_exchange(current, new, success, failure)
-        }
-        #[track_caller]
-        pub fn compare_exchange_weak(
-            &self,
-            current: u32,
-            new: u32,
-            success: Ordering,
-            failure: Ordering,
-        ) -> Result<u32, u32> {
-            self.word().compare_exchange(current, new, success, failure)
-        }
-    }
+    atomic!(AtomicU16, u16);
+    atomic!(AtomicU32, u32);
+    atomic!(AtomicU64, u64);
+    atomic!(AtomicUsize, usize);
 }
 
 /// One CPU with threads, CPU 0, as `sched::schedule` has it: the same steps under the same

@@ -1,7 +1,7 @@
 //! The kernel's locks and requests, on loom's atomics.
 
 pub mod atomic {
-    pub use crate::shim::atomic::{AtomicU32, AtomicUsize, Ordering};
+    pub use crate::shim::atomic::{AtomicU16, AtomicU32, AtomicUsize, Ordering, fence};
 }
 #[path = "../../src/sync/request.rs"]
 mod request;

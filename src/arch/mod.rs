@@ -73,6 +73,8 @@ pub mod layout {
     pub const FIXMAP: VirtRange = range(0xffff_ff80_0000_0000, 0xffff_ff80_0100_0000);
 }
 
+#[cfg(target_os = "none")]
+mod atomic;
 #[cfg(any(target_os = "none", test))]
 pub mod errata;
 pub mod jump_label;

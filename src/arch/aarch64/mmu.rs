@@ -4,6 +4,7 @@
 //! Which of them to issue, and in which order, is
 //! decided in `arch::pgtable`; the hosted machine provides the same names.
 
+use super::breaks::Breaks;
 use super::{cpu, errata, probe};
 use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::arch::IrqMasked;
@@ -14,9 +15,8 @@ use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
 use crate::arch::pgtable::tlbi::{RangeOp, VaOp};
 use core::arch::asm;
 use core::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
-    fence,
+    AtomicBool, AtomicU64,
+    Ordering::{AcqRel, Relaxed},
 };
 
 macro_rules! instruction {
@@ -115,25 +115,17 @@ pub(in crate::arch) fn set_tlb_range(there: bool) {
     TLB_RANGE.store(there, Relaxed);
 }
 
-/// Breaks that began, and those that ended. They are one at a time: the page-table lock's
-/// holder makes them.
-static BREAKS: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
-/// One more than the number of the CPU that makes the current one, whose own faults are real.
-static BREAKER: AtomicU32 = AtomicU32::new(0);
+static BREAKS: Breaks = Breaks::new();
 
 /// From here to [`made`] something that is in use may be unmapped for a moment; CPUs that
-/// fault meanwhile try again.
+/// fault meanwhile try again. One at a time: the page-table lock's holder makes them.
 pub(crate) fn breaks() {
-    BREAKER.store(with_masked(|irq| cpu::id(irq).index() as u32 + 1), Relaxed);
-    BREAKS[0].fetch_add(1, Relaxed);
-    // Seen by whoever sees what is written to the tables from here on.
-    fence(SeqCst);
+    BREAKS.breaks(with_masked(|irq| cpu::id(irq).index() as u32));
 }
 
 /// All is mapped again, and visible to walkers.
 pub(crate) fn made() {
-    BREAKER.store(0, Relaxed);
-    BREAKS[1].fetch_add(1, Release);
+    BREAKS.made();
 }
 
 /// Whether a translation fault at `va` was of a moment and the access may be tried again:
@@ -142,22 +134,10 @@ pub(crate) fn made() {
 /// by which it learnt of it. (Linux: is_spurious_el1_translation_fault.)
 #[must_use]
 pub(crate) fn is_spurious_fault(va: VirtAddr, irq: &IrqMasked) -> bool {
-    loop {
-        let began = BREAKS[0].load(Acquire);
-        let quiet = BREAKS[1].load(Acquire) == began;
+    BREAKS.is_spurious_fault(cpu::id(irq).index() as u32, || {
         isb();
-        if probe::is_mapped(va, irq) {
-            return true;
-        }
-        fence(SeqCst);
-        if BREAKER.load(Relaxed) == cpu::id(irq).index() as u32 + 1 {
-            return false;
-        }
-        if quiet && BREAKS[0].load(Acquire) == began {
-            return false;
-        }
-        core::hint::spin_loop();
-    }
+        probe::is_mapped(va, irq)
+    })
 }
 
 /// Reads a word of a table.

@@ -1,6 +1,7 @@
 //! The machine of `arch`'s interface, on bare metal.
 
 pub mod backtrace;
+mod breaks;
 pub mod cache;
 pub mod cpu;
 pub(crate) mod early;
