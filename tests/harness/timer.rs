@@ -3,9 +3,10 @@
 #![allow(dead_code, reason = "not every image uses all of it")]
 
 use super::storm::{Hand, Path, Who};
+use core::arch::asm;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
 use granule::arch::CpuId;
-use granule::arch::aarch64::{cpu, timer};
+use granule::arch::aarch64::cpu;
 use granule::arch::irq::with_masked;
 use granule::init::interrupts;
 use granule::mm::slab::{shrink_all, slabinfo};
@@ -26,6 +27,13 @@ pub fn count() -> u32 {
     COUNT.load(Relaxed)
 }
 
+/// Has this CPU's timer fire once, `ticks` from now.
+fn fire_in(ticks: u64) {
+    let at = cpu::ticks() + ticks;
+    // SAFETY: the timer is this CPU's own, and the kernel sets it again at the next tick.
+    unsafe { asm!("msr cntv_cval_el0, {at}", "isb", at = in(reg) at, options(nostack)) };
+}
+
 fn tick() {
     let is_here = with_masked(|irq| cpu::id(irq) == CpuId::BOOT);
     let handler = HANDLER.load(Relaxed);
@@ -41,7 +49,7 @@ fn tick() {
         let random = random.get_or_insert_with(|| Random::new(0x6a09_e667));
         NEAR + random.below((FAR - NEAR) as usize) as u64
     });
-    timer::fire_in(cpu::tick_frequency() * wait / 1_000_000_000);
+    fire_in(cpu::tick_frequency() * wait / 1_000_000_000);
 }
 
 /// Runs `step` again and again on the boot CPU while `handler` is called from as many

@@ -160,51 +160,71 @@ fn find_or_add(entries: &[usize], can_alloc: bool) -> Option<Handle> {
     if let Some(found) = find(first(), hash, entries) {
         return Some(found);
     }
-    let room = || {
-        let (pools, used) = added_so_far();
-        pools == POOLS || used + 2 + entries.len() <= POOL_WORDS
+    let mut fresh = None;
+    let added = loop {
+        let at = (word, shift);
+        match with_masked(|irq| add(&mut ADDING.lock(irq), entries, at, &mut fresh)) {
+            Ok(handle) => break Some(handle),
+            // Without the lock, under which nobody gets memory.
+            Err(NotAdded::NoRoom) if can_alloc && fresh.is_none() => {
+                fresh = take_words(POOL_ORDER).map(|(frame, _)| frame);
+                if fresh.is_none() {
+                    break None;
+                }
+            }
+            Err(_) => break None,
+        }
     };
-    // Taken before the lock; where another CPU does so at the same time, one goes back.
-    let mut fresh = if can_alloc && !room() { take_words(POOL_ORDER) } else { None };
-    let added = with_masked(|irq| {
-        let mut adding = ADDING.lock(irq);
-        if let Some(found) = find(first(), hash, entries) {
-            return Some(found);
-        }
-        if adding.used + 2 + entries.len() > POOL_WORDS {
-            let pool = POOL.get(adding.pools)?;
-            let (frame, _) = fresh.take()?;
-            pool.store(frame.pfn().get() + 1, Ordering::Release);
-            adding.pools += 1;
-            adding.used = 0;
-        }
-        let at = (adding.pools - 1) * POOL_WORDS + adding.used;
-        let handle = Handle::from_number(u32::try_from(at).ok()? + 1)?;
-        let pool = block(POOL.get(adding.pools - 1)?, POOL_ORDER)?;
-        let words = &pool[adding.used..];
-        let next = u64::from(Handle::number(first()));
-        words[0].store(next << 32 | u64::from(hash), Ordering::Relaxed);
-        words[1].store(entries.len() as u64, Ordering::Relaxed);
-        for (word, &entry) in words[2..].iter().zip(entries) {
-            word.store(entry as u64, Ordering::Relaxed);
-        }
-        adding.used += 2 + entries.len();
-        let other = word.load(Ordering::Relaxed) & !(u64::from(u32::MAX) << shift);
-        word.store(other | u64::from(handle.0.get()) << shift, Ordering::Release);
-        Some(handle)
-    });
-    if let Some((frame, _)) = fresh {
+    if let Some(frame) = fresh {
+        // Another CPU took some at the same time.
         give_words_back(frame, POOL_ORDER);
     }
     added
 }
 
-/// How many pools there are, and how many words of the last one are used.
-fn added_so_far() -> (usize, usize) {
-    with_masked(|irq| {
-        let adding = ADDING.lock(irq);
-        (adding.pools, adding.used)
-    })
+/// Why a stack is not added.
+enum NotAdded {
+    /// The last pool is full.
+    NoRoom,
+    /// There are as many pools as there can be.
+    TooMany,
+}
+
+/// Finds or adds a stack in its bucket, in the `shift`ed half of `word`; where the last pool is
+/// full, `fresh` becomes the next one.
+fn add(
+    adding: &mut Adding,
+    entries: &[usize],
+    (word, shift): (&AtomicU64, u32),
+    fresh: &mut Option<Frame>,
+) -> Result<Handle, NotAdded> {
+    let hash = hash(entries);
+    let first = Handle::from_number((word.load(Ordering::Acquire) >> shift) as u32);
+    if let Some(found) = find(first, hash, entries) {
+        return Ok(found);
+    }
+    if adding.used + 2 + entries.len() > POOL_WORDS {
+        let next = POOL.get(adding.pools).ok_or(NotAdded::TooMany)?;
+        let frame = fresh.take().ok_or(NotAdded::NoRoom)?;
+        next.store(frame.pfn().get() + 1, Ordering::Release);
+        adding.pools += 1;
+        adding.used = 0;
+    }
+    let at = (adding.pools - 1) * POOL_WORDS + adding.used;
+    let number = u32::try_from(at + 1).map_err(|_| NotAdded::TooMany)?;
+    let handle = Handle::from_number(number).ok_or(NotAdded::TooMany)?;
+    let pool = POOL.get(adding.pools - 1).and_then(|pool| block(pool, POOL_ORDER));
+    let words = &pool.ok_or(NotAdded::TooMany)?[adding.used..];
+    let next = u64::from(Handle::number(first));
+    words[0].store(next << 32 | u64::from(hash), Ordering::Relaxed);
+    words[1].store(entries.len() as u64, Ordering::Relaxed);
+    for (word, &entry) in words[2..].iter().zip(entries) {
+        word.store(entry as u64, Ordering::Relaxed);
+    }
+    adding.used += 2 + entries.len();
+    let other = word.load(Ordering::Relaxed) & !(u64::from(u32::MAX) << shift);
+    word.store(other | u64::from(number) << shift, Ordering::Release);
+    Ok(handle)
 }
 
 /// Remembers the caller's stack. As [`save`].
@@ -232,7 +252,10 @@ pub(super) fn count(handle: Handle, pages: i32) {
 /// All stacks, each with the pages that it is counted for. What is added meanwhile may be
 /// left out.
 pub(in crate::mm) fn all() -> impl Iterator<Item = (Handle, u32)> {
-    let (pools, used) = added_so_far();
+    let (pools, used) = with_masked(|irq| {
+        let adding = ADDING.lock(irq);
+        (adding.pools, adding.used)
+    });
     let mut at = 0;
     core::iter::from_fn(move || {
         loop {

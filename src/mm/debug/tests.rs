@@ -1,11 +1,12 @@
 //! What the tools remember, on the emulated machine.
 
+use super::kmemleak::{kmemleak_alloc, kmemleak_free};
 use super::objects::{Objects, SIZE};
 use super::page_ext::{self, PageExtFlags};
 use super::{
-    PAGE_POISON, PageOwner, Stacks, debug_objects_mem_init, early_params, kmemleak_alloc,
-    kmemleak_free, kmemleak_init, kmemleak_scan, mem_debugging_and_hardening_init, memory,
-    owner_of, page_ext_init_flatmem, page_ext_init_flatmem_late, stackdepot,
+    PAGE_POISON, PageOwner, Stacks, debug_objects_mem_init, early_params, kmemleak_init,
+    kmemleak_scan, mem_debugging_and_hardening_init, memory, owner_of, page_ext_init_flatmem,
+    page_ext_init_flatmem_late, stackdepot,
 };
 use crate::addr::{Order, PhysAddr, PhysRange, VirtAddr};
 use crate::arch::CpuId;
