@@ -12,7 +12,9 @@ use core::ptr::NonNull;
 use granule::addr::{Order, PAGE_SIZE, VirtAddr};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk};
+use granule::mm::page_alloc::{
+    OwnedPage, alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk,
+};
 use granule::mm::slab::{RawCache, kfree, kmalloc};
 use granule::mm::vmalloc::{vfree, vm_map_ram, vm_unmap_ram, vmalloc};
 use granule::mm::workload::Random;
@@ -120,8 +122,9 @@ fn take(path: Path, who: Who, random: &mut Random) -> Held {
             Held { order, ..Held::one(at) }
         }
         Path::PageBatches => {
-            let mut pages = [None; BATCH];
+            let mut pages = [const { None }; BATCH];
             alloc_pages_bulk(gfp, &mut pages);
+            let pages = pages.map(|page| page.map(OwnedPage::into_raw));
             Held { at: pages.map(|page| page.map_or(0, |page| page.virt().get())), order: 0 }
         }
         Path::Objects => {
@@ -147,9 +150,15 @@ fn give_back(path: Path, held: Held) {
     held.addresses().for_each(unmark);
     match path {
         _ if held.addresses().next().is_none() => {}
-        Path::Pages => free_pages(frame(held.at[0]), Order::new(held.order).expect("it was one")),
+        Path::Pages => {
+            let order = Order::new(held.order).expect("it was one");
+            // SAFETY: allocated in `take`, and freed once.
+            unsafe { free_pages(frame(held.at[0]), order) };
+        }
         Path::PageBatches => {
-            let mut pages = held.at.map(|at| (at != 0).then(|| frame(at)));
+            // SAFETY: as above.
+            let owned = |at| unsafe { OwnedPage::from_raw(frame(at)) };
+            let mut pages = held.at.map(|at| (at != 0).then(|| owned(at)));
             free_pages_bulk(&mut pages);
         }
         // SAFETY: allocated in `take`, and freed once.
@@ -212,7 +221,7 @@ impl Hand {
 
 /// Areas that the thread makes, and the interrupts end.
 pub struct Areas {
-    frames: [Option<Frame>; 8],
+    pages: [Option<OwnedPage>; 8],
     /// The address and the number of pages; with 0 pages it is vmalloc's.
     posted: [Option<(VirtAddr, usize)>; 24],
 }
@@ -220,14 +229,15 @@ pub struct Areas {
 impl Areas {
     /// None, and the pages to be mapped.
     pub fn new() -> Self {
-        let mut frames = [None; 8];
-        assert_eq!(alloc_pages_bulk(Gfp::GFP_KERNEL, &mut frames), frames.len());
-        Self { frames, posted: [None; 24] }
+        let mut pages = [const { None }; 8];
+        assert_eq!(alloc_pages_bulk(Gfp::GFP_KERNEL, &mut pages), pages.len());
+        Self { pages, posted: [None; 24] }
     }
 
     /// The pages that are to be mapped.
     pub fn frames(&self) -> [Frame; 8] {
-        self.frames.map(|frame| frame.expect("taken at the start"))
+        let frame = |n: usize| self.pages[n].as_ref().expect("taken at the start").frame();
+        core::array::from_fn(frame)
     }
 
     /// Puts an area where an interrupt finds it; the one that was there.
@@ -243,7 +253,7 @@ impl Areas {
     /// Ends all of it.
     pub fn end(mut self) {
         self.posted.into_iter().flatten().for_each(end_area);
-        free_pages_bulk(&mut self.frames);
+        free_pages_bulk(&mut self.pages);
     }
 }
 
@@ -261,7 +271,9 @@ pub fn new_area(frames: &[Frame; 8], random: &mut Random) -> Option<(VirtAddr, u
 /// Ends an area. Any context.
 pub fn end_area((va, pages): (VirtAddr, usize)) {
     match pages {
-        0 => vfree(va),
-        pages => vm_unmap_ram(va, pages),
+        // SAFETY: made in `new_area`, and ended once.
+        0 => unsafe { vfree(va) },
+        // SAFETY: as above.
+        pages => unsafe { vm_unmap_ram(va, pages) },
     }
 }

@@ -8,7 +8,7 @@ use crate::arch::jump_label::static_branch_unlikely;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
-use crate::mm::page_alloc;
+use crate::mm::page_alloc::Pages;
 use crate::mm::set_memory::kernel_map_pages;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -43,19 +43,45 @@ pub fn metadata_pages() -> u32 {
     METADATA.load(Relaxed)
 }
 
-/// A block of words, all zero, that is never freed, and its first frame. Never waits; any
-/// context that allocates. `None` where memory is short, or inside of a tool that does so.
-pub(super) fn take_words(order: Order) -> Option<(Frame, &'static [AtomicU64])> {
-    let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_NOWARN | Gfp::__GFP_ZERO;
-    let frame = busy(|| page_alloc::alloc_pages(gfp, order)).flatten()?;
-    METADATA.fetch_add(order.pages(), Relaxed);
-    Some((frame, words_of(frame, order)))
+/// A block of words, all zero, that nobody else knows of. It is given back when dropped.
+pub(super) struct FreshWords(Option<Pages>);
+
+impl FreshWords {
+    /// Takes a block. Never waits; any context that allocates. `None` where memory is short, or
+    /// inside of a tool that does so.
+    pub(super) fn take(order: Order) -> Option<Self> {
+        let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_NOWARN | Gfp::__GFP_ZERO;
+        busy(|| Pages::alloc(gfp, order)).flatten().map(|pages| Self(Some(pages)))
+    }
+
+    /// Its first frame, plus 1: not 0.
+    pub(super) fn number(&self) -> u32 {
+        self.0.as_ref().map_or(0, |pages| pages.frame().pfn().get() + 1)
+    }
+
+    /// Keeps it for good: its first frame, and its words.
+    pub(super) fn keep(mut self) -> Option<(Frame, &'static [AtomicU64])> {
+        let pages = self.0.take()?;
+        let order = pages.order();
+        METADATA.fetch_add(order.pages(), Relaxed);
+        let frame = pages.into_raw();
+        Some((frame, words_of(frame, order)))
+    }
 }
 
-/// Gives a block of words back that nobody else knows of.
-pub(super) fn give_words_back(frame: Frame, order: Order) {
-    METADATA.fetch_sub(order.pages(), Relaxed);
-    busy(|| page_alloc::free_pages(frame, order));
+impl Drop for FreshWords {
+    fn drop(&mut self) {
+        if let Some(pages) = self.0.take() {
+            // As it was taken: no tool watches.
+            busy(|| drop(pages));
+        }
+    }
+}
+
+/// A block of words, all zero, that is never freed, and its first frame: as
+/// [`FreshWords::take`].
+pub(super) fn take_words(order: Order) -> Option<(Frame, &'static [AtomicU64])> {
+    FreshWords::take(order)?.keep()
 }
 
 /// The words of a block that `take_words` has taken.

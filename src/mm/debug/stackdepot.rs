@@ -6,7 +6,7 @@
 //! among those of all pools, plus 1. Records never change but for the count, and are never
 //! freed, so they are found without a lock; one lock is for those who add some.
 
-use super::memory::{WORDS, give_words_back, take_words, words_of};
+use super::memory::{FreshWords, WORDS, words_of};
 use super::report::Call;
 use crate::addr::{Order, Pfn};
 use crate::arch;
@@ -120,15 +120,12 @@ fn table() -> Option<&'static [AtomicU64]> {
     if let Some(table) = block(&TABLE, TABLE_ORDER) {
         return Some(table);
     }
-    let (frame, words) = take_words(TABLE_ORDER)?;
-    let own = frame.pfn().get() + 1;
+    let fresh = FreshWords::take(TABLE_ORDER)?;
+    let own = fresh.number();
     match TABLE.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => Some(words),
-        Err(_) => {
-            // Another CPU was first.
-            give_words_back(frame, TABLE_ORDER);
-            block(&TABLE, TABLE_ORDER)
-        }
+        Ok(_) => fresh.keep().map(|(_, words)| words),
+        // Another CPU was first: this one's goes back.
+        Err(_) => block(&TABLE, TABLE_ORDER),
     }
 }
 
@@ -161,25 +158,18 @@ fn find_or_add(entries: &[usize], can_alloc: bool) -> Option<Handle> {
         return Some(found);
     }
     let mut fresh = None;
-    let added = loop {
+    // What is left of it is given back: another CPU took some at the same time.
+    loop {
         let at = (word, shift);
         match with_masked(|irq| add(&mut ADDING.lock(irq), entries, at, &mut fresh)) {
-            Ok(handle) => break Some(handle),
+            Ok(handle) => return Some(handle),
             // Without the lock, under which nobody gets memory.
             Err(NotAdded::NoRoom) if can_alloc && fresh.is_none() => {
-                fresh = take_words(POOL_ORDER).map(|(frame, _)| frame);
-                if fresh.is_none() {
-                    break None;
-                }
+                fresh = Some(FreshWords::take(POOL_ORDER)?);
             }
-            Err(_) => break None,
+            Err(_) => return None,
         }
-    };
-    if let Some(frame) = fresh {
-        // Another CPU took some at the same time.
-        give_words_back(frame, POOL_ORDER);
     }
-    added
 }
 
 /// Why a stack is not added.
@@ -196,7 +186,7 @@ fn add(
     adding: &mut Adding,
     entries: &[usize],
     (word, shift): (&AtomicU64, u32),
-    fresh: &mut Option<Frame>,
+    fresh: &mut Option<FreshWords>,
 ) -> Result<Handle, NotAdded> {
     let hash = hash(entries);
     let first = Handle::from_number((word.load(Ordering::Acquire) >> shift) as u32);
@@ -205,8 +195,9 @@ fn add(
     }
     if adding.used + 2 + entries.len() > POOL_WORDS {
         let next = POOL.get(adding.pools).ok_or(NotAdded::TooMany)?;
-        let frame = fresh.take().ok_or(NotAdded::NoRoom)?;
-        next.store(frame.pfn().get() + 1, Ordering::Release);
+        let fresh = fresh.take().ok_or(NotAdded::NoRoom)?;
+        next.store(fresh.number(), Ordering::Release);
+        fresh.keep();
         adding.pools += 1;
         adding.used = 0;
     }

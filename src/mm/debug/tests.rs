@@ -15,7 +15,9 @@ use crate::arch::hosted::irq::{with_interrupts, with_rival};
 use crate::arch::irq::with_masked;
 use crate::firmware::cmdline::CommandLine;
 use crate::mm::gfp::Gfp;
-use crate::mm::page_alloc::{self, alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk};
+use crate::mm::page_alloc::{
+    self, Pages, alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk,
+};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -163,13 +165,13 @@ fn cpus_that_save_their_first_stacks_at_once_take_one_block_each() {
 fn a_scan_does_not_mask_interrupts_for_a_large_object() {
     machine("kmemleak=on", || {
         let points = |size: usize| {
-            let block = alloc_pages(Gfp::GFP_KERNEL, order(10)).expect("memory");
-            kmemleak_alloc(block.virt(), size, 1);
+            let block = Pages::alloc(Gfp::GFP_KERNEL, order(10)).expect("memory");
+            let at = block.frame().virt();
+            kmemleak_alloc(at, size, 1);
             let points = Cell::new(0);
             let found = with_interrupts(&|| points.set(points.get() + 1), || kmemleak_scan(0));
             assert_eq!((found.objects, found.suspects), (1, 1));
-            kmemleak_free(block.virt());
-            free_pages(block, order(10));
+            kmemleak_free(at);
             points.get()
         };
         // Once for its checksum, and once for what it refers to.
