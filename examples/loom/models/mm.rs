@@ -88,6 +88,7 @@ pub fn a_bad_page_is_not_freed_as_a_good_one() {
     struct Shared {
         page: Descriptor,
         drain: Request,
+        over: AtomicU32,
     }
     impl Shared {
         /// The interrupt by which the other CPU asks to drain.
@@ -130,32 +131,29 @@ pub fn a_bad_page_is_not_freed_as_a_good_one() {
             is_allocated() && self.page.flags() & HWPOISON != 0
         }
     }
-    let shared = Arc::new(Shared { page: Descriptor::new(1, 0), drain: Request::new() });
+    let (page, over) = (Descriptor::new(1, 0), AtomicU32::new(0));
+    let shared = Arc::new(Shared { page, drain: Request::new(), over });
     shared.drain.heed(|| unreachable!("nobody asked"));
+    assert_eq!(shared.over.load(Ordering::Relaxed), 0);
     let other = Arc::clone(&shared);
-    let fails = thread::spawn(move || other.fail());
+    let fails = thread::spawn(move || {
+        let delayed = other.fail();
+        other.over.store(1, Ordering::Release);
+        delayed
+    });
     let mut kept_out = shared.free();
     shared.interrupt();
     if !kept_out && shared.alloc() {
         shared.interrupt();
         kept_out = shared.free();
     }
-    shared.interrupt();
-    // Idle from here on, but for interrupts: the last question is heard.
-    while !kept_out && shared.page.flags() & HWPOISON != 0 {
-        thread::yield_now();
-        shared.interrupt();
-    }
-    let mut delayed = None;
-    let mut fails = Some(fails);
-    while delayed.is_none() {
+    // Idle from here on, but for interrupts.
+    while shared.over.load(Ordering::Acquire) == 0 {
         shared.interrupt();
         thread::yield_now();
-        if fails.as_ref().is_some_and(|fails| fails.is_finished()) {
-            delayed = fails.take().map(|fails| fails.join().expect("no panic"));
-        }
     }
-    assert!(kept_out || delayed != Some(true), "to be kept out, and on a list");
+    let delayed = fails.join().expect("no panic");
+    assert!(kept_out || !delayed, "to be kept out, and on a list");
 }
 
 /// Two holders of a page write to it and let go; who is the last frees it.
