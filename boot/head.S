@@ -47,8 +47,8 @@ primary_entry:
 
 /*
  * Another core comes here, from PSCI's CPU_ON or a spin table, in the state that the
- * boot protocol asks for. smp.rs starts one at a time; who is not the one that it
- * waits for parks.
+ * boot protocol asks for. SECONDARY_DATA (smp.rs) has what all cores need, and for each
+ * that may come a record with its affinity: a core without one parks.
  */
 .global secondary_entry
 secondary_entry:
@@ -57,15 +57,23 @@ secondary_entry:
     bl      start_cycle_counter
     adrp    x9, SECONDARY_DATA
     add     x9, x9, :lo12:SECONDARY_DATA
-    ldp     x0, x1, [x9]            // MPIDR, MAIR
     mrs     x2, mpidr_el1
     and     x3, x2, #0xff00000000   // Aff3
     and     x2, x2, #0xffffff       // Aff2 to Aff0
     orr     x2, x2, x3
+    ldr     x3, [x9, #40]           // records
+    add     x10, x9, #48
+    mov     x11, xzr                // x11 = CPU number
+1:  ldr     x0, [x10], #16
     cmp     x0, x2
-    b.ne    early_park
-    ldp     x2, x3, [x9, #16]       // TCR, SCTLR
-    ldp     x4, x5, [x9, #32]       // TTBR0, TTBR1
+    b.eq    2f
+    add     x11, x11, #1
+    cmp     x11, x3
+    b.lo    1b
+    b       early_park
+2:  ldp     x1, x2, [x9]            // MAIR, TCR
+    ldp     x3, x4, [x9, #16]       // SCTLR, TTBR0
+    ldr     x5, [x9, #32]           // TTBR1
     msr     mair_el1, x1
     msr     tcr_el1, x2
     msr     ttbr0_el1, x4
@@ -285,16 +293,17 @@ primary_switched:
 secondary_switched:
     adrp    x9, SECONDARY_DATA
     add     x9, x9, :lo12:SECONDARY_DATA
-    ldp     x0, x1, [x9, #48]       // stack, CPU number
+    add     x9, x9, x11, lsl #4
+    ldr     x0, [x9, #56]           // its own stack, for good
     mov     sp, x0
-    msr     tpidr_el1, x1
+    msr     tpidr_el1, x11
     adrp    x0, vectors
     add     x0, x0, :lo12:vectors
     msr     vbar_el1, x0
     isb
     mov     x29, xzr
     mov     x30, xzr
-    mov     x0, x1
+    mov     x0, x11
     bl      secondary_start_kernel
 1:  wfe
     b       1b

@@ -22,7 +22,8 @@
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
 //!
 //! `pgtable/` holds what both machines share: the descriptor format and the one
-//! place that edits page tables. `errata` is the table of the CPUs' errata.
+//! place that edits page tables. `errata` is the table of the CPUs' errata, `clocksource` the
+//! arithmetic of the clock, `cpufeature` what all cores must have.
 
 use core::marker::PhantomData;
 
@@ -75,6 +76,10 @@ pub mod layout {
 
 #[cfg(target_os = "none")]
 mod atomic;
+#[cfg(any(target_os = "none", test))]
+pub mod clocksource;
+#[cfg(any(target_os = "none", test))]
+pub mod cpufeature;
 #[cfg(any(target_os = "none", test))]
 pub mod errata;
 pub mod jump_label;

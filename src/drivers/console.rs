@@ -343,7 +343,7 @@ impl Log for Logger {
         if record.level() > log::max_level() {
             return;
         }
-        let micros = cpu::ticks().saturating_mul(1_000_000) / cpu::tick_frequency().max(1);
+        let micros = cpu::sched_clock() / 1000;
         let kind = match record.level() {
             Level::Error => "error: ",
             Level::Warn => "warning: ",

@@ -22,6 +22,11 @@ impl Registers {
         Self(self.0 + offset)
     }
 
+    /// The block that begins `offset` bytes in front.
+    pub(super) fn before(self, offset: usize) -> Self {
+        Self(self.0 - offset)
+    }
+
     /// The register at `offset`, where nothing may answer: `None` then.
     pub(super) fn probe(self, offset: usize) -> Option<u32> {
         // SAFETY: a register of the block, if it is there, as `new`'s caller promised.

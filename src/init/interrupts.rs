@@ -1,18 +1,19 @@
 //! Interrupts: the controller and the timer of the device tree, and who is called.
 
+use super::irq as actions;
+pub use super::irq::{IrqReturn, MAX_ACTIONS, UNHANDLED_LIMIT, free_irq, request_irq};
+use super::redistributors::Redistributors;
 use crate::addr::{PhysRange, VirtAddr};
-use crate::arch::aarch64::{cpu, exception, irq as arch_irq, smp, timer};
+use crate::arch::aarch64::{clock, cpu, exception, irq as arch_irq, smp, timer};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, irq};
-use crate::drivers::irqchip::{self, IrqchipError, Private, Shared, bcm2836, gic};
-use crate::firmware::fdt::{Gic, InterruptController, Tree};
+use crate::drivers::irqchip::gic::{v2, v3};
+use crate::drivers::irqchip::{self, IrqchipError, Private, bcm2836};
+use crate::firmware::fdt::{Gic, InterruptController, Timer, Tree};
 use crate::mm::debug::kfence_tick;
 use crate::mm::ioremap::ioremap;
 use crate::mm::page_alloc;
 use crate::sched::{self, HZ};
-use core::sync::atomic::{
-    AtomicPtr, AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 use log::{info, warn};
 
 /// The interrupt that has a CPU look for something to do (Linux: IPI_RESCHEDULE).
@@ -26,9 +27,6 @@ static TIMER_ID: AtomicU32 = AtomicU32::new(timer::DEFAULT_INTERRUPT);
 static TICKS: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 static RESCHEDULES: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 static TICK_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
-/// The device's interrupt that somebody wants; 0, which is a private one's number, for none.
-static DEVICE_ID: AtomicU32 = AtomicU32::new(0);
-static DEVICE_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// How often the timer has interrupted this CPU.
 #[must_use]
@@ -48,39 +46,76 @@ pub fn set_tick_hook(hook: Option<fn()>) {
     TICK_HOOK.store(hook.map_or(core::ptr::null_mut(), |hook| hook as *mut ()), Relaxed);
 }
 
-/// Calls `handler` whenever the device's interrupt numbered `id` comes, on this CPU, with
-/// interrupts masked; one device has one (Linux: request_irq). Boot CPU.
-///
-/// # Errors
-/// There is no such interrupt, or no controller that has it.
-pub fn request_irq(id: u32, handler: fn()) -> Result<(), IrqchipError> {
-    let shared = Shared::from_id(id).ok_or(IrqchipError::CannotEnable)?;
-    DEVICE_HANDLER.store(handler as *mut (), Relaxed);
-    DEVICE_ID.store(id, Release);
-    irq::with_masked(|irq| irqchip::enable_shared(shared, irq))
+/// Has the clock run at the frequency that the device tree names, if CNTFRQ_EL0 tells none that
+/// can be (Linux: arch_timer_of_configure_rate). Boot CPU, as soon as there is a tree: what is
+/// said before has no time.
+pub(super) fn clock_init(tree: &Tree<'_>) {
+    if cpu::tick_frequency() < HZ {
+        set_frequency(tree.timer().as_ref());
+    }
+}
+
+/// What the device tree says of the clock's frequency goes before what the register says: it is
+/// there for firmware that failed to set that. A frequency from which no tick could be made is
+/// none.
+fn set_frequency(timer: Option<&Timer<'_>>) {
+    let own = cpu::tick_frequency();
+    let told = timer.and_then(Timer::clock_frequency).map(u64::from);
+    match told.filter(|&hz| hz >= HZ) {
+        Some(hz) if hz == own => {}
+        Some(hz) => {
+            clock::set_frequency(hz);
+            info!("clock: {hz} Hz as the device tree says, CNTFRQ_EL0 says {own}");
+        }
+        None if own < HZ => clock::set_frequency(0),
+        None => {}
+    }
+}
+
+/// What [`init`] has found.
+pub(super) struct Interrupts {
+    /// Whether the boot CPU has interrupts.
+    pub enabled: bool,
+    /// Where the other CPUs' share of the controller is.
+    pub redistributors: Redistributors,
 }
 
 /// Finds the interrupt controller and the timer; whether this CPU has interrupts now. Boot
 /// CPU, once vmalloc is up.
-pub(super) fn init(tree: &Tree<'_>) -> bool {
+pub(super) fn init(tree: &Tree<'_>) -> Interrupts {
+    let mut interrupts = Interrupts { enabled: false, redistributors: Redistributors::none() };
     let timer = tree.timer();
+    set_frequency(timer.as_ref());
+    if cpu::tick_frequency() == 0 {
+        warn!(
+            "no interrupts, no tick: neither CNTFRQ_EL0 nor the device tree tell the timer's frequency"
+        );
+        return interrupts;
+    }
+    let virt = timer.and_then(|timer| timer.interrupt("virt"));
     let (found, timer) = match tree.interrupt_controller() {
-        Some(controller) => (gic(&controller), timer.and_then(|timer| timer.interrupt_id(2))),
-        None => (bcm2836(tree), timer.and_then(|timer| timer.interrupt_line(2)).map(bcm2836::id)),
+        Some(controller) => {
+            let found = gic(&controller, &mut interrupts.redistributors);
+            (found, virt.and_then(|virt| virt.gic_id()).unwrap_or(timer::DEFAULT_INTERRUPT))
+        }
+        None => {
+            let line = virt.and_then(|virt| virt.bcm2836_line());
+            (bcm2836(tree), bcm2836::id(line.unwrap_or(bcm2836::VIRTUAL_TIMER_LINE)))
+        }
     };
     match found {
         Ok(kind) => info!("Interrupt controller: {kind}"),
         Err(why) => {
             warn!("no interrupts, no tick: {why}");
-            return false;
+            return interrupts;
         }
     }
-    if let Some(id) = timer {
-        TIMER_ID.store(id, Relaxed);
-    }
+    TIMER_ID.store(timer, Relaxed);
     // SAFETY: once, before an interrupt can come; `handle` acknowledges each.
     unsafe { exception::set_irq_handler(handle) };
-    init_cpu()
+    interrupts.redistributors.assign(CpuId::BOOT, smp::mpidr());
+    interrupts.enabled = init_cpu();
+    interrupts
 }
 
 /// Lets this CPU be interrupted, and starts its tick; whether it could. On each CPU.
@@ -129,7 +164,7 @@ pub(super) fn stop_others() -> (u32, u32) {
         }
         smp::online_mask() & !(1 << own.index())
     });
-    let limit = cpu::ticks() + STOP_SECONDS * cpu::tick_frequency();
+    let limit = cpu::ticks().saturating_add(cpu::timeout(STOP_SECONDS));
     while irqchip::present() && STOPPED.load(Relaxed) & others != others && cpu::ticks() < limit {
         cpu::relax();
     }
@@ -152,7 +187,10 @@ fn map(range: PhysRange) -> Result<VirtAddr, &'static str> {
     Ok(at)
 }
 
-fn gic(controller: &InterruptController<'_>) -> Result<&'static str, &'static str> {
+fn gic(
+    controller: &InterruptController<'_>,
+    redistributors: &mut Redistributors,
+) -> Result<&'static str, &'static str> {
     // The smallest that a block of registers can be.
     let region = |index: usize, least: usize| {
         let range = controller.reg(index).map(|reg| reg.range());
@@ -166,17 +204,14 @@ fn gic(controller: &InterruptController<'_>) -> Result<&'static str, &'static st
             let (distributor, interface) = (map(distributor)?, map(interface)?);
             // SAFETY: the device tree says that a GICv2 is there; mapped for good, for
             // this driver alone.
-            ("GICv2", unsafe { gic::init_v2(distributor, interface) })
+            ("GICv2", unsafe { v2::init(distributor, interface) })
         }
         Gic::V3 => {
-            let least = gic::REDISTRIBUTOR_BYTES;
-            let redistributors = region(1, least).ok_or("the GIC has no redistributors")?;
-            // QEMU's window holds hundreds; as many as there can be CPUs are enough.
-            let bytes = redistributors.len().min((NR_CPUS * gic::REDISTRIBUTOR_BYTES) as u64);
-            let redistributors = PhysRange::from_size(redistributors.start(), bytes);
-            let (distributor, redistributors) = (map(distributor)?, map(redistributors)?);
+            *redistributors = Redistributors::of(controller);
+            // The registers end with the block's identification.
+            let distributor = map(PhysRange::from_size(distributor.start(), least as u64))?;
             // SAFETY: as above, for a GICv3.
-            ("GICv3", unsafe { gic::init_v3(distributor, redistributors, bytes as usize) })
+            ("GICv3", unsafe { v3::init(distributor) })
         }
     };
     match started {
@@ -189,6 +224,12 @@ fn bcm2836(tree: &Tree<'_>) -> Result<&'static str, &'static str> {
     let registers =
         tree.bcm2836_l1_intc().ok_or("the device tree names no controller known here")?;
     let registers = map(PhysRange::from_size(registers.start(), bcm2836::BYTES))?;
+    if let Some(devices) = tree.bcm2835_armctrl() {
+        let devices = ioremap(devices.start(), bcm2836::ARMCTRL_BYTES)
+            .map_err(|_| "its devices' controller can't be mapped")?;
+        // SAFETY: the device tree says where it is; nobody else uses it.
+        unsafe { bcm2836::quiesce_armctrl(devices.virt()) };
+    }
     // SAFETY: the device tree says where it is; mapped for good, for this driver alone.
     match unsafe { bcm2836::init(registers) } {
         Ok(()) => Ok("BCM2836"),
@@ -207,13 +248,7 @@ fn handle() {
             }
             SGI_STOP_ID => stop(),
             id if id == TIMER_ID.load(Relaxed) => tick(irq),
-            id if id == DEVICE_ID.load(Acquire) => {
-                // SAFETY: `request_irq` is the only writer, and stores a `fn()` before the id.
-                let handler =
-                    unsafe { core::mem::transmute::<*mut (), fn()>(DEVICE_HANDLER.load(Relaxed)) };
-                handler();
-            }
-            id => warn!("unexpected interrupt {id}"),
+            id => actions::handle(id, irq),
         });
     });
 }

@@ -5,7 +5,7 @@ use super::paging;
 use super::progress::Progress;
 use super::start::Stop;
 use crate::addr::{Order, PAGE_SHIFT, PhysAddr, PhysRange, VirtRange};
-use crate::arch::aarch64::{cpu, features, fixmap, image};
+use crate::arch::aarch64::{clock, features, fixmap, image};
 use crate::arch::{NR_CPUS, irq, layout};
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::Tree;
@@ -151,7 +151,7 @@ pub(super) fn cma_init(boot: &BootInfo<'_>) {
 
 /// Brings up kmalloc; from here on the heap is on it.
 pub(super) fn kmem_cache_init() -> Result<(), Stop> {
-    slab::kmem_cache_init(cpu::ticks());
+    slab::kmem_cache_init(clock::counter());
     info!("SLUB: kmalloc is up; the early heap holds {} bytes", KERNEL_HEAP.early_used());
     Ok(())
 }

@@ -7,6 +7,8 @@ mod fault;
 pub mod fragment;
 #[cfg(target_os = "none")]
 pub mod interrupts;
+#[cfg(target_os = "none")]
+mod irq;
 #[cfg(any(target_os = "none", test))]
 mod kallsyms;
 #[cfg(target_os = "none")]
@@ -21,6 +23,8 @@ mod panic;
 mod progress;
 #[cfg(target_os = "none")]
 pub mod provoke;
+#[cfg(target_os = "none")]
+mod redistributors;
 #[cfg(target_os = "none")]
 pub mod report;
 #[cfg(target_os = "none")]

@@ -1,18 +1,22 @@
 //! The other cores: sent on their way by the boot CPU, and their first Rust function.
 
+use super::redistributors::Redistributors;
 use super::{interrupts, numa};
-use crate::addr::{PhysAddr, VirtAddr};
+use crate::addr::{PhysAddr, PhysRange, VirtAddr};
 use crate::arch::aarch64::exception::{self, EMERGENCY_STACK_SIZE};
 use crate::arch::aarch64::extable::probe_read32;
+use crate::arch::aarch64::smccc::{self, Conduit};
+use crate::arch::aarch64::smp::{self, NotUp};
 use crate::arch::aarch64::switch::{THREAD_ALIGN, THREAD_SIZE};
-use crate::arch::aarch64::{cpu, smp};
-use crate::arch::{self, CpuId, NR_CPUS};
-use crate::firmware::fdt::{Cpu, Psci, PsciMethod, Tree};
+use crate::arch::aarch64::{cpu, image};
+use crate::arch::{self, CpuId, NR_CPUS, layout};
+use crate::firmware::fdt::{Cpu, Psci, PsciMethod, ReservedMemory, Tree};
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::ioremap::ioremap_cache;
 use crate::mm::{debug, kthread, page_alloc, trace, vmalloc};
 use crate::sched;
+use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use log::{info, warn};
 
@@ -48,40 +52,66 @@ pub(super) fn sched_init() {
 }
 
 /// Brings up the cores of the device tree, one after the other. One that fails is
-/// reported, and the others go on.
-pub(super) fn bring_up(tree: &Tree<'_>) {
+/// reported, and the others go on. `dtb` is where the tree lies.
+pub(super) fn bring_up(tree: &Tree<'_>, dtb: PhysAddr, mut redistributors: Redistributors) {
     smp::init();
     let Some(cpus) = tree.cpus() else { return };
-    let own = smp::mpidr();
-    let mut next = 1;
+    let (mut number, mut seen) = (1, ArrayVec::<u64, NR_CPUS>::new());
+    seen.push(smp::mpidr());
     for core in cpus.iter().filter(Cpu::is_available) {
-        let Some(mpidr) = core.mpidr() else {
+        let Some(mpidr) = core.mpidr().filter(|mpidr| mpidr & !smp::MPIDR_AFFINITY == 0) else {
             warn!("a cpu node without a usable reg is left out");
             continue;
         };
-        if mpidr == own {
+        if seen.contains(&mpidr) {
+            if mpidr != smp::mpidr() {
+                warn!("core {mpidr:#x}: its second cpu node is left out");
+            }
             continue;
         }
-        let Some(id) = CpuId::new(next) else {
+        let Some(id) = CpuId::new(number) else {
             warn!("core {mpidr:#x}: left out, this kernel is built for {NR_CPUS} CPUs");
             continue;
         };
-        match start(tree, &core, id, mpidr) {
-            Ok(()) => next += 1,
-            Err(why) => warn!("core {mpidr:#x} did not start: {why}"),
+        redistributors.assign(id, mpidr);
+        match start(tree, dtb, &core, id, mpidr) {
+            Started::Up => {}
+            Started::NotSent(why) => {
+                warn!("core {mpidr:#x} did not start: {why}");
+                continue;
+            }
+            Started::NotUp(NotUp::Late) => {
+                warn!("core {mpidr:#x} did not start: it was sent off and never came up");
+            }
+            Started::NotUp(NotUp::Lacks(what)) => {
+                warn!("core {mpidr:#x} did not start: it lacks {what}");
+            }
         }
+        // Whoever was sent off keeps the number, whether it has come or not.
+        number += 1;
+        let _ = seen.try_push(mpidr);
     }
     info!("SMP: {} of {NR_CPUS} CPUs up", smp::online().count());
 }
 
-fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &'static str> {
-    let stack = vmalloc::vmalloc_aligned(THREAD_SIZE, THREAD_ALIGN, Gfp::GFP_KERNEL)
-        .ok_or("no memory for its stack")?;
+/// What became of a core.
+enum Started {
+    Up,
+    /// It was not sent off: all is as before.
+    NotSent(&'static str),
+    /// It was sent off. Its number and its stack are lost to it.
+    NotUp(NotUp),
+}
+
+fn start(tree: &Tree<'_>, dtb: PhysAddr, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Started {
+    let Some(stack) = vmalloc::vmalloc_aligned(THREAD_SIZE, THREAD_ALIGN, Gfp::GFP_KERNEL) else {
+        return Started::NotSent("no memory for its stack");
+    };
     let top = stack + THREAD_SIZE;
     let Some(emergency_stack) = emergency_stack(id) else {
         // SAFETY: allocated above, and nobody knows of it.
         unsafe { vmalloc::vfree(stack) };
-        return Err("no memory for its emergency stack");
+        return Started::NotSent("no memory for its emergency stack");
     };
     kthread::account_kernel_stack(stack, 1);
     // The core alone knows it from here on, by its stack pointer.
@@ -89,29 +119,35 @@ fn start(tree: &Tree<'_>, core: &Cpu<'_>, id: CpuId, mpidr: u64) -> Result<(), &
     numa::set_cpu(id, core);
     page_alloc::cpu_online(id);
     trace::add_cpu(id);
-    // SAFETY: the boot CPU runs this, for one core at a time; the stack is new.
+    // SAFETY: the stack is new. It is given back where the core was not sent off, and never
+    // else: a core that may be on its way could still use it.
     let entry = unsafe { smp::prepare(id, mpidr, top) };
     let sent = match core.enable_method() {
-        Some(method) if method == "spin-table" => release(core, entry),
+        Some(method) if method == "spin-table" => release(tree, dtb, core, entry),
         Some(method) if method == "psci" => match tree.psci() {
             Some(psci) => cpu_on(&psci, mpidr, entry),
             None => Err("the device tree has no PSCI node"),
         },
         _ => Err("its enable-method is neither psci nor spin-table"),
     };
-    let started = sent.and_then(|()| {
-        if smp::wait_online(id) { Ok(()) } else { Err("it was sent off and never came up") }
-    });
-    if started.is_err() {
-        smp::withdraw();
-        // A core that may be on its way could still use the stack: only one that was
-        // never sent off gives it back.
-        if sent.is_err() {
-            // SAFETY: allocated above, and the core that they were for does not know of them.
-            unsafe {
-                vmalloc::vfree(stack);
-                vmalloc::vfree(emergency_stack);
-            }
+    let started = match sent {
+        Err(why) => Started::NotSent(why),
+        Ok(()) => match smp::wait_up(id) {
+            Ok(()) => return Started::Up,
+            Err(why) => Started::NotUp(why),
+        },
+    };
+    // It has no share of memory.
+    page_alloc::cpu_dead(id);
+    trace::remove_cpu(id);
+    if let Started::NotSent(_) = started {
+        // SAFETY: no core was sent off.
+        unsafe { smp::take_back(id) };
+        kthread::account_kernel_stack(stack, -1);
+        // SAFETY: allocated above, and no core knows of them.
+        unsafe {
+            vmalloc::vfree(stack);
+            vmalloc::vfree(emergency_stack);
         }
     }
     started
@@ -130,21 +166,64 @@ fn emergency_stack(id: CpuId) -> Option<VirtAddr> {
 
 fn cpu_on(psci: &Psci<'_>, mpidr: u64, entry: PhysAddr) -> Result<(), &'static str> {
     let function = psci.cpu_on().ok_or("PSCI has no cpu_on")?;
-    let mut args = [0; 17];
-    (args[0], args[1]) = (mpidr, entry.get());
-    let result = match psci.method().ok_or("PSCI names neither hvc nor smc")? {
-        PsciMethod::Hvc => smccc::hvc64(function, args)[0],
-        PsciMethod::Smc => smccc::smc64(function, args)[0],
+    let conduit = match psci.method().ok_or("PSCI names neither hvc nor smc")? {
+        PsciMethod::Hvc => Conduit::Hvc,
+        PsciMethod::Smc => Conduit::Smc,
     };
-    if result == 0 { Ok(()) } else { Err("PSCI refused") }
+    // SAFETY: PSCI's CPU_ON, with a context of 0; it changes nothing for this core, and the
+    // other begins at the entry.
+    let result = unsafe { smccc::call(conduit, function, [mpidr, entry.get(), 0]) };
+    // Return codes have 32 bits (Arm DEN 0022, 5.2.2).
+    match result as i32 {
+        0 => Ok(()),
+        -1 => Err("nobody answers to PSCI"),
+        -2 => Err("PSCI knows no such core"),
+        -3 => Err("PSCI denies it"),
+        -4 => Err("PSCI says that it is on already"),
+        -5 => Err("PSCI says that it is being switched on already"),
+        _ => Err("PSCI failed"),
+    }
 }
 
-fn release(core: &Cpu<'_>, entry: PhysAddr) -> Result<(), &'static str> {
+/// Whether the tree reserves these bytes, and nobody has them: neither the kernel, nor what the
+/// boot loader handed over, nor CMA (Linux: Documentation/arch/arm64/booting.rst has
+/// `cpu-release-addr` in memory that the tree reserves).
+fn is_reserved(tree: &Tree<'_>, dtb: PhysAddr, bytes: PhysRange) -> bool {
+    let tree_range = PhysRange::from_size(dtb, tree.total_size() as u64);
+    let initrd = tree.chosen().and_then(|chosen| chosen.initrd());
+    let initrd = initrd.map(|initrd| PhysRange::new(initrd.start, initrd.end));
+    let taken = [Some(image::all_phys()), Some(tree_range), initrd];
+    if taken.into_iter().flatten().any(|taken| taken.overlaps(bytes)) {
+        return false;
+    }
+    let reserved = tree.reserved_memory();
+    let mut regions = reserved.iter().flat_map(ReservedMemory::regions);
+    tree.reservations().any(|reg| reg.range().contains_range(bytes))
+        || regions.any(|region| {
+            let mut regs = region.regs().into_iter().flatten();
+            region.is_available()
+                && !region.reusable()
+                && regs.any(|reg| reg.range().contains_range(bytes))
+        })
+}
+
+fn release(
+    tree: &Tree<'_>,
+    dtb: PhysAddr,
+    core: &Cpu<'_>,
+    entry: PhysAddr,
+) -> Result<(), &'static str> {
     let at = core.release_address().ok_or("its cpu-release-addr is missing")?;
-    // In RAM it is reserved, and has an address in the linear map already.
+    if !at.is_aligned(8) {
+        return Err("its cpu-release-addr is no multiple of 8");
+    }
+    if !is_reserved(tree, dtb, PhysRange::from_size(at, 8)) {
+        return Err("its cpu-release-addr is not in memory that the device tree reserves");
+    }
+    // In RAM it has an address in the linear map already.
     let linear = arch::phys_to_virt(at);
-    if init_mm::translate(linear).is_some() {
-        // SAFETY: the device tree says that the core waits on this word.
+    if layout::LINEAR.contains(linear) && init_mm::translate(linear).is_some() {
+        // SAFETY: the device tree says that the core waits on this word, and nobody else has it.
         unsafe { smp::release_spin_table(linear, entry) };
         return Ok(());
     }
@@ -162,8 +241,9 @@ fn release(core: &Cpu<'_>, entry: PhysAddr) -> Result<(), &'static str> {
 /// For head.S alone, once on each core.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn secondary_start_kernel(number: u64) -> ! {
-    let Some(id) = CpuId::new(number as usize) else { cpu::park() };
-    smp::init_cpu();
+    let Some(id) = CpuId::new(number as usize).filter(|&id| smp::claim(id)) else { cpu::park() };
+    smp::init_cpu(id);
+    exception::unmask_serror();
     let interrupted = interrupts::init_cpu();
     if interrupted {
         sched::init_cpu(IDLE_NAMES[id.index()]);

@@ -4,7 +4,7 @@ use super::fault;
 use super::start::Stop;
 use super::trace_file;
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::arch::aarch64::{cpu, exception, fixmap, image};
+use crate::arch::aarch64::{clock, exception, fixmap, image};
 use crate::drivers::console;
 use crate::drivers::uart::Uart;
 use crate::firmware::cmdline::{CommandLine, parse_size};
@@ -143,7 +143,7 @@ pub(super) fn kmemleak(tools: &debug::Options) {
 pub(super) fn kfence() {
     // SAFETY: once, at boot; it resolves faults of KFENCE's pages alone, which it maps.
     unsafe { exception::set_fault_handler(fault::resolve) };
-    debug::kfence_init(cpu::ticks());
+    debug::kfence_init(clock::counter());
 }
 
 /// What the command line says of tracing.

@@ -64,7 +64,9 @@ unsafe extern "C" fn start_kernel(dtb: u64, image: u64, entry_level: u64) -> ! {
 /// The boot, in order.
 fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     let tree = setup::device_tree(dtb)?;
+    interrupts::clock_init(&tree);
     setup::console(&tree);
+    exception::unmask_serror();
     let cmdline = setup::command_line(&tree);
     fs::set_cmdline(cmdline.as_str());
     if let Some(model) = tree.model() {
@@ -102,12 +104,13 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     setup::fail_page_alloc(&cmdline);
     setup::failslab(&cmdline);
 
-    if interrupts::init(&tree) {
+    let interrupts = interrupts::init(&tree);
+    if interrupts.enabled {
         secondary::sched_init();
         gfp::check_sleep();
     }
     steps.done("interrupts");
-    secondary::bring_up(&tree);
+    secondary::bring_up(&tree, dtb, interrupts.redistributors);
     mm::start_threads();
     steps.done("other cores");
     mm::request_standard_resources(&tree);

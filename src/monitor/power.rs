@@ -2,6 +2,7 @@
 
 use super::tty::Screen;
 use crate::addr::PhysRange;
+use crate::arch::aarch64::smccc::{self, Conduit};
 use crate::drivers::power::{BYTES, Bcm2835Pm};
 use crate::drivers::{console, semihosting};
 use crate::firmware::fdt::{PsciMethod, Tree};
@@ -20,11 +21,13 @@ const PATIENCE: u32 = 1 << 26;
 /// Asks the firmware; returns where there is none, or it does not do it.
 fn psci(tree: &Tree<'_>, function: u32) {
     let Some(psci) = tree.psci().filter(|psci| psci.has_standard_functions()) else { return };
-    match psci.method() {
-        Some(PsciMethod::Hvc) => smccc::hvc32(function, [0; 7]),
-        Some(PsciMethod::Smc) => smccc::smc32(function, [0; 7]),
+    let conduit = match psci.method() {
+        Some(PsciMethod::Hvc) => Conduit::Hvc,
+        Some(PsciMethod::Smc) => Conduit::Smc,
         None => return,
     };
+    // SAFETY: it ends the machine, or does nothing.
+    let _ = unsafe { smccc::call(conduit, function, [0; 3]) };
 }
 
 /// The Raspberry Pi's power management.

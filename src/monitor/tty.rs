@@ -10,8 +10,9 @@ use super::{bench, files, look, power};
 use crate::arch::irq::{is_masked, with_masked};
 use crate::arch::{CpuId, cpu};
 use crate::drivers::{console, semihosting};
+use crate::init::Boot;
+use crate::init::interrupts::{self, IrqReturn};
 use crate::init::provoke::{self, Provoker};
-use crate::init::{Boot, interrupts};
 use crate::sched::{self, HZ, WaitQueue};
 use crate::{kprint, kprintln};
 use arrayvec::ArrayString;
@@ -40,9 +41,12 @@ pub fn is_wanted(boot: &Boot) -> bool {
 
 /// Takes what was typed: from the UART's interrupt, and from the tick, which serves where there
 /// is no interrupt and finds what one has missed.
-fn received() {
+fn received() -> IrqReturn {
     if console::receive() {
         TYPED.wake_up();
+        IrqReturn::Handled
+    } else {
+        IrqReturn::None
     }
 }
 

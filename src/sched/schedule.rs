@@ -200,7 +200,7 @@ pub fn schedule_timeout(timeout: u64) -> u64 {
 /// Jiffies since the machine came up, the same on all CPUs: [`HZ`] in a second.
 #[must_use]
 pub fn jiffies() -> u64 {
-    cpu::ticks() / (cpu::tick_frequency() / HZ).max(1)
+    cpu::ticks() / (cpu::timeout(1) / HZ).max(1)
 }
 
 /// Wakes a thread from either sleep; whether it slept. Any context, under any lock of

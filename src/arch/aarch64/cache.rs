@@ -9,15 +9,43 @@ use crate::addr::{PhysRange, VirtRange};
 use crate::arch::errata::Workarounds;
 use crate::arch::lines::Lines;
 use core::arch::asm;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// The smallest line of any data cache, in bytes (CTR_EL0.DminLine).
+/// The smallest line of any data cache of a CPU that is up, in bytes.
+static LINE: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// The most that a write-back of any of them takes along, in bytes.
+static GRANULE: AtomicU64 = AtomicU64::new(0);
+
 #[inline(always)]
-#[must_use]
-pub fn line_size() -> usize {
+fn ctr() -> u64 {
     let ctr: u64;
     // SAFETY: reads an ID register.
     unsafe { asm!("mrs {}, ctr_el0", out(reg) ctr, options(nomem, nostack, preserves_flags)) };
-    4 << ((ctr >> 16) & 0xf)
+    ctr
+}
+
+/// The smallest line of this CPU's data caches, in bytes (CTR_EL0.DminLine).
+#[inline(always)]
+fn own_line_size() -> usize {
+    4 << ((ctr() >> 16) & 0xf)
+}
+
+/// Notes this CPU's caches. On each CPU, before it maintains any.
+pub(super) fn init_cpu() {
+    LINE.fetch_min(own_line_size(), Relaxed);
+    let granule = match ctr() >> 24 & 0xf {
+        0 => 128,
+        cwg => 4 << cwg,
+    };
+    GRANULE.fetch_max(granule, Relaxed);
+}
+
+/// The smallest line of any data cache of the CPUs that are up, in bytes: the step of a loop
+/// that leaves out no line, wherever it runs (Linux: the sanitised CTR_EL0.DminLine).
+#[inline(always)]
+#[must_use]
+pub fn line_size() -> usize {
+    LINE.load(Relaxed)
 }
 
 /// Discards what the caches hold of `start..end`, without writing it back: for
@@ -32,7 +60,7 @@ pub fn line_size() -> usize {
 pub unsafe fn invalidate_poc(start: usize, end: usize) {
     // SAFETY: a barrier.
     unsafe { asm!("dmb sy", options(nostack, preserves_flags)) };
-    for line in Lines::of(start, end, line_size()) {
+    for line in Lines::of(start, end, own_line_size()) {
         // SAFETY: the caller owns the range.
         unsafe { asm!("dc ivac, {}", in(reg) line.at, options(nostack, preserves_flags)) };
     }
@@ -62,16 +90,11 @@ pub unsafe fn clean_poc(start: usize, end: usize) {
 }
 
 /// The most that a write-back takes along, in bytes (CTR_EL0.CWG; 128 where it is not told,
-/// as Linux has it): what a device writes to must share no such piece with other data.
+/// as Linux has it), on any CPU that is up: what a device writes to must share no such piece
+/// with other data.
 #[must_use]
 pub fn writeback_granule() -> u64 {
-    let ctr: u64;
-    // SAFETY: reads an ID register.
-    unsafe { asm!("mrs {}, ctr_el0", out(reg) ctr, options(nomem, nostack, preserves_flags)) };
-    match ctr >> 24 & 0xf {
-        0 => 128,
-        cwg => 4 << cwg,
-    }
+    GRANULE.load(Relaxed)
 }
 
 /// The lines of RAM in the linear map.

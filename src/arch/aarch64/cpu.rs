@@ -1,5 +1,6 @@
 //! This CPU: its number, waiting, and its cycle counter.
 
+pub use super::clock::{sched_clock, tick_frequency, ticks, timeout};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use core::arch::asm;
 use core::cell::Cell;
@@ -83,35 +84,6 @@ pub fn cycles() -> u64 {
     // SAFETY: reads a counter. No `nomem`: it must stay where it was put.
     unsafe { asm!("isb", "mrs {}, pmccntr_el0", out(reg) n, options(nostack, preserves_flags)) };
     n
-}
-
-/// Ticks of the generic timer, CNTVCT_EL0.
-#[must_use]
-pub fn ticks() -> u64 {
-    let n: u64;
-    // SAFETY: reads a counter.
-    unsafe { asm!("isb", "mrs {}, cntvct_el0", out(reg) n, options(nostack, preserves_flags)) };
-    n
-}
-
-/// Ticks in a second, CNTFRQ_EL0; 0 where the firmware forgot to say.
-#[must_use]
-pub fn tick_frequency() -> u64 {
-    let n: u64;
-    // SAFETY: reads a register.
-    unsafe { asm!("mrs {}, cntfrq_el0", out(reg) n, options(nomem, nostack, preserves_flags)) };
-    n
-}
-
-/// Nanoseconds since some moment before the boot; 0 where the firmware forgot to say how
-/// fast the timer counts (Linux: sched_clock).
-#[must_use]
-pub fn sched_clock() -> u64 {
-    let frequency = tick_frequency();
-    if frequency == 0 {
-        return 0;
-    }
-    (u128::from(ticks()) * 1_000_000_000 / u128::from(frequency)) as u64
 }
 
 /// Stops this CPU for good.

@@ -90,6 +90,14 @@ pub(crate) unsafe fn set_irq_handler(handler: IrqHandler) {
     IRQ.store(handler as *mut (), Relaxed);
 }
 
+/// Lets SErrors in on this CPU, for good: one that firmware left pending, and any that comes, is
+/// reported (Linux: setup_arch, local_daif_restore). On each CPU, once its vectors are in place
+/// and there is a console. The handlers of other exceptions run with them masked.
+pub(crate) fn unmask_serror() {
+    // SAFETY: whoever is interrupted by one does not go on.
+    unsafe { core::arch::asm!("msr daifclr, #4", options(nostack)) };
+}
+
 const IRQ_FROM_EL1: u8 = 5;
 
 /// `hlt #0xf000`: a semihosting call. Where no host listens it is undefined.
@@ -122,7 +130,7 @@ unsafe extern "C" fn exception_handler(frame: &mut Frame, vector: u64) {
         return;
     }
     if kind == Kind::Vector(4)
-        && frame.esr >> 26 & 0x3f == EC_DATA_ABORT
+        && matches!(frame.esr >> 26 & 0x3f, EC_DATA_ABORT | EC_UNKNOWN)
         && let Some((fixup, x0)) = extable::fixup(frame.elr)
     {
         frame.x[0] = x0;

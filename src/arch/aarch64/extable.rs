@@ -1,8 +1,9 @@
-//! Accesses that may fault, and where to go on if they do (Linux:
+//! Instructions that may fault, and where to go on if they do (Linux:
 //! arch/arm64/include/asm/asm-extable.h, arch/arm64/mm/extable.c).
 //!
 //! Such an instruction has an entry in the image's `__ex_table`. A data abort that
-//! nothing else resolves goes on at the entry's fixup, with [`FAULTED`] in x0.
+//! nothing else resolves, and one that is undefined, goes on at the entry's fixup, with
+//! [`FAULTED`] in x0.
 
 use crate::addr::VirtAddr;
 use core::arch::asm;

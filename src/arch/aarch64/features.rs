@@ -1,11 +1,13 @@
 //! What this CPU can do, from its ID registers (Arm ARM D24.2).
 
 use super::errata;
+use crate::arch::cpufeature::{self, IdRegisters};
+pub(super) use crate::arch::cpufeature::{field, requirement_name};
 use crate::arch::pgtable::IdMmfr;
 use bitflags::bitflags;
 use core::arch::asm;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 bitflags! {
     /// Optional features that concern memory.
@@ -54,17 +56,31 @@ macro_rules! id_register {
 }
 pub(super) use id_register;
 
-/// An ID field of four bits at `shift`.
-#[inline(always)]
-pub(super) const fn field(register: u64, shift: u32) -> u64 {
-    (register >> shift) & 0xf
+/// The ID registers of the boot CPU: MMFR0 to MMFR2, ISAR0, DFR0.
+static BOOT_CPU: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+
+fn id_registers() -> IdRegisters {
+    IdRegisters { mm: errata::id_registers(), dfr0: id_register!("id_aa64dfr0_el1") }
+}
+
+/// Whether this CPU has what the kernel uses, by what the boot CPU has. On each other CPU,
+/// first of all.
+///
+/// # Errors
+/// What it lacks, a number for [`requirement_name`].
+pub(super) fn check_cpu() -> Result<(), usize> {
+    let [mmfr0, mmfr1, mmfr2, isar0, dfr0] = BOOT_CPU.each_ref().map(|word| word.load(Relaxed));
+    let boot = IdRegisters { mm: IdMmfr { mmfr0, mmfr1, mmfr2, isar0 }, dfr0 };
+    cpufeature::check(&boot, &id_registers())
 }
 
 /// Reads the ID registers.
 fn detect() -> Features {
-    let IdMmfr { mmfr0, mmfr1, mmfr2, isar0 } = errata::id_registers();
+    let IdRegisters { mm: IdMmfr { mmfr0, mmfr1, mmfr2, isar0 }, dfr0 } = id_registers();
+    for (word, value) in BOOT_CPU.iter().zip([mmfr0, mmfr1, mmfr2, isar0, dfr0]) {
+        word.store(value, Relaxed);
+    }
     let pfr1 = id_register!("id_aa64pfr1_el1");
-    let dfr0 = id_register!("id_aa64dfr0_el1");
 
     let mut bits = 0;
     let mut note = |there: bool, feature: Features| bits |= if there { feature.bits() } else { 0 };
@@ -89,16 +105,24 @@ pub(super) fn init() {
     FEATURES.store(features.bits(), Relaxed);
     super::mmu::set_tlb_range(features.contains(Features::TLBIRANGE));
 
-    let dczid = id_register!("dczid_el0");
-    if dczid & (1 << 4) == 0 {
-        ZVA_BLOCK.store(4 << (dczid & 0xf), Relaxed);
-    }
+    ZVA_BLOCK.store(own_zva_block(), Relaxed);
     init_cpu();
 }
 
-/// Switches on, on this CPU, what needs only a bit: PAN; and notes its errata.
+/// The bytes that DC ZVA clears on this CPU; 0 where it must not be used.
+fn own_zva_block() -> usize {
+    let dczid = id_register!("dczid_el0");
+    if dczid & 1 << 4 == 0 { 4 << (dczid & 0xf) } else { 0 }
+}
+
+/// Switches on, on this CPU, what needs only a bit: PAN; and notes its errata, its cache lines
+/// and what DC ZVA clears here.
 pub(super) fn init_cpu() {
     errata::init_cpu();
+    super::cache::init_cpu();
+    // A larger block than this CPU's would be cleared in part; one smaller than another CPU's
+    // is cleared twice. 0, for none, is the smallest.
+    ZVA_BLOCK.fetch_min(own_zva_block(), Relaxed);
     if features().contains(Features::PAN) {
         // SAFETY: SCTLR_EL1.SPAN = 0 sets PSTATE.PAN on each exception to EL1, and
         // the second write sets it now; the kernel has no business with EL0's memory.
@@ -166,7 +190,7 @@ pub fn has_gic_system_registers() -> bool {
     field(id_register!("id_aa64pfr0_el1"), 24) != 0
 }
 
-/// The bytes that DC ZVA clears, or 0 where it must not be used.
+/// The bytes that DC ZVA clears on all CPUs, or 0 where it must not be used on one of them.
 #[inline]
 #[must_use]
 pub fn zva_block() -> usize {

@@ -3,6 +3,7 @@
 pub mod backtrace;
 mod breaks;
 pub mod cache;
+pub mod clock;
 pub mod cpu;
 pub(crate) mod early;
 pub mod errata;
@@ -18,6 +19,7 @@ pub(crate) mod paging;
 pub(crate) mod patching;
 pub mod pmu;
 pub(crate) mod probe;
+pub(crate) mod smccc;
 pub mod smp;
 pub mod switch;
 pub(crate) mod timer;
@@ -32,6 +34,7 @@ core::arch::global_asm!(include_str!("vectors.S"));
 /// First thing in the high half: notes where the image lies and what the CPU can do.
 pub(crate) fn init(image: PhysAddr) {
     image::init(image);
+    clock::init();
     features::init();
 }
 

@@ -3,7 +3,12 @@
 //! One at a time: the boot CPU writes what the core needs into `SECONDARY_DATA`,
 //! cleans it to memory, since the core reads it with its caches off, and has PSCI or
 //! a spin table send the core to `secondary_entry`. The core turns its MMU on with an
-//! identity map of the `.idmap.text` pages alone, says that it is there, and goes on.
+//! identity map of the `.idmap.text` pages alone, claims its number, and goes on.
+//!
+//! A core that was sent off may come at any time, or never. So its number and its stack are
+//! its own for good: nobody else gets them, even where the boot CPU has waited long enough and
+//! [`withdraw`]s the offer. Whether a number is claimed or withdrawn is decided by one
+//! compare-exchange, and a core that loses it parks.
 
 use super::early::BootTable;
 use super::features::id_register;
@@ -15,34 +20,76 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// What head.S reads on a starting core, in this order.
+/// What head.S reads on a starting core, in this order: what all cores share, and then what
+/// each has for itself.
 #[repr(C, align(256))]
 struct SecondaryData {
-    mpidr: UnsafeCell<u64>,
     mair: UnsafeCell<u64>,
     tcr: UnsafeCell<u64>,
     sctlr: UnsafeCell<u64>,
     ttbr0: UnsafeCell<u64>,
     ttbr1: UnsafeCell<u64>,
-    stack: UnsafeCell<u64>,
-    cpu: UnsafeCell<u64>,
+    /// Elements of `cores`.
+    count: u64,
+    /// By CPU number.
+    cores: [Core; NR_CPUS],
 }
 
-// SAFETY: the boot CPU writes it while no other core may read it: one is started at a
-// time, and the next not before it has said that it is there.
+/// What a core finds by its affinity.
+#[repr(C)]
+struct Core {
+    /// The affinity of the core that may come as this CPU; [`NOBODY`] where none may.
+    mpidr: AtomicU64,
+    /// The top of its stack.
+    stack: AtomicU64,
+}
+
+/// The affinity of no core.
+const NOBODY: u64 = u64::MAX;
+
+// SAFETY: the boot CPU writes the cells in `init` alone, before any other core is started.
 unsafe impl Sync for SecondaryData {}
 
 #[unsafe(no_mangle)]
 static SECONDARY_DATA: SecondaryData = SecondaryData {
-    mpidr: UnsafeCell::new(u64::MAX),
     mair: UnsafeCell::new(0),
     tcr: UnsafeCell::new(0),
     sctlr: UnsafeCell::new(0),
     ttbr0: UnsafeCell::new(0),
     ttbr1: UnsafeCell::new(0),
-    stack: UnsafeCell::new(0),
-    cpu: UnsafeCell::new(0),
+    count: NR_CPUS as u64,
+    cores: [const { Core { mpidr: AtomicU64::new(NOBODY), stack: AtomicU64::new(0) } }; NR_CPUS],
 };
+
+// What head.S takes for granted.
+const _: () = assert!(core::mem::offset_of!(SecondaryData, cores) == 48 && size_of::<Core>() == 16);
+
+/// How far each CPU has come: a number of [`state`], or above it a reason to be refused.
+static STATE: [AtomicU32; NR_CPUS] = [const { AtomicU32::new(state::NONE) }; NR_CPUS];
+
+mod state {
+    /// Nobody has the number.
+    pub const NONE: u32 = 0;
+    /// A core was sent off to come as this CPU.
+    pub const SENT: u32 = 1;
+    /// The core did not come in time: should it come, it parks.
+    pub const WITHDRAWN: u32 = 2;
+    /// The core has come.
+    pub const CLAIMED: u32 = 3;
+    /// It is up.
+    pub const UP: u32 = 4;
+    /// It lacks the requirement whose place is the number behind this, and has parked.
+    pub const LACKS: u32 = 5;
+}
+
+/// Why a core that was sent off is not up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotUp {
+    /// It did not come in time.
+    Late,
+    /// It lacks what the kernel uses on all CPUs.
+    Lacks(&'static str),
+}
 
 /// The identity map of `.idmap.text`: PGD, PUD, PMD, PTE.
 static IDMAP: [BootTable; 4] = [const { BootTable::new() }; 4];
@@ -85,9 +132,11 @@ pub fn affinity(cpu: CpuId) -> u64 {
     AFFINITY[cpu.index()].load(Ordering::Relaxed)
 }
 
-/// Builds the identity map for starting cores. Boot CPU, once, on the final tables.
+/// Builds the identity map for starting cores, and writes what they share. Boot CPU, once, on
+/// the final tables.
 pub(crate) fn init() {
     AFFINITY[0].store(mpidr(), Ordering::Relaxed);
+    STATE[0].store(state::UP, Ordering::Relaxed);
     let start = VirtAddr::from_ptr(&raw const _text);
     let end = VirtAddr::from_ptr(&raw const _idmap_text_end);
     let pa = |i: usize| image::phys(VirtAddr::from_ptr(&raw const IDMAP[i]));
@@ -105,69 +154,126 @@ pub(crate) fn init() {
         write(3, page, Descriptor::leaf(Level::Pte, at, KernelAttrs::KERNEL_ROX, false));
     }
     mmu::dsb_ishst();
-}
 
-/// Prepares everything for core `mpidr` to start as `cpu` on `stack`, and says where
-/// it has to be sent to.
-///
-/// # Safety
-/// Boot CPU only, after [`init`]; no other core is starting; `stack` is the top of a
-/// mapped stack that nobody else uses.
-pub unsafe fn prepare(cpu: CpuId, mpidr: u64, stack: VirtAddr) -> PhysAddr {
     let data = &SECONDARY_DATA;
-    let identity = image::phys(VirtAddr::from_ptr(&raw const IDMAP[0]));
     // The upper half is walked, the lower one for the identity map.
     let tcr = paging::tcr() & !paging::TCR_EPD0;
-    // SAFETY: no core reads it now, as the caller says.
+    // SAFETY: no other core was started yet.
     unsafe {
         data.mair.get().write(MAIR_EL1);
         data.tcr.get().write(tcr);
         data.sctlr.get().write(paging::sctlr());
-        data.ttbr0.get().write(identity.get());
+        data.ttbr0.get().write(pa(0).get());
         data.ttbr1.get().write(paging::ttbr1());
-        data.stack.get().write(stack.get() as u64);
-        data.cpu.get().write(cpu.index() as u64);
-        data.mpidr.get().write(mpidr);
     }
-    AFFINITY[cpu.index()].store(mpidr, Ordering::Relaxed);
+}
+
+/// Cleans what a starting core reads to memory.
+fn clean_data() {
     let at = (&raw const SECONDARY_DATA).addr();
     // SAFETY: part of the image, and mapped.
     unsafe { cache::clean_poc(at, at + size_of::<SecondaryData>()) };
+}
+
+/// Prepares everything for core `mpidr` to start as `cpu` on `stack`, and says where
+/// it has to be sent to. Boot CPU, after [`init`].
+///
+/// # Panics
+/// The number was sent off before.
+///
+/// # Safety
+/// `stack` is the top of a mapped stack that nobody else uses, until [`take_back`] or, where
+/// the core is sent off, for good.
+pub unsafe fn prepare(cpu: CpuId, mpidr: u64, stack: VirtAddr) -> PhysAddr {
+    let sent = STATE[cpu.index()].swap(state::SENT, Ordering::Relaxed);
+    assert_eq!(sent, state::NONE, "CPU {}: sent off before", cpu.index());
+    AFFINITY[cpu.index()].store(mpidr, Ordering::Relaxed);
+    let core = &SECONDARY_DATA.cores[cpu.index()];
+    core.stack.store(stack.get() as u64, Ordering::Relaxed);
+    core.mpidr.store(mpidr, Ordering::Release);
+    clean_data();
     image::phys(VirtAddr::from_ptr(&raw const secondary_entry))
 }
 
-/// Takes the offer to core `mpidr` back: should it come after all, it parks.
-pub(crate) fn withdraw() {
-    // SAFETY: a core that reads it meanwhile compares one word.
-    unsafe { SECONDARY_DATA.mpidr.get().write_volatile(u64::MAX) };
-    let at = (&raw const SECONDARY_DATA).addr();
-    // SAFETY: part of the image, and mapped.
-    unsafe { cache::clean_poc(at, at + size_of::<SecondaryData>()) };
+/// Nobody comes as `cpu`: the offer of [`prepare`] reached no core. The number and the stack
+/// are free again. Boot CPU.
+///
+/// # Safety
+/// No core was sent off.
+pub unsafe fn take_back(cpu: CpuId) {
+    SECONDARY_DATA.cores[cpu.index()].mpidr.store(NOBODY, Ordering::Relaxed);
+    clean_data();
+    STATE[cpu.index()].store(state::NONE, Ordering::Relaxed);
 }
 
-/// Waits up to a second for `cpu` to come up; whether it did.
-#[must_use]
-pub fn wait_online(cpu: CpuId) -> bool {
-    let limit = super::cpu::ticks() + super::cpu::tick_frequency().max(1);
-    while online_mask() >> cpu.index() & 1 == 0 {
-        if super::cpu::ticks() > limit {
-            return false;
+/// Waits up to five seconds for the core that was sent off as `cpu` (Linux: __cpu_up), and
+/// then withdraws the offer. One that has come by then is waited for.
+///
+/// # Errors
+/// The core is not up, and will not be.
+pub fn wait_up(cpu: CpuId) -> Result<(), NotUp> {
+    let own = &STATE[cpu.index()];
+    let limit = super::cpu::ticks().saturating_add(super::cpu::timeout(START_SECONDS));
+    loop {
+        match own.load(Ordering::Acquire) {
+            state::SENT if super::cpu::ticks() > limit => {
+                if withdraw(cpu) {
+                    return Err(NotUp::Late);
+                }
+            }
+            state::UP => return Ok(()),
+            lacks @ state::LACKS.. => {
+                let index = (lacks - state::LACKS) as usize;
+                return Err(NotUp::Lacks(super::features::requirement_name(index)));
+            }
+            _ => super::cpu::relax(),
         }
-        super::cpu::relax();
     }
-    true
+}
+
+/// How long the boot CPU waits for a core.
+const START_SECONDS: u64 = 5;
+
+/// Takes the offer to the core of `cpu` back; whether that was before it came.
+fn withdraw(cpu: CpuId) -> bool {
+    let own = &STATE[cpu.index()];
+    let withdrawn =
+        own.compare_exchange(state::SENT, state::WITHDRAWN, Ordering::AcqRel, Ordering::Acquire);
+    if withdrawn.is_ok() {
+        // A core that has not looked yet need not turn its MMU on for nothing.
+        SECONDARY_DATA.cores[cpu.index()].mpidr.store(NOBODY, Ordering::Relaxed);
+        clean_data();
+    }
+    withdrawn.is_ok()
+}
+
+/// On the new core, first of all: takes the number that it was sent off with. Where that was
+/// withdrawn meanwhile it returns `false`, and the core has to park: nothing of the kernel's
+/// is there for it.
+#[must_use]
+pub(crate) fn claim(cpu: CpuId) -> bool {
+    STATE[cpu.index()]
+        .compare_exchange(state::SENT, state::CLAIMED, Ordering::AcqRel, Ordering::Acquire)
+        .is_ok()
 }
 
 /// On the new core, before its first interrupt: the identity map goes; features and
 /// errata are seen to.
-pub(crate) fn init_cpu() {
+///
+/// Does not return on a core that lacks what the kernel uses: it parks.
+pub(crate) fn init_cpu(cpu: CpuId) {
     paging::drop_identity_map();
+    if let Err(lacking) = super::features::check_cpu() {
+        STATE[cpu.index()].store(state::LACKS + lacking as u32, Ordering::Release);
+        super::cpu::park();
+    }
     super::features::init_cpu();
 }
 
 /// On the new core: the boot CPU learns that it is there.
 pub(crate) fn came_up(cpu: CpuId) {
     ONLINE.fetch_or(1 << cpu.index(), Ordering::AcqRel);
+    STATE[cpu.index()].store(state::UP, Ordering::Release);
 }
 
 /// Writes the entry into a spin table's release address and wakes who waits there.

@@ -148,9 +148,38 @@ stack_overflow:
 .balign 2048
 .global early_vectors
 early_vectors:
-    .irp kind, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    .irp kind, 0, 1, 2, 3, 4, 5, 6, 7
     early_ventry \kind
     .endr
+    .balign 128
+    b       early_call
+    .irp kind, 9, 10, 11, 12, 13, 14, 15
+    early_ventry \kind
+    .endr
+
+/*
+ * What a lower exception level asks of EL2 or EL3, where the kernel was entered there: these
+ * vectors stay in place, and the firmware that the device tree speaks of is not there. A call
+ * by HVC or SMC is answered with NOT_SUPPORTED (Arm DEN 0028).
+ */
+early_call:
+    mrs     x1, CurrentEL
+    cmp     x1, #(2 << 2)
+    b.lo    2f
+    b.hi    1f
+    mrs     x1, esr_el2
+    b       3f
+1:  mrs     x1, esr_el3
+    b       3f
+2:  mrs     x1, esr_el1
+3:  lsr     x1, x1, #26
+    sub     x1, x1, #0x16           // HVC and SMC from AArch64
+    cmp     x1, #1
+    b.hi    4f
+    mov     x0, #-1
+    eret
+4:  mov     x28, #8
+    b       early_exception
 
 early_exception:
     mrs     x0, CurrentEL

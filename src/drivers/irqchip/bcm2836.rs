@@ -11,6 +11,7 @@ use crate::addr::VirtAddr;
 use crate::arch::CpuId;
 use crate::arch::aarch64::smp;
 use crate::drivers::mmio::Registers;
+use core::arch::asm;
 
 /// The controller of four cores.
 pub(super) struct Bcm2836(Registers);
@@ -22,6 +23,14 @@ const CONTROL: usize = 0x00;
 const PRESCALER: usize = 0x08;
 /// The prescaler's value for each tick of the crystal to be one of the counter.
 const PRESCALER_ONE: u32 = 1 << 31;
+
+/// Which cores the performance counters interrupt, cleared.
+const PMU_ROUTING_CLEAR: usize = 0x14;
+/// Whether outstanding bus accesses interrupt.
+const AXI_IRQ: usize = 0x30;
+/// The timer that all cores share, and its flag of being expired.
+const LOCAL_TIMER: usize = 0x34;
+const LOCAL_TIMER_CLEAR: usize = 0x38;
 
 const CORES: u64 = 4;
 /// Of each core, a word: which of its timers interrupt it (3:0), as FIQ (7:4).
@@ -36,7 +45,13 @@ const MAILBOX_SET: usize = 0x80;
 const MAILBOX_CLEAR: usize = 0xc0;
 
 const TIMER_LINES: u32 = 4;
+/// The line of the virtual timer.
+pub const VIRTUAL_TIMER_LINE: u32 = 3;
 const MAILBOX_LINE: u32 = 4;
+const MAILBOXES: u32 = 4;
+const MAILBOX_LAST: u32 = MAILBOX_LINE + MAILBOXES - 1;
+const PMU_LINE: u32 = 9;
+const LOCAL_TIMER_LINE: u32 = 11;
 /// Where the controller's own lines begin among the numbers of private interrupts.
 const FIRST_LINE: u32 = 16;
 
@@ -61,8 +76,39 @@ pub unsafe fn init(registers: VirtAddr) -> Result<(), IrqchipError> {
     // The counters follow the crystal, as CNTFRQ_EL0 says; not every firmware sees to it.
     registers.write(CONTROL, 0);
     registers.write(PRESCALER, PRESCALER_ONE);
+    quiesce_shared(registers);
     IRQCHIP.call_once(|| Irqchip::Bcm2836(Bcm2836(registers)));
     Ok(())
+}
+
+/// Switches off what interrupts a core of the cores' choice.
+fn quiesce_shared(registers: Registers) {
+    registers.write(PMU_ROUTING_CLEAR, 0xff);
+    registers.write(AXI_IRQ, 0);
+    registers.write(LOCAL_TIMER, 0);
+    registers.write(LOCAL_TIMER_CLEAR, 3 << 30);
+}
+
+/// The controller of the devices (Broadcom, BCM2835 ARM Peripherals, 7; Linux:
+/// drivers/irqchip/irq-bcm2835.c), whose interrupt is a line of this one: which device has the
+/// FIQ, and what disables them all.
+const ARMCTRL_FIQ: usize = 0x0c;
+const ARMCTRL_DISABLE: [usize; 3] = [0x1c, 0x20, 0x24];
+/// Bytes of its registers.
+pub const ARMCTRL_BYTES: u64 = 0x28;
+
+/// Disables all interrupts of the devices, which nobody handles. Boot CPU.
+///
+/// # Safety
+/// `registers` is a mapping of [`ARMCTRL_BYTES`] of such registers, if they are there, as device
+/// memory.
+pub unsafe fn quiesce_armctrl(registers: VirtAddr) {
+    // SAFETY: as the caller says; not used beyond this function.
+    let registers = unsafe { Registers::new(registers) };
+    if registers.probe(ARMCTRL_FIQ).is_some() {
+        registers.write(ARMCTRL_FIQ, 0);
+        ARMCTRL_DISABLE.iter().for_each(|&offset| registers.write(offset, u32::MAX));
+    }
 }
 
 /// A core's number, which is its Aff0.
@@ -76,7 +122,9 @@ impl Bcm2836 {
         let core = core(smp::mpidr())?;
         self.0.write(TIMER_CONTROL + 4 * core, 0);
         self.0.write(MAILBOX_CONTROL + 4 * core, 0);
-        self.0.write(MAILBOX_CLEAR + 16 * core, u32::MAX);
+        for mailbox in 0..MAILBOXES as usize {
+            self.0.write(MAILBOX_CLEAR + 16 * core + 4 * mailbox, u32::MAX);
+        }
         Ok(())
     }
 
@@ -91,6 +139,22 @@ impl Bcm2836 {
         self.0.write(control, self.0.read(control) | bit);
         let enabled = self.0.read(control) & bit != 0;
         if enabled { Ok(()) } else { Err(IrqchipError::CannotEnable) }
+    }
+
+    /// Disables what comes by a line of this core, or by one of the shared ones. Of the mailbox
+    /// that carries the software-generated interrupts none can be disabled alone.
+    pub(super) fn disable(&self, private: Private) {
+        let Ok(core) = core(smp::mpidr()) else { return };
+        let Some(line) = u32::from(private.0).checked_sub(FIRST_LINE) else { return };
+        let clear = |offset: usize, bit: u32| self.0.write(offset, self.0.read(offset) & !bit);
+        match line {
+            0..TIMER_LINES => clear(TIMER_CONTROL + 4 * core, 0x11 << line),
+            MAILBOX_LINE..=MAILBOX_LAST => {
+                clear(MAILBOX_CONTROL + 4 * core, 0x11 << (line - MAILBOX_LINE))
+            }
+            PMU_LINE..=LOCAL_TIMER_LINE => quiesce_shared(self.0),
+            _ => {}
+        }
     }
 
     pub(super) fn send(&self, sgi: Private, to: CpuId) {
@@ -108,9 +172,20 @@ impl Bcm2836 {
                 f(id(line));
                 continue;
             }
-            let sent = self.0.read(MAILBOX_CLEAR + 16 * core);
-            self.0.write(MAILBOX_CLEAR + 16 * core, sent);
+            let sent = take_mailbox(self.0.at(MAILBOX_CLEAR + 16 * core));
             (0..FIRST_LINE).filter(|sgi| sent >> sgi & 1 != 0).for_each(&mut f);
         }
     }
+}
+
+/// Reads and clears a mailbox. What was stored before a bit was set is visible afterwards; a bit
+/// that is set after its clearing interrupts again. So the clearing must have been done before
+/// anybody looks for what the interrupt tells of.
+#[inline(never)]
+fn take_mailbox(mailbox: Registers) -> u32 {
+    let sent = mailbox.read(0);
+    mailbox.write(0, sent);
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+    sent
 }

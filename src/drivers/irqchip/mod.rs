@@ -45,6 +45,10 @@ impl Shared {
     pub fn from_id(id: u32) -> Option<Self> {
         u16::try_from(id).ok().filter(|id| (32..1020).contains(id)).map(Self)
     }
+    /// Its bit among those of all interrupts: the offset of a word, and the bit there.
+    const fn place(self) -> (usize, u32) {
+        (4 * (self.0 as usize / 32), 1 << (self.0 % 32))
+    }
 }
 
 /// Why this CPU has no interrupts.
@@ -64,6 +68,10 @@ pub enum IrqchipError {
     NotServed,
     /// The interrupt can't be enabled.
     CannotEnable,
+    /// The interrupt has as many handlers as there can be, or this one already.
+    Busy,
+    /// This is not the boot CPU, which alone handles devices' interrupts.
+    NotBootCpu,
 }
 
 enum Irqchip {
@@ -110,6 +118,17 @@ pub fn enable_shared(shared: Shared, _irq: &IrqMasked) -> Result<(), IrqchipErro
     match IRQCHIP.get().ok_or(IrqchipError::None)? {
         Irqchip::Gic(gic) => gic.enable_shared(shared),
         Irqchip::Bcm2836(_) => Err(IrqchipError::CannotEnable),
+    }
+}
+
+/// Disables an interrupt that this CPU handles, private or a device's; those that other CPUs
+/// send can't be on some controllers, and come to an end by themselves.
+pub fn disable(id: u32, irq: &IrqMasked) {
+    match (IRQCHIP.get(), Private::from_id(id), Shared::from_id(id)) {
+        (Some(Irqchip::Gic(gic)), Some(private), _) => gic.disable(private, irq),
+        (Some(Irqchip::Gic(gic)), _, Some(shared)) => gic.disable_shared(shared),
+        (Some(Irqchip::Bcm2836(local)), Some(private), _) => local.disable(private),
+        _ => {}
     }
 }
 

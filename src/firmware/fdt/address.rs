@@ -78,10 +78,19 @@ impl<'a> Lineage<'a> {
         level.checked_sub(1).and_then(|i| self.nodes.get(i)).unwrap_or(&self.root).cells()
     }
 
-    /// The node's interrupt controller: what the nearest `interrupt-parent` says.
-    pub(super) fn interrupt_parent(&self) -> Option<u32> {
-        let nearest = self.nodes.iter().rev().chain([&self.root]);
-        nearest.into_iter().find_map(|node| node.cell("interrupt-parent"))
+    /// The node's interrupt controller: the one that the nearest `interrupt-parent` names, or
+    /// the nearest node above that is one (Linux: of_irq_find_parent).
+    pub(super) fn interrupt_parent(&self, tree: &Tree<'a>) -> Option<Node<'a>> {
+        for (depth, node) in self.nodes.iter().enumerate().rev() {
+            if let Some(phandle) = node.cell("interrupt-parent") {
+                return tree.by_phandle(phandle);
+            }
+            let above = depth.checked_sub(1).and_then(|i| self.nodes.get(i)).unwrap_or(&self.root);
+            if above.has("#interrupt-cells") {
+                return Some(*above);
+            }
+        }
+        tree.by_phandle(self.root.cell("interrupt-parent")?)
     }
 
     /// The node's `index`th `reg` entry as the CPU addresses it (Linux:

@@ -13,11 +13,13 @@ pub struct Cpus<'a> {
 }
 
 impl<'a> Cpus<'a> {
-    /// The CPUs: children with `device_type = "cpu"`, whatever their status.
+    /// The CPUs, whatever their status: children that are called `cpu`, with or without an
+    /// address, or have `device_type = "cpu"` (Linux: of_get_next_cpu_node).
     pub fn iter(&self) -> impl Iterator<Item = Cpu<'a>> + use<'a> {
         let (cells, parent) = (self.node.cells(), self.node);
         self.node.children().filter_map(move |node| {
-            let is_cpu = node.text("device_type")? == "cpu";
+            let is_cpu = node.is_called(b"cpu")
+                || node.text("device_type").is_some_and(|kind| kind == "cpu");
             is_cpu.then_some(Cpu { node, parent, cells })
         })
     }
@@ -56,10 +58,14 @@ impl<'a> Cpu<'a> {
     pub fn numa_node(&self) -> Option<u32> {
         self.node.cell("numa-node-id")
     }
-    /// Whether `status` lets it be started.
+    /// Whether `status` lets it be started. A CPU that is `disabled` is quiescent, and is
+    /// started by its enable-method (Devicetree Specification 3.8.1); one that has failed, or
+    /// that other software uses (`reserved`), is left alone.
     #[must_use]
     pub fn is_available(&self) -> bool {
-        self.node.is_available()
+        let Some(status) = self.node.status() else { return true };
+        let known = self.node.is_available() || status == "disabled";
+        known && !status.bytes().starts_with(b"fail")
     }
 }
 

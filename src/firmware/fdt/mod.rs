@@ -18,13 +18,15 @@
 //! - [`chosen`]: what the boot loader chose: arguments, initrd, console
 //! - [`cpus`]: CPUs, PSCI, NUMA distances
 //! - [`address`]: `ranges` and `dma-ranges`: from a bus address to the CPU's
-//! - [`devices`]: the console, the interrupt controller, the timer
+//! - [`devices`]: the console, power management
+//! - [`interrupts`]: the interrupt controller, the timer, and which line a device has
 
 pub mod address;
 pub mod chosen;
 pub mod cpus;
 pub mod devices;
 pub mod header;
+pub mod interrupts;
 pub mod memory;
 pub mod structure;
 pub mod value;
@@ -35,8 +37,9 @@ pub(crate) mod tests;
 pub use address::{Lineage, LineageWalk};
 pub use chosen::{Chosen, Initrd, StdoutPath};
 pub use cpus::{Cpu, Cpus, Psci, PsciMethod};
-pub use devices::{Console, Gic, InterruptController, Timer};
+pub use devices::Console;
 pub use header::{FdtError, MAX_SIZE, total_size};
+pub use interrupts::{Gic, InterruptController, InterruptSpecifier, MAX_REGIONS, Timer};
 pub use memory::{
     MemoryEntry, MemoryNode, MemoryRegion, RangesProperty, ReservedMemory, ReservedRegion,
 };

@@ -81,7 +81,7 @@ pub(in crate::mm) use isolation::{
 };
 pub(in crate::mm) use listed::{LONG_WAY, MAX_LISTED, alloc_listed};
 pub use numa::{
-    alloc_pages_node, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id,
+    alloc_pages_node, cpu_dead, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id,
     set_cpu_numa_node, set_node_distances,
 };
 pub use owned::{OwnedPage, OwnedPages, Pages, PagesList};

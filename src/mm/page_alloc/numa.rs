@@ -29,6 +29,13 @@ pub fn cpu_online(cpu: CpuId) {
     with_masked(|_| super::setup_watermarks());
 }
 
+/// Takes back [`cpu_online`] for a CPU that did not come, or came and allocated nothing (Linux:
+/// page_alloc_cpu_dead).
+pub fn cpu_dead(cpu: CpuId) {
+    ONLINE.fetch_and(!(1 << cpu.index()), Relaxed);
+    with_masked(|_| super::setup_watermarks());
+}
+
 /// The CPUs that allocate, rising.
 pub fn cpus_online() -> impl Iterator<Item = CpuId> {
     let online = ONLINE.load(Relaxed);

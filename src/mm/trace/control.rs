@@ -218,6 +218,12 @@ pub fn add_cpu(cpu: CpuId) {
     }
 }
 
+/// Frees the ring that [`add_cpu`] made for a CPU that did not come.
+pub fn remove_cpu(cpu: CpuId) {
+    let _control = Control::lock();
+    drop(swap(cpu, None));
+}
+
 /// Forgets all records (Linux: an empty text to `trace`).
 pub fn clear() {
     let mut rings = Rings::take();

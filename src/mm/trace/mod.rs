@@ -45,7 +45,7 @@ mod text;
 
 pub use control::{
     Rings, TraceError, add_cpu, buffer_size_kb, clear, enabled, free_buffers, is_recording,
-    set_buffer_size_kb, set_event_names, set_events, set_recording,
+    remove_cpu, set_buffer_size_kb, set_event_names, set_events, set_recording,
 };
 pub use event::{Event, Format};
 pub use events::EVENTS;

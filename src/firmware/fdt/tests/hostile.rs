@@ -28,8 +28,14 @@ fn read_all(tree: &Tree<'_>) {
     }
     let _ = (tree.model(), tree.bootargs(), tree.stdout().is_some(), tree.dma_limit());
     let _ = tree.console();
-    let _ = tree.interrupt_controller().map(|gic| (gic.reg(0), gic.reg(1)));
-    let _ = tree.timer().map(|timer| (timer.interrupt(1), timer.interrupt_id(3)));
+    let _ = tree.interrupt_controller().map(|gic| {
+        (gic.reg(0), gic.reg(1), gic.redistributors().count(), gic.redistributor_stride())
+    });
+    let _ = tree.timer().map(|timer| {
+        let ids = ["phys", "virt"].map(|name| timer.interrupt(name).map(|of| of.gic_id()));
+        (ids, timer.clock_frequency())
+    });
+    let _ = (tree.console_interrupt_id(), tree.bcm2836_l1_intc(), tree.bcm2835_armctrl());
     let _ = tree.psci().map(|psci| (psci.method(), psci.cpu_on()));
     let _ = tree.numa_distances().map(Iterator::count);
     for entry in tree.memory() {

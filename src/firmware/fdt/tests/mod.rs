@@ -4,6 +4,7 @@
 mod build;
 pub(crate) mod corpus;
 mod hostile;
+mod interrupts;
 mod mutate;
 mod small;
 pub(crate) mod work;

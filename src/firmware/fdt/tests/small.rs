@@ -189,7 +189,8 @@ fn the_boards_limits_and_devices() {
     assert_eq!(gic.reg(1).unwrap().base, PhysAddr::new(0xff84_2000));
     // PPI 14 is the non-secure physical timer, 11 the virtual one.
     let timer = pi.timer().unwrap();
-    assert_eq!((timer.interrupt_id(1), timer.interrupt_id(2)), (Some(30), Some(27)));
+    let id = |name| timer.interrupt(name).and_then(|specifier| specifier.gic_id());
+    assert_eq!((id("phys"), id("virt"), id("hyp-virt")), (Some(30), Some(27), None));
     assert!(pi.psci().is_none());
 
     let blob = super::corpus::sample("dtbs/qemu-virt-gicv3-512m");
@@ -201,7 +202,8 @@ fn the_boards_limits_and_devices() {
     let gic = virt.interrupt_controller().unwrap();
     assert_eq!(gic.gic, Gic::V3);
     assert_eq!(gic.reg(0).unwrap().base, PhysAddr::new(0x800_0000));
-    assert_eq!(virt.timer().unwrap().interrupt_id(1), Some(30));
+    assert_eq!(virt.timer().unwrap().interrupt("phys").unwrap().gic_id(), Some(30));
+    assert_eq!(gic.redistributors().count(), 1);
     let psci = virt.psci().unwrap();
     assert_eq!((psci.method(), psci.cpu_on()), (Some(PsciMethod::Hvc), Some(0xc400_0003)));
 }

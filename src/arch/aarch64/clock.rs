@@ -1,0 +1,87 @@
+//! The clock: CNTVCT_EL0, which counts the same on all CPUs (Arm ARM D12.1; Linux:
+//! drivers/clocksource/arm_arch_timer.c, kernel/time/sched_clock.c).
+//!
+//! Ticks count from the kernel's start, so that no sum or product of them comes near 2^64,
+//! whatever the counter held. How many there are in a second is told by CNTFRQ_EL0 of the boot
+//! CPU, or by the device tree: each core has a CNTFRQ_EL0 of its own, and firmware may have
+//! forgotten some of them.
+
+use crate::arch::clocksource::{mult, nanoseconds, settled};
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What the counter held when the kernel started.
+static START: AtomicU64 = AtomicU64::new(0);
+/// Ticks in a second; 0 while nobody knows.
+static FREQUENCY: AtomicU64 = AtomicU64::new(0);
+/// Nanoseconds in a tick, as [`mult`] has them.
+static MULT: AtomicU64 = AtomicU64::new(0);
+
+/// Ticks that a second is taken for where nobody knows, so that waiting ends: system counters
+/// run at 1 MHz to 1 GHz (Arm ARM D12.1.1).
+const ASSUMED_FREQUENCY: u64 = 100_000_000;
+
+/// Starts the clock. Boot CPU, once, before anything asks it.
+pub(super) fn init() {
+    START.store(counter(), Relaxed);
+    set_frequency(cntfrq());
+}
+
+/// Says how many ticks a second has, where the device tree knows better than the register. Boot
+/// CPU, while it is alone.
+pub fn set_frequency(hz: u64) {
+    FREQUENCY.store(hz, Relaxed);
+    MULT.store(mult(hz), Relaxed);
+}
+
+/// The counter as it is, CNTVCT_EL0, which may be anything and wrap at any time.
+///
+/// Read twice, for the Cortex-A73's erratum 858921: see [`settled`].
+#[must_use]
+pub fn counter() -> u64 {
+    let (first, second): (u64, u64);
+    // SAFETY: reads a counter. No `nomem`: it must stay where it was put.
+    unsafe {
+        asm!("isb", "mrs {}, cntvct_el0", "mrs {}, cntvct_el0", out(reg) first, out(reg) second,
+            options(nostack, preserves_flags));
+    }
+    settled(first, second)
+}
+
+/// This core's CNTFRQ_EL0.
+fn cntfrq() -> u64 {
+    let hz: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {}, cntfrq_el0", out(reg) hz, options(nomem, nostack, preserves_flags)) };
+    hz & 0xffff_ffff
+}
+
+/// Ticks since the kernel's start.
+#[must_use]
+pub fn ticks() -> u64 {
+    counter().wrapping_sub(START.load(Relaxed))
+}
+
+/// Ticks in a second; 0 where neither firmware nor device tree say.
+#[must_use]
+pub fn tick_frequency() -> u64 {
+    FREQUENCY.load(Relaxed)
+}
+
+/// Ticks that `seconds` take, for a wait that has to end some time: where nobody knows how fast
+/// the counter runs, some number of that kind.
+#[must_use]
+pub fn timeout(seconds: u64) -> u64 {
+    let hz = match tick_frequency() {
+        0 => ASSUMED_FREQUENCY,
+        hz => hz,
+    };
+    hz.saturating_mul(seconds)
+}
+
+/// Nanoseconds since the kernel's start; 0 where nobody knows how fast the counter runs (Linux:
+/// sched_clock).
+#[must_use]
+pub fn sched_clock() -> u64 {
+    nanoseconds(ticks(), MULT.load(Relaxed))
+}

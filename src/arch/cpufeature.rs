@@ -1,0 +1,143 @@
+//! What a further core must have, given what the boot CPU has (Linux:
+//! arch/arm64/kernel/cpufeature.c, verify_local_cpu_capabilities).
+//!
+//! The kernel asks the boot CPU's ID registers what it may use, and uses it on all CPUs: the
+//! tables' format and TCR_EL1 are the same everywhere, and an instruction that a core lacks is
+//! undefined there.
+#![deny(unsafe_code)]
+
+use super::pgtable::IdMmfr;
+
+/// The ID registers that requirements are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct IdRegisters {
+    /// ID_AA64MMFR0_EL1 to MMFR2 and ID_AA64ISAR0_EL1, sanitised.
+    pub mm: IdMmfr,
+    /// ID_AA64DFR0_EL1.
+    pub dfr0: u64,
+}
+
+/// A field of four bits at `shift`.
+#[inline(always)]
+#[must_use]
+pub const fn field(register: u64, shift: u32) -> u64 {
+    register >> shift & 0xf
+}
+
+impl IdRegisters {
+    /// Whether there is a PMU as PMUv3 has it (ID_AA64DFR0_EL1.PMUVer).
+    fn has_pmu(&self) -> bool {
+        (1..15).contains(&field(self.dfr0, 8))
+    }
+}
+
+/// What a value of the ID registers has to be.
+struct Requirement {
+    name: &'static str,
+    value: fn(&IdRegisters) -> u64,
+    /// The least value that the kernel makes use of; 0 where it uses all that the boot CPU has.
+    used_from: u64,
+}
+
+const fn require(
+    name: &'static str,
+    used_from: u64,
+    value: fn(&IdRegisters) -> u64,
+) -> Requirement {
+    Requirement { name, value, used_from }
+}
+
+/// What the kernel uses on all CPUs.
+const REQUIREMENTS: [Requirement; 8] = [
+    require("the boot CPU's PAN", 1, |id| field(id.mm.mmfr1, 20)),
+    require("the boot CPU's TLBI by range", 2, |id| field(id.mm.isar0, 56)),
+    require("the boot CPU's access flag by hardware", 1, |id| field(id.mm.mmfr1, 0)),
+    require("the boot CPU's ASIDs of 16 bits", 2, |id| field(id.mm.mmfr0, 4)),
+    require("the boot CPU's common TLB entries", 1, |id| field(id.mm.mmfr2, 0)),
+    require("the boot CPU's E0PD", 1, |id| field(id.mm.mmfr2, 60)),
+    require("the boot CPU's cycle counter", 1, |id| u64::from(id.has_pmu())),
+    require("the boot CPU's physical addresses", 0, |id| field(id.mm.mmfr0, 0).min(5)),
+];
+
+/// Whether a core has what the kernel uses on all CPUs, of which `boot` is the first.
+///
+/// # Errors
+/// The number of the first requirement that it lacks, for [`requirement_name`].
+pub fn check(boot: &IdRegisters, core: &IdRegisters) -> Result<(), usize> {
+    let lacks = |requirement: &Requirement| {
+        let there = (requirement.value)(boot);
+        let needed = if requirement.used_from == 0 { there } else { requirement.used_from };
+        there >= needed && (requirement.value)(core) < needed
+    };
+    match REQUIREMENTS.iter().position(lacks) {
+        Some(lacking) => Err(lacking),
+        None if !core.mm.has_4k_granule() => Err(REQUIREMENTS.len()),
+        None => Ok(()),
+    }
+}
+
+/// A requirement in words.
+#[must_use]
+pub fn requirement_name(number: usize) -> &'static str {
+    REQUIREMENTS.get(number).map_or("the 4 KiB granule", |requirement| requirement.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a Cortex-A76 has them: PAN, HDBS, 16-bit ASIDs, 40 bits of addresses, PMUv3.
+    fn a76() -> IdRegisters {
+        let mm = IdMmfr {
+            mmfr0: 0x10_1122,
+            mmfr1: 2 << 20 | 1 << 4 | 2,
+            mmfr2: 0,
+            isar0: 0x2000_0000_0000,
+        };
+        IdRegisters { mm, dfr0: 0x10305408 | 4 << 8 }
+    }
+
+    fn lacking(boot: IdRegisters, core: IdRegisters) -> Option<&'static str> {
+        check(&boot, &core).err().map(requirement_name)
+    }
+
+    #[test]
+    fn a_core_like_the_boot_cpu_or_above_passes() {
+        let mut above = a76();
+        above.mm.mmfr0 += 1;
+        above.mm.mmfr1 |= 3 << 20;
+        above.mm.mmfr2 |= 1 | 1 << 60;
+        above.mm.isar0 |= 2 << 56;
+        assert_eq!(lacking(a76(), a76()), None);
+        assert_eq!(lacking(a76(), above), None);
+        // And the other way round, what the boot CPU has and the core lacks is named.
+        assert_eq!(lacking(above, a76()), Some("the boot CPU's TLBI by range"));
+    }
+
+    #[test]
+    fn each_requirement_is_asked_for() {
+        let lacks = |change: fn(&mut IdRegisters)| {
+            let (mut boot, mut core) = (a76(), a76());
+            boot.mm.mmfr2 = 1 | 1 << 60;
+            boot.mm.isar0 |= 2 << 56;
+            (core.mm.mmfr2, core.mm.isar0) = (boot.mm.mmfr2, boot.mm.isar0);
+            assert_eq!(lacking(boot, core), None);
+            change(&mut core);
+            lacking(boot, core).unwrap_or("nothing")
+        };
+        assert_eq!(lacks(|id| id.mm.mmfr1 &= !(0xf << 20)), "the boot CPU's PAN");
+        assert_eq!(lacks(|id| id.mm.isar0 &= !(0xf << 56)), "the boot CPU's TLBI by range");
+        assert_eq!(lacks(|id| id.mm.mmfr1 &= !0xf), "the boot CPU's access flag by hardware");
+        assert_eq!(lacks(|id| id.mm.mmfr0 &= !0xf0), "the boot CPU's ASIDs of 16 bits");
+        assert_eq!(lacks(|id| id.mm.mmfr2 &= !0xf), "the boot CPU's common TLB entries");
+        assert_eq!(lacks(|id| id.mm.mmfr2 &= !(0xf << 60)), "the boot CPU's E0PD");
+        assert_eq!(lacks(|id| id.dfr0 &= !0xf00), "the boot CPU's cycle counter");
+        assert_eq!(lacks(|id| id.dfr0 |= 0xf00), "the boot CPU's cycle counter");
+        assert_eq!(lacks(|id| id.mm.mmfr0 -= 1), "the boot CPU's physical addresses");
+        assert_eq!(lacks(|id| id.mm.mmfr0 |= 0xf << 28), "the 4 KiB granule");
+        // Of PAN2 no more is used than of PAN.
+        assert_eq!(lacks(|id| id.mm.mmfr1 -= 1 << 20), "nothing");
+        // The dirty state is not used, and a core whose erratum takes it away goes on.
+        assert_eq!(lacks(|id| id.mm.mmfr1 -= 1), "nothing");
+    }
+}

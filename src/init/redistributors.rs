@@ -1,0 +1,126 @@
+//! Which redistributor of a GICv3 is whose (Linux: gic_iterate_rdists).
+//!
+//! Each CPU has one, somewhere in the regions of the device tree, and says its affinity. They
+//! are looked at in pieces of a region; a piece in which a CPU's was found stays mapped.
+
+use crate::addr::{PhysAddr, PhysRange, VirtAddr};
+use crate::arch::{CpuId, NR_CPUS};
+use crate::drivers::irqchip::gic::v3::{self, REDISTRIBUTOR_BYTES};
+use crate::firmware::fdt::InterruptController;
+use crate::mm::ioremap::ioremap;
+use arrayvec::ArrayVec;
+use log::warn;
+
+/// Bytes of a region that are mapped at a time: eight redistributors without virtual LPIs.
+const PIECE: u64 = 8 * REDISTRIBUTOR_BYTES as u64;
+/// Each block of registers has 64 KiB.
+const GRANULE: u64 = 64 << 10;
+/// Regions that are looked at.
+const MAX_REGIONS: usize = crate::firmware::fdt::MAX_REGIONS;
+
+/// The redistributors of the machine; none where there is no GICv3.
+pub struct Redistributors {
+    regions: ArrayVec<PhysRange, MAX_REGIONS>,
+    /// Bytes from one to the next; where it is not said, each tells.
+    stride: Option<u64>,
+    /// Pieces that stay mapped.
+    mapped: ArrayVec<(PhysRange, VirtAddr), NR_CPUS>,
+}
+
+/// A walk's next step.
+enum Step {
+    Found(VirtAddr),
+    /// The one behind is at this address.
+    Next(PhysAddr),
+    /// There is none behind, in this region.
+    End,
+}
+
+impl Redistributors {
+    pub(super) const fn none() -> Self {
+        Self { regions: ArrayVec::new_const(), stride: None, mapped: ArrayVec::new_const() }
+    }
+
+    /// Those of the device tree's controller.
+    pub(super) fn of(controller: &InterruptController<'_>) -> Self {
+        let stride = controller.redistributor_stride();
+        let usable = stride.filter(|&stride| {
+            stride >= REDISTRIBUTOR_BYTES as u64 && stride.is_multiple_of(GRANULE)
+        });
+        if let (Some(stride), None) = (stride, usable) {
+            warn!(
+                "GICv3: redistributor-stride {stride:#x} ignored: no multiple of 64 KiB from 128 KiB on"
+            );
+        }
+        let mut regions = ArrayVec::new();
+        for region in controller.redistributors() {
+            if region.len() < REDISTRIBUTOR_BYTES as u64 || regions.try_push(region).is_err() {
+                warn!("GICv3: the redistributors' region at {} is left out", region.start());
+            }
+        }
+        Self { regions, stride: usable, mapped: ArrayVec::new() }
+    }
+
+    /// Tells the controller's driver which redistributor belongs to core `mpidr`, which is or
+    /// becomes `cpu`. Where there is none the CPU will have no interrupts. Boot CPU, before
+    /// `cpu` has interrupts.
+    pub(super) fn assign(&mut self, cpu: CpuId, mpidr: u64) {
+        let [a0, a1, a2, _, a3, ..] = mpidr.to_le_bytes();
+        let affinity = u32::from_le_bytes([a0, a1, a2, a3]);
+        if let Some(frame) = self.find(affinity) {
+            // SAFETY: there is such a redistributor there, mapped for good; nobody but the
+            // driver uses it.
+            unsafe { v3::set_redistributor(cpu, frame) };
+        }
+    }
+
+    fn find(&mut self, affinity: u32) -> Option<VirtAddr> {
+        for (piece, virt) in &self.mapped {
+            if let Step::Found(frame) = self.look(affinity, *piece, *virt, piece.start()) {
+                return Some(frame);
+            }
+        }
+        for region in self.regions.clone() {
+            let mut at = region.start();
+            while at.saturating_add(REDISTRIBUTOR_BYTES as u64) <= region.end() {
+                let piece = PhysRange::from_size(at, PIECE).intersect(region);
+                let Ok(registers) = ioremap(piece.start(), piece.len()) else {
+                    warn!("GICv3: the redistributors at {at} can't be mapped");
+                    break;
+                };
+                match self.look(affinity, piece, registers.virt(), at) {
+                    Step::Found(frame) => {
+                        // One for each CPU at the most, and each is found once.
+                        self.mapped.try_push((piece, registers.virt())).ok()?;
+                        core::mem::forget(registers);
+                        return Some(frame);
+                    }
+                    Step::Next(next) => at = next,
+                    Step::End => break,
+                }
+            }
+        }
+        None
+    }
+
+    /// Looks for the redistributor of `affinity` from `at` on, as far as `piece`, which is
+    /// mapped at `virt`, goes.
+    fn look(&self, affinity: u32, piece: PhysRange, virt: VirtAddr, mut at: PhysAddr) -> Step {
+        while at.saturating_add(REDISTRIBUTOR_BYTES as u64) <= piece.end() {
+            let frame = virt + (at - piece.start()) as usize;
+            // SAFETY: within the piece, which the device tree says to be redistributors.
+            let Some(one) = (unsafe { v3::look_at(frame) }) else { return Step::End };
+            if one.affinity == affinity {
+                return Step::Found(frame);
+            }
+            let Some(next) = at.checked_add(self.stride.unwrap_or(one.bytes as u64)) else {
+                return Step::End;
+            };
+            if one.is_last {
+                return Step::End;
+            }
+            at = next;
+        }
+        Step::Next(at)
+    }
+}
