@@ -7,9 +7,11 @@ mod harness;
 #[path = "harness/mmu.rs"]
 mod mmu;
 
+use core::arch::asm;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use granule::addr::{Order, PAGE_SIZE, VirtAddr};
+use granule::arch::aarch64::features::{self, Features};
 use granule::arch::aarch64::{cpu, exception, smp};
 use granule::arch::irq::with_masked;
 use granule::arch::pgtable::KernelAttrs;
@@ -217,6 +219,36 @@ fn all_areas(id: CpuId) {
     }
 }
 
+/// What [`note_state`] finds: TCR_EL1, TTBR0_EL1, DAIF, SCTLR_EL1 and PSTATE.PAN.
+static CPU_STATE: [[AtomicU64; 5]; NR_CPUS] = [const { [const { AtomicU64::new(0) }; 5] }; NR_CPUS];
+
+fn note_state(id: CpuId) {
+    let (tcr, ttbr0, daif, sctlr): (u64, u64, u64, u64);
+    // SAFETY: reads registers.
+    unsafe {
+        asm!("mrs {}, tcr_el1", "mrs {}, ttbr0_el1", "mrs {}, daif", "mrs {}, sctlr_el1",
+            out(reg) tcr, out(reg) ttbr0, out(reg) daif, out(reg) sctlr);
+    }
+    let mut pan = 0;
+    if features::features().contains(Features::PAN) {
+        // SAFETY: reads PSTATE.PAN, which is there.
+        unsafe { asm!("mrs {}, S3_0_C4_C2_3", out(reg) pan) };
+    }
+    for (word, value) in CPU_STATE[id.index()].iter().zip([tcr, ttbr0, daif, sctlr, pan]) {
+        word.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Where [`look`] reads, and what each CPU has found there.
+static LOOK_AT: AtomicUsize = AtomicUsize::new(0);
+static FOUND: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
+
+fn look(id: CpuId) {
+    let at = VirtAddr::new(LOOK_AT.load(Ordering::Relaxed));
+    // SAFETY: the first word of an area that is mapped meanwhile.
+    FOUND[id.index()].store(unsafe { word_at(at).read_volatile() }, Ordering::Relaxed);
+}
+
 fn give_up_caches(_: CpuId) {
     shrink_all();
     with_masked(drain_local_pages);
@@ -292,6 +324,61 @@ kernel_tests! {
         for (i, a) in smp::online().enumerate() {
             assert!(smp::online().skip(i + 1).all(|b| smp::affinity(a) != smp::affinity(b)));
         }
+    }
+
+    fn each_core_keeps_off_the_lower_half() {
+        const EPD0: u64 = 1 << 7;
+        const SERROR: u64 = 1 << 8;
+        const SPAN: u64 = 1 << 23;
+        const PAN: u64 = 1 << 22;
+        let has_pan = features::features().contains(Features::PAN);
+        secondary::on_each(note_state);
+        for id in smp::online() {
+            let state = CPU_STATE[id.index()].each_ref().map(|word| word.load(Ordering::Relaxed));
+            let [tcr, ttbr0, daif, sctlr, pan] = state;
+            assert_ne!(tcr & EPD0, 0, "{id:?} walks the lower half, TCR_EL1 {tcr:#x}");
+            assert_eq!(ttbr0, 0, "{id:?} has tables of the lower half");
+            assert_eq!(daif & SERROR, 0, "{id:?} masks SErrors");
+            assert_eq!(pan, if has_pan { PAN } else { 0 }, "{id:?}: PSTATE.PAN");
+            assert!(!has_pan || sctlr & SPAN == 0, "{id:?}: exceptions keep PSTATE.PAN");
+        }
+    }
+
+    fn each_core_forgets_a_translation_that_is_no_more() {
+        let frames = [1u64, 2].map(|n| {
+            let frame = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory");
+            // SAFETY: the first word of a page that was allocated just now.
+            unsafe { word_at(frame.virt()).write(n) };
+            frame
+        });
+        let seen_by_all = |at: VirtAddr, word: u64| {
+            LOOK_AT.store(at.get(), Ordering::Relaxed);
+            secondary::on_each(look);
+            for id in smp::online() {
+                let found = FOUND[id.index()].load(Ordering::Relaxed);
+                assert_eq!(found, word, "{id:?} finds another page at {at}");
+            }
+        };
+        for _ in 0..8 {
+            let first = vmap(&frames[..1], KernelAttrs::KERNEL).expect("addresses");
+            seen_by_all(first, 1);
+            vunmap(first);
+            vm_unmap_aliases();
+            // The same address leads elsewhere. What else is given out is kept until then.
+            let mut others = [None; 64];
+            let same = others.iter_mut().find_map(|other| {
+                let at = vmap(&frames[1..], KernelAttrs::KERNEL).expect("addresses");
+                if at != first {
+                    *other = Some(at);
+                }
+                (at == first).then_some(at)
+            });
+            seen_by_all(same.expect("the address is free"), 2);
+            vunmap(first);
+            others.into_iter().flatten().for_each(vunmap);
+            vm_unmap_aliases();
+        }
+        frames.into_iter().for_each(|frame| free_packed(pack(frame, Order::ZERO)));
     }
 
     fn each_core_is_interrupted() {

@@ -31,7 +31,7 @@ pub const fn mult(hz: u64) -> u64 {
 #[inline(always)]
 #[must_use]
 pub const fn nanoseconds(ticks: u64, mult: u64) -> u64 {
-    (ticks as u128 * mult as u128 >> MULT_SHIFT) as u64
+    ((ticks as u128 * mult as u128) >> MULT_SHIFT) as u64
 }
 
 #[cfg(test)]
