@@ -7,6 +7,8 @@
 extern crate alloc;
 
 mod harness;
+#[path = "harness/sleepy.rs"]
+mod sleepy;
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -188,6 +190,21 @@ fn free_sections() -> Vec<PfnRange> {
 }
 
 kernel_tests! {
+    /// Who owns a page may sleep while it moves it out of a section that goes offline. Another
+    /// thread of that CPU, which wants the same, has to let it go on.
+    fn an_owner_sleeps_while_another_thread_waits() {
+        bring_up_all();
+        let free = free_sections();
+        let section_of = |frame: Frame| free.iter().find(|range| range.contains(frame.pfn()));
+        let frame = sleepy::own_a_page(|frame| section_of(frame).is_some());
+        let range = *section_of(frame).expect("as wanted");
+        let goes = move || i32::from(offline_pages(range).is_ok());
+        let comes = move || i32::from(online_pages(range).is_ok());
+        assert_eq!(sleepy::on_one_cpu(goes, comes), (1, 1));
+        assert!(section_state(Section::of(frame.pfn())) == Some(MemoryState::Online));
+        assert_ne!(sleepy::disown(), frame, "it was moved");
+    }
+
     fn sections_go_while_all_cores_use_memory() {
         bring_up_all();
         let before = figures();

@@ -292,7 +292,10 @@ pub fn on_each(work: fn(CpuId)) {
     work(CpuId::BOOT);
     for other in smp::online().skip(1) {
         while !WORK[other.index()].load(Ordering::Acquire).is_null() {
-            cpu::relax();
+            // A thread that keeps the idle one from running there may wait for one of here.
+            if !sched::cond_resched() {
+                cpu::relax();
+            }
         }
     }
 }

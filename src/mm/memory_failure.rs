@@ -5,11 +5,11 @@
 //! it ([`memory_failure`]): what it holds is not looked at. Either way it is never handed
 //! out again, and counts as poisoned (`HardwareCorrupted` of /proc/meminfo).
 //!
-//! Lock order: one frame at a time (`FAILING`, taken with no lock held).
+//! Lock order: one frame at a time (`FAILING`, a mutex: the owners that move
+//! pages may sleep).
 #![deny(unsafe_code)]
 
 use crate::addr::{Pfn, PfnRange};
-use crate::arch::cpu;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::page::{Frame, PageFlags};
@@ -18,9 +18,8 @@ use crate::mm::page_alloc::{
     give_up_mark, is_mark_kept, keep_out, mark_poisoned, online_range, state_of, take_back,
     uncount_poisoned,
 };
-use crate::sched;
+use crate::sched::Mutex;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 /// What became of a frame that has failed (Linux: enum mf_result).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,26 +52,8 @@ impl fmt::Display for PoisonError {
 }
 
 machine_local! {
-    static FAILING: AtomicBool = AtomicBool::new(false);
-}
-
-/// One frame at a time (Linux: mf_mutex).
-struct Failing;
-
-impl Failing {
-    fn start() -> Self {
-        while FAILING.swap(true, Ordering::Acquire) {
-            sched::cond_resched();
-            cpu::relax();
-        }
-        Self
-    }
-}
-
-impl Drop for Failing {
-    fn drop(&mut self) {
-        FAILING.store(false, Ordering::Release);
-    }
+    /// One frame at a time (Linux: mf_mutex).
+    static FAILING: Mutex = Mutex::new();
 }
 
 /// Looks after which a frame that is neither free nor in use is reserved.
@@ -98,7 +79,7 @@ fn good_frame(pfn: Pfn) -> Result<Frame, PoisonError> {
 /// # Errors
 /// [`PoisonError`]; the frame is what it was then.
 pub fn soft_offline_page(pfn: Pfn) -> Result<(), PoisonError> {
-    let _failing = Failing::start();
+    let _failing = FAILING.lock();
     let frame = good_frame(pfn)?;
     if matches!(state_of(frame), State::Hole | State::Reserved | State::Offline) {
         return Err(PoisonError::NotManaged);
@@ -121,7 +102,7 @@ pub fn soft_offline_page(pfn: Pfn) -> Result<(), PoisonError> {
 /// # Errors
 /// [`PoisonError`]: `Busy` where a CPU does not give up its lists.
 pub fn memory_failure(pfn: Pfn) -> Result<MfResult, PoisonError> {
-    let _failing = Failing::start();
+    let _failing = FAILING.lock();
     let frame = good_frame(pfn)?;
     for _ in 0..PASSES {
         let marked = mark_poisoned(frame);
@@ -152,7 +133,7 @@ pub fn memory_failure(pfn: Pfn) -> Result<MfResult, PoisonError> {
 /// [`PoisonError::NotManaged`] where it has no descriptor, [`PoisonError::Already`] where it
 /// isn't known to be bad.
 pub fn unpoison_memory(pfn: Pfn) -> Result<(), PoisonError> {
-    let _failing = Failing::start();
+    let _failing = FAILING.lock();
     let frame = Frame::new(pfn).ok_or(PoisonError::NotManaged)?;
     if !take_back(frame) {
         return Err(PoisonError::Already);

@@ -12,9 +12,11 @@
 //! Lock order: nothing is held when an owner is called, which takes its own locks.
 #![deny(unsafe_code)]
 
+use crate::arch::cpu;
 use crate::machine_local;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{self, OwnedPage};
+use crate::sched::{cond_resched, may_sleep};
 use crate::sync::Once;
 use arrayvec::ArrayVec;
 
@@ -235,7 +237,10 @@ pub fn migrate_pages(
         if isolated.pages.is_empty() || out_of_pages {
             break;
         }
-        crate::arch::cpu::relax();
+        // Who uses them may be a thread of this CPU.
+        if mode == MigrateMode::Async || !may_sleep() || !cond_resched() {
+            cpu::relax();
+        }
     }
     isolated.pages.extend(busy);
     moved

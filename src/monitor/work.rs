@@ -12,6 +12,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{self, nr_used_pages};
 use crate::mm::workload::{self, Fragmented, Random};
 use crate::mm::{cma, slab, vmalloc};
+use crate::sched;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -207,7 +208,9 @@ fn validate() {
             return;
         }
         while ARRIVED.load(Ordering::Acquire) + 1 < smp::online().count() {
-            cpu::relax();
+            if !sched::cond_resched() {
+                cpu::relax();
+            }
         }
         if let Err(invalid) = page_alloc::validate() {
             panic!("stress: {invalid}");

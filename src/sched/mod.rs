@@ -4,6 +4,7 @@
 //! ```text
 //! kthread    creating, ending and joining threads
 //! wait       wait queues
+//! mutex      sleeping locks
 //! word       what memory management notes of a thread
 //! rcu        readers that nobody waits for, and freeing when they are done
 //! schedule   the way from one thread to the next, sleep, the idle thread
@@ -58,6 +59,7 @@
 #[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "a thread's closure lies on its stack")]
 mod kthread;
+mod mutex;
 #[expect(unsafe_code, reason = "what waits for a grace period is linked through itself")]
 pub mod rcu;
 #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "for tests alone there"))]
@@ -77,6 +79,7 @@ mod tests;
 
 #[cfg(target_os = "none")]
 pub use kthread::{KThread, Stack, kthread_create_on_cpu, least_loaded_cpu};
+pub use mutex::{Mutex, MutexGuard};
 pub use rq::Comm;
 #[cfg(all(test, not(target_os = "none")))]
 pub(crate) use schedule::with_other_thread;

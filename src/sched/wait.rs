@@ -4,9 +4,12 @@
 #![deny(unsafe_code)]
 
 use super::task::{Slot, TASK_NORMAL, TaskState};
-use super::{current, schedule, schedule_timeout, set_current_state, should_stop, wake_slot};
-use crate::arch::irq::with_masked;
-use crate::arch::{CpuId, NR_CPUS};
+use super::{
+    cond_resched, current, may_sleep, schedule, schedule_timeout, set_current_state, should_stop,
+    wake_slot,
+};
+use crate::arch::irq::{is_masked, with_masked};
+use crate::arch::{CpuId, NR_CPUS, cpu};
 use crate::sync::{Rank, SpinLock};
 
 /// Threads that wait for something to become true. A waiting thread is a bit here: waiting
@@ -40,6 +43,28 @@ impl WaitQueue {
             schedule();
         }
         self.finish_wait();
+    }
+
+    /// [`WaitQueue::wait_event`], also for the idle thread, which may not sleep and lets others
+    /// run until `condition` holds, and for a CPU without threads, which asks again and again.
+    ///
+    /// # Panics
+    /// Where a thread has to wait with interrupts masked or a lock held.
+    #[track_caller]
+    pub fn wait_event_or_yield(&self, mut condition: impl FnMut() -> bool) {
+        if condition() {
+            return;
+        }
+        let alone = current().is_none();
+        assert!(alone || !is_masked(), "scheduling while atomic: waits with interrupts masked");
+        if !alone && may_sleep() {
+            return self.wait_event(condition);
+        }
+        while !condition() {
+            if !cond_resched() {
+                cpu::relax();
+            }
+        }
     }
 
     /// [`WaitQueue::wait_event`], until this thread is asked to end.

@@ -10,7 +10,8 @@
 //!
 //! Of a zone's RAM, what is offline is all that is not present.
 //!
-//! Lock order: one range at a time changes (`CHANGING`, taken with no lock held); figures
+//! Lock order: one range at a time changes (`CHANGING`, a mutex: the owners that
+//! move pages may sleep); figures
 //! and frames are marked under the zone's lock.
 #![deny(unsafe_code)]
 
@@ -82,7 +83,7 @@ const IDLE_PASSES: u32 = 20;
 /// # Errors
 /// [`HotplugError`]; everything is as it was then, but pages that were moved.
 pub fn offline_pages(range: PfnRange) -> Result<(), HotplugError> {
-    let _changing = Changing::start(range, MemoryState::Offline)?;
+    let _changing = Changing::start(range, MemoryState::GoingOffline)?;
     expect_state(range, MemoryState::GoingOffline)?;
     let zone = check_range(range)?;
     if let Some(pfn) = cma_block(range).or_else(|| unmovable_page(range, may_stay)) {

@@ -3,16 +3,16 @@
 
 use super::HotplugError;
 use crate::addr::{Order, Pfn, PfnRange};
+use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
-use crate::arch::{IrqMasked, cpu};
 use crate::machine_local;
 use crate::mm::mmzone::ZoneId;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::present_in;
 use crate::mm::sparse::{self, Section};
-use crate::sched;
+use crate::sched::{Mutex, MutexGuard};
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a section is good for (Linux: MEM_ONLINE, MEM_OFFLINE, MEM_GOING_OFFLINE).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,16 +37,17 @@ impl fmt::Display for MemoryState {
 }
 
 machine_local! {
+    /// One range at a time changes its state (Linux: mem_hotplug_lock).
+    static CHANGING: Mutex = Mutex::new();
     /// The range that is going offline, its start in the upper half, its end in the lower;
-    /// `GOING_ONLINE` while one is going online, 0 for none.
-    static CHANGING: AtomicU64 = AtomicU64::new(0);
+    /// an empty range while none is. Written by the holder of `CHANGING`.
+    static GOING_OFFLINE: AtomicU64 = AtomicU64::new(0);
 }
 
-/// In `CHANGING`: an empty range.
-const GOING_ONLINE: u64 = 1 << 32 | 1;
-
-/// One range at a time changes its state (Linux: mem_hotplug_lock).
-pub(super) struct Changing;
+/// The right to change the state of a range.
+pub(super) struct Changing {
+    _guard: MutexGuard<'static>,
+}
 
 impl Changing {
     /// Waits for its turn. An error where `range` is not made of sections.
@@ -57,24 +58,23 @@ impl Changing {
             return Err(HotplugError::Invalid);
         }
         let going_offline = u64::from(range.start().get()) << 32 | u64::from(last.get());
-        let word = if to == MemoryState::Online { GOING_ONLINE } else { going_offline };
-        while CHANGING.compare_exchange(0, word, Ordering::Acquire, Relaxed).is_err() {
-            sched::cond_resched();
-            cpu::relax();
+        let this = Self { _guard: CHANGING.lock() };
+        if to == MemoryState::GoingOffline {
+            GOING_OFFLINE.store(going_offline, Relaxed);
         }
-        Ok(Self)
+        Ok(this)
     }
 
     /// The range that is going offline.
     fn going_offline() -> PfnRange {
-        let word = CHANGING.load(Relaxed);
+        let word = GOING_OFFLINE.load(Relaxed);
         PfnRange::new(Pfn::new((word >> 32) as u32), Pfn::new(word as u32))
     }
 }
 
 impl Drop for Changing {
     fn drop(&mut self) {
-        CHANGING.store(0, Ordering::Release);
+        GOING_OFFLINE.store(0, Relaxed);
     }
 }
 

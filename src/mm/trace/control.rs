@@ -10,10 +10,10 @@ use crate::machine_local;
 use crate::mm::alloc::AllocError;
 use crate::mm::debug::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS, unwatch_pages, watch_pages};
 use crate::mm::page_alloc::cpus_online;
-use crate::sched::cond_resched;
+use crate::sched::{Mutex, MutexGuard};
 use core::fmt;
 use core::mem::ManuallyDrop;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, Ordering::Relaxed};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// KiB of a CPU's ring where nobody says otherwise, as in Linux.
 const DEFAULT_KB: usize = 1408;
@@ -21,8 +21,8 @@ const DEFAULT_KB: usize = 1408;
 const MAX_KB: usize = 1 << 20;
 
 machine_local! {
-    /// Whether somebody changes rings or keys, or reads.
-    static CHANGING: AtomicBool = AtomicBool::new(false);
+    /// One at a time changes rings or keys, or reads (Linux: trace_types_lock, event_mutex).
+    static CONTROL: Mutex = Mutex::new();
     static KB: AtomicUsize = AtomicUsize::new(DEFAULT_KB);
 }
 
@@ -53,43 +53,18 @@ impl From<AllocError> for TraceError {
     }
 }
 
-/// One at a time changes rings and keys.
-struct Control;
-
-impl Control {
-    fn try_lock() -> Option<Self> {
-        (!CHANGING.swap(true, Ordering::Acquire)).then_some(Self)
-    }
-
-    fn lock() -> Self {
-        loop {
-            match Self::try_lock() {
-                Some(control) => return control,
-                // Who has it may be a thread of this CPU.
-                None => _ = cond_resched(),
-            }
-        }
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        CHANGING.store(false, Ordering::Release);
-    }
-}
-
 /// The CPUs' rings, taken out to be read; put back when dropped. What happens meanwhile is
 /// dropped, and counted.
 pub struct Rings {
     pub(super) rings: [Option<Ring>; NR_CPUS],
-    _control: Control,
+    _control: MutexGuard<'static>,
 }
 
 impl Rings {
     /// Takes them. Threads; waits for others who do.
     #[must_use]
     pub fn take() -> Self {
-        let mut this = Self { rings: [const { None }; NR_CPUS], _control: Control::lock() };
+        let mut this = Self { rings: [const { None }; NR_CPUS], _control: CONTROL.lock() };
         for (ring, cpu) in this.rings.iter_mut().zip(cpus()) {
             *ring = swap(cpu, None);
         }
@@ -101,7 +76,7 @@ impl Rings {
     /// the kernel.
     #[must_use]
     pub fn try_take() -> Option<Self> {
-        let mut this = Self { rings: [const { None }; NR_CPUS], _control: Control::try_lock()? };
+        let mut this = Self { rings: [const { None }; NR_CPUS], _control: CONTROL.try_lock()? };
         for (ring, cpu) in this.rings.iter_mut().zip(cpus()) {
             let old = with_masked(|irq| RINGS.of(cpu).try_lock(irq)?.take());
             *ring = old.map(ManuallyDrop::into_inner);
@@ -172,7 +147,7 @@ fn install(rings: [Option<Ring>; NR_CPUS]) {
 /// The KiB that each CPU's ring has or will have, and whether they have.
 #[must_use]
 pub fn buffer_size_kb() -> (usize, bool) {
-    let _control = Control::lock();
+    let _control = CONTROL.lock();
     (KB.load(Relaxed), cpus().any(has_ring))
 }
 
@@ -187,7 +162,7 @@ pub fn set_buffer_size_kb(kb: usize) -> Result<(), TraceError> {
     }
     let pages = (kb << 10).div_ceil(PAGE_SIZE).max(2);
     let kb = (pages * PAGE_SIZE) >> 10;
-    let _control = Control::lock();
+    let _control = CONTROL.lock();
     install(allocate(kb, |_| true)?);
     KB.store(kb, Relaxed);
     Ok(())
@@ -198,7 +173,7 @@ pub fn set_buffer_size_kb(kb: usize) -> Result<(), TraceError> {
 /// # Errors
 /// [`TraceError::Busy`] while events are on.
 pub fn free_buffers() -> Result<(), TraceError> {
-    let _control = Control::lock();
+    let _control = CONTROL.lock();
     if enabled() != 0 {
         return Err(TraceError::Busy);
     }
@@ -212,7 +187,7 @@ pub fn add_cpu(cpu: CpuId) {
     if enabled() == 0 {
         return;
     }
-    let _control = Control::lock();
+    let _control = CONTROL.lock();
     if let Ok(ring) = Ring::new((KB.load(Relaxed) << 10) / PAGE_SIZE) {
         drop(swap(cpu, Some(ring)));
     }
@@ -284,7 +259,7 @@ pub fn set_events(set: u32) -> Result<(), TraceError> {
 }
 
 fn change_events(to: impl FnOnce(u32) -> u32) -> Result<(), TraceError> {
-    let _control = Control::lock();
+    let _control = CONTROL.lock();
     let before = enabled();
     let set = to(before);
     if set >> COUNT != 0 {

@@ -23,6 +23,7 @@ use crate::mm::migrate::{
 };
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::OwnedPage;
+use crate::sched::WaitQueue;
 use crate::sync::{Once, Rank, SpinLock};
 use alloc::vec::Vec;
 use core::fmt;
@@ -91,6 +92,8 @@ machine_local! {
     static POOLS: [Pool; MAX_POOLS] =
         [const { Pool { state: SpinLock::new(Rank::ZsPool, None) } }; MAX_POOLS];
     static OWNER: Once<Option<OwnerId>> = Once::new();
+    /// Pools that wait for the pages of theirs that are being moved, to end.
+    static ISOLATION_ENDS: WaitQueue = WaitQueue::new();
 }
 
 fn owner() -> Option<OwnerId> {
@@ -233,20 +236,24 @@ impl ZsPool {
 }
 
 impl Drop for ZsPool {
-    /// Frees all of its objects (Linux: zs_destroy_pool).
+    /// Frees all of its objects; sleeps while pages of it are being moved. Threads with
+    /// interrupts on (Linux: zs_destroy_pool).
     fn drop(&mut self) {
-        // Pages that are being moved come back first.
-        loop {
-            let state = with_masked(|irq| {
-                let mut state = POOLS[usize::from(self.number)].state.lock(irq);
-                if state.as_ref().is_some_and(Pages::any_isolated) { None } else { state.take() }
+        let mut state = None;
+        // Who moves a page may be a thread of this CPU.
+        ISOLATION_ENDS.wait_event_or_yield(|| {
+            with_masked(|irq| {
+                let mut pages = POOLS[usize::from(self.number)].state.lock(irq);
+                if pages.as_ref().is_some_and(Pages::any_isolated) {
+                    pages.as_mut().map(Pages::close);
+                } else {
+                    state = pages.take();
+                }
             });
-            // Dropped without the lock.
-            match state {
-                Some(mut pages) => return pages.unmark_all(),
-                None => crate::arch::cpu::relax(),
-            }
-        }
+            state.is_some()
+        });
+        // Dropped without the lock.
+        state.iter_mut().for_each(Pages::unmark_all);
     }
 }
 
@@ -255,10 +262,20 @@ fn private(pool: u8, page: u32) -> u32 {
     u32::from(pool) << POOL_SHIFT | page
 }
 
-/// Runs `f` on the pool and the page that a private word names, if there are such.
+/// Runs `f` on the pool and the page that a private word names, if there are such. Where that
+/// ended the last isolation that the pool waits for, the pool is told.
 fn with_page<R>(private: u32, f: impl FnOnce(&mut Pages, u32) -> Option<R>) -> Option<R> {
     let pool = POOLS.get((private >> POOL_SHIFT) as usize)?;
-    with_masked(|irq| f(pool.state.lock(irq).as_mut()?, private & ((1 << POOL_SHIFT) - 1)))
+    let (result, may_end) = with_masked(|irq| {
+        let mut state = pool.state.lock(irq);
+        let pages = state.as_mut()?;
+        let result = f(pages, private & ((1 << POOL_SHIFT) - 1));
+        Some((result, pages.may_end()))
+    })?;
+    if may_end {
+        ISOLATION_ENDS.wake_up();
+    }
+    result
 }
 
 /// All pools, as the owner of movable pages.

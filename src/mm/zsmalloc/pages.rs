@@ -78,12 +78,23 @@ pub(super) struct Pages {
     /// Records whose page is isolated.
     isolated: usize,
     moved: u64,
+    /// Whether the pool waits for its isolated pages, to end.
+    closing: bool,
 }
 
 impl Pages {
     pub fn new() -> Self {
         let partial = [NONE; MAX_SLOTS + 1];
-        Self { table: Vec::new(), free: NONE, partial, objects: 0, pages: 0, isolated: 0, moved: 0 }
+        Self {
+            table: Vec::new(),
+            free: NONE,
+            partial,
+            objects: 0,
+            pages: 0,
+            isolated: 0,
+            moved: 0,
+            closing: false,
+        }
     }
 
     /// How many objects of `size` bytes, 1 to a page, share a page.
@@ -265,7 +276,7 @@ impl Pages {
     pub fn isolate(&mut self, n: u32, frame: Frame) -> bool {
         let may = self.holds(n, frame) && {
             let record = &self.table[n as usize];
-            !record.isolated && record.pins == 0
+            !self.closing && !record.isolated && record.pins == 0
         };
         if may {
             self.table[n as usize].isolated = true;
@@ -320,6 +331,16 @@ impl Pages {
     /// Whether a page is about to be moved.
     pub fn any_isolated(&self) -> bool {
         self.isolated != 0
+    }
+
+    /// Notes that the pool is to end as soon as no page is isolated.
+    pub fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Whether the pool was waiting to end, and may now.
+    pub fn may_end(&self) -> bool {
+        self.closing && self.isolated == 0
     }
 
     /// Takes the marks off all pages, which are about to be freed.
