@@ -8,13 +8,18 @@
 extern crate alloc;
 
 mod harness;
+#[path = "harness/sleepy.rs"]
+mod sleepy;
 
 use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE};
-use granule::mm::cma::{Cma, cma_alloc, cma_release, default_area};
+use granule::mm::cma::{Cma, CmaPages, cma_alloc, cma_release, default_area};
 use granule::mm::gfp::Gfp;
+use granule::mm::memory_failure::{soft_offline_page, unpoison_memory};
+use granule::mm::migrate::Isolated;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, free_pages, nr_free_pages};
+use granule::mm::page_alloc::{OwnedPage, alloc_pages, free_pages, nr_free_pages};
+use granule::mm::trace;
 use granule::mm::zsmalloc::{ZsHandle, ZsPool};
 
 /// Pages of the area that the command line asks for.
@@ -104,6 +109,58 @@ kernel_tests! {
         assert_eq!(objects.iter().filter(lent).count(), 0);
         // SAFETY: allocated here, and nobody uses it any more.
         assert!(unsafe { cma_release(area(), all, PAGES) });
+    }
+
+    /// The owner of a page may sleep while it moves it. Another thread of that CPU, which wants
+    /// memory of the area too, has to let it go on.
+    fn an_owner_sleeps_while_another_thread_allocates() {
+        let first = area().range().start();
+        sleepy::own_a_page(|frame| (first..first + PAGES / 2).contains(&frame.pfn()));
+        let half = || i32::from(CmaPages::alloc(area(), PAGES / 2, Order::ZERO).is_some());
+        assert_eq!(sleepy::on_one_cpu(half, half), (1, 1));
+        assert!(!area().range().contains(sleepy::disown().pfn()), "it was moved");
+    }
+
+    fn an_owner_sleeps_while_another_frame_fails() {
+        let frame = sleepy::own_a_page(|_| true);
+        let other = OwnedPage::alloc(Gfp::GFP_KERNEL).expect("memory");
+        let fails = |pfn| move || i32::from(soft_offline_page(pfn).is_ok());
+        let ends = sleepy::on_one_cpu(fails(frame.pfn()), fails(other.frame().pfn()));
+        assert_eq!(ends, (1, 0));
+        assert_ne!(sleepy::disown(), frame, "it was moved");
+        assert_eq!(unpoison_memory(frame.pfn()), Ok(()));
+    }
+
+    /// A pool that ends waits for its page that a thread of the same CPU has isolated.
+    fn a_pool_ends_while_a_thread_holds_its_page() {
+        let pool = ZsPool::new().expect("a pool");
+        let object = pool.malloc(PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let frame = pool.frame(object);
+        let holds = move || {
+            let mut isolated = Isolated::new();
+            let held = isolated.isolate(frame);
+            sleepy::sleep_until_waited_for();
+            i32::from(held)
+        };
+        let ends = move || {
+            drop(pool);
+            1
+        };
+        assert_eq!(sleepy::on_one_cpu(holds, ends), (1, 1));
+    }
+
+    fn a_trace_is_read_while_another_thread_wants_it() {
+        let reads = || {
+            let rings = trace::Rings::take();
+            sleepy::sleep_until_waited_for();
+            drop(rings);
+            1
+        };
+        let wants = || {
+            trace::clear();
+            1
+        };
+        assert_eq!(sleepy::on_one_cpu(reads, wants), (1, 1));
     }
 
     fn the_whole_area_can_be_had() {

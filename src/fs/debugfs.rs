@@ -68,13 +68,47 @@ fn of_area(n: usize, out: &mut dyn fmt::Write, figure: fn(&'static Cma) -> u64) 
     cma::areas().nth(n).map_or(Ok(()), |area| writeln!(out, "{}", figure(area)))
 }
 
+/// Has an area act on a number of pages (Linux: DEFINE_DEBUGFS_ATTRIBUTE of mm/cma_debug.c).
+fn act(
+    n: usize,
+    text: &str,
+    f: fn(&'static Cma, u32) -> Result<(), FsError>,
+) -> Result<(), FsError> {
+    let area = cma::areas().nth(n).ok_or(FsError::NotFound)?;
+    f(area, number(text).ok_or(FsError::InvalidArgument)?)
+}
+
+/// A number as Linux reads it (kstrtouint with base 0): 0x and 0 begin other bases than ten.
+fn number(text: &str) -> Option<u32> {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let (digits, radix) = match text.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (&text[2..], 16),
+        [b'0', _, ..] => (&text[1..], 8),
+        _ => (text, 10),
+    };
+    // The language takes a sign here.
+    digits
+        .bytes()
+        .all(|b| b.is_ascii_hexdigit())
+        .then(|| u32::from_str_radix(digits, radix).ok())?
+}
+
 /// The files of an area, in pages unless they say otherwise.
 const CMA: &[File] = &[
+    File::write_only_of("alloc", |n, text| {
+        act(n, text, |area, pages| area.alloc_mem(pages).map_err(|_| FsError::OutOfMemory))
+    }),
     File::new("base_pfn", |n, out| of_area(n, out, |area| area.range().start().get().into())),
     File::new("bitmap", |n, out| {
         cma::areas().nth(n).map_or(Ok(()), |area| write!(out, "{}", stat::CmaBitmap(area)))
     }),
     File::new("count", |n, out| of_area(n, out, |area| area.range().len().into())),
+    File::write_only_of("free", |n, text| {
+        act(n, text, |area, pages| {
+            area.free_mem(pages);
+            Ok(())
+        })
+    }),
     File::new("maxchunk", |n, out| of_area(n, out, |area| area.info().longest.into())),
     File::new("order_per_bit", |n, out| of_area(n, out, |area| area.order_per_bit().get().into())),
     File::new("used", |n, out| of_area(n, out, |area| area.info().allocated.into())),

@@ -40,11 +40,18 @@ impl File {
     pub const fn private(name: &'static str, show: Show) -> Self {
         Self { name, mode: 0o400, show, store: None }
     }
-    /// The same, to be written by its owner.
+    /// A file that its owner may write and nobody read, in a directory of many.
+    pub const fn write_only_of(
+        name: &'static str,
+        store: fn(usize, &str) -> Result<(), FsError>,
+    ) -> Self {
+        Self { name, mode: 0o200, show: |_, _| Ok(()), store: Some(Store::Of(store)) }
+    }
+    /// A file as `self`, to be written by its owner.
     pub const fn with_store(self, store: fn(&str) -> Result<(), FsError>) -> Self {
         Self { mode: self.mode | 0o200, store: Some(Store::One(store)), ..self }
     }
-    /// The same, in a directory of many.
+    /// As [`File::with_store`], in a directory of many.
     pub const fn with_store_of(self, store: fn(usize, &str) -> Result<(), FsError>) -> Self {
         Self { mode: self.mode | 0o200, store: Some(Store::Of(store)), ..self }
     }

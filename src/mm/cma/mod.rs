@@ -8,11 +8,12 @@
 //! An area is declared while memblock reigns ([`cma_init_reserved_mem`]) and activated once
 //! the page allocator is up ([`cma_init_reserved_areas`]).
 //!
-//! Lock order: one allocation at a time works on pageblocks (`WORKING`, taken with no lock
-//! held); an area's bit map has a lock of `Rank::Cma`, held for the bit map alone.
+//! Lock order: one allocation at a time works on pageblocks (`WORKING`, a mutex: the owners
+//! that move pages may sleep); an area's bit map has a lock of `Rank::Cma`, held for the bit map alone.
 
 mod bitmap;
 mod contiguous;
+mod debug;
 mod memory;
 mod pages;
 #[cfg(test)]
@@ -22,17 +23,17 @@ pub use contiguous::{dev_get_cma_area, dma_alloc_contiguous};
 pub use pages::{CmaPages, cma_release, dma_free_contiguous};
 
 use crate::addr::{Order, Pfn, PfnRange};
-use crate::arch::cpu;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{self, ContigError, alloc_contig_range};
 use crate::mm::trace::points;
+use crate::sched::Mutex;
 use crate::sync::{Once, Rank, SpinLock};
 use arrayvec::ArrayString;
 use bitmap::Bitmap;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use memory::Words;
 
 /// How many areas there can be (Linux: MAX_CMA_AREAS).
@@ -84,12 +85,15 @@ pub struct Cma {
     pages_succeeded: AtomicU64,
     pages_failed: AtomicU64,
     pages_released: AtomicU64,
+    /// What was allocated by hand (Linux: cma.mem_head).
+    mem: SpinLock<Option<debug::Last>>,
 }
 
 machine_local! {
     static AREAS: [Cma; MAX_CMA_AREAS] = [const { Cma::new() }; MAX_CMA_AREAS];
     static DEFAULT: Once<&'static Cma> = Once::new();
-    static WORKING: AtomicBool = AtomicBool::new(false);
+    /// One thread at a time empties pageblocks (Linux: cma_mutex).
+    static WORKING: Mutex = Mutex::new();
 }
 
 /// An area's figures (Linux: /sys/kernel/mm/cma, and /proc/vmstat for the allocations).
@@ -125,6 +129,7 @@ impl Cma {
             pages_succeeded: AtomicU64::new(0),
             pages_failed: AtomicU64::new(0),
             pages_released: AtomicU64::new(0),
+            mem: SpinLock::new(Rank::Cma, None),
         }
     }
 
@@ -273,24 +278,6 @@ pub fn default_area() -> Option<&'static Cma> {
     DEFAULT.get().copied()
 }
 
-/// One CPU at a time empties pageblocks.
-struct Working;
-
-impl Working {
-    fn start() -> Self {
-        while WORKING.swap(true, Ordering::Acquire) {
-            cpu::relax();
-        }
-        Self
-    }
-}
-
-impl Drop for Working {
-    fn drop(&mut self) {
-        WORKING.store(false, Ordering::Release);
-    }
-}
-
 /// Allocates `count` contiguous pages of `area`, aligned to 2^`align` pages, as single
 /// pages with a reference each, and returns the first; `None` where no such run is free or
 /// can be emptied, and everything is then as it was. The content is whatever was there.
@@ -327,7 +314,7 @@ fn find_and_take(area: &Cma, count: u32, align: Order) -> Option<Frame> {
             from = bit + align as usize;
             Some((PfnRange::new(start, start + count), bit..bit + need))
         })??;
-        let working = Working::start();
+        let working = WORKING.lock();
         let taken = alloc_contig_range(range);
         drop(working);
         if taken.is_ok() {

@@ -50,6 +50,23 @@ impl CmaPages {
         PfnRange::new(self.frame.pfn(), self.frame.pfn() + self.count)
     }
 
+    /// Gives back the first `count` pages, and keeps the others; whether that can be: some are
+    /// left, and both parts are whole units of the area.
+    pub fn release_first(&mut self, count: u32) -> bool {
+        let is_part = count > 0 && count < self.count;
+        let rest = Frame::new(self.frame.pfn() + count).filter(|_| is_part);
+        let Some(rest) = rest.filter(|_| count.is_multiple_of(self.area.order_per_bit().pages()))
+        else {
+            return false;
+        };
+        // SAFETY: these pages are the value's until here.
+        let ours = unsafe { cma_release(self.area, self.frame, count) };
+        assert!(ours, "{self:?} is not of its area");
+        self.frame = rest;
+        self.count -= count;
+        true
+    }
+
     /// The bytes; what they are after allocation is whatever was there.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::mm::alloc::AllocError;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{Migratetype, NodeId};
 use crate::mm::page_alloc::{
@@ -324,6 +325,27 @@ fn what_is_not_the_area_s_is_not_released() {
         // SAFETY: allocated here, and nobody uses it any more.
         assert!(!unsafe { cma_release(cma, last, u32::MAX) });
     });
+}
+
+/// A run of an area of larger units is given back whole; else its first pages may go.
+#[test]
+fn runs_by_hand_are_given_back_in_parts() {
+    for (per_bit, freed) in [(0, 3), (2, 0)] {
+        with_area(4, per_bit, |_, cma| {
+            crate::mm::slab::kmem_cache_init(1);
+            assert_eq!(cma.alloc_mem(8), Ok(()));
+            assert_eq!(cma.alloc_mem(2000), Err(AllocError));
+            assert_eq!(cma.free_mem(3), freed);
+            assert_eq!(cma.info().allocated, 8 - freed);
+            assert_eq!(cma.alloc_mem(4), Ok(()));
+            // The latest run goes first.
+            assert_eq!(cma.free_mem(4), 4);
+            assert_eq!(cma.info().allocated, 8 - freed);
+            assert_eq!(cma.free_mem(100), 8 - freed);
+            assert_eq!((cma.free_mem(1), cma.info().allocated), (0, 0));
+            crate::mm::slab::shrink_all();
+        });
+    }
 }
 
 #[test]
