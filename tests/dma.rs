@@ -5,18 +5,21 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 mod harness;
 #[path = "harness/mmu.rs"]
 mod mmu;
 
+use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 use granule::arch::pgtable::MemoryType;
 use granule::arch::phys_to_virt;
 use granule::mm::cma::default_area;
 use granule::mm::dma::{
-    DmaAddr, DmaDevice, DmaDirection, DmaError, DmaRange, dma_alloc_coherent, dma_free_coherent,
-    dma_map_single, dma_sync_single_for_cpu, dma_unmap_single, is_swiotlb_buffer, live_mappings,
-    swiotlb_exit, swiotlb_init,
+    DmaAddr, DmaDevice, DmaDirection, DmaError, DmaPool, DmaRange, dma_alloc_coherent,
+    dma_free_coherent, dma_map_single, dma_sync_single_for_cpu, dma_unmap_single,
+    is_swiotlb_buffer, live_mappings, swiotlb_exit, swiotlb_init,
 };
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
@@ -79,6 +82,32 @@ kernel_tests! {
         assert!(swiotlb_exit());
         assert_eq!(live_mappings(), 0);
         granule::mm::dma::shrink();
+    }
+
+    fn blocks_of_a_pool_are_not_cacheable_and_apart() {
+        let pool = DmaPool::create("descriptors", &DEVICE, 200, 64, 1024).expect("a good shape");
+        let blocks: Vec<_> =
+            (0..100).map(|_| pool.alloc(Gfp::GFP_KERNEL).expect("memory")).collect();
+        assert_eq!((pool.info().used, pool.info().pages), (100, 100usize.div_ceil(16)));
+        for (n, block) in blocks.iter().enumerate() {
+            let (_, attrs) = init_mm::translate(block.virt()).expect("mapped");
+            assert_eq!(attrs.memory(), MemoryType::NormalNc);
+            let at = DEVICE.memory_at(block.dma_addr()).expect("its own address");
+            assert_eq!(mmu::write_at(block.virt()), Some(at));
+            assert_eq!(mmu::read_at(phys_to_virt(at)), None, "{at} is cacheable too");
+            assert!(block.virt().is_aligned(64) && block.len() == 256);
+            bytes(block.virt(), 200).fill(n as u8);
+        }
+        for (n, block) in blocks.iter().enumerate() {
+            assert_eq!(bytes(block.virt(), 200), [n as u8; 200]);
+        }
+        drop(blocks);
+        let clear: Vec<_> =
+            (0..112).map(|_| pool.zalloc(Gfp::GFP_KERNEL).expect("memory")).collect();
+        assert_eq!(pool.info().pages, 7, "what came back serves again");
+        assert!(clear.iter().all(|block| bytes(block.virt(), 256).iter().all(|&byte| byte == 0)));
+        drop(clear);
+        assert_eq!(pool.info().used, 0);
     }
 
     fn devices_are_told_no() {

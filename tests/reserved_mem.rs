@@ -20,16 +20,23 @@ use granule::mm::cma::{
     Cma, areas, cma_alloc, cma_release, default_area, dev_get_cma_area, dma_alloc_contiguous,
     dma_free_contiguous,
 };
+use granule::mm::dma::{
+    DmaDevice, DmaDirection, DmaError, dma_map_page, dma_map_single, dma_unmap_single,
+    live_mappings, swiotlb_exit,
+};
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{State, nr_free_pages, state_of};
+use granule::mm::page_alloc::{State, alloc_pages, free_pages, nr_free_pages, state_of};
 use granule::mm::reserved_mem::{
     Pool, RegionError, device_region, device_region_by_name, reserved_mem, reserved_mem_lookup,
 };
 use granule::mm::zsmalloc::ZsPool;
 
 const MIB: u64 = 1 << 20;
+
+const DISK: DmaDevice<'static> =
+    DmaDevice { name: "disk", mask: u64::MAX, ranges: &[], coherent: false };
 
 fn device(path: &str) -> Node<'static> {
     harness::tree().find(path).expect("boot with tests/data/trees/virt-pools.dtb")
@@ -58,6 +65,14 @@ fn is_mapped(at: PhysAddr) -> bool {
     let read = unsafe { extable::probe_read32(va) };
     assert_eq!(read.is_some(), mapped, "a read at {at} sees it otherwise");
     mapped
+}
+
+/// Has each section brought up: its frames have descriptors then.
+fn bring_up_all() {
+    let gfp = Gfp::GFP_KERNEL | Gfp::__GFP_NORETRY | Gfp::__GFP_NOWARN;
+    let blocks: Vec<_> = core::iter::from_fn(|| alloc_pages(gfp, Order::MAX)).collect();
+    // SAFETY: allocated above, and used by nobody.
+    blocks.into_iter().for_each(|block| unsafe { free_pages(block, Order::MAX) });
 }
 
 kernel_tests! {
@@ -198,6 +213,39 @@ kernel_tests! {
         for region in reserved_mem().iter().filter(|region| !region.no_map) {
             assert!(pages(region.range).all(is_mapped), "{}", region.name);
         }
+    }
+
+    /// What is marked no-map has a descriptor where it shares a block with RAM, and no address.
+    fn devices_are_not_given_what_is_not_mapped() {
+        let map = |frame, offset, size| {
+            // SAFETY: nobody else uses it, or it is refused; the device does nothing by itself.
+            unsafe { dma_map_page(&DISK, frame, offset, size, DmaDirection::Bidirectional) }
+        };
+        bring_up_all();
+        for region in reserved_mem().iter().filter(|region| region.no_map) {
+            let (start, end) = (region.range.start(), region.range.end());
+            let frame = |at: PhysAddr| Frame::new(at.pfn().expect("a frame"));
+            let below = frame(start - PAGE_SIZE as u64).expect("RAM");
+            // The last page before it, and not a byte more.
+            let at = map(below, 0, PAGE_SIZE).expect("RAM");
+            // SAFETY: mapped a moment ago.
+            unsafe { dma_unmap_single(&DISK, at, PAGE_SIZE, DmaDirection::Bidirectional) };
+            for (offset, size) in [(0, PAGE_SIZE + 1), (PAGE_SIZE, 1), (4095, 2)] {
+                assert_eq!(map(below, offset, size), Err(DmaError::Invalid), "{}", region.name);
+            }
+            let whole = (end - start) as usize;
+            assert_eq!(map(below, 0, whole + 2 * PAGE_SIZE), Err(DmaError::Invalid));
+            if let Some(hidden) = frame(start) {
+                assert_eq!(map(hidden, 0, 64), Err(DmaError::Invalid), "{}", region.name);
+            }
+            let va = phys_to_virt(start);
+            // SAFETY: as above.
+            let refused = unsafe { dma_map_single(&DISK, va, 64, DmaDirection::ToDevice) };
+            assert_eq!(refused, Err(DmaError::Invalid), "{}", region.name);
+        }
+        assert_eq!(live_mappings(), 0);
+        granule::mm::dma::shrink();
+        assert!(swiotlb_exit());
     }
 
     fn what_is_no_area_stays_reserved() {

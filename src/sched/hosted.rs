@@ -1,7 +1,6 @@
 //! What `schedule` offers, where threads are the host's.
 
 use super::task::{Slot, TaskState, ThreadId};
-use crate::arch::irq::is_masked;
 use crate::arch::{CpuId, IrqMasked, cpu};
 
 /// The calling thread is none of this room's.
@@ -85,12 +84,6 @@ pub fn may_sleep() -> bool {
 
 /// Nobody sleeps.
 pub fn set_current_state(_: TaskState) {}
-
-/// Whether interrupts are on: a thread of the host may wait then.
-#[must_use]
-pub fn may_sleep() -> bool {
-    !is_masked()
-}
 
 /// Nobody is asked to end.
 #[must_use]

@@ -158,16 +158,6 @@ pub fn set_current_state(state: TaskState) {
     with_masked(|irq| own(irq).queue.set_current_state(state));
 }
 
-/// Whether what runs may sleep: a thread, not the idle one, with interrupts on.
-#[must_use]
-pub fn may_sleep() -> bool {
-    let is_thread = |irq: &_| {
-        let rq = own(irq);
-        rq.queue.is_up() && !rq.queue.is_idle()
-    };
-    !is_masked() && with_masked(is_thread)
-}
-
 /// Whether the current thread has been asked to end (Linux: kthread_should_stop).
 #[must_use]
 pub fn should_stop() -> bool {

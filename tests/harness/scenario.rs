@@ -171,6 +171,8 @@ const CALLS: &[(&str, Short)] = &[
     ("set_memory_ro", OfPages),
     ("linear_map_split_to_ptes", OfPages),
     ("dma_alloc_coherent", OfPages),
+    ("DmaPool::alloc", Either),
+    ("DmaPool::zalloc", Either),
     ("swiotlb_init", OfPages),
     ("dma_map_page", OfPages),
     ("dma_map_single", OfPages),

@@ -4,7 +4,7 @@ use super::granule::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr, VirtAddr};
 use super::granule::arch::layout;
 use super::granule::mm::alloc::{AllocError, KBox, KVBox, KVVec, KVec, VBox, VVec};
 use super::granule::mm::dma::{
-    self, CoherentMemory, DmaAddr, DmaDevice, DmaDirection, DmaRange, dma_alloc_coherent,
+    self, CoherentMemory, DmaAddr, DmaDevice, DmaDirection, DmaPool, DmaRange, dma_alloc_coherent,
     dma_free_coherent, dma_map_page, dma_map_single, dma_unmap_single, is_swiotlb_buffer,
     swiotlb_exit, swiotlb_init,
 };
@@ -56,6 +56,7 @@ pub fn run() -> Option<()> {
     device_memory()?;
     permissions()?;
     coherent()?;
+    blocks()?;
     bounced()?;
     bad_page()
 }
@@ -303,6 +304,20 @@ fn coherent() -> Option<()> {
     let got = all.iter().all(Option::is_some);
     all.into_iter().flatten().for_each(dma_free_coherent);
     got.then_some(())
+}
+
+/// Blocks of two pieces of memory, and what the pool notes of more than it had room for.
+fn blocks() -> Option<()> {
+    let snooping = DmaDevice { coherent: true, ..DEVICE };
+    let pool = DmaPool::create("scenario", &snooping, 2048, 0, 0).expect("a good shape");
+    let mut all = [const { None }; 9];
+    for slot in &mut all {
+        *slot = had("DmaPool::alloc", pool.alloc(QUIET)).ok();
+    }
+    let got = all.iter().all(Option::is_some);
+    assert_eq!(pool.info().used, all.iter().flatten().count());
+    let clear = had("DmaPool::zalloc", pool.zalloc(QUIET)).is_ok();
+    (got && clear).then_some(())
 }
 
 /// A device that reaches nothing but the bounce buffers.

@@ -4,7 +4,7 @@
 use granule::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 use granule::arch::aarch64::cpu;
 use granule::arch::irq::with_masked;
-use granule::arch::{cache, mmu};
+use granule::arch::{cache, mmu, phys_to_virt};
 
 /// Something that holds for any instruction: maintenance of memory of this test's own.
 pub struct Subject {
@@ -43,8 +43,10 @@ pins! {
     fn pin_dcache_clean_poc(subject) { unsafe { cache::dcache_clean_poc(frame(subject)) }; }
     // SAFETY: it is the test's own, which no longer uses it.
     fn pin_dcache_inval_poc(subject) { unsafe { cache::dcache_inval_poc(frame(subject)) }; }
-    // SAFETY: it is the test's own, which no longer uses it.
-    fn pin_dcache_clean_inval_poc(subject) { unsafe { cache::dcache_clean_inval_poc(frame(subject)) }; }
+    fn pin_dcache_clean_inval_poc(subject) {
+        // SAFETY: a frame of this test's own, in the linear map.
+        unsafe { cache::dcache_clean_inval_poc_at(phys_to_virt(subject.frame), frame(subject)) };
+    }
     fn pin_wake_all(_subject) { cpu::wake_all(); }
     fn pin_with_masked(_subject) { with_masked(|_| mmu::isb()); }
 }

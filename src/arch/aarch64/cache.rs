@@ -5,7 +5,7 @@
 //! their caches off, devices.
 
 use super::{errata, phys_to_virt};
-use crate::addr::{PhysRange, VirtRange};
+use crate::addr::{PhysRange, VirtAddr, VirtRange};
 use crate::arch::errata::Workarounds;
 use crate::arch::lines::Lines;
 use core::arch::asm;
@@ -135,13 +135,16 @@ pub unsafe fn dcache_inval_poc(ram: PhysRange) {
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
 }
 
-/// Writes back and drops what the caches hold of RAM (Linux: dcache_clean_inval_poc).
+/// Writes back and drops what the caches hold of RAM that is mapped at `at`, and need not be in
+/// the linear map: maintenance by an address reaches the line whatever the memory type of that
+/// address is (Arm ARM D7.5.9; Linux: dcache_clean_inval_poc). Ends with `dsb sy`.
 ///
 /// # Safety
-/// As for [`dcache_clean_poc`].
-pub unsafe fn dcache_clean_inval_poc(ram: PhysRange) {
-    for line in lines(ram) {
-        // SAFETY: changes no byte of mapped memory.
+/// `ram` is mapped at `at`.
+pub unsafe fn dcache_clean_inval_poc_at(at: VirtAddr, ram: PhysRange) {
+    let range = VirtRange::from_size(at, ram.len() as usize);
+    for line in Lines::of(range.start().get(), range.end().get(), line_size()) {
+        // SAFETY: changes no byte of memory, which is mapped, as the caller says.
         unsafe { asm!("dc civac, {}", in(reg) line.at, options(nostack, preserves_flags)) };
     }
     // SAFETY: a barrier.

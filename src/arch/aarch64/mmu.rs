@@ -134,6 +134,13 @@ pub(crate) fn made() {
 /// by which it learnt of it. (Linux: is_spurious_el1_translation_fault.)
 #[must_use]
 pub(crate) fn is_spurious_fault(va: VirtAddr, irq: &IrqMasked) -> bool {
+    wait_mapped(va, irq)
+}
+
+/// Whether a read of `va` finds a translation, be it after another CPU has made what it has
+/// broken for a moment.
+#[must_use]
+pub(crate) fn wait_mapped(va: VirtAddr, irq: &IrqMasked) -> bool {
     BREAKS.is_spurious_fault(cpu::id(irq).index() as u32, || {
         isb();
         probe::is_mapped(va, irq)

@@ -4,13 +4,15 @@
 //! which a device reads and writes ([`read_by_device`], [`write_by_device`]). The two differ
 //! until software cleans or invalidates the lines, and the cache is as unkind as it may be:
 //! nothing is written back by itself before a device reads, and every line that a CPU has
-//! written to is written back right after a device wrote to it.
+//! written to is written back right after a device wrote to it. What the linear map shows is
+//! fetched ahead at once after it was dropped.
 
-use super::{machine, phys_to_virt};
-use crate::addr::{PhysAddr, PhysRange};
+use super::{irq, machine, mmu, phys_to_virt};
+use crate::addr::{PhysAddr, PhysRange, VirtAddr};
+use crate::arch::layout;
 use crate::arch::lines::Lines;
 use crate::machine_local;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a line.
@@ -28,6 +30,8 @@ struct Line {
 
 machine_local! {
     static LINES: Mutex<BTreeMap<PhysAddr, Line>> = Mutex::new(BTreeMap::new());
+    /// Lines that no cache has, clean ones neither.
+    static DROPPED: Mutex<BTreeSet<PhysAddr>> = Mutex::new(BTreeSet::new());
 }
 
 fn lines() -> MutexGuard<'static, BTreeMap<PhysAddr, Line>> {
@@ -96,13 +100,35 @@ pub unsafe fn dcache_inval_poc(ram: PhysRange) {
     });
 }
 
-/// Writes back and drops what the caches hold of RAM.
+/// Writes back and drops what the caches hold of RAM, by the address `at` of its own.
 ///
 /// # Safety
-/// It is RAM of the machine.
-pub unsafe fn dcache_clean_inval_poc(ram: PhysRange) {
+/// It is RAM of the machine, mapped at `at`.
+pub unsafe fn dcache_clean_inval_poc_at(at: VirtAddr, ram: PhysRange) {
     // SAFETY: as the caller says.
     unsafe { dcache_clean_poc(ram) };
+    let mut dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    irq::with_masked(|irq| {
+        each(ram, |line, _| {
+            let offset = line.get().saturating_sub(ram.start().get()) as usize;
+            assert!(mmu::wait_mapped(at + offset, irq), "cache maintenance of {at}: not mapped");
+            let linear = layout::LINEAR.start() + line.get() as usize;
+            if mmu::wait_mapped(linear, irq) {
+                dropped.remove(&line)
+            } else {
+                dropped.insert(line)
+            };
+        });
+    });
+}
+
+/// Whether a cache may have a line of RAM, a clean one too.
+#[must_use]
+pub fn may_hold(ram: PhysRange) -> bool {
+    let dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut held = false;
+    each(ram, |line, _| held |= !dropped.contains(&line));
+    held
 }
 
 /// What a device that does not snoop reads.

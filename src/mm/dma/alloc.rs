@@ -61,6 +61,23 @@ impl CoherentMemory {
     }
 }
 
+impl CoherentMemory {
+    /// Fills `size` bytes from `offset` on with zeros.
+    ///
+    /// # Panics
+    /// Where it has not so many.
+    pub(super) fn clear(&mut self, offset: usize, size: usize) {
+        let fits = offset.checked_add(size).is_some_and(|end| end as u64 <= self.phys().len());
+        assert!(fits, "{size} bytes at {offset} of {self:?}");
+        // A thread of the host has no address of memory but the linear map's.
+        let at = if cfg!(target_os = "none") { self.virt } else { self.frame.virt() };
+        let at = core::ptr::with_exposed_provenance_mut::<u8>((at + offset).get());
+        // SAFETY: mapped while `self` lives, as long as was checked, and no CPU has a reference
+        // to bytes that a device may write to.
+        unsafe { at.write_bytes(0, size) };
+    }
+}
+
 /// Allocates `size` bytes, rounded up to pages and filled with zeros, that are contiguous and
 /// that the device reaches: from CMA's default area where more than a page is asked for and
 /// `gfp` may wait, or from the page allocator. Process context for a device that does not snoop.
@@ -168,18 +185,18 @@ fn linear(memory: &CoherentMemory) -> VirtAddr {
     layout::LINEAR.start() + memory.frame.phys().get() as usize
 }
 
-/// Takes the memory out of the caches and the linear map, and maps it not cacheable.
+/// Takes the memory out of the linear map and the caches, and maps it not cacheable.
 fn remap(memory: &CoherentMemory, gfp: Gfp) -> Option<VirtAddr> {
     let virt = vmalloc::dma_remap(memory.phys(), KernelAttrs::NORMAL_NC, gfp)?;
-    // What was written through the linear map, zeros for one, is in memory then, and no line
-    // is left that could come back. What is fetched ahead until it is hidden is clean.
-    // SAFETY: RAM that was just allocated, from the linear map.
-    unsafe { cache::dcache_clean_inval_poc(memory.phys()) };
     // SAFETY: allocated a moment ago, and nobody has its linear address yet.
     if unsafe { set_memory_valid(linear(memory), memory.pages as usize, false) }.is_err() {
         vmalloc::dma_unmap(virt);
         vmalloc::vm_unmap_aliases();
         return None;
     }
+    // No CPU has a cacheable address any more by which it could fetch ahead. What was written
+    // through it, zeros for one, is in memory then, and no cache has a line of it.
+    // SAFETY: it was mapped there a moment ago, and nobody else knows of it.
+    unsafe { cache::dcache_clean_inval_poc_at(virt, memory.phys()) };
     Some(virt)
 }

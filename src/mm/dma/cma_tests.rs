@@ -1,10 +1,11 @@
 //! Coherent memory of CMA's, and where that has none.
 
 use super::*;
-use crate::addr::{Order, PAGE_SIZE};
-use crate::mm::cma::{cma_alloc, cma_release, default_area};
+use crate::addr::{Order, PAGE_SIZE, PhysRange};
+use crate::mm::cma::{CmaPages, cma_alloc, cma_release, default_area};
 use crate::mm::fault_tests::on_machine;
 use crate::mm::gfp::Gfp;
+use crate::mm::page_alloc::nr_used_pages;
 use std::vec::Vec;
 
 #[test]
@@ -41,5 +42,39 @@ fn a_full_area_is_no_want_of_memory() {
             all.into_iter().for_each(|frame| assert!(unsafe { cma_release(area, frame, 1) }));
             assert_eq!(area.info().allocated, 0);
         }
+    });
+}
+
+/// What the device does not reach goes back to where it came from.
+#[test]
+fn memory_out_of_reach_is_not_kept() {
+    on_machine(|| {
+        let area = default_area().expect("there is one");
+        // All but the area, or nothing of RAM.
+        let cpu = PhysRange::from_size(area.range().phys().end(), 8 << 20);
+        let ranges = [DmaRange { cpu, bus: DmaAddr::new(0) }];
+        let above = DmaDevice { name: "disk", mask: u64::MAX, ranges: &ranges, coherent: true };
+        let nowhere = DmaDevice { mask: 0xfff, ranges: &[], ..above };
+        let used = nr_used_pages();
+        for device in [above, nowhere] {
+            for coherent in [false, true] {
+                let device = DmaDevice { coherent, ..device };
+                match dma_alloc_coherent(&device, 3 * PAGE_SIZE, Gfp::GFP_KERNEL) {
+                    Ok(memory) => {
+                        assert!(cpu.contains_range(memory.phys()), "{memory:?}");
+                        dma_free_coherent(memory);
+                    }
+                    Err(why) => assert_eq!(why, DmaError::OutOfReach),
+                }
+                let info = area.info();
+                assert!(info.successes > 0, "the area was not asked");
+                assert_eq!(info.allocated, 0, "{}: memory of the area is lost", device.name);
+                let all = CmaPages::alloc(area, area.range().len(), Order::ZERO);
+                drop(all.expect("all of it"));
+            }
+        }
+        crate::mm::vmalloc::shrink();
+        let tables = 4;
+        assert!(nr_used_pages() <= used + tables, "pages are lost");
     });
 }

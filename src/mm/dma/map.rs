@@ -1,8 +1,9 @@
 //! Streaming mappings (Linux: kernel/dma/direct.c, arch/arm64/mm/dma-mapping.c).
 
 use super::{DmaAddr, DmaDevice, DmaDirection, DmaError, debug, swiotlb};
-use crate::addr::{PAGE_SIZE, PhysRange, VirtAddr};
-use crate::arch::cache;
+use crate::addr::{PAGE_SIZE, PfnRange, PhysRange, VirtAddr};
+use crate::arch::irq::with_masked;
+use crate::arch::{cache, layout, mmu};
 use crate::mm::page::Frame;
 use core::panic::Location;
 
@@ -206,18 +207,16 @@ fn shares_lines(device: &DmaDevice<'_>, ram: PhysRange, direction: DmaDirection)
         && !(ram.start().is_aligned(line) && ram.end().is_aligned(line))
 }
 
-/// Whether all of it has descriptors and so is in the linear map.
+/// Whether all of it is RAM that the linear map has now. Where there is a descriptor, there need
+/// not be a mapping: what is marked no-map has one, and so has what somebody has hidden (Linux:
+/// pfn_is_map_memory, kernel_page_present).
 fn is_ram(ram: PhysRange) -> bool {
     let (Some(first), Some(last)) = (ram.start().pfn(), (ram.end() - 1).pfn()) else {
         return false;
     };
-    // Descriptors come in blocks of the largest order.
-    let mut at = first;
-    while at <= last {
-        if Frame::new(at).is_none() {
-            return false;
-        }
-        at = (at + 1).align_up(crate::addr::Order::MAX);
-    }
-    true
+    let in_linear_map = |frame: Frame| {
+        let va = layout::LINEAR.start() + frame.phys().get() as usize;
+        with_masked(|irq| mmu::wait_mapped(va, irq))
+    };
+    PfnRange::new(first, last + 1).iter().all(|pfn| Frame::new(pfn).is_some_and(in_linear_map))
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! map     streaming: memory that CPU and device use in turn, with the cache maintenance
 //! alloc   coherent: memory that both use at once
+//!   pool      small blocks of that (Linux: mm/dmapool.c)
 //!   swiotlb   bounce buffers, for memory that the device does not reach
 //!   debug     who has mapped what, to catch misuse (Linux: kernel/dma/debug.c)
 //! ```
@@ -23,11 +24,12 @@
 //! Lock order: each lock here is taken alone.
 #![deny(unsafe_code)]
 
-#[expect(unsafe_code, reason = "clears pages")]
+#[expect(unsafe_code, reason = "clears memory, and takes it out of caches")]
 mod alloc;
 mod debug;
 #[expect(unsafe_code, reason = "takes bytes from the CPU and gives them back")]
 mod map;
+mod pool;
 #[expect(unsafe_code, reason = "holds a mapping of bytes that it borrows")]
 mod streaming;
 #[expect(unsafe_code, reason = "copies between buffers")]
@@ -36,6 +38,9 @@ mod swiotlb;
 #[cfg(test)]
 #[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod cma_tests;
+#[cfg(test)]
+#[expect(unsafe_code, reason = "looks at the bytes of blocks")]
+mod pool_tests;
 #[cfg(test)]
 #[expect(unsafe_code, reason = "looks at the bytes of pages")]
 mod tests;
@@ -46,6 +51,7 @@ pub use map::{
     dma_map_page, dma_map_single, dma_sync_single_for_cpu, dma_sync_single_for_device,
     dma_unmap_single,
 };
+pub use pool::{DmaPool, DmaPoolBlock, DmaPoolInfo};
 pub use streaming::{DmaLent, DmaMapping};
 pub use swiotlb::{is_swiotlb_buffer, swiotlb_exit, swiotlb_init};
 

@@ -4,6 +4,8 @@
 //! device doesn't reach, or must not write next to, is copied to slots and back. The pool is
 //! allocated when it is first needed.
 //!
+//! A buffer of a page or more begins at a page.
+//!
 //! The first slot of a buffer remembers whose bytes it stands for. Slots belong to whoever
 //! has mapped them: copies need no lock.
 
@@ -57,16 +59,15 @@ impl Pool {
         self.pages.as_ref().map(|pages| pages.frame().phys())
     }
 
-    /// The first of `count` free slots in a row.
-    fn find(&self, count: usize) -> Option<usize> {
-        let run = |from: usize, to: usize| {
-            let mut free = 0;
-            (from..to).find_map(|slot| {
-                free = if self.slots[slot] == Use::Free { free + 1 } else { 0 };
-                (free == count).then(|| slot + 1 - count)
-            })
+    /// The first of `count` free slots in a row, at a multiple of `align` slots.
+    fn find(&self, count: usize, align: usize) -> Option<usize> {
+        let is_free = |first: usize| {
+            let slots = self.slots.get(first..first + count);
+            slots.is_some_and(|slots| slots.iter().all(|slot| *slot == Use::Free))
         };
-        run(self.next, SLOTS).or_else(|| run(0, SLOTS))
+        let next = self.next.next_multiple_of(align);
+        let firsts = (next..SLOTS).step_by(align).chain((0..next.min(SLOTS)).step_by(align));
+        firsts.into_iter().find(|&first| is_free(first))
     }
 
     /// The slot of the buffer that `at` lies in.
@@ -87,10 +88,13 @@ pub fn map(device: &DmaDevice<'_>, ram: PhysRange) -> Result<PhysRange, DmaError
     if device.reach(whole).is_none() {
         return Err(DmaError::OutOfReach);
     }
+    // Devices that take memory in pages want a page or more to begin at one: each entry of a
+    // list of an NVMe's but the first is the address of a page.
+    let align = if ram.len() >= PAGE_SIZE as u64 { PAGE_SIZE / SLOT as usize } else { 1 };
     with_masked(|irq| {
         let mut pool = POOL.lock(irq);
         let start = pool.start().ok_or(DmaError::NoMemory)?;
-        let first = pool.find(slots).ok_or(DmaError::NoMemory)?;
+        let first = pool.find(slots, align).ok_or(DmaError::NoMemory)?;
         pool.slots[first..first + slots].fill(Use::More);
         pool.slots[first] = Use::First(ram);
         pool.next = (first + slots) % SLOTS;

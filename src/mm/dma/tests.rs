@@ -3,7 +3,7 @@
 use super::*;
 use crate::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::hosted::Machine;
-use crate::arch::hosted::cache::{read_by_device, write_by_device};
+use crate::arch::hosted::cache::{may_hold, read_by_device, write_by_device};
 use crate::arch::layout;
 use crate::arch::pgtable::{KernelAttrs, MapFlags, MemoryType};
 use crate::arch::phys_to_virt;
@@ -11,6 +11,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{alloc_pages, free_pages};
+use crate::mm::set_memory::set_memory_valid;
 use crate::mm::vmalloc::tests::{machine, used_pages};
 use proptest::prelude::*;
 use std::vec;
@@ -64,7 +65,7 @@ fn device_writes(device: &DmaDevice<'_>, at: DmaAddr, data: &[u8]) {
 
 #[test]
 fn what_the_cpu_wrote_the_device_reads() {
-    machine(1024, |_| {
+    linear_machine(1024, |_| {
         let frame = page();
         for (offset, len) in [(0, 4096), (64, 128), (3, 1), (100, 1000)] {
             let ram = part(frame, offset, len);
@@ -87,7 +88,7 @@ fn what_the_cpu_wrote_the_device_reads() {
 
 #[test]
 fn what_the_device_wrote_the_cpu_reads() {
-    machine(1024, |_| {
+    linear_machine(1024, |_| {
         let frame = page();
         for direction in [FromDevice, Bidirectional] {
             let ram = part(frame, 256, 512);
@@ -114,7 +115,7 @@ fn what_the_device_wrote_the_cpu_reads() {
 /// A buffer that shares lines with the CPU's data is bounced: neither loses a byte.
 #[test]
 fn neighbours_in_a_line_keep_their_bytes() {
-    machine(4096, |_| {
+    linear_machine(4096, |_| {
         let frame = page();
         let all = part(frame, 0, 4096);
         bytes(all).fill(1);
@@ -148,9 +149,112 @@ fn neighbours_in_a_line_keep_their_bytes() {
     });
 }
 
+/// Maps the test's own memory.
+fn map_own(
+    device: &DmaDevice<'_>,
+    frame: Frame,
+    offset: usize,
+    size: usize,
+    direction: DmaDirection,
+) -> Result<DmaAddr, DmaError> {
+    // SAFETY: the test reads and writes it in turn with the device.
+    unsafe { dma_map_page(device, frame, offset, size, direction) }
+}
+
+/// Ends what [`map_own`] began.
+fn unmap_own(device: &DmaDevice<'_>, at: DmaAddr, size: usize, direction: DmaDirection) {
+    // SAFETY: mapped so by the test, whose device does nothing by itself.
+    unsafe { dma_unmap_single(device, at, size, direction) };
+}
+
+/// A buffer that begins with a line and ends within one shares that with the CPU's data.
+#[test]
+fn neighbours_in_the_last_line_keep_their_bytes() {
+    linear_machine(4096, |_| {
+        let frame = page();
+        bytes(part(frame, 0, 4096)).fill(1);
+        for (offset, len) in [(0, 100), (64, 1), (128, 63), (0, 4095)] {
+            let at = map_own(&ANY, frame, offset, len, FromDevice).unwrap();
+            let mapped = ANY.memory_at(at).unwrap();
+            assert!(is_swiotlb_buffer(mapped), "{len} bytes at {offset} are not bounced");
+            device_writes(&ANY, at, &vec![9; len]);
+            let behind = part(frame, (offset + len) as u64, 1);
+            bytes(behind).fill(2);
+            unmap_own(&ANY, at, len, FromDevice);
+            assert_eq!(bytes(part(frame, offset as u64, len as u64)), vec![9; len]);
+            assert_eq!(bytes(behind), [2]);
+        }
+        // Whole lines are the device's alone.
+        let at = map_own(&ANY, frame, 64, 128, FromDevice).unwrap();
+        assert_eq!(at.get(), part(frame, 64, 128).start().get());
+        unmap_own(&ANY, at, 128, FromDevice);
+        assert!(swiotlb_exit());
+    });
+}
+
+/// A device that takes memory in pages, as an NVMe does, finds a page or more at a page.
+#[test]
+fn bounce_buffers_of_a_page_begin_at_one() {
+    linear_machine(8192, |_| {
+        let order = Order::new(3).unwrap();
+        let (device, frame) = (narrow(), alloc_pages(Gfp::GFP_KERNEL, order).unwrap());
+        let map = |size| map_own(&device, frame, 256, size, ToDevice);
+        let is_aligned = |at: DmaAddr| device.memory_at(at).unwrap().is_aligned(4096);
+        let mut mapped = Vec::new();
+        // Each small one leaves the next free slot in the middle of a page.
+        for size in [100, 4096, 1, 4097, 2048, 3 * 4096, 30_000 - 256, 2049, 4096] {
+            let at = map(size).unwrap();
+            assert!(size < 4096 || is_aligned(at), "{size} bytes at {at}");
+            mapped.push((at, size));
+        }
+        // Slots between them serve small ones, to the last of the 512.
+        while let Ok(at) = map(4096) {
+            assert!(is_aligned(at));
+            mapped.push((at, 4096));
+        }
+        while let Ok(at) = map(2048) {
+            mapped.push((at, 2048));
+        }
+        let slots: usize = mapped.iter().map(|(_, size)| size.div_ceil(2048)).sum();
+        assert_eq!(slots, 512);
+        // All can be had back, and a page in the middle is found again.
+        let (at, _) = *mapped.iter().find(|(_, size)| *size == 4096).unwrap();
+        unmap_own(&device, at, 4096, ToDevice);
+        assert_eq!(map(4096), Ok(at));
+        mapped.iter().for_each(|&(at, size)| unmap_own(&device, at, size, ToDevice));
+        assert!(swiotlb_exit());
+    });
+}
+
+/// RAM that has a descriptor, and that somebody has taken out of the linear map.
+#[test]
+fn what_is_hidden_is_refused() {
+    linear_machine(8192, |_| {
+        let order = Order::new(2).unwrap();
+        let frame = alloc_pages(Gfp::GFP_KERNEL, order).unwrap();
+        let hidden = layout::LINEAR.start() + (frame.phys() + 0x2000).get() as usize;
+        // SAFETY: the test's own page, which nobody reads or writes meanwhile.
+        unsafe { set_memory_valid(hidden, 1, false) }.unwrap();
+        for device in [ANY, DmaDevice { coherent: true, ..ANY }] {
+            let map = |offset, size| map_own(&device, frame, offset, size, ToDevice);
+            for (offset, size) in [(0x2000, 1), (0x2fff, 1), (0x1fff, 2), (0, 0x4000)] {
+                let refused = map(offset, size);
+                assert_eq!(refused, Err(DmaError::Invalid), "{size:#x} bytes at {offset:#x}");
+            }
+            for (offset, size) in [(0, 0x2000), (0x3000, 0x1000)] {
+                let at = map(offset, size).unwrap();
+                unmap_own(&device, at, size, ToDevice);
+            }
+        }
+        // SAFETY: as above.
+        unsafe { set_memory_valid(hidden, 1, true) }.unwrap();
+        assert_eq!(live_mappings(), 0);
+    });
+}
+
 #[test]
 fn what_is_out_of_reach_is_bounced() {
-    machine(8192, |_| {
+    linear_machine(8192, |_| {
         for coherent in [false, true] {
             let device = DmaDevice { coherent, ..narrow() };
             let frame = page();
@@ -206,7 +310,7 @@ fn what_is_out_of_reach_is_bounced() {
 
 #[test]
 fn buses_have_addresses_of_their_own() {
-    machine(4096, |_| {
+    linear_machine(4096, |_| {
         let cpu = PhysRange::from_size(PhysAddr::new(0x4000_0000), 2 << 20);
         let ranges = [DmaRange { cpu, bus: DmaAddr::new(0xc000_0000) }];
         let device = DmaDevice { ranges: &ranges, ..ANY };
@@ -227,7 +331,7 @@ fn buses_have_addresses_of_their_own() {
 
 #[test]
 fn bounce_buffers_run_out_and_come_back() {
-    machine(8192, |_| {
+    linear_machine(8192, |_| {
         let (device, frame) = (narrow(), page());
         // SAFETY: the test's own memory, which it leaves alone meanwhile.
         let map = || unsafe { dma_map_page(&device, frame, 0, 3000, ToDevice) };
@@ -244,7 +348,7 @@ fn bounce_buffers_run_out_and_come_back() {
 }
 
 fn mapped(f: impl FnOnce(DmaAddr)) {
-    machine(1024, |_| {
+    linear_machine(1024, |_| {
         set_dma_debug(true);
         // SAFETY: the test's own memory, which it leaves alone meanwhile.
         f(unsafe { dma_map_page(&ANY, page(), 0, 128, ToDevice) }.unwrap());
@@ -318,6 +422,7 @@ fn coherent_memory_has_one_memory_type() {
                 let linear = layout::LINEAR.start() + entry.0.get() as usize;
                 assert_eq!(init_mm::translate(linear), None, "a cacheable address");
             }
+            assert!(!may_hold(memory.phys()), "a line was fetched ahead before it was hidden");
             // Reading it for a dump would go through the linear map.
             assert_eq!(crate::mm::vmalloc::tests::vread(memory.virt(), &mut [1; 64]), 0);
             // The zeros are in memory, where the device finds them.
@@ -359,7 +464,7 @@ proptest! {
         ops in prop::collection::vec(
             (0u64..8000, 1u64..6000, 0u8..3, any::<bool>(), any::<bool>(), any::<u8>()), 1..25)
     ) {
-        machine(8192, |_| {
+        linear_machine(8192, |_| {
             let order = Order::new(1).unwrap();
             let devices = [ANY, narrow()];
             let frames = [0; 2].map(|_| alloc_pages(Gfp::GFP_KERNEL, order).unwrap());

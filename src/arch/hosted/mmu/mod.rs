@@ -37,9 +37,9 @@ pub use adversary::{Config, Mutation, Step};
 
 use super::machine::{self, Machine};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::arch::CpuId;
 use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
 use crate::arch::pgtable::tlbi::{RangeOp, VaOp, decode_range, decode_va};
+use crate::arch::{CpuId, IrqMasked};
 use adversary::State;
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
@@ -288,6 +288,14 @@ pub(crate) fn made() {
     let mmu = machine::current().mmu();
     mmu.with(|s| s.assert_synchronized(cpu));
     mmu.breaks[1].fetch_add(1, SeqCst);
+}
+
+/// Whether a read of `va` finds a translation, be it after another CPU has made what it has
+/// broken for a moment. A machine without tables has all addresses.
+#[must_use]
+pub fn wait_mapped(va: VirtAddr, _: &IrqMasked) -> bool {
+    let mmu = machine::current().mmu();
+    !mmu.on.load(Relaxed) || mmu.access_retried(va, Access::Read).is_ok()
 }
 
 /// Reads a word of a table, as the CPU sees its own stores.
