@@ -235,7 +235,7 @@ fn an_area_of_cma_is_tried_by_hand() {
         assert_eq!(word(), u32::MAX);
         assert_eq!(write(&at("free"), "4"), Ok(()));
         assert_eq!((used(), word().count_zeros()), (28, 4));
-        assert_eq!(word(), (1 << 23) - 1 | 0x1f << 26);
+        assert_eq!(word(), ((1 << 23) - 1) | (0x1f << 26));
         assert_eq!(write(&at("free"), "0"), Ok(()));
         assert_eq!(used(), 28);
         assert_eq!(write(&at("free"), "1000"), Ok(()));

@@ -22,7 +22,7 @@ fn settled_pages() -> u32 {
 }
 
 /// The bytes of a block, where this machine has them.
-fn bytes<'a>(block: &'a DmaPoolBlock<'_>) -> &'a mut [u8] {
+fn bytes(block: &DmaPoolBlock<'_>) -> &'static mut [u8] {
     let at = phys_to_virt(DISK.memory_at(block.dma_addr()).unwrap());
     let at = core::ptr::with_exposed_provenance_mut(at.get());
     // SAFETY: the block is this test's, by one slice at a time, and of a device that snoops.
