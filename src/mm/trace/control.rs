@@ -195,7 +195,7 @@ pub fn add_cpu(cpu: CpuId) {
 
 /// Frees the ring that [`add_cpu`] made for a CPU that did not come.
 pub fn remove_cpu(cpu: CpuId) {
-    let _control = Control::lock();
+    let _control = CONTROL.lock();
     drop(swap(cpu, None));
 }
 
