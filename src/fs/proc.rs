@@ -11,7 +11,7 @@ crate::machine_local! {
     static MODEL: Once<Text<'static>> = Once::new();
 }
 
-/// Says what the device tree calls the machine. Once, at boot; further calls change nothing.
+/// Says what the device tree calls the machine. The first call counts.
 pub fn set_model(text: Text<'static>) {
     MODEL.call_once(|| text);
 }
@@ -24,7 +24,7 @@ pub(super) fn snapshot() -> stat::Snapshot<'static> {
     }
 }
 
-/// Says what the kernel's command line is. Once, at boot; further calls change nothing.
+/// Says what the kernel's command line is. The first call counts.
 pub fn set_cmdline(text: &'static str) {
     CMDLINE.call_once(|| text);
 }

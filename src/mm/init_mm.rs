@@ -196,11 +196,11 @@ pub fn new_root() -> Result<TableAddr, MapError> {
     Mapper::new_table(&mut LinearAccess::new(&mut RecentTables::new()))
 }
 
-/// Makes the tree under `root` the kernel's. Once, at boot, when the page allocator and
-/// the linear map are up.
+/// Makes the tree under `root` the kernel's. The boot does, when the page allocator and the linear
+/// map are up.
 ///
 /// # Panics
-/// If there is one already.
+/// Where there is one already, as there is after the boot.
 pub fn install(root: TableAddr) {
     with_masked(|irq| {
         let was = INIT_MM.lock(irq).root.replace(root);

@@ -165,8 +165,8 @@ impl Isolated {
         self.pages.iter().map(|(frame, _)| *frame)
     }
 
-    /// Isolates the page at `frame`, if it is one that its owner can move; whether it is.
-    /// The caller has seen to it that there is room (Linux: isolate_movable_page).
+    /// Isolates the page at `frame`, if there is room for one more and it is one that its owner can
+    /// move; whether it was (Linux: isolate_movable_page).
     pub fn isolate(&mut self, frame: Frame) -> bool {
         if !is_movable(frame) {
             return false;

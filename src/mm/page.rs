@@ -405,7 +405,9 @@ impl Frame {
     #[inline(always)]
     #[must_use]
     pub unsafe fn from_virt_unchecked(va: VirtAddr) -> Self {
-        let pfn = (arch::virt_to_phys(va).get() >> PAGE_SHIFT) as u32;
+        let pa = arch::virt_to_phys(va);
+        debug_assert!(pa.get() >> PAGE_SHIFT < 1 << 32, "{va} is not in this machine's linear map");
+        let pfn = (pa.get() >> PAGE_SHIFT) as u32;
         // SAFETY: a frame that has a descriptor has a number below `Pfn::LIMIT`.
         Self(unsafe { NonZeroU32::new_unchecked(pfn + BIAS) })
     }
@@ -438,6 +440,8 @@ impl Frame {
     /// Where its descriptor is.
     #[inline(always)]
     fn page_ptr(self) -> *const Page {
+        #[cfg(not(target_os = "none"))]
+        arch::hosted::check_frame(self.phys());
         // An index into a pointer, so that fields are reached by offsets from one register.
         let before_first = arch::vmemmap_base().wrapping_sub(BIAS as usize * size_of::<Page>());
         let array = core::ptr::with_exposed_provenance::<Page>(before_first);

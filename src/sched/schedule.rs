@@ -187,7 +187,8 @@ pub fn cond_resched() -> bool {
 }
 
 /// [`schedule`]s, and is woken when `timeout` jiffies have passed, if not before; how many
-/// of them are left. The caller has set its state. Process context.
+/// of them are left. In the state `Running` it comes back when the others had their turn. Process
+/// context.
 #[track_caller]
 pub fn schedule_timeout(timeout: u64) -> u64 {
     let until = jiffies().saturating_add(timeout);

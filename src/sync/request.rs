@@ -24,8 +24,8 @@ impl Request {
         Self { asked: AtomicU32::new(0), done: AtomicU32::new(0) }
     }
 
-    /// Asks. What the caller did before, the one who answers sees. Any CPU; the caller then
-    /// sees to it that the CPU comes to [`Request::heed`].
+    /// Asks. What the caller did before, the CPU that answers sees, which it does when it next comes to
+    /// [`Request::heed`]. Any CPU.
     pub fn ask(&self) -> Ticket {
         Ticket(self.asked.fetch_add(1, Ordering::AcqRel).wrapping_add(1))
     }
@@ -37,8 +37,8 @@ impl Request {
         self.done.load(Ordering::Acquire).wrapping_sub(ticket.0) < 1 << 31
     }
 
-    /// Runs `f` if there are questions, and answers those that there were before. For the CPU
-    /// that is asked, one call at a time.
+    /// Runs `f` if there are questions, and answers those that there were before. It is for the CPU
+    /// that is asked; a call within `f` answers nothing more.
     pub fn heed(&self, f: impl FnOnce()) {
         let asked = self.asked.load(Ordering::Acquire);
         if asked != self.done.load(Ordering::Relaxed) {

@@ -30,6 +30,8 @@ pub struct Machine {
     arena: Block,
     vmemmap: Block,
     start: u64,
+    /// Bytes from `start` to the end of the highest range.
+    span: u64,
     locals: Vec<OnceLock<Box<dyn Any + Send + Sync>>>,
     pub(super) mmu: Mmu,
     /// Of each CPU, what its threads hold with interrupts masked.
@@ -40,21 +42,30 @@ impl Machine {
     /// Builds a machine with these ranges of RAM and runs `f` on its boot CPU.
     ///
     /// Host memory is taken for the whole span from the lowest to the highest
-    /// range, but touched only where it is used.
+    /// range, but touched only where it is used. It is never given back: what `f` had from the machine
+    /// may outlive it, as a `KBox` or a `&'static Page` that is returned does. Such a value can still be
+    /// read; where an allocator is asked for it, as by a drop, when the thread is no CPU of its machine,
+    /// that panics. (The library's own tests, which keep nothing, end their machines.)
+    ///
+    /// # Panics
+    /// Where `ram` is empty.
     pub fn run<R>(ram: &[PhysRange], f: impl FnOnce(&Machine) -> R) -> R {
         let low = ram.iter().map(|r| r.start().get()).min().expect("a machine has RAM");
         let high = ram.iter().map(|r| r.end().get()).max().expect("a machine has RAM");
         let start = low & !(GRAIN - 1);
         let span = high.next_multiple_of(GRAIN) - start;
-        let machine = Machine {
+        let machine = Box::new(Machine {
             ram: ram.to_vec(),
             arena: Block::new(span as usize, 2 << 20),
             vmemmap: Block::new((span >> PAGE_SHIFT) as usize * DESCRIPTOR_SIZE, 4096),
             start,
+            span,
             locals: (0..LOCALS).map(|_| OnceLock::new()).collect(),
             mmu: Mmu::default(),
             turns: [const { Mutex::new(()) }; NR_CPUS],
-        };
+        });
+        #[cfg(not(test))]
+        let machine = std::mem::ManuallyDrop::new(machine);
         machine.attached(CpuId::BOOT, || f(&machine))
     }
 
@@ -129,6 +140,11 @@ impl Machine {
         let _detach = Detach(CURRENT.replace(Some(here)));
         cpu::set_id(id);
         f()
+    }
+
+    /// Whether the machine's array of descriptors has one for the frame at `pa`.
+    pub(super) fn has_descriptor(&self, pa: PhysAddr) -> bool {
+        pa.get() >= self.start && pa.get() - self.start < self.span
     }
 
     pub(super) fn page_offset(&self) -> usize {

@@ -6,7 +6,8 @@
 //! number of machines live side by side, so tests run in parallel.
 //!
 //! Everything obtained through the interface (addresses, descriptors, machine
-//! locals) is valid until the machine's closure returns.
+//! locals) is meant for the machine's closure. What escapes it can still be read, and an allocator
+//! that is asked for it elsewhere panics: see [`Machine::run`].
 
 pub mod cache;
 pub mod cpu;
@@ -52,6 +53,16 @@ pub(crate) fn close_table_window() {}
 #[must_use]
 pub fn vmemmap_base() -> usize {
     machine::current().vmemmap_base()
+}
+
+/// Sees to it that the frame at `pa` is one of the machine that the calling thread is a CPU of, and
+/// not of another that was had before.
+///
+/// # Panics
+/// Where it is not.
+#[inline]
+pub(crate) fn check_frame(pa: PhysAddr) {
+    assert!(machine::current().has_descriptor(pa), "the frame at {pa} is of another machine");
 }
 
 /// Nowhere in a machine's memory: its threads' stacks are the host's.

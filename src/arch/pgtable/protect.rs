@@ -168,7 +168,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// whoever uses the page calls this, and nobody else changes it meanwhile. The tables on the
     /// way to it must never be freed. `None` where it is no page, or one of a contiguous set
     /// ([`Mapper::split_to_pages`] sees to it), with nothing changed.
-    pub fn set_page_valid(&self, va: VirtAddr, valid: bool) -> Option<FlushOwed> {
+    pub(crate) fn set_page_valid(&self, va: VirtAddr, valid: bool) -> Option<FlushOwed> {
         let mut owed = FlushOwed::NONE;
         let (Level::Pte, table, _) = self.lookup(va) else { return None };
         let index = Level::Pte.index(va);

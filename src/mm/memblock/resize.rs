@@ -15,9 +15,8 @@ pub(super) fn bytes_for(regions: usize) -> Option<u64> {
 }
 
 impl Memblock {
-    /// Lets the arrays grow from now on. Whatever is in use already must have been
-    /// reserved: the new arrays go where memory looks free (Linux:
-    /// memblock_allow_resize).
+    /// Lets the arrays grow from now on, by memory that `grow` makes reachable. It is taken where
+    /// memory looks free, so what is in use is reserved before (Linux: memblock_allow_resize).
     pub const fn allow_resize(&mut self, grow: Grow) {
         self.grow = Some(grow);
     }

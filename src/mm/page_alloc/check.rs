@@ -62,7 +62,7 @@ impl fmt::Display for State {
 }
 
 /// Finds out what `frame` is, by looking for a head at each place where the head of a
-/// block around it may be. Exact while nobody changes it.
+/// block around it may be. A frame whose state changes meanwhile may be told as none of both.
 #[must_use]
 pub fn state_of(frame: Frame) -> State {
     if frame.page().flags().contains(PageFlags::HOLE) {

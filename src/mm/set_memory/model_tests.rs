@@ -1,4 +1,5 @@
 //! Random changes by several CPUs, against what each page ought to allow.
+#![deny(unsafe_code)]
 
 use super::tests::{
     is_by, map_linear, set_memory_nx, set_memory_ro, set_memory_rw, set_memory_valid, set_memory_x,

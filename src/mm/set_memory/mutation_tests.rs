@@ -1,5 +1,6 @@
 //! Every barrier, every TLB invalidation and every break of a change is needed: with any one
 //! of them taken out, some CPU of the misbehaving MMU goes wrong.
+#![deny(unsafe_code)]
 
 use super::tests::{
     is_by, kernel_map_pages, map_linear, set_memory_nx, set_memory_ro, set_memory_rw,

@@ -16,10 +16,10 @@ use crate::mm::mmzone::NodeId;
 use crate::mm::page::PageFlags;
 
 /// Walks all caches, slabs, freelists and sheaves; of caches with red zones, poison or tracks
-/// all objects, free and allocated. Other CPUs must leave the allocator alone meanwhile.
+/// all objects, free and allocated.
 ///
 /// # Panics
-/// Where something is not as it must be.
+/// Where something is not as it must be, or other CPUs allocate and free meanwhile.
 pub fn validate() {
     caches::pinned().for_each(|cache| cache.validate());
 }

@@ -71,7 +71,7 @@ impl Rings {
         this
     }
 
-    /// As [`take`](Self::take), for who must not wait: without the ring of a CPU that was
+    /// As [`take`](Self::take), for callers that can't wait: without the ring of a CPU that was
     /// stopped in the middle of a record, and `None` where another has them all. At the end of
     /// the kernel.
     #[must_use]

@@ -12,7 +12,8 @@
 //! The table never allocates by itself. Where a slot or a directory is missing,
 //! [`SlotTable::insert`] hands the value back, and the caller, who can drop its lock
 //! and may sleep, fetches a [`SlotPage`] and donates it. Pages without a live
-//! slot come back to the caller in the same way, all but one.
+//! slot come back to the caller in the same way, all but one, and so do directories without
+//! a page.
 //!
 //! Invariants: the first word of a slot is `LIVE` exactly while its value may be
 //! read, so a stale number is a panic and never a wild access; slot 0 of every page
@@ -38,6 +39,10 @@ const LIVE: u32 = u32::MAX;
 const NO_PAGE: u32 = u32::MAX >> 1;
 /// Directory entry without a page: this bit, and above it the next such entry.
 const HOLE: usize = 1;
+/// No directory.
+const NO_DIR: u8 = u8::MAX;
+
+const _: () = assert!(ROOT < NO_DIR as usize && DIR <= u16::MAX as usize);
 
 #[repr(C)]
 struct Slot<T> {
@@ -58,10 +63,14 @@ struct Header {
     prev: u32,
 }
 
-/// A table of `T`s. See the module's documentation. Values that are still in it when it is
-/// dropped are not dropped, nor its pages given back: tables are statics.
+/// A table of `T`s. See the module's documentation. Tables of statics end with the machine: what is
+/// in one when it is dropped is not, nor are its pages given back. [`SlotTable::clear`] does that.
 pub struct SlotTable<T> {
     root: [usize; ROOT],
+    /// Slot pages of each directory.
+    used: [u16; ROOT],
+    /// A directory that may have lost its last page, or none.
+    idle: u8,
     /// First page with a free slot.
     partial: u32,
     /// First directory entry whose page was given back.
@@ -72,6 +81,8 @@ pub struct SlotTable<T> {
     pages: u32,
     /// Slot pages without a live slot: 0 or 1 between calls.
     empty: u32,
+    /// That page, where there is one.
+    spare: u32,
     live: usize,
     of: PhantomData<T>,
 }
@@ -92,11 +103,14 @@ impl<T> SlotTable<T> {
         () = Self::FITS;
         Self {
             root: [0; ROOT],
+            used: [0; ROOT],
+            idle: NO_DIR,
             partial: NO_PAGE,
             holes: NO_PAGE,
             entries: 0,
             pages: 0,
             empty: 0,
+            spare: NO_PAGE,
             live: 0,
             of: PhantomData,
         }
@@ -196,21 +210,27 @@ impl<T> SlotTable<T> {
         if was_full == 0 {
             self.link(page);
         }
-        if !now_empty {
+        if now_empty && self.empty > 0 {
+            // The lower one stays, so that higher directories come to have none.
+            let (low, high) = (page.min(self.spare), page.max(self.spare));
+            self.spare = low;
+            return (value, Some(self.release(high)));
+        }
+        if now_empty {
+            (self.empty, self.spare) = (1, page);
+        }
+        if self.idle == NO_DIR {
             return (value, None);
         }
-        if self.empty == 0 {
-            self.empty = 1;
-            return (value, None);
-        }
-        (value, Some(self.release(page)))
+        let idle = core::mem::replace(&mut self.idle, NO_DIR);
+        (value, self.release_directory(usize::from(idle)))
     }
 
     /// Takes in a page, as slots or as the directory that is missing for them:
     /// donate until [`SlotTable::has_room`]. Gives the page back where it is not needed
     /// or where the table has reached its largest size.
     pub fn donate(&mut self, page: SlotPage) -> Result<(), SlotPage> {
-        let number = if self.holes != NO_PAGE { self.holes } else { self.entries };
+        let number = if self.holes != NO_PAGE { self.holes } else { self.next_entry() };
         let at = (number >> DIR_SHIFT) as usize;
         if self.has_room() || at >= ROOT {
             return Err(page);
@@ -218,11 +238,18 @@ impl<T> SlotTable<T> {
         if self.root[at] == 0 {
             let address = page.into_address();
             let entries = with_exposed_provenance_mut::<usize>(address);
+            // The entries of a directory that was given back are holes, each with the next.
+            let reused = number < self.entries;
             for i in 0..DIR {
+                let next = if i + 1 < DIR { number + i as u32 + 1 } else { NO_PAGE };
+                let hole = if reused { (next as usize) << 1 | HOLE } else { HOLE };
                 // SAFETY: `address` is a page which the table owns since `into_address`.
-                unsafe { entries.add(i).write(HOLE) }
+                unsafe { entries.add(i).write(hole) }
             }
             self.root[at] = address;
+            if reused {
+                self.holes = number;
+            }
             return Ok(());
         }
         if number == self.holes {
@@ -232,6 +259,7 @@ impl<T> SlotTable<T> {
         }
         let address = page.into_address();
         *self.entry(number) = address;
+        self.used[at] += 1;
         let header = Header { not_live: 0, free: 1, live: 0, next: NO_PAGE, prev: NO_PAGE };
         // SAFETY: `address` is a page which the table owns since `into_address`; header
         // and slots lie within it (`FITS`) and are aligned to a slot's size.
@@ -242,29 +270,38 @@ impl<T> SlotTable<T> {
             unsafe { slot.write((i + 1) % Self::PER_PAGE) };
         }
         self.pages += 1;
-        self.empty += 1;
+        (self.empty, self.spare) = (self.empty + 1, number);
         self.link(number);
         Ok(())
     }
 
-    /// Takes a page out that holds nothing: the spare one, and once no slot is live
-    /// the directories too. Call until `None`.
+    /// Takes a page out that holds nothing: the spare one, and directories without a page. Call
+    /// until `None`.
     pub fn shrink(&mut self) -> Option<SlotPage> {
         if self.empty > 0 {
-            let mut page = self.partial;
-            while self.header(page).live != 0 {
-                page = self.header(page).next;
-            }
             self.empty -= 1;
-            return Some(self.release(page));
+            return Some(self.release(self.spare));
         }
-        if self.live > 0 {
-            return None;
+        self.idle = NO_DIR;
+        (0..ROOT).find_map(|at| self.release_directory(at))
+    }
+
+    /// Drops all values and gives all pages back. Process context.
+    pub fn clear(&mut self) {
+        for number in 0..self.entries {
+            if self.page(number).is_none() {
+                continue;
+            }
+            for i in 1..Self::PER_PAGE {
+                let number = number << Self::SHIFT | i;
+                if self.live_slot(number).is_some() {
+                    drop(self.remove(number));
+                }
+            }
         }
-        (self.holes, self.entries) = (NO_PAGE, 0);
-        let dir = self.root.iter_mut().find(|dir| **dir != 0)?;
-        // SAFETY: the table had it, and nothing in the table leads there any more.
-        Some(unsafe { SlotPage::from_address(core::mem::take(dir)) })
+        while let Some(page) = self.shrink() {
+            drop(page);
+        }
     }
 
     /// Checks every page, list and count.
@@ -273,13 +310,18 @@ impl<T> SlotTable<T> {
     /// Where an invariant is broken.
     pub fn validate(&self) {
         let (mut pages, mut live, mut empty, mut partial) = (0, 0, 0, 0);
+        let (mut used, mut holes) = ([0; ROOT], 0);
         for number in 0..self.entries {
+            let dir = (number >> DIR_SHIFT) as usize;
             let Some(address) = self.page(number) else {
+                holes += u32::from(self.root[dir] != 0);
                 continue;
             };
+            used[dir] += 1;
             // SAFETY: a page in a directory has its header at its start, and no
             // mutable reference to it exists while `self` is borrowed.
             let header = unsafe { &*with_exposed_provenance::<Header>(address) };
+            assert!(header.live != 0 || number == self.spare, "page {number} is another spare one");
             let (mut free, mut at) = (0, header.free);
             while at != 0 {
                 free += 1;
@@ -299,6 +341,17 @@ impl<T> SlotTable<T> {
             assert_eq!(counted.count() as u32, header.live, "live slots of page {number}");
         }
         assert_eq!((pages, live, empty), (self.pages, self.live, self.empty));
+        assert_eq!(used, self.used, "slot pages of the directories");
+        let mut hole = self.holes;
+        while hole != NO_PAGE {
+            assert!(hole < self.entries && self.page(hole).is_none(), "hole {hole}");
+            let dir = self.root[(hole >> DIR_SHIFT) as usize];
+            assert!(dir != 0 && holes > 0, "list of holes");
+            holes -= 1;
+            // SAFETY: a directory page of the table.
+            hole = unsafe { self.hole(hole) };
+        }
+        assert_eq!(holes, 0, "holes that are not on the list");
         assert!(empty <= 1, "{empty} empty pages are kept");
         let (mut at, mut before) = (self.partial, NO_PAGE);
         while at != NO_PAGE {
@@ -379,10 +432,73 @@ impl<T> SlotTable<T> {
         }
     }
 
+    /// The entry that comes next where there is no hole: one of a directory that was given back,
+    /// or one that was never used.
+    fn next_entry(&self) -> u32 {
+        let used = self.entries.div_ceil(DIR as u32) as usize;
+        match self.root[..used].iter().position(|dir| *dir == 0) {
+            Some(at) => (at as u32) << DIR_SHIFT,
+            None => self.entries,
+        }
+    }
+
+    /// The hole that comes after hole `number`.
+    ///
+    /// # Safety
+    /// Its directory is there.
+    unsafe fn hole(&self, number: u32) -> u32 {
+        let dir = with_exposed_provenance::<usize>(self.root[(number >> DIR_SHIFT) as usize]);
+        // SAFETY: a directory page of the table, as the caller says.
+        let entry = unsafe { *dir.add(number as usize % DIR) };
+        (entry >> 1) as u32
+    }
+
+    /// Takes directory `at` out of the table where it is there and has no page.
+    fn release_directory(&mut self, at: usize) -> Option<SlotPage> {
+        if self.root[at] == 0 || self.used[at] != 0 {
+            return None;
+        }
+        // Its entries are no holes any more.
+        let is_of_it = |number: u32| (number >> DIR_SHIFT) as usize == at;
+        let (mut number, mut last) = (self.holes, NO_PAGE);
+        self.holes = NO_PAGE;
+        while number != NO_PAGE {
+            // SAFETY: holes lie in directories that are there.
+            let next = unsafe { self.hole(number) };
+            if !is_of_it(number) {
+                if last == NO_PAGE {
+                    self.holes = number;
+                } else {
+                    *self.entry(last) = (number as usize) << 1 | HOLE;
+                }
+                last = number;
+            }
+            number = next;
+        }
+        if last != NO_PAGE {
+            *self.entry(last) = (NO_PAGE as usize) << 1 | HOLE;
+        }
+        let address = core::mem::take(&mut self.root[at]);
+        // SAFETY: the table had it, and nothing in the table leads there any more.
+        let page = unsafe { SlotPage::from_address(address) };
+        // Entries behind the last directory were never used.
+        while let Some(last) = self.entries.checked_sub(1)
+            && self.root[(last >> DIR_SHIFT) as usize] == 0
+        {
+            self.entries = last >> DIR_SHIFT << DIR_SHIFT;
+        }
+        Some(page)
+    }
+
     /// Takes `page`, which has no live slot, out of the table.
     fn release(&mut self, page: u32) -> SlotPage {
         self.unlink(page);
         self.pages -= 1;
+        let dir = (page >> DIR_SHIFT) as usize;
+        self.used[dir] -= 1;
+        if self.used[dir] == 0 {
+            self.idle = dir as u8;
+        }
         let hole = (core::mem::replace(&mut self.holes, page) as usize) << 1 | HOLE;
         let address = core::mem::replace(self.entry(page), hole);
         // SAFETY: the table had it, and nothing in the table leads there any more.

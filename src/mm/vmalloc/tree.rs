@@ -168,6 +168,12 @@ impl<I: Item> Tree<I> {
         self.slots.shrink()
     }
 
+    /// Drops all items and gives all pages back (see [`SlotTable::clear`]).
+    pub fn clear(&mut self) {
+        self.slots.clear();
+        self.root = Self::NONE;
+    }
+
     /// The pages that the tree holds.
     pub fn pages_held(&self) -> usize {
         self.slots.pages_held()

@@ -343,3 +343,10 @@ impl<T> VaSpace<T> {
         self.tree.steps.take()
     }
 }
+
+impl<T> Drop for VaSpace<T> {
+    /// Drops what is kept with the areas, and gives the pages back.
+    fn drop(&mut self) {
+        self.tree.clear();
+    }
+}

@@ -265,3 +265,74 @@ fn areas_are_found_by_their_start_wherever_they_are_noted() {
         release_all(&mut space);
     });
 }
+
+/// What is kept with areas that are there when the space is dropped is dropped too, and the pages
+/// of its records come back.
+#[test]
+fn a_dropped_space_keeps_nothing() {
+    use std::rc::Rc;
+    machine(16, || {
+        let before = page_alloc::nr_used_pages();
+        let value = Rc::new(());
+        let mut space = VaSpace::new(pages(0, 1 << 20));
+        let want = VaRequest { size: PAGE_SIZE, align: PAGE_SIZE, range: space.range() };
+        let mut ids = Vec::new();
+        for _ in 0..3000 {
+            loop {
+                match space.alloc(want, || Rc::clone(&value)) {
+                    Ok((id, _)) => break ids.push(id),
+                    Err(VaError::NeedsPage) => {
+                        space.donate(SlotPage::alloc(Gfp::GFP_KERNEL).unwrap()).unwrap();
+                    }
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        }
+        ids.into_iter().step_by(3).for_each(|id| drop(space.free(id)));
+        assert_eq!(Rc::strong_count(&value), 1 + 2000);
+        assert!(page_alloc::nr_used_pages() > before + 20);
+        drop(space);
+        assert_eq!(Rc::strong_count(&value), 1);
+        assert_eq!(page_alloc::nr_used_pages(), before);
+    });
+}
+
+/// Directories whose pages are gone come back while areas live, and are had again.
+#[test]
+fn directories_without_a_page_are_given_back() {
+    let areas = if cfg!(miri) { 5_000 } else { 60_000 };
+    machine(64, || {
+        let mut space = VaSpace::new(pages(0, 1 << 20));
+        let want = whole(&space, 1);
+        for kept in [0, areas - 1, areas / 2] {
+            let mut ids: Vec<_> = (0..areas).map(|n| alloc(&mut space, want, n).unwrap()).collect();
+            space.validate();
+            let most = space.pages_held();
+            let keep = ids.swap_remove(kept);
+            ids.into_iter().for_each(|id| drop(space.free(id)));
+            space.validate();
+            while space.shrink().is_some() {}
+            space.validate();
+            assert_eq!(space.pages_held(), 2, "of {most}: a page and its directory");
+            drop(space.free(keep));
+        }
+        release_all(&mut space);
+        assert_eq!(space.pages_held(), 0);
+    });
+}
+
+/// Without a call for it the last directory goes with the next area that is freed.
+#[test]
+fn directories_go_back_with_the_areas() {
+    let areas = if cfg!(miri) { 5_000 } else { 60_000 };
+    machine(64, || {
+        let mut space = VaSpace::new(pages(0, 1 << 20));
+        let want = whole(&space, 1);
+        let ids: Vec<_> = (0..areas).map(|n| alloc(&mut space, want, n).unwrap()).collect();
+        for id in ids.into_iter().rev().take(areas - 10) {
+            drop(space.free(id));
+        }
+        space.validate();
+        assert!(space.pages_held() <= 3, "{} pages for ten areas", space.pages_held());
+    });
+}

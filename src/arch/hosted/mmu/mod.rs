@@ -273,6 +273,7 @@ pub fn has_tlb_range() -> bool {
     machine::current().mmu().tlb_range.load(Relaxed)
 }
 /// Says whether the machine's CPUs invalidate by range.
+#[cfg(test)]
 pub(in crate::arch) fn set_tlb_range(there: bool) {
     machine::current().mmu().tlb_range.store(there, Relaxed);
 }

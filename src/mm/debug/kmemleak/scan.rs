@@ -167,7 +167,8 @@ impl Checksum {
 
 /// Looks for leaks, and reports those that are new and at least `min_age` nanoseconds old
 /// (Linux: kmemleak_scan; there, 5 seconds). A leak is found by the second scan after it came
-/// to be: the first notes what is in it. Process context; one at a time.
+/// to be: the first notes what is in it. A scan that begins during another finds nothing. Process
+/// context.
 pub fn scan(min_age: u64) -> ScanResult {
     let mut result = ScanResult::default();
     let begun = kmemleak_on()
