@@ -59,7 +59,7 @@ object! { Choice(chosen: Chosen<'a>) {
     "initrd_start": chosen.initrd_start().map(|at| Hex(at.get())),
     "initrd_end": chosen.initrd_end().map(|at| Hex(at.get())),
     "usable_memory_range": regs(chosen.usable_memory_range()),
-    "kaslr_seed": chosen.has_kaslr_seed(),
+    "kaslr_seed": chosen.kaslr_seed().is_some(),
     "rng_seed_bytes": chosen.rng_seed().map_or(0, <[u8]>::len),
 } }
 

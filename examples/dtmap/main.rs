@@ -13,6 +13,7 @@ use facts::{Choice, Memory, PowerStates, Processors, Reserved};
 use granule::addr::{PhysAddr, PhysRange};
 use granule::firmware::cmdline::{CommandLine, parse_size};
 use granule::firmware::fdt::{MAX_SIZE, Text, Tree};
+use granule::mm::memblock::scan::ScanError;
 use json::{List, Plain, object, pair};
 use map::{Map, Memblocks, Places, Zones};
 use std::ffi::{OsStr, OsString};
@@ -172,6 +173,11 @@ fn describe(
     let dtb = request.dtb_at.map_or(nowhere, |at| PhysRange::from_size(at, size));
     let map = Map::new(tree, line, &Places { image: request.image, dtb });
     let map = map.map_err(|error| failed(&error))?;
+    if let Some(refusal @ ScanError::NoRam) = &map.refusal
+        && !is_for_the_boot_loader(&tree)
+    {
+        return Err(failed(refusal));
+    }
 
     // Nothing is printed of a tree that would fill a disk: names may be long, and occur
     // in many paths.
@@ -190,6 +196,15 @@ fn describe(
     }
     let printed = serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from);
     written(printed.and_then(|()| writeln!(out)).and_then(|()| out.flush()))
+}
+
+/// Whether a tree without RAM is a board's as it is shipped, which the boot loader completes:
+/// it names no RAM at all, or with sizes of zero, and it is not an emulator's, whose trees are
+/// complete, but has devices on a bus of the chip (Devicetree Specification 0.4, 4.5).
+fn is_for_the_boot_loader(tree: &Tree<'_>) -> bool {
+    let is_filled_in = tree.memory().any(|entry| entry.reg.size > 0);
+    let is_emulated = tree.root().is_compatible("linux,dummy-virt");
+    !is_filled_in && !is_emulated && tree.walk().any(|node| node.is_compatible("simple-bus"))
 }
 
 fn written(result: io::Result<()>) -> Result<(), Failure> {

@@ -59,12 +59,30 @@ impl Memblock {
         self.alloc_range_nid(size, align, within, None, false)
     }
 
-    /// Allocates below the current limit.
+    /// Allocates below the current limit. The bytes are as they were left.
     ///
     /// # Errors
     /// All of [`MemblockError`].
     pub fn phys_alloc(&mut self, size: u64, align: u64) -> Result<PhysRange, MemblockError> {
+        self.alloc_try_nid_raw(size, align, ANYWHERE, None)
+    }
+
+    /// Allocates below the current limit, and fills the range with zeros (Linux:
+    /// memblock_alloc).
+    ///
+    /// # Errors
+    /// All of [`MemblockError`].
+    pub fn alloc(&mut self, size: u64, align: u64) -> Result<PhysRange, MemblockError> {
         self.alloc_try_nid(size, align, ANYWHERE, None)
+    }
+
+    /// Allocates below the current limit; the bytes are as they were left (Linux:
+    /// memblock_alloc_raw).
+    ///
+    /// # Errors
+    /// All of [`MemblockError`].
+    pub fn alloc_raw(&mut self, size: u64, align: u64) -> Result<PhysRange, MemblockError> {
+        self.alloc_try_nid_raw(size, align, ANYWHERE, None)
     }
 
     /// Allocates inside a range, from a node if one is given; with `exact_nid`, from
@@ -80,19 +98,31 @@ impl Memblock {
         nid: Option<NodeId>,
         exact_nid: bool,
     ) -> Result<PhysRange, MemblockError> {
-        let range = match self.find_in_range(size, align, within, nid) {
-            Err(MemblockError::NoMemory) if nid.is_some() && !exact_nid => {
-                self.find_in_range(size, align, within, None)
-            }
-            found => found,
-        }?;
+        let range = self.find_on_node(size, align, within, nid, exact_nid)?;
         self.reserve(range)?;
         Ok(range)
     }
 
+    /// A free range inside `within` on the node, or on any if `exact_nid` does not forbid it.
+    fn find_on_node(
+        &self,
+        size: u64,
+        align: u64,
+        within: PhysRange,
+        nid: Option<NodeId>,
+        exact_nid: bool,
+    ) -> Result<PhysRange, MemblockError> {
+        match self.find_in_range(size, align, within, nid) {
+            Err(MemblockError::NoMemory) if nid.is_some() && !exact_nid => {
+                self.find_in_range(size, align, within, None)
+            }
+            found => found,
+        }
+    }
+
     /// Allocates below the current limit, inside a range and from a node if that can
-    /// be. It is the node that is given up first, then the range's lower end, never
-    /// its upper end (Linux: memblock_alloc_try_nid).
+    /// be, and fills the range with zeros. The node is given up first, then the range's
+    /// lower end, never its upper end (Linux: memblock_alloc_try_nid).
     ///
     /// # Errors
     /// All of [`MemblockError`].
@@ -103,13 +133,66 @@ impl Memblock {
         within: PhysRange,
         nid: Option<NodeId>,
     ) -> Result<PhysRange, MemblockError> {
+        self.alloc_internal(size, align, within, nid, false, true)
+    }
+
+    /// As [`Memblock::alloc_try_nid`], but the bytes are as they were left (Linux:
+    /// memblock_alloc_try_nid_raw).
+    ///
+    /// # Errors
+    /// All of [`MemblockError`].
+    pub fn alloc_try_nid_raw(
+        &mut self,
+        size: u64,
+        align: u64,
+        within: PhysRange,
+        nid: Option<NodeId>,
+    ) -> Result<PhysRange, MemblockError> {
+        self.alloc_internal(size, align, within, nid, false, false)
+    }
+
+    /// As [`Memblock::alloc_try_nid_raw`], but the node is never given up; the range's lower
+    /// end is (Linux: memblock_alloc_exact_nid_raw).
+    ///
+    /// # Errors
+    /// All of [`MemblockError`].
+    pub fn alloc_exact_nid_raw(
+        &mut self,
+        size: u64,
+        align: u64,
+        within: PhysRange,
+        nid: Option<NodeId>,
+    ) -> Result<PhysRange, MemblockError> {
+        self.alloc_internal(size, align, within, nid, true, false)
+    }
+
+    /// Finds, clears if asked to, and then reserves: a failure leaves nothing to undo (Linux:
+    /// memblock_alloc_internal).
+    fn alloc_internal(
+        &mut self,
+        size: u64,
+        align: u64,
+        within: PhysRange,
+        nid: Option<NodeId>,
+        exact_nid: bool,
+        zeroed: bool,
+    ) -> Result<PhysRange, MemblockError> {
         let end = within.end().min(self.current_limit);
-        match self.alloc_range_nid(size, align, PhysRange::new(within.start(), end), nid, false) {
+        let within = PhysRange::new(within.start().min(end), end);
+        let range = match self.find_on_node(size, align, within, nid, exact_nid) {
             Err(MemblockError::NoMemory) if within.start().get() > 0 => {
                 let within = PhysRange::new(PhysAddr::new(0), end);
-                self.alloc_range_nid(size, align, within, nid, false)
+                self.find_on_node(size, align, within, nid, exact_nid)
             }
-            other => other,
+            found => found,
+        }?;
+        if zeroed {
+            let clear = self.clear.ok_or(MemblockError::Unreachable)?;
+            if !clear(range) {
+                return Err(MemblockError::Unreachable);
+            }
         }
+        self.reserve(range)?;
+        Ok(range)
     }
 }

@@ -43,7 +43,7 @@ mod tests;
 
 pub use iter::{FreeMemRange, FreeMemRanges, FreeMemRangesReverse};
 pub use region::{INIT_MEMBLOCK_REGIONS, Region, RegionFlags};
-pub use resize::Grow;
+pub use resize::{Clear, Grow, MAX_REGIONS};
 
 use crate::addr::{PhysAddr, PhysRange};
 use crate::mm::mmzone::NodeId;
@@ -59,6 +59,8 @@ pub enum MemblockError {
     NoMemory,
     /// The size is zero, or the alignment no power of two.
     Invalid,
+    /// The range was to be filled with zeros, and the CPU can't reach it yet.
+    Unreachable,
 }
 
 impl fmt::Display for MemblockError {
@@ -67,6 +69,7 @@ impl fmt::Display for MemblockError {
             Self::Full => "memblock's array is full and cannot grow",
             Self::NoMemory => "no free memory range fits",
             Self::Invalid => "size zero, or an alignment that is no power of two",
+            Self::Unreachable => "memory that is to be cleared is not mapped yet",
         })
     }
 }
@@ -90,6 +93,7 @@ pub struct Memblock {
     bottom_up: bool,
     movable_node: bool,
     grow: Option<Grow>,
+    clear: Option<Clear>,
 }
 
 impl Default for Memblock {
@@ -109,6 +113,7 @@ impl Memblock {
             bottom_up: false,
             movable_node: false,
             grow: None,
+            clear: None,
         }
     }
 

@@ -9,6 +9,12 @@ use crate::addr::{PAGE_SIZE, PhysRange, align_up};
 /// nothing else, reachable, and gives it as slots for regions. `None` where it cannot.
 pub type Grow = fn(PhysRange) -> Option<&'static mut [Region]>;
 
+/// Fills a range of RAM that nobody uses with zeros; whether the CPU could reach it.
+pub type Clear = fn(PhysRange) -> bool;
+
+/// The most regions of an array that a kernel makes reachable: arrays don't grow beyond it.
+pub const MAX_REGIONS: usize = 8192;
+
 /// Bytes, in whole pages, for this many regions.
 pub(super) fn bytes_for(regions: usize) -> Option<u64> {
     align_up((regions as u64).checked_mul(size_of::<Region>() as u64)?, PAGE_SIZE as u64)
@@ -19,6 +25,11 @@ impl Memblock {
     /// memory looks free, so what is in use is reserved before (Linux: memblock_allow_resize).
     pub const fn allow_resize(&mut self, grow: Grow) {
         self.grow = Some(grow);
+    }
+
+    /// Lets allocations be filled with zeros from now on, by `clear`.
+    pub const fn set_clear(&mut self, clear: Clear) {
+        self.clear = Some(clear);
     }
 
     /// Does what `attempt` does, growing the array as long as it does not fit.
@@ -50,6 +61,9 @@ impl Memblock {
     fn double_one(&mut self, kind: Kind, avoid: PhysRange) -> Result<(), MemblockError> {
         let grow = self.grow.ok_or(MemblockError::Full)?;
         let slots = self.array(kind).capacity().checked_mul(2).ok_or(MemblockError::Full)?;
+        if slots > MAX_REGIONS {
+            return Err(MemblockError::Full);
+        }
         let bytes = bytes_for(slots).ok_or(MemblockError::Full)?;
         let above = PhysRange::new(avoid.end(), self.current_limit);
         let below = PhysRange::new(ANYWHERE.start(), avoid.start().min(self.current_limit));
@@ -82,6 +96,12 @@ impl Memblock {
     #[must_use]
     pub fn capacity(&self, kind: Kind) -> usize {
         self.array(kind).capacity()
+    }
+
+    /// How many more regions fit without growth.
+    #[must_use]
+    pub fn room(&self, kind: Kind) -> usize {
+        self.array(kind).room()
     }
 
     /// The ranges that hold grown arrays.

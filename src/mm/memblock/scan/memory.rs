@@ -1,9 +1,10 @@
 //! RAM: what the memory nodes say, less what is cut away again.
 
-use super::{Scan, ScanError, Size};
+use super::presize::Counts;
+use super::{MemLimit, Scan, ScanError};
 use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange};
 use crate::firmware::fdt::MemoryEntry;
-use crate::mm::memblock::RegionFlags;
+use crate::mm::memblock::{Region, RegionFlags};
 use crate::mm::mmzone::NodeId;
 use arrayvec::ArrayVec;
 
@@ -20,7 +21,7 @@ pub(super) fn usable(entry: &MemoryEntry<'_>) -> PhysRange {
 
 impl Scan<'_, '_, '_> {
     /// Adds what the memory nodes say.
-    pub(super) fn add_memory(&mut self) -> Result<(), ScanError> {
+    pub(super) fn add_memory(&mut self, counts: Counts) -> Result<(), ScanError> {
         let tree = self.handover.tree;
         for node in tree.memory_nodes().filter(|node| node.node.is_available()) {
             let name = node.node.name();
@@ -51,9 +52,10 @@ impl Scan<'_, '_, '_> {
                 } else if range.is_empty() {
                     self.warn(format_args!("{name}: {:?} ignored: no whole page", reg.range()));
                 }
-                self.memblock.add_node(range, nid, flags)?;
+                self.add_entry(Region::new(range, nid, flags), counts)?;
             }
         }
+        self.warn_of_left_out();
         if self.memblock.memory().is_empty() { Err(ScanError::NoRam) } else { Ok(()) }
     }
 
@@ -81,8 +83,9 @@ impl Scan<'_, '_, '_> {
                 let before = self.memblock.phys_mem_size();
                 self.memblock.mem_limit_remove_map(limit)?;
                 if limit < before {
-                    let (limit, before) = (Size(limit), Size(before));
-                    self.info(format_args!("mem=: {limit} of {before} are used"));
+                    let limit = MemLimit { bytes: limit, of: before };
+                    self.info(format_args!("{limit}"));
+                    self.mem_limit = Some(limit);
                 }
             }
             Err(error) => self.warn(format_args!("{error}")),

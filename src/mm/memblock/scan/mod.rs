@@ -34,9 +34,10 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use log::Level;
 
-/// Entries of one kind (of RAM, of reservations) above which a tree is refused:
-/// boards have some tens, and hostile trees must not keep the CPU busy for minutes.
-pub const MAX_ENTRIES: usize = 1024;
+/// Entries of one kind of reservation above which a tree is refused: boards have some tens,
+/// and hostile trees must not keep the CPU busy for minutes. Of RAM there may be as many as
+/// the tree holds; see [`MAX_REGIONS`](super::MAX_REGIONS).
+pub const MAX_ENTRIES: usize = 4096;
 
 /// Where messages go: the level, and one line.
 pub type Sink<'s> = &'s mut dyn FnMut(Level, fmt::Arguments<'_>);
@@ -65,10 +66,27 @@ pub struct BootInfo<'a> {
     pub zones: MaxZonePfns,
     /// The highest address that every device can reach, where a bus sets a limit.
     pub dma_limit: Option<PhysAddr>,
+    /// What `mem=` left of RAM, where it took some away.
+    pub mem_limit: Option<MemLimit>,
     /// The CMA areas, all reserved.
     pub cma: ArrayVec<CmaArea<'a>, MAX_CMA_AREAS>,
     /// The regions of `/reserved-memory` that are reserved: static ones, then dynamic ones.
     pub reserved: ArrayVec<ReservedMem<'a>, MAX_RESERVED_REGIONS>,
+}
+
+/// What `mem=` left of RAM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemLimit {
+    /// Bytes that it left.
+    pub bytes: u64,
+    /// Bytes that there were.
+    pub of: u64,
+}
+
+impl fmt::Display for MemLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mem=: {} of {} are used", Size(self.bytes), Size(self.of))
+    }
 }
 
 /// Why there is no going on.
@@ -78,6 +96,8 @@ pub enum ScanError {
     NoRam,
     /// Every byte of RAM is reserved.
     AllReserved,
+    /// `mem=` left no RAM that is free.
+    Limited(MemLimit),
     /// More entries than [`MAX_ENTRIES`].
     TooManyEntries {
         /// Of what.
@@ -94,6 +114,7 @@ impl fmt::Display for ScanError {
         match self {
             Self::NoRam => f.write_str("no usable RAM: the device tree's memory nodes give none"),
             Self::AllReserved => f.write_str("no free RAM: every byte of it is reserved"),
+            Self::Limited(limit) => write!(f, "no free RAM: {limit}, all of them taken"),
             Self::TooManyEntries { what, count } => {
                 write!(f, "{count} {what} in the device tree: more than {MAX_ENTRIES} are refused")
             }
@@ -115,6 +136,9 @@ struct Scan<'m, 's, 'a> {
     memblock: &'m mut Memblock,
     handover: Handover<'a>,
     initrd: Option<PhysRange>,
+    mem_limit: Option<MemLimit>,
+    /// Entries of RAM that were left out, and their bytes.
+    left_out: (usize, u64),
     /// What each zone spans.
     spans: [PfnRange; ZoneId::COUNT],
     cma_candidates: usize,
@@ -134,15 +158,25 @@ pub fn early_init_dt_scan<'a>(
     sink: Sink<'_>,
 ) -> Result<BootInfo<'a>, ScanError> {
     let spans = [PfnRange::new(Pfn::new(0), Pfn::new(0)); ZoneId::COUNT];
-    let mut scan = Scan { memblock, handover, initrd: None, spans, cma_candidates: 0, sink };
+    let mut scan = Scan {
+        memblock,
+        handover,
+        initrd: None,
+        mem_limit: None,
+        left_out: (0, 0),
+        spans,
+        cma_candidates: 0,
+        sink,
+    };
+    let limited = |scan: &Scan<'_, '_, '_>, why| scan.mem_limit.map_or(why, ScanError::Limited);
     let counts = scan.count()?;
     scan.initrd = scan.plausible_initrd();
     if let Some(grow) = grow {
         scan.presize(counts, grow)?;
     }
-    scan.add_memory()?;
+    scan.add_memory(counts)?;
     scan.check_initrd();
-    scan.limit_memory()?;
+    scan.limit_memory().map_err(|why| limited(&scan, why))?;
     let dma_limit = scan.handover.tree.dma_limit();
     let mut zones = MaxZonePfns::new(scan.memblock, dma_limit);
     zones.movable = scan.find_movable(&zones);
@@ -152,12 +186,13 @@ pub fn early_init_dt_scan<'a>(
         scan.memblock.allow_resize(grow);
     }
     // What may be taken out is not to be pinned down.
-    let movable_node = matches!(scan.handover.command_line.flag("movable_node"), Ok(Some(true)));
-    scan.memblock.set_movable_node(movable_node);
+    let stays = scan.memblock.memory().iter().any(|r| !r.is_hotpluggable() && !r.is_nomap());
+    scan.memblock.set_movable_node(scan.is_movable_node() && stays);
     let mut info = BootInfo {
         initrd: scan.initrd,
         zones,
         dma_limit,
+        mem_limit: scan.mem_limit,
         cma: ArrayVec::new(),
         reserved: ArrayVec::new(),
     };
@@ -166,7 +201,7 @@ pub fn early_init_dt_scan<'a>(
     scan.allocate_dynamic(&mut info);
     scan.command_line_cma(&mut info);
     if scan.memblock.free_mem_ranges(None).all(|free| free.range.whole_pages().is_empty()) {
-        return Err(ScanError::AllReserved);
+        return Err(limited(&scan, ScanError::AllReserved));
     }
     Ok(info)
 }

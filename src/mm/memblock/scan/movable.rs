@@ -5,7 +5,13 @@ use super::zones::present;
 use super::{MaxZonePfns, Scan};
 use crate::addr::{Order, PAGE_SHIFT, Pfn};
 use crate::firmware::cmdline::CoreSize;
+use crate::mm::memblock::Region;
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
+
+/// The node of a region of RAM; the first one's where the firmware gives none.
+fn node_of(region: &Region) -> NodeId {
+    region.nid.unwrap_or(NodeId::FIRST)
+}
 
 /// A node's RAM in pages.
 #[derive(Clone, Copy, Default)]
@@ -22,10 +28,12 @@ impl Scan<'_, '_, '_> {
     /// the nodes as evenly as it can be.
     pub(super) fn find_movable(&mut self, zones: &MaxZonePfns) -> [Pfn; MAX_NUMNODES] {
         let line = self.handover.command_line;
-        match line.flag("movable_node") {
-            Ok(Some(true)) => return self.hotpluggable_ends(),
-            Ok(_) => {}
-            Err(error) => self.warn(format_args!("{error}")),
+        if let Err(error) = line.flag("movable_node") {
+            self.warn(format_args!("{error}"));
+        }
+        if self.is_movable_node() {
+            self.keep_kernel_nodes();
+            return self.hotpluggable_ends();
         }
         let highest = zones.highest_zone();
         let mut nodes = [Pages::default(); MAX_NUMNODES];
@@ -110,19 +118,48 @@ impl Scan<'_, '_, '_> {
         Pfn::LIMIT
     }
 
-    /// With `movable_node`, ZONE_MOVABLE of a node starts with its first memory that may
-    /// be taken out; a node that the kernel itself lives on has none.
-    fn hotpluggable_ends(&self) -> [Pfn; MAX_NUMNODES] {
-        let mut starts = [Pfn::LIMIT; MAX_NUMNODES];
-        let node_of = |nid: Option<NodeId>| nid.unwrap_or(NodeId::FIRST);
-        for region in self.memblock.memory().iter().filter(|region| region.is_hotpluggable()) {
-            let start = &mut starts[node_of(region.nid).index()];
-            *start = (*start).min(region.range.whole_pages().start().align_up(Order::MAX));
-        }
+    /// Whether memory that may be taken out is to be kept so (the parameter `movable_node`).
+    pub(super) fn is_movable_node(&self) -> bool {
+        matches!(self.handover.command_line.flag("movable_node"), Ok(Some(true)))
+    }
+
+    /// No memory of a node that the kernel itself lives on can be taken out, whatever the
+    /// firmware says (Linux: numa_clear_kernel_node_hotplug). Where the kernel lives in no RAM
+    /// that the tree names, the first node is kept for it.
+    fn keep_kernel_nodes(&mut self) {
+        let mut kept = [false; MAX_NUMNODES];
         for own in self.own() {
             for region in self.memblock.memory().iter().filter(|r| r.range.overlaps(own)) {
-                starts[node_of(region.nid).index()] = Pfn::LIMIT;
+                kept[node_of(region).index()] = true;
             }
+        }
+        let all_go = self.memblock.memory().iter().all(Region::is_hotpluggable);
+        if all_go && !kept.contains(&true) {
+            self.memblock
+                .memory()
+                .first()
+                .into_iter()
+                .for_each(|r| kept[node_of(r).index()] = true);
+        }
+        while let Some(range) = {
+            let regions = self.memblock.memory().iter();
+            let mut goes = regions.filter(|r| r.is_hotpluggable() && kept[node_of(r).index()]);
+            goes.next().map(|region| region.range)
+        } {
+            // The range is a whole region: nothing is split, so there is always room.
+            if self.memblock.clear_hotplug(range).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// With `movable_node`, ZONE_MOVABLE of a node starts with its first memory that may
+    /// be taken out.
+    fn hotpluggable_ends(&self) -> [Pfn; MAX_NUMNODES] {
+        let mut starts = [Pfn::LIMIT; MAX_NUMNODES];
+        for region in self.memblock.memory().iter().filter(|region| region.is_hotpluggable()) {
+            let start = &mut starts[node_of(region).index()];
+            *start = (*start).min(region.range.whole_pages().start().align_up(Order::MAX));
         }
         starts
     }

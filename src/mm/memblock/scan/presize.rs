@@ -6,11 +6,12 @@
 //! place in RAM that no reservation touches.
 
 use super::memory::usable;
-use super::{MAX_ENTRIES, Scan, ScanError};
+use super::{MAX_ENTRIES, Scan, ScanError, Size};
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange};
 use crate::firmware::fdt::ReservedRegion;
 use crate::mm::memblock::resize::bytes_for;
-use crate::mm::memblock::{Grow, Kind};
+use crate::mm::memblock::{Grow, Kind, MAX_REGIONS};
+use crate::mm::memblock::{MemblockError, Region};
 use arrayvec::ArrayVec;
 
 /// Regions that the two arrays may need.
@@ -18,6 +19,8 @@ use arrayvec::ArrayVec;
 pub(super) struct Counts {
     memory: usize,
     reserved: usize,
+    /// Of those of memory the ones that come after RAM was added: parts that are cut off.
+    cuts: usize,
 }
 
 /// How often the obstacles of a tree are looked through for a place. Where they are in
@@ -62,7 +65,6 @@ impl Scan<'_, '_, '_> {
             }
         };
         let ram = tree.memory().count();
-        too_many("entries of RAM", ram)?;
         let map = tree.reservations().count();
         too_many("entries of the reservation map", map)?;
         let usable = tree.chosen().and_then(|chosen| chosen.usable_memory_range());
@@ -79,11 +81,9 @@ impl Scan<'_, '_, '_> {
                 too_many("reserved regions", regions)?;
             }
         }
-        Ok(Counts {
-            // Of overlapping ranges each can split another; a no-map range splits twice.
-            memory: 2 * ram + 2 * no_map + usable + OTHER,
-            reserved: map + regions + memmap + OTHER,
-        })
+        // A no-map range splits twice; of overlapping ranges each can split another.
+        let cuts = 2 * no_map + usable + OTHER;
+        Ok(Counts { memory: 2 * ram + cuts, reserved: map + regions + memmap + OTHER, cuts })
     }
 
     /// Enlarges the arrays that may be too small. Where that cannot be, the scan goes
@@ -93,7 +93,13 @@ impl Scan<'_, '_, '_> {
             if count <= self.memblock.capacity(kind) {
                 continue;
             }
-            let place = bytes_for(count.next_power_of_two()).and_then(|b| self.untouched_place(b));
+            // Where RAM lies in small pieces, a smaller array is better than none.
+            let mut slots = count.next_power_of_two().min(MAX_REGIONS);
+            let mut place = None;
+            while place.is_none() && slots > self.memblock.capacity(kind) {
+                place = bytes_for(slots).and_then(|bytes| self.untouched_place(bytes));
+                slots /= 2;
+            }
             let Some(place) = place else {
                 self.warn(format_args!("no room for {count} early memory regions"));
                 continue;
@@ -104,6 +110,34 @@ impl Scan<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Adds an entry's RAM if it can be noted; of trees with more ranges than can be held the
+    /// first count, and the rest of RAM is left out.
+    pub(super) fn add_entry(&mut self, ram: Region, counts: Counts) -> Result<(), ScanError> {
+        let cuts = counts.cuts.min(self.memblock.capacity(Kind::Memory) / 2);
+        if self.memblock.room(Kind::Memory) > cuts {
+            match self.memblock.add_node(ram.range, ram.nid, ram.flags) {
+                Err(MemblockError::Full) => {}
+                done => return Ok(done?),
+            }
+        }
+        self.left_out.0 += 1;
+        self.left_out.1 = self.left_out.1.saturating_add(ram.range.len());
+        Ok(())
+    }
+
+    /// Says what [`Scan::add_entry`] left out.
+    pub(super) fn warn_of_left_out(&mut self) {
+        let (entries, bytes) = self.left_out;
+        if entries > 0 {
+            let held = self.memblock.memory().len();
+            self.warn(format_args!(
+                "{entries} entries of RAM, {} in all, are left out: {held} ranges are all that \
+                 can be held",
+                Size(bytes)
+            ));
+        }
     }
 
     /// A place of `size` bytes in some entry of RAM that is in nobody's way.

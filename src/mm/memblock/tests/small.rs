@@ -4,6 +4,7 @@ use super::super::*;
 use super::{allow_growths, grow, pages, with_slots};
 use crate::addr::PAGE_SIZE;
 use std::string::String;
+use std::vec;
 use std::vec::Vec;
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -114,22 +115,80 @@ fn limits_nodes_and_hotpluggable_memory() {
     // A range that is asked for is not bound by what can be reached.
     assert_eq!(memblock.phys_alloc_range(PAGE, PAGE, pages(10, 40)), Ok(pages(39, 40)));
     let all = find::ANYWHERE;
-    assert_eq!(memblock.alloc_try_nid(PAGE, PAGE, all, node(0)), Ok(pages(19, 20)));
+    assert_eq!(memblock.alloc_try_nid_raw(PAGE, PAGE, all, node(0)), Ok(pages(19, 20)));
     assert_eq!(
-        memblock.alloc_try_nid(10 * PAGE, PAGE, all, node(0)).unwrap_err(),
+        memblock.alloc_try_nid_raw(10 * PAGE, PAGE, all, node(0)).unwrap_err(),
         MemblockError::NoMemory
     );
-    assert_eq!(memblock.alloc_try_nid(9 * PAGE, PAGE, all, node(1)), Ok(pages(10, 19)));
+    assert_eq!(memblock.alloc_try_nid_raw(9 * PAGE, PAGE, all, node(1)), Ok(pages(10, 19)));
     let exact = memblock.alloc_range_nid(PAGE, PAGE, all, node(0), true);
     assert_eq!(exact, Err(MemblockError::NoMemory));
     // The lower end is given up, the upper end never.
     let high = pages(24, 25);
-    assert_eq!(memblock.alloc_try_nid(PAGE, PAGE, high, None), Ok(pages(23, 24)));
+    assert_eq!(memblock.alloc_try_nid_raw(PAGE, PAGE, high, None), Ok(pages(23, 24)));
     memblock.set_current_limit(PhysAddr::new(u64::MAX));
     memblock.set_movable_node(true);
     assert_eq!(memblock.phys_alloc(PAGE, PAGE), Ok(pages(29, 30)));
     assert_eq!(memblock.mem_pfn_ranges(node(1)).count(), 2);
     assert_eq!(memblock.mem_pfn_ranges(None).count(), 3);
+}
+
+#[test]
+fn an_exact_node_is_kept_and_the_lower_limit_gives_way() {
+    let mut memblock = Memblock::new();
+    memblock.add_node(pages(10, 20), node(0), RegionFlags::empty()).unwrap();
+    memblock.add_node(pages(20, 40), node(1), RegionFlags::empty()).unwrap();
+    let mut exact = |low, high, nid: Option<NodeId>| {
+        let got = memblock.alloc_exact_nid_raw(PAGE, PAGE, pages(low, high), nid);
+        memblock.validate();
+        got
+    };
+    assert_eq!(exact(12, 40, node(0)), Ok(pages(19, 20)));
+    // Node 0 has nothing from 25 on: below, rather than on node 1.
+    assert_eq!(exact(25, 40, node(0)), Ok(pages(18, 19)));
+    // The upper end does not give way, nor does the node.
+    assert_eq!(exact(5, 20, node(1)), Err(MemblockError::NoMemory));
+    assert_eq!(exact(30, 40, node(2)), Err(MemblockError::NoMemory));
+    assert_eq!(exact(30, 40, None), Ok(pages(39, 40)));
+    // Nor is there anything above what can be reached.
+    memblock.set_current_limit(PhysAddr::new(24 << 12));
+    let got = memblock.alloc_exact_nid_raw(PAGE, PAGE, pages(30, 40), node(1));
+    assert_eq!(got, Ok(pages(23, 24)));
+}
+
+std::thread_local! {
+    /// The ranges that were cleared.
+    static CLEARED: core::cell::RefCell<Vec<PhysRange>> = const { core::cell::RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn allocations_are_zeroed_but_for_the_raw_ones() {
+    fn clear(range: PhysRange) -> bool {
+        CLEARED.with(|cleared| cleared.borrow_mut().push(range));
+        range.start() < PhysAddr::new(90 << 12)
+    }
+    let cleared = || CLEARED.with(|cleared| core::mem::take(&mut *cleared.borrow_mut()));
+    let mut memblock = Memblock::new();
+    memblock.add(pages(10, 91)).unwrap();
+    let all = find::ANYWHERE;
+    // Nobody has said how yet: then nothing is taken.
+    assert_eq!(memblock.alloc(PAGE, PAGE), Err(MemblockError::Unreachable));
+    assert_eq!(memblock.reserved_size(), 0);
+    memblock.set_clear(clear);
+    assert_eq!(memblock.alloc(PAGE, PAGE), Err(MemblockError::Unreachable));
+    assert_eq!((memblock.reserved_size(), cleared()), (0, vec![pages(90, 91)]));
+    memblock.set_current_limit(PhysAddr::new(90 << 12));
+    assert_eq!(memblock.alloc(2 * PAGE, PAGE), Ok(pages(88, 90)));
+    assert_eq!(cleared(), [pages(88, 90)]);
+    let got = memblock.alloc_try_nid(PAGE, PAGE, pages(50, 60), None);
+    assert_eq!((got, cleared()), (Ok(pages(59, 60)), vec![pages(59, 60)]));
+    // These are as they were left.
+    assert_eq!(memblock.alloc_raw(PAGE, PAGE), Ok(pages(87, 88)));
+    assert!(memblock.alloc_try_nid_raw(PAGE, PAGE, all, None).is_ok());
+    assert!(memblock.alloc_exact_nid_raw(PAGE, PAGE, all, None).is_ok());
+    assert!(memblock.phys_alloc(PAGE, PAGE).is_ok());
+    assert!(memblock.phys_alloc_range(PAGE, PAGE, all).is_ok());
+    assert_eq!(cleared(), []);
 }
 
 #[test]

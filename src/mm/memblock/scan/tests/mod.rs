@@ -85,6 +85,20 @@ fn scan_with(blob: Vec<u8>, line: &str, hook: Option<Grow>) -> Scanned {
     scan_handover(handover, hook)
 }
 
+/// Scans a tree whose entries are too many to be compared with one another.
+fn scan_large(blob: Vec<u8>, line: &str, hook: Grow) -> Scanned {
+    let tree = Tree::new(Box::leak(blob.into_boxed_slice())).unwrap();
+    let (image, dtb) = placed(&tree);
+    let command_line = CommandLine::new(Box::leak(String::from(line).into_boxed_str()));
+    let handover = Handover { tree, dtb, image, command_line, reach: REACH };
+    let (mut memblock, mut messages) = (Memblock::new(), Vec::new());
+    let mut sink =
+        |level: Level, line: fmt::Arguments<'_>| messages.push(format!("{level} {line}"));
+    let info = early_init_dt_scan(&mut memblock, handover, Some(hook), &mut sink);
+    memblock.validate();
+    Scanned { memblock, info, messages }
+}
+
 fn scan_handover(handover: Handover<'static>, hook: Option<Grow>) -> Scanned {
     let (mut memblock, mut messages) = (Memblock::new(), Vec::new());
     let info = scan_into(&mut memblock, handover, hook, &mut messages);

@@ -92,6 +92,48 @@ fn memory_that_may_be_taken_out_is_movable() {
     assert_eq!(starts(&scan(blob(false), "movable_node=0")), [None; 4]);
 }
 
+/// Memory of which all may be taken out, the kernel's node included: that node stays.
+#[test]
+fn the_kernel_s_node_is_not_movable() {
+    let blob = |nodes: &[(u64, u32)]| {
+        let mut builder = Builder::new(2, 2);
+        for (base, nid) in nodes {
+            builder = builder.open("memory").string("device_type", "memory");
+            builder = builder.longs("reg", &[base * GIB, GIB]).cells("numa-node-id", &[*nid]);
+            builder = builder.flag("hotpluggable").close();
+        }
+        builder.blob()
+    };
+    let hotplug = |scanned: &Scanned| -> Vec<bool> {
+        scanned.memblock.memory().iter().map(Region::is_hotpluggable).collect()
+    };
+    let one = scan(blob(&[(1, 0)]), "movable_node");
+    assert_eq!(starts(&one), [None; 4]);
+    assert_eq!(hotplug(&one), [false]);
+    let mut memblock = one.memblock;
+    assert!(memblock.phys_alloc(4096, 4096).is_ok(), "all of it is free");
+    // All of a node stays, wherever in the node the kernel is.
+    let three = scan(blob(&[(1, 1), (3, 1), (5, 0)]), "movable_node");
+    assert_eq!(starts(&three), [Some(5120), None, None, None]);
+    assert_eq!(hotplug(&three), [false, false, true]);
+    // Without the parameter nothing is changed.
+    assert_eq!(hotplug(&scan(blob(&[(1, 0), (3, 1)]), "")), [true, true]);
+    // The kernel lies in no RAM of the tree: something has to stay all the same.
+    let leaked: &'static [u8] = Box::leak(blob(&[(1, 0), (3, 1)]).into_boxed_slice());
+    let nowhere = range(0x100_0000, MIB);
+    let handover = Handover {
+        tree: Tree::new(leaked).unwrap(),
+        dtb: nowhere,
+        image: nowhere,
+        command_line: CommandLine::new("movable_node"),
+        reach: REACH,
+    };
+    let elsewhere = scan_handover(handover, None);
+    assert_eq!(starts(&elsewhere), [None, Some(3072), None, None]);
+    let mut memblock = elsewhere.memblock;
+    assert!(memblock.phys_alloc(4096, 4096).is_ok());
+}
+
 #[test]
 fn what_makes_no_sense_is_named() {
     for (line, warning) in [

@@ -233,17 +233,87 @@ fn a_hook_that_fails_is_no_worse_than_none() {
 
 #[test]
 fn trees_with_absurdly_many_entries_are_refused() {
-    let reg: Vec<u64> = (0..1025).flat_map(|n| [GIB + 2 * n * MIB, MIB]).collect();
-    let error = scan(Builder::new(2, 2).memory("memory", &reg).blob(), "").info.err();
-    assert_eq!(error, Some(ScanError::TooManyEntries { what: "entries of RAM", count: 1025 }));
     let mut builder = virt();
-    for n in 1..=1025 {
+    for n in 1..=4097 {
         builder = builder.reserve(n, 1);
     }
-    let error = scan(builder.blob(), "").info.err().unwrap();
-    assert!(format!("{error}").contains("1025 entries of the reservation map"), "{error}");
+    let error = scan(builder.blob(), "").info.err();
+    let expected =
+        ScanError::TooManyEntries { what: "entries of the reservation map", count: 4097 };
+    assert_eq!(error, Some(expected));
+    assert!(format!("{expected}").contains("4097 entries of the reservation map"));
     let error = ScanError::Memblock(MemblockError::Full);
     assert!(!format!("{error}{}", ScanError::NoRam).contains('\n'));
+}
+
+/// Entries of 1 MiB, one in every 2 MiB, in the order of `of`.
+fn scattered(of: impl Iterator<Item = u64>) -> Vec<u8> {
+    let reg: Vec<u64> = of.flat_map(|n| [GIB + 2 * n * MIB, MIB]).collect();
+    Builder::new(2, 2).memory("memory", &reg).blob()
+}
+
+#[test]
+#[cfg_attr(miri, ignore)]
+fn all_entries_of_ram_count() {
+    let rising = scan_large(scattered(0..3000), "", grow);
+    let all: Vec<_> = (0..3000).map(|n| ends(range(GIB + 2 * n * MIB, MIB))).collect();
+    assert_eq!(rising.memory(), all);
+    assert!(!rising.warned("left out") && !rising.warned("no room"), "{:?}", rising.messages);
+    // In whatever order: the image lies in the first.
+    assert_eq!(scan_large(scattered((0..3000).map(|n| n * 7 % 3000)), "", grow).memory(), all);
+    assert_eq!(scan_large(scattered((0..3000).rev()), "", grow).memory(), all);
+    // With as many reservations, some of them cut out of the map.
+    let mut builder = Builder::new(2, 2);
+    for n in 1..3000 {
+        builder = builder.reserve(GIB + 2 * n * MIB + 4096, 4096);
+    }
+    let reg: Vec<u64> = (0..3000).flat_map(|n| [GIB + 2 * n * MIB, MIB]).collect();
+    let both = scan_large(builder.memory("memory", &reg).blob(), "", grow);
+    assert_eq!(both.memory(), all);
+    assert!(both.info.is_ok() && both.reserved().len() >= 2999);
+    // Those that touch are one region, however many.
+    let reg: Vec<u64> = (0..100_000).flat_map(|n| [GIB + n * MIB, MIB]).collect();
+    let touching = scan_large(Builder::new(2, 2).memory("memory", &reg).blob(), "", grow);
+    assert_eq!(touching.memory(), [(GIB, GIB + 100_000 * MIB)]);
+}
+
+#[test]
+#[cfg_attr(miri, ignore)]
+fn ram_that_cannot_be_noted_is_left_out() {
+    // Too many: the first count, and there is room for what is cut off them.
+    let refuse: Grow = |_| None;
+    let many = scan_large(scattered(0..20_000), "mem=1G memmap=4K$0x50000000", grow);
+    many.info();
+    let many = scan_large(scattered(0..20_000), "", grow);
+    many.info();
+    assert!(many.memory().len() > 8000, "{}", many.memory().len());
+    assert!(many.warned("entries of RAM, ") && many.warned("are left out: "));
+    // No larger array can be had.
+    let few = scan_large(scattered(0..3000), "", refuse);
+    few.info();
+    assert!(few.memory().len() > 64 && few.warned("are left out: "));
+    // It can, but is small: RAM lies in small pieces.
+    let reg: Vec<u64> = (0..3000).flat_map(|n| [GIB + n * MIB, 128 << 10]).collect();
+    let blob = Builder::new(2, 2).memory("memory", &reg).memory("memory", &[8 * GIB, MIB]);
+    let pieces = scan_large(blob.blob(), "", grow);
+    pieces.info();
+    assert!(pieces.memory().len() > 1000, "{}", pieces.memory().len());
+}
+
+#[test]
+fn a_limit_that_leaves_nothing_is_what_is_blamed() {
+    for line in ["mem=1", "mem=4095", "mem=0x7ff"] {
+        let error = scan(virt().blob(), line).info.err();
+        let Some(ScanError::Limited(limit)) = error else { panic!("{line}: {error:?}") };
+        assert_eq!(limit.of, GIB);
+        let text = format!("{}", ScanError::Limited(limit));
+        assert!(text.contains("mem=: ") && !text.contains("device tree"), "{text}");
+    }
+    // Where it leaves enough it is noted.
+    let limited = scan(virt().blob(), "mem=512M");
+    assert_eq!(limited.info().mem_limit, Some(MemLimit { bytes: GIB / 2, of: GIB }));
+    assert_eq!(scan(virt().blob(), "mem=2G").info().mem_limit, None);
+    assert_eq!(scan(Builder::new(2, 2).blob(), "mem=1").info.err(), Some(ScanError::NoRam));
 }
 
 #[test]
