@@ -324,6 +324,89 @@ fn pageblocks_of_other_kinds_are_moved_into_as_the_last_try() {
     });
 }
 
+/// Two nodes whose memory takes turns, 8 MiB each time.
+#[test]
+fn pageblocks_of_other_zones_are_left_alone() {
+    let ranges: Vec<_> = (0..4)
+        .map(|n| PhysRange::from_size(PhysAddr::new(0x4000_0000 + n * 8 * MIB), 8 * MIB))
+        .collect();
+    Machine::run(&ranges, |_| {
+        let node = |n: usize| crate::mm::mmzone::NodeId::new(n % 2).unwrap();
+        page_alloc::init_nodes(&ranges.iter().enumerate().map(|(n, ram)| (node(n), *ram)));
+        set_min_free_kbytes(64);
+        let zone_of = |frame: Frame| frame.align_down(Order::MAX).page().zone();
+        let ids: Vec<_> = zones().map(|zone| zone.id).collect();
+        assert_eq!(ids.len(), 2);
+        assert!(ids[0].zone().spanned().end() > ids[1].zone().spanned().start());
+        for id in ids {
+            let mut objects = Objects::fill();
+            objects.free(|frame| frame.pfn().get() % 2 == 0);
+            page_alloc::drain_all_pages();
+            let places = |objects: &Objects| -> Vec<Frame> {
+                objects.numbered.iter().map(|&(_, object)| objects.pool.frame(object)).collect()
+            };
+            let before = places(&objects);
+            assert!(compact_zone(id) > 500);
+            let after = places(&objects);
+            for (from, to) in before.iter().zip(&after) {
+                assert_eq!(zone_of(*from), zone_of(*to), "{from:?} went to {to:?}");
+                assert!(zone_of(*from) == id || from == to, "{from:?} is of another zone");
+            }
+            objects.check();
+            check();
+            drop(objects);
+        }
+    });
+}
+
+/// Free pages of the reserve of large blocks, and of pageblocks that others are emptying, are
+/// no place for what is moved, however hard compaction tries.
+#[test]
+fn nothing_is_moved_into_reserved_or_isolated_pageblocks() {
+    on_machine(32, |_| {
+        let mut objects = Objects::fill();
+        page_alloc::drain_all_pages();
+        let zone = zone();
+        let size = Order::PAGEBLOCK.pages();
+        // The highest pageblocks are those that pages are moved to.
+        let end = zone.zone().spanned().end();
+        let top = |n: u32| Frame::new(crate::addr::Pfn::new(end.get() - n * size)).unwrap();
+        let kept = [(top(1), Migratetype::HighAtomic), (top(3), Migratetype::Isolate)];
+        for (first, mt) in kept {
+            let in_use = |frame: Frame| !matches!(page_alloc::state_of(frame), State::Free { .. });
+            assert!(first.block(Order::PAGEBLOCK).all(in_use));
+            first.set_block_migratetype(mt);
+        }
+        zone.zone().reserved_highatomic.store(size, Relaxed);
+        objects.free(|frame| frame.pfn().get() % 2 == 0);
+        let inside = |objects: &Objects, first: Frame| {
+            let frames = objects.numbered.iter().map(|&(_, object)| objects.pool.frame(object));
+            let mut frames: Vec<_> =
+                frames.filter(|frame| frame.align_down(Order::PAGEBLOCK) == first).collect();
+            frames.sort();
+            frames
+        };
+        let before = kept.map(|(first, _)| inside(&objects, first));
+        assert!(before.iter().all(|frames| frames.len() > 200));
+        let mut moved = 0;
+        for mode in [MigrateMode::Async, MigrateMode::SyncLight, MigrateMode::Sync] {
+            let span = zone.zone().spanned();
+            let mut scanners = Scanners::new(zone, mode, Order::MAX, span.start(), span.end());
+            while scanners.step() != Step::Met {}
+            moved += scanners.moved;
+        }
+        assert!(moved > 500, "{moved}");
+        for ((first, mt), before) in kept.into_iter().zip(before) {
+            let after = inside(&objects, first);
+            assert!(after.iter().all(|frame| before.contains(frame)), "moved into {mt:?}");
+        }
+        objects.check();
+        // As it was, so that all adds up.
+        drop(objects);
+        page_alloc::drain_all_pages();
+    });
+}
+
 #[test]
 fn pageblocks_without_movable_pages_are_left_out_the_next_time() {
     on_machine(16, |_| {

@@ -175,8 +175,14 @@ pub fn set_min_free_kbytes(kib: u64) {
 /// Starts the page allocator of a hosted machine with all of `ram` free on one node.
 #[cfg(not(target_os = "none"))]
 pub fn init(ram: &[crate::addr::PhysRange]) {
-    let ranges = ram.iter().map(|range| range.whole_pages());
-    let present = ranges.clone().map(|range| (NodeId::FIRST, range));
+    init_nodes(&ram.iter().map(|range| (NodeId::FIRST, *range)));
+}
+
+/// As [`init`], with the node that each range of RAM belongs to.
+#[cfg(not(target_os = "none"))]
+pub fn init_nodes(ram: &(impl Iterator<Item = (NodeId, crate::addr::PhysRange)> + Clone)) {
+    let present = ram.clone().map(|(node, range)| (node, range.whole_pages()));
+    let ranges = present.clone().map(|(_, range)| range);
     let limits = ZoneLimits::default();
     let mapped = crate::mm::sparse::mapped_from_the_start;
     // SAFETY: all RAM of a hosted machine is mapped, and fresh.

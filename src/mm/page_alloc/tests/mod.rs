@@ -4,6 +4,7 @@ mod api;
 mod bulk;
 mod chain;
 mod contig;
+mod fallback;
 mod gfp;
 mod hotplug;
 mod hotplug_faults;

@@ -240,6 +240,35 @@ fn a_section_without_free_memory_borrows_its_descriptors() {
     });
 }
 
+/// A section that could not borrow enough for its descriptors comes up when there is more.
+#[test]
+fn a_section_that_failed_is_tried_again() {
+    let ranges = [ram(0x4000_0000, 16 * MIB), ram(0x4800_0000, 4 * MIB)];
+    Machine::run(&ranges, |_| {
+        let [a, b] = ranges.map(|r| r.whole_pages());
+        // Too few for its own descriptors, and all that is asked for in reserve.
+        let few = PfnRange::new(b.start() + 512, b.start() + 512 + 12);
+        start(ZoneLimits::default(), &[(0, a), (0, b)], &[a, few]).unwrap();
+        // Of the kind that all pageblocks are of: nothing is left when the section is asked for.
+        let gfp = MOVABLE | Gfp::__GFP_MEMALLOC;
+        let taken = exhaust(gfp, Order::ZERO);
+        assert!(Frame::new(b.start()).is_none(), "it came up with nothing to borrow");
+        let left = zones().next().unwrap();
+        assert_eq!((left.free(), left.deferred), (12, 12));
+        // Single pages: none of them is what is asked for, all of them can be borrowed.
+        let single = |frame: &&Frame| frame.pfn().is_aligned(order(1));
+        let (given, kept): (Vec<_>, Vec<_>) = taken.iter().partition(single);
+        given.iter().take(10).for_each(|frame| free_pages(*frame, Order::ZERO));
+        drain_all_pages();
+        let two = alloc_pages(gfp, order(1)).expect("the section that failed has it");
+        assert!(few.contains(two.pfn()));
+        assert_eq!(zones().next().unwrap().deferred, 0);
+        check_sums();
+        free_pages(two, order(1));
+        given.iter().skip(10).chain(&kept).for_each(|frame| free_pages(*frame, Order::ZERO));
+    });
+}
+
 #[test]
 #[should_panic(expected = "reserved memory can't be freed: frame 0x40100 is free")]
 fn free_memory_is_not_given_twice() {
