@@ -11,7 +11,7 @@ use crate::mm::compaction::{ContigPageInfo, compact_zone};
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{self, nr_used_pages};
 use crate::mm::workload::{self, Fragmented, Random};
-use crate::mm::{cma, slab, vmalloc};
+use crate::mm::{cma, debug, slab, vmalloc};
 use crate::sched;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -94,7 +94,7 @@ impl Work {
     /// allocators check themselves.
     pub fn stress(&self, count: u32, seed: u64, out: &mut Screen) -> fmt::Result {
         settle();
-        let before = nr_used_pages();
+        let before = pages_in_use();
         let mut random = Random::new(seed);
         let mut stress = Stress { live: [const { None }; LIVE], done: [0; KINDS], refused: 0 };
         let mut ended = 0;
@@ -117,7 +117,7 @@ impl Work {
         );
         crate::kprintln!(
             "all were as written; the allocators are valid; {before} pages used before, {} after",
-            nr_used_pages()
+            pages_in_use()
         );
         out.pause()
     }
@@ -181,6 +181,12 @@ impl Stress {
             None => self.refused += 1,
         }
     }
+}
+
+/// Pages in use, but for what tools note of memory: of sections that come up there is more of
+/// that (page_ext).
+fn pages_in_use() -> u32 {
+    nr_used_pages() - debug::metadata_pages()
 }
 
 /// Has all that is kept for the next allocations given back.
