@@ -48,6 +48,8 @@ pub struct Region {
     pub no_map: bool,
     /// What devices take from it.
     pub pool: Pool,
+    /// Whether it is the coherent pool of devices that name none (`linux,dma-default`).
+    pub is_dma_default: bool,
 }
 
 /// Why a device has no such region.
@@ -98,7 +100,14 @@ fn region(of: &ReservedMem<'_>) -> Region {
         },
         ReservedKind::Refused => Pool::Refused,
     };
-    Region { name, phandle: of.phandle, range: of.range, no_map: of.no_map, pool }
+    Region {
+        name,
+        phandle: of.phandle,
+        range: of.range,
+        no_map: of.no_map,
+        pool,
+        is_dma_default: of.is_dma_default,
+    }
 }
 
 /// All regions.
@@ -112,6 +121,20 @@ pub fn reserved_mem() -> &'static [Region] {
 #[must_use]
 pub fn reserved_mem_lookup(phandle: u32) -> Option<&'static Region> {
     reserved_mem().iter().find(|region| region.phandle == Some(phandle))
+}
+
+/// The coherent DMA pool of a device: the first that it names, or the default of those that
+/// name no region; `None` where it has to do with ordinary memory (Linux:
+/// rmem_dma_device_init, dma_init_reserved_memory).
+#[must_use]
+pub fn dev_get_coherent_pool(device: &Node<'_>) -> Option<&'static Region> {
+    let is_pool = |region: &&Region| matches!(region.pool, Pool::Coherent);
+    let mut own = device.memory_regions().peekable();
+    if own.peek().is_none() {
+        // Of several defaults the last counts, as in Linux.
+        return reserved_mem().iter().rfind(|region| region.is_dma_default);
+    }
+    own.find_map(|region| reserved_mem_lookup(region.phandle).filter(is_pool))
 }
 
 /// A device's region by its place in `memory-region` (Linux:

@@ -205,3 +205,41 @@ fn every_area_is_whole_after_the_others_were_used() {
         }
     });
 }
+
+#[test]
+fn a_coherent_pool_is_the_device_s_own_or_the_default() {
+    let pool = |builder, name, phandle, at| {
+        region(builder, name, phandle, &[RAM + at * MIB, 0x4000])
+            .string("compatible", "shared-dma-pool")
+            .flag("no-map")
+    };
+    let with = |default: bool| {
+        let builder = pool(tree(), "one", 1, 20).close();
+        let builder = pool(builder, "two", 2, 24);
+        let builder = if default { builder.flag("linux,dma-default") } else { builder }.close();
+        // None that devices could share: it is an area.
+        let builder =
+            area(builder, "area", 3, &[RAM + 32 * MIB, 4 * MIB]).flag("linux,dma-default").close();
+        builder
+            .close()
+            .open("named")
+            .cells("memory-region", &[3, 1])
+            .close()
+            .open("other")
+            .cells("memory-region", &[3])
+            .close()
+            .open("silent")
+            .close()
+    };
+    for default in [true, false] {
+        on_machine(with(default), "", |tree| {
+            let of = |path| {
+                let device = tree.find(path).expect("a node");
+                dev_get_coherent_pool(&device).map(|region| region.name.as_str())
+            };
+            assert_eq!(of("/named"), Some("one"));
+            assert_eq!(of("/other"), None, "it names an area, and no pool");
+            assert_eq!(of("/silent"), default.then_some("two"));
+        });
+    }
+}

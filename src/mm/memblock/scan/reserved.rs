@@ -45,6 +45,9 @@ pub struct ReservedMem<'a> {
     pub is_dynamic: bool,
     /// Purpose of the region.
     pub kind: ReservedKind,
+    /// Whether it serves devices that name no region (`linux,dma-default`), as a
+    /// [`ReservedKind::Coherent`].
+    pub is_dma_default: bool,
 }
 
 impl<'a> Scan<'_, '_, 'a> {
@@ -181,7 +184,8 @@ impl<'a> Scan<'_, '_, 'a> {
         };
         let phandle = region.node.phandle();
         let is_dynamic = region.regs().is_none();
-        let entry = ReservedMem { name, phandle, range, no_map, is_dynamic, kind };
+        let is_dma_default = region.is_dma_default() && kind == ReservedKind::Coherent;
+        let entry = ReservedMem { name, phandle, range, no_map, is_dynamic, kind, is_dma_default };
         if info.reserved.try_push(entry).is_err() {
             self.warn(format_args!("{name}: reserved, but its name is forgotten"));
         }
