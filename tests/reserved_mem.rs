@@ -12,9 +12,11 @@ mod harness;
 mod mmu;
 
 use alloc::vec::Vec;
-use granule::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange};
+use core::ops::ControlFlow;
+use granule::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use granule::arch::aarch64::extable;
-use granule::arch::phys_to_virt;
+use granule::arch::{layout, phys_to_virt};
+use granule::drivers::random;
 use granule::firmware::fdt::Node;
 use granule::mm::cma::{
     Cma, areas, cma_alloc, cma_release, default_area, dev_get_cma_area, dma_alloc_contiguous,
@@ -28,6 +30,7 @@ use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{State, alloc_pages, free_pages, nr_free_pages, state_of};
+use granule::mm::ptdump;
 use granule::mm::reserved_mem::{
     Pool, RegionError, device_region, device_region_by_name, reserved_mem, reserved_mem_lookup,
 };
@@ -201,7 +204,7 @@ kernel_tests! {
 
     fn no_map_regions_are_not_in_the_linear_map() {
         let hidden: Vec<_> = reserved_mem().iter().filter(|region| region.no_map).collect();
-        assert_eq!(hidden.len(), 3);
+        assert_eq!(hidden.len(), 4);
         for region in &hidden {
             for page in pages(region.range) {
                 assert!(!is_mapped(page), "{page} of {}", region.name);
@@ -246,6 +249,43 @@ kernel_tests! {
         assert_eq!(live_mappings(), 0);
         granule::mm::dma::shrink();
         assert!(swiotlb_exit());
+    }
+
+    /// By whatever address: of the fixmap, of vmalloc, of the image too.
+    fn no_leaf_of_any_table_leads_to_a_no_map_page() {
+        let hidden: Vec<_> = reserved_mem().iter().filter(|region| region.no_map).collect();
+        // One of them is beside the device tree, which was mapped before anybody had read it.
+        assert!(hidden.iter().any(|region| region.range.start() == PhysAddr::new(0x4820_0000)));
+        let all = VirtRange::new(layout::LINEAR.start(), VirtAddr::new(0xffff_ffff_ffff_f000));
+        let mut leaves = 0u64;
+        init_mm::for_each_leaf(all, |va, leaf| {
+            let to = PhysRange::from_size(leaf.pa, leaf.level.size() as u64);
+            for region in &hidden {
+                assert!(!to.overlaps(region.range), "{va} leads to {to:?}, in {}", region.name);
+            }
+            leaves += 1;
+            ControlFlow::Continue(())
+        });
+        assert!(leaves > 100, "{leaves}");
+        // Nor is the lower half in use.
+        assert_eq!(mmu::read_at(VirtAddr::new(0x4820_0000)), None);
+        // The tree was moved to where it is mapped anyway.
+        let mapped = ptdump::runs(layout::FIXMAP).any(|run| {
+            run.first.pa.get() >= 0x4800_0000 && run.first.pa.get() < 0x4840_0000
+        });
+        assert!(!mapped, "the window for the device tree is gone");
+    }
+
+    /// Whoever reads the tree later learns nothing of what the generator was seeded with.
+    fn seeds_are_erased_from_the_tree() {
+        let chosen = harness::tree().chosen().expect("QEMU writes it");
+        for seed in [chosen.rng_seed(), chosen.kaslr_seed()] {
+            let seed = seed.expect("QEMU writes it");
+            assert!(!seed.is_empty() && seed.iter().all(|&byte| byte == 0), "{seed:?}");
+        }
+        assert_eq!(chosen.seeds().count(), 0);
+        let numbers = [random::get_random_u64(), random::get_random_u64()];
+        assert!(numbers[0] != numbers[1] && numbers.iter().all(|&n| n != 0));
     }
 
     fn what_is_no_area_stays_reserved() {

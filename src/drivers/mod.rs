@@ -11,6 +11,8 @@ pub(crate) mod irqchip;
 mod mmio;
 #[cfg(target_os = "none")]
 pub mod power;
+#[cfg(any(target_os = "none", test))]
+pub mod random;
 #[cfg(target_os = "none")]
 pub mod semihosting;
 #[cfg(any(target_os = "none", test))]

@@ -13,8 +13,34 @@ pub struct Uart {
     registers: Registers,
 }
 
+/// How a UART proves that it is there.
+enum Proof {
+    /// By the identification registers of a PrimeCell.
+    PrimeCell,
+    /// By its bit in AUX_ENABLES.
+    AuxEnables,
+}
+
+/// PL011's UARTPeriphID0 and 1, whose part number is 0x011, and UARTPCellID0 to 3 (Arm DDI 0183,
+/// 3.3.17 and 3.3.18): offset, the bits that count, and what they are.
+const PRIMECELL_PL011: [(usize, u32, u32); 6] = [
+    (0xfe0, 0xff, 0x11),
+    (0xfe4, 0x0f, 0x00),
+    (0xff0, 0xff, 0x0d),
+    (0xff4, 0xff, 0xf0),
+    (0xff8, 0xff, 0x05),
+    (0xffc, 0xff, 0xb1),
+];
+
+/// From AUX_ENABLES to the mini UART's registers, and its bit there.
+const AUX_ENABLES: usize = 0x3c;
+const ENABLES_MINI_UART: u32 = 1 << 0;
+
 /// Where a UART has what sending and receiving need.
-struct Kind {
+pub struct Kind {
+    compatible: &'static str,
+    bytes: u64,
+    proof: Proof,
     /// The data register: what is written is sent.
     data: usize,
     /// The status register.
@@ -52,6 +78,9 @@ pub enum Received {
 /// `arm,pl011` (Arm DDI 0183): UARTDR with FE, PE, BE and OE; UARTFR.TXFF, BUSY and RXFE;
 /// UARTIMSC.RXIM and RTIM; UARTCR.UARTEN and RXE.
 static PL011: Kind = Kind {
+    compatible: "arm,pl011",
+    bytes: 0x3c,
+    proof: Proof::PrimeCell,
     data: 0x00,
     status: 0x18,
     full: 1 << 5,
@@ -72,6 +101,9 @@ static PL011: Kind = Kind {
 /// bit for received data, which is that of a 16550 and not what the manual says; AUX_MU_CNTL's
 /// receiver enable.
 static MINI: Kind = Kind {
+    compatible: "brcm,bcm2835-aux-uart",
+    bytes: 0x24,
+    proof: Proof::AuxEnables,
     data: 0x00,
     status: 0x14,
     full: 1 << 5,
@@ -88,46 +120,58 @@ static MINI: Kind = Kind {
     receives: 1 << 0,
 };
 
-impl Uart {
-    /// A PL011 whose registers are mapped at `base`; `None` if nothing answers there.
+/// The kinds that there are drivers for.
+pub static DRIVERS: [&Kind; 2] = [&PL011, &MINI];
+
+impl Kind {
+    /// The device tree's name of it.
+    #[must_use]
+    pub const fn compatible(&self) -> &'static str {
+        self.compatible
+    }
+
+    /// Bytes from its first register to the end of the last that the driver uses.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// A UART of this kind whose registers are mapped at `base`, for a mini UART with the page
+    /// that they lie in. `None` if nothing answers there, or something else does: with
+    /// `identify` a PL011 has to say that it is one, and a mini UART has to be enabled, or it
+    /// would never say that it has room.
     ///
     /// # Safety
-    /// `base` is a mapping of such registers as device memory that stays, and
-    /// nothing else uses them.
+    /// `base` is a mapping of such registers as device memory that stays, of a page if `identify`
+    /// says so, and nothing else uses them.
     #[must_use]
-    pub unsafe fn pl011(base: VirtAddr) -> Option<Self> {
+    pub unsafe fn probe(&'static self, base: VirtAddr, identify: bool) -> Option<Uart> {
         // SAFETY: as the caller says; reading the flags has no effect.
-        unsafe { probe_read32(base + PL011.status)? };
-        // SAFETY: as the caller says.
-        Some(Self { kind: &PL011, registers: unsafe { Registers::new(base) } })
-    }
-
-    /// A mini UART whose registers are mapped at `base`, with the page that they lie in;
-    /// `None` if nothing answers there, or if the firmware has not enabled it: it would
-    /// never say that it has room.
-    ///
-    /// # Safety
-    /// As for [`Uart::pl011`].
-    #[must_use]
-    pub unsafe fn mini(base: VirtAddr) -> Option<Self> {
-        // Before the UART's registers, for all devices of the block.
-        const AUX_ENABLES: usize = 0x3c;
-        const ENABLES_MINI_UART: u32 = 1 << 0;
-        if base.page_offset() < AUX_ENABLES {
-            return None;
-        }
-        // SAFETY: as the caller says; reading either has no effect.
-        let enables = unsafe {
-            probe_read32(base + MINI.status)?;
-            probe_read32(VirtAddr::new(base.get() - AUX_ENABLES))?
+        unsafe { probe_read32(base + self.status)? };
+        let word = |at| {
+            // SAFETY: as the caller says; reading these has no effect.
+            unsafe { probe_read32(at) }
         };
-        if enables & ENABLES_MINI_UART == 0 {
-            return None;
-        }
+        let is_it = match self.proof {
+            Proof::PrimeCell => {
+                !identify
+                    || PRIMECELL_PL011.iter().all(|&(offset, mask, id)| {
+                        word(base + offset).is_some_and(|word| word & mask == id)
+                    })
+            }
+            // Before the UART's registers, for all devices of the block.
+            Proof::AuxEnables => {
+                base.page_offset() >= AUX_ENABLES
+                    && word(VirtAddr::new(base.get() - AUX_ENABLES))
+                        .is_some_and(|enables| enables & ENABLES_MINI_UART != 0)
+            }
+        };
         // SAFETY: as the caller says.
-        Some(Self { kind: &MINI, registers: unsafe { Registers::new(base) } })
+        is_it.then(|| Uart { kind: self, registers: unsafe { Registers::new(base) } })
     }
+}
 
+impl Uart {
     /// Another handle on the same UART, for a kernel that is about to end: what both send
     /// mixes on the wire.
     pub(super) const fn again(&self) -> Self {

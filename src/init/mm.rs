@@ -4,21 +4,23 @@
 use super::paging;
 use super::progress::Progress;
 use super::start::Stop;
-use crate::addr::{Order, PAGE_SHIFT, PhysAddr, PhysRange, VirtRange};
-use crate::arch::aarch64::{clock, features, fixmap, image};
-use crate::arch::{NR_CPUS, irq, layout};
+use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysRange, VirtRange};
+use crate::arch::aarch64::fixmap::MEMBLOCK_PAGES;
+use crate::arch::aarch64::{features, fixmap, image};
+use crate::arch::{self, NR_CPUS, irq, layout};
+use crate::drivers::random;
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::Tree;
 use crate::mm::heap::KERNEL_HEAP;
-use crate::mm::memblock::scan::{BootInfo, Handover, early_init_dt_scan, present};
-use crate::mm::memblock::{Kind, Memblock, Region, kept};
+use crate::mm::memblock::scan::{BootInfo, Handover, MemLimit, early_init_dt_scan, present};
+use crate::mm::memblock::{Kind, MAX_REGIONS, Memblock, Region, kept};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc;
 use crate::mm::ptdump::{self, Run};
 use crate::mm::resource::{self, Resources};
 use crate::mm::{cma, compaction, kthread, reserved_mem, slab, vmalloc, vmscan};
 use crate::sched;
-use crate::sync::{Rank, SpinLock};
+use crate::sync::{Once, Rank, SpinLock};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use log::{Level, debug, info};
@@ -26,6 +28,7 @@ use log::{Level, debug, info};
 /// Regions of each kind that are printed.
 const MAP_LINES: usize = 32;
 
+static MEM_LIMIT: Once<MemLimit> = Once::new();
 static MEMBLOCK: SpinLock<Memblock> = SpinLock::new(Rank::Memblock, Memblock::new());
 
 /// Runs `f` on memblock. It is the boot CPU's alone, and only during boot.
@@ -34,11 +37,11 @@ fn with_memblock<R>(f: impl FnOnce(&mut Memblock) -> R) -> R {
 }
 
 /// Fills memblock, and prints what it holds.
-pub(super) fn memblock_init(
-    tree: Tree<'static>,
+pub(super) fn memblock_init<'a>(
+    tree: Tree<'a>,
     dtb: PhysAddr,
-    command_line: CommandLine<'static>,
-) -> Result<BootInfo<'static>, Stop> {
+    command_line: CommandLine<'a>,
+) -> Result<BootInfo<'a>, Stop> {
     let handover = Handover {
         tree,
         dtb: PhysRange::from_size(dtb, tree.total_size() as u64),
@@ -48,10 +51,19 @@ pub(super) fn memblock_init(
     };
     let mut sink = |level: Level, message: core::fmt::Arguments<'_>| log::log!(level, "{message}");
     with_memblock(|memblock| {
+        memblock.set_clear(clear_early);
         let info = early_init_dt_scan(memblock, handover, Some(grow_early), &mut sink)?;
+        if let Some(limit) = info.mem_limit {
+            MEM_LIMIT.call_once(|| limit);
+        }
         print_map(memblock);
         Ok(info)
     })
+}
+
+/// What `mem=` left of RAM, where it took some away: to blame when the rest is too little.
+pub(super) fn mem_limit() -> Option<MemLimit> {
+    MEM_LIMIT.get().copied()
 }
 
 /// Prints RAM, and what of it is taken.
@@ -70,6 +82,7 @@ fn print_map(memblock: &Memblock) {
 /// Makes one of memblock's grown arrays reachable before there is a linear map.
 fn grow_early(range: PhysRange) -> Option<&'static mut [Region]> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
+    const { assert!(MAX_REGIONS * size_of::<Region>() <= MEMBLOCK_PAGES * PAGE_SIZE) };
     let window = NEXT.fetch_add(1, Relaxed);
     // SAFETY: memblock, before the linear map and the other CPUs are there, asks for an array that
     // it has reserved; each window is given out once.
@@ -84,9 +97,42 @@ fn grow_early(range: PhysRange) -> Option<&'static mut [Region]> {
     Some(unsafe { core::slice::from_raw_parts_mut(ptr, slots) })
 }
 
+/// Fills RAM that memblock gives out with zeros before there is a linear map, page by page.
+fn clear_early(range: PhysRange) -> bool {
+    let mut at = range.start();
+    while at < range.end() {
+        let page = at.align_down(PAGE_SIZE as u64);
+        let len = (range.end() - at).min(PAGE_SIZE as u64 - (at - page));
+        // SAFETY: the boot CPU is alone, under memblock's lock: the window is not in use.
+        unsafe {
+            fixmap::with_table(page, |va| {
+                let ptr = core::ptr::with_exposed_provenance_mut::<u8>(va.get());
+                // SAFETY: the window maps the page while this runs; memblock says that nobody
+                // uses these bytes of it.
+                ptr.add(at.page_offset()).write_bytes(0, len as usize);
+            });
+        }
+        at = at + len;
+    }
+    true
+}
+
+/// The same through the linear map.
+fn clear_mapped(range: PhysRange) -> bool {
+    let va = arch::phys_to_virt(range.start());
+    let ptr = core::ptr::with_exposed_provenance_mut::<u8>(va.get());
+    // SAFETY: memblock gives out RAM that the linear map has, and nobody uses it.
+    unsafe { ptr.write_bytes(0, range.len() as usize) };
+    true
+}
+
 /// Builds the final page tables.
 pub(super) fn paging_init() -> Result<(), Stop> {
-    with_memblock(paging::paging_init)
+    with_memblock(|memblock| {
+        paging::paging_init(memblock)?;
+        memblock.set_clear(clear_mapped);
+        Ok(())
+    })
 }
 
 /// Hands all free memory to the page allocator (Linux: free_area_init, mem_init).
@@ -151,7 +197,7 @@ pub(super) fn cma_init(boot: &BootInfo<'_>) {
 
 /// Brings up kmalloc; from here on the heap is on it.
 pub(super) fn kmem_cache_init() -> Result<(), Stop> {
-    slab::kmem_cache_init(clock::counter());
+    slab::kmem_cache_init(random::get_random_u64());
     info!("SLUB: kmalloc is up; the early heap holds {} bytes", KERNEL_HEAP.early_used());
     Ok(())
 }

@@ -3,46 +3,112 @@
 use super::fault;
 use super::start::Stop;
 use super::trace_file;
-use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::arch::aarch64::{clock, exception, fixmap, image};
-use crate::drivers::console;
-use crate::drivers::uart::Uart;
-use crate::firmware::cmdline::{CommandLine, parse_size};
-use crate::firmware::fdt::{Console, Text, Tree, total_size};
+use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
+use crate::arch::aarch64::{exception, features, fixmap, image};
+use crate::drivers::uart::{self, Uart};
+use crate::drivers::{console, random};
+use crate::firmware::cmdline::{COMMAND_LINE_SIZE, CommandLine, parse_size};
+use crate::firmware::fdt::{Console, MAX_SIZE, Text, Tree, total_size};
 use crate::mm::debug;
+use crate::mm::memremap::{MemremapFlags, memremap};
 use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
 use crate::mm::slab::{self, FailSlab, SlabDebug};
 use crate::mm::trace;
-use log::{LevelFilter, info, warn};
+use crate::sync::Once;
+use alloc::vec::Vec;
+use arrayvec::ArrayVec;
+use log::{LevelFilter, debug, info, warn};
 
 /// Bytes of the largest header.
 const HEADER: usize = 40;
 
-/// Maps the device tree and checks it.
-pub(super) fn device_tree(at: PhysAddr) -> Result<Tree<'static>, Stop> {
-    let va = fixmap::map_fdt(at).ok_or(Stop::DeviceTreeAddress(at))?;
-    let size = total_size(fdt_bytes(va, HEADER))?;
-    Ok(Tree::new(fdt_bytes(va, size))?)
+const _: () = assert!(MAX_SIZE == fixmap::MAX_FDT_SIZE);
+
+/// The device tree in the fixmap's window, which is gone when this is dropped.
+pub(super) struct EarlyTree {
+    at: PhysAddr,
+    va: VirtAddr,
+    size: usize,
 }
 
-/// Bytes of the device tree's window.
-fn fdt_bytes(va: VirtAddr, len: usize) -> &'static [u8] {
-    // The tree is at most 2 MiB long (`MAX_SIZE`), so it ends in the window of 4 MiB.
-    let ptr = core::ptr::with_exposed_provenance::<u8>(va.get());
-    // SAFETY: mapped read-only by `map_fdt` for good; the boot protocol leaves the
-    // tree alone after it was handed over.
-    unsafe { core::slice::from_raw_parts(ptr, len) }
+impl EarlyTree {
+    /// Maps the device tree, its header first to learn how long it is.
+    pub(super) fn map(at: PhysAddr) -> Result<Self, Stop> {
+        let map = |size| fixmap::map_fdt(at, size).ok_or(Stop::DeviceTreeAddress(at));
+        let mut tree = Self { at, va: map(HEADER)?, size: HEADER };
+        tree.size = total_size(tree.bytes())?;
+        map(tree.size)?;
+        Ok(tree)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let ptr = core::ptr::with_exposed_provenance::<u8>(self.va.get());
+        // SAFETY: mapped read-only by `map_fdt` until this is dropped; the boot protocol
+        // leaves the tree alone after it was handed over.
+        unsafe { core::slice::from_raw_parts(ptr, self.size) }
+    }
+
+    /// Checks the tree.
+    pub(super) fn tree(&self) -> Result<Tree<'_>, Stop> {
+        Ok(Tree::new(self.bytes())?)
+    }
+
+    /// The same tree where it stays: at its address in the linear map, or in a copy where it
+    /// lies in no RAM that is mapped. The seeds that it holds are erased: they have served
+    /// (Linux: early_init_dt_scan_chosen). Needs kmalloc and vmalloc.
+    pub(super) fn keep(self) -> Result<Tree<'static>, Stop> {
+        let mapped = memremap(self.at, self.size as u64, MemremapFlags::MEMREMAP_WB);
+        let blob: &'static mut [u8] = match mapped {
+            Ok(memory) => {
+                let ptr = core::ptr::with_exposed_provenance_mut::<u8>(memory.virt().get());
+                core::mem::forget(memory);
+                // SAFETY: mapped for good, reserved in memblock, and nobody else's from here on:
+                // whoever read it did so through the window.
+                unsafe { core::slice::from_raw_parts_mut(ptr, self.size) }
+            }
+            Err(_) => {
+                let mut copy = Vec::new();
+                copy.try_reserve_exact(self.size).map_err(|_| Stop::DeviceTreeCopy(self.size))?;
+                copy.extend_from_slice(self.bytes());
+                copy.leak()
+            }
+        };
+        let tree = self.tree()?;
+        let start = self.bytes().as_ptr().addr();
+        let chosen = tree.chosen();
+        for seed in chosen.into_iter().flat_map(|chosen| chosen.seeds()) {
+            let at = seed.as_ptr().addr() - start;
+            blob[at..at + seed.len()].fill(0);
+        }
+        Ok(tree.moved(blob)?)
+    }
 }
 
-/// Makes the console of the device tree, or the semihosting host, the kernel's.
-pub(super) fn console(tree: &Tree<'_>) {
+impl Drop for EarlyTree {
+    fn drop(&mut self) {
+        // SAFETY: what was borrowed of it is gone.
+        unsafe { fixmap::unmap_fdt() }
+    }
+}
+
+/// Feeds what the boot loader left for that, and what the CPU has, to the random number
+/// generator (Linux: random_init_early).
+pub(super) fn randomness(tree: &Tree<'_>) {
+    let seeds = tree.chosen().into_iter().flat_map(|chosen| chosen.seeds());
+    let from_loader = seeds.map(random::add_bootloader_randomness).count();
+    let from_cpu = random::add_cpu_randomness();
+    if from_loader == 0 && !from_cpu {
+        debug!("random: seeded by the time alone: the device tree and the CPU give nothing");
+    }
+}
+
+/// Makes the console of the device tree, or the semihosting host, the kernel's. `own` is what
+/// the kernel itself lies on.
+pub(super) fn console(tree: &Tree<'_>, own: &[PhysRange]) {
     match tree.console() {
-        Some(device) => match uart(&device) {
-            Some(uart) => console::attach_uart(uart),
-            None => warn!(
-                "console: {} is none that this kernel drives, or is not there",
-                device.node.name()
-            ),
+        Some(device) => match uart(tree, &device, own) {
+            Ok(uart) => console::attach_uart(uart),
+            Err(why) => warn!("console: {}: {why}", device.node.name()),
         },
         None => warn!("console: the device tree names none"),
     }
@@ -52,17 +118,20 @@ pub(super) fn console(tree: &Tree<'_>) {
     }
 }
 
-fn uart(device: &Console<'_>) -> Option<Uart> {
-    type Driver = unsafe fn(VirtAddr) -> Option<Uart>;
-    let drivers: [(&str, Driver); 2] =
-        [("arm,pl011", Uart::pl011), ("brcm,bcm2835-aux-uart", Uart::mini)];
-    let (_, driver) = drivers.iter().find(|(compatible, _)| device.is(compatible))?;
+fn uart(tree: &Tree<'_>, device: &Console<'_>, own: &[PhysRange]) -> Result<Uart, &'static str> {
+    let kind = uart::DRIVERS.iter().find(|kind| device.is(kind.compatible()));
+    let kind = kind.ok_or("none that this kernel drives")?;
+    let reach = PhysAddr::new(1 << features::physical_address_bits());
+    let registers = device.usable_registers(tree, kind.bytes(), reach, own)?;
     // SAFETY: the boot CPU is alone, and the console is looked for once: no other driver has the
-    // slot. The registers are where the device tree has the console's.
-    let base = unsafe { fixmap::map_console(device.registers.start()) };
+    // slot. The registers are where the device tree has the console's, and no RAM.
+    let base = unsafe { fixmap::map_console(registers) }.ok_or("its registers span pages")?;
+    // A primecell says what it is, unless the tree knows better.
+    let is_marked = registers.len() >= PAGE_SIZE as u64;
+    let identify = is_marked && !device.node.has("arm,primecell-periphid");
     // SAFETY: the device tree says that such registers are there; the fixmap keeps
     // them mapped as device memory, and nothing else uses them.
-    unsafe { driver(base) }
+    unsafe { kind.probe(base, identify) }.ok_or("not there, or not enabled by the firmware")
 }
 
 /// What may follow `granule.` on the command line: of the kernel, and of the
@@ -85,9 +154,17 @@ const OWN_PARAMETERS: [&str; 14] = [
 ];
 
 /// The command line, as far as it is text. What it says of the log holds from here on.
-pub(super) fn command_line(tree: &Tree<'static>) -> CommandLine<'static> {
+pub(super) fn command_line(tree: &Tree<'_>) -> CommandLine<'static> {
+    static LINE: Once<ArrayVec<u8, COMMAND_LINE_SIZE>> = Once::new();
     let given = tree.bootargs().unwrap_or(Text::new(b""));
-    let line = CommandLine::from_bytes(given.bytes());
+    // The tree moves; what is kept of it is copied.
+    let line = LINE.call_once(|| {
+        let mut line = ArrayVec::new();
+        let bytes = &given.bytes()[..given.bytes().len().min(COMMAND_LINE_SIZE)];
+        let _ = line.try_extend_from_slice(bytes);
+        line
+    });
+    let line = CommandLine::from_bytes(line);
     let text = line.as_str();
     let level = line.loglevel();
     if let Ok(Some(level)) = level {
@@ -143,7 +220,7 @@ pub(super) fn kmemleak(tools: &debug::Options) {
 pub(super) fn kfence() {
     // SAFETY: once, at boot; it resolves faults of KFENCE's pages alone, which it maps.
     unsafe { exception::set_fault_handler(fault::resolve) };
-    debug::kfence_init(clock::counter());
+    debug::kfence_init(random::get_random_u64());
 }
 
 /// What the command line says of tracing.

@@ -2,8 +2,8 @@
 
 use super::steps::Steps;
 use super::{interrupts, mm, numa, panic, secondary, setup};
-use crate::addr::PhysAddr;
-use crate::arch::aarch64::{self as arch, exception, features};
+use crate::addr::{PhysAddr, PhysRange};
+use crate::arch::aarch64::{self as arch, exception, features, image};
 use crate::arch::pgtable::MapError;
 use crate::drivers::console;
 use crate::firmware::cmdline::CommandLine;
@@ -56,6 +56,9 @@ unsafe extern "C" fn start_kernel(dtb: u64, image: u64, entry_level: u64) -> ! {
             // Whatever loglevel= says: without it nobody would know.
             log::set_max_level(log::max_level().max(LevelFilter::Error));
             error!("{stop}");
+            if let Some(limit) = mm::mem_limit() {
+                error!("{limit}: perhaps that is too little");
+            }
             panic::end(EXIT_STOP)
         }
     }
@@ -63,19 +66,19 @@ unsafe extern "C" fn start_kernel(dtb: u64, image: u64, entry_level: u64) -> ! {
 
 /// The boot, in order.
 fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
-    let tree = setup::device_tree(dtb)?;
+    let early = setup::EarlyTree::map(dtb)?;
+    let tree = early.tree()?;
     interrupts::clock_init(&tree);
-    setup::console(&tree);
+    let own = [image::all_phys(), PhysRange::from_size(dtb, tree.total_size() as u64)];
+    setup::console(&tree, &own);
     exception::unmask_serror();
     let cmdline = setup::command_line(&tree);
     fs::set_cmdline(cmdline.as_str());
-    if let Some(model) = tree.model() {
-        fs::set_model(model);
-    }
     steps.done("device tree");
 
     let info = mm::memblock_init(tree, dtb, cmdline)?;
     let traced = setup::tracing_params(&cmdline);
+    setup::randomness(&tree);
     steps.done("memblock");
     let tools = setup::debug(&cmdline);
     mm::paging_init()?;
@@ -113,6 +116,11 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     secondary::bring_up(&tree, dtb, interrupts.redistributors);
     mm::start_threads();
     steps.done("other cores");
+    drop(info);
+    let tree = early.keep()?;
+    if let Some(model) = tree.model() {
+        fs::set_model(model);
+    }
     mm::request_standard_resources(&tree);
     steps.done("resources");
     mm::check_wx();
@@ -127,6 +135,8 @@ pub enum Stop {
     DeviceTree(FdtError),
     /// The device tree is where none can be.
     DeviceTreeAddress(PhysAddr),
+    /// The device tree is not in RAM, and there is no memory for a copy of so many bytes.
+    DeviceTreeCopy(usize),
     /// There is no memory to be had.
     Scan(ScanError),
     /// memblock failed.
@@ -164,9 +174,12 @@ impl fmt::Display for Stop {
             Self::Memblock(error) => error.fmt(f),
             Self::PageTables(error) => write!(f, "page tables: {error}"),
             Self::Zones(error) => write!(f, "page allocator: {error}"),
+            Self::DeviceTreeCopy(size) => {
+                write!(f, "no memory for a copy of the device tree, {size} bytes")
+            }
             Self::DeviceTreeAddress(at) => write!(
                 f,
-                "x0 = {at} is no address of a device tree (a multiple of 8 below 2^48): \
+                "x0 = {at} is no address of a device tree (a multiple of 8 that the CPU reaches): \
                  boot the Image, not the ELF file"
             ),
         }

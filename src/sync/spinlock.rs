@@ -63,6 +63,8 @@ pub enum Rank {
     Console,
     /// A CPU's ring of records (Linux: cpu_buffer.reader_lock).
     Trace,
+    /// The random number generator (Linux: base_crng.lock).
+    Random,
 }
 
 /// Mutual exclusion between CPUs; see the module's documentation.

@@ -1,15 +1,16 @@
 //! The fixmap: addresses known at compile time for what must be mapped before an
 //! allocator is there (Linux: arch/arm64/mm/fixmap.c).
 //!
-//! Its three tables are part of the image and linked into the first and the final
-//! PGD alike, so a slot survives the change of tables. The first 2 MiB are single
-//! pages; behind them lies the window for the device tree, two blocks of 2 MiB.
+//! Its tables are part of the image and linked into the first and the final PGD alike, so
+//! a slot survives the change of tables. Behind the slots, from the second 2 MiB on, lies
+//! the window for the device tree, in single pages too: nothing but the tree may be mapped,
+//! since what lies beside it may be a region that must not be (no-map).
 //! The boot CPU alone changes slots, before the others are up; the window for a page
 //! table is afterwards the page-table lock's holder's, that for instructions is who
 //! patches the image's.
 
 use super::early::BootTable;
-use super::mmu;
+use super::{features, mmu};
 use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::layout::FIXMAP;
 use crate::arch::pgtable::{Descriptor, KernelAttrs, Level};
@@ -35,6 +36,7 @@ pub enum Slot {
 pub const MEMBLOCK_PAGES: usize = 64;
 /// How many windows memblock has.
 pub const MEMBLOCK_WINDOWS: usize = 4;
+const CONSOLE_PAGES: usize = 2;
 const EARLY_IOREMAP_PAGES: usize = 16;
 const EARLY_IOREMAP_SLOTS: usize = 7;
 
@@ -54,10 +56,10 @@ impl Slot {
 }
 
 #[unsafe(link_section = ".boot.keep")]
-static TABLES: [BootTable; 3] = [const { BootTable::new() }; 3];
+static TABLES: [BootTable; 3 + FDT_TABLES] = [const { BootTable::new() }; 3 + FDT_TABLES];
 
 /// Bytes of the fixmap's tables.
-pub(super) const TABLES_BYTES: usize = 3 * PAGE_SIZE;
+pub(super) const TABLES_BYTES: usize = (3 + FDT_TABLES) * PAGE_SIZE;
 
 /// The end of the fixmap's tables, which follow the boot tables. Runs with the MMU off.
 #[inline(always)]
@@ -74,6 +76,11 @@ pub(super) fn link_first_tables(mut f: impl FnMut(usize, usize, usize)) {
     f(0, Level::Pgd.index(FIXMAP.start()), pud);
     f(pud, Level::Pud.index(FIXMAP.start()), pmd);
     f(pmd, Level::Pmd.index(FIXMAP.start()), pte);
+    let mut n = 0;
+    while n < FDT_TABLES {
+        f(pmd, Level::Pmd.index(FDT + n * PMD_SIZE), pte + (n + 1) * PAGE_SIZE);
+        n += 1;
+    }
 }
 
 /// The table that the final PGD's entry for the fixmap points to.
@@ -82,11 +89,15 @@ pub fn pud_phys() -> PhysAddr {
     super::image::phys(VirtAddr::from_ptr(&raw const TABLES))
 }
 
-fn entry(level: Level, va: VirtAddr) -> &'static AtomicU64 {
-    let table = if level == Level::Pmd { &TABLES[1] } else { &TABLES[2] };
+/// The entries of a table.
+fn words(table: &'static BootTable) -> &'static [AtomicU64; 512] {
     // SAFETY: an array of u64 is one of AtomicU64; all accesses from now on are atomic.
-    let table = unsafe { &*table.0.get().cast::<[AtomicU64; 512]>() };
-    &table[level.index(va)]
+    unsafe { &*table.0.get().cast::<[AtomicU64; 512]>() }
+}
+
+/// The entry of a slot's page.
+fn entry(va: VirtAddr) -> &'static AtomicU64 {
+    &words(&TABLES[2])[Level::Pte.index(va)]
 }
 
 /// Maps `pages` pages from `pa` at `va`, replacing what was there: break before make.
@@ -95,7 +106,7 @@ fn set(va: VirtAddr, pa: PhysAddr, pages: usize, attrs: KernelAttrs) {
     for i in 0..pages {
         let pa = pa + (i * PAGE_SIZE) as u64;
         let leaf = Descriptor::leaf(Level::Pte, pa, attrs, false);
-        entry(Level::Pte, va + i * PAGE_SIZE).store(leaf.bits(), Relaxed);
+        entry(va + i * PAGE_SIZE).store(leaf.bits(), Relaxed);
     }
     mmu::dsb_ishst();
     mmu::isb();
@@ -104,7 +115,7 @@ fn set(va: VirtAddr, pa: PhysAddr, pages: usize, attrs: KernelAttrs) {
 fn clear(va: VirtAddr, pages: usize) {
     let mut was = 0;
     for i in 0..pages {
-        was |= entry(Level::Pte, va + i * PAGE_SIZE).swap(0, Relaxed);
+        was |= entry(va + i * PAGE_SIZE).swap(0, Relaxed);
     }
     if was & 1 != 0 {
         mmu::dsb_ishst();
@@ -116,15 +127,21 @@ fn clear(va: VirtAddr, pages: usize) {
     }
 }
 
-/// Maps the console's registers, which may begin anywhere in a page.
+/// Maps the pages of the console's registers, which may begin anywhere in a page; `None`
+/// where they are on more than two.
 ///
 /// # Safety
-/// No console uses the slot yet, `pa` is that of a console's registers, and the boot CPU is alone.
+/// No console uses the slot yet, `registers` are a console's, and the boot CPU is alone.
 #[must_use]
-pub(crate) unsafe fn map_console(pa: PhysAddr) -> VirtAddr {
+pub(crate) unsafe fn map_console(registers: PhysRange) -> Option<VirtAddr> {
+    let start = registers.start();
+    let pages = (start.page_offset() + registers.len() as usize).div_ceil(PAGE_SIZE);
+    if !(1..=CONSOLE_PAGES).contains(&pages) {
+        return None;
+    }
     let va = Slot::Console.address();
-    set(va, pa.align_down(PAGE_SIZE as u64), 2, KernelAttrs::DEVICE);
-    va + pa.page_offset()
+    set(va, start.align_down(PAGE_SIZE as u64), pages, KernelAttrs::DEVICE);
+    Some(va + start.page_offset())
 }
 
 /// Runs `f` on the address of the page table at `pa`, through the table window.
@@ -189,7 +206,7 @@ pub unsafe fn early_ioremap(range: PhysRange, attrs: KernelAttrs) -> Option<Virt
     }
     let slot = (0..EARLY_IOREMAP_SLOTS)
         .map(|n| Slot::EarlyIoremap(n).address())
-        .find(|&va| entry(Level::Pte, va).load(Relaxed) == 0)?;
+        .find(|&va| entry(va).load(Relaxed) == 0)?;
     set(slot, first, pages, attrs);
     Some(slot + range.start().page_offset())
 }
@@ -212,43 +229,54 @@ pub unsafe fn early_iounmap(va: VirtAddr) {
     clear(base + (va - base) / bytes * bytes, EARLY_IOREMAP_PAGES);
 }
 
-/// The window for the device tree: any address in the second 2 MiB.
+/// The window for the device tree, from the second 2 MiB on.
 const FDT: VirtAddr = VirtAddr::new(FIXMAP.start().get() + PMD_SIZE);
+/// Bytes of the largest device tree that there is room for, wherever in a page it begins.
+pub(crate) const MAX_FDT_SIZE: usize = 2 << 20;
+/// Page tables of the window.
+const FDT_TABLES: usize = 2;
+const _: () = assert!((MAX_FDT_SIZE + PAGE_SIZE).div_ceil(PMD_SIZE) <= FDT_TABLES);
 
-/// Maps the 4 MiB around the device tree at `pa`, read-only, and says where `pa` is.
-/// The boot protocol keeps the tree below 2 MiB and away from memory that must not
-/// be mapped cacheable; `None` where `pa` is misaligned or beyond 48 bits.
+/// The entries of the window's pages.
+fn fdt_entries() -> impl Iterator<Item = &'static AtomicU64> {
+    TABLES[3..].iter().flat_map(|table| words(table))
+}
+
+/// Maps the pages of `size` bytes of the device tree at `pa`, read-only, and says where `pa`
+/// is. To be called for the header first, and then for the whole tree. `None` where `pa` is
+/// misaligned, or the tree is larger than [`MAX_FDT_SIZE`] or out of the CPU's reach.
 #[must_use]
-pub(crate) fn map_fdt(pa: PhysAddr) -> Option<VirtAddr> {
-    let base = pa.align_down(PMD_SIZE as u64);
+pub(crate) fn map_fdt(pa: PhysAddr, size: usize) -> Option<VirtAddr> {
+    let end = pa.checked_add(size as u64)?;
     if !pa.is_aligned(8)
-        || pa.get() >> 48 != 0
-        || base.get() >> 48 != (base.get() + (2 * PMD_SIZE as u64) - 1) >> 48
+        || size > MAX_FDT_SIZE
+        || (end.get() - 1) >> features::physical_address_bits() != 0
     {
         return None;
     }
-    for i in 0..2 {
-        let block = base + (i * PMD_SIZE) as u64;
-        let leaf = Descriptor::leaf(Level::Pmd, block, KernelAttrs::KERNEL_RO, false);
-        entry(Level::Pmd, FDT + i * PMD_SIZE).store(leaf.bits(), Relaxed);
+    let pages = (pa.page_offset() + size).div_ceil(PAGE_SIZE);
+    let mut page = pa.align_down(PAGE_SIZE as u64);
+    for entry in fdt_entries().take(pages) {
+        let leaf = Descriptor::leaf(Level::Pte, page, KernelAttrs::KERNEL_RO, false);
+        entry.store(leaf.bits(), Relaxed);
+        page = page + PAGE_SIZE as u64;
     }
     mmu::dsb_ishst();
     mmu::isb();
-    Some(FDT + (pa - base) as usize)
+    Some(FDT + pa.page_offset())
 }
 
-/// Takes the window for the device tree away, once the tree lies in the linear map.
+/// Takes the window for the device tree away.
 ///
 /// # Safety
 /// No reference into the window is left.
-pub unsafe fn unmap_fdt() {
-    for i in 0..2 {
-        entry(Level::Pmd, FDT + i * PMD_SIZE).store(0, Relaxed);
+pub(crate) unsafe fn unmap_fdt() {
+    for i in 0..FDT_TABLES {
+        words(&TABLES[1])[Level::Pmd.index(FDT + i * PMD_SIZE)].store(0, Relaxed);
     }
     mmu::dsb_ishst();
-    for i in 0..2 {
-        mmu::tlbi_vaale1is(FDT + i * PMD_SIZE);
-    }
+    // One for all of the pages, and for the tables above them.
+    mmu::tlbi_vmalle1is();
     mmu::dsb_ish();
     mmu::isb();
 }

@@ -19,6 +19,7 @@ pub(crate) mod paging;
 pub(crate) mod patching;
 pub mod pmu;
 pub(crate) mod probe;
+pub(crate) mod rndr;
 pub(crate) mod smccc;
 pub mod smp;
 pub mod switch;

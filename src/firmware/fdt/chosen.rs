@@ -55,15 +55,21 @@ impl<'a> Chosen<'a> {
         let value = self.node.property("linux,usable-memory-range")?;
         Some(Regs::new(value, self.root_cells))
     }
-    /// Whether there is a seed for address space randomisation.
+    /// Random bytes for the placement of a kernel that places itself at random.
     #[must_use]
-    pub fn has_kaslr_seed(&self) -> bool {
-        self.node.has("kaslr-seed")
+    pub fn kaslr_seed(&self) -> Option<&'a [u8]> {
+        self.node.property("kaslr-seed")
     }
-    /// Random bytes from the boot loader.
+    /// Random bytes for the random number generator.
     #[must_use]
     pub fn rng_seed(&self) -> Option<&'a [u8]> {
         self.node.property("rng-seed")
+    }
+    /// All random bytes from the boot loader, those of zeros left out: whoever read them
+    /// before has erased them.
+    pub fn seeds(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let seeds = [self.rng_seed(), self.kaslr_seed()].into_iter().flatten();
+        seeds.filter(|seed| seed.iter().any(|&byte| byte != 0))
     }
 }
 

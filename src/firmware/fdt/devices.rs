@@ -4,7 +4,7 @@
 use super::Tree;
 use super::structure::Node;
 use super::value::{Strings, Text};
-use crate::addr::PhysRange;
+use crate::addr::{PhysAddr, PhysRange};
 
 /// The console that `stdout-path` names.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,43 @@ impl<'a> Console<'a> {
     #[must_use]
     pub fn compatible(&self) -> Strings<'a> {
         self.node.compatible()
+    }
+    /// The part of its registers that a driver uses, `bytes` from their start on and as much as
+    /// a page where there is more, if they can be registers at all: below `reach`, the first
+    /// address that the CPU does not reach, no RAM, and nothing of `own`, which the kernel lies
+    /// on.
+    ///
+    /// # Errors
+    /// Why they can't be.
+    pub fn usable_registers(
+        &self,
+        tree: &Tree<'_>,
+        bytes: u64,
+        reach: PhysAddr,
+        own: &[PhysRange],
+    ) -> Result<PhysRange, &'static str> {
+        const PAGE: u64 = 4096;
+        let registers = self.registers;
+        if !registers.start().is_aligned(4) {
+            return Err("its registers are not aligned");
+        }
+        if registers.len() < bytes {
+            return Err("its registers are fewer than such a device has");
+        }
+        let used = PhysRange::from_size(registers.start(), registers.len().min(PAGE));
+        if used.end() > reach {
+            return Err("its registers are out of the CPU's reach");
+        }
+        // What shares a page with RAM would be mapped as device memory with it.
+        let end = used.end().align_up(PAGE).unwrap_or(used.end());
+        let pages = PhysRange::new(used.start().align_down(PAGE), end);
+        if tree.ram_of_any_kind().any(|ram| ram.overlaps(pages)) {
+            return Err("its registers lie in RAM");
+        }
+        if own.iter().any(|own| own.overlaps(pages)) {
+            return Err("its registers lie on the kernel's image or the device tree");
+        }
+        Ok(used)
     }
     /// Whether it is compatible with this: `arm,pl011`, `brcm,bcm2835-aux-uart`, ...
     #[must_use]

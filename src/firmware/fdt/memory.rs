@@ -8,7 +8,7 @@ use super::header::RESERVATION_SIZE;
 use super::structure::Node;
 use super::value::{Cells, Reg, Regs, Strings, Text, number};
 use super::{Tree, header::be32};
-use crate::addr::PhysAddr;
+use crate::addr::{PhysAddr, PhysRange};
 
 /// The property that overrides `reg` for the system that runs after a crash.
 const USABLE_MEMORY: &str = "linux,usable-memory";
@@ -212,6 +212,16 @@ impl<'a> Tree<'a> {
             let property = if node.has(USABLE_MEMORY) { USABLE_MEMORY } else { "reg" };
             Some(MemoryNode { node, property, cells })
         })
+    }
+
+    /// All that memory nodes say is RAM, whether it may be used or not: that of disabled nodes,
+    /// and what `linux,usable-memory` leaves out.
+    pub fn ram_of_any_kind(&self) -> impl Iterator<Item = PhysRange> + use<'a> {
+        let cells = self.root().cells();
+        self.memory_nodes()
+            .flat_map(|node| ["reg", USABLE_MEMORY].map(|name| node.node.property(name)))
+            .flat_map(move |value| Regs::new(value.unwrap_or_default(), cells))
+            .map(|reg| reg.range())
     }
 
     /// Every entry of every memory node.

@@ -77,6 +77,24 @@ impl<'a> Tree<'a> {
         Ok(Self { blocks, reservations, root, header })
     }
 
+    /// The same tree in another place: `blob` is a copy of this tree's bytes, or they
+    /// themselves at another address. It is not checked again: reading a tree that was not
+    /// checked is safe, but may find less.
+    ///
+    /// # Errors
+    /// Those of the header, and of a tree without a root.
+    pub fn moved<'b>(&self, blob: &'b [u8]) -> Result<Tree<'b>, FdtError> {
+        let header = Header::parse(blob)?;
+        let blob = blob
+            .get(..header.total_size)
+            .ok_or(FdtError::Truncated { total_size: header.total_size, length: blob.len() })?;
+        let reservations = header.reservations(blob)?;
+        let blocks = Blocks::new(header.structure(blob)?, header.strings(blob)?);
+        let missing = FdtError::Structure { offset: 0, defect: "no root" };
+        let root = Walk::new(blocks).next().ok_or(missing)?;
+        Ok(Tree { blocks, reservations, root, header })
+    }
+
     /// The header's `totalsize`: the bytes that belong to the tree, padding
     /// included. This is what has to be reserved.
     #[must_use]

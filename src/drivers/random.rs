@@ -1,0 +1,205 @@
+//! The kernel's random number generator (Linux: drivers/char/random.c).
+//!
+//! ChaCha20 (RFC 8439) with fast key erasure: each block that is made is the next key and 32
+//! bytes to give out, so nobody who reads the memory later learns what was given out before.
+//! Seeds are what the boot loader left in the device tree, RNDR where the CPU has it, and the
+//! time. Without the first two the numbers differ from boot to boot, but can be guessed.
+
+#[cfg(target_os = "none")]
+use crate::arch::aarch64::clock;
+#[cfg(target_os = "none")]
+use crate::arch::irq;
+#[cfg(target_os = "none")]
+use crate::sync::{Rank, SpinLock};
+
+/// Words of the key.
+const KEY: usize = 8;
+/// Bytes that are mixed in at a time, and that a block gives out.
+const CHUNK: usize = KEY * 4;
+
+/// The block function (RFC 8439, 2.3) with a counter of 0.
+fn chacha20_block(key: &[u32; KEY], nonce: [u32; 3]) -> [u32; 16] {
+    let mut start = [0; 16];
+    start[..4].copy_from_slice(&[0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574]);
+    start[4..12].copy_from_slice(key);
+    start[13..].copy_from_slice(&nonce);
+    permute(start)
+}
+
+/// Twenty rounds, and the sum with the state before them.
+fn permute(start: [u32; 16]) -> [u32; 16] {
+    let mut state = start;
+    for _ in 0..10 {
+        for [a, b, c, d] in [
+            [0, 4, 8, 12],
+            [1, 5, 9, 13],
+            [2, 6, 10, 14],
+            [3, 7, 11, 15],
+            [0, 5, 10, 15],
+            [1, 6, 11, 12],
+            [2, 7, 8, 13],
+            [3, 4, 9, 14],
+        ] {
+            for (x, y, z, by) in [(a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)] {
+                state[x] = state[x].wrapping_add(state[y]);
+                state[z] = (state[z] ^ state[x]).rotate_left(by);
+            }
+        }
+    }
+    for (word, before) in state.iter_mut().zip(start) {
+        *word = word.wrapping_add(before);
+    }
+    state
+}
+
+/// The generator's state.
+struct Generator {
+    key: [u32; KEY],
+}
+
+impl Generator {
+    const fn new() -> Self {
+        Self { key: [0; KEY] }
+    }
+
+    /// Mixes `seed` in: what is given out from here on depends on all of it, and on all that
+    /// was mixed in before.
+    fn mix(&mut self, seed: &[u8]) {
+        for chunk in seed.chunks(CHUNK) {
+            for (word, bytes) in self.key.iter_mut().zip(chunk.chunks(4)) {
+                let mut whole = [0; 4];
+                whole[..bytes.len()].copy_from_slice(bytes);
+                *word ^= u32::from_le_bytes(whole);
+            }
+            // The length, so that zeros at the end count too.
+            let block = chacha20_block(&self.key, [1, chunk.len() as u32, 0]);
+            self.key.copy_from_slice(&block[..KEY]);
+        }
+    }
+
+    /// 32 random bytes, as words.
+    fn block(&mut self) -> [u32; KEY] {
+        let block = chacha20_block(&self.key, [0; 3]);
+        self.key.copy_from_slice(&block[..KEY]);
+        core::array::from_fn(|n| block[KEY + n])
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(CHUNK) {
+            for (bytes, word) in chunk.chunks_mut(4).zip(self.block()) {
+                bytes.copy_from_slice(&word.to_le_bytes()[..bytes.len()]);
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "none")]
+static GENERATOR: SpinLock<Generator> = SpinLock::new(Rank::Random, Generator::new());
+
+#[cfg(target_os = "none")]
+fn with_generator<R>(f: impl FnOnce(&mut Generator) -> R) -> R {
+    irq::with_masked(|irq| f(&mut GENERATOR.lock(irq)))
+}
+
+/// Mixes in random bytes that the boot loader left (Linux: add_bootloader_randomness). Any
+/// context.
+#[cfg(target_os = "none")]
+pub fn add_bootloader_randomness(seed: &[u8]) {
+    with_generator(|generator| generator.mix(seed));
+}
+
+/// Mixes in the time and, where the CPU has it, RNDR; whether that gave any. Any context.
+#[cfg(target_os = "none")]
+pub fn add_cpu_randomness() -> bool {
+    let mut words = [clock::counter(), 0, 0, 0];
+    let mut given = 0;
+    for word in &mut words[1..] {
+        if let Some(random) = crate::arch::aarch64::rndr::rndr() {
+            *word = random;
+            given += 1;
+        }
+    }
+    with_generator(|generator| words.iter().for_each(|word| generator.mix(&word.to_le_bytes())));
+    given > 0
+}
+
+/// A random number. Any context.
+#[cfg(target_os = "none")]
+#[must_use]
+pub fn get_random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    get_random_bytes(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+/// Fills `bytes` with random ones. Any context.
+#[cfg(target_os = "none")]
+pub fn get_random_bytes(bytes: &mut [u8]) {
+    with_generator(|generator| generator.fill(bytes));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// RFC 8439, 2.3.2: the state after the set-up, and the block that comes of it.
+    #[test]
+    fn the_block_function_is_chacha20() {
+        let key =
+            core::array::from_fn(|n| u32::from_le_bytes([0, 1, 2, 3].map(|b| b + 4 * n as u8)));
+        let mut start = [0; 16];
+        start[..4].copy_from_slice(&[0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574]);
+        start[4..12].copy_from_slice(&key);
+        start[12..].copy_from_slice(&[1, 0x0900_0000, 0x4a00_0000, 0]);
+        let block = permute(start);
+        assert_eq!(block[..4], [0xe4e7_f110, 0x1559_3bd1, 0x1fdd_0f50, 0xc471_20a3]);
+        assert_eq!(block[12..], [0xd19c_12b5, 0xb94e_16de, 0xe883_d0cb, 0x4e3c_50a2]);
+        // With a counter of 0 it is the same state but for that word.
+        let own = chacha20_block(&key, [0x0900_0000, 0x4a00_0000, 0]);
+        start[12] = 0;
+        assert_eq!(own, permute(start));
+    }
+
+    fn first_of(seeds: &[&[u8]]) -> [u32; KEY] {
+        let mut generator = Generator::new();
+        seeds.iter().for_each(|seed| generator.mix(seed));
+        generator.block()
+    }
+
+    /// Each bit and each byte of a seed counts, and so does their order.
+    #[test]
+    fn what_is_given_out_depends_on_all_of_the_seeds() {
+        let seed: [u8; 100] = core::array::from_fn(|n| n as u8);
+        let mut seen = BTreeSet::from([first_of(&[&seed])]);
+        for bit in 0..800 {
+            let mut other = seed;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(seen.insert(first_of(&[&other])), "bit {bit}");
+        }
+        for len in 0..100 {
+            assert!(seen.insert(first_of(&[&seed[..len]])), "the first {len} bytes");
+        }
+        // Zeros at the end count too.
+        for len in 1..40 {
+            let mut zeros = [0; 40];
+            zeros[0] = 200;
+            assert!(seen.insert(first_of(&[&zeros[..len]])), "{len} bytes");
+        }
+        let (a, b) = seed.split_at(32);
+        assert!(seen.insert(first_of(&[b, a])));
+    }
+
+    #[test]
+    fn no_two_blocks_are_alike_and_any_length_can_be_had() {
+        let mut generator = Generator::new();
+        generator.mix(b"seed");
+        let blocks: BTreeSet<_> = (0..1000).map(|_| generator.block()).collect();
+        assert_eq!(blocks.len(), 1000);
+        for len in [0, 1, 7, 32, 33, 100] {
+            let mut bytes = std::vec![0; len];
+            generator.fill(&mut bytes);
+            assert!(len < 32 || bytes.iter().filter(|&&byte| byte != 0).count() > len / 2);
+        }
+    }
+}
