@@ -259,6 +259,23 @@ fn for_as_long_as_asked() {
     std::println!("{all} cases in {round} rounds, {scanned} of them gave memory, none failed");
 }
 
+/// Writes mangled trees of QEMU's machine virt, for kernels to boot with.
+#[test]
+#[ignore = "scripts/fuzz --boot runs it"]
+fn write_trees_to_boot() {
+    let count = std::env::var("GRANULE_FUZZ_COUNT").expect("scripts/fuzz runs this");
+    let directory = directory();
+    let virt = good().into_iter().filter(|sample| sample.name.contains("qemu-virt"));
+    let bases: Vec<_> = virt.map(|sample| sample.blob).filter(|b| b.len() < 30_000).collect();
+    assert!(!bases.is_empty());
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
+    for n in 0..count.parse::<usize>().expect("a number") {
+        let mut blob = bases[n % bases.len()].to_vec();
+        mutate(&mut blob, &mutations().new_tree(&mut runner).expect("mutations").current());
+        std::fs::write(directory.join(format!("boot-{n}.dtb")), &blob).expect("a file");
+    }
+}
+
 #[test]
 #[ignore = "scripts/fuzz --replay runs it"]
 fn replay() {
