@@ -53,6 +53,25 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Pushing takes constant time in the long run.
+#[test]
+fn a_vector_grows_by_what_it_has() {
+    on_machine(|| {
+        let mut of = KVec::new();
+        let mut moves = 0;
+        for n in 0..10_000u32 {
+            let before = of.capacity();
+            of.push(n, K).expect("memory");
+            if of.capacity() != before {
+                assert!(of.capacity() >= 2 * before, "{before} became {}", of.capacity());
+                moves += 1;
+            }
+        }
+        assert!(moves <= 15, "it grew {moves} times");
+        assert!(of.iter().copied().eq(0..10_000));
+    });
+}
+
 #[test]
 fn a_box_owns_its_value() {
     on_machine(|| {

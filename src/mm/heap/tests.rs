@@ -120,6 +120,9 @@ fn what_can_be_reclaimed_is_had_by_who_may_sleep() {
                 for n in 0..wanted {
                     let at = alloc();
                     assert!(!at.is_null(), "{l:?}: {n} of {wanted}");
+                    assert!(!zeroed || holds(at, size, 0), "{l:?}: {n} is not zero");
+                    // SAFETY: as many bytes are ours.
+                    unsafe { at.write_bytes(0xff, size) };
                     all.push(at);
                 }
                 // What grows has to move.

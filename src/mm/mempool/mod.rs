@@ -44,21 +44,42 @@ pub struct Mempool<B: Backing> {
 }
 
 struct Reserve {
-    /// It has room for `room` of them.
+    /// It has room for `min_nr`.
     elements: KVec<Element>,
+    /// One for who waits, where `min_nr` is 0: that takes no memory.
+    spare: Option<Element>,
     min_nr: usize,
 }
 
 impl Reserve {
+    const fn new() -> Self {
+        Self { elements: KVec::new(), spare: None, min_nr: 0 }
+    }
+
     /// How many elements a free leaves here.
     fn room(&self) -> usize {
-        room_for(self.min_nr)
+        self.min_nr.max(1)
     }
-}
 
-/// How many elements a reserve of `min_nr` has room for.
-fn room_for(min_nr: usize) -> usize {
-    min_nr.max(1)
+    fn len(&self) -> usize {
+        self.elements.len() + usize::from(self.spare.is_some())
+    }
+
+    fn pop(&mut self) -> Option<Element> {
+        self.elements.pop().or_else(|| self.spare.take())
+    }
+
+    /// Puts `element` here, if there is room for it; else hands it back.
+    fn push(&mut self, element: Element) -> Result<(), Element> {
+        if self.len() >= self.room() {
+            return Err(element);
+        }
+        if self.min_nr == 0 {
+            self.spare = Some(element);
+            return Ok(());
+        }
+        self.elements.push_within_capacity(element).map_err(|back| back.0)
+    }
 }
 
 /// A pool of objects of a kmem cache.
@@ -77,7 +98,7 @@ impl<B: Backing> Mempool<B> {
     pub fn new(min_nr: usize, backing: B) -> Result<Self, AllocError> {
         let pool = Self {
             backing,
-            reserve: SpinLock::new(Rank::Mempool, Reserve { elements: KVec::new(), min_nr: 0 }),
+            reserve: SpinLock::new(Rank::Mempool, Reserve::new()),
             missing: AtomicUsize::new(0),
             wait: WaitQueue::new(),
         };
@@ -129,7 +150,7 @@ impl<B: Backing> Mempool<B> {
     pub fn alloc_preallocated(&self) -> Option<NonNull<u8>> {
         with_masked(|irq| {
             let mut reserve = self.reserve.lock(irq);
-            let element = reserve.elements.pop()?;
+            let element = reserve.pop()?;
             self.count(&reserve);
             Some(element.0)
         })
@@ -137,7 +158,7 @@ impl<B: Backing> Mempool<B> {
 
     /// Says what the reserve lacks. The lock is held.
     fn count(&self, reserve: &Reserve) {
-        self.missing.store(reserve.room() - reserve.elements.len(), Ordering::Release);
+        self.missing.store(reserve.room() - reserve.len(), Ordering::Release);
     }
 
     /// Puts `element` into the reserve, if that lacks one, and wakes who waits; else hands
@@ -145,12 +166,9 @@ impl<B: Backing> Mempool<B> {
     fn refill(&self, element: NonNull<u8>) -> Result<(), NonNull<u8>> {
         with_masked(|irq| {
             let mut reserve = self.reserve.lock(irq);
-            if reserve.elements.len() >= reserve.room() {
-                return Err(element);
-            }
-            reserve.elements.push_within_capacity(Element(element)).map_err(|back| back.0.0)?;
+            reserve.push(Element(element)).map_err(|back| back.0)?;
             self.count(&reserve);
-            Ok(())
+            Ok::<_, NonNull<u8>>(())
         })?;
         self.wait.wake_up();
         Ok(())
@@ -179,21 +197,22 @@ impl<B: Backing> Mempool<B> {
     /// There is no memory for a larger one: it keeps its old size, or, if there was memory
     /// for the new size but not for all of its elements, frees will fill it.
     pub fn resize(&self, min_nr: usize) -> Result<(), AllocError> {
-        let mut elements = KVec::with_capacity(room_for(min_nr), Gfp::GFP_KERNEL)?;
-        let mut surplus = with_masked(|irq| {
+        let mut elements = KVec::with_capacity(min_nr, Gfp::GFP_KERNEL)?;
+        let (mut surplus, spare) = with_masked(|irq| {
             let mut reserve = self.reserve.lock(irq);
             while elements.len() < min_nr
-                && let Some(element) = reserve.elements.pop()
+                && let Some(element) = reserve.pop()
             {
                 // There is room for `min_nr`.
                 let _ = elements.push_within_capacity(element);
             }
             reserve.min_nr = min_nr;
             let surplus = core::mem::replace(&mut reserve.elements, elements);
+            let spare = reserve.spare.take();
             self.count(&reserve);
-            surplus
+            (surplus, spare)
         });
-        while let Some(element) = surplus.pop() {
+        for element in core::iter::from_fn(|| surplus.pop()).chain(spare) {
             self.backing.give_back(element);
         }
         while self.reserved() < self.min_nr() {
@@ -212,7 +231,7 @@ impl<B: Backing> Mempool<B> {
     /// How many it holds now.
     #[must_use]
     pub fn reserved(&self) -> usize {
-        with_masked(|irq| self.reserve.lock(irq).elements.len())
+        with_masked(|irq| self.reserve.lock(irq).len())
     }
 
     /// Checks the counts; for tests.
@@ -222,13 +241,13 @@ impl<B: Backing> Mempool<B> {
     pub fn validate(&self) {
         with_masked(|irq| {
             let reserve = self.reserve.lock(irq);
-            let (len, missing) = (reserve.elements.len(), self.missing.load(Ordering::Relaxed));
+            let (len, missing) = (reserve.len(), self.missing.load(Ordering::Relaxed));
             assert_eq!(
                 len + missing,
                 reserve.room(),
                 "mempool: {len} in reserve, {missing} missing"
             );
-            assert!(reserve.elements.capacity() >= reserve.room(), "mempool: no room");
+            assert!(reserve.elements.capacity() >= reserve.min_nr, "mempool: no room for min_nr");
         });
     }
 }

@@ -124,6 +124,43 @@ fn a_pool_without_a_reserve_hands_a_freed_element_to_who_waits() {
     }
 }
 
+/// Remembers how it was asked.
+struct Listening(Mutex<Vec<Gfp>>);
+
+// SAFETY: kmalloc gives memory that is no one else's.
+#[expect(unsafe_code, reason = "a backing")]
+unsafe impl Backing for Listening {
+    fn alloc(&self, gfp: Gfp) -> Option<NonNull<u8>> {
+        let mut asked = self.0.lock().unwrap();
+        asked.push(gfp);
+        // What is asked without reclaim is refused.
+        let may = gfp.contains(Gfp::__GFP_DIRECT_RECLAIM);
+        may.then(|| crate::mm::slab::kmalloc(48, gfp)).flatten()
+    }
+    unsafe fn free(&self, element: NonNull<u8>) {
+        // SAFETY: it came from kmalloc.
+        unsafe { crate::mm::slab::kfree(element.as_ptr()) }
+    }
+}
+
+/// The backing is asked without reclaim first, and at most for one try with it then; it is not
+/// to touch other reserves for the pool, nor to fill what the pool's own reserve would not.
+#[test]
+fn the_backing_is_asked_gently() {
+    on_machine(|_| {
+        let pool = Mempool::new(1, Listening(Mutex::default())).expect("a pool");
+        let first = pool.alloc(K | Gfp::__GFP_ZERO | Gfp::__GFP_NOFAIL).expect("the reserve's");
+        let second = pool.alloc(K | Gfp::__GFP_ZERO).expect("by reclaim");
+        let asked = core::mem::take(&mut *pool.backing.0.lock().unwrap());
+        let always = Gfp::__GFP_NOMEMALLOC | Gfp::__GFP_NORETRY | Gfp::__GFP_NOWARN;
+        let light = (K - (Gfp::__GFP_DIRECT_RECLAIM | Gfp::__GFP_IO)) | always;
+        // One for the reserve; for the first, which the reserve had; for the second.
+        assert_eq!(asked, [K, light, light, K | always]);
+        free(&pool, first);
+        free(&pool, second);
+    });
+}
+
 #[test]
 fn the_size_changes() {
     on_machine(|_| {

@@ -243,11 +243,12 @@ fn pages_of_a_type_safe_cache_wait_for_readers() {
                 assert_eq!((slab.cache, slab.in_use), ("safe", 0));
             }
             drop(guard);
-            // SAFETY: nobody uses them.
-            unsafe {
-                assert_eq!(kmem_cache_destroy(cache), Ok(()));
-                assert_eq!(kmem_cache_destroy(other), Ok(()));
-            }
+            // Not one is left that names it.
+            // SAFETY: nobody uses it.
+            assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
+            assert_eq!(rcu_pending(), 0);
+            // SAFETY: nor the other.
+            assert_eq!(unsafe { kmem_cache_destroy(other) }, Ok(()));
             slab::shrink_all();
             page_alloc::drain_all_pages();
             assert_eq!(page_alloc::nr_used_pages(), before);

@@ -98,6 +98,43 @@ fn a_pinned_page_stays() {
     });
 }
 
+/// A device may still write to a page whose last object was freed, until the pool goes.
+#[test]
+fn a_pinned_page_outlives_its_objects() {
+    on_machine(1024, |_| {
+        let before = used_pages();
+        let pool = ZsPool::new().unwrap();
+        let object = pool.malloc(4096, K).unwrap();
+        pool.pin(object);
+        pool.free(object);
+        assert_eq!((pool.info().pages, used_pages()), (1, before + 1));
+        pool.validate().unwrap();
+        drop(pool);
+        assert_eq!(used_pages(), before);
+    });
+}
+
+/// Pages of a pool lie among movable ones, say whose they are, and no longer when they are the
+/// pool's no more.
+#[test]
+fn pages_are_movable_while_they_are_a_pools() {
+    use crate::mm::migrate::is_movable;
+    use crate::mm::mmzone::Migratetype;
+    on_machine(8192, |_| {
+        let pool = ZsPool::new().unwrap();
+        let (freed, kept) = (pool.malloc(4096, K).unwrap(), pool.malloc(4096, K).unwrap());
+        let frames = [freed, kept].map(|object| pool.frame(object));
+        for frame in frames {
+            assert!(is_movable(frame));
+            assert_eq!(page_alloc::pageblock_migratetype(frame), Migratetype::Movable);
+        }
+        pool.free(freed);
+        assert!(!is_movable(frames[0]) && is_movable(frames[1]));
+        drop(pool);
+        assert!(!is_movable(frames[1]));
+    });
+}
+
 const ASYNC_TRIES: usize = 3;
 
 #[test]
