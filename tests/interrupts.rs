@@ -54,9 +54,10 @@ fn with_rtc(f: impl FnOnce()) {
     write(ICR, 1);
 }
 
-/// Has the clock ask for ever, until [`quiet`].
+/// Has the clock ask for ever, until [`quiet`], which a handler may already have called.
 fn raise() {
-    while read(RIS) & 1 == 0 {
+    let before = calls();
+    while read(RIS) & 1 == 0 && calls() == before {
         write(MR, read(DR));
     }
 }

@@ -1,0 +1,2 @@
+/* Nothing. */
+    hand_over
