@@ -320,6 +320,10 @@ fn buses_have_addresses_of_their_own() {
         assert_eq!((at.get(), device.memory_at(at)), (0xc010_0000, Some(inside)));
         assert_eq!(device.reach(PhysRange::from_size(cpu.end() - 32, 64)), None);
         assert_eq!(device.memory_at(DmaAddr::new(0x4010_0000)), None);
+        // The range has 2 MiB.
+        let last = DmaAddr::new(0xc01f_ffff);
+        assert_eq!(device.memory_at(last), Some(PhysAddr::new(0x401f_ffff)));
+        assert_eq!(device.memory_at(DmaAddr::new(last.get() + 1)), None);
         let at = device.reach(part(frame, 0, 64));
         assert_eq!(at.is_some(), cpu.contains_range(part(frame, 0, 64)));
         let mask = 0xc010_0000;
@@ -387,6 +391,13 @@ fn a_sync_beyond_the_mapping_is_caught() {
     mapped(|at| unsafe {
         dma_sync_single_for_cpu(&ANY, DmaAddr::new(at.get() + 128), 1, ToDevice)
     });
+}
+
+#[test]
+#[should_panic(expected = "disk: 128 bytes FromDevice are synced at")]
+fn a_sync_in_another_direction_is_caught() {
+    // SAFETY: mapped so; it panics before a byte is touched.
+    mapped(|at| unsafe { dma_sync_single_for_cpu(&ANY, at, 128, FromDevice) });
 }
 
 /// With the linear map in the tables, as on a real machine.
