@@ -88,6 +88,10 @@ pub mod atomic {
                     self.word().store(value, order);
                 }
                 #[track_caller]
+                pub fn swap(&self, value: $number, order: Ordering) -> $number {
+                    self.word().swap(value, order)
+                }
+                #[track_caller]
                 pub fn fetch_add(&self, value: $number, order: Ordering) -> $number {
                     self.word().fetch_add(value, order)
                 }
