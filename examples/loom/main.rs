@@ -20,6 +20,8 @@ mod gate;
 #[path = "../../src/mm/page/life.rs"]
 mod life;
 mod models;
+#[path = "../../src/arch/aarch64/offer.rs"]
+mod offer;
 #[path = "../../src/mm/sparse/root.rs"]
 mod root;
 mod sched;
@@ -34,7 +36,7 @@ mod arch {
 
 type Model = (&'static str, fn());
 
-const MODELS: [Model; 11] = [
+const MODELS: [Model; 12] = [
     ("spinlock_excludes_and_publishes", models::spinlock_excludes_and_publishes),
     ("try_lock_excludes_and_publishes", models::try_lock_excludes_and_publishes),
     ("what_is_asked_is_done", models::what_is_asked_is_done),
@@ -57,6 +59,10 @@ const MODELS: [Model; 11] = [
     (
         "a_fault_between_break_and_make_is_tried_again",
         models::mm::a_fault_between_break_and_make_is_tried_again,
+    ),
+    (
+        "a_late_core_parks_or_has_its_stack_for_itself",
+        models::mm::a_late_core_parks_or_has_its_stack_for_itself,
     ),
 ];
 

@@ -7,7 +7,7 @@ pub mod task;
 #[path = "../../src/sched/wait.rs"]
 pub mod wait;
 pub use crate::shim::sched::{
-    schedule, schedule_timeout, set_current_state, should_stop, wake_slot,
+    cond_resched, may_sleep, schedule, schedule_timeout, set_current_state, should_stop, wake_slot,
 };
 
 pub fn current() -> Option<task::ThreadId> {

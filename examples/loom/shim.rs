@@ -34,6 +34,10 @@ pub mod irq {
     pub fn with_masked<R>(f: impl FnOnce(&IrqMasked) -> R) -> R {
         f(&IrqMasked(()))
     }
+    /// Where threads wait, as all that is tried here does.
+    pub fn is_masked() -> bool {
+        false
+    }
 }
 
 pub mod cpu {
@@ -187,6 +191,15 @@ pub mod sched {
             cpu::relax();
             with_queue(|queue| queue.pick());
         }
+    }
+
+    /// A thread that is not the idle one may.
+    pub fn may_sleep() -> bool {
+        true
+    }
+
+    pub fn cond_resched() -> bool {
+        unreachable!("who may sleep does not poll")
     }
 
     pub fn schedule_timeout(_: u64) -> u64 {

@@ -4,6 +4,7 @@ use crate::breaks::Breaks;
 use crate::closed::Closed;
 use crate::gate::Gate;
 use crate::life::Life;
+use crate::offer::{Offer, Progress};
 use crate::shim::atomic::{AtomicU16, AtomicU32, Ordering};
 use crate::sync::Request;
 use loom::cell::UnsafeCell;
@@ -267,4 +268,61 @@ pub fn a_fault_between_break_and_make_is_tried_again() {
         shared.breaks.made();
     }
     reads.join().expect("no panic");
+}
+
+/// A core that was sent off comes while the boot CPU gives it up: it parks, or the stack that it
+/// was sent off with is its own. Where it was given up the boot CPU may have the stack.
+pub fn a_late_core_parks_or_has_its_stack_for_itself() {
+    struct Shared {
+        offer: Offer,
+        stack: UnsafeCell<u32>,
+        came: UnsafeCell<u32>,
+    }
+    // SAFETY: loom checks who is at the cells, and when.
+    unsafe impl Sync for Shared {}
+    // SAFETY: as above.
+    unsafe impl Send for Shared {}
+    let (stack, came) = (UnsafeCell::new(0), UnsafeCell::new(0));
+    let shared = Arc::new(Shared { offer: Offer::new(), stack, came });
+    assert!(shared.offer.progress() == Progress::NotExpected && !shared.offer.withdraw());
+    // What the core finds on its stack is written before it is sent off.
+    shared.stack.with_mut(|at| {
+        // SAFETY: there is no other CPU yet.
+        unsafe { *at = 1 }
+    });
+    assert!(shared.offer.send(), "for the first time");
+    let other = Arc::clone(&shared);
+    let core = thread::spawn(move || {
+        let claimed = other.offer.claim();
+        if claimed {
+            add(&other.stack, 1);
+            add(&other.came, 0);
+            other.offer.came_up();
+        }
+        claimed
+    });
+    let withdrawn = shared.offer.withdraw();
+    if withdrawn {
+        add(&shared.stack, 1);
+    } else {
+        while shared.offer.progress() != Progress::Up {
+            thread::yield_now();
+        }
+        // What the core did before it was up is seen.
+        // SAFETY: loom checks that nobody writes it any more.
+        shared.came.with(|at| assert_eq!(unsafe { *at }, 1));
+    }
+    assert!(withdrawn != core.join().expect("no panic"), "the number is one's alone");
+    assert!(!withdrawn || shared.offer.progress() == Progress::NotExpected);
+}
+
+/// Adds 1 to what is `expected` in two steps, as who has it alone.
+fn add(cell: &UnsafeCell<u32>, expected: u32) {
+    cell.with_mut(|at| {
+        // SAFETY: loom checks that nobody else is there.
+        unsafe {
+            assert_eq!(*at, expected);
+            *at += 1;
+        }
+    });
 }

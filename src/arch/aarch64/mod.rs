@@ -15,6 +15,7 @@ pub mod image;
 pub mod irq;
 pub mod jump_label;
 pub mod mmu;
+mod offer;
 pub(crate) mod paging;
 pub(crate) mod patching;
 pub mod pmu;

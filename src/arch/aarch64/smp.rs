@@ -12,6 +12,7 @@
 
 use super::early::BootTable;
 use super::features::id_register;
+use super::offer::{Offer, Progress};
 use super::{cache, image, mmu, paging};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::arch::pgtable::{Descriptor, KernelAttrs, Level, MAIR_EL1};
@@ -64,23 +65,8 @@ static SECONDARY_DATA: SecondaryData = SecondaryData {
 // What head.S takes for granted.
 const _: () = assert!(core::mem::offset_of!(SecondaryData, cores) == 48 && size_of::<Core>() == 16);
 
-/// How far each CPU has come: a number of [`state`], or above it a reason to be refused.
-static STATE: [AtomicU32; NR_CPUS] = [const { AtomicU32::new(state::NONE) }; NR_CPUS];
-
-mod state {
-    /// Nobody has the number.
-    pub const NONE: u32 = 0;
-    /// A core was sent off to come as this CPU.
-    pub const SENT: u32 = 1;
-    /// The core did not come in time: should it come, it parks.
-    pub const WITHDRAWN: u32 = 2;
-    /// The core has come.
-    pub const CLAIMED: u32 = 3;
-    /// It is up.
-    pub const UP: u32 = 4;
-    /// It lacks the requirement whose place is the number behind this, and has parked.
-    pub const LACKS: u32 = 5;
-}
+/// How far each CPU has come.
+static OFFERS: [Offer; NR_CPUS] = [const { Offer::new() }; NR_CPUS];
 
 /// Why a core that was sent off is not up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,7 +122,7 @@ pub fn affinity(cpu: CpuId) -> u64 {
 /// the final tables.
 pub(crate) fn init() {
     AFFINITY[0].store(mpidr(), Ordering::Relaxed);
-    STATE[0].store(state::UP, Ordering::Relaxed);
+    OFFERS[0].is_own();
     let start = VirtAddr::from_ptr(&raw const _text);
     let end = VirtAddr::from_ptr(&raw const _idmap_text_end);
     let pa = |i: usize| image::phys(VirtAddr::from_ptr(&raw const IDMAP[i]));
@@ -185,8 +171,7 @@ fn clean_data() {
 /// `stack` is the top of a mapped stack that nobody else uses, until [`take_back`] or, where
 /// the core is sent off, for good.
 pub unsafe fn prepare(cpu: CpuId, mpidr: u64, stack: VirtAddr) -> PhysAddr {
-    let sent = STATE[cpu.index()].swap(state::SENT, Ordering::Relaxed);
-    assert_eq!(sent, state::NONE, "CPU {}: sent off before", cpu.index());
+    assert!(OFFERS[cpu.index()].send(), "CPU {}: sent off before", cpu.index());
     AFFINITY[cpu.index()].store(mpidr, Ordering::Relaxed);
     let core = &SECONDARY_DATA.cores[cpu.index()];
     core.stack.store(stack.get() as u64, Ordering::Relaxed);
@@ -203,7 +188,7 @@ pub unsafe fn prepare(cpu: CpuId, mpidr: u64, stack: VirtAddr) -> PhysAddr {
 pub unsafe fn take_back(cpu: CpuId) {
     SECONDARY_DATA.cores[cpu.index()].mpidr.store(NOBODY, Ordering::Relaxed);
     clean_data();
-    STATE[cpu.index()].store(state::NONE, Ordering::Relaxed);
+    OFFERS[cpu.index()].take_back();
 }
 
 /// Waits up to five seconds for the core that was sent off as `cpu` (Linux: __cpu_up), and
@@ -212,18 +197,17 @@ pub unsafe fn take_back(cpu: CpuId) {
 /// # Errors
 /// The core is not up, and will not be.
 pub fn wait_up(cpu: CpuId) -> Result<(), NotUp> {
-    let own = &STATE[cpu.index()];
+    let own = &OFFERS[cpu.index()];
     let limit = super::cpu::ticks().saturating_add(super::cpu::timeout(START_SECONDS));
     loop {
-        match own.load(Ordering::Acquire) {
-            state::SENT if super::cpu::ticks() > limit => {
+        match own.progress() {
+            Progress::Sent if super::cpu::ticks() > limit => {
                 if withdraw(cpu) {
                     return Err(NotUp::Late);
                 }
             }
-            state::UP => return Ok(()),
-            lacks @ state::LACKS.. => {
-                let index = (lacks - state::LACKS) as usize;
+            Progress::Up => return Ok(()),
+            Progress::Lacks(index) => {
                 return Err(NotUp::Lacks(super::features::requirement_name(index)));
             }
             _ => super::cpu::relax(),
@@ -236,15 +220,13 @@ const START_SECONDS: u64 = 5;
 
 /// Takes the offer to the core of `cpu` back; whether that was before it came.
 fn withdraw(cpu: CpuId) -> bool {
-    let own = &STATE[cpu.index()];
-    let withdrawn =
-        own.compare_exchange(state::SENT, state::WITHDRAWN, Ordering::AcqRel, Ordering::Acquire);
-    if withdrawn.is_ok() {
+    let withdrawn = OFFERS[cpu.index()].withdraw();
+    if withdrawn {
         // A core that has not looked yet need not turn its MMU on for nothing.
         SECONDARY_DATA.cores[cpu.index()].mpidr.store(NOBODY, Ordering::Relaxed);
         clean_data();
     }
-    withdrawn.is_ok()
+    withdrawn
 }
 
 /// On the new core, first of all: takes the number that it was sent off with. Where that was
@@ -252,9 +234,7 @@ fn withdraw(cpu: CpuId) -> bool {
 /// is there for it.
 #[must_use]
 pub(crate) fn claim(cpu: CpuId) -> bool {
-    STATE[cpu.index()]
-        .compare_exchange(state::SENT, state::CLAIMED, Ordering::AcqRel, Ordering::Acquire)
-        .is_ok()
+    OFFERS[cpu.index()].claim()
 }
 
 /// On the new core, before its first interrupt: the identity map goes; features and
@@ -264,7 +244,7 @@ pub(crate) fn claim(cpu: CpuId) -> bool {
 pub(crate) fn init_cpu(cpu: CpuId) {
     paging::drop_identity_map();
     if let Err(lacking) = super::features::check_cpu() {
-        STATE[cpu.index()].store(state::LACKS + lacking as u32, Ordering::Release);
+        OFFERS[cpu.index()].lacks(lacking);
         super::cpu::park();
     }
     super::features::init_cpu();
@@ -273,7 +253,7 @@ pub(crate) fn init_cpu(cpu: CpuId) {
 /// On the new core: the boot CPU learns that it is there.
 pub(crate) fn came_up(cpu: CpuId) {
     ONLINE.fetch_or(1 << cpu.index(), Ordering::AcqRel);
-    STATE[cpu.index()].store(state::UP, Ordering::Release);
+    OFFERS[cpu.index()].came_up();
 }
 
 /// Writes the entry into a spin table's release address and wakes who waits there.

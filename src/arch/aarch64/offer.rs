@@ -1,0 +1,92 @@
+//! The CPU number that a core is sent off with: the core claims it when it comes, or the boot
+//! CPU withdraws it, which has waited long enough. One compare-exchange decides, so that nobody
+//! else gets what a late core may still use. The program `loom` (examples/loom) tries it in
+//! every order.
+
+use crate::arch::atomic::{AtomicU32, Ordering};
+
+/// Nobody has the number.
+const NONE: u32 = 0;
+/// A core was sent off to come as this CPU.
+const SENT: u32 = 1;
+/// The core did not come in time: should it come, it parks.
+const WITHDRAWN: u32 = 2;
+/// The core has come.
+const CLAIMED: u32 = 3;
+/// It is up.
+const UP: u32 = 4;
+/// It lacks the requirement whose place is the number behind this, and has parked.
+const LACKS: u32 = 5;
+
+/// How far a core has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    /// It was sent off, and has not come.
+    Sent,
+    /// It has come, and will be up or refused.
+    Claimed,
+    /// It is up.
+    Up,
+    /// It lacks the requirement with this number.
+    Lacks(usize),
+    /// It is not expected: never sent off, or no longer.
+    NotExpected,
+}
+
+/// A CPU number and what became of it.
+pub(super) struct Offer(AtomicU32);
+
+impl Offer {
+    /// Nobody has the number.
+    pub(super) const fn new() -> Self {
+        Self(AtomicU32::new(NONE))
+    }
+
+    /// The boot CPU's own.
+    pub(super) fn is_own(&self) {
+        self.0.store(UP, Ordering::Relaxed);
+    }
+
+    /// A core is sent off with it; whether that is so for the first time. By the boot CPU.
+    #[must_use]
+    pub(super) fn send(&self) -> bool {
+        self.0.swap(SENT, Ordering::Relaxed) == NONE
+    }
+
+    /// Nobody was sent off after all. By the boot CPU.
+    pub(super) fn take_back(&self) {
+        self.0.store(NONE, Ordering::Relaxed);
+    }
+
+    /// Withdraws it; whether that was before the core came. By the boot CPU.
+    pub(super) fn withdraw(&self) -> bool {
+        self.0.compare_exchange(SENT, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The core has come and claims it; where it was withdrawn the core has to park. By the core.
+    #[must_use]
+    pub(super) fn claim(&self) -> bool {
+        self.0.compare_exchange(SENT, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The core lacks the requirement with this number, and parks. By the core, which claimed it.
+    pub(super) fn lacks(&self, requirement: usize) {
+        self.0.store(LACKS + requirement as u32, Ordering::Release);
+    }
+
+    /// The core is up. By the core, which claimed it.
+    pub(super) fn came_up(&self) {
+        self.0.store(UP, Ordering::Release);
+    }
+
+    /// How far the core has come.
+    pub(super) fn progress(&self) -> Progress {
+        match self.0.load(Ordering::Acquire) {
+            SENT => Progress::Sent,
+            CLAIMED => Progress::Claimed,
+            UP => Progress::Up,
+            lacks @ LACKS.. => Progress::Lacks((lacks - LACKS) as usize),
+            _ => Progress::NotExpected,
+        }
+    }
+}
