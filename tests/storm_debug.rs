@@ -14,9 +14,7 @@ mod storm;
 mod timer;
 
 use granule as root;
-use granule::mm::debug::{
-    debug_objects_on, kfence_samples, kmemleak_on, page_owner_on, stackdepot,
-};
+use granule::mm::debug::{debug_objects_on, kfence_samples, kmemleak_on, page_owner_on};
 use storm::Path;
 use timer::allocate;
 

@@ -146,10 +146,12 @@ pub(super) fn free_contig_range(range: PfnRange) {
         let frame = single_pages_at(pfn);
         with_masked(|irq| {
             // Bad memory is marked under this lock, so the flags are looked at under it.
-            let mut zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+            let mut zone = frame.page().zone().zone().lock(irq);
             let mut poisoned = false;
             for (n, page) in (0..).zip(frame.pages(order)) {
-                poisoned |= is_poisoned(page, || frame.within(order, n));
+                if !page.is_plain(Order::ZERO) {
+                    poisoned |= is_poisoned(page, || frame.within(order, n));
+                }
                 page.set_refcount(0);
             }
             let mt = pageblock_migratetype(frame);
@@ -174,7 +176,8 @@ fn single_pages_at(pfn: Pfn) -> Frame {
 }
 
 /// Whether a single page that is freed turned out to be bad; it must be free to go otherwise.
-#[inline(always)]
+#[cold]
+#[inline(never)]
 #[track_caller]
 fn is_poisoned(page: &Page, frame: impl FnOnce() -> Frame) -> bool {
     let flags = page.flags();

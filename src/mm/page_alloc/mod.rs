@@ -268,7 +268,8 @@ fn free_unusual(frame: Frame, order: Order) {
 #[track_caller]
 fn free_to_buddy(frame: Frame, order: Order) {
     let is_plain = with_masked(|irq| {
-        let mut zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+        // Of a block that is not plain the zone may be any; it is not freed then.
+        let mut zone = frame.page().zone().zone().lock(irq);
         if !frame.page().is_plain(order) {
             return false;
         }
