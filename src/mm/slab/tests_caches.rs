@@ -357,6 +357,40 @@ fn what_a_constructor_made_is_not_filled_with_zeros() {
     }
 }
 
+/// What an allocation may do to get memory is its caller's to say; where that lies, the
+/// cache's.
+#[test]
+fn pages_of_slabs_are_asked_for_as_both_say() {
+    on_machine(1024, |_| {
+        let plain = create("plain", 40, SlabFlags::NO_MERGE);
+        let callers = Gfp::__GFP_RECLAIM
+            | Gfp::__GFP_HIGH
+            | Gfp::__GFP_IO
+            | Gfp::__GFP_FS
+            | Gfp::__GFP_NOWARN
+            | Gfp::__GFP_RETRY_MAYFAIL
+            | Gfp::__GFP_NOFAIL
+            | Gfp::__GFP_NORETRY
+            | Gfp::__GFP_MEMALLOC
+            | Gfp::__GFP_NOMEMALLOC
+            | Gfp::__GFP_HARDWALL
+            | Gfp::__GFP_THISNODE;
+        assert_eq!(plain.page_gfp(Gfp::all()), callers);
+        assert_eq!(plain.page_gfp(Gfp::empty()), Gfp::empty());
+        for (flags, adds) in [
+            (SlabFlags::CACHE_DMA, Gfp::__GFP_DMA),
+            (SlabFlags::CACHE_DMA32, Gfp::__GFP_DMA32),
+            (SlabFlags::RECLAIM_ACCOUNT, Gfp::__GFP_RECLAIMABLE),
+            (SlabFlags::ACCOUNT, Gfp::__GFP_ACCOUNT),
+        ] {
+            let cache = create("kind", 40, SlabFlags::NO_MERGE | flags);
+            assert_eq!(cache.page_gfp(K), K | adds);
+            assert_eq!(destroy(cache), Ok(()));
+        }
+        assert_eq!(destroy(plain), Ok(()));
+    });
+}
+
 // Nodes.
 
 fn node(n: usize) -> NodeId {
@@ -414,6 +448,26 @@ fn memory_comes_from_the_node_that_was_asked() {
         // SAFETY: 64 bytes are ours.
         assert_eq!(unsafe { zero.cast::<[u64; 8]>().read() }, [0; 8]);
         free(zero);
+    });
+}
+
+/// A slab of another node's memory that was made for one who asked for that does not fill this
+/// CPU's sheaf.
+#[test]
+fn what_was_made_for_another_node_stays_there() {
+    on_two_nodes(|m| {
+        on_cpu(m, 0, || {
+            let cache = create("far", 104, SlabFlags::NO_MERGE);
+            let near = alloc(cache);
+            let far = cache.alloc_node(K, node(1)).expect("memory");
+            // All that is here, and more: none is from there.
+            let objects: Vec<_> = (0..200).map(|_| alloc(cache)).collect();
+            assert_eq!((node_of(near), node_of(far)), (0, 1));
+            assert!(objects.iter().all(|&object| node_of(object) == 0));
+            objects.into_iter().chain([near, far]).for_each(|object| put(cache, object));
+            cache.shrink();
+            assert_eq!(destroy(cache), Ok(()));
+        });
     });
 }
 
