@@ -10,10 +10,13 @@ mod mmu;
 mod sequences;
 
 use core::hint::black_box;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use granule::addr::{Order, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
-use granule::arch::aarch64::{extable, image};
+use granule::arch::NR_CPUS;
+use granule::arch::aarch64::{extable, image, smp};
 use granule::arch::layout;
 use granule::arch::pgtable::{KernelAttrs, MapError, Permission};
+use granule::init::secondary::on_each;
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
 use granule::mm::ioremap::{ioremap, iounmap};
@@ -26,7 +29,24 @@ fn pages(range: VirtRange) -> impl Iterator<Item = VirtAddr> {
 /// A place in the vmalloc range far from all areas.
 const FREE: VirtAddr = VirtAddr::new(layout::VMALLOC.end().get() - (1 << 30));
 
+/// SCTLR_EL1 of each CPU.
+static SCTLR: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
+
 kernel_tests! {
+    /// SCTLR_EL1.WXN: what may be written is not executable, whatever a descriptor says.
+    fn no_cpu_runs_what_can_be_written() {
+        on_each(|cpu| {
+            let sctlr: u64;
+            // SAFETY: reads a register.
+            unsafe { core::arch::asm!("mrs {}, sctlr_el1", out(reg) sctlr) };
+            SCTLR[cpu.index()].store(sctlr, Relaxed);
+        });
+        for cpu in smp::online() {
+            let sctlr = SCTLR[cpu.index()].load(Relaxed);
+            assert!(sctlr & 1 << 19 != 0, "CPU {}: {sctlr:#x}", cpu.index());
+        }
+    }
+
     fn text_is_executable_and_never_writable() {
         for page in pages(image::text()) {
             assert_eq!(mmu::read_at(page), Some(image::phys(page)));

@@ -69,6 +69,7 @@ pub(super) fn paging_init(memblock: &mut Memblock) -> Result<(), Stop> {
     // do; the identity map is still there.
     irq::with_masked(|_| unsafe { paging::switch_ttbr1(root.phys()) });
     paging::drop_identity_map();
+    paging::forbid_writable_code();
     init_mm::install(root);
     info!("paging: {tables} tables, linear map at {}", layout::LINEAR.start());
 

@@ -557,4 +557,10 @@ pub(in crate::mm) mod testing {
         // SAFETY: as said.
         unsafe { super::map_range(va, pa, attrs, flags) }
     }
+
+    /// [`super::unmap`].
+    pub fn unmap(va: VirtRange) -> TlbFlush {
+        // SAFETY: as said.
+        unsafe { super::unmap(va) }
+    }
 }

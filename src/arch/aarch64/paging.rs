@@ -79,6 +79,28 @@ pub(crate) fn drop_identity_map() {
     }
 }
 
+/// Has the MMU take all that may be written for not executable, whatever its descriptor says
+/// (SCTLR_EL1.WXN). On the final tables: the first ones map the image as it was loaded. Other CPUs
+/// take SCTLR_EL1 over from this one.
+pub(crate) fn forbid_writable_code() {
+    const WXN: u64 = 1 << 19;
+    // SAFETY: nothing that runs is mapped to be written any more; TLBs may hold what WXN was.
+    unsafe {
+        asm!(
+            "mrs {t}, sctlr_el1",
+            "orr {t}, {t}, {wxn}",
+            "msr sctlr_el1, {t}",
+            "isb",
+            "tlbi vmalle1",
+            "dsb nsh",
+            "isb",
+            t = out(reg) _,
+            wxn = const WXN,
+            options(nostack)
+        );
+    }
+}
+
 /// TCR_EL1.EPD0: no walks of the lower half.
 pub(super) const TCR_EPD0: u64 = 1 << 7;
 

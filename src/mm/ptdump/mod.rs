@@ -2,10 +2,11 @@
 //! kernel_page_tables), and the check that nothing is writable and executable.
 #![deny(unsafe_code)]
 
-use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::addr::{PAGE_SIZE, PhysRange, VirtAddr, VirtRange};
 use crate::arch::layout;
 use crate::arch::pgtable::{Level, MemoryType, Translation};
 use crate::mm::init_mm;
+use arrayvec::ArrayVec;
 use core::fmt;
 use core::ops::ControlFlow;
 
@@ -165,8 +166,9 @@ fn is_marked(va: VirtRange) -> bool {
     MARKERS.iter().any(|(_, region)| region.contains_range(va))
 }
 
-/// Counts the pages that are writable and executable, which must be none; `report` is called
-/// with each such run (Linux: ptdump_check_wx). Any context.
+/// Counts the pages that are writable and executable, which must be none: by one mapping, or writable
+/// by one and executable by another. `report` is called with each run that lets them be written
+/// (Linux: ptdump_check_wx, which looks at each mapping alone). Any context.
 pub fn check_wx(report: impl FnMut(&Run)) -> usize {
     check_wx_by_piece(|_| (), report)
 }
@@ -176,6 +178,63 @@ pub fn check_wx(report: impl FnMut(&Run)) -> usize {
 /// for.
 pub fn check_wx_by_piece(mut walked: impl FnMut(&Run), mut report: impl FnMut(&Run)) -> usize {
     const PIECE: usize = 128 << 20;
-    let bad = pieces(UPPER_HALF, PIECE).inspect(|run| walked(run)).filter(Run::is_wx);
-    bad.inspect(|run| report(run)).map(|run| run.va.len() / PAGE_SIZE).sum()
+    let mut found = 0;
+    for run in pieces(UPPER_HALF, PIECE) {
+        walked(&run);
+        if run.is_wx() {
+            report(&run);
+            found += run.va.len() / PAGE_SIZE;
+        } else if run.first.attrs.is_executable() {
+            found += writable_elsewhere(run.va, &mut report);
+        }
+    }
+    found
+}
+
+/// Counts the pages of an executable run that other mappings let be written; `report` is called with
+/// each of these mappings.
+fn writable_elsewhere(code: VirtRange, report: &mut impl FnMut(&Run)) -> usize {
+    let (mut at, mut found) = (code.start(), 0);
+    while at < code.end() {
+        // Some leaves at a time, and for them one walk of what is not the linear map.
+        let mut frames = ArrayVec::<PhysRange, 32>::new();
+        let mut next = code.end();
+        init_mm::for_each_leaf(VirtRange::new(at, code.end()), |start, leaf| {
+            let pages = PhysRange::from_size(leaf.pa, leaf.level.size() as u64);
+            let full = frames.is_full();
+            match frames.last_mut() {
+                Some(last) if last.end() == pages.start() => {
+                    *last = PhysRange::new(last.start(), pages.end());
+                }
+                _ if full => {
+                    next = start;
+                    return ControlFlow::Break(());
+                }
+                _ => frames.push(pages),
+            }
+            ControlFlow::Continue(())
+        });
+        at = next;
+        let mut look = |start: VirtAddr, leaf: Translation| {
+            if leaf.attrs.is_writable() {
+                let pages = PhysRange::from_size(leaf.pa, leaf.level.size() as u64);
+                let both = frames.iter().map(|code| code.intersect(pages).len()).sum::<u64>();
+                if both > 0 {
+                    let va = VirtRange::from_size(start, leaf.level.size());
+                    report(&Run { va, first: leaf });
+                    found += both as usize / PAGE_SIZE;
+                }
+            }
+            ControlFlow::Continue(())
+        };
+        for pages in &frames {
+            let start = layout::LINEAR.start().saturating_add(pages.start().get() as usize);
+            let end = start.saturating_add(pages.len() as usize);
+            let linear = VirtRange::new(start, end).intersect(layout::LINEAR);
+            init_mm::for_each_leaf(linear, &mut look);
+        }
+        let others = VirtRange::new(layout::KIMAGE.start(), UPPER_HALF.end());
+        init_mm::for_each_leaf(others, &mut look);
+    }
+    found
 }

@@ -86,6 +86,45 @@ fn a_writable_and_executable_page_is_found() {
     });
 }
 
+/// Pages that one mapping lets run and another lets be written.
+#[test]
+fn a_page_that_is_writable_by_another_mapping_is_found() {
+    machine(1024, |_| {
+        // Code in pages that lie apart, more than are looked at together.
+        for page in 0..40 {
+            let va = VirtRange::from_size(VA + page * PAGE_SIZE, PAGE_SIZE);
+            let pa = MEM + (2 * page * PAGE_SIZE) as u64;
+            let rox = KernelAttrs::KERNEL_ROX;
+            init_mm::testing::map_range(va, pa, rox, MapFlags::empty()).unwrap();
+        }
+        assert_eq!(check_wx(|run| panic!("{run}")), 0);
+        // How many of three pages from frame `page` on are found, mapped once more.
+        let second = |page: usize, attrs| {
+            let va = VirtRange::from_size(VA + PMD_SIZE, 3 * PAGE_SIZE);
+            let pa = MEM + (page * PAGE_SIZE) as u64;
+            init_mm::testing::map_range(va, pa, attrs, MapFlags::empty()).unwrap();
+            let mut runs = 0;
+            let count = check_wx(|run| {
+                assert!(va.contains_range(run.va), "{run}");
+                runs += 1;
+            });
+            init_mm::testing::unmap(va).flush();
+            assert_eq!(count, runs);
+            count
+        };
+        assert_eq!(second(0, KernelAttrs::KERNEL), 2);
+        assert_eq!(second(75, KernelAttrs::KERNEL), 1);
+        assert_eq!(second(76, KernelAttrs::KERNEL), 2);
+        assert_eq!(second(79, KernelAttrs::KERNEL), 0);
+        assert_eq!(second(76, KernelAttrs::KERNEL_RO), 0);
+        // By the linear map, where it has them in a block.
+        let linear = layout::LINEAR.start() + MEM.get() as usize;
+        let block = VirtRange::from_size(linear, PMD_SIZE);
+        init_mm::testing::map_range(block, MEM, KernelAttrs::KERNEL, MapFlags::empty()).unwrap();
+        assert_eq!(check_wx(|run| assert_eq!(run.va, block)), 40);
+    });
+}
+
 #[test]
 fn the_check_walks_a_long_run_in_pieces() {
     machine(1024, |_| {
