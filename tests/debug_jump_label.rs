@@ -11,9 +11,11 @@ use granule::arch::aarch64::jump_label::branches;
 use granule::arch::aarch64::{image, smp};
 use granule::arch::jump_label::{StaticKey, static_branch_unlikely};
 use granule::arch::{CpuId, NR_CPUS, mmu};
+use granule::init::interrupts::reschedules;
 use granule::init::secondary;
 use granule::machine_local;
 use granule::mm::ptdump;
+use granule::sched::kick_all_cpus_sync;
 
 machine_local! {
     static KEY: StaticKey = StaticKey::new();
@@ -80,6 +82,27 @@ kernel_tests! {
         KEY.inc();
         assert_eq!(ptdump::check_wx(|run| granule::kprintln!("W+X: {run}")), 0);
         KEY.dec();
+    }
+
+    /// After the call each CPU has taken an exception, and so sees the key as it is.
+    fn all_cpus_see_a_key_after_they_were_kicked() {
+        static ANSWER: [AtomicU32; NR_CPUS] = [const { AtomicU32::new(2) }; NR_CPUS];
+        for round in 0..20 {
+            let before = core::array::from_fn::<u64, NR_CPUS, _>(|n| CpuId::new(n).map_or(0, reschedules));
+            if round % 2 == 0 { KEY.inc() } else { KEY.dec() }
+            kick_all_cpus_sync();
+            for cpu in smp::online().filter(|&cpu| cpu != CpuId::BOOT) {
+                assert!(reschedules(cpu) > before[cpu.index()], "CPU {}", cpu.index());
+            }
+            secondary::on_each(|cpu| {
+                ANSWER[cpu.index()].store(u32::from(asked()), Ordering::Release);
+            });
+            for cpu in smp::online() {
+                let answer = ANSWER[cpu.index()].load(Ordering::Acquire);
+                assert_eq!(answer, 1 - round % 2, "CPU {}", cpu.index());
+            }
+        }
+        assert!(!asked());
     }
 
     /// The others run the branch all the time, while it changes. Each synchronizes its context

@@ -15,8 +15,10 @@ use granule::arch::irq::with_masked;
 use granule::arch::pgtable::KernelAttrs;
 use granule::mm::gfp::Gfp;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::set_memory::set_memory_valid;
 use granule::mm::vmalloc::{
-    is_vmalloc_addr, validate, vm_unmap_aliases, vmalloc, vmalloc_to_page, vmap, vzalloc,
+    self, is_vmalloc_addr, validate, vm_unmap_aliases, vmalloc, vmalloc_size, vmalloc_to_page,
+    vmap, vzalloc,
 };
 use harness::Random;
 
@@ -96,6 +98,52 @@ kernel_tests! {
         let clean = vzalloc(16 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
         assert!(words(clean, 16 * PAGE_SIZE).iter().all(|&word| word == 0));
         vfree(clean);
+    }
+
+    /// In place as far as the pages reach, and elsewhere with the same bytes.
+    fn an_area_grows_and_shrinks() {
+        let bytes = |at: VirtAddr, len: usize| {
+            let at = core::ptr::with_exposed_provenance_mut::<u8>(at.get());
+            // SAFETY: of an area of this test's, and the slice is not kept.
+            unsafe { core::slice::from_raw_parts_mut(at, len) }
+        };
+        let gfp = Gfp::GFP_KERNEL | Gfp::__GFP_ZERO;
+        // SAFETY: the area is this test's, here and below, which uses what it got last.
+        let to = |at, size| unsafe { vmalloc::vrealloc(at, size, gfp) };
+        let at = to(VirtAddr::new(0), 3 * PAGE_SIZE - 100).expect("memory");
+        bytes(at, 3 * PAGE_SIZE - 100).fill(7);
+        assert_eq!(to(at, 3 * PAGE_SIZE), Some(at));
+        assert_eq!(bytes(at, 3 * PAGE_SIZE)[3 * PAGE_SIZE - 101..3 * PAGE_SIZE - 99], [7, 0]);
+        bytes(at, 3 * PAGE_SIZE).fill(9);
+        assert_eq!(to(at, 50), Some(at));
+        assert_eq!(to(at, 2 * PAGE_SIZE), Some(at));
+        assert_eq!(bytes(at, PAGE_SIZE)[49..51], [9, 0], "what was given up comes back as zeros");
+        let other = to(at, 40 * PAGE_SIZE).expect("memory");
+        assert_ne!(other, at);
+        assert_eq!(vmalloc_size(at), None);
+        assert_eq!(bytes(other, 40 * PAGE_SIZE)[..51], [[9; 50].as_slice(), &[0]].concat()[..]);
+        assert!(bytes(other, 40 * PAGE_SIZE)[3 * PAGE_SIZE..].iter().all(|byte| *byte == 0));
+        assert_eq!(to(other, usize::MAX / 2), None, "and the area stays");
+        assert_eq!(vmalloc_size(other), Some(40 * PAGE_SIZE));
+        assert_eq!(to(other, 0), Some(VirtAddr::new(0)));
+        assert_eq!(vmalloc_size(other), None);
+    }
+
+    /// A page that the linear map hides, and one that it never had: a read of either would fault.
+    fn vread_passes_over_what_cannot_be_read() {
+        let at = vmalloc::vzalloc(2 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let alias = vmalloc_to_page(at).expect("mapped").virt();
+        let mut buffer = [1; 16];
+        // SAFETY: nobody writes to the area meanwhile.
+        let mut read = |at| (unsafe { vmalloc::vread(at, &mut buffer) }, buffer);
+        assert_eq!(read(at), (16, [0; 16]));
+        // SAFETY: the page is reached by its other address alone.
+        unsafe { set_memory_valid(alias, 1, false) }.expect("a page");
+        assert_eq!(read(at + PAGE_SIZE - 8), (8, [0; 16]));
+        // SAFETY: as above.
+        unsafe { set_memory_valid(alias, 1, true) }.expect("a page");
+        assert_eq!(read(at), (16, [0; 16]));
+        vfree(at);
     }
 
     fn what_cannot_be_is_refused() {

@@ -39,7 +39,8 @@ impl StaticKey {
     /// Adds a user: the first switches the key on (Linux: static_branch_inc). Any context.
     ///
     /// This CPU takes the branches from here on; another one does when it next takes an
-    /// exception, at the latest, and until then it may or may not (Arm ARM B2.7.4.2).
+    /// exception, at the latest, and until then it may or may not (Arm ARM B2.7.4.2):
+    /// [`kick_all_cpus_sync`](crate::sched::kick_all_cpus_sync) waits for that.
     pub fn inc(&'static self) {
         self.change(1);
     }

@@ -245,6 +245,7 @@ fn handle() {
             SGI_RESCHEDULE_ID => {
                 count(&RESCHEDULES, irq);
                 page_alloc::heed_drain(irq);
+                sched::heed_sync(irq);
             }
             SGI_STOP_ID => stop(),
             id if id == TIMER_ID.load(Relaxed) => tick(irq),

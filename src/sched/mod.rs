@@ -6,6 +6,7 @@
 //! wait       wait queues
 //! mutex      sleeping locks
 //! word       what memory management notes of a thread
+//! sync_core  having all CPUs see changed instructions
 //! rcu        readers that nobody waits for, and freeing when they are done
 //! schedule   the way from one thread to the next, sleep, the idle thread
 //!   rq         policy: a CPU's threads, and which runs next
@@ -70,6 +71,7 @@ mod schedule;
 #[cfg(not(target_os = "none"))]
 #[path = "hosted.rs"]
 mod schedule;
+mod sync_core;
 mod task;
 mod wait;
 mod word;
@@ -91,6 +93,9 @@ pub use schedule::{
 pub(crate) use schedule::{do_idle, init_cpu, make_idle, set_kick, tick, withdraw_cpu};
 #[cfg(target_os = "none")]
 pub use schedule::{threads, wake_up_process};
+#[cfg(target_os = "none")]
+pub(crate) use sync_core::heed_sync;
+pub use sync_core::kick_all_cpus_sync;
 pub use task::{CreateError, NR_THREADS, TASK_NORMAL, TaskState, ThreadId};
 pub use wait::{Interrupted, WaitQueue};
 pub use word::mm_word;

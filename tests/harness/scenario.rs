@@ -162,6 +162,7 @@ const CALLS: &[(&str, Short)] = &[
     ("vmalloc_aligned", OfPages),
     ("vmalloc_node", OfPages),
     ("vmalloc_huge", OfPages),
+    ("vrealloc", OfPages),
     ("vmap", OfPages),
     ("vm_map_ram", OfPages),
     ("ioremap", OfPages),

@@ -209,6 +209,11 @@ fn large_areas() -> Option<()> {
     let _far =
         Held(had("vmalloc_node", vmalloc::vmalloc_node(PAGE_SIZE, QUIET, NodeId::new(1)?))?, vfree);
     let _huge = Held(had("vmalloc_huge", vmalloc::vmalloc_huge(5 << 20, QUIET))?, vfree);
+    let small = vmalloc::vmalloc(PAGE_SIZE, QUIET)?;
+    // SAFETY: the area is this scenario's, which goes on with what it gets.
+    let grown = had("vrealloc", unsafe { vmalloc::vrealloc(small, 9 * PAGE_SIZE, QUIET) });
+    vfree(grown.unwrap_or(small));
+    grown?;
     let mut buffer = [1; 100];
     // SAFETY: nobody writes to the area.
     assert_eq!(unsafe { vmalloc::vread(near.0 + PAGE_SIZE - 50, &mut buffer) }, 100);

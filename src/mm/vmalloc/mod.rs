@@ -94,7 +94,7 @@ mod va_space_tests;
 
 pub use area::{VmFlags, VmallocInfo};
 pub use handle::VmArea;
-pub use raw::{vfree, vm_unmap_ram, vunmap};
+pub use raw::{vfree, vm_unmap_ram, vrealloc, vunmap};
 pub use vmap_areas::VmallocStat;
 pub use vmap_block::{VMAP_MAX_ALLOC, vm_map_ram};
 pub use vread::vread;

@@ -1,0 +1,43 @@
+//! Having all CPUs go on from what memory holds now (Linux: kick_all_cpus_sync, kernel/smp.c).
+#![deny(unsafe_code)]
+
+use super::{kick, schedule};
+use crate::arch::irq::{is_masked, with_masked};
+use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
+use crate::machine_local;
+use crate::sync::Request;
+
+machine_local! {
+    static SYNC: [Request; NR_CPUS] = [const { Request::new() }; NR_CPUS];
+}
+
+/// Has each other CPU take an exception, which ends what it has fetched ahead, and waits for that:
+/// afterwards they all run the instructions that were there before the call. So a
+/// [`StaticKey`](crate::arch::jump_label::StaticKey) that was switched is seen by all. CPUs that can't
+/// be interrupted are passed over. Process context; CPUs that have interrupts masked are waited for.
+///
+/// # Panics
+/// With interrupts masked: two CPUs would wait for each other.
+#[track_caller]
+pub fn kick_all_cpus_sync() {
+    assert!(!is_masked(), "kick_all_cpus_sync with interrupts masked");
+    let own = with_masked(cpu::id);
+    let others = || (0..NR_CPUS).filter_map(CpuId::new).filter(|&id| id != own);
+    let mut tickets = [None; NR_CPUS];
+    for id in others() {
+        let ticket = SYNC[id.index()].ask();
+        tickets[id.index()] = kick(id).then_some(ticket);
+    }
+    for (request, ticket) in SYNC.iter().zip(tickets) {
+        while ticket.is_some_and(|ticket| !request.is_answered(ticket)) {
+            schedule();
+            cpu::relax();
+        }
+    }
+}
+
+/// Answers [`kick_all_cpus_sync`], by the exception that brought the CPU here.
+#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "interrupts call it"))]
+pub(crate) fn heed_sync(irq: &IrqMasked) {
+    SYNC[cpu::id(irq).index()].heed(|| ());
+}
