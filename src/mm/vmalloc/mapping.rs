@@ -2,7 +2,8 @@
 //!
 //! All addresses of [`layout::VMALLOC`] are this room's. Safe code has no reference to what lies
 //! there: it is reached through raw pointers, whose users keep the area. So who maps and unmaps
-//! within the range needs no promise to anyone else, and nothing here reaches beyond it.
+//! within the range needs no promise to anyone else, and nothing here reaches beyond it: the address
+//! allocator gives out no others. On the fast paths debug builds alone check that.
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::pgtable::{KernelAttrs, MapError, MapFlags};
@@ -34,9 +35,7 @@ pub(super) fn map_chain(
     pages: impl Iterator<Item = PhysAddr>,
     attrs: KernelAttrs,
 ) -> Result<(), MapError> {
-    if !is_ours(va, count) {
-        return Err(MapError::OutOfRange);
-    }
+    debug_assert!(is_ours(va, count), "{va} is not vmalloc's");
     // SAFETY: addresses of this room's; the pages are those of the area's owner, who keeps them.
     unsafe { init_mm::map_pages(va, pages, attrs) }
 }
@@ -57,9 +56,7 @@ pub(super) fn map_blocks(
 /// [`init_mm::map_range`] of the vmalloc range.
 #[inline(always)]
 pub(super) fn map_range(va: VirtRange, pa: PhysAddr, attrs: KernelAttrs) -> Result<(), MapError> {
-    if !layout::VMALLOC.contains_range(va) {
-        return Err(MapError::OutOfRange);
-    }
+    debug_assert!(layout::VMALLOC.contains_range(va), "{va:?} is not vmalloc's");
     // SAFETY: as above; device memory is claimed with its type before it is mapped.
     unsafe { init_mm::map_range(va, pa, attrs, MapFlags::empty()) }
 }
@@ -82,19 +79,20 @@ pub(super) fn unmap(va: VirtRange) -> TlbFlush {
 #[inline(always)]
 #[track_caller]
 pub(super) fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) {
-    assert!(is_ours(va, pages));
+    debug_assert!(is_ours(va, pages), "{va} is not vmalloc's");
     // SAFETY: as above.
     unsafe { init_mm::unmap_pages(irq, va, pages, owed) };
 }
 
-/// [`init_mm::unmap_few`] of the vmalloc range; `false` beyond it.
+/// [`init_mm::unmap_few`] of the vmalloc range.
 #[inline(always)]
 pub(super) fn unmap_few(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) -> bool {
+    debug_assert!(is_ours(va, pages), "{va} is not vmalloc's");
     // SAFETY: as above.
-    is_ours(va, pages) && unsafe { init_mm::unmap_few(irq, va, pages, owed) }
+    unsafe { init_mm::unmap_few(irq, va, pages, owed) }
 }
 
-/// [`init_mm::unmap_mapped`] of the vmalloc range; `false` beyond it.
+/// [`init_mm::unmap_mapped`] of the vmalloc range.
 #[inline(always)]
 #[track_caller]
 pub(super) fn unmap_mapped(
@@ -103,8 +101,9 @@ pub(super) fn unmap_mapped(
     pages: usize,
     owed: &mut TlbFlush,
 ) -> bool {
+    debug_assert!(is_ours(va, pages), "{va} is not vmalloc's");
     // SAFETY: as above.
-    is_ours(va, pages) && unsafe { init_mm::unmap_mapped(irq, va, pages, owed) }
+    unsafe { init_mm::unmap_mapped(irq, va, pages, owed) }
 }
 
 /// [`init_mm::free_tables`] of the vmalloc range.
