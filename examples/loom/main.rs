@@ -53,6 +53,10 @@ const MODELS: [Model; 12] = [
     ("a_bad_page_is_not_freed_as_a_good_one", models::mm::a_bad_page_is_not_freed_as_a_good_one),
     ("the_last_reference_sees_what_all_did", models::mm::the_last_reference_sees_what_all_did),
     (
+        "an_owner_that_is_alone_again_sees_what_others_did",
+        models::mm::an_owner_that_is_alone_again_sees_what_others_did,
+    ),
+    (
         "a_gate_lets_one_through_and_its_key_is_taken",
         models::mm::a_gate_lets_one_through_and_its_key_is_taken,
     ),

@@ -112,6 +112,15 @@ pub mod atomic {
                     self.word().fetch_and(value, order)
                 }
                 #[track_caller]
+                pub fn fetch_update(
+                    &self,
+                    success: Ordering,
+                    failure: Ordering,
+                    f: impl FnMut($number) -> Option<$number>,
+                ) -> Result<$number, $number> {
+                    self.word().fetch_update(success, failure, f)
+                }
+                #[track_caller]
                 pub fn compare_exchange(
                     &self,
                     current: $number,

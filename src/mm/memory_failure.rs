@@ -14,9 +14,8 @@ use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{
-    ContigError, Marked, State, alloc_contig_range, count_poisoned, drain_all_pages_forced,
-    give_up_mark, is_mark_kept, keep_out, mark_poisoned, online_range, state_of, take_back,
-    uncount_poisoned,
+    ContigError, ContigPages, Marked, State, count_poisoned, drain_all_pages_forced, give_up_mark,
+    is_mark_kept, keep_out, mark_poisoned, online_range, state_of, take_back, uncount_poisoned,
 };
 use crate::sched::Mutex;
 use core::fmt;
@@ -84,11 +83,11 @@ pub fn soft_offline_page(pfn: Pfn) -> Result<(), PoisonError> {
     if matches!(state_of(frame), State::Hole | State::Reserved | State::Offline) {
         return Err(PoisonError::NotManaged);
     }
-    alloc_contig_range(PfnRange::new(pfn, pfn + 1)).map_err(|error| match error {
+    let pages = ContigPages::alloc(PfnRange::new(pfn, pfn + 1)).map_err(|error| match error {
         ContigError::Busy(_) => PoisonError::Busy,
         ContigError::Invalid => PoisonError::NotManaged,
     })?;
-    keep_out(frame);
+    pages.into_pages().pop().into_iter().for_each(keep_out);
     count_poisoned();
     Ok(())
 }

@@ -28,6 +28,9 @@ use core::mem::offset_of;
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use life::Life;
+pub(in crate::mm) use life::REFCOUNT_MAX;
+#[cfg(test)]
+pub(in crate::mm) use life::REFCOUNT_SATURATED;
 
 bitflags! {
     /// What a frame is.
@@ -142,10 +145,18 @@ macro_rules! field {
 }
 
 impl Page {
-    field!(
-        /// How many users hold the frame; 0 where it is free or reserved.
-        refcount, set_refcount, u32
-    );
+    /// How many users hold the frame; 0 where it is free or reserved. What a holder did before it
+    /// gave its reference back is earlier than what the caller does next, who finds itself to be
+    /// the last one.
+    #[inline]
+    pub fn refcount(&self) -> u32 {
+        self.life().count()
+    }
+    /// Sets how many users hold the frame.
+    #[inline]
+    pub(in crate::mm) fn set_refcount(&self, references: u32) {
+        self.refcount.store(references, Relaxed);
+    }
     field!(
         /// How many page-table entries map it; in a slab, what the slab allocator keeps there.
         mapcount, set_mapcount, u32
@@ -230,10 +241,18 @@ impl Page {
     }
 
     /// Adds one to the reference count and returns what it was; atomic.
+    /// A count that is too large becomes [`life::REFCOUNT_SATURATED`] (Linux: refcount_inc).
     pub(in crate::mm) fn refcount_add(&self) -> u32 {
         self.life().get()
     }
+    /// Adds one to the reference count if somebody holds the page and the count has room;
+    /// whether it did; atomic (Linux: try_get_page, refcount_inc_not_zero).
+    pub(in crate::mm) fn refcount_try_add(&self) -> bool {
+        self.life().try_get()
+    }
     /// Takes one off the reference count and returns what it was; atomic.
+    /// What the holders did is earlier than what the last one does next. A saturated count stays
+    /// as it is (Linux: refcount_dec_and_test).
     pub(in crate::mm) fn refcount_sub(&self) -> u32 {
         self.life().put()
     }
@@ -274,6 +293,8 @@ impl Page {
     }
 
     /// The first eight bytes.
+    /// What a holder did before it gave its reference back is earlier than what the caller does
+    /// next, who finds itself to be the last one.
     #[inline(always)]
     fn word(&self) -> u64 {
         // SAFETY: a descriptor is aligned. Of its parts the zone's lock, the owner and who

@@ -195,6 +195,43 @@ pub fn the_last_reference_sees_what_all_did() {
     assert!(first != second.join().expect("no panic"), "one of them is the last");
 }
 
+/// A holder writes to a page and lets go. Its owner finds itself alone by a look at the count,
+/// with no atomic addition, and reuses the page; or drops its reference, and the other is last.
+pub fn an_owner_that_is_alone_again_sees_what_others_did() {
+    struct Shared {
+        page: Descriptor,
+        byte: UnsafeCell<u32>,
+    }
+    // SAFETY: loom checks who is at the byte, and when.
+    unsafe impl Sync for Shared {}
+    // SAFETY: as above.
+    unsafe impl Send for Shared {}
+    impl Shared {
+        fn reuse(&self) {
+            // SAFETY: loom checks that nobody else is there.
+            self.byte.with_mut(|at| unsafe {
+                assert_eq!(*at, 7);
+                *at = 0;
+            });
+        }
+    }
+    let page = Descriptor::new(1, 0);
+    let shared = Arc::new(Shared { page, byte: UnsafeCell::new(0) });
+    assert!(shared.page.life().try_get(), "its owner has it");
+    let other = Arc::clone(&shared);
+    let second = thread::spawn(move || {
+        // SAFETY: loom checks that nobody else is there.
+        other.byte.with_mut(|at| unsafe { *at = 7 });
+        if other.page.life().put() == 1 {
+            other.reuse();
+        }
+    });
+    if shared.page.life().count() == 1 || shared.page.life().put() == 1 {
+        shared.reuse();
+    }
+    second.join().expect("no panic");
+}
+
 /// Two timers open the gate, and two allocations go through while they may.
 pub fn a_gate_lets_one_through_and_its_key_is_taken() {
     struct Shared {

@@ -83,18 +83,19 @@ pub const fn vmemmap_base() -> usize {
 
 /// The word at `at`, of which others may be writing parts: the language says nothing of an
 /// atomic load of all, and the CPU gives each part as it was or as it is (Arm ARM B2.2.1).
-/// `None` where that can't be had.
+/// The load is one that acquires: what another CPU did before it released a part is earlier
+/// than what follows. `None` where that can't be had.
 ///
 /// # Safety
-/// `at` is a multiple of 8 in memory that may be read.
+/// `at` is a multiple of 8 in cacheable memory that may be read.
 #[inline(always)]
 #[must_use]
 pub unsafe fn read_parts(at: *const u64) -> Option<u64> {
     let word;
-    // SAFETY: as the caller says.
+    // SAFETY: as the caller says. Not `readonly`, so that nothing which follows comes before it.
     unsafe {
-        core::arch::asm!("ldr {}, [{}]", out(reg) word, in(reg) at,
-            options(nostack, preserves_flags, readonly));
+        core::arch::asm!("ldar {}, [{}]", out(reg) word, in(reg) at,
+            options(nostack, preserves_flags));
     }
     Some(word)
 }

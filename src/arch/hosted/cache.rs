@@ -132,7 +132,10 @@ pub fn may_hold(ram: PhysRange) -> bool {
 }
 
 /// What a device that does not snoop reads.
-pub fn read_by_device(at: PhysAddr, buffer: &mut [u8]) {
+///
+/// # Safety
+/// It is RAM of the machine.
+pub unsafe fn read_by_device(at: PhysAddr, buffer: &mut [u8]) {
     let mut lines = lines();
     for (n, byte) in buffer.iter_mut().enumerate() {
         let at = at + n as u64;
@@ -141,7 +144,10 @@ pub fn read_by_device(at: PhysAddr, buffer: &mut [u8]) {
 }
 
 /// A device that does not snoop writes.
-pub fn write_by_device(at: PhysAddr, data: &[u8]) {
+///
+/// # Safety
+/// It is RAM of the machine, and whoever uses it expects a device to write there.
+pub unsafe fn write_by_device(at: PhysAddr, data: &[u8]) {
     let mut lines = lines();
     for (n, byte) in data.iter().enumerate() {
         let at = at + n as u64;

@@ -169,3 +169,9 @@ pub unsafe fn copy_from_kernel_nofault(to: &mut [u8], from: VirtAddr) -> bool {
     }
     true
 }
+
+/// Whether all of `range` is RAM of this machine, in one piece.
+#[must_use]
+pub fn has_ram(range: crate::addr::PhysRange) -> bool {
+    machine::current().ram().iter().any(|ram| ram.contains_range(range))
+}

@@ -199,7 +199,9 @@ impl Cma {
         }
         let bits = declared.range.len() >> declared.order_per_bit.get();
         let words = Words::alloc(bits as usize).ok_or(CmaError::NoMemory)?;
-        page_alloc::init_cma_reserved(declared.range).map_err(CmaError::Memory)?;
+        // SAFETY: whoever declared the area has promised it, and it is activated once.
+        let activated = unsafe { page_alloc::init_cma_reserved(declared.range) };
+        activated.map_err(CmaError::Memory)?;
         with_masked(|irq| *self.words.lock(irq) = Some(words.leak()));
         Ok(())
     }

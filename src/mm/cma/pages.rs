@@ -32,7 +32,7 @@ impl CmaPages {
         self.frame
     }
 
-    /// How many pages there are.
+    /// The number of pages.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.count

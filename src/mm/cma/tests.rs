@@ -503,3 +503,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn pages_of_an_area_go_back_with_their_owner() {
+    with_area(8, 0, |_, cma| {
+        let used = nr_used_pages();
+        let mut pages = CmaPages::alloc(cma, 300, Order::ZERO).unwrap();
+        assert_eq!((pages.count(), pages.bytes().len()), (300, 300 << 12));
+        assert!(cma.range().contains_range(pages.range()) && pages.range().len() == 300);
+        pages.bytes_mut().fill(7);
+        assert_eq!((cma.info().allocated, nr_used_pages()), (300, used + 300));
+        let kept = CmaPages::alloc(cma, 5, Order::ZERO).unwrap();
+        drop(pages);
+        assert_eq!((cma.info().allocated, nr_used_pages()), (5, used + 5));
+        let raw = kept.into_raw();
+        assert_eq!(cma.info().allocated, 5);
+        // SAFETY: the pages are the test's, and nobody uses them.
+        drop(unsafe { CmaPages::from_raw(cma, raw, 5) });
+        assert_eq!((cma.info().allocated, nr_used_pages()), (0, used));
+        assert!(CmaPages::alloc(cma, cma.range().len() + 1, Order::ZERO).is_none());
+    });
+}

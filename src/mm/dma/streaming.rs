@@ -75,20 +75,20 @@ impl<'a> DmaMapping<'a> {
         Ok(Self { device: *device, at, bytes, direction, borrowed: PhantomData })
     }
 
-    /// Where the device finds the bytes.
+    /// The address at which the device finds the bytes.
     #[must_use]
     pub const fn dma_addr(&self) -> DmaAddr {
         self.at
     }
 
-    /// How many bytes there are.
+    /// The number of bytes.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no mapping is empty")]
     pub const fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Who uses the bytes.
+    /// The direction in which they go.
     #[must_use]
     pub const fn direction(&self) -> DmaDirection {
         self.direction

@@ -10,7 +10,7 @@ use crate::arch::phys_to_virt;
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::page::Frame;
-use crate::mm::page_alloc::{alloc_pages, free_pages};
+use crate::mm::page_alloc::{OwnedPage, alloc_pages, free_pages};
 use crate::mm::set_memory::set_memory_valid;
 use crate::mm::vmalloc::tests::{machine, used_pages};
 use proptest::prelude::*;
@@ -50,7 +50,8 @@ fn device_reads(device: &DmaDevice<'_>, at: DmaAddr, len: usize) -> Vec<u8> {
     let ram = PhysRange::from_size(start, len as u64);
     match device.coherent {
         true => got.copy_from_slice(bytes(ram)),
-        false => read_by_device(start, &mut got),
+        // SAFETY: the test's own memory.
+        false => unsafe { read_by_device(start, &mut got) },
     }
     got
 }
@@ -59,7 +60,8 @@ fn device_writes(device: &DmaDevice<'_>, at: DmaAddr, data: &[u8]) {
     let start = device.memory_at(at).unwrap();
     match device.coherent {
         true => bytes(PhysRange::from_size(start, data.len() as u64)).copy_from_slice(data),
-        false => write_by_device(start, data),
+        // SAFETY: the test's own memory, which it has mapped for the device.
+        false => unsafe { write_by_device(start, data) },
     }
 }
 
@@ -520,4 +522,71 @@ proptest! {
             assert_eq!(live_mappings(), 0);
         });
     }
+}
+
+/// Bytes that a mapping borrows go to the device and come back, bounced or not.
+#[test]
+fn a_mapping_borrows_bytes_while_they_are_the_device_s() {
+    machine(1024, |_| {
+        let narrow = narrow();
+        let mut page = OwnedPage::alloc(Gfp::GFP_KERNEL).unwrap();
+        for (start, len) in [(0, 4096), (512, 1024), (3, 70)] {
+            for device in [ANY, narrow, DmaDevice { coherent: true, ..ANY }] {
+                page.bytes_mut().fill(1);
+                let bytes = &mut page.bytes_mut()[start..start + len];
+                bytes.fill(2);
+                let mapping = DmaMapping::to_device(&device, bytes).unwrap();
+                assert_eq!((mapping.len(), mapping.direction()), (len, ToDevice));
+                assert_eq!(device_reads(&device, mapping.dma_addr(), len), vec![2; len]);
+                drop(mapping);
+
+                let mut mapping = DmaMapping::bidirectional(&device, bytes).unwrap();
+                let at = mapping.dma_addr();
+                device_writes(&device, at, &vec![3; len]);
+                let mut lent = mapping.for_cpu();
+                assert_eq!(lent.bytes(), vec![3; len]);
+                lent.bytes_mut().unwrap().fill(4);
+                drop(lent);
+                assert_eq!(device_reads(&device, at, len), vec![4; len]);
+                device_writes(&device, at, &vec![5; len]);
+                drop(mapping);
+                assert_eq!(bytes, vec![5; len]);
+
+                let mut mapping = DmaMapping::from_device(&device, bytes).unwrap();
+                device_writes(&device, mapping.dma_addr(), &vec![6; len]);
+                assert_eq!(mapping.for_cpu().bytes(), vec![6; len]);
+                drop(mapping);
+                assert_eq!(bytes, vec![6; len]);
+                let around = page.bytes()[..start].iter().chain(&page.bytes()[start + len..]);
+                assert!(around.copied().all(|byte| byte == 1), "a neighbour is changed");
+            }
+        }
+        assert_eq!(live_mappings(), 0);
+    });
+}
+
+#[test]
+fn a_mapping_gives_what_is_read_alone_to_nobody_to_write() {
+    machine(1024, |_| {
+        let page = OwnedPage::alloc(Gfp::GFP_KERNEL).unwrap();
+        let mut mapping = DmaMapping::to_device(&ANY, page.bytes()).unwrap();
+        assert!(mapping.for_cpu().bytes_mut().is_none());
+    });
+}
+
+/// A stack, a static and an empty piece are no memory for a device.
+#[test]
+fn a_mapping_is_of_the_linear_map() {
+    machine(1024, |_| {
+        let mut page = OwnedPage::alloc(Gfp::GFP_KERNEL).unwrap();
+        let mut stack = [0; 64];
+        let refused = |result: Result<DmaMapping<'_>, DmaError>| match result {
+            Ok(mapping) => panic!("{mapping:?}"),
+            Err(error) => assert_eq!(error, DmaError::Invalid),
+        };
+        refused(DmaMapping::to_device(&ANY, &stack));
+        refused(DmaMapping::from_device(&ANY, &mut stack));
+        refused(DmaMapping::to_device(&ANY, b"of the image"));
+        refused(DmaMapping::from_device(&ANY, &mut page.bytes_mut()[..0]));
+    });
 }

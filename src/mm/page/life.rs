@@ -3,6 +3,12 @@
 
 use crate::sync::atomic::{AtomicU16, AtomicU32, Ordering, Ordering::Relaxed};
 
+/// The most holders that are counted. A page that has had more is never freed.
+pub const REFCOUNT_MAX: u32 = i32::MAX as u32;
+/// The count of a page that has had more holders than can be counted: far from both ends, so
+/// that CPUs which change it at once stay on its side (Linux: REFCOUNT_SATURATED).
+pub const REFCOUNT_SATURATED: u32 = 0xc000_0000;
+
 /// The flags and the reference count of a frame's descriptor.
 #[derive(Clone, Copy)]
 pub(super) struct Life<'a> {
@@ -39,16 +45,41 @@ impl Life<'_> {
         self.flags.fetch_and(!flags, Relaxed);
     }
 
-    /// Adds a reference for who holds one; how many there were.
+    /// Adds a reference for who holds one; how many there were. A count that is too large
+    /// saturates (Linux: refcount_inc).
     #[inline]
     pub(super) fn get(self) -> u32 {
-        self.refcount.fetch_add(1, Relaxed)
+        let was = self.refcount.fetch_add(1, Relaxed);
+        if was >= REFCOUNT_MAX {
+            self.refcount.store(REFCOUNT_SATURATED, Relaxed);
+        }
+        was
+    }
+
+    /// Adds a reference if there is one, and not as many as can be counted; whether it did
+    /// (Linux: refcount_inc_not_zero).
+    #[inline]
+    pub(super) fn try_get(self) -> bool {
+        let next = |was: u32| (was != 0 && was < REFCOUNT_MAX).then(|| was + 1);
+        self.refcount.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
     /// Takes a reference away; how many there were. What all holders did is earlier than what
-    /// the caller does who takes the last one.
+    /// the caller does who takes the last one. A saturated count stays so, and its page in use
+    /// (Linux: refcount_dec_and_test).
     #[inline]
     pub(super) fn put(self) -> u32 {
-        self.refcount.fetch_sub(1, Ordering::AcqRel)
+        let was = self.refcount.fetch_sub(1, Ordering::AcqRel);
+        if was > REFCOUNT_MAX {
+            self.refcount.store(REFCOUNT_SATURATED, Relaxed);
+        }
+        was
+    }
+
+    /// How many references there are. What a holder did before it gave its reference back is
+    /// earlier than what the caller does who finds itself to be the last one.
+    #[inline]
+    pub(super) fn count(self) -> u32 {
+        self.refcount.load(Ordering::Acquire)
     }
 }

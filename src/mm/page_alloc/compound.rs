@@ -5,7 +5,7 @@
 use super::check;
 use crate::addr::Order;
 use crate::mm::debug::split_page_hook;
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageFlags, REFCOUNT_MAX};
 
 /// Makes the block of `order` at `head` one compound page.
 pub(super) fn prep_compound(head: Frame, order: Order) {
@@ -49,34 +49,68 @@ pub fn block_order(frame: Frame) -> Order {
 /// Takes another reference to a page that the caller holds; of a compound page, to the
 /// whole. Any context. Whoever holds one gives it back with [`put_page`](super::put_page).
 ///
+/// A page that has had more than 2^31 - 1 references is never freed, and a line in the log says
+/// so.
+///
 /// # Panics
 /// Where nobody holds the page.
 #[track_caller]
 pub fn get_page(frame: Frame) {
     let head = compound_head(frame);
     let free = head.page().flags().contains(PageFlags::PCP);
-    if head.page().refcount_add() == 0 || free {
+    let was = head.page().refcount_add();
+    if was == 0 || free {
         head.page().set_refcount(u32::from(free));
         panic!("page allocator: get_page of {frame:?}, which is {}", check::state_of(frame));
     }
+    if was == REFCOUNT_MAX {
+        log::warn!("page allocator: too many references to {head:?}, which is never freed");
+    }
+}
+
+/// Takes another reference as [`get_page`] does if somebody holds the page, and not too many do;
+/// whether it did. The page may have been freed and be another's by then: whoever does not hold
+/// it looks again at what it is. Any context (Linux: try_get_page).
+#[must_use]
+pub fn try_get_page(frame: Frame) -> bool {
+    let page = compound_head(frame).page();
+    !page.flags().contains(PageFlags::PCP) && page.refcount_try_add()
 }
 
 /// Gives a reference back: what [`put_page`](super::put_page) does.
 #[track_caller]
 pub(super) fn put_page(frame: Frame) {
-    let head = compound_head(frame);
-    let order = block_order(head);
+    put(compound_head(frame));
+}
+
+#[track_caller]
+fn put(head: Frame) {
     match head.page().refcount_sub() {
         0 => {
             head.page().set_refcount(0);
-            check::bad_free(head, order)
+            check::bad_free(head, block_order(head))
         }
         1 => {
             head.page().set_refcount(1);
-            super::free_block(head, order);
+            super::free_block(head, block_order(head));
         }
         _ => {}
     }
+}
+
+/// Gives the owner's reference to a block back that others hold too. Of a block that is no
+/// compound page they hold the first page alone: the others are freed now (Linux:
+/// ___free_pages).
+#[track_caller]
+pub(super) fn put_shared(head: Frame, order: Order) {
+    if order > Order::ZERO && !head.page().flags().contains(PageFlags::HEAD) {
+        make_single_pages(head, order);
+        for tail in head.block(order).skip(1) {
+            tail.page().set_refcount(1);
+            super::free_block(tail, Order::ZERO);
+        }
+    }
+    put(head);
 }
 
 /// Makes 2^order single pages of a block: what [`split_page`](super::split_page) does.
@@ -89,6 +123,15 @@ pub(super) fn split_page(frame: Frame, order: Order) {
         "page allocator: split of {frame:?} as order {order}, which is {}",
         check::state_of(frame)
     );
+    make_single_pages(frame, order);
+    for tail in frame.block(order).skip(1) {
+        tail.page().set_refcount(1);
+    }
+}
+
+/// Makes the pages of a block single ones, of which the first alone has references.
+fn make_single_pages(frame: Frame, order: Order) {
+    let page = frame.page();
     let (zone, charged) = (page.zone(), page.flags().contains(PageFlags::ACCOUNTED));
     page.remove_flags(PageFlags::HAS_HWPOISONED);
     split_page_hook(frame, order);
@@ -97,6 +140,5 @@ pub(super) fn split_page(frame: Frame, order: Order) {
             single.page().add_flags(PageFlags::ACCOUNTED);
         }
         single.page().set_place(zone, Order::ZERO);
-        single.page().set_refcount(1);
     }
 }

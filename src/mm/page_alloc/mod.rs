@@ -67,7 +67,7 @@ pub(in crate::mm) use buddy::{add, buddy_order, pageblock_migratetype, sub};
 pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_bulk};
 pub(in crate::mm) use chain::alloc_pages_chain;
 pub use check::{State, state_of};
-pub use compound::{block_order, compound_head, get_page};
+pub use compound::{block_order, compound_head, get_page, try_get_page};
 pub use contig::alloc_contig_range;
 pub use deferred::{InitError, NotUp, manages, not_up};
 pub(in crate::mm) use deferred::{online_range, present_in};
@@ -84,7 +84,7 @@ pub use numa::{
     alloc_pages_node, cpu_dead, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id,
     set_cpu_numa_node, set_node_distances,
 };
-pub use owned::{OwnedPage, OwnedPages, Pages, PagesList};
+pub use owned::{ContigPages, OwnedPage, OwnedPages, Pages, PagesList};
 pub(in crate::mm) use owned::{clear_page_movable, inherit_charge, set_page_movable};
 pub(in crate::mm) use pcp::{FastPath, drain_all_pages_forced, set_fast_path};
 pub use pcp::{drain_all_pages, drain_local_pages, heed_drain};
@@ -173,6 +173,9 @@ pub fn set_min_free_kbytes(kib: u64) {
 }
 
 /// Starts the page allocator of a hosted machine with all of `ram` free on one node.
+///
+/// # Panics
+/// Where some of it is no RAM of the machine, and for a second call.
 #[cfg(not(target_os = "none"))]
 pub fn init(ram: &[crate::addr::PhysRange]) {
     init_nodes(&ram.iter().map(|range| (NodeId::FIRST, *range)));
@@ -185,7 +188,8 @@ pub fn init_nodes(ram: &(impl Iterator<Item = (NodeId, crate::addr::PhysRange)> 
     let ranges = present.clone().map(|(_, range)| range);
     let limits = ZoneLimits::default();
     let mapped = crate::mm::sparse::mapped_from_the_start;
-    // SAFETY: all RAM of a hosted machine is mapped, and fresh.
+    assert!(ram.clone().all(|(_, range)| arch::hosted::has_ram(range)), "no RAM of this machine");
+    // SAFETY: all RAM of a hosted machine is mapped, and fresh: what uses it comes from here.
     let result = unsafe { free_area_init(limits, present, ranges, mapped) };
     result.expect("RAM of a hosted machine is sorted");
 }
@@ -247,9 +251,12 @@ fn free_unusual(frame: Frame, order: Order) {
         PageFlags::TABLE | PageFlags::VMALLOC | PageFlags::MOVABLE | PageFlags::ACCOUNTED;
     let bad = PageFlags::HWPOISON | PageFlags::HAS_HWPOISONED;
     let flags = page.flags() - harmless - bad;
-    if page.refcount() != 1 || page.order() != order.get() || !(flags - PageFlags::HEAD).is_empty()
-    {
+    let references = page.refcount();
+    if references == 0 || page.order() != order.get() || !(flags - PageFlags::HEAD).is_empty() {
         check::bad_free(frame, order);
+    }
+    if references > 1 {
+        return compound::put_shared(frame, order);
     }
     accounted::uncharge(frame, order);
     if flags.contains(PageFlags::HEAD) {
@@ -343,7 +350,10 @@ pub unsafe fn free_reserved_area(range: PfnRange) -> u32 {
 }
 
 /// Turns reserved memory into CMA's; see `contig`.
-pub(in crate::mm) fn init_cma_reserved(range: PfnRange) -> Result<(), ContigError> {
+///
+/// # Safety
+/// The range is RAM that is mapped in the linear map, was reserved for this, and nobody uses it.
+pub(in crate::mm) unsafe fn init_cma_reserved(range: PfnRange) -> Result<(), ContigError> {
     with_masked(|irq| contig::init_cma_reserved(irq, range))
 }
 

@@ -1,8 +1,9 @@
 //! Pages that give themselves back.
 
 use super::compound::{block_order, split_page};
-use super::{accounted, alloc_pages, alloc_pages_node, free_block};
-use crate::addr::{Order, PAGE_SIZE};
+use super::contig::{alloc_contig_range, free_contig_range};
+use super::{ContigError, accounted, alloc_pages, alloc_pages_node, free_block};
+use crate::addr::{Order, PAGE_SIZE, PfnRange};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, PageFlags};
@@ -34,21 +35,21 @@ impl Pages {
         alloc_pages_node(node, gfp, order).map(|frame| Self { frame, order })
     }
 
-    /// Its first frame.
+    /// The first frame.
     #[inline]
     #[must_use]
     pub const fn frame(&self) -> Frame {
         self.frame
     }
 
-    /// Its order.
+    /// The order of the block.
     #[inline]
     #[must_use]
     pub const fn order(&self) -> Order {
         self.order
     }
 
-    /// Its bytes; what they are after allocation is whatever was there.
+    /// The bytes; what they are after allocation is whatever was there.
     #[inline]
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -58,7 +59,7 @@ impl Pages {
         unsafe { core::slice::from_raw_parts(at, self.order.bytes()) }
     }
 
-    /// Its bytes, to be written.
+    /// The bytes, to be written.
     #[inline]
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
@@ -84,7 +85,7 @@ impl Pages {
         pages
     }
 
-    /// Its first frame, and the block is not freed any more:
+    /// Gives up the first frame, and the block is not freed any more:
     /// [`free_pages`](super::free_pages) or [`from_raw`](Self::from_raw) are for that.
     #[inline]
     #[must_use]
@@ -146,7 +147,7 @@ impl OwnedPage {
         self.0
     }
 
-    /// Its frame, and the page is not freed any more: [`free_pages`](super::free_pages) or
+    /// Gives up the frame, and the page is not freed any more: [`free_pages`](super::free_pages) or
     /// [`from_raw`](Self::from_raw) are for that.
     #[inline]
     #[must_use]
@@ -164,7 +165,7 @@ impl OwnedPage {
         Self(frame)
     }
 
-    /// Its bytes; what they are after allocation is whatever was there.
+    /// The bytes; what they are after allocation is whatever was there.
     #[inline]
     #[must_use]
     pub fn bytes(&self) -> &[u8; PAGE_SIZE] {
@@ -173,7 +174,7 @@ impl OwnedPage {
         unsafe { &*at }
     }
 
-    /// Its bytes, to be written.
+    /// The bytes, to be written.
     #[inline]
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8; PAGE_SIZE] {
@@ -265,7 +266,7 @@ impl PagesList {
         Self { top: None, len: 0 }
     }
 
-    /// How many blocks there are.
+    /// Counts the blocks.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
@@ -301,6 +302,63 @@ impl Drop for PagesList {
         while let Some(block) = self.pop() {
             drop(block);
         }
+    }
+}
+
+/// Single pages side by side, each by its only reference. They are freed when the value is
+/// dropped.
+#[derive(PartialEq, Eq, Debug)]
+pub struct ContigPages(PfnRange);
+
+impl ContigPages {
+    /// Allocates the frames of `range` as [`alloc_contig_range`] does.
+    ///
+    /// # Errors
+    /// As for [`alloc_contig_range`].
+    pub fn alloc(range: PfnRange) -> Result<Self, ContigError> {
+        alloc_contig_range(range).map(|()| Self(range))
+    }
+
+    /// The frames.
+    #[must_use]
+    pub const fn range(&self) -> PfnRange {
+        self.0
+    }
+
+    /// The pages one by one, the first one on top.
+    #[must_use]
+    pub fn into_pages(self) -> OwnedPages {
+        let mut pages = OwnedPages::NONE;
+        for n in (0..self.0.len()).rev() {
+            if let Some(frame) = Frame::new(self.0.start() + n) {
+                pages.push(OwnedPage(frame));
+            }
+        }
+        core::mem::forget(self);
+        pages
+    }
+
+    /// Gives up the frames, which are not freed any more:
+    /// [`free_contig_range`](super::free_contig_range) or [`from_raw`](Self::from_raw) are for
+    /// that.
+    #[must_use]
+    pub fn into_raw(self) -> PfnRange {
+        ManuallyDrop::new(self).0
+    }
+
+    /// The owner of single pages.
+    ///
+    /// # Safety
+    /// The caller has the only reference to each page of the range, and no longer uses them.
+    #[must_use]
+    pub const unsafe fn from_raw(range: PfnRange) -> Self {
+        Self(range)
+    }
+}
+
+impl Drop for ContigPages {
+    fn drop(&mut self) {
+        free_contig_range(self.0);
     }
 }
 

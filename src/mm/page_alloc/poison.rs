@@ -5,6 +5,7 @@
 //! look at the flags that every free takes finds it, and frees the rest of the block alone.
 #![deny(unsafe_code)]
 
+use super::OwnedPage;
 use super::buddy::pageblock_migratetype;
 use super::check::{State, state_of};
 use crate::addr::{Order, PfnRange};
@@ -127,8 +128,9 @@ pub(in crate::mm) fn give_up_mark(frame: Frame) {
     });
 }
 
-/// Keeps a single page out whose only reference is the caller's.
-pub(in crate::mm) fn keep_out(frame: Frame) {
+/// Keeps a page out instead of freeing it.
+pub(in crate::mm) fn keep_out(page: OwnedPage) {
+    let frame = page.into_raw();
     frame.page().add_flags(PageFlags::HWPOISON);
     free_good_part(frame, Order::ZERO);
 }

@@ -11,16 +11,18 @@ use crate::addr::{Order, PfnRange};
 use crate::mm::page::{Frame, PageFlags};
 
 /// Gives back the block of `order` at `frame` that [`alloc_pages`](super::alloc_pages)
-/// returned; the caller holds its only reference. Any context (Linux: __free_pages).
+/// returned. Where others hold it too ([`get_page`](super::get_page)), the last
+/// [`put_page`] frees it; of a block that is no compound page they hold the first page alone,
+/// and the rest is freed now. Any context (Linux: __free_pages).
 ///
 /// # Panics
-/// On a double free, a wrong order, a frame that was never allocated, a page that others
-/// hold, or one that is still in a slab; the message names the frame and its state, and
-/// the panic is located at the caller.
+/// On a double free, a wrong order, a frame that was never allocated, or one that is still in a
+/// slab; the message names the frame and its state, and the panic is located at the caller.
 ///
 /// # Safety
-/// The block is the caller's to free, and nobody uses its memory any more. (Most of what
-/// breaks this is found, and ends in a panic; a page that belongs to another owner is not.)
+/// The block is the caller's to free, who no longer uses it; nor does anybody but those who
+/// hold a reference of their own. (Most of what breaks this is found, and ends in a panic; a
+/// page that belongs to another owner is not.)
 #[inline(always)]
 #[track_caller]
 pub unsafe fn free_pages(frame: Frame, order: Order) {

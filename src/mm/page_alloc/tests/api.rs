@@ -396,13 +396,85 @@ fn reserved_page() {
     panics_on_free(|| free_pages(Frame::new(Pfn::new(0x4_0000)).unwrap(), Order::ZERO));
 }
 
+/// Who frees a page that others hold drops one reference, and the last holder's put frees it.
 #[test]
-#[should_panic(expected = "others hold")]
 fn shared_page() {
-    panics_on_free(|| {
+    for (gfp, n) in [(KERNEL, 0), (KERNEL | Gfp::__GFP_COMP, 3), (KERNEL | Gfp::__GFP_ACCOUNT, 0)] {
+        on_16m(|_| {
+            let page = alloc_pages(gfp, order(n)).unwrap();
+            get_page(page);
+            assert!(try_get_page(page));
+            free_pages(page, order(n));
+            assert_eq!(page.page().refcount(), 2);
+            assert_eq!(nr_used_pages(), order(n).pages());
+            put_page(page);
+            assert_eq!(nr_used_pages(), order(n).pages());
+            put_page(page);
+            assert_eq!((nr_used_pages(), nr_accounted_pages()), (0, 0));
+        });
+    }
+}
+
+/// Of a block that is no compound page others hold the first page alone.
+#[test]
+fn the_rest_of_a_shared_block_is_freed_at_once() {
+    for gfp in [KERNEL, KERNEL | Gfp::__GFP_ACCOUNT] {
+        for n in [1, 4, 10] {
+            on_16m(|_| {
+                let block = alloc_pages(gfp, order(n)).unwrap();
+                get_page(block);
+                free_pages(block, order(n));
+                assert_eq!((block.page().refcount(), block_order(block)), (1, Order::ZERO));
+                assert_eq!(nr_used_pages(), 1);
+                check_sums();
+                put_page(block);
+                assert_eq!((nr_used_pages(), nr_accounted_pages()), (0, 0));
+            });
+        }
+    }
+}
+
+/// A count that would overflow stays where it is, and its page is never freed in use.
+#[test]
+fn references_saturate() {
+    on_16m(|_| {
         let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+        let count = || page.page().refcount();
+        page.page().set_refcount(REFCOUNT_MAX - 1);
+        assert!(try_get_page(page));
+        assert_eq!(count(), REFCOUNT_MAX);
+        assert!(!try_get_page(page), "one more than can be counted");
+        assert_eq!(count(), REFCOUNT_MAX);
+        put_page(page);
+        assert_eq!(count(), REFCOUNT_MAX - 1, "not saturated yet");
         get_page(page);
+        get_page(page);
+        assert_eq!(count(), REFCOUNT_SATURATED);
+        for _ in 0..3 {
+            get_page(page);
+            assert_eq!(count(), REFCOUNT_SATURATED);
+            put_page(page);
+            assert_eq!(count(), REFCOUNT_SATURATED);
+        }
         free_pages(page, Order::ZERO);
+        assert_eq!((count(), nr_used_pages()), (REFCOUNT_SATURATED, 1));
+        // Two CPUs at the edge: neither end is near.
+        page.page().set_refcount(u32::MAX);
+        get_page(page);
+        assert_eq!(count(), REFCOUNT_SATURATED);
+    });
+}
+
+#[test]
+fn nobody_gets_a_page_that_is_free() {
+    on_16m(|_| {
+        let page = alloc_pages(KERNEL, Order::ZERO).unwrap();
+        free_pages(page, Order::ZERO);
+        assert!(!try_get_page(page), "on a CPU's list");
+        drain_all_pages();
+        assert!(!try_get_page(page));
+        assert_eq!(page.page().refcount(), 0);
+        check_sums();
     });
 }
 
