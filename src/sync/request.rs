@@ -53,3 +53,23 @@ impl Default for Request {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The one who heeds may have begun before it: it has to be heeded once more.
+    #[test]
+    fn what_is_asked_meanwhile_is_not_answered_yet() {
+        let request = Request::new();
+        let first = request.ask();
+        let mut second = None;
+        request.heed(|| second = Some(request.ask()));
+        let second = second.expect("it was heeded");
+        assert!(request.is_answered(first) && !request.is_answered(second));
+        let mut again = false;
+        request.heed(|| again = true);
+        assert!(again && request.is_answered(second));
+        request.heed(|| panic!("nothing is asked"));
+    }
+}
