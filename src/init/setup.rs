@@ -8,7 +8,7 @@ use crate::arch::aarch64::{exception, features, fixmap, image};
 use crate::drivers::uart::{self, Uart};
 use crate::drivers::{console, random};
 use crate::firmware::cmdline::{COMMAND_LINE_SIZE, CommandLine, parse_size};
-use crate::firmware::fdt::{Console, MAX_SIZE, Text, Tree, total_size};
+use crate::firmware::fdt::{Chosen, Console, MAX_SIZE, Text, Tree, total_size};
 use crate::mm::debug;
 use crate::mm::memremap::{MemremapFlags, memremap};
 use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
@@ -56,7 +56,11 @@ impl EarlyTree {
     /// The same tree where it stays: at its address in the linear map, or in a copy where it
     /// lies in no RAM that is mapped. The seeds that it holds are erased: they have served
     /// (Linux: early_init_dt_scan_chosen). Needs kmalloc and vmalloc.
-    pub(super) fn keep(self) -> Result<Tree<'static>, Stop> {
+    pub(super) fn keep(
+        &self,
+        tree: &Tree<'_>,
+        chosen: Option<&Chosen<'_>>,
+    ) -> Result<Tree<'static>, Stop> {
         let mapped = memremap(self.at, self.size as u64, MemremapFlags::MEMREMAP_WB);
         let blob: &'static mut [u8] = match mapped {
             Ok(memory) => {
@@ -73,10 +77,8 @@ impl EarlyTree {
                 copy.leak()
             }
         };
-        let tree = self.tree()?;
         let start = self.bytes().as_ptr().addr();
-        let chosen = tree.chosen();
-        for seed in chosen.into_iter().flat_map(|chosen| chosen.seeds()) {
+        for seed in chosen.into_iter().flat_map(Chosen::seeds) {
             let at = seed.as_ptr().addr() - start;
             blob[at..at + seed.len()].fill(0);
         }
@@ -93,8 +95,8 @@ impl Drop for EarlyTree {
 
 /// Feeds what the boot loader left for that, and what the CPU has, to the random number
 /// generator (Linux: random_init_early).
-pub(super) fn randomness(tree: &Tree<'_>) {
-    let seeds = tree.chosen().into_iter().flat_map(|chosen| chosen.seeds());
+pub(super) fn randomness(chosen: Option<&Chosen<'_>>) {
+    let seeds = chosen.into_iter().flat_map(Chosen::seeds);
     let from_loader = seeds.map(random::add_bootloader_randomness).count();
     let from_cpu = random::add_cpu_randomness();
     if from_loader == 0 && !from_cpu {
@@ -154,9 +156,9 @@ const OWN_PARAMETERS: [&str; 14] = [
 ];
 
 /// The command line, as far as it is text. What it says of the log holds from here on.
-pub(super) fn command_line(tree: &Tree<'_>) -> CommandLine<'static> {
+pub(super) fn command_line(chosen: Option<&Chosen<'_>>) -> CommandLine<'static> {
     static LINE: Once<ArrayVec<u8, COMMAND_LINE_SIZE>> = Once::new();
-    let given = tree.bootargs().unwrap_or(Text::new(b""));
+    let given = chosen.and_then(Chosen::bootargs).unwrap_or(Text::new(b""));
     // The tree moves; what is kept of it is copied.
     let line = LINE.call_once(|| {
         let mut line = ArrayVec::new();

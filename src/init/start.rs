@@ -72,13 +72,15 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     let own = [image::all_phys(), PhysRange::from_size(dtb, tree.total_size() as u64)];
     setup::console(&tree, &own);
     exception::unmask_serror();
-    let cmdline = setup::command_line(&tree);
+    // It may be the last of the tree's nodes: looked for once.
+    let chosen = tree.chosen();
+    let cmdline = setup::command_line(chosen.as_ref());
     fs::set_cmdline(cmdline.as_str());
     steps.done("device tree");
 
     let info = mm::memblock_init(tree, dtb, cmdline)?;
     let traced = setup::tracing_params(&cmdline);
-    setup::randomness(&tree);
+    setup::randomness(chosen.as_ref());
     steps.done("memblock");
     let tools = setup::debug(&cmdline);
     mm::paging_init()?;
@@ -117,7 +119,8 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     mm::start_threads();
     steps.done("other cores");
     drop(info);
-    let tree = early.keep()?;
+    let tree = early.keep(&tree, chosen.as_ref())?;
+    drop(early);
     if let Some(model) = tree.model() {
         fs::set_model(model);
     }
