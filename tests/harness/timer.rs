@@ -29,9 +29,12 @@ pub fn count() -> u32 {
 
 /// Has this CPU's timer fire once, `ticks` from now.
 fn fire_in(ticks: u64) {
-    let at = cpu::ticks() + ticks;
+    // The timer's own counter: what the kernel calls ticks may count from elsewhere.
     // SAFETY: the timer is this CPU's own, and the kernel sets it again at the next tick.
-    unsafe { asm!("msr cntv_cval_el0, {at}", "isb", at = in(reg) at, options(nostack)) };
+    unsafe {
+        asm!("isb", "mrs {now}, cntvct_el0", "add {now}, {now}, {ticks}", "msr cntv_cval_el0, {now}",
+            "isb", now = out(reg) _, ticks = in(reg) ticks, options(nostack));
+    }
 }
 
 fn tick() {
