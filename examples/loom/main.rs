@@ -36,7 +36,7 @@ mod arch {
 
 type Model = (&'static str, fn());
 
-const MODELS: [Model; 12] = [
+const MODELS: [Model; 13] = [
     ("spinlock_excludes_and_publishes", models::spinlock_excludes_and_publishes),
     ("try_lock_excludes_and_publishes", models::try_lock_excludes_and_publishes),
     ("what_is_asked_is_done", models::what_is_asked_is_done),

@@ -2,11 +2,11 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-use granule::addr::PhysRange;
-use granule::arch::cache::{dcache_clean_inval_poc, dcache_clean_poc, dcache_inval_poc};
+use granule::addr::{PhysRange, VirtAddr};
+use granule::arch::cache::{dcache_clean_inval_poc_at, dcache_clean_poc, dcache_inval_poc};
 
-pub fn any(ram: PhysRange) {
+pub fn any(ram: PhysRange, va: VirtAddr) {
     dcache_inval_poc(ram); //~ E0133
     dcache_clean_poc(ram); //~ E0133
-    dcache_clean_inval_poc(ram); //~ E0133
+    dcache_clean_inval_poc_at(va, ram); //~ E0133
 }
