@@ -10,7 +10,7 @@
 pub struct Lines {
     /// The address of the next line.
     at: usize,
-    /// How many are left.
+    /// Number of lines left.
     left: usize,
     size: usize,
     start: usize,
@@ -20,14 +20,15 @@ pub struct Lines {
 /// A line that holds bytes of the range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Line {
-    /// Its first byte, a multiple of the size of a line.
+    /// First byte, a multiple of the size of a line.
     pub at: usize,
-    /// Whether all its bytes are of the range.
+    /// True if all its bytes are of the range.
     pub whole: bool,
 }
 
 impl Lines {
-    /// Those of `start..end`, of `size` bytes, a power of two. None if `end` is not above `start`.
+    /// Returns the lines of `start..end`, of `size` bytes, a power of two; none if `end` is not
+    /// above `start`.
     #[inline(always)]
     #[must_use]
     pub const fn of(start: usize, end: usize, size: usize) -> Self {

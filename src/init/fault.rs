@@ -113,7 +113,7 @@ fn print_walk(va: VirtAddr) {
     }
 }
 
-/// What lies around an address, in words.
+/// Description of the memory around an address.
 struct Region(VirtAddr);
 
 impl fmt::Display for Region {

@@ -123,7 +123,8 @@ fn free_page() {
     unsafe { with_exposed_provenance_mut::<u64>(frame.virt().get()).write_volatile(1) }
 }
 
-/// Where no machine that this runs on has RAM, within the 40 bits of the smallest CPUs.
+/// Address without RAM on any machine that this runs on, within the 40 bits of the smallest
+/// CPUs.
 const NOWHERE: PhysAddr = PhysAddr::new(0x7f_ffff_f000);
 
 #[inline(never)]

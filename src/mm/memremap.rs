@@ -13,7 +13,7 @@ use bitflags::bitflags;
 use core::ops::ControlFlow;
 
 bitflags! {
-    /// Which kinds of mapping will do; the first of them that is possible is made.
+    /// Kinds of mapping that the caller accepts; the first of them that is possible is made.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct MemremapFlags: u8 {
         /// Write-back, as RAM is.

@@ -73,7 +73,7 @@ impl Drop for Seed {
     }
 }
 
-/// How a block is to be given back.
+/// Function that gives a block back.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Kind {
     Block { order: Order, compound: bool, references: u32 },
@@ -95,17 +95,17 @@ struct World {
     pool: ZsPool,
     owned: Vec<Owned>,
     objects: Vec<(ZsHandle, u8)>,
-    /// For each frame, whether it is of a block that is owned.
+    /// State of each frame: `true` if it belongs to a block that is owned.
     taken: Vec<bool>,
     dma_limit: Pfn,
     /// Pages of the blocks, of the pool, and of neither.
     pages: u32,
     pool_pages: u32,
     base: u32,
-    /// Whether memory is being filled or emptied.
+    /// True if memory is being filled or emptied.
     filling: bool,
     marks: u64,
-    /// How often each of the rarer operations succeeded.
+    /// Number of successes of each of the rarer operations.
     done: [u32; 4],
 }
 

@@ -45,7 +45,7 @@ pub struct Resource {
 pub enum ResourceError {
     /// The resource has no addresses.
     Empty,
-    /// Another resource has some of the addresses, and lies neither in this one nor around it.
+    /// Overlap with another resource, which lies neither in this one nor around it.
     Busy,
     /// There is no memory for its record.
     NoMemory,

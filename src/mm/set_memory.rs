@@ -34,14 +34,14 @@ use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use permission::Change;
 
-/// Why memory stays as it was.
+/// Reason why memory was not changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SetMemoryError {
     /// Not whole pages, or neither in the linear map nor within one area of vmalloc.
     Invalid,
     /// Part of it isn't allocated: it is free, or the image's, or a hole.
     NotInUse,
-    /// It would be writable and executable.
+    /// The memory would be writable and executable.
     WritableAndExecutable,
     /// No memory for a page table.
     NoMemory,
@@ -210,8 +210,8 @@ fn apply(range: VirtRange, change: Change) -> Result<(), SetMemoryError> {
     Ok(())
 }
 
-/// Whether another mapping of an area's pages lets them be written: the linear map's, or one that
-/// [`vmalloc::vmap`] or [`vmalloc::vm_map_ram`] made.
+/// Returns whether another mapping of an area's pages lets them be written: the linear map's, or
+/// one that [`vmalloc::vmap`] or [`vmalloc::vm_map_ram`] made.
 fn is_writable_elsewhere(range: VirtRange) -> Result<bool, MapError> {
     let mut found = false;
     for_each_alias(range, |alias| {
@@ -241,12 +241,12 @@ fn is_writable_elsewhere(range: VirtRange) -> Result<bool, MapError> {
 }
 
 machine_local! {
-    /// Whether memory of vmalloc was ever made executable.
+    /// True if memory of vmalloc was ever made executable.
     static ANY_CODE: AtomicBool = AtomicBool::new(false);
 }
 
-/// Whether pages may get one more mapping with these attributes: none that lets them be written
-/// whose other mappings do not, since that may be code (see [`set_memory_x`]).
+/// Returns whether pages may get one more mapping with these attributes: none that lets them be
+/// written whose other mappings do not, since that may be code (see [`set_memory_x`]).
 pub(super) fn may_map(mut pages: impl Iterator<Item = PhysAddr>, attrs: KernelAttrs) -> bool {
     if !attrs.is_writable() || !ANY_CODE.load(SeqCst) {
         return true;
@@ -276,7 +276,7 @@ fn linear_address_of(pa: PhysAddr) -> Option<VirtAddr> {
     layout::LINEAR.contains(va).then_some(va)
 }
 
-/// Whether every frame of a range of the linear map is allocated.
+/// Returns whether every frame of a range of the linear map is allocated.
 fn all_usable(range: VirtRange) -> Result<(), SetMemoryError> {
     let base = layout::LINEAR.start();
     let pfn = |va: VirtAddr| PhysAddr::new((va - base) as u64).pfn();
@@ -355,7 +355,7 @@ pub unsafe fn set_direct_map_default_noflush(frame: Frame) -> Option<TlbFlush> {
     set_block(frame, Order::ZERO, true)
 }
 
-/// Whether a page can be reached through the linear map (Linux: kernel_page_present).
+/// Returns whether a page can be reached through the linear map (Linux: kernel_page_present).
 #[must_use]
 pub fn kernel_page_present(frame: Frame) -> bool {
     linear_address_of(frame.phys()).is_some_and(|va| init_mm::translate(va).is_some())

@@ -80,7 +80,7 @@ impl Objects {
         Ok(Self { pool: ZsPool::new().map_err(|_| AllocError)?, all, next: 0 })
     }
 
-    /// One more; whether there was memory. Process context.
+    /// Adds an object; returns whether there was memory. Process context.
     pub fn add(&mut self) -> bool {
         if self.all.len() == self.all.capacity() {
             return false;
@@ -142,7 +142,7 @@ fn swap_remove<T>(all: &mut KVVec<T>, which: usize) -> Option<T> {
     })
 }
 
-/// What of the machine's is used, and how much.
+/// Resources of the machine that the workload uses, and their share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct With {
     /// Kinds of pages are kept apart.
@@ -160,7 +160,7 @@ impl With {
     /// All of memory, in pages alone.
     pub const PAGES: Self =
         Self { migratetypes: true, compaction: true, slabs: false, percent: 100 };
-    /// What there is, in a machine that goes on running beside it.
+    /// All resources, in a machine that goes on running beside the workload.
     pub const ALL: Self = Self { slabs: true, percent: 90, ..Self::PAGES };
 
     /// The flags of a request for a block: where compaction is off, neither at once nor in the
@@ -199,10 +199,10 @@ impl Small {
 /// Objects that come and go at once, as those of one user do.
 const SMALL_AT_ONCE: usize = 16;
 
-/// What stays of the trace. While it is there nothing is compacted unasked, which would undo
-/// the trace; dropped it gives everything back, and things are as they were.
+/// Remains of the trace. While it is there nothing is compacted unasked, which would undo the
+/// trace; dropped it gives everything back.
 pub struct Fragmented {
-    /// Those that can be moved.
+    /// Movable objects.
     pub objects: Objects,
     with: With,
     blocks: KVVec<Pages>,

@@ -16,9 +16,9 @@ use core::hint::black_box;
 const OPERATIONS: u64 = 1000;
 const ROUNDS: usize = 5;
 
-/// For those that run with interrupts masked, where nobody may sleep.
+/// GFP flags of operations that run with interrupts masked, and may not sleep.
 const GFP: Gfp = Gfp::GFP_NOWAIT;
-/// For the others.
+/// GFP flags of the other operations.
 const GFP_SLEEPS: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
 
 fn pages<const ORDER: u8>() -> bool {
@@ -44,10 +44,10 @@ fn vmalloc_of<const SIZE: usize>() -> bool {
     black_box(VmArea::vmalloc(SIZE, GFP_SLEEPS)).map(drop).is_some()
 }
 
-/// How an operation is repeated.
+/// Function that repeats an operation.
 type Rounds = fn() -> Option<Took>;
 
-/// What an operation took, in hundredths.
+/// Cost of an operation, in hundredths.
 struct Took {
     events: u64,
     nanoseconds: u64,

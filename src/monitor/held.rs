@@ -1,4 +1,4 @@
-//! What was allocated from the prompt and is not freed yet.
+//! Allocations from the prompt that are not freed yet.
 
 use super::command::GfpNames;
 use super::tty::Screen;
@@ -14,7 +14,7 @@ use core::ptr::{NonNull, with_exposed_provenance_mut};
 /// Allocations that can be held.
 const SLOTS: usize = 64;
 
-/// One allocation, owned.
+/// Allocation, owned.
 pub(super) enum Object {
     Pages { block: Pages, gfp: Gfp },
     Kmalloc { object: NonNull<u8>, size: usize, gfp: Gfp },
@@ -28,7 +28,7 @@ impl Object {
         Some(Self::Pages { block: Pages::alloc(gfp, order)?, gfp })
     }
 
-    /// At most `KMALLOC_MAX_SIZE` bytes.
+    /// Allocates at most `KMALLOC_MAX_SIZE` bytes.
     pub fn kmalloc(size: usize, gfp: Gfp) -> Option<Self> {
         Some(Self::Kmalloc { object: kmalloc(size, gfp)?, size, gfp })
     }
@@ -44,7 +44,7 @@ impl Object {
         CmaPages::alloc(area, pages, Order::ZERO).map(Self::Cma)
     }
 
-    /// Where it is, and its bytes.
+    /// Returns the address and the number of bytes.
     fn place(&self) -> (VirtAddr, usize) {
         match self {
             Self::Pages { block, .. } => (block.frame().virt(), block.order().bytes()),
@@ -54,7 +54,7 @@ impl Object {
         }
     }
 
-    /// Its first and its last byte.
+    /// Returns the first and the last byte.
     fn ends(&self) -> Option<[*mut u8; 2]> {
         let (va, size) = self.place();
         let last = size.checked_sub(1)?;
@@ -70,7 +70,7 @@ impl Object {
         }
     }
 
-    /// Whether its ends still say that.
+    /// Returns whether its ends still say that.
     pub fn is_stamped(&self, value: u64) -> bool {
         let [first, last, ..] = value.to_le_bytes();
         let one_byte = self.place().1 == 1;

@@ -10,7 +10,7 @@ use crate::arch::{CpuId, NR_CPUS, irq};
 use core::mem::ManuallyDrop;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// What a thread returns that was asked to end before it ran (Linux: -EINTR).
+/// Exit code of a thread that was asked to end before it ran (Linux: -EINTR).
 pub const EINTR: i32 = -4;
 
 /// Bytes that a thread's closure may have: it lies at the top of the stack.
@@ -124,7 +124,7 @@ pub fn least_loaded_cpu() -> CpuId {
 }
 
 impl KThread {
-    /// Its number.
+    /// Returns the number of the thread.
     #[must_use]
     pub fn id(&self) -> ThreadId {
         self.id
@@ -135,7 +135,7 @@ impl KThread {
         sched::wake_up_process(self.id)
     }
 
-    /// Whether it has ended.
+    /// Returns whether it has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let id = self.id;

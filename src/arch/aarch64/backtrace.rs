@@ -15,7 +15,7 @@ pub struct Backtrace {
 }
 
 impl Backtrace {
-    /// From the caller's own frame.
+    /// Starts from the caller's own frame.
     #[inline(always)]
     #[must_use]
     pub fn here() -> Self {
@@ -25,7 +25,7 @@ impl Backtrace {
         Self::from_fp(fp)
     }
 
-    /// From the frame record at `fp`.
+    /// Starts from the frame record at `fp`.
     #[must_use]
     pub const fn from_fp(fp: usize) -> Self {
         Self { fp, left: 64 }

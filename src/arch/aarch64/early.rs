@@ -23,7 +23,7 @@ use crate::arch::pgtable::{Descriptor, KernelAttrs, Level, MAIR_EL1, tcr_el1};
 use core::arch::asm;
 use core::cell::UnsafeCell;
 
-/// One table: a page of descriptors.
+/// Table of the boot: a page of descriptors.
 #[repr(C, align(4096))]
 pub(super) struct BootTable(pub(super) UnsafeCell<[u64; 512]>);
 

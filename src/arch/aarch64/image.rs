@@ -1,4 +1,4 @@
-//! Where the kernel image lies: the linker's symbols as typed ranges.
+//! Parts of the kernel image: the linker's symbols as typed ranges.
 
 use crate::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::layout;

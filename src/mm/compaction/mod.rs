@@ -45,7 +45,7 @@ const EXTFRAG_THRESHOLD: u64 = 500;
 /// The most that compaction is put off: 2^n attempts (Linux: COMPACT_MAX_DEFER_SHIFT).
 const MAX_DEFER_SHIFT: u32 = 6;
 
-/// What came of compacting a zone (Linux: enum compact_result).
+/// Result of the compaction of a zone (Linux: enum compact_result).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CompactResult {
     /// Put off: it brought nothing lately.
@@ -58,14 +58,14 @@ pub enum CompactResult {
     Success,
 }
 
-/// What compaction has done since boot (Linux: /proc/vmstat, compact_*).
+/// Counts of compaction since boot (Linux: /proc/vmstat, compact_*).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct CompactStat {
     /// Zones that an allocation had compacted.
     pub stall: u64,
-    /// How often there was a block then.
+    /// Number of compactions after which there was a block.
     pub success: u64,
-    /// How often not.
+    /// Number of compactions after which there was none.
     pub fail: u64,
     /// Frames that the rising scanner looked at.
     pub scanned: u64,
@@ -93,9 +93,9 @@ impl Stat {
     }
 }
 
-/// What a zone remembers of former attempts.
+/// History of a zone's former attempts.
 struct History {
-    /// Where the scanners stopped.
+    /// Position at which the migration scanner stopped.
     migrate: AtomicU32,
     free: AtomicU32,
     /// Attempts since it was put off, out of 2^`shift`.
@@ -123,8 +123,8 @@ impl History {
         }
     }
 
-    /// Whether a request of `order` is put off, of whose zone `free` pages are free. Where a
-    /// huge page more is free than when it failed, it is worth another try (Linux:
+    /// Returns whether a request of `order` is put off, of whose zone `free` pages are free.
+    /// Where a huge page more is free than when it failed, it is worth another try (Linux:
     /// compaction_deferred, which counts attempts alone).
     fn deferred(&self, order: Order, free: u32) -> bool {
         let limit = 1 << self.shift.load(Relaxed);
@@ -139,7 +139,7 @@ impl History {
         considered < limit
     }
 
-    /// It failed with `free` pages free: the next attempts are put off (Linux:
+    /// Notes a failure with `free` pages free: the next attempts are put off (Linux:
     /// defer_compaction).
     fn defer(&self, order: Order, free: u32) {
         self.free_then.store(free, Relaxed);
@@ -168,7 +168,7 @@ machine_local! {
     static STAT: Stat = Stat::new();
 }
 
-/// What compaction has done since boot.
+/// Returns the counts of compaction since boot.
 #[must_use]
 pub fn compact_stat() -> CompactStat {
     CompactStat {
@@ -180,7 +180,7 @@ pub fn compact_stat() -> CompactStat {
     }
 }
 
-/// What a block is wanted for.
+/// Requirements of a requested block.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::mm) struct Wanted {
     pub order: Order,
@@ -189,7 +189,8 @@ pub(in crate::mm) struct Wanted {
 }
 
 impl Wanted {
-    /// Whether `zone` has a block that such a request may take (Linux: compact_finished).
+    /// Returns whether `zone` has a block that such a request may take (Linux:
+    /// compact_finished).
     fn is_there(&self, zone: &Zone) -> bool {
         let has = |mt: Migratetype| zone.orders[mt.index()].load(Relaxed) >> self.order.get() != 0;
         let steals =
@@ -199,7 +200,7 @@ impl Wanted {
             || steals && self.mt.fallbacks().iter().any(|&mt| has(mt))
     }
 
-    /// Whether compacting `zone` may help (Linux: compaction_suitable).
+    /// Returns whether compacting `zone` may help (Linux: compaction_suitable).
     fn is_suitable(&self, zone: &Zone) -> bool {
         let costly = self.order.get() > COSTLY_ORDER;
         let mark = zone.watermark(if costly { Wmark::Low } else { Wmark::Min });

@@ -31,13 +31,13 @@ pub(super) fn enable() {
     super::watch_pages();
 }
 
-/// Whether it is on.
+/// Returns whether it is on.
 #[must_use]
 pub fn debug_pagealloc_enabled() -> bool {
     ON.load(Relaxed)
 }
 
-/// How the linear map is to be made (Linux: can_set_direct_map).
+/// Returns the flags that the linear map is made with (Linux: can_set_direct_map).
 #[must_use]
 pub fn linear_map_flags() -> MapFlags {
     if debug_pagealloc_enabled() {
@@ -76,8 +76,7 @@ pub(super) fn unmap(frame: Frame, order: Order) {
     }
 }
 
-/// What is known of the page at an address that faulted, for the report of the fault; nothing
-/// where it is none of the linear map's.
+/// Report on the page at an address that faulted; empty where it is none of the linear map's.
 pub struct FaultInfo(pub VirtAddr);
 
 impl fmt::Display for FaultInfo {

@@ -57,7 +57,7 @@ pub enum ObjectState {
     Init,
     /// Used no more.
     Inactive,
-    /// In use.
+    /// Active object, in use.
     Active,
     /// Not to be used again.
     Destroyed,

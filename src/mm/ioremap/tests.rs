@@ -143,7 +143,7 @@ fn a_type_is_held_until_no_tlb_can_have_it() {
     });
 }
 
-/// Who maps the same again may have the claim of a mapping that waits for its flush, and the
+/// A second mapping of the same range may take the claim of one that waits for its flush; the
 /// type is held until that is done and the new mapping has ended as well.
 #[test]
 fn a_claim_that_waits_serves_the_next_mapping() {

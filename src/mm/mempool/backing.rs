@@ -1,4 +1,4 @@
-//! Where a pool's elements come from (Linux: mempool_alloc_t, mempool_free_t).
+//! Sources of a pool's elements (Linux: mempool_alloc_t, mempool_free_t).
 
 use super::{KmallocPool, Mempool, PagePool, SlabPool};
 use crate::addr::{Order, VirtAddr};
@@ -9,7 +9,7 @@ use crate::mm::page_alloc;
 use crate::mm::slab::{RawCache, kfree, kmalloc};
 use core::ptr::{self, NonNull};
 
-/// What makes a pool's elements and takes them back.
+/// Source of a pool's elements, which takes them back.
 ///
 /// # Safety
 /// What `alloc` returns is memory that is no one else's until `free`.

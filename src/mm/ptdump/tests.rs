@@ -1,4 +1,5 @@
-//! What the dump says of mappings made for it, and that the check finds what it is for.
+//! Tests of the dump on mappings made for it, and of the check for writable and executable
+//! pages.
 
 use super::*;
 use crate::addr::{PMD_SIZE, PUD_SIZE, PhysAddr};

@@ -1,4 +1,4 @@
-//! What becomes of the rights of a mapping. Nothing is ever writable and executable.
+//! Changes of a mapping's rights. No page is ever writable and executable.
 #![deny(unsafe_code)]
 
 use crate::arch::pgtable::{KernelAttrs, Permission};
@@ -6,9 +6,9 @@ use crate::arch::pgtable::{KernelAttrs, Permission};
 /// A change of what a mapping allows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// To these rights.
+    /// Set these rights.
     Permission(Permission),
-    /// To no execution.
+    /// Remove execution.
     Nx,
     /// Shown or hidden.
     Valid(bool),
@@ -28,12 +28,12 @@ impl Change {
         }
     }
 
-    /// Whether some right is taken away.
+    /// Returns whether some right is taken away.
     pub fn restricts(self) -> bool {
         matches!(self, Self::Permission(Permission::Ro | Permission::Rx) | Self::Valid(false))
     }
 
-    /// Whether the linear map's mapping of a page of vmalloc changes along.
+    /// Returns whether the linear map's mapping of a page of vmalloc changes along.
     pub fn changes_alias(self) -> bool {
         matches!(self, Self::Permission(Permission::Ro | Permission::Rw))
     }

@@ -114,7 +114,7 @@ impl Row {
         }
     }
 
-    /// What is taken and what of the rest is CMA's: of what there is any, a mark at least.
+    /// Draws the bar of taken memory, CMA's and free; each that is not zero has a mark at least.
     fn bar(&self) -> ArrayString<BAR> {
         let marks = |pages: usize| match (pages * BAR + self.total / 2).checked_div(self.total) {
             Some(marks) if pages > 0 => marks.max(1),
@@ -263,7 +263,7 @@ fn slabs() -> Line {
     line
 }
 
-/// Who has so much.
+/// Name with a size.
 struct Named(&'static str, Size);
 
 impl fmt::Display for Named {

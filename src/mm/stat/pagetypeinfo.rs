@@ -1,5 +1,5 @@
-//! How free memory is spread over orders and kinds (Linux: /proc/pagetypeinfo and debugfs
-//! extfrag/ of mm/vmstat.c).
+//! Distribution of free memory over orders and migratetypes (Linux: /proc/pagetypeinfo and
+//! debugfs extfrag/ of mm/vmstat.c).
 #![deny(unsafe_code)]
 
 use super::Head;

@@ -27,7 +27,7 @@ use core::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 #[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
 
-/// What is counted for each node (Linux: enum node_stat_item).
+/// Counters of each node (Linux: enum node_stat_item).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NodeStat {
     /// Stacks of threads, in KiB.
@@ -36,7 +36,7 @@ pub enum NodeStat {
     PageTable,
 }
 
-/// How many there are.
+/// Number of counters.
 const ITEMS: usize = 2;
 
 machine_local! {
@@ -131,8 +131,8 @@ pub(super) fn node_items(node: Option<NodeId>) -> [Item; 37] {
     ]
 }
 
-/// What has happened since boot (Linux: enum vm_event_item). Reclaim is by shrinkers alone, so
-/// what it scans are objects of slabs.
+/// Returns the events since boot (Linux: enum vm_event_item). Reclaim is by shrinkers alone, so
+/// the objects that it scans are of slabs.
 fn events() -> [Item; 27] {
     let (reclaim, compact) = (vmscan_stat(), compact_stat());
     let infos = || cma::areas().map(cma::Cma::info);
@@ -191,7 +191,7 @@ impl fmt::Display for VmStat {
     }
 }
 
-/// Its lines.
+/// Returns the lines of the file.
 pub(super) fn items() -> impl Iterator<Item = Item> {
     let zones = sum_of(page_alloc::zones()).into_iter().flatten();
     zones.chain(node_items(None)).chain(events())

@@ -69,7 +69,7 @@ fn complete(pages: PageChain, nr_pages: u32, gfp: Gfp, node: Option<NodeId>) -> 
     }
 }
 
-/// From so many pages on it pays to look whether there are as many.
+/// Number of pages from which on it pays to look whether there are as many.
 const LOOKED_AT: u32 = 1024;
 
 /// An area of blocks.

@@ -9,7 +9,7 @@ use core::fmt;
 use core::panic::Location;
 
 bitflags! {
-    /// What an area is for (Linux: include/linux/vmalloc.h).
+    /// Purpose of an area (Linux: include/linux/vmalloc.h).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct VmFlags: u8 {
         /// Devices, mapped by `ioremap` and its kin.
@@ -27,10 +27,10 @@ bitflags! {
     }
 }
 
-/// What is given back when an area ends, once no TLB holds its translations any more.
+/// Resources that an area gives back at its end, once no TLB holds its translations any more.
 #[derive(Default, Debug)]
 pub enum Backing {
-    /// Nothing: the pages are somebody else's.
+    /// No resources: the pages belong to another owner.
     #[default]
     None,
     /// The area's own pages.
@@ -39,10 +39,10 @@ pub enum Backing {
     Io(Reservation),
 }
 
-/// Where an area is in its life.
+/// Stage of an area's life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// In use.
+    /// The area is in use.
     Busy,
     /// Being unmapped by the CPU that frees it.
     Unmapping,
@@ -60,9 +60,9 @@ pub struct VmapArea {
     pub(super) next: u32,
     /// Pages mapped, the guard page left out.
     pub(super) nr_pages: u32,
-    /// In a block of `vm_map_ram`, pages that were used and are so no more.
+    /// Number of pages of a `vm_map_ram` block that were used and are used no more.
     pub(super) dirty: u32,
-    /// What a device area maps.
+    /// Physical address that a device area maps.
     pub(super) phys: PhysAddr,
     pub(super) caller: &'static Location<'static>,
     pub(super) backing: Backing,
@@ -71,20 +71,20 @@ pub struct VmapArea {
 /// A line of [`vmallocinfo`](super::vmallocinfo).
 #[derive(Clone, Copy, Debug)]
 pub struct VmallocInfo {
-    /// Its addresses, the guard page included.
+    /// Addresses, the guard page included.
     pub range: VirtRange,
-    /// What it is for.
+    /// Purpose of the area.
     pub flags: VmFlags,
-    /// How many pages are mapped.
+    /// Number of pages mapped.
     pub nr_pages: u32,
-    /// What a device area maps; 0 otherwise.
+    /// Physical address that a device area maps; 0 otherwise.
     pub phys: PhysAddr,
-    /// Who asked for it.
+    /// Location of the allocation.
     pub caller: &'static Location<'static>,
 }
 
 impl fmt::Display for VmallocInfo {
-    /// As a line of Linux's /proc/vmallocinfo, the caller as a place in the source.
+    /// Prints a line of Linux's /proc/vmallocinfo, the caller as a place in the source.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (start, end) = (self.range.start().get(), self.range.end().get());
         write!(f, "{start:#018x}-{end:#018x} {:7}", self.range.len())?;

@@ -9,7 +9,7 @@ use crate::arch::pgtable::KernelAttrs;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
 
-/// How an area came to be, and so how it ends.
+/// Origin of an area, which decides how it ends.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Vmalloc,
@@ -37,13 +37,13 @@ impl VmArea {
         Some(Self { at: vmalloc(size, gfp)?, size, kind: Kind::Vmalloc })
     }
 
-    /// As [`VmArea::vmalloc`] at a multiple of `align`, a power of two, in bytes.
+    /// Like [`VmArea::vmalloc`] at a multiple of `align`, a power of two, in bytes.
     #[track_caller]
     pub fn vmalloc_aligned(size: usize, align: usize, gfp: Gfp) -> Option<Self> {
         Some(Self { at: vmalloc_aligned(size, align, gfp)?, size, kind: Kind::Vmalloc })
     }
 
-    /// As [`VmArea::vmalloc`], filled with zeros.
+    /// Like [`VmArea::vmalloc`], filled with zeros.
     #[track_caller]
     pub fn vzalloc(size: usize, gfp: Gfp) -> Option<Self> {
         Some(Self { at: vzalloc(size, gfp)?, size, kind: Kind::Vmalloc })
@@ -63,7 +63,7 @@ impl VmArea {
         Some(Self { at: vm_map_ram(frames)?, size, kind: Kind::MapRam })
     }
 
-    /// Its first address.
+    /// Returns the first address.
     #[must_use]
     pub const fn virt(&self) -> VirtAddr {
         self.at
@@ -81,8 +81,8 @@ impl VmArea {
         VirtRange::from_size(self.at, self.size.next_multiple_of(PAGE_SIZE))
     }
 
-    /// Its first address, whose area nobody ends any more but
-    /// [`vfree`](super::vfree), [`vunmap`](super::vunmap) or [`vm_unmap_ram`](super::vm_unmap_ram).
+    /// Gives up ownership and returns the first address: [`vfree`](super::vfree),
+    /// [`vunmap`](super::vunmap) or [`vm_unmap_ram`](super::vm_unmap_ram) end the area.
     pub fn into_raw(self) -> VirtAddr {
         let at = self.at;
         core::mem::forget(self);

@@ -79,7 +79,8 @@ fn scattered_memory_serves_large_areas_too() {
     });
 }
 
-/// With every number of free pages: it works, or leaves no trace.
+/// An allocation of a large area, tried with every number of free pages, works or leaves no
+/// trace.
 #[test]
 fn a_large_area_out_of_memory_leaks_nothing() {
     machine(2048, |m| {

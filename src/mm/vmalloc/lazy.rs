@@ -38,7 +38,7 @@ impl SizedLists {
         Self { used: 0, lists: [AreaList { head: NIL, tail: NIL }; SIZES] }
     }
 
-    /// Whether all are empty.
+    /// Returns whether all are empty.
     pub const fn are_empty(&self) -> bool {
         self.used == 0
     }
@@ -88,15 +88,15 @@ impl SizedLists {
     }
 }
 
-/// What areas held that wait. Where it is dropped it is nobody's: it ends with the machine, or
-/// a purge takes it and [releases](Self::release) it.
+/// Backings of areas that wait for a flush. One that is dropped leaks: a purge takes it and
+/// [releases](Self::release) it.
 pub struct Held {
     pages: ManuallyDrop<PageChain>,
     claims: Claims,
 }
 
 impl Held {
-    /// Nothing.
+    /// Empty set.
     pub const NONE: Self =
         Self { pages: ManuallyDrop::new(PageChain::EMPTY), claims: Claims::NONE };
 
@@ -146,7 +146,7 @@ impl Held {
         }
     }
 
-    /// Its pages, for checks.
+    /// Returns the pages, for checks.
     pub fn pages(&self) -> &PageChain {
         &self.pages
     }

@@ -1,4 +1,4 @@
-//! What waits for a flush, what the pools keep, and frees that take the long way.
+//! Tests of lazy flushes, the pools' reserves, and frees on the slow path.
 
 use super::tests::{machine, take_all, used_pages, vfree, vunmap};
 use super::*;
@@ -28,7 +28,7 @@ fn limits_are_for_the_machine() {
     assert_eq!(of(4, 1 << 22), (LAZY_MAX_PAGES, LAZY_MAX_FRAMES, 3 * 8192));
 }
 
-/// Others' pages are not kept from anybody: their areas wait until there are enough addresses.
+/// Foreign pages are kept from nobody: their areas wait until there are enough addresses.
 #[test]
 fn addresses_that_wait_are_bounded() {
     machine(4096, |_| {
@@ -101,7 +101,7 @@ fn pools_are_bounded_whether_areas_come_as_lists_or_one_by_one() {
     });
 }
 
-/// Where memory is short a small area has the pages that wait, without reclaim too.
+/// A small area gets the pages that wait where memory is short, without reclaim too.
 #[test]
 fn pages_that_wait_serve_small_areas() {
     machine(8192, |_| {
@@ -153,7 +153,7 @@ fn areas_all_over_the_range_are_freed() {
     });
 }
 
-/// What an area holds waits with the others' wherever it was unmapped: large ones, too.
+/// Backings of large areas wait with the others', wherever an area was unmapped.
 #[test]
 fn areas_with_something_of_their_own_wait_one_by_one() {
     machine(8192, |m| {

@@ -10,7 +10,7 @@ use crate::arch::pgtable::{KernelAttrs, MapError, MapFlags};
 use crate::arch::{IrqMasked, layout};
 use crate::mm::init_mm::{self, TlbFlush};
 
-/// Whether `pages` pages from `va` on end in the vmalloc range, where they begin.
+/// Returns whether `pages` pages from `va` on end in the vmalloc range, where they begin.
 #[inline(always)]
 fn is_ours(va: VirtAddr, pages: usize) -> bool {
     let (start, end) = (layout::VMALLOC.start().get(), layout::VMALLOC.end().get());

@@ -119,7 +119,7 @@ use purge::{Wait, purge};
 use vm_area::{Request, unmap_area};
 use vmap_areas::{Limits, VmapAreas};
 
-/// Before `init` knows better: one CPU and 64 MiB.
+/// Limits until `init` sets them: one CPU and 64 MiB.
 const FIRST_LIMITS: Limits = limits(1, (64 << 20) >> PAGE_SHIFT);
 
 machine_local! {
@@ -200,7 +200,7 @@ pub fn vzalloc(size: usize, gfp: Gfp) -> Option<VirtAddr> {
     vmalloc(size, gfp | Gfp::__GFP_ZERO)
 }
 
-/// What [`vfree`] does.
+/// Implements [`vfree`].
 #[inline]
 #[track_caller]
 fn free_area(va: VirtAddr) {
@@ -232,7 +232,7 @@ pub fn vmap(frames: &[Frame], prot: KernelAttrs) -> Option<VirtAddr> {
     None
 }
 
-/// What [`vunmap`] does.
+/// Implements [`vunmap`].
 #[track_caller]
 fn unmap_area_of_vmap(va: VirtAddr) {
     if va.get() != 0 && !unmap_area(va, VmFlags::VM_MAP) {
@@ -240,13 +240,13 @@ fn unmap_area_of_vmap(va: VirtAddr) {
     }
 }
 
-/// Whether `va` lies where vmalloc, vmap and ioremap allocate.
+/// Returns whether `va` lies where vmalloc, vmap and ioremap allocate.
 #[must_use]
 pub fn is_vmalloc_addr(va: VirtAddr) -> bool {
     layout::VMALLOC.contains(va)
 }
 
-/// How many bytes the area in use has that begins at `va`, its guard page left out; `None`
+/// Returns the bytes of the area in use that begins at `va`, its guard page left out; `None`
 /// where none begins. Any context.
 #[must_use]
 pub fn vmalloc_size(va: VirtAddr) -> Option<usize> {
@@ -277,7 +277,7 @@ pub fn vmallocinfo() -> impl Iterator<Item = VmallocInfo> {
     })
 }
 
-/// How many pages are in use, and how many wait.
+/// Returns the number of pages in use, and of those that wait for a flush.
 #[must_use]
 pub fn vmalloc_stat() -> VmallocStat {
     with_areas(|areas| areas.stat())
@@ -291,7 +291,7 @@ pub fn vm_unmap_aliases() {
     while with_areas(|areas| areas.drain_pools()) {}
 }
 
-/// As [`vm_unmap_aliases`], but addresses stay where they wait for the next areas.
+/// Like [`vm_unmap_aliases`], but addresses stay where they wait for the next areas.
 pub(in crate::mm) fn flush_unmapped() {
     vmap_block::retire_idle();
     purge(Wait::Yes);
@@ -318,7 +318,7 @@ pub fn validate() {
     memtype::validate();
 }
 
-/// Whether all of `range` is mapped by one area of vmalloc, for `mm::set_memory`. With
+/// Returns whether all of `range` is mapped by one area of vmalloc, for `mm::set_memory`. With
 /// `resets` the linear map's permissions of its pages are reset when it is freed.
 pub(super) fn set_memory(range: VirtRange, resets: bool) -> bool {
     let flags = if resets { VmFlags::VM_FLUSH_RESET_PERMS } else { VmFlags::empty() };

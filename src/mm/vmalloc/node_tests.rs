@@ -8,7 +8,7 @@ use crate::mm::page_alloc::{alloc_pages_node, free_pages};
 use std::vec::Vec;
 
 const QUIET: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
-/// Where the second node of the machine begins.
+/// Start of the machine's second node.
 const SECOND_NODE: PhysAddr = PhysAddr::new(0x4180_0000);
 /// Pages of areas: of single pages, and of blocks.
 const SIZES: [usize; 3] = [1, 7, 600];
@@ -42,7 +42,8 @@ fn an_area_is_of_its_nodes_memory() {
     });
 }
 
-/// Where a node has nothing left, another's memory serves, but for who wants no other.
+/// An allocation takes another node's memory where its node has nothing left, unless it excludes
+/// other nodes.
 #[test]
 fn another_nodes_memory_is_second_best() {
     on_machine(|| {

@@ -59,7 +59,7 @@ impl PageChain {
         Some(chain)
     }
 
-    /// As many pages as a block of `order` has, in smaller blocks where there is none.
+    /// Adds as many pages as a block of `order` has, in smaller blocks where there is none.
     fn add(&mut self, order: Order, gfp: Gfp, node: Option<NodeId>) -> Option<()> {
         let (mut left, mut order) = (order.pages(), order);
         while left > 0 {
@@ -104,7 +104,7 @@ impl PageChain {
         self.len
     }
 
-    /// Whether all its blocks are single pages.
+    /// Returns whether all its blocks are single pages.
     #[inline(always)]
     pub const fn is_single_pages(&self) -> bool {
         self.len < LARGE
@@ -139,7 +139,7 @@ fn order_of(head: Frame) -> Order {
 pub struct Frames(Option<Frame>);
 
 impl Frames {
-    /// Where each block starts, and how many bytes it has.
+    /// Returns the start and the bytes of each block.
     pub fn blocks(self) -> impl Iterator<Item = (PhysAddr, usize)> {
         self.map(|frame| (frame.phys(), order_of(frame).bytes()))
     }

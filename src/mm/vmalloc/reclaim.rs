@@ -18,14 +18,14 @@ pub const BATCH: usize = 32;
 pub struct Purge {
     /// The first of those that are dealt with one by one.
     pub others: u32,
-    /// To be done before anything else.
+    /// Flush to be done before anything else.
     pub owed: TlbFlush,
-    /// What the areas held, to be given back then.
+    /// Backings of the areas, to be given back after the flush.
     pub held: Held,
 }
 
 impl Purge {
-    /// Nothing to do.
+    /// Empty work.
     pub const NONE: Self = Self { others: NIL, owed: TlbFlush::NONE, held: Held::NONE };
 }
 
@@ -36,7 +36,7 @@ pub struct Others {
     pub head: u32,
     /// Pages of addresses, as [`VmallocStat::lazy`].
     pub lazy: usize,
-    /// As [`VmallocStat::lazy_frames`].
+    /// Like [`VmallocStat::lazy_frames`].
     pub lazy_frames: usize,
 }
 
@@ -57,7 +57,7 @@ pub struct Flushing {
     pub(super) areas: SizedLists,
     /// Pages of addresses, as [`VmallocStat::lazy`].
     lazy: usize,
-    /// As [`VmallocStat::lazy_frames`].
+    /// Like [`VmallocStat::lazy_frames`].
     lazy_frames: usize,
 }
 
@@ -66,11 +66,11 @@ impl Flushing {
     pub const NONE: Self = Self { areas: SizedLists::new(), lazy: 0, lazy_frames: 0 };
 }
 
-/// What [`VmapAreas::start_purge`] found.
+/// Result of [`VmapAreas::start_purge`].
 pub enum PurgeStart {
     /// No area is lazily unmapped.
     Nothing,
-    /// Another CPU is at it.
+    /// The purge of another CPU is under way.
     Busy,
     /// Flush, then [`VmapAreas::reclaim_sized`], and what that asks for.
     Areas,

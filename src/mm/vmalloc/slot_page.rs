@@ -16,7 +16,7 @@ impl SlotPage {
         OwnedPage::alloc(gfp).map(Self)
     }
 
-    /// Its address in the linear map; nobody gives it back any more.
+    /// Gives up ownership and returns the address in the linear map.
     pub fn into_address(self) -> usize {
         self.0.into_raw().virt().get()
     }

@@ -56,7 +56,7 @@ pub(super) fn take_all() -> Vec<Frame> {
     core::iter::from_fn(|| page_alloc::alloc_pages(gfp, Order::ZERO)).collect()
 }
 
-/// How many pages are allocated.
+/// Returns the number of allocated pages.
 pub(in crate::mm) fn used_pages() -> u32 {
     page_alloc::validate().unwrap();
     page_alloc::nr_used_pages()
@@ -381,7 +381,8 @@ fn a_page_taken_from_under_an_area_is_caught() {
     });
 }
 
-/// With every number of free pages from none to enough: it works or leaves no trace.
+/// An allocation, tried with every number of free pages from none to enough, works or leaves no
+/// trace.
 #[test]
 fn vmalloc_out_of_memory_leaks_nothing() {
     machine(1024, |m| {

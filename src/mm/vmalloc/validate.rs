@@ -1,4 +1,4 @@
-//! Whether areas, lists and counts are as they should be.
+//! Check of the invariants of areas, lists and counts.
 #![deny(unsafe_code)]
 
 use super::VmFlags;

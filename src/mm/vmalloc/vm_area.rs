@@ -18,8 +18,8 @@ use crate::mm::set_memory;
 use crate::mm::trace::points;
 use core::panic::Location;
 
-/// What of a caller's flags holds for the page of a record: how hard to try, but neither
-/// zones nor what is done with the page (Linux: GFP_RECLAIM_MASK).
+/// Flags that an allocation's auxiliary memory inherits: how hard to try, but neither zones nor
+/// treatment of the page (Linux: GFP_RECLAIM_MASK).
 const RECLAIM_MASK: Gfp = Gfp::__GFP_RECLAIM
     .union(Gfp::__GFP_IO)
     .union(Gfp::__GFP_FS)
@@ -31,20 +31,20 @@ const RECLAIM_MASK: Gfp = Gfp::__GFP_RECLAIM
     .union(Gfp::__GFP_NOFAIL)
     .union(Gfp::__GFP_NOWARN);
 
-/// What an area is allocated for.
+/// Request for an area.
 #[derive(Clone, Copy)]
 pub struct Request {
     /// Pages to map: the guard page comes on top.
     pub nr_pages: u32,
     /// A multiple of the page size that its address is a multiple of.
     pub align: usize,
-    /// What it is for.
+    /// Purpose of the area.
     pub flags: VmFlags,
-    /// What a device area maps; else 0.
+    /// Physical address that a device area maps; else 0.
     pub phys: PhysAddr,
-    /// How to get memory for its record.
+    /// GFP flags of the allocation of the record.
     pub gfp: Gfp,
-    /// Who asks for it.
+    /// Location of the request.
     pub caller: &'static Location<'static>,
 }
 
@@ -70,7 +70,7 @@ impl Request {
         self.map_found(found, map)
     }
 
-    /// As [`map`](Self::map), with what [`VmapAreas::alloc_pooled`] found.
+    /// Like [`map`](Self::map), with what [`VmapAreas::alloc_pooled`] found.
     ///
     /// [`VmapAreas::alloc_pooled`]: super::vmap_areas::VmapAreas::alloc_pooled
     #[inline(always)]
@@ -127,8 +127,8 @@ impl Request {
     }
 }
 
-/// What `get` gets; where that is nothing, it is asked once more after a purge, since
-/// pages that wait for a flush may make up for what is missing.
+/// Calls `get`, and once more after a purge if it returned nothing, since pages that wait for a
+/// flush may make up for missing ones.
 #[inline(always)]
 pub fn or_purge<T>(get: impl Fn() -> Option<T>) -> Option<T> {
     let mut purged = false;
@@ -175,7 +175,7 @@ fn trace_unmap(va: VirtAddr) {
     }
 }
 
-/// As [`unmap_area`], whatever that takes, for a large area without the lock of all.
+/// Like [`unmap_area`], whatever that takes, for a large area without the lock of all.
 #[inline(never)]
 fn unmap_slowly(va: VirtAddr, kinds: VmFlags) -> bool {
     let found = with_masked(|irq| VMAP.lock(irq).unmap_or_claim(irq, va, kinds));

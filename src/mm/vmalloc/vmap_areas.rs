@@ -29,7 +29,7 @@ const UNMAP_AT_ONCE: usize = SIZED_PAGES;
 /// Pages of addresses that an area has more than it maps.
 pub(super) const GUARD_PAGES: usize = 1;
 
-/// When lazily unmapped areas are purged, and how many are kept.
+/// Thresholds for purging lazily unmapped areas, and the number kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Pages of addresses on the lazy list.
@@ -45,7 +45,7 @@ pub struct Limits {
 pub struct VmallocStat {
     /// Pages mapped in areas in use.
     pub mapped: usize,
-    /// Of these, pages of vmalloc (Linux: nr_vmalloc_pages).
+    /// Number of pages, among those, of vmalloc (Linux: nr_vmalloc_pages).
     pub allocated: usize,
     /// Pages of addresses, guard pages included, that are lazily unmapped.
     pub lazy: usize,
@@ -57,27 +57,27 @@ pub struct VmallocStat {
     pub records: usize,
 }
 
-/// What became of an area that was to be unmapped.
+/// Result of unmapping an area.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unmap {
-    /// It waits for a flush.
+    /// The area waits for a flush.
     Done,
-    /// As `Done`, and enough wait now for a purge.
+    /// Like `Done`, and enough wait now for a purge.
     Due,
-    /// Nothing: there is none, or it takes more than is done under the lock.
+    /// No area was unmapped: there is none, or it takes more than is done under the lock.
     NotDone,
 }
 
-/// What [`VmapAreas::unmap_or_claim`] found.
+/// Result of [`VmapAreas::unmap_or_claim`].
 pub enum Found {
     /// No such area is in use.
     Nothing,
-    /// One that waits for a flush; and maybe enough do now for a purge.
+    /// Area that waits for a flush; there may be enough of them now for a purge.
     Unmapped {
-        /// Whether they do.
+        /// True if they do.
         due: bool,
     },
-    /// One that the caller is to unmap: what it maps, and what it is for.
+    /// Area that the caller is to unmap: its range, and its purpose.
     Claimed(AreaId, VirtRange, VmFlags),
 }
 
@@ -87,8 +87,8 @@ pub enum Found {
 pub struct VmapAreas {
     pub(super) stat: VmallocStat,
     pub(super) limits: Limits,
-    /// What the areas on the lazy list wait for. A flush that is dropped is done then; this
-    /// one ends with the machine.
+    /// Flush that the areas on the lazy list wait for. Dropping a flush executes it; this one
+    /// ends with the machine.
     pub(super) owed: ManuallyDrop<TlbFlush>,
     pub(super) held: Held,
     pub(super) purging: bool,
@@ -96,13 +96,13 @@ pub struct VmapAreas {
     pub(super) pools: [u32; POOLED_PAGES],
     pub(super) others: Others,
     pub(super) flushing: Flushing,
-    /// By CPU, the block that its next few pages come from.
+    /// Block that a CPU's next few pages come from, by CPU.
     pub(super) blocks: [Option<CurrentBlock>; NR_CPUS],
-    /// It ends with the machine.
+    /// Space that ends with the machine.
     pub(super) space: ManuallyDrop<VaSpace<VmapArea>>,
 }
 
-/// How many of an area's pages vmalloc allocated: all or none.
+/// Returns the number of an area's pages that vmalloc allocated: all or none.
 #[inline(always)]
 pub(super) fn allocated(flags: VmFlags, nr_pages: usize) -> usize {
     if flags.contains(VmFlags::VM_ALLOC) { nr_pages } else { 0 }
@@ -153,13 +153,13 @@ impl VmapAreas {
         self.limits = limits;
     }
 
-    /// How many pages of addresses may wait for a purge.
+    /// Returns the number of pages of addresses that may wait for a purge.
     pub fn lazy_max(&self) -> usize {
         self.limits.lazy_max_pages
     }
 
-    /// What a purge is about: how many areas, and from where to where they lie. `others` is
-    /// the first of those that it deals with one by one.
+    /// Returns the range and the number of the areas that a purge will flush. `others` is the
+    /// first of those that it deals with one by one.
     pub fn purging(&self, others: u32) -> (VirtRange, usize) {
         let (mut start, mut end, mut count) = (None::<VirtAddr>, None::<VirtAddr>, 0);
         let sized = self.flushing.areas.iter().map(|(_, list)| list.head);
@@ -259,9 +259,9 @@ impl VmapAreas {
         if self.count_lazy(nr_pages, flags) { Unmap::Due } else { Unmap::Done }
     }
 
-    /// As [`unmap`](Self::unmap), however long it takes to find the area and its table. A large
-    /// one is claimed instead: the caller, the only one who gets it, unmaps it without this
-    /// lock and [retires](Self::retire) it.
+    /// Like [`unmap`](Self::unmap), however long it takes to find the area and its table. A
+    /// large one is claimed instead: the caller, the only one who gets it, unmaps it without
+    /// this lock and [retires](Self::retire) it.
     pub fn unmap_or_claim(&mut self, irq: &IrqMasked, va: VirtAddr, kinds: VmFlags) -> Found {
         let Some((id, range, area)) = self.space.starting(va) else { return Found::Nothing };
         let (flags, nr_pages) = (area.flags, area.nr_pages as usize);

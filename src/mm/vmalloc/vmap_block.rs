@@ -126,7 +126,7 @@ pub fn vm_map_ram(frames: &[Frame]) -> Option<VirtAddr> {
     Some(start)
 }
 
-/// What [`vm_unmap_ram`](super::vm_unmap_ram) does.
+/// Implements [`vm_unmap_ram`](super::vm_unmap_ram).
 #[track_caller]
 pub(super) fn end(va: VirtAddr, pages: usize) {
     if pages > VMAP_MAX_ALLOC {
@@ -137,7 +137,7 @@ pub(super) fn end(va: VirtAddr, pages: usize) {
     }
 }
 
-/// Whether what is given back must be mapped.
+/// Choice whether the returned part must be mapped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Put {
     Mapped,

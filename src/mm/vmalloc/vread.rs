@@ -20,7 +20,7 @@ pub unsafe fn vread(va: VirtAddr, buffer: &mut [u8]) -> usize {
     read(va, buffer)
 }
 
-/// What [`vread`] does.
+/// Implements [`vread`].
 pub(super) fn read(va: VirtAddr, buffer: &mut [u8]) -> usize {
     let (mut done, mut found) = (0, 0);
     while done < buffer.len() {

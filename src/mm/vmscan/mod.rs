@@ -30,19 +30,19 @@ use crate::mm::shrinker::{DEF_PRIORITY, Shrunk, shrink_slab};
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What one that reclaims for itself is content with, in pages.
+/// Number of pages that direct reclaim stops at.
 pub(in crate::mm) const SWAP_CLUSTER_MAX: u32 = 32;
 /// Rounds of reclaim without progress after which it is given up.
 pub(in crate::mm) const MAX_RECLAIM_RETRIES: u32 = 16;
 
-/// What reclaim has done since boot, in objects (Linux: /proc/vmstat).
+/// Counts of reclaim since boot, in objects (Linux: /proc/vmstat).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct VmscanStat {
-    /// How often a thread of the background was woken.
+    /// Number of wake-ups of kswapd.
     pub kswapd_wake: u64,
-    /// How often one went through its node.
+    /// Number of kswapd's passes through its node.
     pub pageoutrun: u64,
-    /// How often an allocation reclaimed itself.
+    /// Number of direct reclaims.
     pub allocstall: u64,
     /// The same by the widest zone that it could use.
     pub allocstall_zone: [u64; MAX_NR_ZONES],
@@ -64,7 +64,7 @@ struct Stat {
     direct: Reclaimed,
 }
 
-/// What was asked for, and what came of it.
+/// Goal of a reclaim, and its result.
 struct Reclaimed {
     scanned: AtomicU64,
     freed: AtomicU64,
@@ -93,7 +93,7 @@ machine_local! {
     };
 }
 
-/// What reclaim has done since boot.
+/// Returns the counts of reclaim since boot.
 #[must_use]
 pub fn vmscan_stat() -> VmscanStat {
     let allocstall_zone = core::array::from_fn(|kind| STAT.allocstall[kind].load(Relaxed));

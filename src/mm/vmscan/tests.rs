@@ -53,7 +53,7 @@ fn take_all(gfp: Gfp) -> Vec<Frame> {
 struct Cache {
     needs: Option<Gfp>,
     pages: Mutex<Vec<Frame>>,
-    /// What is done when it is asked, before it gives anything.
+    /// Action taken when the shrinker is asked, before it frees.
     then: Mutex<Option<Box<dyn FnMut() + Send>>>,
 }
 

@@ -122,7 +122,8 @@ fn a_store_is_completed_by_those_who_know_of_it() {
     }
 }
 
-/// One CPU clears an entry and another, told of it, invalidates without a barrier of its own.
+/// Test: a CPU clears an entry, and another, told of it, invalidates without a barrier of its
+/// own.
 #[test]
 #[should_panic(expected = "TLBI before dsb")]
 fn an_invalidation_that_may_overtake_another_cpus_store_is_noticed() {

@@ -32,11 +32,11 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// Ranges that are scanned from.
 const ROOTS: usize = 16;
 
-/// What kmemleak knows.
+/// State of kmemleak.
 struct State {
     objects: Objects,
     roots: ArrayVec<VirtRange, ROOTS>,
-    /// Whether a scan runs.
+    /// True if a scan runs.
     scanning: bool,
     /// Objects that are to be scanned.
     grey: Node,
@@ -67,7 +67,7 @@ pub(super) fn enable() {
     }
 }
 
-/// Whether it is on.
+/// Returns whether it is on.
 #[must_use]
 pub fn kmemleak_on() -> bool {
     ON.load(Relaxed)
@@ -175,13 +175,13 @@ pub fn kmemleak_ignore(at: VirtAddr) {
     change(at, |objects, node| objects.set(node, MIN_COUNT, BLACK));
 }
 
-/// It holds no addresses (Linux: kmemleak_no_scan).
+/// Excludes the object from scans: it holds no addresses (Linux: kmemleak_no_scan).
 pub fn kmemleak_no_scan(at: VirtAddr) {
     change(at, |objects, node| objects.set_flag(node, ObjectFlags::NO_SCAN, true));
 }
 
-/// Of the object at `at` only `len` bytes from `offset` on hold addresses, both rounded to
-/// words, and within its first 512 KiB (Linux: kmemleak_scan_area, which takes several).
+/// Restricts scans of the object at `at` to `len` bytes from `offset` on, both rounded to words,
+/// and within its first 512 KiB (Linux: kmemleak_scan_area, which takes several).
 pub fn kmemleak_scan_area(at: VirtAddr, offset: usize, len: usize) {
     change(at, |objects, node| {
         let (first, words) = (offset / 8, (offset % 8 + len).div_ceil(8));
@@ -192,7 +192,7 @@ pub fn kmemleak_scan_area(at: VirtAddr, offset: usize, len: usize) {
     });
 }
 
-/// How many objects it watches.
+/// Returns the number of objects watched.
 #[must_use]
 pub fn kmemleak_objects() -> usize {
     with_state(|state| state.objects.len)

@@ -1,4 +1,4 @@
-//! What the flags do that no other test is about; docs/gfp.md says where each is tested.
+//! Tests of the flags that no other test is about; docs/gfp.md says where each is tested.
 
 use super::*;
 use crate::mm::context::mems_allowed_scope;

@@ -1,4 +1,5 @@
-//! What fits where, and a machine of 16 MiB; `../meminfo/tests.rs` computes its figures.
+//! Tests of the overview's layout, and of a machine of 16 MiB; `../meminfo/tests.rs` computes
+//! its figures.
 
 use super::*;
 use crate::addr::{PhysAddr, PhysRange};

@@ -61,7 +61,7 @@ fn numbers(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(number).collect()
 }
 
-/// What a frame is for, from its state alone.
+/// Derives the use of a frame from its state alone.
 fn fill_of(frame: Frame, is_cma: bool) -> Result<Fill, Order> {
     let flags = match state_of(frame) {
         State::Allocated { head, .. } => head.page().flags(),

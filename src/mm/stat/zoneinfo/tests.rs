@@ -1,4 +1,4 @@
-//! What a machine of 16 MiB says; `meminfo/tests.rs` computes its figures.
+//! Test of the file's text on a machine of 16 MiB; `meminfo/tests.rs` computes its figures.
 
 use super::*;
 use crate::addr::{Order, PhysAddr, PhysRange};
