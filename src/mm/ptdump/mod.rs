@@ -215,10 +215,10 @@ fn writable_elsewhere(code: VirtRange, report: &mut impl FnMut(&Run)) -> usize {
             ControlFlow::Continue(())
         });
         at = next;
-        let mut look = |start: VirtAddr, leaf: Translation| {
+        let mut look = |code: &[PhysRange], start: VirtAddr, leaf: Translation| {
             if leaf.attrs.is_writable() {
                 let pages = PhysRange::from_size(leaf.pa, leaf.level.size() as u64);
-                let both = frames.iter().map(|code| code.intersect(pages).len()).sum::<u64>();
+                let both = code.iter().map(|code| code.intersect(pages).len()).sum::<u64>();
                 if both > 0 {
                     let va = VirtRange::from_size(start, leaf.level.size());
                     report(&Run { va, first: leaf });
@@ -231,10 +231,12 @@ fn writable_elsewhere(code: VirtRange, report: &mut impl FnMut(&Run)) -> usize {
             let start = layout::LINEAR.start().saturating_add(pages.start().get() as usize);
             let end = start.saturating_add(pages.len() as usize);
             let linear = VirtRange::new(start, end).intersect(layout::LINEAR);
-            init_mm::for_each_leaf(linear, &mut look);
+            // A block may have several of them: each is counted by itself.
+            let code = core::slice::from_ref(pages);
+            init_mm::for_each_leaf(linear, |start, leaf| look(code, start, leaf));
         }
         let others = VirtRange::new(layout::KIMAGE.start(), UPPER_HALF.end());
-        init_mm::for_each_leaf(others, &mut look);
+        init_mm::for_each_leaf(others, |start, leaf| look(&frames, start, leaf));
     }
     found
 }
