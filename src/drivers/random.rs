@@ -26,25 +26,31 @@ fn chacha20_block(key: &[u32; KEY], nonce: [u32; 3]) -> [u32; 16] {
     permute(start)
 }
 
+/// The quarter round (RFC 8439, 2.1), with indexes that the compiler knows.
+#[inline(always)]
+fn quarter_round<const A: usize, const B: usize, const C: usize, const D: usize>(
+    state: &mut [u32; 16],
+) {
+    for [by_d, by_b] in [[16, 12], [8, 7]] {
+        state[A] = state[A].wrapping_add(state[B]);
+        state[D] = (state[D] ^ state[A]).rotate_left(by_d);
+        state[C] = state[C].wrapping_add(state[D]);
+        state[B] = (state[B] ^ state[C]).rotate_left(by_b);
+    }
+}
+
 /// Twenty rounds, and the sum with the state before them.
 fn permute(start: [u32; 16]) -> [u32; 16] {
     let mut state = start;
     for _ in 0..10 {
-        for [a, b, c, d] in [
-            [0, 4, 8, 12],
-            [1, 5, 9, 13],
-            [2, 6, 10, 14],
-            [3, 7, 11, 15],
-            [0, 5, 10, 15],
-            [1, 6, 11, 12],
-            [2, 7, 8, 13],
-            [3, 4, 9, 14],
-        ] {
-            for (x, y, z, by) in [(a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)] {
-                state[x] = state[x].wrapping_add(state[y]);
-                state[z] = (state[z] ^ state[x]).rotate_left(by);
-            }
-        }
+        quarter_round::<0, 4, 8, 12>(&mut state);
+        quarter_round::<1, 5, 9, 13>(&mut state);
+        quarter_round::<2, 6, 10, 14>(&mut state);
+        quarter_round::<3, 7, 11, 15>(&mut state);
+        quarter_round::<0, 5, 10, 15>(&mut state);
+        quarter_round::<1, 6, 11, 12>(&mut state);
+        quarter_round::<2, 7, 8, 13>(&mut state);
+        quarter_round::<3, 4, 9, 14>(&mut state);
     }
     for (word, before) in state.iter_mut().zip(start) {
         *word = word.wrapping_add(before);
@@ -119,7 +125,11 @@ pub fn add_cpu_randomness() -> bool {
             given += 1;
         }
     }
-    with_generator(|generator| words.iter().for_each(|word| generator.mix(&word.to_le_bytes())));
+    let mut seed = [0; CHUNK];
+    for (bytes, word) in seed.chunks_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    with_generator(|generator| generator.mix(&seed));
     given > 0
 }
 

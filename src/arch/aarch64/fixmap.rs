@@ -13,6 +13,7 @@ use super::early::BootTable;
 use super::{features, mmu};
 use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::layout::FIXMAP;
+use crate::arch::pgtable::descriptor::PTRS_PER_TABLE;
 use crate::arch::pgtable::{Descriptor, KernelAttrs, Level};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -237,11 +238,6 @@ pub(crate) const MAX_FDT_SIZE: usize = 2 << 20;
 const FDT_TABLES: usize = 2;
 const _: () = assert!((MAX_FDT_SIZE + PAGE_SIZE).div_ceil(PMD_SIZE) <= FDT_TABLES);
 
-/// The entries of the window's pages.
-fn fdt_entries() -> impl Iterator<Item = &'static AtomicU64> {
-    TABLES[3..].iter().flat_map(|table| words(table))
-}
-
 /// Maps the pages of `size` bytes of the device tree at `pa`, read-only, and says where `pa`
 /// is. To be called for the header first, and then for the whole tree. `None` where `pa` is
 /// misaligned, or the tree is larger than [`MAX_FDT_SIZE`] or out of the CPU's reach.
@@ -255,11 +251,17 @@ pub(crate) fn map_fdt(pa: PhysAddr, size: usize) -> Option<VirtAddr> {
         return None;
     }
     let pages = (pa.page_offset() + size).div_ceil(PAGE_SIZE);
-    let mut page = pa.align_down(PAGE_SIZE as u64);
-    for entry in fdt_entries().take(pages) {
-        let leaf = Descriptor::leaf(Level::Pte, page, KernelAttrs::KERNEL_RO, false);
-        entry.store(leaf.bits(), Relaxed);
-        page = page + PAGE_SIZE as u64;
+    let first = pa.align_down(PAGE_SIZE as u64);
+    let mut leaf = Descriptor::leaf(Level::Pte, first, KernelAttrs::KERNEL_RO, false).bits();
+    let mut left = pages;
+    for table in &TABLES[3..] {
+        let entries = &words(table)[..left.min(PTRS_PER_TABLE)];
+        for entry in entries {
+            entry.store(leaf, Relaxed);
+            // The next page: the address is in the descriptor as it is.
+            leaf += PAGE_SIZE as u64;
+        }
+        left -= entries.len();
     }
     mmu::dsb_ishst();
     mmu::isb();

@@ -2,8 +2,8 @@
 #![deny(unsafe_code)]
 
 use super::descriptor::{CONT_ENTRIES, Descriptor, Level, PTRS_PER_TABLE};
-use super::mapper::{Mapper, Translation, parts};
-use super::table::{Entry, Leaf, TableAccess, TableAddr};
+use super::mapper::{Mapper, Translation};
+use super::table::{Entry, Leaf, Table, TableAccess, TableAddr};
 use crate::addr::{VirtAddr, VirtRange};
 use core::fmt;
 use core::ops::ControlFlow;
@@ -55,11 +55,25 @@ impl<A: TableAccess> Mapper<'_, A> {
         va: VirtRange,
         f: &mut impl FnMut(VirtAddr, Translation) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        for (index, part) in parts(va, level) {
-            match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
+        if va.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let base = va.start().align_down(level.size() * PTRS_PER_TABLE);
+        let (mut at, last) = (level.index(va.start()), level.index(va.end() - 1));
+        // Tables are empty for the most part: the next entry that says something is looked for
+        // by its word alone.
+        let next = |t: &Table, at: usize| {
+            let index = (at..=last).find(|&index| t.descriptor(index) != Descriptor::INVALID)?;
+            Some((index, t.entry(level, index)))
+        };
+        while let Some((index, entry)) = self.access.with(table, |t| next(t, at)) {
+            at = index + 1;
+            let start = base + (index << level.shift());
+            let whole = VirtRange::new(start, start.saturating_add(level.size()));
+            let part = whole.intersect(va);
+            match (entry, level.down()) {
                 (Entry::Table(next), Some(down)) => self.leaves_in(next, down, part, f)?,
                 (Entry::Leaf(Leaf { pa, attrs, contiguous, valid }), _) => {
-                    let start = part.start().align_down(level.size());
                     f(start, Translation { pa, attrs, level, contiguous, valid })?;
                 }
                 _ => {}

@@ -112,7 +112,10 @@ impl<'a> Blocks<'a> {
 
     fn name_is(&self, offset: u32, name: &str) -> bool {
         let rest = self.strings.get(offset as usize..).unwrap_or_default();
-        rest.get(..name.len()) == Some(name.as_bytes()) && rest.get(name.len()) == Some(&0)
+        // The length and the first byte tell most names apart without a call of memcmp.
+        rest.get(name.len()) == Some(&0)
+            && name.as_bytes().first().is_none_or(|first| rest.first() == Some(first))
+            && rest.get(..name.len()) == Some(name.as_bytes())
     }
 
     fn name_at(&self, offset: u32) -> Text<'a> {
@@ -175,14 +178,27 @@ impl<'a> Node<'a> {
     /// The value of the property of this name.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<&'a [u8]> {
-        let mut at = self.body;
-        while let Ok((Token::Prop { name: offset, value }, next)) = self.blocks.token(at) {
-            if self.blocks.name_is(offset, name) {
-                return Some(value);
+        // As Blocks::token, but the value is looked at only where the name is right: searches
+        // for properties are most of what reading a tree costs.
+        const HEAD: usize = 12;
+        let mut rest = self.blocks.structure.get(self.body..)?;
+        loop {
+            #[cfg(test)]
+            super::tests::work::step();
+            // A property needs as much, whatever stands before it.
+            let head = rest.first_chunk::<HEAD>()?;
+            match be32(head, 0)? {
+                NOP => rest = rest.get(4..)?,
+                PROP => {
+                    let (length, offset) = (be32(head, 4)? as usize, be32(head, 8)?);
+                    if self.blocks.name_is(offset, name) {
+                        return rest.get(HEAD..)?.get(..length);
+                    }
+                    rest = rest.get(HEAD + length.next_multiple_of(4)..)?;
+                }
+                _ => return None,
             }
-            at = next;
         }
-        None
     }
 
     /// Returns whether it has a property of this name, whatever the value.
