@@ -18,7 +18,7 @@ use granule::arch::irq::with_masked;
 use granule::init::secondary;
 use granule::mm::compaction::set_compaction_proactiveness;
 use granule::mm::kthread::{kthread_create_on_cpu, kthread_run};
-use granule::mm::{dma, page_alloc, slab};
+use granule::mm::{dma, page_alloc, percpu, slab};
 use scenario::{Failing, had};
 
 /// What the kernel alone can do: its own heap, and threads.
@@ -44,6 +44,7 @@ fn give_up_caches(_: CpuId) {
 
 fn settle() {
     dma::shrink();
+    percpu::shrink();
     harness::settled_pages();
     secondary::on_each(give_up_caches);
     harness::settled_pages();

@@ -8,6 +8,7 @@ atomics, newtypes) are looked through.
 
 import gdb
 
+from . import source
 from .target import Error, read, read_int
 
 # Types that are looked through, by the beginning of their name, and the field inside.
@@ -203,9 +204,21 @@ def symbol(name):
                 address = found.value().address
             except gdb.error:
                 address = None
-            if address is not None and int(address) >= HIGH:
-                return Place(found.type, int(address))
+            address = None if address is None else _linked(int(address))
+            if address is not None:
+                return Place(found.type, address)
     return None
+
+
+def _linked(address):
+    """A symbol's address in the high half. gdb looks external statics up by their linkage
+    names, and may find those of the copy at the physical address."""
+    if address >= HIGH:
+        return address
+    image = gdb.convenience_variable("gr_image")
+    if image is None:
+        return None
+    return address - int(image) + source.start_of("KIMAGE")
 
 
 def static(name):

@@ -101,9 +101,9 @@ def regs():
     """The registers are what the boot CPU left for the others to load."""
     lines = run("gr regs")
     data = symbol("SECONDARY_DATA")
-    memory = gdb.selected_inferior().read_memory(data, 48)
-    _, mair, tcr, sctlr, _, ttbr1 = (
-        int.from_bytes(bytes(memory[n : n + 8]), "little") for n in range(0, 48, 8)
+    memory = gdb.selected_inferior().read_memory(data, 40)
+    mair, tcr, sctlr, _, ttbr1 = (
+        int.from_bytes(bytes(memory[n : n + 8]), "little") for n in range(0, 40, 8)
     )
     for name, expected in (("MAIR_EL1", mair), ("SCTLR_EL1", sctlr)):
         contains(lines, [f"{name:<10} {expected:#018x}"], "gr regs")

@@ -13,7 +13,7 @@ use crate::arch::pgtable::{KernelAttrs, MapFlags};
 use crate::mm::heap::{EarlyBuffer, KernelHeap};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc::{ZoneLimits, drain_all_pages, free_area_init};
-use crate::mm::{cma, dma, init_mm, slab, sparse, vmalloc};
+use crate::mm::{cma, dma, init_mm, percpu, slab, sparse, vmalloc};
 use core::alloc::{GlobalAlloc, Layout};
 use scenario::Failing;
 
@@ -43,6 +43,7 @@ fn extras() -> Option<()> {
 
 fn settle() {
     dma::shrink();
+    percpu::shrink();
     vmalloc::shrink();
     slab::shrink_all();
     drain_all_pages();

@@ -147,6 +147,7 @@ const CALLS: &[(&str, Short)] = &[
     ("KBox::pin", OfObjects),
     ("KBox::new_uninit", OfObjects),
     ("KVBox::new", OfObjects),
+    ("PerCpuBox::with_default", Either),
     ("KVec::push", OfObjects),
     ("KVec::reserve", OfObjects),
     ("KVec::from_elem", OfObjects),

@@ -16,6 +16,7 @@ use super::granule::mm::memremap::{MemRemap, MemremapFlags, memremap};
 use super::granule::mm::mmzone::NodeId;
 use super::granule::mm::page::Frame;
 use super::granule::mm::page_alloc::{alloc_pages, alloc_pages_bulk, free_pages};
+use super::granule::mm::percpu::PerCpuBox;
 use super::granule::mm::set_memory::{
     SetMemoryError, linear_map_split_to_ptes, set_memory_nx, set_memory_ro, set_memory_rw,
     set_memory_valid, set_memory_x,
@@ -47,6 +48,7 @@ const REACHABLE: bool = cfg!(target_os = "none");
 pub fn run() -> Option<()> {
     copies()?;
     boxes().ok()?;
+    per_cpu().ok()?;
     vectors().ok()?;
     typed_cache()?;
     bulk()?;
@@ -102,6 +104,24 @@ fn boxes() -> Result<(), AllocError> {
     if REACHABLE {
         let _area = had("VBox::new", VBox::new([0u8; 3000], QUIET))?;
     }
+    Ok(())
+}
+
+/// More than half of a unit, so that the second of two needs memory of its own.
+struct WidePerCpu([u8; 9 << 10]);
+
+impl Default for WidePerCpu {
+    fn default() -> Self {
+        Self([7; 9 << 10])
+    }
+}
+
+fn per_cpu() -> Result<(), AllocError> {
+    let make = || PerCpuBox::<WidePerCpu>::with_default(QUIET);
+    let first = had("PerCpuBox::with_default", make())?;
+    let second = had("PerCpuBox::with_default", make())?;
+    let mut all = first.iter().chain(second.iter());
+    assert!(all.all(|value| value.0.iter().all(|&byte| byte == 7)));
     Ok(())
 }
 

@@ -527,7 +527,7 @@ proptest! {
 /// Bytes that a mapping borrows go to the device and come back, bounced or not.
 #[test]
 fn a_mapping_borrows_bytes_while_they_are_the_device_s() {
-    machine(1024, |_| {
+    linear_machine(8192, |_| {
         let narrow = narrow();
         let mut page = OwnedPage::alloc(Gfp::GFP_KERNEL).unwrap();
         for (start, len) in [(0, 4096), (512, 1024), (3, 70)] {
@@ -567,7 +567,7 @@ fn a_mapping_borrows_bytes_while_they_are_the_device_s() {
 
 #[test]
 fn a_mapping_gives_what_is_read_alone_to_nobody_to_write() {
-    machine(1024, |_| {
+    linear_machine(1024, |_| {
         let page = OwnedPage::alloc(Gfp::GFP_KERNEL).unwrap();
         let mut mapping = DmaMapping::to_device(&ANY, page.bytes()).unwrap();
         assert!(mapping.for_cpu().bytes_mut().is_none());
@@ -577,7 +577,7 @@ fn a_mapping_gives_what_is_read_alone_to_nobody_to_write() {
 /// A stack, a static and an empty piece are no memory for a device.
 #[test]
 fn a_mapping_is_of_the_linear_map() {
-    machine(1024, |_| {
+    linear_machine(1024, |_| {
         let mut page = OwnedPage::alloc(Gfp::GFP_KERNEL).unwrap();
         let mut stack = [0; 64];
         let refused = |result: Result<DmaMapping<'_>, DmaError>| match result {

@@ -1,5 +1,6 @@
 //! How a frame changes hands: its flags and its reference count, which several CPUs look at and
 //! change without a lock. The program `loom` (examples/loom) tries what is here in every order.
+#![deny(unsafe_code)]
 
 use crate::sync::atomic::{AtomicU16, AtomicU32, Ordering, Ordering::Relaxed};
 
