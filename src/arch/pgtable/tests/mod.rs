@@ -22,6 +22,8 @@ pub struct ArenaAccess {
     /// Number of allocations that still succeed.
     pub budget: usize,
     pub breakable: bool,
+    /// Where the tables are reached, if not in the linear map.
+    pub window: Option<VirtAddr>,
     recent: RecentTables,
 }
 
@@ -35,8 +37,15 @@ impl ArenaAccess {
             .map(|i| unsafe { TableAddr::new(RAM + (i * PAGE_SIZE) as u64) })
             .collect();
         let recent = RecentTables::new();
-        let mut access =
-            Self { free: tables, in_use: 0, freed: 0, budget: usize::MAX, breakable: true, recent };
+        let mut access = Self {
+            free: tables,
+            in_use: 0,
+            freed: 0,
+            budget: usize::MAX,
+            breakable: true,
+            window: None,
+            recent,
+        };
         access.free.clone().into_iter().for_each(|t| access.poison(t));
         access
     }
@@ -81,7 +90,7 @@ impl TableAccess for ArenaAccess {
         Some(unsafe { Table::at(phys_to_virt(table.phys())) })
     }
     fn window(&self, table: TableAddr, _broken: VirtRange) -> VirtAddr {
-        phys_to_virt(table.phys())
+        self.window.unwrap_or_else(|| phys_to_virt(table.phys()))
     }
     fn may_break(&self, _va: VirtRange) -> bool {
         self.breakable

@@ -207,6 +207,13 @@ fn memory_types_change_by_break_before_make() {
         rig.access.breakable = false;
         assert_eq!(rig.mapper().protect(va, RW).unwrap_err(), MapError::BreakBeforeMake);
         rig.mapper().protect(va, KernelAttrs::DEVICE).unwrap().settle();
+        // Nor may what the tables themselves are reached through.
+        rig.access.breakable = true;
+        rig.access.window = Some(va.start() + 3 * PAGE_SIZE);
+        assert_eq!(rig.mapper().protect(va, RW).unwrap_err(), MapError::BreakBeforeMake);
+        rig.check_range(va, Some((pa, KernelAttrs::DEVICE)));
+        rig.access.window = Some(va.end());
+        rig.mapper().protect(va, RW).unwrap().settle();
     });
 }
 

@@ -91,7 +91,8 @@ fn nested() -> Vec<u8> {
         .cells("#address-cells", &[1])
         .cells("#size-cells", &[1])
         .open("device")
-        .cells("reg", &[0, 4])
+        // The second lies in the window of the bus above.
+        .cells("reg", &[0, 4, 0x7e00_0000, 4])
         .close()
         .close()
         .close()
@@ -112,7 +113,8 @@ fn console_through_an_alias_and_two_buses() {
     assert_eq!(lineage.to_string(), "/soc/inner/serial@100");
     // Beyond the window, and behind a bus without ranges.
     assert!(lineage.reg(1).is_none() && lineage.reg(2).is_none());
-    assert!(tree.lineage_of(b"/soc/opaque/device").unwrap().reg(0).is_none());
+    let opaque = tree.lineage_of(b"/soc/opaque/device").unwrap();
+    assert!(opaque.reg(0).is_none() && opaque.reg(1).is_none());
 }
 
 #[test]
@@ -313,4 +315,45 @@ fn the_console_s_interrupt_is_the_gic_s_or_none() {
         let watchdog = tree.bcm2835_pm().map(|pm| pm.start().get() & 0x00ff_ffff);
         assert_eq!(watchdog, has_watchdog.then_some(0x10_0000), "{name}");
     }
+}
+
+#[test]
+fn a_pool_that_may_not_be_mapped_is_no_cma_area() {
+    let pool = |builder: Builder, name: &str| {
+        let builder = builder.open(name).string("compatible", "shared-dma-pool").flag("reusable");
+        builder.longs("reg", &[0x4000_0000, 0x40_0000])
+    };
+    let builder = Builder::new(2, 2).open("reserved-memory").cells("#address-cells", &[2]);
+    let builder = pool(builder.cells("#size-cells", &[2]).flag("ranges"), "cma@40000000").close();
+    let blob = pool(builder, "secret@40000000").flag("no-map").close().close().blob();
+    let reserved = Tree::new(&blob).unwrap().reserved_memory().unwrap();
+    let is_cma: Vec<_> = reserved.regions().map(|region| region.is_cma()).collect();
+    assert_eq!(is_cma, [true, false]);
+}
+
+#[test]
+fn reserved_memory_of_other_cells_than_the_root_is_not_read() {
+    let supported = |address, size, ranges: bool| {
+        let builder = Builder::new(2, 2).open("reserved-memory");
+        let builder = builder.cells("#address-cells", &[address]).cells("#size-cells", &[size]);
+        let builder = if ranges { builder.flag("ranges") } else { builder };
+        let blob = builder.close().blob();
+        Tree::new(&blob).unwrap().reserved_memory().unwrap().is_supported()
+    };
+    assert!(supported(2, 2, true) && !supported(2, 2, false));
+    assert!(!supported(1, 2, true) && !supported(2, 1, true) && !supported(1, 1, true));
+}
+
+#[test]
+fn a_misaligned_structure_block_is_told() {
+    let mut blob = Builder::new(2, 2).blob();
+    // Padding in front of the block, and its offset two bytes further.
+    let structure = u32::from_be_bytes([blob[8], blob[9], blob[10], blob[11]]) as usize;
+    blob.splice(structure..structure, [0, 0]);
+    for field in [1, 2, 3] {
+        let at = 4 * field;
+        let word = u32::from_be_bytes([blob[at], blob[at + 1], blob[at + 2], blob[at + 3]]) + 2;
+        blob[at..at + 4].copy_from_slice(&word.to_be_bytes());
+    }
+    assert_eq!(Tree::new(&blob).err(), Some(FdtError::Unaligned(structure + 2)));
 }
