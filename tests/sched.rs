@@ -9,6 +9,7 @@ extern crate alloc;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use granule::addr::VirtAddr;
 use granule::arch::aarch64::switch::{THREAD_ALIGN, THREAD_SIZE};
@@ -16,7 +17,9 @@ use granule::arch::aarch64::{cpu, smp};
 use granule::arch::irq::{is_masked, with_masked};
 use granule::arch::{CpuId, NR_CPUS};
 use granule::init::interrupts;
+use granule::mm::gfp::Gfp;
 use granule::mm::kthread::{kthread_create_on_cpu, kthread_run};
+use granule::mm::mempool::{Backing, Mempool};
 use granule::sched::{
     self, CreateError, KThread, NR_THREADS, TaskState, ThreadId, WaitQueue, schedule,
 };
@@ -64,6 +67,19 @@ fn ping_pong(cpus: [CpuId; 2]) {
     assert_eq!(table.ball.load(SeqCst), 2 * ROUNDS);
     assert!(!table.turned.is_active(), "somebody is left on the queue");
     assert_eq!(Arc::strong_count(&table), 1, "a closure was not dropped");
+}
+
+/// Has one element, which the reserve of a pool takes.
+struct OneElement(AtomicBool);
+
+// SAFETY: an address that nobody reads or writes, given out once.
+unsafe impl Backing for OneElement {
+    fn alloc(&self, _: Gfp) -> Option<NonNull<u8>> {
+        (!self.0.swap(true, SeqCst)).then_some(NonNull::dangling())
+    }
+    unsafe fn free(&self, _: NonNull<u8>) {
+        self.0.store(false, SeqCst);
+    }
 }
 
 /// How often an interrupt has told the sleeper to wake up.
@@ -421,6 +437,29 @@ kernel_tests! {
 
     /// Guards that are dropped in another order than they were taken in leave the mask as
     /// it is: it ends with the closure that set it.
+    // Else the one who waits would go on when its time-out of seconds is over.
+    fn what_comes_back_to_a_mempool_wakes_who_waits() {
+        let pool = Arc::new(Mempool::new(1, OneElement(AtomicBool::new(false))).expect("its reserve"));
+        let element = pool.alloc(Gfp::GFP_NOWAIT).expect("it is there");
+        let asks = Arc::clone(&pool);
+        let waiter = run_on("waiter", this_cpu(), move || {
+            let element = asks.alloc(Gfp::GFP_KERNEL).expect("one who may sleep gets one");
+            // SAFETY: of this pool, allocated just now.
+            unsafe { asks.free(element) };
+            1
+        });
+        // It finds none, and sleeps.
+        schedule();
+        assert!(!waiter.has_ended());
+        // SAFETY: of this pool, and nobody uses it any more.
+        unsafe { pool.free(element) };
+        // Awake it takes its turn, gives the element back and ends.
+        schedule();
+        schedule();
+        assert!(waiter.has_ended(), "it sleeps on");
+        assert_eq!(waiter.join(), 1);
+    }
+
     fn guards_out_of_order_let_no_interrupt_in() {
         let (outer, inner) = (SpinLock::new(Rank::Zone, ()), SpinLock::new(Rank::Console, ()));
         assert!(!is_masked());

@@ -32,10 +32,15 @@ fn check() {
 
 /// A machine of 16 MiB with an area of `size` MiB, 4 MiB from its start.
 fn with_area(size: u64, per_bit: u8, f: impl FnOnce(&Machine, &'static Cma)) {
+    with_area_at(4, size, per_bit, f);
+}
+
+/// A machine of 16 MiB with an area of `size` MiB, `offset` MiB from its start.
+fn with_area_at(offset: u64, size: u64, per_bit: u8, f: impl FnOnce(&Machine, &'static Cma)) {
     let ram = PhysRange::from_size(PhysAddr::new(RAM), 16 * MIB);
     Machine::run(&[ram], |m| {
         let all = ram.whole_pages();
-        let area = frames(RAM + 4 * MIB, size * MIB);
+        let area = frames(RAM + offset * MIB, size * MIB);
         let per_bit = Order::new(per_bit).unwrap();
         // SAFETY: the machine is fresh, and the area left out of what is free.
         let cma = unsafe { cma_init_reserved_mem("linux,cma", area, per_bit) }.unwrap();
@@ -180,6 +185,18 @@ fn a_page_in_use_is_passed_by() {
         assert!(unsafe { cma_release(cma, rest, 200) });
         // SAFETY: allocated here, and nobody uses it any more.
         assert!(unsafe { cma_release(cma, aligned, 64) });
+    });
+}
+
+/// The area begins at an odd multiple of 2 MiB: alignment is that of the frame, and not of its
+/// place in the area.
+#[test]
+fn what_is_aligned_is_so_in_memory() {
+    with_area_at(6, 6, 0, |_, cma| {
+        let frame = cma_alloc(cma, 16, Order::MAX).expect("4 MiB lie in it, aligned");
+        assert!(frame.pfn().is_aligned(Order::MAX), "{frame:?}");
+        // SAFETY: allocated here, and nobody uses it any more.
+        assert!(unsafe { cma_release(cma, frame, 16) });
     });
 }
 

@@ -25,6 +25,28 @@ pub(super) fn on_machine<R>(kib: u64, f: impl FnOnce(&Machine) -> R) -> R {
     })
 }
 
+/// Full and empty sheaves share the barn's room.
+#[test]
+fn a_barn_takes_so_many_sheaves_and_no_more() {
+    use super::barn::{BARN_SHEAVES, Barn};
+    use super::sheaf::{OwnedSheaf, Sheaf};
+    let empty = || OwnedSheaf::of(std::boxed::Box::leak(Sheaf::new(4).into()));
+    let mut barn = Barn::new();
+    for _ in 0..BARN_SHEAVES {
+        assert!(barn.has_room() && barn.put_empty(empty()).is_ok());
+    }
+    assert!(!barn.has_room() && barn.put_empty(empty()).is_err());
+    // One of them is full now: it takes as much room.
+    let slot = empty();
+    for n in 1..=4 {
+        assert!(slot.push(VirtAddr::new(n << 12)));
+    }
+    assert!(barn.swap_full(&slot));
+    let (full, spare) = barn.sheaves();
+    assert_eq!((full.len(), spare.len(), slot.count()), (1, BARN_SHEAVES - 1, 0));
+    assert!(!barn.has_room() && barn.put_empty(empty()).is_err());
+}
+
 /// A second start would set up caches that are in use.
 #[test]
 #[should_panic(expected = "kmem_cache_init: the slab allocator is up already")]
