@@ -245,3 +245,77 @@ pub fn migrate_pages(
     isolated.pages.extend(busy);
     moved
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::{PhysAddr, PhysRange};
+    use crate::arch::hosted::Machine;
+    use crate::mm::gfp::Gfp;
+    use std::boxed::Box;
+    use std::sync::Mutex;
+
+    /// Lets its one page go when it was asked for the third time.
+    struct Stubborn {
+        page: Mutex<Option<OwnedPage>>,
+        asked: Mutex<u32>,
+        why: MigrateError,
+    }
+
+    impl MovableOperations for Stubborn {
+        fn name(&self) -> &'static str {
+            "stubborn"
+        }
+        fn isolate(&self, _: Frame, _: u32) -> bool {
+            true
+        }
+        fn migrate(
+            &self,
+            _: Frame,
+            to: OwnedPage,
+            _: MigrateMode,
+        ) -> Result<OwnedPage, (MigrateError, OwnedPage)> {
+            let mut asked = self.asked.lock().unwrap();
+            *asked += 1;
+            if *asked < 3 {
+                return Err((self.why, to));
+            }
+            let old = self.page.lock().unwrap().replace(to).expect("it has one");
+            clear_page_movable(&old);
+            Ok(old)
+        }
+        fn putback(&self, _: Frame) {}
+    }
+
+    /// How many pages moved, and how often their owner was asked, where he says `why` twice.
+    fn moved(why: MigrateError) -> (usize, u32) {
+        let ram = PhysRange::from_size(PhysAddr::new(0x4000_0000), 8 << 20);
+        Machine::run(&[ram], |m| {
+            page_alloc::init(m.ram());
+            let page = OwnedPage::alloc(Gfp::GFP_KERNEL).expect("memory");
+            let frame = page.frame();
+            let owner: &'static Stubborn =
+                Box::leak(Box::new(Stubborn { page: Mutex::new(None), asked: Mutex::new(0), why }));
+            let id = register_movable(owner).expect("the first");
+            set_page_movable(&page, id, 7);
+            *owner.page.lock().unwrap() = Some(page);
+            let mut isolated = Isolated::new();
+            assert!(isolated.isolate(frame));
+            let new = &mut || OwnedPage::alloc(Gfp::GFP_KERNEL);
+            let moved = migrate_pages(&mut isolated, MigrateMode::Sync, new, &mut drop);
+            let page = owner.page.lock().unwrap().take().expect("the old one or the new one");
+            if moved == 0 {
+                clear_page_movable(&page);
+            }
+            drop((isolated, page));
+            assert_eq!(page_alloc::nr_used_pages(), 0);
+            (moved, *owner.asked.lock().unwrap())
+        })
+    }
+
+    #[test]
+    fn who_says_again_is_asked_again_and_who_is_busy_is_not() {
+        assert_eq!(moved(MigrateError::Again), (1, 3));
+        assert_eq!(moved(MigrateError::Busy), (0, 1));
+    }
+}

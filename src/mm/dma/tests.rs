@@ -349,6 +349,20 @@ fn bounce_buffers_run_out_and_come_back() {
         assert_eq!(map(), Ok(mapped[100]));
         // SAFETY: the test's own memory, which it leaves alone meanwhile.
         mapped.iter().for_each(|&at| unsafe { dma_unmap_single(&device, at, 3000, ToDevice) });
+        // A large one gives all of its slots back.
+        let large = alloc_pages(Gfp::GFP_KERNEL, Order::new(3).unwrap()).unwrap();
+        let all = || {
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            let map = || unsafe { dma_map_page(&device, large, 0, 8 * PAGE_SIZE, ToDevice) };
+            let mapped: Vec<_> = core::iter::from_fn(|| map().ok()).collect();
+            // SAFETY: the test's own memory, which it leaves alone meanwhile.
+            let unmap = |&at: &_| unsafe { dma_unmap_single(&device, at, 8 * PAGE_SIZE, ToDevice) };
+            mapped.iter().for_each(unmap);
+            mapped.len()
+        };
+        assert_eq!((all(), all()), (32, 32), "of 16 slots each");
+        // SAFETY: allocated here, and nobody uses it any more.
+        unsafe { free_pages(large, Order::new(3).unwrap()) };
         assert!(swiotlb_exit());
     });
 }
