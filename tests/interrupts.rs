@@ -70,13 +70,13 @@ fn quiet() {
 static FIRST: AtomicU32 = AtomicU32::new(0);
 static SECOND: AtomicU32 = AtomicU32::new(0);
 
-/// That of a device which shares the line, and does not ask.
+/// Handler of a device that shares the line, and does not ask.
 fn first() -> IrqReturn {
     FIRST.fetch_add(1, Relaxed);
     IrqReturn::None
 }
 
-/// That of the clock.
+/// Handler of the clock.
 fn second() -> IrqReturn {
     SECOND.fetch_add(1, Relaxed);
     quiet();

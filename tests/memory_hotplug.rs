@@ -190,7 +190,7 @@ fn free_sections() -> Vec<PfnRange> {
 }
 
 kernel_tests! {
-    /// Who owns a page may sleep while it moves it out of a section that goes offline. Another
+    /// An owner may sleep while it moves its page out of a section that goes offline. Another
     /// thread of that CPU, which wants the same, has to let it go on.
     fn an_owner_sleeps_while_another_thread_waits() {
         bring_up_all();

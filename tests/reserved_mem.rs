@@ -218,7 +218,7 @@ kernel_tests! {
         }
     }
 
-    /// What is marked no-map has a descriptor where it shares a block with RAM, and no address.
+    /// A no-map page has a descriptor where it shares a block with RAM, and no address.
     fn devices_are_not_given_what_is_not_mapped() {
         let map = |frame, offset, size| {
             // SAFETY: nobody else uses it, or it is refused; the device does nothing by itself.

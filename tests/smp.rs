@@ -219,7 +219,7 @@ fn all_areas(id: CpuId) {
     }
 }
 
-/// What [`note_state`] finds: TCR_EL1, TTBR0_EL1, DAIF, SCTLR_EL1 and PSTATE.PAN.
+/// Registers that [`note_state`] reads: TCR_EL1, TTBR0_EL1, DAIF, SCTLR_EL1 and PSTATE.PAN.
 static CPU_STATE: [[AtomicU64; 5]; NR_CPUS] = [const { [const { AtomicU64::new(0) }; 5] }; NR_CPUS];
 
 fn note_state(id: CpuId) {

@@ -1,5 +1,5 @@
-//! As the image `storm`, with the tools that find bugs: each has something that it reaches under
-//! a mask, when a thread and interrupts allocate.
+//! The tests of the image `storm`, with debugging tools on: each tool reaches something under a
+//! mask when a thread and interrupts allocate.
 //!
 //! Command line: kfence.sample_interval=1 page_owner=on kmemleak=on debug_objects=on
 //! QEMU: -icount shift=0,sleep=off

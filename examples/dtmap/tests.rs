@@ -415,7 +415,7 @@ fn blob(items: impl IntoIterator<Item = (&'static str, Option<Vec<u8>>)>) -> Vec
     words.chain(structure).chain(strings).collect()
 }
 
-/// What a board's tree has besides memory, which its boot loader adds.
+/// Nodes of a board's tree besides memory, which its boot loader adds.
 fn board() -> [(&'static str, Option<Vec<u8>>); 3] {
     [("soc", None), ("compatible", Some(b"simple-bus\0".to_vec())), ("}", None)]
 }

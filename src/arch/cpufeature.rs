@@ -1,4 +1,4 @@
-//! What a further core must have, given what the boot CPU has (Linux:
+//! Features that a further core must have, given those of the boot CPU (Linux:
 //! arch/arm64/kernel/cpufeature.c, verify_local_cpu_capabilities).
 //!
 //! The kernel asks the boot CPU's ID registers what it may use, and uses it on all CPUs: the
@@ -31,7 +31,7 @@ impl IdRegisters {
     }
 }
 
-/// What a value of the ID registers has to be.
+/// Requirement on a value of the ID registers.
 struct Requirement {
     name: &'static str,
     value: fn(&IdRegisters) -> u64,
@@ -47,7 +47,7 @@ const fn require(
     Requirement { name, value, used_from }
 }
 
-/// What the kernel uses on all CPUs.
+/// Features that the kernel uses on all CPUs.
 const REQUIREMENTS: [Requirement; 8] = [
     require("the boot CPU's PAN", 1, |id| field(id.mm.mmfr1, 20)),
     require("the boot CPU's TLBI by range", 2, |id| field(id.mm.isar0, 56)),
@@ -86,7 +86,7 @@ pub fn requirement_name(number: usize) -> &'static str {
 mod tests {
     use super::*;
 
-    /// As a Cortex-A76 has them: PAN, HDBS, 16-bit ASIDs, 40 bits of addresses, PMUv3.
+    /// ID registers of a Cortex-A76: PAN, HDBS, 16-bit ASIDs, 40 bits of addresses, PMUv3.
     fn a76() -> IdRegisters {
         let mm = IdMmfr {
             mmfr0: 0x10_1122,

@@ -51,7 +51,7 @@ impl File {
     pub const fn with_store(self, store: fn(&str) -> Result<(), FsError>) -> Self {
         Self { mode: self.mode | 0o200, store: Some(Store::One(store)), ..self }
     }
-    /// As [`File::with_store`], in a directory of many.
+    /// Like [`File::with_store`], in a directory of many.
     pub const fn with_store_of(self, store: fn(usize, &str) -> Result<(), FsError>) -> Self {
         Self { mode: self.mode | 0o200, store: Some(Store::Of(store)), ..self }
     }

@@ -55,9 +55,8 @@ pub(super) fn clock_init(tree: &Tree<'_>) {
     }
 }
 
-/// What the device tree says of the clock's frequency goes before what the register says: it is
-/// there for firmware that failed to set that. A frequency from which no tick could be made is
-/// none.
+/// Sets the clock's frequency. The device tree's goes before the register's: it is there for
+/// firmware that failed to set that. A frequency from which no tick could be made is none.
 fn set_frequency(timer: Option<&Timer<'_>>) {
     let own = cpu::tick_frequency();
     let told = timer.and_then(Timer::clock_frequency).map(u64::from);
@@ -72,7 +71,7 @@ fn set_frequency(timer: Option<&Timer<'_>>) {
     }
 }
 
-/// What [`init`] has found.
+/// Result of [`init`].
 pub(super) struct Interrupts {
     /// Whether the boot CPU has interrupts.
     pub enabled: bool,

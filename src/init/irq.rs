@@ -12,12 +12,12 @@ use core::sync::atomic::{
 };
 use log::warn;
 
-/// What a handler says of an interrupt.
+/// Answer of a handler to an interrupt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IrqReturn {
-    /// It was not its device's (Linux: IRQ_NONE).
+    /// The interrupt was not the device's (Linux: IRQ_NONE).
     None,
-    /// It was, and the device asks no longer (Linux: IRQ_HANDLED).
+    /// The interrupt was the device's, which asks no longer (Linux: IRQ_HANDLED).
     Handled,
 }
 

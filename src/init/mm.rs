@@ -61,7 +61,7 @@ pub(super) fn memblock_init<'a>(
     })
 }
 
-/// What `mem=` left of RAM, where it took some away: to blame when the rest is too little.
+/// Returns the limit of `mem=`, if it took RAM away: to blame when the rest is too little.
 pub(super) fn mem_limit() -> Option<MemLimit> {
     MEM_LIMIT.get().copied()
 }

@@ -1,4 +1,4 @@
-//! Which redistributor of a GICv3 is whose (Linux: gic_iterate_rdists).
+//! Assignment of a GICv3's redistributors to cores (Linux: gic_iterate_rdists).
 //!
 //! Each CPU has one, somewhere in the regions of the device tree, and says its affinity. They
 //! are looked at in pieces of a region; a piece in which a CPU's was found stays mapped.

@@ -94,12 +94,12 @@ pub(super) fn bring_up(tree: &Tree<'_>, dtb: PhysAddr, mut redistributors: Redis
     info!("SMP: {} of {NR_CPUS} CPUs up", smp::online().count());
 }
 
-/// What became of a core.
+/// Result of starting a core.
 enum Started {
     Up,
-    /// It was not sent off: all is as before.
+    /// The core was not sent off: all is as before.
     NotSent(&'static str),
-    /// It was sent off. Its number and its stack are lost to it.
+    /// The core was sent off. Its number and its stack are lost to it.
     NotUp(NotUp),
 }
 

@@ -108,9 +108,10 @@ pub(in crate::mm) const fn kmalloc_size(layout: Layout) -> Option<usize> {
     }
 }
 
-/// What the heap does for memory at first, whatever its caller's context is.
+/// GFP flags of the heap's first attempt, whatever its caller's context is.
 const HEAP_GFP: Gfp = Gfp::GFP_NOWAIT;
-/// What it does for one who may sleep. Whoever can't go on without memory says so himself.
+/// GFP flags of the heap's second attempt, for a caller that may sleep. A caller that can't go
+/// on without memory reports that itself.
 const SLEEPING_GFP: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
 
 impl KernelHeap {
@@ -144,7 +145,7 @@ impl KernelHeap {
     }
 }
 
-/// What is not at hand: one who may sleep gets it by reclaim, and from vmalloc where it is too
+/// Allocates by reclaim, for a caller that may sleep, and from vmalloc if the layout is too
 /// large for kmalloc or memory is scattered (Linux: kvmalloc).
 #[cold]
 #[inline(never)]

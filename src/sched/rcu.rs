@@ -40,7 +40,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, compiler_fence, fence};
 
-/// What a CPU says of itself. Only it writes here.
+/// State of a CPU. Only that CPU writes here.
 struct CpuState {
     /// Guards that it holds, one inside the other.
     nesting: AtomicU32,
@@ -215,7 +215,7 @@ fn wait_a_moment(round: u32) {
     }
 }
 
-/// What [`call_rcu`] frees an object by; a part of that object (Linux: struct rcu_head).
+/// Part of an object by which [`call_rcu`] frees it (Linux: struct rcu_head).
 pub struct RcuHead {
     next: Cell<*mut RcuHead>,
     callback: Cell<Option<RcuCallback>>,
@@ -227,8 +227,8 @@ unsafe impl Send for RcuHead {}
 // SAFETY: as above; it has no method but `new`.
 unsafe impl Sync for RcuHead {}
 
-/// What runs after a grace period, with what `call_rcu` was given for it. In a thread, which
-/// it may not keep waiting for a grace period.
+/// Function to call after a grace period, with the pointer that `call_rcu` was given. It runs in
+/// a thread, and may not wait for a grace period.
 pub type RcuCallback = unsafe fn(*mut ());
 
 impl RcuHead {

@@ -53,7 +53,7 @@ pub enum Rank {
     Kmemleak,
     /// The stacks that tools remember (Linux: pool_lock of lib/stackdepot.c).
     StackDepot,
-    /// What waits for readers to be done (Linux: rcu_data.nocb_lock).
+    /// Objects that wait for readers to be done (Linux: rcu_data.nocb_lock).
     Rcu,
     /// Those who wait for an event (Linux: wait_queue_head.lock).
     WaitQueue,

@@ -1,4 +1,5 @@
-//! What the boot alone calls of the scheduler: a second `init_cpu` would forget the threads that run.
+//! Calls of the scheduler that the boot alone makes: a second `init_cpu` would forget the
+//! threads that run.
 #![no_std]
 #![forbid(unsafe_code)]
 

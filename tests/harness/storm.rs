@@ -19,7 +19,7 @@ use granule::mm::slab::{RawCache, kfree, kmalloc};
 use granule::mm::vmalloc::{vfree, vm_map_ram, vm_unmap_ram, vmalloc};
 use granule::mm::workload::Random;
 
-/// What is allocated and freed.
+/// Kind of memory that is allocated and freed.
 #[derive(Clone, Copy)]
 pub enum Path {
     /// `alloc_pages`, `free_pages`.
@@ -37,7 +37,7 @@ pub enum Path {
 /// Pages or objects of a batch.
 const BATCH: usize = 7;
 
-/// Who takes.
+/// Owner of memory: the thread, or the interrupts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     Thread,
@@ -51,7 +51,7 @@ impl Who {
     }
 }
 
-/// What somebody has: addresses, and what they are.
+/// Addresses and kinds of the memory that one owner has.
 #[derive(Clone, Copy)]
 struct Held {
     at: [usize; BATCH],
@@ -176,7 +176,7 @@ fn give_back(path: Path, held: Held) {
 /// out and over.
 const SLOTS: usize = 160;
 
-/// What the thread has, or the interrupts.
+/// Memory of the thread, or of the interrupts.
 pub struct Hand {
     who: Who,
     random: Random,

@@ -68,7 +68,8 @@ pub fn storm(interrupts: u32, handler: fn(), mut step: impl FnMut()) {
     HANDLER.store(core::ptr::null_mut(), Relaxed);
 }
 
-/// What the interrupts have, and what they allocate. Held while they do, below all other locks.
+/// Memory of the interrupts, and the kind that they allocate. Held while they do, below all
+/// other locks.
 static INTERRUPT: SpinLock<Option<(Hand, Path)>> = SpinLock::new(Rank::Memblock, None);
 
 fn from_interrupt() {

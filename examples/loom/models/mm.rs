@@ -1,4 +1,4 @@
-//! What memory management shares without a lock.
+//! Models of what memory management shares without a lock.
 
 use crate::breaks::Breaks;
 use crate::closed::Closed;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub fn a_path_stays_closed_while_there_is_a_reason() {
     struct Shared {
         closed: Closed,
-        /// What the CPU looks at: whether the path is open.
+        /// State of the path that the CPU reads: open or not.
         looks_at: AtomicU32,
     }
     impl Shared {

@@ -10,7 +10,7 @@ use crate::arch::clocksource::{mult, nanoseconds, settled};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What the counter held when the kernel started.
+/// Value of the counter when the kernel started.
 static START: AtomicU64 = AtomicU64::new(0);
 /// Ticks in a second; 0 while nobody knows.
 static FREQUENCY: AtomicU64 = AtomicU64::new(0);

@@ -13,23 +13,23 @@ const SENT: u32 = 1;
 const WITHDRAWN: u32 = 2;
 /// The core has come.
 const CLAIMED: u32 = 3;
-/// It is up.
+/// The core is up.
 const UP: u32 = 4;
-/// It lacks the requirement whose place is the number behind this, and has parked.
+/// The core lacks the requirement whose index is the number above this one, and has parked.
 const LACKS: u32 = 5;
 
 /// How far a core has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Progress {
-    /// It was sent off, and has not come.
+    /// The core was sent off, and has not come.
     Sent,
-    /// It has come, and will be up or refused.
+    /// The core has come, and will be up or refused.
     Claimed,
-    /// It is up.
+    /// The core is up.
     Up,
-    /// It lacks the requirement with this number.
+    /// The core lacks the requirement with this number.
     Lacks(usize),
-    /// It is not expected: never sent off, or no longer.
+    /// No core is expected: none was sent off, or the offer was withdrawn.
     NotExpected,
 }
 

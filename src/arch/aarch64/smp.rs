@@ -21,8 +21,7 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// What head.S reads on a starting core, in this order: what all cores share, and then what
-/// each has for itself.
+/// Data that head.S reads on a starting core, in this order: first for all cores, then for each.
 #[repr(C, align(256))]
 struct SecondaryData {
     mair: UnsafeCell<u64>,
@@ -36,7 +35,7 @@ struct SecondaryData {
     cores: [Core; NR_CPUS],
 }
 
-/// What a core finds by its affinity.
+/// Entry that a core finds by its affinity.
 #[repr(C)]
 struct Core {
     /// The affinity of the core that may come as this CPU; [`NOBODY`] where none may.
@@ -71,9 +70,9 @@ static OFFERS: [Offer; NR_CPUS] = [const { Offer::new() }; NR_CPUS];
 /// Why a core that was sent off is not up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotUp {
-    /// It did not come in time.
+    /// The core did not come in time.
     Late,
-    /// It lacks what the kernel uses on all CPUs.
+    /// The core lacks a feature that the kernel uses on all CPUs.
     Lacks(&'static str),
 }
 

@@ -21,7 +21,7 @@ pub fn id(_irq: &IrqMasked) -> CpuId {
     ID.get()
 }
 
-/// Which CPU this thread is, interrupts masked or not.
+/// Returns the number of this thread's CPU, interrupts masked or not.
 pub(super) fn own_id() -> CpuId {
     ID.get()
 }

@@ -16,7 +16,7 @@ std::thread_local! {
     static MASKED: Cell<bool> = const { Cell::new(false) };
     static HANDLER: Cell<Option<&'static dyn Fn()>> = const { Cell::new(None) };
     static RIVAL: Cell<Option<&'static dyn Fn()>> = const { Cell::new(None) };
-    /// What the threads of one CPU hold, one at a time, with interrupts masked.
+    /// Mutex that the threads of one CPU hold, one at a time, with interrupts masked.
     static TURN: Cell<Option<&'static Mutex<()>>> = const { Cell::new(None) };
 }
 
@@ -126,7 +126,7 @@ pub(super) fn in_turn<R>(turn: &'static Mutex<()>, f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// What is this CPU's alone is reached: nothing may interrupt it.
+/// Checks that nothing may interrupt this CPU, before its own data is reached.
 #[track_caller]
 pub(super) fn assert_masked() {
     assert!(MASKED.get(), "data of a CPU's own is reached with interrupts on");

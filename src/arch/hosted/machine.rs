@@ -34,7 +34,7 @@ pub struct Machine {
     span: u64,
     locals: Vec<OnceLock<Box<dyn Any + Send + Sync>>>,
     pub(super) mmu: Mmu,
-    /// Of each CPU, what its threads hold with interrupts masked.
+    /// Mutex of each CPU that its threads hold with interrupts masked.
     turns: [Mutex<()>; NR_CPUS],
 }
 

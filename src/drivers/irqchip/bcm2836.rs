@@ -24,7 +24,7 @@ const PRESCALER: usize = 0x08;
 /// The prescaler's value for each tick of the crystal to be one of the counter.
 const PRESCALER_ONE: u32 = 1 << 31;
 
-/// Which cores the performance counters interrupt, cleared.
+/// Register that clears the cores that the performance counters interrupt.
 const PMU_ROUTING_CLEAR: usize = 0x14;
 /// Whether outstanding bus accesses interrupt.
 const AXI_IRQ: usize = 0x30;

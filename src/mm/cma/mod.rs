@@ -85,7 +85,7 @@ pub struct Cma {
     pages_succeeded: AtomicU64,
     pages_failed: AtomicU64,
     pages_released: AtomicU64,
-    /// What was allocated by hand (Linux: cma.mem_head).
+    /// Last allocation made by hand (Linux: cma.mem_head).
     mem: SpinLock<Option<debug::Last>>,
 }
 

@@ -45,7 +45,7 @@ fn a_full_area_is_no_want_of_memory() {
     });
 }
 
-/// What the device does not reach goes back to where it came from.
+/// Memory that the device does not reach goes back to its allocator.
 #[test]
 fn memory_out_of_reach_is_not_kept() {
     on_machine(|| {

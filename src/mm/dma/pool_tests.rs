@@ -109,7 +109,7 @@ fn a_device_that_reaches_nothing_gets_nothing() {
     });
 }
 
-/// What a device may still write to is nobody else's.
+/// Memory that a device may still write to is given to nobody else.
 #[test]
 fn forgotten_blocks_keep_their_memory() {
     on_machine(|| {

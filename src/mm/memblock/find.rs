@@ -136,7 +136,7 @@ impl Memblock {
         self.alloc_internal(size, align, within, nid, false, true)
     }
 
-    /// As [`Memblock::alloc_try_nid`], but the bytes are as they were left (Linux:
+    /// Like [`Memblock::alloc_try_nid`], but the bytes are as they were left (Linux:
     /// memblock_alloc_try_nid_raw).
     ///
     /// # Errors
@@ -151,7 +151,7 @@ impl Memblock {
         self.alloc_internal(size, align, within, nid, false, false)
     }
 
-    /// As [`Memblock::alloc_try_nid_raw`], but the node is never given up; the range's lower
+    /// Like [`Memblock::alloc_try_nid_raw`], but the node is never given up; the range's lower
     /// end is (Linux: memblock_alloc_exact_nid_raw).
     ///
     /// # Errors

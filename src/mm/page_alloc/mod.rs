@@ -181,7 +181,7 @@ pub fn init(ram: &[crate::addr::PhysRange]) {
     init_nodes(&ram.iter().map(|range| (NodeId::FIRST, *range)));
 }
 
-/// As [`init`], with the node that each range of RAM belongs to.
+/// Like [`init`], with the node that each range of RAM belongs to.
 #[cfg(not(target_os = "none"))]
 pub fn init_nodes(ram: &(impl Iterator<Item = (NodeId, crate::addr::PhysRange)> + Clone)) {
     let present = ram.clone().map(|(node, range)| (node, range.whole_pages()));

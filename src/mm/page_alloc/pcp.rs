@@ -328,7 +328,7 @@ pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order) -> Left {
     put(irq, frame, order)
 }
 
-/// As [`free`], of a block that the caller has looked at, in the same masked section.
+/// Like [`free`], for a block whose flags the caller has read in the same masked section.
 #[inline(always)]
 pub(super) fn put(irq: &IrqMasked, frame: Frame, order: Order) -> Left {
     let Some(row) = row(order) else { return Left::Isolated };

@@ -1,4 +1,4 @@
-//! Which parts of a chunk's units are allocated (Linux: pcpu_chunk.alloc_map and bound_map in
+//! Map of the allocated parts of a chunk's units (Linux: pcpu_chunk.alloc_map and bound_map in
 //! mm/percpu.c).
 //!
 //! One bit stands for a granule of 8 bytes. `used` says which are allocated; `starts`, which of

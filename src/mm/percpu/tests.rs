@@ -88,7 +88,7 @@ fn values_are_aligned_dropped_and_of_any_size() {
     });
 }
 
-/// What can't be had is an error, and nothing is kept of it.
+/// An allocation that fails returns an error, and keeps nothing.
 #[test]
 fn want_of_memory_is_an_error() {
     on_machine(2, |_| {

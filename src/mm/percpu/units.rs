@@ -7,7 +7,7 @@ use crate::mm::page_alloc::cpu_to_node;
 use crate::mm::slab::{kfree, kmalloc_node};
 use core::ptr::{self, NonNull};
 
-/// As many bytes for each CPU.
+/// Memory of a chunk: as many bytes for each CPU.
 pub(super) struct Units {
     at: [*mut u8; NR_CPUS],
     bytes: usize,

@@ -25,14 +25,14 @@ pub unsafe fn kvfree_rcu(ptr: NonNull<u8>, head: NonNull<RcuHead>) {
     rcu_init();
 }
 
-/// What remembers memory without a head of its own.
+/// Record of memory that has no head of its own.
 struct Remembered {
     head: RcuHead,
     ptr: NonNull<u8>,
 }
 
-/// As [`kvfree_rcu`], without a head. It takes a little memory, and where there is none it
-/// waits for the grace period itself. Process context (Linux: kvfree_rcu_mightsleep).
+/// Like [`kvfree_rcu`], without a head. Allocates a little memory; if there is none it waits for
+/// the grace period itself. Process context (Linux: kvfree_rcu_mightsleep).
 ///
 /// # Safety
 /// As for [`kvfree_rcu`].

@@ -39,7 +39,7 @@ machine_local! {
     static THREAD: AtomicBool = AtomicBool::new(false);
 }
 
-/// What waits for a grace period, as reclaim sees it (Linux: kfree_rcu_shrink_scan).
+/// Shrinker of the memory that waits for a grace period (Linux: kfree_rcu_shrink_scan).
 struct Waiting;
 
 impl Shrinker for Waiting {

@@ -72,7 +72,7 @@ impl SheafSlot {
         Self { top: AtomicPtr::new((&raw const NO_SHEAF).cast_mut().cast()) }
     }
 
-    /// As one whose top is at `top`, which nobody may look at.
+    /// Creates a sheaf whose top is at `top`, which nobody may look at.
     #[cfg(test)]
     pub fn at(top: usize) -> Self {
         Self { top: AtomicPtr::new(core::ptr::without_provenance_mut(top)) }

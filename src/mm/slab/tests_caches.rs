@@ -357,8 +357,8 @@ fn what_a_constructor_made_is_not_filled_with_zeros() {
     }
 }
 
-/// What an allocation may do to get memory is its caller's to say; where that lies, the
-/// cache's.
+/// The caller's flags say how hard to try for a slab's pages; the cache's flags say where they
+/// lie.
 #[test]
 fn pages_of_slabs_are_asked_for_as_both_say() {
     on_machine(1024, |_| {

@@ -369,8 +369,8 @@ fn found() -> Option<String> {
     payload.downcast_ref::<String>().cloned()
 }
 
-/// What is written where nobody may write is found by who looks, at once, in slabs with free
-/// objects and without, and whichever of the flags it is that guards it.
+/// A write to a byte that nobody may write is found by the next check, in slabs with free
+/// objects and without, whichever flag guards the byte.
 #[test]
 fn all_objects_are_looked_at() {
     const Z: SlabFlags = SlabFlags::RED_ZONE;

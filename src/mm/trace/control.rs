@@ -71,9 +71,9 @@ impl Rings {
         this
     }
 
-    /// As [`take`](Self::take), for callers that can't wait: without the ring of a CPU that was
-    /// stopped in the middle of a record, and `None` where another has them all. At the end of
-    /// the kernel.
+    /// Like [`take`](Self::take), for callers that can't wait: without the ring of a CPU that
+    /// was stopped in the middle of a record, and `None` where another has them all. At the end
+    /// of the kernel.
     #[must_use]
     pub fn try_take() -> Option<Self> {
         let mut this = Self { rings: [const { None }; NR_CPUS], _control: CONTROL.try_lock()? };

@@ -81,7 +81,7 @@ pub struct SlotTable<T> {
     pages: u32,
     /// Slot pages without a live slot: 0 or 1 between calls.
     empty: u32,
-    /// That page, where there is one.
+    /// Number of the spare page, if there is one.
     spare: u32,
     live: usize,
     of: PhantomData<T>,

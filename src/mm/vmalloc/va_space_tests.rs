@@ -266,8 +266,8 @@ fn areas_are_found_by_their_start_wherever_they_are_noted() {
     });
 }
 
-/// What is kept with areas that are there when the space is dropped is dropped too, and the pages
-/// of its records come back.
+/// A dropped space drops the values of areas that are there, and gives back the pages of its
+/// records.
 #[test]
 fn a_dropped_space_keeps_nothing() {
     use std::rc::Rc;

@@ -22,8 +22,8 @@ pub(super) enum Gic {
     V3(v3::GicV3),
 }
 
-/// What each CPU is to the controller: the byte by which a GICv2 sends to it, or the address of
-/// a GICv3's redistributor; 0 before it is known.
+/// Identity of each CPU for the controller: the byte by which a GICv2 sends to it, or the
+/// address of a GICv3's redistributor; 0 before it is known.
 static OWN: [AtomicUsize; NR_CPUS] = [const { AtomicUsize::new(0) }; NR_CPUS];
 
 // Registers of both distributors and, for private interrupts, of the SGI page of a
@@ -48,7 +48,7 @@ const PIDR2_ARCH_REV_SHIFT: u32 = 4;
 /// Reads after which a register that should change is given up.
 const PATIENCE: u32 = 1 << 22;
 
-/// What a GIC answers where nothing is pending: 1020 to 1023.
+/// Numbers that a GIC answers where nothing is pending: 1020 to 1023.
 const SPECIAL: core::ops::RangeInclusive<u32> = 1020..=1023;
 /// The priority of all interrupts, above the mask, in each byte of a register.
 const PRIORITIES: u32 = 0xa0a0_a0a0;

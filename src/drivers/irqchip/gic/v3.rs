@@ -64,7 +64,7 @@ pub unsafe fn init(distributor: VirtAddr) -> Result<(), IrqchipError> {
     Ok(())
 }
 
-/// What a redistributor says of itself.
+/// Description that a redistributor gives of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Redistributor {
     /// The affinity of its CPU: Aff3 to Aff0, a byte each.

@@ -1,4 +1,4 @@
-//! Which interrupt a device has, which CPUs there are, and where redistributors lie.
+//! Tests of interrupt lines, CPUs and redistributors in device trees.
 
 use super::build::Builder;
 use crate::firmware::fdt::{Cpu, Tree};

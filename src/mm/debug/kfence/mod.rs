@@ -354,7 +354,7 @@ pub(in crate::mm) fn kfence_shutdown_cache(owner: usize, heir: usize) -> usize {
     })
 }
 
-/// What lies in a page of the pool's.
+/// Object in a page of the pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::mm) struct KfenceObject {
     /// Whether it is allocated.

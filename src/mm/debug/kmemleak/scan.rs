@@ -148,7 +148,7 @@ fn note_changes(result: &mut ScanResult) {
     }
 }
 
-/// What an object's words come to.
+/// Checksum of an object's words.
 #[derive(Clone, Copy)]
 struct Checksum(u32);
 

@@ -66,7 +66,7 @@ pub struct BootInfo<'a> {
     pub zones: MaxZonePfns,
     /// The highest address that every device can reach, where a bus sets a limit.
     pub dma_limit: Option<PhysAddr>,
-    /// What `mem=` left of RAM, where it took some away.
+    /// Limit of `mem=`, if it took RAM away.
     pub mem_limit: Option<MemLimit>,
     /// The CMA areas, all reserved.
     pub cma: ArrayVec<CmaArea<'a>, MAX_CMA_AREAS>,
@@ -74,7 +74,7 @@ pub struct BootInfo<'a> {
     pub reserved: ArrayVec<ReservedMem<'a>, MAX_RESERVED_REGIONS>,
 }
 
-/// What `mem=` left of RAM.
+/// RAM that `mem=` left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemLimit {
     /// Bytes that it left.

@@ -19,7 +19,7 @@ use arrayvec::ArrayVec;
 pub(super) struct Counts {
     memory: usize,
     reserved: usize,
-    /// Of those of memory the ones that come after RAM was added: parts that are cut off.
+    /// Number of memory's reservations that follow its last addition: parts that are cut off.
     cuts: usize,
 }
 

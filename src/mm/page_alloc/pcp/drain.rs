@@ -50,7 +50,7 @@ pub(super) fn drain_if_asked(irq: &IrqMasked) -> bool {
     is_asked
 }
 
-/// Which CPUs are asked.
+/// Selection of the CPUs that are asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whom {
     /// Those whose lists hold pages or have room for some.
@@ -89,9 +89,9 @@ pub fn drain_all_pages() {
     let _ = drain(Whom::Users);
 }
 
-/// As [`drain_all_pages`], and every CPU that can be interrupted is, its lists empty or not:
-/// afterwards each has ended the masked section that it was in. Whether all have come to it
-/// (Linux: __drain_all_pages with force_all_cpus).
+/// Like [`drain_all_pages`], but interrupts every CPU that can be, its lists empty or not:
+/// afterwards each has ended the masked section that it was in. Returns whether all have (Linux:
+/// __drain_all_pages with force_all_cpus).
 #[must_use]
 pub(in crate::mm) fn drain_all_pages_forced() -> bool {
     drain(Whom::All)

@@ -433,7 +433,7 @@ fn reserved_page() {
     panics_on_free(|| free_pages(Frame::new(Pfn::new(0x4_0000)).unwrap(), Order::ZERO));
 }
 
-/// Who frees a page that others hold drops one reference, and the last holder's put frees it.
+/// A free of a page that others hold drops one reference, and the last holder's put frees it.
 #[test]
 fn shared_page() {
     for (gfp, n) in [(KERNEL, 0), (KERNEL | Gfp::__GFP_COMP, 3), (KERNEL | Gfp::__GFP_ACCOUNT, 0)] {
@@ -452,7 +452,8 @@ fn shared_page() {
     }
 }
 
-/// Of a block that is no compound page others hold the first page alone.
+/// A free of a block that is no compound page, whose first page others hold, frees the other
+/// pages.
 #[test]
 fn the_rest_of_a_shared_block_is_freed_at_once() {
     for gfp in [KERNEL, KERNEL | Gfp::__GFP_ACCOUNT] {
@@ -648,7 +649,8 @@ fn the_reserve_of_large_blocks_is_one_percent() {
     }
 }
 
-/// What is free in the reserve is nothing to others: their watermarks leave it out.
+/// Free pages of the reserve do not count for other allocations: their watermarks leave them
+/// out.
 #[test]
 fn the_reserve_of_large_blocks_is_not_free_to_others() {
     if cfg!(miri) {

@@ -49,7 +49,7 @@ fn what_is_freed_by_the_lists_alone_stays_within_their_bound() {
     });
 }
 
-/// Who can't wait leaves other CPUs alone, however often it fails.
+/// An allocation that can't wait leaves other CPUs alone, however often it fails.
 #[test]
 fn an_atomic_allocation_that_fails_drains_no_other_cpu() {
     on(&[ram(0x4000_0000, 64 * MIB)], |m| {
