@@ -61,6 +61,8 @@ mod tests;
 mod tests_caches;
 #[cfg(test)]
 mod tests_debug;
+#[cfg(test)]
+mod tests_misuse;
 
 pub use caches::{
     kmem_cache_create, kmem_cache_destroy, kmem_cache_init, shrink_all, slab_is_available,

@@ -19,7 +19,7 @@ use arrayvec::ArrayVec;
 pub(super) struct Counts {
     memory: usize,
     reserved: usize,
-    /// Number of memory's reservations that follow its last addition: parts that are cut off.
+    /// Part of `memory`: regions that arise once RAM was added, where parts are cut off.
     cuts: usize,
 }
 
