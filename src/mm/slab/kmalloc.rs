@@ -416,6 +416,7 @@ struct Sizes {
 ///
 /// # Safety
 /// kmalloc returned `at`, and it is not free.
+#[inline(always)]
 unsafe fn sizes(at: VirtAddr, caller: &'static Location<'static>) -> Sizes {
     let all = |room| Sizes { asked: room, room, cache: None };
     if let Some(size) = tools::kfence_ksize(at) {
@@ -461,14 +462,26 @@ pub(in crate::mm) unsafe fn kmalloc_room(ptr: *const u8) -> (usize, usize) {
 /// As for [`ksize`]; the bytes past `size` are no longer the caller's.
 #[track_caller]
 pub(in crate::mm) unsafe fn krealloc_in_place(ptr: NonNull<u8>, size: usize, gfp: Gfp) -> bool {
+    // SAFETY: as the caller says.
+    unsafe { resize(ptr, size, gfp) }.is_ok()
+}
+
+/// [`krealloc_in_place`], which returns how many bytes hold what the user may have written if
+/// there is no room.
+///
+/// # Safety
+/// As for [`krealloc_in_place`].
+#[inline]
+#[track_caller]
+unsafe fn resize(ptr: NonNull<u8>, size: usize, gfp: Gfp) -> Result<(), usize> {
     let at = VirtAddr::from_ptr(ptr.as_ptr());
     if at.get() <= ZERO_SIZE_PTR.addr().get() {
-        return false;
+        return Err(0);
     }
     // SAFETY: as the caller says.
     let Sizes { asked, room, cache } = unsafe { sizes(at, Location::caller()) };
     if size > room {
-        return false;
+        return Err(asked);
     }
     if gfp.contains(Gfp::__GFP_ZERO) {
         // Where it is known what was asked for, the rest is a red zone's.
@@ -479,7 +492,7 @@ pub(in crate::mm) unsafe fn krealloc_in_place(ptr: NonNull<u8>, size: usize, gfp
     if let Some(cache) = cache {
         slab_debug::set_orig_size(cache, at, size);
     }
-    true
+    Ok(())
 }
 
 /// Makes the allocation at `ptr` `size` bytes large, in place where its class
@@ -502,14 +515,14 @@ pub unsafe fn krealloc(ptr: *const u8, size: usize, gfp: Gfp) -> Option<NonNull<
         unsafe { kfree(ptr) };
         return Some(ZERO_SIZE_PTR);
     }
-    if let Some(here) = NonNull::new(ptr.cast_mut())
+    let mut have = 0;
+    if let Some(here) = NonNull::new(ptr.cast_mut()) {
         // SAFETY: as the caller says.
-        && unsafe { krealloc_in_place(here, size, gfp) }
-    {
-        return Some(here);
+        match unsafe { resize(here, size, gfp) } {
+            Ok(()) => return Some(here),
+            Err(asked) => have = asked,
+        }
     }
-    // SAFETY: as the caller says.
-    let (_, have) = unsafe { kmalloc_room(ptr) };
     let new = kmalloc(size, gfp)?;
     // SAFETY: both are allocations of at least `have` bytes, and the new one is another.
     unsafe { core::ptr::copy_nonoverlapping(ptr, new.as_ptr(), have) };
