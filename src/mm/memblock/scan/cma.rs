@@ -30,7 +30,7 @@ pub struct CmaArea<'a> {
 impl<'a> Scan<'_, '_, 'a> {
     /// Takes up the static regions that are CMA areas.
     pub(super) fn static_cma(&mut self, info: &mut BootInfo<'a>) {
-        let Some(reserved) = self.handover.tree.reserved_memory() else { return };
+        let Some(reserved) = self.reserved_memory else { return };
         let regions = reserved.regions().filter(ReservedRegion::is_available);
         for region in regions.filter(ReservedRegion::is_cma) {
             if self.is_overridden(&region) {

@@ -98,7 +98,7 @@ impl Scan<'_, '_, '_> {
 
     /// Removes what lies in no range of `linux,usable-memory-range`.
     fn cap_to_usable_range(&mut self) -> Result<(), ScanError> {
-        let Some(usable) = self.handover.tree.chosen().and_then(|c| c.usable_memory_range()) else {
+        let Some(usable) = self.chosen.and_then(|c| c.usable_memory_range()) else {
             return Ok(());
         };
         let usable = usable.map(|reg| reg.range()).filter(|range| !range.is_empty());

@@ -28,7 +28,7 @@ pub use zones::{MaxZonePfns, present};
 use super::{Grow, Memblock, MemblockError};
 use crate::addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use crate::firmware::cmdline::CommandLine;
-use crate::firmware::fdt::Tree;
+use crate::firmware::fdt::{Chosen, ReservedMemory, Tree};
 use crate::mm::mmzone::ZoneId;
 use arrayvec::ArrayVec;
 use core::fmt;
@@ -135,6 +135,9 @@ impl From<MemblockError> for ScanError {
 struct Scan<'m, 's, 'a> {
     memblock: &'m mut Memblock,
     handover: Handover<'a>,
+    /// `/chosen` and `/reserved-memory`. Each search for a node passes over all of the tree.
+    chosen: Option<Chosen<'a>>,
+    reserved_memory: Option<ReservedMemory<'a>>,
     initrd: Option<PhysRange>,
     mem_limit: Option<MemLimit>,
     /// Entries of RAM that were left out, and their bytes.
@@ -161,6 +164,8 @@ pub fn early_init_dt_scan<'a>(
     let mut scan = Scan {
         memblock,
         handover,
+        chosen: handover.tree.chosen(),
+        reserved_memory: handover.tree.reserved_memory(),
         initrd: None,
         mem_limit: None,
         left_out: (0, 0),

@@ -67,13 +67,13 @@ impl Scan<'_, '_, '_> {
         let ram = tree.memory().count();
         let map = tree.reservations().count();
         too_many("entries of the reservation map", map)?;
-        let usable = tree.chosen().and_then(|chosen| chosen.usable_memory_range());
+        let usable = self.chosen.and_then(|chosen| chosen.usable_memory_range());
         let usable = usable.map_or(0, Iterator::count);
         too_many("usable memory ranges", usable)?;
         let memmap = self.handover.command_line.memmap().count();
         too_many("memmap= parameters", memmap)?;
         let (mut regions, mut no_map) = (0, 0);
-        if let Some(reserved) = tree.reserved_memory() {
+        if let Some(reserved) = self.reserved_memory {
             for region in reserved.regions() {
                 let count = region.regs().map_or(1, Iterator::count);
                 regions += count;
@@ -174,7 +174,7 @@ impl Scan<'_, '_, '_> {
     pub(super) fn obstacles(&self) -> impl Iterator<Item = PhysRange> + '_ {
         let tree = self.handover.tree;
         let map = tree.reservations().map(|reg| reg.range());
-        let regions = tree.reserved_memory().into_iter().flat_map(|reserved| {
+        let regions = self.reserved_memory.into_iter().flat_map(|reserved| {
             let regions = reserved.regions().filter(ReservedRegion::is_available);
             let regs = regions.filter_map(|region| region.regs());
             regs.flatten().map(|reg| reg.range())

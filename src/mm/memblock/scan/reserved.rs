@@ -53,7 +53,7 @@ pub struct ReservedMem<'a> {
 impl<'a> Scan<'_, '_, 'a> {
     /// The initrd as far as the tree alone tells: not empty, end above start.
     pub(super) fn plausible_initrd(&mut self) -> Option<PhysRange> {
-        let chosen = self.handover.tree.chosen()?;
+        let chosen = self.chosen?;
         let Some(initrd) = chosen.initrd() else {
             if chosen.node.has("linux,initrd-start") || chosen.node.has("linux,initrd-end") {
                 self.warn(format_args!(
@@ -105,7 +105,7 @@ impl<'a> Scan<'_, '_, 'a> {
                 Err(error) => self.warn(format_args!("{error}")),
             }
         }
-        let Some(reserved) = self.handover.tree.reserved_memory() else { return Ok(()) };
+        let Some(reserved) = self.reserved_memory else { return Ok(()) };
         if !reserved.is_supported() {
             // Linux leaves such a node out. What it protects is better left alone.
             self.warn(format_args!(
@@ -154,7 +154,7 @@ impl<'a> Scan<'_, '_, 'a> {
     /// Remembers the static regions for the devices that refer to them; after the areas
     /// among them were taken up.
     pub(super) fn static_regions(&mut self, info: &mut BootInfo<'a>) {
-        let Some(reserved) = self.handover.tree.reserved_memory() else { return };
+        let Some(reserved) = self.reserved_memory else { return };
         for region in reserved.regions().filter(ReservedRegion::is_available) {
             if self.is_overridden(&region) {
                 continue;
@@ -193,7 +193,7 @@ impl<'a> Scan<'_, '_, 'a> {
 
     /// Places the dynamic regions. One that cannot be placed fails alone.
     pub(super) fn allocate_dynamic(&mut self, info: &mut BootInfo<'a>) {
-        let Some(reserved) = self.handover.tree.reserved_memory() else { return };
+        let Some(reserved) = self.reserved_memory else { return };
         let regions = reserved.regions().filter(ReservedRegion::is_available);
         for region in regions.filter(|region| region.regs().is_none()) {
             let name = region.name();
