@@ -195,6 +195,16 @@ def lookup_type(name):
 
 def symbol(name):
     """The kernel's symbol of this name, not its physical copy."""
+    found = _lookup_symbol(name)
+    if found is None:
+        # gdb 13 stops at the first unit whose index knows the name, even if the symbol is
+        # in another one. This reads in all of them.
+        gdb.execute(f"info variables -q ^{name.rsplit('::', 1)[-1]}$", to_string=True)
+        found = _lookup_symbol(name)
+    return found
+
+
+def _lookup_symbol(name):
     for objfile in gdb.objfiles():
         for lookup in (objfile.lookup_global_symbol, objfile.lookup_static_symbol):
             found = lookup(name)
