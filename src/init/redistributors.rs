@@ -67,11 +67,11 @@ impl Redistributors {
     pub(super) fn assign(&mut self, cpu: CpuId, mpidr: u64) {
         let [a0, a1, a2, _, a3, ..] = mpidr.to_le_bytes();
         let affinity = u32::from_le_bytes([a0, a1, a2, a3]);
-        if let Some(frame) = self.find(affinity) {
-            // SAFETY: there is such a redistributor there, mapped for good; nobody but the
-            // driver uses it.
-            unsafe { v3::set_redistributor(cpu, frame) };
-        }
+        // A core that was not sent off may have had the number before: nothing of it stays.
+        let frame = self.find(affinity);
+        // SAFETY: there is such a redistributor there, mapped for good; nobody but the driver
+        // uses it.
+        unsafe { v3::set_redistributor(cpu, frame) };
     }
 
     fn find(&mut self, affinity: u32) -> Option<VirtAddr> {
@@ -90,8 +90,8 @@ impl Redistributors {
                 };
                 match self.look(affinity, piece, registers.virt(), at) {
                     Step::Found(frame) => {
-                        // One for each CPU at the most, and each is found once.
-                        self.mapped.try_push((piece, registers.virt())).ok()?;
+                        // Where there is no room it is mapped once more for the next core of it.
+                        let _ = self.mapped.try_push((piece, registers.virt()));
                         core::mem::forget(registers);
                         return Some(frame);
                     }
