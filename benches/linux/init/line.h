@@ -3,6 +3,8 @@
 #ifndef GRANULE_LINE_H
 #define GRANULE_LINE_H
 
+#include "../module/mark.h"
+
 #define ROUNDS	5
 
 struct line {
@@ -23,17 +25,6 @@ static inline unsigned int counter_read(void)
 
 void line_add(struct line *line, unsigned int took);
 void line_print(const struct line *line);
-
-/* HINTs for a cache model, as in the module's line.h. */
-#define MARK_BEGIN	112
-#define MARK_END	113
-#define MARK_ROW	114
-#define MARK(hint, line)					\
-	do {							\
-		register const void *x0 asm("x0") = (line);	\
-								\
-		asm volatile("hint %0" : : "i" (hint), "r" (x0) : "memory"); \
-	} while (0)
 
 /* A round of `line`: what `body` takes. */
 #define ROUND(line, body)					\

@@ -11,6 +11,7 @@
 #include <linux/types.h>
 
 #include "counter.h"
+#include "mark.h"
 
 #define ROUNDS		5
 /* The objects that one batch holds at most. */
@@ -35,21 +36,6 @@ int line_failed(const char *name);
 /* The interrupts, where a line is to be exact (MASKED), or to sleep (OPEN). */
 #define MASKED	true
 #define OPEN	false
-
-/*
- * Tells a cache model (scripts/plugin/cache.c) which instructions belong to which line: HINTs
- * that are NOPs to a CPU, with the line's address in X0.
- */
-#define MARK_BEGIN	112
-#define MARK_END	113
-#define MARK_ROW	114
-#define MARK_START	115
-#define MARK(hint, line)						\
-	do {								\
-		register const void *x0 asm("x0") = (line);		\
-									\
-		asm volatile("hint %0" : : "i" (hint), "r" (x0) : "memory"); \
-	} while (0)
 
 /*
  * A round of `line`: what `body` takes, with `i` for the iteration. The line is in memory
