@@ -69,6 +69,18 @@ pub mod atomic {
     pub use loom::sync::atomic::{Ordering, fence};
     use std::sync::OnceLock;
 
+    /// Methods of loom's atomic, by the same names.
+    macro_rules! forward {
+        ($($name:ident($($arg:ident: $of:ty),*) $(-> $result:ty)?;)*) => {
+            $(
+                #[track_caller]
+                pub fn $name(&self, $($arg: $of),*) $(-> $result)? {
+                    self.word().$name($($arg),*)
+                }
+            )*
+        };
+    }
+
     macro_rules! atomic {
         ($name:ident, $number:ty) => {
             pub struct $name {
@@ -83,62 +95,31 @@ pub mod atomic {
                 fn word(&self) -> &loom::sync::atomic::$name {
                     self.word.get_or_init(|| loom::sync::atomic::$name::new(self.first))
                 }
-                #[track_caller]
-                pub fn load(&self, order: Ordering) -> $number {
-                    self.word().load(order)
-                }
-                #[track_caller]
-                pub fn store(&self, value: $number, order: Ordering) {
-                    self.word().store(value, order);
-                }
-                #[track_caller]
-                pub fn swap(&self, value: $number, order: Ordering) -> $number {
-                    self.word().swap(value, order)
-                }
-                #[track_caller]
-                pub fn fetch_add(&self, value: $number, order: Ordering) -> $number {
-                    self.word().fetch_add(value, order)
-                }
-                #[track_caller]
-                pub fn fetch_sub(&self, value: $number, order: Ordering) -> $number {
-                    self.word().fetch_sub(value, order)
-                }
-                #[track_caller]
-                pub fn fetch_or(&self, value: $number, order: Ordering) -> $number {
-                    self.word().fetch_or(value, order)
-                }
-                #[track_caller]
-                pub fn fetch_and(&self, value: $number, order: Ordering) -> $number {
-                    self.word().fetch_and(value, order)
-                }
-                #[track_caller]
-                pub fn fetch_update(
-                    &self,
-                    success: Ordering,
-                    failure: Ordering,
-                    f: impl FnMut($number) -> Option<$number>,
-                ) -> Result<$number, $number> {
-                    self.word().fetch_update(success, failure, f)
-                }
-                #[track_caller]
-                pub fn compare_exchange(
-                    &self,
-                    current: $number,
-                    new: $number,
-                    success: Ordering,
-                    failure: Ordering,
-                ) -> Result<$number, $number> {
-                    self.word().compare_exchange(current, new, success, failure)
-                }
-                #[track_caller]
-                pub fn compare_exchange_weak(
-                    &self,
-                    current: $number,
-                    new: $number,
-                    success: Ordering,
-                    failure: Ordering,
-                ) -> Result<$number, $number> {
-                    self.word().compare_exchange_weak(current, new, success, failure)
+                forward! {
+                    load(order: Ordering) -> $number;
+                    store(value: $number, order: Ordering);
+                    swap(value: $number, order: Ordering) -> $number;
+                    fetch_add(value: $number, order: Ordering) -> $number;
+                    fetch_sub(value: $number, order: Ordering) -> $number;
+                    fetch_or(value: $number, order: Ordering) -> $number;
+                    fetch_and(value: $number, order: Ordering) -> $number;
+                    fetch_update(
+                        success: Ordering,
+                        failure: Ordering,
+                        f: impl FnMut($number) -> Option<$number>
+                    ) -> Result<$number, $number>;
+                    compare_exchange(
+                        current: $number,
+                        new: $number,
+                        success: Ordering,
+                        failure: Ordering
+                    ) -> Result<$number, $number>;
+                    compare_exchange_weak(
+                        current: $number,
+                        new: $number,
+                        success: Ordering,
+                        failure: Ordering
+                    ) -> Result<$number, $number>;
                 }
             }
         };
