@@ -6,7 +6,7 @@
 //! undefined there.
 #![deny(unsafe_code)]
 
-use super::pgtable::IdMmfr;
+use super::pgtable::{IdMmfr, field};
 
 /// The ID registers that requirements are made from.
 #[derive(Clone, Copy, Debug)]
@@ -15,13 +15,6 @@ pub struct IdRegisters {
     pub mm: IdMmfr,
     /// ID_AA64DFR0_EL1.
     pub dfr0: u64,
-}
-
-/// A field of four bits at `shift`.
-#[inline(always)]
-#[must_use]
-pub const fn field(register: u64, shift: u32) -> u64 {
-    register >> shift & 0xf
 }
 
 impl IdRegisters {

@@ -52,6 +52,25 @@ pub(super) fn fixup(elr: u64) -> Option<(u64, u64)> {
     Some((entry.fixup(), FAULTED))
 }
 
+/// Text in a template of `asm!`: the entry of the instruction at one label, with its fixup at another
+/// (Linux: _ASM_EXTABLE).
+macro_rules! ex_table_entry {
+    ($instruction:literal, $fixup:literal) => {
+        concat!(
+            ".pushsection __ex_table, \"a\"\n",
+            ".balign 4\n",
+            ".long ",
+            $instruction,
+            " - .\n",
+            ".long ",
+            $fixup,
+            " - .\n",
+            ".popsection"
+        )
+    };
+}
+pub(super) use ex_table_entry;
+
 /// Reads the 32-bit register at `at`, where there may be none: `None` if nothing answers
 /// (a synchronous external abort) or nothing is mapped. Any context.
 ///
@@ -70,11 +89,7 @@ pub unsafe fn probe_read32(at: VirtAddr) -> Option<u32> {
         asm!(
             "2:  ldr {value:w}, [{at}]",
             "3:",
-            ".pushsection __ex_table, \"a\"",
-            ".balign 4",
-            ".long 2b - .",
-            ".long 3b - .",
-            ".popsection",
+            ex_table_entry!("2b", "3b"),
             at = in(reg) at.get(),
             value = out(reg) value,
             inout("x0") 0u64 => faulted,
@@ -103,11 +118,7 @@ pub unsafe fn copy_from_kernel_nofault(to: &mut [u8], from: VirtAddr) -> bool {
             "subs {left}, {left}, #1",
             "b.ne 2b",
             "3:",
-            ".pushsection __ex_table, \"a\"",
-            ".balign 4",
-            ".long 2b - .",
-            ".long 3b - .",
-            ".popsection",
+            ex_table_entry!("2b", "3b"),
             left = inout(reg) to.len() => _,
             from = inout(reg) from.get() => _,
             to = inout(reg) to.as_mut_ptr() => _,

@@ -1,9 +1,10 @@
 //! What this CPU can do, from its ID registers (Arm ARM D24.2).
 
 use super::errata;
+pub(super) use crate::arch::cpufeature::requirement_name;
 use crate::arch::cpufeature::{self, IdRegisters};
-pub(super) use crate::arch::cpufeature::{field, requirement_name};
 use crate::arch::pgtable::IdMmfr;
+pub(super) use crate::arch::pgtable::field;
 use bitflags::bitflags;
 use core::arch::asm;
 use core::fmt;

@@ -5,6 +5,7 @@
 //! there has switched it off) is as a call that is not known; so is a call that ends in this
 //! kernel's own vectors at EL2 or EL3, where it was entered there (vectors.S).
 
+use super::extable::ex_table_entry;
 use core::arch::asm;
 
 /// How a call is made.
@@ -24,11 +25,7 @@ macro_rules! call {
         asm!(
             concat!("2:  ", $instruction, " #0"),
             "3:",
-            ".pushsection __ex_table, \"a\"",
-            ".balign 4",
-            ".long 2b - .",
-            ".long 3b - .",
-            ".popsection",
+            ex_table_entry!("2b", "3b"),
             inout("x0") u64::from($function) => result,
             inout("x1") x1 => _,
             inout("x2") x2 => _,

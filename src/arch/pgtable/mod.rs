@@ -30,5 +30,7 @@ pub use flush::FlushOwed;
 pub use mair::{MAIR_EL1, MemoryType};
 pub use mapper::{MapError, MapFlags, Mapper, Translation};
 pub use table::{Entry, Leaf, RecentTables, Table, TableAccess, TableAddr};
+#[cfg(any(target_os = "none", test))]
+pub(in crate::arch) use tcr::field;
 pub use tcr::{IdMmfr, tcr_el1};
 pub use walk::{BadTree, TreeStats};

@@ -14,7 +14,9 @@ pub struct IdMmfr {
     pub isar0: u64,
 }
 
-const fn field(register: u64, shift: u32) -> u64 {
+/// A field of four bits at `shift`.
+#[inline(always)]
+pub(in crate::arch) const fn field(register: u64, shift: u32) -> u64 {
     register >> shift & 0xf
 }
 
