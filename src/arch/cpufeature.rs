@@ -18,7 +18,7 @@ pub struct IdRegisters {
 }
 
 impl IdRegisters {
-    /// Whether there is a PMU as PMUv3 has it (ID_AA64DFR0_EL1.PMUVer).
+    /// Returns true if the PMU is a PMUv3 (ID_AA64DFR0_EL1.PMUVer).
     fn has_pmu(&self) -> bool {
         (1..15).contains(&field(self.dfr0, 8))
     }
@@ -52,7 +52,7 @@ const REQUIREMENTS: [Requirement; 8] = [
     require("the boot CPU's physical addresses", 0, |id| field(id.mm.mmfr0, 0).min(5)),
 ];
 
-/// Whether a core has what the kernel uses on all CPUs, of which `boot` is the first.
+/// Checks that a core has what the kernel uses on all CPUs, by the features of the boot CPU.
 ///
 /// # Errors
 /// The number of the first requirement that it lacks, for [`requirement_name`].

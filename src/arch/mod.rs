@@ -1,4 +1,4 @@
-//! What the CPU does, behind one small interface.
+//! Interface to the CPU and the machine, small and the same for both implementations.
 //!
 //! The rest of the kernel sees the names below and nothing else of the machine.
 //! `aarch64/` provides them on bare metal; `hosted/` provides the same names on an
@@ -53,7 +53,7 @@ pub use hosted::{
 #[cfg(not(target_os = "none"))]
 pub(crate) use hosted::{close_table_window, open_table_window};
 
-/// Where things lie in the kernel's half of the 48-bit address space (TTBR1).
+/// Layout of the kernel's half of the 48-bit address space (TTBR1).
 pub mod layout {
     use crate::addr::{VirtAddr, VirtRange};
 
@@ -86,7 +86,7 @@ pub mod jump_label;
 pub mod lines;
 pub mod pgtable;
 
-/// How many CPUs a kernel can bring up.
+/// Maximum number of CPUs.
 pub const NR_CPUS: usize = 8;
 
 /// The number of a CPU, in the order in which they came up: 0 is the boot CPU.
@@ -103,7 +103,7 @@ impl CpuId {
     pub const fn new(n: usize) -> Option<Self> {
         if n < NR_CPUS { Some(Self(n as u8)) } else { None }
     }
-    /// Its number, below [`NR_CPUS`].
+    /// Number of the CPU, below [`NR_CPUS`].
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize

@@ -23,7 +23,8 @@ static LOG: Ring = Ring::new();
 static UART: Once<Uart> = Once::new();
 static CONSOLE: SpinLock<Console> = SpinLock::new(Rank::Console, Console::new());
 
-/// What is logged before there is a device; more than this is lost, and said so.
+/// Bytes of log kept before there is a device. More than that is dropped, and the number dropped
+/// is printed.
 const EARLY_BYTES: usize = 4096;
 
 struct Console {
@@ -33,9 +34,9 @@ struct Console {
     /// Bytes that were written to the log.
     logged: usize,
     typed: Typed,
-    /// Whether the UART interrupts when something comes, where there is room for it.
+    /// True if the UART is to interrupt when a byte comes and there is room for it.
     interrupts: bool,
-    /// And whether it does so now.
+    /// True if that interrupt is enabled now.
     is_open: bool,
     warnings: Warnings,
 }
@@ -43,11 +44,11 @@ struct Console {
 /// The warnings and errors in the log so far, each text as far as it fits a line.
 #[derive(Clone, Copy, Debug)]
 pub struct Warnings {
-    /// How many.
+    /// Number of warnings and errors.
     pub count: u32,
-    /// What the first said.
+    /// Text of the first.
     pub first: ArrayString<80>,
-    /// What the last said.
+    /// Text of the last.
     pub last: ArrayString<80>,
 }
 
@@ -143,7 +144,7 @@ pub fn attach_semihosting() {
     });
 }
 
-/// Whether the console is a UART, where people can type.
+/// Returns true if the console is a UART, at which people can type.
 #[must_use]
 pub fn has_input() -> bool {
     irq::with_masked(|irq| matches!(CONSOLE.lock(irq).device, Device::Uart(_)))
@@ -181,8 +182,8 @@ pub fn read() -> Option<u8> {
     })
 }
 
-/// Whether Ctrl-C was typed and not read yet. If so, that and what was typed before it is
-/// forgotten.
+/// Returns true if Ctrl-C was typed and not read yet. In that case it and what was typed before
+/// it are discarded.
 pub fn interrupted() -> bool {
     irq::with_masked(|irq| {
         let mut console = CONSOLE.lock(irq);
@@ -191,7 +192,8 @@ pub fn interrupted() -> bool {
     })
 }
 
-/// How often bytes were lost that nobody took in time, since the last call.
+/// Returns the number of times that received bytes were lost since the last call because nobody
+/// read them in time.
 pub fn take_overruns() -> u32 {
     irq::with_masked(|irq| CONSOLE.lock(irq).typed.take_lost())
 }
@@ -323,7 +325,7 @@ fn note(args: &fmt::Arguments<'_>) {
     });
 }
 
-/// As much of a text as there is room for.
+/// Beginning of a text, as much as there is room for.
 struct Head(ArrayString<80>);
 
 impl Write for Head {

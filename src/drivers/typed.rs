@@ -3,7 +3,7 @@
 
 use arrayvec::ArrayVec;
 
-/// Bytes that wait.
+/// Number of bytes that can be stored.
 const ROOM: usize = 1024;
 /// Byte that a terminal sends for Ctrl-C.
 const ETX: u8 = 0x03;
@@ -52,7 +52,7 @@ impl Typed {
         Some(byte)
     }
 
-    /// Returns whether Ctrl-C waits; if so it and what came before goes.
+    /// Returns whether Ctrl-C was typed; if so it and the bytes before it are discarded.
     pub fn interrupted(&mut self) -> bool {
         let waiting = self.bytes.get(self.read..).unwrap_or(&[]);
         let Some(at) = waiting.iter().rposition(|&byte| byte == ETX) else { return false };

@@ -13,11 +13,11 @@ pub struct Uart {
     registers: Registers,
 }
 
-/// How a UART proves that it is there.
+/// Method to check that a UART is present.
 enum Proof {
-    /// By the identification registers of a PrimeCell.
+    /// Identification registers of a PrimeCell.
     PrimeCell,
-    /// By its bit in AUX_ENABLES.
+    /// Bit in AUX_ENABLES.
     AuxEnables,
 }
 
@@ -32,11 +32,11 @@ const PRIMECELL_PL011: [(usize, u32, u32); 6] = [
     (0xffc, 0xff, 0xb1),
 ];
 
-/// From AUX_ENABLES to the mini UART's registers, and its bit there.
+/// Distance from AUX_ENABLES to the mini UART's registers in bytes.
 const AUX_ENABLES: usize = 0x3c;
 const ENABLES_MINI_UART: u32 = 1 << 0;
 
-/// Where a UART has what sending and receiving need.
+/// Register layout of a kind of UART.
 pub struct Kind {
     compatible: &'static str,
     bytes: u64,
@@ -45,18 +45,19 @@ pub struct Kind {
     data: usize,
     /// The status register.
     status: usize,
-    /// What of the status, with the bits of `inverted` turned over, says that there is no
-    /// room for a byte.
+    /// Bits of the status register, after XOR with `inverted`, that say that there is no room
+    /// for a byte to send.
     full: u32,
-    /// And that one is still on its way.
+    /// Bits, likewise, that say that a byte is still being sent.
     busy: u32,
     inverted: u32,
-    /// And that no byte has come.
+    /// Bits of the status register that say that no byte was received.
     empty: u32,
-    /// Which bits around a byte that came say that it is broken, and that others were lost.
+    /// Bits beside a received byte that say that it is broken.
     broken: u32,
+    /// Bits beside a received byte that say that others were lost.
     overrun: u32,
-    /// The same in the status register.
+    /// Bits of the status register that say that bytes were lost.
     status_overrun: u32,
     /// The register that lets received bytes interrupt, and its bits for that.
     mask: usize,
@@ -66,7 +67,7 @@ pub struct Kind {
     receives: u32,
 }
 
-/// What has come over the line.
+/// Event on the receive line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Received {
     /// A byte.
@@ -172,8 +173,8 @@ impl Kind {
 }
 
 impl Uart {
-    /// Another handle on the same UART, for a kernel that is about to end: what both send
-    /// mixes on the wire.
+    /// Duplicates the handle, for a kernel that is about to end. Output of the two handles may
+    /// mix on the wire.
     pub(super) const fn again(&self) -> Self {
         Self { kind: self.kind, registers: self.registers }
     }
@@ -206,8 +207,8 @@ impl Uart {
         self.registers.write(mask, if interrupts { bits } else { 0 });
     }
 
-    /// What came first of what was not received yet, and whether bytes were lost before or
-    /// behind it because nobody took them; `None` where nothing has come.
+    /// Reads the first of the received bytes. The flag says that bytes were lost before or after
+    /// it because nobody read them in time. `None` if nothing was received.
     pub fn receive(&mut self) -> Option<(Received, bool)> {
         let status = self.status();
         if status & self.kind.empty != 0 {

@@ -17,7 +17,7 @@ use std::vec::Vec;
 
 const MIB: u64 = 1 << 20;
 const RAM: PhysRange = PhysRange::from_size(PhysAddr::new(0x4000_0000), 16 * MIB);
-/// Of it, an area of CMA.
+/// CMA area inside the RAM.
 const AREA: PhysRange = PhysRange::from_size(PhysAddr::new(0x4040_0000), 4 * MIB);
 
 /// A machine with an area, memblock's last word, and a command line.

@@ -28,14 +28,14 @@ static TICKS: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 static RESCHEDULES: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 static TICK_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// How often the timer has interrupted this CPU.
+/// Number of timer interrupts of this CPU.
 #[must_use]
 pub fn ticks(cpu: CpuId) -> u64 {
     TICKS[cpu.index()].load(Relaxed)
 }
 
-/// How often other CPUs have had this one look for something to do (Linux: "Rescheduling
-/// interrupts" of /proc/interrupts).
+/// Number of times that other CPUs have had this one look for something to do (Linux:
+/// "Rescheduling interrupts" of /proc/interrupts).
 #[must_use]
 pub fn reschedules(cpu: CpuId) -> u64 {
     RESCHEDULES[cpu.index()].load(Relaxed)
@@ -73,9 +73,9 @@ fn set_frequency(timer: Option<&Timer<'_>>) {
 
 /// Result of [`init`].
 pub(super) struct Interrupts {
-    /// Whether the boot CPU has interrupts.
+    /// True if the boot CPU has interrupts.
     pub enabled: bool,
-    /// Where the other CPUs' share of the controller is.
+    /// Redistributors of the other CPUs, if the controller is a GICv3.
     pub redistributors: Redistributors,
 }
 
@@ -149,8 +149,8 @@ pub(super) fn kick(cpu: CpuId) {
 
 /// The CPUs that have stopped for the end, a bit each.
 static STOPPED: AtomicU32 = AtomicU32::new(0);
-/// How long the end waits for them: they may be in the middle of something long with
-/// interrupts masked, or on a host that is busy.
+/// Seconds to wait for the other CPUs at the end: one may be in a long section with interrupts
+/// masked, or the host may be busy.
 const STOP_SECONDS: u64 = 10;
 
 /// Stops all other CPUs, for the end, and waits for them. The CPUs that have stopped, and

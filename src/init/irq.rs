@@ -141,7 +141,7 @@ pub(super) fn handle(id: u32, irq: &IrqMasked) {
     }
 }
 
-/// Whether this is the first time that an interrupt was unexpected.
+/// Returns true for the first unexpected interrupt of this number.
 fn is_first_warning(id: u32) -> bool {
     let last = WARNED.len() as u32 * 32 - 1;
     let (word, bit) = (id.min(last) as usize / 32, 1 << (id.min(last) % 32));

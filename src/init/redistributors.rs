@@ -41,7 +41,7 @@ impl Redistributors {
         Self { regions: ArrayVec::new_const(), stride: None, mapped: ArrayVec::new_const() }
     }
 
-    /// Those of the device tree's controller.
+    /// Collects the redistributor regions of the device tree's controller.
     pub(super) fn of(controller: &InterruptController<'_>) -> Self {
         let stride = controller.redistributor_stride();
         let usable = stride.filter(|&stride| {

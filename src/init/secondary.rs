@@ -185,9 +185,9 @@ fn cpu_on(psci: &Psci<'_>, mpidr: u64, entry: PhysAddr) -> Result<(), &'static s
     }
 }
 
-/// Whether the tree reserves these bytes, and nobody has them: neither the kernel, nor what the
-/// boot loader handed over, nor CMA (Linux: Documentation/arch/arm64/booting.rst has
-/// `cpu-release-addr` in memory that the tree reserves).
+/// Returns true if the tree reserves these bytes and nobody uses them: the kernel, the boot
+/// loader's data or CMA (Linux: Documentation/arch/arm64/booting.rst has `cpu-release-addr` in
+/// memory that the tree reserves).
 fn is_reserved(tree: &Tree<'_>, dtb: PhysAddr, bytes: PhysRange) -> bool {
     let tree_range = PhysRange::from_size(dtb, tree.total_size() as u64);
     let initrd = tree.chosen().and_then(|chosen| chosen.initrd());
@@ -253,10 +253,11 @@ unsafe extern "C" fn secondary_start_kernel(number: u64) -> ! {
     idle(id, interrupted)
 }
 
-/// What other CPUs are asked to do; see [`on_each`].
+/// Work for other CPUs; see [`on_each`].
 static WORK: [AtomicPtr<()>; NR_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; NR_CPUS];
 
-/// What a CPU does that has nothing to do. Without interrupts it has no threads.
+/// Idle loop of a CPU that is not the boot CPU. Without interrupts the CPU has no threads, and
+/// only waits for work.
 fn idle(id: CpuId, interrupted: bool) -> ! {
     loop {
         let work = WORK[id.index()].load(Ordering::Acquire);

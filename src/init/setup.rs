@@ -136,7 +136,7 @@ fn uart(tree: &Tree<'_>, device: &Console<'_>, own: &[PhysRange]) -> Result<Uart
     unsafe { kind.probe(base, identify) }.ok_or("not there, or not enabled by the firmware")
 }
 
-/// What may follow `granule.` on the command line: of the kernel, and of the
+/// Parameters that may follow `granule.` on the command line: the kernel's, and those of the
 /// images of tests and benchmarks.
 const OWN_PARAMETERS: [&str; 14] = [
     "bench",
@@ -190,7 +190,7 @@ pub(super) fn command_line(chosen: Option<&Chosen<'_>>) -> CommandLine<'static> 
     line
 }
 
-/// Which tools that find bugs in memory the command line asks for.
+/// Parses the options of the memory debugging tools.
 pub(super) fn debug(line: &CommandLine<'_>) -> debug::Options {
     debug::report::set_symbolizer(fault::symbolize_call);
     debug::early_params(line, &mut |why| warn!("{why}"))
@@ -225,14 +225,14 @@ pub(super) fn kfence() {
     debug::kfence_init(random::get_random_u64());
 }
 
-/// What the command line says of tracing.
+/// Tracing options of the command line.
 pub(super) struct Tracing {
     events: Option<&'static str>,
     /// KiB of a CPU's ring.
     buffer: Option<usize>,
 }
 
-/// What the command line says of tracing (Linux: trace_event=, trace_buf_size=).
+/// Parses the tracing options of the command line (Linux: trace_event=, trace_buf_size=).
 pub(super) fn tracing_params(line: &CommandLine<'static>) -> Tracing {
     let mut tracing = Tracing { events: None, buffer: None };
     for param in line.params() {
@@ -266,7 +266,7 @@ pub(super) fn tracing(params: &Tracing) {
     }
 }
 
-/// What the command line says of the slab allocator, before it is up.
+/// Parses the slab allocator's options, before it is up.
 pub(super) fn slab(line: &CommandLine<'static>) {
     let mut debug = None;
     for param in line.params() {

@@ -19,13 +19,13 @@ use log::{LevelFilter, error, info};
 /// The exit code of a kernel that could not boot.
 const EXIT_STOP: u8 = 1;
 
-/// What the boot hands to the image's main function.
+/// Results of the boot for the image's main function.
 pub struct Boot {
     /// The device tree.
     pub tree: Tree<'static>,
     /// The kernel command line.
     pub cmdline: CommandLine<'static>,
-    /// What each step of the boot took.
+    /// Time of each step of the boot.
     pub steps: Steps,
 }
 
@@ -131,7 +131,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     Ok(Boot { tree, cmdline, steps })
 }
 
-/// Why the kernel can't boot.
+/// Reason why the kernel can't boot.
 #[derive(Debug)]
 pub enum Stop {
     /// The device tree is no device tree.

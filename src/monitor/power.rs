@@ -45,7 +45,7 @@ fn wait() {
     (0..PATIENCE).for_each(|_| spin_loop());
 }
 
-/// What is done before the machine goes.
+/// Writes the trace file and flushes the console before the machine powers off.
 fn end() {
     trace_file::write();
     console::flush();

@@ -21,11 +21,12 @@ use log::warn;
 
 const PROMPT: &str = "granule> ";
 
-/// Who waits for something to be typed.
+/// Waiters for console input.
 static TYPED: WaitQueue = WaitQueue::new();
 
-/// Whether there is to be a prompt: `granule.monitor` or `granule.monitor=off` says so, or there
-/// is none that the kernel could give an exit code to. The console must be a UART.
+/// Returns true if the monitor's prompt is to be shown: `granule.monitor` or
+/// `granule.monitor=off` decides; by default it is shown if there is no semihosting to give an
+/// exit code to. The console must be a UART.
 #[must_use]
 pub fn is_wanted(boot: &Boot) -> bool {
     let asked = match boot.cmdline.granule("monitor") {
@@ -93,13 +94,13 @@ pub(super) fn key_within(seconds: u32) -> bool {
     pressed
 }
 
-/// Where commands print. What is shown ends at Ctrl-C: everything fails from then on.
+/// Output of a command. After Ctrl-C every write fails.
 pub(super) struct Screen {
     interrupted: bool,
 }
 
 impl Screen {
-    /// Whether Ctrl-C was typed since the command began.
+    /// Returns true if Ctrl-C was typed since the command began.
     pub fn is_interrupted(&mut self) -> bool {
         self.interrupted = self.interrupted || console::interrupted();
         self.interrupted
@@ -129,7 +130,7 @@ impl Write for Screen {
     }
 }
 
-/// What is shown of the line that is typed.
+/// Echo of the line that is being typed.
 struct Echo;
 
 impl Write for Echo {
@@ -139,7 +140,7 @@ impl Write for Echo {
     }
 }
 
-/// What commands act on, and leave behind.
+/// State that commands act on and leave behind.
 pub(super) struct Session<'a> {
     pub boot: &'a Boot,
     pub held: Held,

@@ -19,12 +19,12 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// Percent of free memory that is aged.
 const AGED: u32 = 90;
 
-/// What the work has left behind.
+/// State that the work commands leave behind.
 pub(super) struct Work {
     aged: Option<Fragmented>,
 }
 
-/// How scattered each zone's free memory is.
+/// Prints how fragmented each zone's free memory is.
 fn scattered(out: &mut Screen) -> fmt::Result {
     for zone in page_alloc::zones() {
         let info = ContigPageInfo::of(zone.id, Order::PAGEBLOCK);

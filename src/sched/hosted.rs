@@ -1,4 +1,4 @@
-//! What `schedule` offers, where threads are the host's.
+//! Hosted counterpart of `schedule`, where threads are the host's.
 
 use super::task::{Slot, TaskState, ThreadId};
 use crate::arch::{CpuId, IrqMasked, cpu};
@@ -9,7 +9,7 @@ pub fn current() -> Option<ThreadId> {
     None
 }
 
-/// As [`current`].
+/// Hosted counterpart of [`current`]: there are no threads of the kernel.
 #[must_use]
 pub fn try_current() -> Option<(ThreadId, super::Comm)> {
     None
@@ -75,21 +75,21 @@ pub fn kick(_: CpuId) -> bool {
     false
 }
 
-/// Whether the caller may sleep, by where it runs: not with interrupts masked, nor in a section
-/// of RCU's readers.
+/// Returns true if the calling context may sleep: interrupts are not masked, and it is not in an
+/// RCU read-side section.
 #[must_use]
 pub fn may_sleep() -> bool {
     !crate::arch::irq::is_masked() && !super::rcu::rcu_read_lock_held()
 }
 
-/// Nobody sleeps.
+/// Does nothing: no thread sleeps.
 pub fn set_current_state(_: TaskState) {}
 
-/// Nobody is asked to end.
+/// Returns false: no thread is asked to end.
 #[must_use]
 pub fn should_stop() -> bool {
     false
 }
 
-/// Nobody sleeps.
+/// Does nothing: no thread sleeps.
 pub(super) fn wake_slot(_: CpuId, _: Slot, _: u8, _: &IrqMasked) {}

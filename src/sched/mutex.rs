@@ -8,7 +8,7 @@
 use super::WaitQueue;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-/// Nobody holds the mutex.
+/// State of a mutex that nobody holds.
 const FREE: u8 = 0;
 /// A thread holds the mutex, and none has waited for it since.
 const LOCKED: u8 = 1;
@@ -66,7 +66,7 @@ impl Mutex {
         MutexGuard { mutex: self }
     }
 
-    /// Whether a thread holds the mutex, as far as can be seen: it may change at any moment.
+    /// Returns true if a thread holds the mutex. The answer may be out of date at once.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.state.load(Ordering::Relaxed) != FREE

@@ -46,8 +46,8 @@ struct CpuState {
     nesting: AtomicU32,
     /// Quiescent states that it passed.
     passed: AtomicU64,
-    /// Whether it switches threads and ticks. Until then its readers have a barrier, and are
-    /// seen at once.
+    /// True once the CPU switches threads and ticks. Until then its readers have a memory
+    /// barrier, and end their quiescent states themselves.
     watched: AtomicBool,
 }
 
@@ -83,15 +83,15 @@ machine_local! {
     /// Callbacks that were queued, and that have run.
     static QUEUED: AtomicU64 = AtomicU64::new(0);
     static DONE: AtomicU64 = AtomicU64::new(0);
-    /// Whether somebody runs callbacks: one at a time, so that they run in order.
+    /// True while a thread runs callbacks: one at a time, so that they run in order.
     static RUNNING: AtomicBool = AtomicBool::new(false);
-    /// Those who wait for callbacks to be queued, and those who wait for them to have run.
+    /// Waiters for callbacks to be queued, and waiters for them to have run.
     static WORK: WaitQueue = WaitQueue::new();
     static RAN: WaitQueue = WaitQueue::new();
 }
 
-/// While it lives, what its holder finds by pointers that are published for readers stays
-/// (Linux: rcu_read_lock). It stays on its CPU.
+/// Guard of a read-side section (Linux: rcu_read_lock). Objects found by pointers that are
+/// published for readers are not freed while it lives. It stays on its CPU.
 pub struct RcuReadGuard {
     on_this_cpu: PhantomData<*mut ()>,
 }
@@ -121,7 +121,7 @@ impl Drop for RcuReadGuard {
             let this = CPUS.get(irq);
             let nesting = this.nesting.load(Relaxed) - 1;
             this.nesting.store(nesting, Release);
-            // Nobody else says so of it.
+            // An unwatched CPU has no switches or ticks to pass a quiescent state for it.
             if nesting == 0 && !this.watched.load(Relaxed) {
                 this.pass();
             }
@@ -129,13 +129,14 @@ impl Drop for RcuReadGuard {
     }
 }
 
-/// Whether this CPU is inside of a section of readers.
+/// Returns true inside of an RCU read-side section of this CPU.
 #[must_use]
 pub fn rcu_read_lock_held() -> bool {
     with_masked(|irq| CPUS.get(irq).nesting.load(Relaxed) != 0)
 }
 
-/// This CPU is between two threads, or between two things that its thread does.
+/// Passes a quiescent state: the CPU is between two threads, or its thread between two pieces of
+/// work.
 ///
 /// # Panics
 /// Inside of a section of readers.
@@ -148,7 +149,8 @@ pub(super) fn note_context_switch(irq: &IrqMasked) {
     this.pass();
 }
 
-/// This CPU has threads and ticks from here on, or no longer. Outside of sections of readers.
+/// Begins (`on`) or ends the watching of this CPU, which has threads and ticks from here on, or
+/// no longer. Called outside of RCU read-side sections.
 #[cfg(target_os = "none")]
 pub(super) fn watch(irq: &IrqMasked, on: bool) {
     let this = CPUS.get(irq);
@@ -166,7 +168,8 @@ pub(super) fn tick(irq: &IrqMasked) {
     }
 }
 
-/// Whether CPU `id` has left all sections that it was in when `passed` was read.
+/// Returns true if CPU `id` has left all read-side sections that it was in when `passed` was
+/// read.
 fn is_through(id: CpuId, passed: u64) -> bool {
     let state = CPUS.of(id);
     let is_idle = || !state.watched.load(SeqCst) && state.nesting.load(SeqCst) == 0;
@@ -232,7 +235,7 @@ unsafe impl Sync for RcuHead {}
 pub type RcuCallback = unsafe fn(*mut ());
 
 impl RcuHead {
-    /// On no queue.
+    /// Creates a head that is on no queue.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -275,7 +278,7 @@ pub unsafe fn call_rcu(head: NonNull<RcuHead>, callback: RcuCallback, argument: 
     WORK.wake_up();
 }
 
-/// How many callbacks have not run yet.
+/// Number of callbacks that have not run yet.
 #[must_use]
 pub fn rcu_pending() -> u64 {
     let done = DONE.load(Acquire);

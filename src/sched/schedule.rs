@@ -1,4 +1,4 @@
-//! From one thread to the next (Linux: kernel/sched/core.c, kernel/sched/idle.c).
+//! Thread switching (Linux: kernel/sched/core.c, kernel/sched/idle.c).
 
 use super::HZ;
 use super::rcu;
@@ -14,13 +14,13 @@ use crate::sync::{Rank, SpinGuard, SpinLock};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
-/// What gives a thread's stack back.
+/// Function that frees a thread's stack.
 pub type Release = fn(crate::addr::VirtRange);
 
 /// A CPU's threads, and what each of them owns.
 pub struct Rq {
     pub(super) queue: RunQueue,
-    /// Where a thread begins that has never run.
+    /// Initial stack pointers of threads that have never run.
     pub(super) start: [Option<SavedSp>; NR_THREADS],
     pub(super) stacks: [Option<super::Stack>; NR_THREADS],
 }
@@ -38,14 +38,13 @@ impl Rq {
 machine_local! {
     static RUNQUEUES: PerCpu<SpinLock<Rq>> =
         PerCpu::new([const { SpinLock::new(Rank::RunQueue, Rq::new()) }; NR_CPUS]);
-    /// Where the threads of a CPU that don't run have left their registers: for that CPU
-    /// alone.
+    /// Saved stack pointers of a CPU's threads that don't run. Used by that CPU alone.
     static SAVED: PerCpu<[SavedSp; NR_THREADS]> =
         PerCpu::new([const { [const { SavedSp::none() }; NR_THREADS] }; NR_CPUS]);
     /// The thread that ended and whose stack this CPU is about to leave.
     static ENDED: PerCpu<Cell<Option<Slot>>> =
         PerCpu::new([const { Cell::new(None) }; NR_CPUS]);
-    /// Those who wait for a thread's end.
+    /// Waiters for a thread's end.
     pub(super) static ENDS: WaitQueue = WaitQueue::new();
 }
 
@@ -81,8 +80,8 @@ fn own(irq: &IrqMasked) -> SpinGuard<'_, Rq> {
     lock(cpu::id(irq), irq)
 }
 
-/// This CPU may have threads from now on; what runs on it is the first of them, called
-/// `name`. Once on each CPU, when it can be interrupted.
+/// Starts threading on this CPU; the running code becomes its first thread, called `name`.
+/// Called once on each CPU, when it can be interrupted.
 pub(crate) fn init_cpu(name: &str) {
     with_masked(|irq| {
         own(irq).queue.bring_up(name);
@@ -137,14 +136,15 @@ pub fn current_comm() -> Option<Comm> {
     try_current().map(|(_, comm)| comm)
 }
 
-/// How many threads a CPU has, its first included.
+/// Number of threads of a CPU, its first included.
 #[must_use]
 pub fn threads(cpu: CpuId) -> usize {
     with_masked(|irq| lock(cpu, irq).queue.nr_threads())
 }
 
-/// Whether the caller may sleep, by where it runs: not with interrupts masked, as they are in
-/// their handlers and under locks, nor in the idle thread, nor in a section of RCU's readers.
+/// Returns true if the calling context may sleep: interrupts are not masked (as they are in
+/// handlers and under spin locks), it is not the idle thread, and it is not in an RCU read-side
+/// section.
 #[must_use]
 pub fn may_sleep() -> bool {
     !is_masked() && !rcu::rcu_read_lock_held() && with_masked(|irq| !own(irq).queue.is_idle())
@@ -158,7 +158,7 @@ pub fn set_current_state(state: TaskState) {
     with_masked(|irq| own(irq).queue.set_current_state(state));
 }
 
-/// Whether the current thread has been asked to end (Linux: kthread_should_stop).
+/// Returns true if the current thread has been asked to end (Linux: kthread_should_stop).
 #[must_use]
 pub fn should_stop() -> bool {
     with_masked(|irq| own(irq).queue.should_stop())
@@ -239,7 +239,7 @@ pub(crate) fn tick(irq: &IrqMasked) {
     rcu::tick(irq);
 }
 
-/// One round of the idle thread: sleeps until an interrupt comes, unless a thread is ready
+/// Runs one round of the idle thread: sleeps until an interrupt comes, unless a thread is ready
 /// or `pending` says that there is something to do, then lets threads run.
 pub(crate) fn do_idle(pending: impl FnOnce() -> bool) {
     with_masked(|irq| {
@@ -282,8 +282,8 @@ fn switch(irq: &IrqMasked) {
     finish(irq);
 }
 
-/// On the stack of the thread that was switched to: the one before may have ended, and its
-/// stack goes back. Interrupts are masked since the switch began.
+/// Finishes a switch on the stack of the new thread: if the previous thread has ended, frees its
+/// stack (Linux: finish_task_switch). Interrupts are masked since the switch began.
 pub(super) fn finish(irq: &IrqMasked) {
     let Some(slot) = ENDED.get(irq).take() else { return };
     let stack = own(irq).stacks[slot.index()].take();

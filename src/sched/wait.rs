@@ -23,7 +23,7 @@ pub struct WaitQueue {
 pub struct Interrupted;
 
 impl WaitQueue {
-    /// Nobody waits.
+    /// Creates a queue without waiters.
     #[must_use]
     pub const fn new() -> Self {
         Self { waiters: SpinLock::new(Rank::WaitQueue, [0; NR_CPUS]) }
@@ -127,7 +127,7 @@ impl WaitQueue {
         self.wake(TaskState::Interruptible.bit());
     }
 
-    /// Whether somebody waits; he may be about to stop. For reports and tests.
+    /// Returns true if a thread waits; it may be about to stop. For reports and tests.
     #[must_use]
     pub fn is_active(&self) -> bool {
         with_masked(|irq| self.waiters.lock(irq).iter().any(|&cpu| cpu != 0))

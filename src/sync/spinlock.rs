@@ -27,7 +27,7 @@ pub enum Rank {
     Mempool,
     /// The chunks of the per-CPU allocator (Linux: pcpu_lock).
     PerCpu,
-    /// How many scopes close nodes to threads.
+    /// Counts of scopes that forbid nodes to threads (Linux: mems_allowed).
     Walls,
     /// The list of all kmem caches (Linux: slab_mutex).
     SlabCaches,
@@ -55,7 +55,7 @@ pub enum Rank {
     StackDepot,
     /// Objects that wait for readers to be done (Linux: rcu_data.nocb_lock).
     Rcu,
-    /// Those who wait for an event (Linux: wait_queue_head.lock).
+    /// Waiters for an event (Linux: wait_queue_head.lock).
     WaitQueue,
     /// A CPU's threads (Linux: rq.__lock).
     RunQueue,
@@ -134,7 +134,7 @@ impl<T: ?Sized> SpinLock<T> {
         Some(SpinGuard { lock: self, irq })
     }
 
-    /// Where its word is.
+    /// Address of the lock's word.
     fn address(&self) -> usize {
         core::ptr::from_ref(&self.locked).addr()
     }
@@ -275,7 +275,8 @@ mod tests {
         with_masked(|irq| assert_eq!(*lock.lock(irq), 4 * rounds));
     }
 
-    /// To the emulated MMU: a barrier of who took the lock completes what its last holder stored.
+    /// Checks with the emulated MMU that a barrier of the lock's new holder completes the stores
+    /// of the last one.
     #[test]
     fn what_the_last_holder_stored_is_earlier() {
         const RAM: PhysAddr = PhysAddr::new(0x4000_0000);

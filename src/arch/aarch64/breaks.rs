@@ -1,25 +1,26 @@
-//! How a CPU that faults on the kernel's tables comes to know that a translation was lacking for
-//! a moment, between break and make (Linux: is_spurious_el1_translation_fault). The program
-//! `loom` (examples/loom) tries it in every order.
+//! Detection of spurious translation faults: a CPU that faults on the kernel's tables learns
+//! whether the entry was only invalid between break and make (Linux:
+//! is_spurious_el1_translation_fault). The program `loom` (examples/loom) tries it in every
+//! order.
 
 use crate::arch::atomic::{AtomicU32, Ordering, fence};
 use crate::arch::cpu;
 
 /// Breaks of the kernel's mappings, by one CPU at a time.
 pub(super) struct Breaks {
-    /// How many there were, and how many of these are over.
+    /// Number of breaks begun, and number of breaks over.
     counts: [AtomicU32; 2],
-    /// The CPU that is at one, plus 1; 0 for none.
+    /// CPU that is doing a break, plus 1; 0 for none.
     breaker: AtomicU32,
 }
 
 impl Breaks {
-    /// None.
+    /// Creates the state in which no break has begun.
     pub(super) const fn new() -> Self {
         Self { counts: [AtomicU32::new(0), AtomicU32::new(0)], breaker: AtomicU32::new(0) }
     }
 
-    /// CPU number `cpu` is about to break a mapping.
+    /// Notes that CPU number `cpu` is about to break a mapping.
     pub(super) fn breaks(&self, cpu: u32) {
         self.breaker.store(cpu + 1, Ordering::Relaxed);
         self.counts[0].fetch_add(1, Ordering::AcqRel);
@@ -27,15 +28,15 @@ impl Breaks {
         fence(Ordering::SeqCst);
     }
 
-    /// All is mapped again, and visible to walkers.
+    /// Notes that everything is mapped again, and visible to walkers.
     pub(super) fn made(&self) {
         self.breaker.store(0, Ordering::Relaxed);
         self.counts[1].fetch_add(1, Ordering::Release);
     }
 
-    /// Whether a translation fault that CPU number `cpu` took was of a moment: `is_mapped` asks
-    /// the MMU, and is asked again while something is broken. A fault of the CPU that breaks is
-    /// none of these.
+    /// Returns true if a translation fault that CPU number `cpu` took was spurious, so that the
+    /// access can be retried. `is_mapped` asks the MMU, and is asked again while another CPU's
+    /// break is under way. A fault taken by the CPU that is doing the break is never spurious.
     pub(super) fn is_spurious_fault(&self, cpu: u32, mut is_mapped: impl FnMut() -> bool) -> bool {
         loop {
             let began = self.counts[0].load(Ordering::Acquire);

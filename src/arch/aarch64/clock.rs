@@ -48,7 +48,7 @@ pub fn counter() -> u64 {
     settled(first, second)
 }
 
-/// This core's CNTFRQ_EL0.
+/// Reads CNTFRQ_EL0 of this core: the counter's frequency in Hz, 0 if firmware left it unset.
 fn cntfrq() -> u64 {
     let hz: u64;
     // SAFETY: reads a register.

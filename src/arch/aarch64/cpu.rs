@@ -1,4 +1,4 @@
-//! This CPU: its number, waiting, and its cycle counter.
+//! CPU number, waiting, and the cycle counter.
 
 pub use super::clock::{sched_clock, tick_frequency, ticks, timeout};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
@@ -14,7 +14,7 @@ unsafe impl Sync for Held {}
 
 static HELD: Held = Held([const { Cell::new(0) }; NR_CPUS]);
 
-/// Which CPU this is: TPIDR_EL1 holds its number.
+/// Returns the calling CPU's number, which TPIDR_EL1 holds.
 #[inline(always)]
 #[must_use]
 pub fn id(_irq: &IrqMasked) -> CpuId {
@@ -55,18 +55,19 @@ pub fn wait_changed(word: &AtomicU32, seen: u32) {
     }
 }
 
-/// This CPU as the holder of a lock: its number plus 1.
+/// Returns the calling CPU as the holder of a lock: its number plus 1.
 #[inline(always)]
 #[must_use]
 pub(crate) fn holder(irq: &IrqMasked) -> u32 {
     id(irq).index() as u32 + 1
 }
 
-/// This CPU has taken the lock whose word is at `lock`: only emulated CPUs have to be told.
+/// Notes that this CPU has taken the lock whose word is at `lock`. Only emulated CPUs have to be
+/// told; nothing to do here.
 #[inline(always)]
 pub(crate) const fn lock_taken(_lock: usize) {}
 
-/// This CPU is about to give up the lock whose word is at `lock`.
+/// Notes that this CPU is about to release the lock whose word is at `lock`.
 #[inline(always)]
 pub(crate) const fn lock_given_up(_lock: usize) {}
 

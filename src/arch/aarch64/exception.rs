@@ -28,7 +28,7 @@ pub struct Frame {
 
 const _: () = assert!(size_of::<Frame>() == 304);
 
-/// Which vector was taken.
+/// Vector that was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// A synchronous exception, an IRQ, a FIQ or an SError through vector `n` of 16.
@@ -48,7 +48,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Who ends the kernel on an exception that nobody resolves.
+/// Handler that ends the kernel on an exception that nobody resolves.
 pub type FatalHandler = fn(&Frame, Kind) -> !;
 
 static FATAL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -62,7 +62,8 @@ pub(crate) unsafe fn set_fatal_handler(handler: FatalHandler) {
     FATAL.store(handler as *mut (), Relaxed);
 }
 
-/// Who resolves data aborts at EL1, if that can be; says whether it has.
+/// Handler that tries to resolve a data abort at EL1. Returns true if the access can be made
+/// again.
 pub type FaultHandler = fn(&Frame) -> bool;
 
 static FAULT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -76,7 +77,7 @@ pub(crate) unsafe fn set_fault_handler(handler: FaultHandler) {
     FAULT.store(handler as *mut (), Relaxed);
 }
 
-/// Who handles interrupts.
+/// Handler of interrupts.
 pub type IrqHandler = fn();
 
 static IRQ: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -211,18 +212,18 @@ fn fatal(frame: &Frame, kind: Kind) -> ! {
 pub struct Syndrome(pub u64);
 
 impl Syndrome {
-    /// Whether FAR_EL1 holds an address.
+    /// Returns true if FAR_EL1 holds an address.
     #[must_use]
     pub fn has_address(&self) -> bool {
         matches!(self.class(), 0x20 | 0x21 | 0x22 | 0x24 | 0x25 | 0x34 | 0x35)
             && !(self.is_abort() && self.0 & (1 << 10) != 0 && self.0 & 0x3f == 0x10)
     }
-    /// Whether it is a data abort on a write.
+    /// Returns true for a data abort on a write.
     #[must_use]
     pub fn is_write(&self) -> bool {
         matches!(self.class(), 0x24 | 0x25) && self.0 & (1 << 6) != 0
     }
-    /// Whether a load, a store or a fetch at EL1 found no translation.
+    /// Returns true if a load, a store or a fetch at EL1 found no translation.
     #[must_use]
     pub fn is_translation_fault(&self) -> bool {
         matches!(self.class(), 0x21 | 0x25) && matches!(self.0 & 0x3f, 0x04..=0x07)

@@ -8,7 +8,7 @@
 use crate::addr::VirtAddr;
 use core::arch::asm;
 
-/// What x0 holds behind an access that faulted.
+/// Value of x0 after an access that faulted.
 const FAULTED: u64 = u64::MAX;
 
 /// An entry: two places in the image, each as a distance from the word that holds it.

@@ -1,4 +1,4 @@
-//! What this CPU can do, from its ID registers (Arm ARM D24.2).
+//! Features of this CPU, from its ID registers (Arm ARM D24.2).
 
 use super::errata;
 pub(super) use crate::arch::cpufeature::requirement_name;
@@ -64,8 +64,8 @@ fn id_registers() -> IdRegisters {
     IdRegisters { mm: errata::id_registers(), dfr0: id_register!("id_aa64dfr0_el1") }
 }
 
-/// Whether this CPU has what the kernel uses, by what the boot CPU has. On each other CPU,
-/// first of all.
+/// Checks that this CPU has what the kernel uses, by the features of the boot CPU. Called first
+/// on each other CPU.
 ///
 /// # Errors
 /// What it lacks, a number for [`requirement_name`].
@@ -141,7 +141,7 @@ pub(super) fn init_cpu() {
     }
 }
 
-/// What was found.
+/// Returns the features that were found at boot.
 #[must_use]
 pub fn features() -> Features {
     Features::from_bits_retain(FEATURES.load(Relaxed))
@@ -164,7 +164,7 @@ const USES: [(Features, &str, &str); 12] = [
 ];
 
 impl Features {
-    /// What those are called that there are.
+    /// Names of the features that are present.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let there = USES.iter().filter(move |(feature, ..)| self.contains(*feature));
         there.map(|&(_, name, _)| name)
@@ -185,7 +185,7 @@ impl fmt::Display for Features {
     }
 }
 
-/// Whether the CPU has a GICv3's system registers (ID_AA64PFR0_EL1.GIC).
+/// Returns true if the CPU has the system registers of a GICv3 (ID_AA64PFR0_EL1.GIC).
 #[must_use]
 pub fn has_gic_system_registers() -> bool {
     field(id_register!("id_aa64pfr0_el1"), 24) != 0
@@ -201,7 +201,7 @@ pub fn zva_block() -> usize {
 /// The CPU's name and revision, from MIDR_EL1.
 pub struct CpuName(u64);
 
-/// Which CPU this is.
+/// Reads the calling CPU's name from MIDR_EL1.
 #[must_use]
 pub fn cpu_name() -> CpuName {
     CpuName(id_register!("midr_el1"))

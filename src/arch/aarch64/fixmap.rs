@@ -17,7 +17,7 @@ use crate::arch::pgtable::descriptor::PTRS_PER_TABLE;
 use crate::arch::pgtable::{Descriptor, KernelAttrs, Level};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What a slot is for.
+/// Use of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Slot {
     /// The console's registers, two pages of them.
@@ -35,7 +35,7 @@ pub enum Slot {
 
 /// Pages of one of memblock's windows.
 pub const MEMBLOCK_PAGES: usize = 64;
-/// How many windows memblock has.
+/// Number of windows for memblock.
 pub const MEMBLOCK_WINDOWS: usize = 4;
 const CONSOLE_PAGES: usize = 2;
 const EARLY_IOREMAP_PAGES: usize = 16;

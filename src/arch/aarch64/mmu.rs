@@ -53,7 +53,7 @@ instruction!(
     dsb_nsh, "dsb nsh"
 );
 instruction!(
-    /// What follows is fetched and translated afresh.
+    /// Synchronizes the context: later instructions are fetched and translated anew.
     isb, "isb"
 );
 instruction!(
@@ -81,7 +81,7 @@ pub fn tlbi_vaale1is(va: impl Into<VaOp>) {
     unsafe { asm!("tlbi vaale1is, {}", in(reg) operand, options(nostack, preserves_flags)) }
 }
 
-/// As [`tlbi_vaae1is`] for a range. Only where [`has_tlb_range`].
+/// Range form of [`tlbi_vaae1is`]. The CPU must have FEAT_TLBIRANGE ([`has_tlb_range`]).
 #[inline(always)]
 pub(crate) fn tlbi_rvaae1is(op: RangeOp) {
     // TLBI RVAAE1IS by its number: assemblers know the name only from Armv8.4 on.
@@ -91,7 +91,7 @@ pub(crate) fn tlbi_rvaae1is(op: RangeOp) {
     }
 }
 
-/// As [`tlbi_vaale1is`] for a range. Only where [`has_tlb_range`].
+/// Range form of [`tlbi_vaale1is`]. The CPU must have FEAT_TLBIRANGE ([`has_tlb_range`]).
 #[inline(always)]
 pub(crate) fn tlbi_rvaale1is(op: RangeOp) {
     // TLBI RVAALE1IS.
@@ -103,7 +103,7 @@ pub(crate) fn tlbi_rvaale1is(op: RangeOp) {
 
 static TLB_RANGE: AtomicBool = AtomicBool::new(false);
 
-/// Whether every CPU has FEAT_TLBIRANGE.
+/// Returns true if every CPU has FEAT_TLBIRANGE.
 #[inline]
 #[must_use]
 pub fn has_tlb_range() -> bool {
@@ -117,28 +117,27 @@ pub(in crate::arch) fn set_tlb_range(there: bool) {
 
 static BREAKS: Breaks = Breaks::new();
 
-/// From here to [`made`] something that is in use may be unmapped for a moment; CPUs that
-/// fault meanwhile try again. One at a time: the page-table lock's holder makes them.
+/// Begins a break: until [`made`], memory in use may be unmapped for a moment, and other CPUs
+/// that fault retry. Called under the page-table lock, so there is one break at a time.
 pub(crate) fn breaks() {
     BREAKS.breaks(with_masked(|irq| cpu::id(irq).index() as u32));
 }
 
-/// All is mapped again, and visible to walkers.
+/// Ends the break: everything is mapped again, and visible to walkers.
 pub(crate) fn made() {
     BREAKS.made();
 }
 
-/// Whether a translation fault at `va` was of a moment and the access may be tried again:
-/// the MMU has a translation now, or lacked one while something was broken. A mapping that
-/// another CPU has just made may be missed by a CPU too that translates ahead of the load
-/// by which it learnt of it. (Linux: is_spurious_el1_translation_fault.)
+/// Returns true if a translation fault at `va` was spurious and the access can be retried: the
+/// MMU has a translation now, or lacked one while another CPU's break was under way. A CPU may
+/// also miss a mapping that another has just made, if it translates ahead of the load that told
+/// it of the mapping (Linux: is_spurious_el1_translation_fault).
 #[must_use]
 pub(crate) fn is_spurious_fault(va: VirtAddr, irq: &IrqMasked) -> bool {
     wait_mapped(va, irq)
 }
 
-/// Whether a read of `va` finds a translation, be it after another CPU has made what it has
-/// broken for a moment.
+/// Returns true if a read of `va` finds a translation; waits for another CPU's break to end.
 #[must_use]
 pub(crate) fn wait_mapped(va: VirtAddr, irq: &IrqMasked) -> bool {
     BREAKS.is_spurious_fault(cpu::id(irq).index() as u32, || {
@@ -160,7 +159,8 @@ pub(crate) fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
     word.store(descriptor.bits(), Relaxed);
 }
 
-/// As [`write_descriptor`] where the word still is `old`; whether it was.
+/// Compare-and-exchange form of [`write_descriptor`]: stores `new` if the word still is `old`,
+/// and returns true if it did.
 #[inline(always)]
 pub(crate) fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descriptor) -> bool {
     word.compare_exchange(old.bits(), new.bits(), AcqRel, Relaxed).is_ok()

@@ -40,7 +40,7 @@ pub(crate) fn init(image: PhysAddr) {
     features::init();
 }
 
-/// What to add to a physical address for its linear-map address.
+/// Offset of the linear map: linear-map address minus physical address.
 #[inline(always)]
 #[must_use]
 pub const fn page_offset() -> usize {
@@ -141,7 +141,7 @@ pub struct MachineLocal<T: 'static> {
 }
 
 impl<T> MachineLocal<T> {
-    /// For `machine_local!` alone.
+    /// Constructor for `machine_local!` only.
     #[doc(hidden)]
     pub const fn new(value: T) -> Self {
         Self { value }

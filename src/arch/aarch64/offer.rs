@@ -5,7 +5,7 @@
 
 use crate::arch::atomic::{AtomicU32, Ordering};
 
-/// Nobody has the number.
+/// State of a number for which no core was sent off.
 const NONE: u32 = 0;
 /// A core was sent off to come as this CPU.
 const SENT: u32 = 1;
@@ -18,7 +18,7 @@ const UP: u32 = 4;
 /// The core lacks the requirement whose index is the number above this one, and has parked.
 const LACKS: u32 = 5;
 
-/// How far a core has come.
+/// Progress of a core that was sent off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Progress {
     /// The core was sent off, and has not come.
@@ -33,53 +33,55 @@ pub(super) enum Progress {
     NotExpected,
 }
 
-/// A CPU number and what became of it.
+/// Offer of a CPU number to a core, and the core's answer.
 pub(super) struct Offer(AtomicU32);
 
 impl Offer {
-    /// Nobody has the number.
+    /// Creates an offer of a number that no core was given.
     pub(super) const fn new() -> Self {
         Self(AtomicU32::new(NONE))
     }
 
-    /// The boot CPU's own.
+    /// Marks the number as the boot CPU's own.
     pub(super) fn is_own(&self) {
         self.0.store(UP, Ordering::Relaxed);
     }
 
-    /// A core is sent off with it; whether that is so for the first time. By the boot CPU.
+    /// Notes that a core is sent off with the number. Returns true if it is the first to get it.
+    /// Called by the boot CPU.
     #[must_use]
     pub(super) fn send(&self) -> bool {
         self.0.swap(SENT, Ordering::Relaxed) == NONE
     }
 
-    /// Nobody was sent off after all. By the boot CPU.
+    /// Resets the offer after no core was sent off. Called by the boot CPU.
     pub(super) fn take_back(&self) {
         self.0.store(NONE, Ordering::Relaxed);
     }
 
-    /// Withdraws it; whether that was before the core came. By the boot CPU.
+    /// Withdraws the offer. Returns true if the core had not come by then. Called by the boot CPU.
     pub(super) fn withdraw(&self) -> bool {
         self.0.compare_exchange(SENT, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// The core has come and claims it; where it was withdrawn the core has to park. By the core.
+    /// Claims the number for the calling core. Returns false if the offer was withdrawn: the core
+    /// must park.
     #[must_use]
     pub(super) fn claim(&self) -> bool {
         self.0.compare_exchange(SENT, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// The core lacks the requirement with this number, and parks. By the core, which claimed it.
+    /// Notes that the calling core, which claimed the number, lacks a requirement and parks.
     pub(super) fn lacks(&self, requirement: usize) {
         self.0.store(LACKS + requirement as u32, Ordering::Release);
     }
 
-    /// The core is up. By the core, which claimed it.
+    /// Notes that the calling core, which claimed the number, is up.
     pub(super) fn came_up(&self) {
         self.0.store(UP, Ordering::Release);
     }
 
-    /// How far the core has come.
+    /// Returns the core's progress.
     pub(super) fn progress(&self) -> Progress {
         match self.0.load(Ordering::Acquire) {
             SENT => Progress::Sent,

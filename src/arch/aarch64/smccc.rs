@@ -8,7 +8,7 @@
 use super::extable::ex_table_entry;
 use core::arch::asm;
 
-/// How a call is made.
+/// Instruction that makes a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Conduit {
     /// HVC, to EL2.

@@ -31,7 +31,7 @@ struct SecondaryData {
     ttbr1: UnsafeCell<u64>,
     /// Elements of `cores`.
     count: u64,
-    /// By CPU number.
+    /// Data of each core, by CPU number.
     cores: [Core; NR_CPUS],
 }
 
@@ -64,10 +64,10 @@ static SECONDARY_DATA: SecondaryData = SecondaryData {
 // What head.S takes for granted.
 const _: () = assert!(core::mem::offset_of!(SecondaryData, cores) == 48 && size_of::<Core>() == 16);
 
-/// How far each CPU has come.
+/// Progress of each CPU.
 static OFFERS: [Offer; NR_CPUS] = [const { Offer::new() }; NR_CPUS];
 
-/// Why a core that was sent off is not up.
+/// Reason why a core that was sent off is not up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotUp {
     /// The core did not come in time.
@@ -93,7 +93,7 @@ unsafe extern "C" {
 /// The affinity fields of MPIDR_EL1: what a device tree's cpu node has in `reg`.
 pub const MPIDR_AFFINITY: u64 = 0xff_00ff_ffff;
 
-/// This core's affinity.
+/// Reads this core's affinity, the Aff fields of MPIDR_EL1.
 #[must_use]
 pub fn mpidr() -> u64 {
     id_register!("mpidr_el1") & MPIDR_AFFINITY
@@ -179,8 +179,8 @@ pub unsafe fn prepare(cpu: CpuId, mpidr: u64, stack: VirtAddr) -> PhysAddr {
     image::phys(VirtAddr::from_ptr(&raw const secondary_entry))
 }
 
-/// Nobody comes as `cpu`: the offer of [`prepare`] reached no core. The number and the stack
-/// are free again. Boot CPU.
+/// Resets CPU `cpu` after its start failed and [`prepare`]'s offer reached no core. The number
+/// and the stack are free again. Called by the boot CPU.
 ///
 /// # Safety
 /// No core was sent off.
@@ -214,10 +214,10 @@ pub fn wait_up(cpu: CpuId) -> Result<(), NotUp> {
     }
 }
 
-/// How long the boot CPU waits for a core.
+/// Seconds that the boot CPU waits for a core.
 const START_SECONDS: u64 = 5;
 
-/// Takes the offer to the core of `cpu` back; whether that was before it came.
+/// Withdraws the offer to the core of `cpu`. Returns true if the core had not come by then.
 fn withdraw(cpu: CpuId) -> bool {
     let withdrawn = OFFERS[cpu.index()].withdraw();
     if withdrawn {
@@ -228,16 +228,15 @@ fn withdraw(cpu: CpuId) -> bool {
     withdrawn
 }
 
-/// On the new core, first of all: takes the number that it was sent off with. Where that was
-/// withdrawn meanwhile it returns `false`, and the core has to park: nothing of the kernel's
-/// is there for it.
+/// Takes the number that this core was sent off with; called first on a new core. Returns false
+/// if the boot CPU has withdrawn it: the core must park, and may touch nothing of the kernel's.
 #[must_use]
 pub(crate) fn claim(cpu: CpuId) -> bool {
     OFFERS[cpu.index()].claim()
 }
 
-/// On the new core, before its first interrupt: the identity map goes; features and
-/// errata are seen to.
+/// Drops the identity map, and sets up features and errata workarounds. Called on the new core
+/// before its first interrupt.
 ///
 /// Does not return on a core that lacks what the kernel uses: it parks.
 pub(crate) fn init_cpu(cpu: CpuId) {
@@ -249,7 +248,7 @@ pub(crate) fn init_cpu(cpu: CpuId) {
     super::features::init_cpu();
 }
 
-/// On the new core: the boot CPU learns that it is there.
+/// Reports to the boot CPU that the calling core is up.
 pub(crate) fn came_up(cpu: CpuId) {
     ONLINE.fetch_or(1 << cpu.index(), Ordering::AcqRel);
     OFFERS[cpu.index()].came_up();

@@ -1,4 +1,4 @@
-//! This CPU's timer: the virtual timer of EL1 (Arm ARM D12.2.4).
+//! Timer of the calling CPU: the virtual timer of EL1 (Arm ARM D12.2.4).
 
 use super::clock;
 use core::arch::asm;

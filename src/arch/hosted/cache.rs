@@ -19,12 +19,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const LINE: u64 = 64;
 type Bytes = [u8; LINE as usize];
 
-/// What is known of a line that was cleaned, invalidated or written to by a device.
+/// State of a line that was cleaned, invalidated or written to by a device.
 #[derive(Clone, Copy)]
 struct Line {
-    /// What is at the point of coherency.
+    /// Content at the point of coherency.
     memory: Bytes,
-    /// What the cache had from there: what differs is dirty.
+    /// Content that the cache fetched from there; bytes that differ now are dirty.
     fetched: Bytes,
 }
 
@@ -122,7 +122,7 @@ pub unsafe fn dcache_clean_inval_poc_at(at: VirtAddr, ram: PhysRange) {
     });
 }
 
-/// Whether a cache may have a line of RAM, a clean one too.
+/// Returns true if a cache may hold a line of `ram`, clean or dirty.
 #[must_use]
 pub fn may_hold(ram: PhysRange) -> bool {
     let dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +131,7 @@ pub fn may_hold(ram: PhysRange) -> bool {
     held
 }
 
-/// What a device that does not snoop reads.
+/// Reads as a device that does not snoop: what is at the point of coherency.
 ///
 /// # Safety
 /// It is RAM of the machine.

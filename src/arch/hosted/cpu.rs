@@ -10,11 +10,11 @@ std::thread_local! {
     static HOLDER: u32 = HOLDERS.fetch_add(1, Relaxed);
     static ID: Cell<CpuId> = const { Cell::new(CpuId::BOOT) };
     static HELD: Cell<u32> = const { Cell::new(0) };
-    /// How many locks this CPU has.
+    /// Number of locks that this CPU holds.
     static LOCKS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Which CPU this is.
+/// Returns the calling CPU's number.
 #[must_use]
 pub fn id(_irq: &IrqMasked) -> CpuId {
     super::irq::assert_masked();
@@ -44,8 +44,8 @@ pub fn wait_changed(_: &AtomicU32, _: u32) {
     relax();
 }
 
-/// This CPU as the holder of a lock, not 0. A number of the thread's own: outside of a
-/// machine, all threads are CPU 0.
+/// Returns the calling CPU as the holder of a lock, not 0. The number is the thread's own:
+/// outside of a machine, all threads are CPU 0.
 #[must_use]
 pub(crate) fn holder(_irq: &IrqMasked) -> u32 {
     super::irq::assert_masked();
@@ -55,14 +55,14 @@ pub(crate) fn holder(_irq: &IrqMasked) -> u32 {
     HOLDER.with(|&holder| holder)
 }
 
-/// This CPU has taken the lock whose word is at `lock`: what its last holder stored in page
-/// tables is earlier than what this CPU does from here on.
+/// Notes that this CPU has taken the lock whose word is at `lock`: stores to page tables by its
+/// last holder come before the accesses of this CPU from here on.
 pub(crate) fn lock_taken(lock: usize) {
     LOCKS.set(LOCKS.get() + 1);
     super::mmu::lock_taken(lock);
 }
 
-/// This CPU is about to give up the lock whose word is at `lock`.
+/// Notes that this CPU is about to release the lock whose word is at `lock`.
 pub(crate) fn lock_given_up(lock: usize) {
     LOCKS.set(LOCKS.get() - 1);
     super::mmu::lock_given_up(lock);

@@ -47,7 +47,7 @@ pub fn with_masked<R>(f: impl FnOnce(&IrqMasked) -> R) -> R {
     result
 }
 
-/// Whether interrupts are masked on this CPU.
+/// Returns true if interrupts are masked on this CPU.
 #[must_use]
 pub fn is_masked() -> bool {
     MASKED.get()

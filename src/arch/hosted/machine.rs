@@ -24,7 +24,7 @@ std::thread_local! {
     static CURRENT: Cell<Option<&'static Machine>> = const { Cell::new(None) };
 }
 
-/// One emulated machine. See the module above.
+/// Emulated machine. See the module above.
 pub struct Machine {
     ram: Vec<PhysRange>,
     arena: Block,
@@ -121,7 +121,7 @@ impl Machine {
         &self.ram
     }
 
-    /// Whether the byte at `pa` is RAM.
+    /// Returns true if the byte at `pa` is RAM.
     #[must_use]
     pub fn is_ram(&self, pa: PhysAddr) -> bool {
         self.ram.iter().any(|r| r.contains(pa))
@@ -142,7 +142,7 @@ impl Machine {
         f()
     }
 
-    /// Whether the machine's array of descriptors has one for the frame at `pa`.
+    /// Returns true if the machine's array of descriptors has one for the frame at `pa`.
     pub(super) fn has_descriptor(&self, pa: PhysAddr) -> bool {
         pa.get() >= self.start && pa.get() - self.start < self.span
     }
@@ -171,13 +171,12 @@ pub(super) fn current() -> &'static Machine {
 /// instance for each [`Machine`], made when it is first used.
 pub struct MachineLocal<T: 'static> {
     init: fn() -> T,
-    /// One more than the place of its instance in every machine's `locals`; 0 before the
-    /// first use.
+    /// Index of its instance in every machine's `locals`, plus 1; 0 before the first use.
     place: AtomicUsize,
 }
 
 impl<T> MachineLocal<T> {
-    /// For `machine_local!` alone.
+    /// Constructor for `machine_local!` only.
     #[doc(hidden)]
     pub const fn new(init: fn() -> T) -> Self {
         Self { init, place: AtomicUsize::new(0) }

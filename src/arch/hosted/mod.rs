@@ -22,7 +22,7 @@ pub use machine::{Machine, MachineLocal};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use core::cell::Cell;
 
-/// What to add to a physical address for its linear-map address; wraps.
+/// Offset of the linear map: linear-map address minus physical address, wrapping.
 #[must_use]
 pub fn page_offset() -> usize {
     machine::current().page_offset()
@@ -81,14 +81,14 @@ pub fn set_stack_trace(entries: &'static [usize]) {
     STACK.set(entries);
 }
 
-/// What [`set_stack_trace`] has said, as many as fit; how many.
+/// Copies the entries that [`set_stack_trace`] set, as many as fit, and returns their number.
 #[must_use]
 pub fn save_stack_trace(entries: &mut [usize]) -> usize {
     let pairs = entries.iter_mut().zip(STACK.get());
     pairs.map(|(entry, &at)| *entry = at).count()
 }
 
-/// Whether memory can be read at `va`: its RAM always can.
+/// Returns true: on a hosted machine every address of its RAM can be read.
 #[must_use]
 pub fn is_mapped(_: VirtAddr, _: &super::IrqMasked) -> bool {
     true
@@ -170,7 +170,7 @@ pub unsafe fn copy_from_kernel_nofault(to: &mut [u8], from: VirtAddr) -> bool {
     true
 }
 
-/// Whether all of `range` is RAM of this machine, in one piece.
+/// Returns true if all of `range` is RAM of this machine, in one piece.
 #[must_use]
 pub fn has_ram(range: crate::addr::PhysRange) -> bool {
     machine::current().ram().iter().any(|ram| ram.contains_range(range))

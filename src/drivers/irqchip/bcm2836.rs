@@ -26,22 +26,23 @@ const PRESCALER_ONE: u32 = 1 << 31;
 
 /// Register that clears the cores that the performance counters interrupt.
 const PMU_ROUTING_CLEAR: usize = 0x14;
-/// Whether outstanding bus accesses interrupt.
+/// Register that lets outstanding AXI accesses interrupt.
 const AXI_IRQ: usize = 0x30;
 /// The timer that all cores share, and its flag of being expired.
 const LOCAL_TIMER: usize = 0x34;
 const LOCAL_TIMER_CLEAR: usize = 0x38;
 
 const CORES: u64 = 4;
-/// Of each core, a word: which of its timers interrupt it (3:0), as FIQ (7:4).
+/// Registers of one word for each core: its timers that interrupt as IRQ (3:0) and as FIQ (7:4).
 const TIMER_CONTROL: usize = 0x40;
-/// Which of its mailboxes do.
+/// Registers of one word for each core: its mailboxes that interrupt.
 const MAILBOX_CONTROL: usize = 0x50;
-/// What is pending: lines 0 to 3 the timers', 4 to 7 the mailboxes', then the rest.
+/// Registers of one word for each core, of pending interrupts: lines 0 to 3 are the timers', 4
+/// to 7 the mailboxes', then the rest.
 const IRQ_SOURCE: usize = 0x60;
-/// Of each core, four words: sets bits of its mailboxes.
+/// Registers of four words for each core: writes set bits of its mailboxes.
 const MAILBOX_SET: usize = 0x80;
-/// Reads and clears bits of its mailboxes.
+/// Registers of four words for each core: reads return its mailboxes, writes clear bits.
 const MAILBOX_CLEAR: usize = 0xc0;
 
 const TIMER_LINES: u32 = 4;
@@ -52,7 +53,7 @@ const MAILBOXES: u32 = 4;
 const MAILBOX_LAST: u32 = MAILBOX_LINE + MAILBOXES - 1;
 const PMU_LINE: u32 = 9;
 const LOCAL_TIMER_LINE: u32 = 11;
-/// Where the controller's own lines begin among the numbers of private interrupts.
+/// First of the controller's own lines among the numbers of private interrupts.
 const FIRST_LINE: u32 = 16;
 
 /// The number, as [`Private::from_id`] takes it, of the controller's line `line`.

@@ -45,20 +45,21 @@ impl Shared {
     pub fn from_id(id: u32) -> Option<Self> {
         u16::try_from(id).ok().filter(|id| (32..1020).contains(id)).map(Self)
     }
-    /// Its bit among those of all interrupts: the offset of a word, and the bit there.
+    /// Position of its bit among those of all interrupts: the byte offset of a word, and a mask
+    /// within that word.
     const fn place(self) -> (usize, u32) {
         (4 * (self.0 as usize / 32), 1 << (self.0 % 32))
     }
 }
 
-/// Why this CPU has no interrupts.
+/// Reason why this CPU has no interrupts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IrqchipError {
     /// No controller was found.
     None,
-    /// Nothing answers at the controller's registers, or something else does.
+    /// No controller answers at its registers, or another device does.
     NotThere,
-    /// What was written is still not done after a long time.
+    /// The controller did not finish a write in a long time.
     Stuck,
     /// The CPU has no system registers for a GICv3, or what is above EL1 keeps them.
     NoSystemRegisters,
@@ -70,7 +71,7 @@ pub enum IrqchipError {
     CannotEnable,
     /// The interrupt has as many handlers as there can be, or this one already.
     Busy,
-    /// This is not the boot CPU, which alone handles devices' interrupts.
+    /// The calling CPU is not the boot CPU, which alone handles devices' interrupts.
     NotBootCpu,
 }
 
@@ -81,7 +82,7 @@ enum Irqchip {
 
 static IRQCHIP: Once<Irqchip> = Once::new();
 
-/// Whether there is an interrupt controller.
+/// Returns true if there is an interrupt controller.
 pub fn present() -> bool {
     IRQCHIP.is_completed()
 }

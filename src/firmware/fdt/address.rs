@@ -1,4 +1,4 @@
-//! From an address on some bus to the CPU's, and how far devices can reach.
+//! Translation of bus addresses to CPU addresses, and the limits of devices' DMA.
 //!
 //! A node's `reg` is an address on its parent's bus; the parent's `ranges` say where
 //! that bus lies on the grandparent's, and so on up to the root, whose children's
@@ -23,7 +23,7 @@ const MAX_DMA_STEPS: usize = 1 << 18;
 /// A node and its ancestors.
 #[derive(Clone)]
 pub struct Lineage<'a> {
-    /// From the root's child down to the node; empty for the root itself.
+    /// Nodes from the root's child down to this one; empty for the root itself.
     nodes: ArrayVec<Node<'a>, MAX_DEPTH>,
     root: Node<'a>,
 }
@@ -73,7 +73,7 @@ impl<'a> Lineage<'a> {
         Some(())
     }
 
-    /// How addresses are written on the bus of the `level`th node (0: the root).
+    /// Cell sizes of addresses on the bus of the `level`th node (0: the root).
     fn cells_of_bus(&self, level: usize) -> Cells {
         level.checked_sub(1).and_then(|i| self.nodes.get(i)).unwrap_or(&self.root).cells()
     }
@@ -102,8 +102,8 @@ impl<'a> Lineage<'a> {
         self.reg_within(index, &mut steps)
     }
 
-    /// As [`Lineage::reg`]; entries of `ranges` that are looked at are taken off `steps`, and
-    /// when none are left, nothing is found. For those who ask for many.
+    /// Variant of [`Lineage::reg`] with a limit, for callers that look up many. Each `ranges`
+    /// entry that is looked at is deducted from `steps`; at 0 the result is `None`.
     #[must_use]
     pub fn reg_within(&self, index: usize, steps: &mut usize) -> Option<Reg> {
         let parent = self.parent()?.cells();

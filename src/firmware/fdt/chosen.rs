@@ -14,10 +14,10 @@ pub struct Chosen<'a> {
     root_cells: Cells,
 }
 
-/// Where the boot loader says that the initrd is; unchecked.
+/// Location of the initrd as the boot loader gives it; unchecked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Initrd {
-    /// Its first byte.
+    /// First byte.
     pub start: PhysAddr,
     /// The byte after its last.
     pub end: PhysAddr,
@@ -39,7 +39,7 @@ impl<'a> Chosen<'a> {
     pub fn initrd_end(&self) -> Option<PhysAddr> {
         self.node.number("linux,initrd-end").map(PhysAddr::new)
     }
-    /// Both, where both are there.
+    /// Returns the initrd if both addresses are present.
     #[must_use]
     pub fn initrd(&self) -> Option<Initrd> {
         Some(Initrd { start: self.initrd_start()?, end: self.initrd_end()? })
@@ -49,7 +49,7 @@ impl<'a> Chosen<'a> {
     pub fn stdout_path(&self) -> Option<Text<'a>> {
         self.node.text("stdout-path").or_else(|| self.node.text("linux,stdout-path"))
     }
-    /// What RAM a kernel that runs after a crash may use; `None` for all.
+    /// Ranges of RAM that a crash kernel may use; `None` for all.
     #[must_use]
     pub fn usable_memory_range(&self) -> Option<Regs<'a>> {
         let value = self.node.property("linux,usable-memory-range")?;
@@ -78,7 +78,7 @@ impl<'a> Chosen<'a> {
 pub struct StdoutPath<'a> {
     /// The node it leads to, and that node's ancestors.
     pub lineage: Lineage<'a>,
-    /// What follows the colon: `115200n8`.
+    /// Options after the colon: `115200n8`.
     pub options: Option<Text<'a>>,
 }
 

@@ -35,20 +35,20 @@ pub struct Cpu<'a> {
 }
 
 impl<'a> Cpu<'a> {
-    /// Its affinity fields as in MPIDR_EL1; `None` where `reg` is absent or too short.
+    /// Affinity fields as in MPIDR_EL1; `None` if `reg` is absent or too short.
     #[must_use]
     pub fn mpidr(&self) -> Option<u64> {
         let reg = self.node.property("reg")?;
         let length = (self.cells.address as usize).checked_mul(4)?;
         if length == 0 { None } else { number(reg.get(..length)?) }
     }
-    /// How it is started: `psci`, `spin-table`, or a platform's own way; from its
-    /// own node or else from `/cpus`.
+    /// Method of starting the CPU: `psci`, `spin-table`, or a platform's own; from its own node
+    /// or else from `/cpus`.
     #[must_use]
     pub fn enable_method(&self) -> Option<Text<'a>> {
         self.node.text("enable-method").or_else(|| self.parent.text("enable-method"))
     }
-    /// Where a CPU in a spin table looks for its entry point.
+    /// Address at which a CPU in a spin table looks for its entry point.
     #[must_use]
     pub fn release_address(&self) -> Option<PhysAddr> {
         self.node.number("cpu-release-addr").map(PhysAddr::new)
@@ -58,9 +58,9 @@ impl<'a> Cpu<'a> {
     pub fn numa_node(&self) -> Option<u32> {
         self.node.cell("numa-node-id")
     }
-    /// Whether `status` lets it be started. A CPU that is `disabled` is quiescent, and is
-    /// started by its enable-method (Devicetree Specification 3.8.1); one that has failed, or
-    /// that other software uses (`reserved`), is left alone.
+    /// Returns true if `status` lets the CPU be started. A CPU that is `disabled` is quiescent,
+    /// and is started by its enable-method (Devicetree Specification 3.8.1); one that has
+    /// failed, or that other software uses (`reserved`), is left alone.
     #[must_use]
     pub fn is_available(&self) -> bool {
         let Some(status) = self.node.status() else { return true };
@@ -69,12 +69,12 @@ impl<'a> Cpu<'a> {
     }
 }
 
-/// How PSCI is called.
+/// Instruction that calls PSCI.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PsciMethod {
-    /// By HVC, to a hypervisor at EL2.
+    /// HVC, to a hypervisor at EL2.
     Hvc,
-    /// By SMC, to firmware at EL3.
+    /// SMC, to firmware at EL3.
     Smc,
 }
 
@@ -86,14 +86,14 @@ pub struct Psci<'a> {
 }
 
 impl<'a> Psci<'a> {
-    /// This node, if it is one.
+    /// Wraps `node` if it is a PSCI node.
     #[must_use]
     pub fn of(node: Node<'a>) -> Option<Self> {
         let names = ["arm,psci", "arm,psci-0.2", "arm,psci-1.0"];
         let is_psci = node.compatible().any(|text| names.iter().any(|name| text == *name));
         is_psci.then_some(Self { node })
     }
-    /// How it is called.
+    /// Instruction that calls it; `None` if `method` is absent or unknown.
     #[must_use]
     pub fn method(&self) -> Option<PsciMethod> {
         match self.node.text("method")?.bytes() {
@@ -102,8 +102,8 @@ impl<'a> Psci<'a> {
             _ => None,
         }
     }
-    /// Whether the function numbers are those of PSCI 0.2 and later; those of 0.1
-    /// are in the properties `cpu_on`, `cpu_off` and so on.
+    /// Returns true if the function numbers are those of PSCI 0.2 and later; those of 0.1 are in
+    /// the properties `cpu_on`, `cpu_off` and so on.
     #[must_use]
     pub fn has_standard_functions(&self) -> bool {
         self.node.is_compatible("arm,psci-0.2") || self.node.is_compatible("arm,psci-1.0")

@@ -9,20 +9,20 @@ use crate::addr::{PhysAddr, PhysRange};
 /// The console that `stdout-path` names.
 #[derive(Clone, Copy, Debug)]
 pub struct Console<'a> {
-    /// Its node.
+    /// Node in the device tree.
     pub node: Node<'a>,
-    /// Its registers, as the CPU addresses them.
+    /// Registers, as the CPU addresses them.
     pub registers: PhysRange,
     /// log2 of the distance between registers, in bytes (`reg-shift`).
     pub reg_shift: u32,
     /// Bytes of an access to a register (`reg-io-width`), where said.
     pub reg_io_width: Option<u32>,
-    /// What `stdout-path` has after the colon: `115200n8`.
+    /// Options after the colon of `stdout-path`: `115200n8`.
     pub options: Option<Text<'a>>,
 }
 
 impl<'a> Console<'a> {
-    /// What it is compatible with, most specific first.
+    /// Compatible strings, most specific first.
     #[must_use]
     pub fn compatible(&self) -> Strings<'a> {
         self.node.compatible()
@@ -64,7 +64,7 @@ impl<'a> Console<'a> {
         }
         Ok(used)
     }
-    /// Whether it is compatible with this: `arm,pl011`, `brcm,bcm2835-aux-uart`, ...
+    /// Returns true if `compatible` lists this string: `arm,pl011`, `brcm,bcm2835-aux-uart`, ...
     #[must_use]
     pub fn is(&self, with: &str) -> bool {
         self.node.is_compatible(with)

@@ -45,19 +45,19 @@ const BCM2836_L1_INTC: &str = "brcm,bcm2836-l1-intc";
 /// The system's interrupt controller.
 #[derive(Clone)]
 pub struct InterruptController<'a> {
-    /// Its kind.
+    /// Version of the controller.
     pub gic: Gic,
     lineage: Lineage<'a>,
 }
 
 impl<'a> InterruptController<'a> {
-    /// Its node.
+    /// Node of the controller.
     #[must_use]
     pub fn node(&self) -> Node<'a> {
         self.lineage.node()
     }
-    /// Its `index`th region of registers, as the CPU addresses it: the distributor
-    /// is 0, the CPU interface or the first redistributor region 1.
+    /// The `index`th region of registers, as the CPU addresses it: the distributor is 0, the CPU
+    /// interface or the first redistributor region 1.
     #[must_use]
     pub fn reg(&self, index: usize) -> Option<Reg> {
         self.lineage.reg(index)

@@ -24,7 +24,7 @@ pub struct MemoryNode<'a> {
 }
 
 impl<'a> MemoryNode<'a> {
-    /// Its entries.
+    /// Entries of the node.
     #[must_use]
     pub fn entries(&self) -> Regs<'a> {
         Regs::new(self.node.property(self.property).unwrap_or_default(), self.cells)
@@ -34,7 +34,7 @@ impl<'a> MemoryNode<'a> {
     pub fn numa_node(&self) -> Option<u32> {
         self.node.cell("numa-node-id")
     }
-    /// Whether it may be taken out while the system runs.
+    /// Returns true if the memory may be removed while the system runs.
     #[must_use]
     pub fn is_hotpluggable(&self) -> bool {
         self.node.has("hotpluggable")
@@ -55,7 +55,7 @@ pub struct MemoryEntry<'a> {
 pub struct MemoryRegion<'a> {
     /// The region's number (Linux: phandle).
     pub phandle: u32,
-    /// What the device calls it (`memory-region-names`), where it says.
+    /// Name that the device gives the region (`memory-region-names`), if it does.
     pub name: Option<Text<'a>>,
 }
 
@@ -75,9 +75,9 @@ impl<'a> Node<'a> {
 pub enum RangesProperty {
     /// There is none.
     Absent,
-    /// It is there and empty: addresses mean what they mean in the parent.
+    /// The property is empty: addresses are those of the parent.
     Empty,
-    /// It translates.
+    /// The property translates addresses.
     NonEmpty,
 }
 
@@ -90,17 +90,17 @@ pub struct ReservedMemory<'a> {
 }
 
 impl<'a> ReservedMemory<'a> {
-    /// How its children's addresses and sizes are written.
+    /// Cell sizes of its children's addresses and sizes.
     #[must_use]
     pub fn cells(&self) -> Cells {
         self.node.cells()
     }
-    /// Whether they are written as the root's children's are.
+    /// Returns true if the cell sizes are those of the root.
     #[must_use]
     pub fn cells_match_root(&self) -> bool {
         self.cells() == self.root_cells
     }
-    /// Its `ranges`.
+    /// Kind of its `ranges` property.
     #[must_use]
     pub fn ranges(&self) -> RangesProperty {
         match self.node.property("ranges") {
@@ -109,13 +109,13 @@ impl<'a> ReservedMemory<'a> {
             Some(_) => RangesProperty::NonEmpty,
         }
     }
-    /// Whether its regions can be understood: Linux takes none from a node without
+    /// Returns true if its regions can be understood: Linux takes none from a node without
     /// `ranges` or with cells other than the root's (drivers/of/of_reserved_mem.c).
     #[must_use]
     pub fn is_supported(&self) -> bool {
         self.cells_match_root() && self.ranges() != RangesProperty::Absent
     }
-    /// Its regions, disabled ones included.
+    /// Regions of the node, disabled ones included.
     pub fn regions(&self) -> impl Iterator<Item = ReservedRegion<'a>> + use<'a> {
         let cells = self.cells();
         self.node.children().map(move |node| ReservedRegion { node, cells })
@@ -132,12 +132,12 @@ pub struct ReservedRegion<'a> {
 }
 
 impl<'a> ReservedRegion<'a> {
-    /// Its name with the unit address.
+    /// Name of the region with the unit address.
     #[must_use]
     pub fn name(&self) -> Text<'a> {
         self.node.name()
     }
-    /// Where it is; `None` for a dynamic region.
+    /// Ranges of a static region; `None` for a dynamic region.
     #[must_use]
     pub fn regs(&self) -> Option<Regs<'a>> {
         self.node.property("reg").map(|value| Regs::new(value, self.cells))
@@ -152,48 +152,48 @@ impl<'a> ReservedRegion<'a> {
     pub fn alignment(&self) -> Option<u64> {
         self.node.number("alignment")
     }
-    /// Where a dynamic region may lie; `None` for anywhere.
+    /// Ranges in which a dynamic region may be placed; `None` for anywhere.
     #[must_use]
     pub fn alloc_ranges(&self) -> Option<Regs<'a>> {
         self.node.property("alloc-ranges").map(|value| Regs::new(value, self.cells))
     }
-    /// Whether it must not be in the linear map.
+    /// Returns true if the region must not be in the linear map.
     #[must_use]
     pub fn no_map(&self) -> bool {
         self.node.has("no-map")
     }
-    /// Whether the kernel may use it as long as its owner does not.
+    /// Returns true if the kernel may use the region as long as its owner does not.
     #[must_use]
     pub fn reusable(&self) -> bool {
         self.node.has("reusable")
     }
-    /// Whether it is a pool of DMA memory.
+    /// Returns true if the region is a pool of DMA memory.
     #[must_use]
     pub fn is_shared_dma_pool(&self) -> bool {
         self.node.is_compatible("shared-dma-pool")
     }
-    /// Whether it becomes a CMA area: `shared-dma-pool`, `reusable` and mapped
+    /// Returns true if the region becomes a CMA area: `shared-dma-pool`, `reusable` and mapped
     /// (Linux: rmem_cma_setup).
     #[must_use]
     pub fn is_cma(&self) -> bool {
         self.is_shared_dma_pool() && self.reusable() && !self.no_map()
     }
-    /// Whether it is the CMA area of devices that name none.
+    /// Returns true if the region is the CMA area of devices that name none.
     #[must_use]
     pub fn is_cma_default(&self) -> bool {
         self.node.has("linux,cma-default")
     }
-    /// Whether it is the coherent DMA pool of devices that name none.
+    /// Returns true if the region is the coherent DMA pool of devices that name none.
     #[must_use]
     pub fn is_dma_default(&self) -> bool {
         self.node.has("linux,dma-default")
     }
-    /// What it is compatible with.
+    /// Compatible strings of the region.
     #[must_use]
     pub fn compatible(&self) -> Strings<'a> {
         self.node.compatible()
     }
-    /// Whether `status` lets it count.
+    /// Returns true if `status` is absent or `okay`.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.node.is_available()

@@ -121,7 +121,7 @@ impl<'a> Tree<'a> {
         self.root.text("model")
     }
 
-    /// What the board is compatible with, most specific first.
+    /// Compatible strings of the board, most specific first.
     #[must_use]
     pub fn compatible(&self) -> Strings<'a> {
         self.root.compatible()

@@ -50,7 +50,7 @@ use std::sync::Mutex;
 use std::vec::Vec;
 use tlb::Scope;
 
-/// What an access wants to do.
+/// Kind of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// Load.
@@ -61,14 +61,14 @@ pub enum Access {
     Exec,
 }
 
-/// Why an access was refused.
+/// Reason why an access was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// Nothing is mapped there.
+    /// No mapping at the address.
     Translation,
-    /// What is mapped there doesn't allow the access.
+    /// Mapping that doesn't allow the access.
     Permission,
-    /// What is mapped there is no RAM of this machine.
+    /// Mapping of memory that is not this machine's RAM.
     External,
 }
 
@@ -102,8 +102,8 @@ impl Mmu {
         self.with(|s| s.steps().to_vec()).unwrap_or_default()
     }
 
-    /// What the calling CPU's access to `va` leads to: any outcome that the architecture
-    /// allows now.
+    /// Makes an access to `va` by the calling CPU. The result is any outcome that the
+    /// architecture allows now.
     ///
     /// # Errors
     /// The [`Fault`] that the access takes.
@@ -122,8 +122,8 @@ impl Mmu {
         self.with(|s| s.access(cpu, va, access)).expect("Mmu::attach comes first")
     }
 
-    /// As [`Mmu::access`], with translation faults tried again as the kernel's handler of
-    /// exceptions does: while something in use is broken.
+    /// Variant of [`Mmu::access`] that retries spurious translation faults, as the kernel's
+    /// exception handler does: while a break is under way.
     ///
     /// # Errors
     /// As for [`Mmu::access`].
@@ -192,13 +192,13 @@ fn step(f: impl FnOnce(&mut State, CpuId)) {
     machine::current().mmu().with(|s| f(s, cpu));
 }
 
-/// This CPU has taken the lock whose word is at `lock`.
+/// Notes that this CPU has taken the lock whose word is at `lock`.
 pub(super) fn lock_taken(lock: usize) {
     if let Some(machine) = machine::try_current() {
         machine.mmu().with(|s| s.lock_taken(this_cpu(), lock));
     }
 }
-/// This CPU is about to give up the lock whose word is at `lock`.
+/// Notes that this CPU is about to release the lock whose word is at `lock`.
 pub(super) fn lock_given_up(lock: usize) {
     if let Some(machine) = machine::try_current() {
         machine.mmu().with(|s| s.lock_given_up(this_cpu(), lock));
@@ -232,7 +232,7 @@ pub fn dsb_nsh() {
         });
     });
 }
-/// What follows is translated afresh on this CPU.
+/// Synchronizes the context: this CPU translates later accesses anew.
 pub fn isb() {
     step(|s, cpu| s.step(Step::Isb, |s| s.synchronize(cpu)));
 }
@@ -254,20 +254,20 @@ pub fn tlbi_vaale1is(va: impl Into<VaOp>) {
     let scope = Scope::new(decode_va(va.into().operand()), PAGE_SIZE, true);
     step(|s, cpu| s.step(Step::TlbiVaLast, |s| s.invalidate(cpu, scope, true)));
 }
-/// As [`tlbi_vaae1is`] for a range. Only where [`has_tlb_range`].
+/// Range form of [`tlbi_vaae1is`]. The CPU must have FEAT_TLBIRANGE ([`has_tlb_range`]).
 pub(crate) fn tlbi_rvaae1is(op: RangeOp) {
     let (start, pages) = decode_range(op.operand());
     let scope = Scope::new(start, pages * PAGE_SIZE, false);
     step(|s, cpu| s.step(Step::TlbiRange, |s| s.invalidate(cpu, scope, true)));
 }
-/// As [`tlbi_vaale1is`] for a range. Only where [`has_tlb_range`].
+/// Range form of [`tlbi_vaale1is`]. The CPU must have FEAT_TLBIRANGE ([`has_tlb_range`]).
 pub(crate) fn tlbi_rvaale1is(op: RangeOp) {
     let (start, pages) = decode_range(op.operand());
     let scope = Scope::new(start, pages * PAGE_SIZE, true);
     step(|s, cpu| s.step(Step::TlbiRangeLast, |s| s.invalidate(cpu, scope, true)));
 }
 
-/// Whether the machine's CPUs invalidate by range.
+/// Returns true if the machine's CPUs invalidate by range.
 #[must_use]
 pub fn has_tlb_range() -> bool {
     machine::current().mmu().tlb_range.load(Relaxed)
@@ -278,8 +278,8 @@ pub(in crate::arch) fn set_tlb_range(there: bool) {
     machine::current().mmu().tlb_range.store(there, Relaxed);
 }
 
-/// From here to [`made`] something that is in use may be unmapped for a moment; CPUs that
-/// fault meanwhile try again.
+/// Begins a break: until [`made`], memory in use may be unmapped for a moment, and other CPUs
+/// that fault retry.
 pub(crate) fn breaks() {
     machine::current().mmu().breaks[0].fetch_add(1, SeqCst);
 }
@@ -291,8 +291,8 @@ pub(crate) fn made() {
     mmu.breaks[1].fetch_add(1, SeqCst);
 }
 
-/// Whether a read of `va` finds a translation, be it after another CPU has made what it has
-/// broken for a moment. A machine without tables has all addresses.
+/// Returns true if a read of `va` finds a translation; waits for another CPU's break to end. On
+/// a machine without tables every address is mapped.
 #[must_use]
 pub fn wait_mapped(va: VirtAddr, _: &IrqMasked) -> bool {
     let mmu = machine::current().mmu();
@@ -314,7 +314,8 @@ pub(crate) fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
     }
 }
 
-/// As [`write_descriptor`] where the word still is `old`; whether it was.
+/// Compare-and-exchange form of [`write_descriptor`]: stores `new` if the word still is `old`,
+/// and returns true if it did.
 pub(crate) fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descriptor) -> bool {
     let cpu = this_cpu();
     let store = |s: &mut State| {

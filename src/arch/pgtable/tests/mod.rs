@@ -22,7 +22,7 @@ pub struct ArenaAccess {
     /// Number of allocations that still succeed.
     pub budget: usize,
     pub breakable: bool,
-    /// Where the tables are reached, if not in the linear map.
+    /// Window by which the tables are reached, if not through the linear map.
     pub window: Option<VirtAddr>,
     recent: RecentTables,
 }

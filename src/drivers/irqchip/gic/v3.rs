@@ -71,7 +71,8 @@ pub struct Redistributor {
     pub affinity: u32,
     /// No other follows it in its region.
     pub is_last: bool,
-    /// Its bytes, where the device tree names no distance.
+    /// Size in bytes of its registers, for regions whose device-tree node has no
+    /// `redistributor-stride`.
     pub bytes: usize,
 }
 

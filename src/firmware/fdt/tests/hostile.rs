@@ -115,8 +115,8 @@ fn small_base() -> Vec<u8> {
         .blob()
 }
 
-/// What `dtoolkit` takes is read the same by both, node for node. It takes less: names
-/// of more than 31 characters, which boards do have, it refuses.
+/// Compares the two readers node for node. dtoolkit accepts less: it refuses names of more than
+/// 31 characters, which boards do have.
 fn compare(tree: &Tree<'_>, other: dtoolkit::fdt::Fdt<'_>) {
     let theirs: Vec<_> = other.memory_reservations().map(|r| (r.address(), r.size())).collect();
     let ours: Vec<_> = tree.reservations().map(|reg| (reg.base.get(), reg.size)).collect();
