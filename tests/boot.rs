@@ -10,7 +10,7 @@ mod harness;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use granule::addr::{Pfn, PhysRange};
-use granule::arch::aarch64::{cpu, image};
+use granule::arch::{cpu, image};
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::zones;
 

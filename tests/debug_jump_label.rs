@@ -7,10 +7,10 @@ mod harness;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use granule::addr::VirtAddr;
-use granule::arch::aarch64::jump_label::branches;
-use granule::arch::aarch64::{image, smp};
+use granule::arch::jump_label::branches;
 use granule::arch::jump_label::{StaticKey, static_branch_unlikely};
 use granule::arch::{CpuId, NR_CPUS, mmu};
+use granule::arch::{image, smp};
 use granule::init::interrupts::reschedules;
 use granule::init::secondary;
 use granule::machine_local;

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use granule::addr::{Order, Pfn};
-use granule::arch::aarch64::smp;
+use granule::arch::smp;
 use granule::arch::{CpuId, NR_CPUS};
 use granule::init::secondary;
 use granule::mm::cma::{cma_alloc, cma_release, default_area};

@@ -9,7 +9,7 @@ use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use granule::addr::PhysAddr;
 use granule::arch::CpuId;
-use granule::arch::aarch64::{cpu, smp};
+use granule::arch::{cpu, smp};
 use granule::init::interrupts::{
     self, IrqReturn, MAX_ACTIONS, UNHANDLED_LIMIT, free_irq, request_irq,
 };

@@ -14,7 +14,7 @@ mod mmu;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use granule::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
-use granule::arch::aarch64::extable;
+use granule::arch::extable;
 use granule::arch::{layout, phys_to_virt};
 use granule::drivers::random;
 use granule::firmware::fdt::Node;

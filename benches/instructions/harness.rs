@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 use core::hint::black_box;
-use granule::arch::aarch64::cpu;
+use granule::arch::cpu;
 use granule::arch::irq::with_masked;
 use granule::kprintln;
 

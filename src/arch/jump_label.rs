@@ -9,6 +9,8 @@
 //! A key counts: it is on while more were taken than given back, so that several users can
 //! share one.
 
+#[cfg(target_os = "none")]
+pub use super::aarch64::jump_label::branches;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A switch that is off at first. Declared by `machine_local!`, asked by

@@ -21,6 +21,17 @@
 //! | [`MachineLocal`] | a static that exists once per machine |
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
 //!
+//! On bare metal alone, for the rooms that run nowhere else (`init`, `drivers`, `monitor`, the
+//! switch of `sched`):
+//!
+//! | name | what it is |
+//! | --- | --- |
+//! | `image`, `features`, `cpu_errata`, `smp` | where the kernel lies, what the CPUs can do, bringing them up |
+//! | `exception`, `backtrace`, `extable`, `probe` | faults, and reading what may fault |
+//! | `fixmap`, `paging` | mappings of the boot |
+//! | `switch` | from one thread's registers to another's |
+//! | `clock`, `timer`, `pmu`, `rndr`, `smccc` | counters, the generic timer, random numbers, firmware calls |
+//!
 //! `pgtable/` holds what both machines share: the descriptor format and the one
 //! place that edits page tables. `errata` is the table of the CPUs' errata, `clocksource` the
 //! arithmetic of the clock, `cpufeature` what all cores must have.
@@ -28,7 +39,7 @@
 use core::marker::PhantomData;
 
 #[cfg(target_os = "none")]
-pub mod aarch64;
+mod aarch64;
 #[cfg(target_os = "none")]
 use aarch64::jump_label::update as jump_label_update;
 #[cfg(target_os = "none")]
@@ -38,7 +49,14 @@ pub use aarch64::{
     read_parts, read_undefined, virt_to_phys, vmemmap_base,
 };
 #[cfg(target_os = "none")]
-pub(crate) use aarch64::{close_table_window, open_table_window};
+pub use aarch64::{
+    backtrace, clock, errata as cpu_errata, exception, extable, features, fixmap, image, pmu, smp,
+    switch,
+};
+#[cfg(target_os = "none")]
+pub(crate) use aarch64::{
+    close_table_window, init, open_table_window, paging, probe, rndr, smccc, timer,
+};
 
 #[cfg(not(target_os = "none"))]
 pub mod hosted;

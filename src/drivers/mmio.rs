@@ -1,8 +1,8 @@
 //! Registers of devices: words of 32 bits, and a few of 64, each read and written whole.
 
 use crate::addr::VirtAddr;
-use crate::arch::aarch64::{errata, extable};
 use crate::arch::errata::Workarounds;
+use crate::arch::{cpu_errata, extable};
 use core::arch::asm;
 
 /// A block of registers, mapped as device memory.
@@ -39,7 +39,7 @@ impl Registers {
         let value: u32;
         // SAFETY: a register of the block, as `new`'s caller promised.
         unsafe {
-            if errata::workarounds().contains(Workarounds::DEVICE_LOAD_ACQUIRE) {
+            if cpu_errata::workarounds().contains(Workarounds::DEVICE_LOAD_ACQUIRE) {
                 asm!("ldar {:w}, [{}]", out(reg) value, in(reg) at, options(nostack, preserves_flags));
             } else {
                 asm!("ldr {:w}, [{}]", out(reg) value, in(reg) at, options(nostack, preserves_flags));
@@ -53,7 +53,7 @@ impl Registers {
         let at = (self.0 + offset).get();
         // SAFETY: as above.
         unsafe {
-            if errata::workarounds().contains(Workarounds::DEVICE_STORE_RELEASE) {
+            if cpu_errata::workarounds().contains(Workarounds::DEVICE_STORE_RELEASE) {
                 asm!("stlr {:w}, [{}]", in(reg) value, in(reg) at, options(nostack, preserves_flags));
             } else {
                 asm!("str {:w}, [{}]", in(reg) value, in(reg) at, options(nostack, preserves_flags));
@@ -66,7 +66,7 @@ impl Registers {
         let at = (self.0 + offset).get();
         // SAFETY: as above.
         unsafe {
-            if errata::workarounds().contains(Workarounds::DEVICE_STORE_RELEASE) {
+            if cpu_errata::workarounds().contains(Workarounds::DEVICE_STORE_RELEASE) {
                 asm!("stlr {}, [{}]", in(reg) value, in(reg) at, options(nostack, preserves_flags));
             } else {
                 asm!("str {}, [{}]", in(reg) value, in(reg) at, options(nostack, preserves_flags));

@@ -6,7 +6,7 @@
 //! time. Without the first two the numbers differ from boot to boot, but can be guessed.
 
 #[cfg(target_os = "none")]
-use crate::arch::aarch64::clock;
+use crate::arch::clock;
 #[cfg(target_os = "none")]
 use crate::arch::irq;
 #[cfg(target_os = "none")]
@@ -120,7 +120,7 @@ pub fn add_cpu_randomness() -> bool {
     let mut words = [clock::counter(), 0, 0, 0];
     let mut given = 0;
     for word in &mut words[1..] {
-        if let Some(random) = crate::arch::aarch64::rndr::rndr() {
+        if let Some(random) = crate::arch::rndr::rndr() {
             *word = random;
             given += 1;
         }

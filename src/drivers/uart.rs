@@ -5,7 +5,7 @@
 
 use super::mmio::Registers;
 use crate::addr::VirtAddr;
-use crate::arch::aarch64::extable::probe_read32;
+use crate::arch::extable::probe_read32;
 
 /// A UART.
 pub struct Uart {

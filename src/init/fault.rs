@@ -2,12 +2,12 @@
 
 use super::kallsyms::{Symbolized, Symbols};
 use crate::addr::VirtAddr;
-use crate::arch::aarch64::backtrace::Backtrace;
-use crate::arch::aarch64::exception::{Frame, Kind, Syndrome};
-use crate::arch::aarch64::{image, probe};
+use crate::arch::backtrace::Backtrace;
+use crate::arch::exception::{Frame, Kind, Syndrome};
 use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::explain::{Start, Walk};
+use crate::arch::{image, probe};
 use crate::drivers::console::print_dying;
 use crate::mm::debug::stackdepot::DEPTH;
 use crate::mm::debug::{FaultInfo, is_kfence_address, kfence_handle_page_fault};

@@ -2,7 +2,7 @@
 //! drivers/base/arch_numa.c).
 
 use crate::arch::CpuId;
-use crate::arch::aarch64::smp;
+use crate::arch::smp;
 use crate::firmware::fdt::{Cpu, Tree};
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::mm::page_alloc;

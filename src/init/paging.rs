@@ -3,11 +3,11 @@
 use super::progress::Progress;
 use super::start::Stop;
 use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
-use crate::arch::aarch64::{fixmap, image, paging};
 use crate::arch::pgtable::{
     KernelAttrs, MapError, MapFlags, Mapper, Table, TableAccess, TableAddr,
 };
 use crate::arch::{self, IrqMasked, irq, layout};
+use crate::arch::{fixmap, image, paging};
 use crate::mm::debug::linear_map_flags;
 use crate::mm::init_mm;
 use crate::mm::memblock::Memblock;

@@ -5,9 +5,9 @@
 //! line tells that, and the machine ends.
 
 use super::{fault, interrupts, trace_file};
-use crate::arch::aarch64::backtrace::Backtrace;
-use crate::arch::aarch64::{cpu, exception};
+use crate::arch::backtrace::Backtrace;
 use crate::arch::irq::with_masked;
+use crate::arch::{cpu, exception};
 use crate::drivers::{console, semihosting};
 use crate::sched;
 use core::fmt;

@@ -1,6 +1,6 @@
 //! Signs of life from steps of the boot that take noticeable time on large machines.
 
-use crate::arch::aarch64::cpu;
+use crate::arch::cpu;
 use log::info;
 
 /// Progress of a step of the boot. Reports after half a second, and again whenever twice that

@@ -3,11 +3,11 @@
 
 use super::{panic, secondary};
 use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
-use crate::arch::aarch64::{cpu as arch_cpu, exception, image, probe, smp};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::explain::{Start, Walk};
 use crate::arch::pgtable::{Descriptor, Level};
 use crate::arch::{CpuId, cpu, mmu, phys_to_virt};
+use crate::arch::{cpu as arch_cpu, exception, image, probe, smp};
 use crate::drivers::console;
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::OwnedPage;

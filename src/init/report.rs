@@ -2,7 +2,7 @@
 
 use super::start::Boot;
 use super::steps::Steps;
-use crate::arch::aarch64::{cpu, errata, features, smp};
+use crate::arch::{cpu, cpu_errata, features, smp};
 use crate::drivers::console;
 use crate::kprint;
 use crate::mm::stat::Line;
@@ -67,10 +67,10 @@ fn enabled() -> Line {
 
 fn acted_on() -> Line {
     let mut line = Line::new("Errata");
-    if errata::found().next().is_none() {
+    if cpu_errata::found().next().is_none() {
         let _ = write!(line, "none that this kernel has to act on");
     }
-    line.list(&mut errata::found().map(|erratum| erratum.name).peekable());
+    line.list(&mut cpu_errata::found().map(|erratum| erratum.name).peekable());
     line
 }
 
@@ -124,7 +124,7 @@ impl fmt::Display for Share {
 fn full(steps: &Steps) {
     let bits = features::physical_address_bits();
     kprint!("\nCPU features ({bits}-bit physical addresses):\n{}", features::features());
-    kprint!("\nCPU errata:\n{}", errata::Report);
+    kprint!("\nCPU errata:\n{}", cpu_errata::Report);
     kprint!("\nZones (pages):\n{}", stat::Zones);
     kprint!("\nFree blocks by order:\n{}", stat::FreeBlocks);
     kprint!("\nSlab caches:\n{}", stat::Slabs);

@@ -4,7 +4,7 @@ use super::fault;
 use super::start::Stop;
 use super::trace_file;
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
-use crate::arch::aarch64::{exception, features, fixmap, image};
+use crate::arch::{exception, features, fixmap, image};
 use crate::drivers::uart::{self, Uart};
 use crate::drivers::{console, random};
 use crate::firmware::cmdline::{COMMAND_LINE_SIZE, CommandLine, parse_size};

@@ -3,8 +3,8 @@
 use super::steps::Steps;
 use super::{interrupts, mm, numa, panic, secondary, setup};
 use crate::addr::{PhysAddr, PhysRange};
-use crate::arch::aarch64::{self as arch, exception, features, image};
 use crate::arch::pgtable::MapError;
+use crate::arch::{self, exception, features, image};
 use crate::drivers::console;
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::{FdtError, Tree};

@@ -1,6 +1,6 @@
 //! Cycle counts of the boot's steps.
 
-use crate::arch::aarch64::cpu;
+use crate::arch::cpu;
 use arrayvec::ArrayVec;
 
 /// The steps so far. The counter was zero at the first instruction.

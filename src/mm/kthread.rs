@@ -3,7 +3,7 @@
 
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::CpuId;
-use crate::arch::aarch64::switch::{THREAD_ALIGN, THREAD_SIZE};
+use crate::arch::switch::{THREAD_ALIGN, THREAD_SIZE};
 use crate::mm::gfp::Gfp;
 use crate::mm::stat::{NodeStat, mod_node_page_state};
 use crate::mm::vmalloc;

@@ -3,8 +3,8 @@
 
 use super::tty::Screen;
 use crate::addr::{Order, PAGE_SIZE};
-use crate::arch::aarch64::{cpu, pmu};
 use crate::arch::irq::with_masked;
+use crate::arch::{cpu, pmu};
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::Pages;
 use crate::mm::slab::{kfree, kmalloc, kzalloc};

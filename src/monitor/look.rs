@@ -3,10 +3,10 @@
 
 use super::tty::{Screen, key_within};
 use crate::addr::{PAGE_SIZE, Pfn, VirtAddr};
-use crate::arch::aarch64::{image, probe};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::Kind;
 use crate::arch::pgtable::explain::{Start, Step, Walk};
+use crate::arch::{image, probe};
 use crate::mm::debug::PageDump;
 use crate::mm::page::Frame;
 use crate::mm::slab::{SlabInfo, slabinfo};

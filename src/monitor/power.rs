@@ -2,7 +2,7 @@
 
 use super::tty::Screen;
 use crate::addr::PhysRange;
-use crate::arch::aarch64::smccc::{self, Conduit};
+use crate::arch::smccc::{self, Conduit};
 use crate::drivers::power::{BYTES, Bcm2835Pm};
 use crate::drivers::{console, semihosting};
 use crate::firmware::fdt::{PsciMethod, Tree};

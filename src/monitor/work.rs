@@ -5,7 +5,7 @@ use super::held::Object;
 use super::tty::Screen;
 use crate::addr::Order;
 use crate::arch::CpuId;
-use crate::arch::aarch64::{cpu, smp};
+use crate::arch::{cpu, smp};
 use crate::init::secondary;
 use crate::mm::compaction::{ContigPageInfo, compact_zone};
 use crate::mm::gfp::Gfp;

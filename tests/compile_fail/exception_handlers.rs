@@ -2,7 +2,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-use granule::arch::aarch64::exception;
+use granule::arch::exception;
 
 pub fn replace() {
     exception::set_irq_handler(|| {}); //~ E0133 E0603

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use granule::addr::{PhysRange, VirtAddr};
-use granule::arch::aarch64::fixmap;
+use granule::arch::fixmap;
 use granule::arch::pgtable::KernelAttrs;
 
 pub fn map(range: PhysRange) {

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use granule::addr::{PhysAddr, PhysRange};
-use granule::arch::aarch64::fixmap;
+use granule::arch::fixmap;
 
 pub fn console_over_memory() {
     let at = PhysRange::from_size(PhysAddr::new(0x4000_0000), 0x1000);

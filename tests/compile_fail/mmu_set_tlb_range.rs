@@ -2,7 +2,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-use granule::arch::aarch64::mmu;
+use granule::arch::mmu;
 
 pub fn range() {
     mmu::dsb_ish();

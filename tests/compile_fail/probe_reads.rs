@@ -8,6 +8,6 @@ use granule::arch::irq::with_masked;
 pub fn peek(at: VirtAddr) {
     with_masked(|irq| {
         let _mapped = granule::arch::is_mapped(at, irq);
-        let _word = granule::arch::aarch64::probe::read_u64(at, irq); //~ E0603
+        let _word = granule::arch::probe::read_u64(at, irq); //~ E0603
     });
 }

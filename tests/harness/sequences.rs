@@ -2,7 +2,7 @@
 //! each in a function of its own: `scripts/tests/disassembly` looks at their instructions.
 
 use granule::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
-use granule::arch::aarch64::cpu;
+use granule::arch::cpu;
 use granule::arch::irq::with_masked;
 use granule::arch::{cache, mmu, phys_to_virt};
 

@@ -6,7 +6,7 @@ use super::storm::{Hand, Path, Who};
 use core::arch::asm;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
 use granule::arch::CpuId;
-use granule::arch::aarch64::cpu;
+use granule::arch::cpu;
 use granule::arch::irq::with_masked;
 use granule::init::interrupts;
 use granule::mm::slab::{shrink_all, slabinfo};

@@ -9,7 +9,7 @@
 use super::{IRQCHIP, Irqchip, IrqchipError, Private};
 use crate::addr::VirtAddr;
 use crate::arch::CpuId;
-use crate::arch::aarch64::smp;
+use crate::arch::smp;
 use crate::drivers::mmio::Registers;
 use core::arch::asm;
 

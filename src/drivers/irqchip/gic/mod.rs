@@ -11,7 +11,7 @@ pub mod v2;
 pub mod v3;
 
 use super::{IrqchipError, Private, Shared};
-use crate::arch::aarch64::smp;
+use crate::arch::smp;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
 use crate::drivers::mmio::Registers;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};

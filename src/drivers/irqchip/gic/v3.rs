@@ -7,7 +7,7 @@ use super::{
 };
 use crate::addr::VirtAddr;
 use crate::arch::CpuId;
-use crate::arch::aarch64::features;
+use crate::arch::features;
 use crate::drivers::irqchip::{IRQCHIP, Irqchip, IrqchipError};
 use crate::drivers::mmio::Registers;
 use core::arch::asm;
