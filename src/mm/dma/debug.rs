@@ -10,7 +10,8 @@ use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::vmalloc::slot_page::SlotPage;
-use crate::mm::vmalloc::tree::{Item, Tree};
+use crate::mm::vmalloc::slots::NIL;
+use crate::mm::vmalloc::tree::{Item, Link, Side, Tree};
 use crate::sync::{Rank, SpinLock};
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -22,13 +23,56 @@ struct Mapping {
     mapped_by: &'static Location<'static>,
 }
 
+impl Mapping {
+    /// Returns the bus address behind the last byte.
+    fn end(&self) -> u64 {
+        self.at.get().saturating_add(self.size as u64)
+    }
+}
+
 impl Item for Mapping {
-    type Sum = ();
-    const EMPTY: () = ();
+    /// The highest end.
+    type Sum = u64;
+    const EMPTY: u64 = 0;
     fn key(&self) -> usize {
         self.at.get() as usize
     }
-    fn sum(&self, (): (), (): ()) {}
+    fn sum(&self, left: u64, right: u64) -> u64 {
+        self.end().max(left).max(right)
+    }
+}
+
+/// Finds a mapping that has the bytes from `at` to `end` and that `is_it` takes. The same bytes
+/// may be mapped more than once: a device may read what another reads (Linux:
+/// bucket_find_contain).
+fn find(
+    mappings: &Tree<Mapping>,
+    (at, end): (u64, u64),
+    is_it: &impl Fn(&Mapping) -> bool,
+) -> Option<u32> {
+    find_below(mappings, mappings.root().top, (at, end), is_it)
+}
+
+/// [`find`] in the subtree of `top`.
+fn find_below(
+    mappings: &Tree<Mapping>,
+    top: u32,
+    (at, end): (u64, u64),
+    is_it: &impl Fn(&Mapping) -> bool,
+) -> Option<u32> {
+    if top == NIL {
+        return None;
+    }
+    let node = mappings.node(top);
+    let (left, right) = (node.link(Side::Left), node.link(Side::Right));
+    let below = |link: &Link<u64>| {
+        if link.sum < end { None } else { find_below(mappings, link.top, (at, end), is_it) }
+    };
+    // What begins behind `at` has it not, nor has what comes behind that.
+    let item = &node.item;
+    let begins = item.at.get() <= at;
+    let own = || (begins && end <= item.end() && is_it(item)).then_some(top);
+    below(left).or_else(own).or_else(|| if begins { below(right) } else { None })
 }
 
 machine_local! {
@@ -98,17 +142,17 @@ pub fn remove(device: &DmaDevice<'_>, at: DmaAddr, size: usize, direction: DmaDi
     if !ON.load(Relaxed) {
         return;
     }
+    let (start, end) = (at.get(), at.get().saturating_add(size as u64));
     let found = with_masked(|irq| {
         let mut mappings = MAPPINGS.lock(irq);
-        let number = mappings.floor(at.get() as usize)?;
-        let mapping = &mappings.node(number).item;
-        let (there, as_mapped) = (mapping.at, (mapping.size, mapping.direction));
-        let mapped_by = mapping.mapped_by;
-        if there == at && as_mapped == (size, direction) {
+        let is_it = |m: &Mapping| (m.at, m.size, m.direction) == (at, size, direction);
+        if let Some(number) = find(&mappings, (start, end), &is_it) {
             drop(mappings.remove(number, |_| {}));
             return Some(Ok(()));
         }
-        (there == at).then_some(Err((as_mapped, mapped_by)))
+        let other = find(&mappings, (start, start), &|mapping| mapping.at == at)?;
+        let mapping = &mappings.node(other).item;
+        Some(Err(((mapping.size, mapping.direction), mapping.mapped_by)))
     });
     match found {
         Some(Ok(())) => {}
@@ -128,12 +172,11 @@ pub fn check(device: &DmaDevice<'_>, at: DmaAddr, size: usize, direction: DmaDir
         return;
     }
     let fits = with_masked(|irq| {
-        let mappings = MAPPINGS.lock(irq);
-        let mapping = &mappings.node(mappings.floor(at.get() as usize)?).item;
         let end = at.get().checked_add(size as u64)?;
-        let fits = end <= mapping.at.get() + mapping.size as u64
-            && (mapping.direction == direction || mapping.direction == DmaDirection::Bidirectional);
-        fits.then_some(())
+        let is_it = |mapping: &Mapping| {
+            mapping.direction == direction || mapping.direction == DmaDirection::Bidirectional
+        };
+        find(&MAPPINGS.lock(irq), (at.get(), end), &is_it)
     });
     assert!(
         fits.is_some(),

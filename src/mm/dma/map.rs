@@ -39,13 +39,13 @@ pub unsafe fn dma_map_page(
             at
         }
         _ => {
-            let bounce = swiotlb::map(device, ram)?;
+            let (bounce, at) = swiotlb::map(device, ram)?;
             // All of it, also where the device is to write: it may write less.
             // SAFETY: the bytes are the caller's, and the buffer is of them.
             unsafe { swiotlb::copy_to_buffer(bounce, 0, size) };
             // SAFETY: the pool is in the linear map.
             unsafe { to_device(device, bounce) };
-            device.reach(bounce).ok_or(DmaError::OutOfReach)?
+            at
         }
     };
     if !debug::add(at, size, direction, Location::caller()) {

@@ -101,6 +101,17 @@ pub struct DmaRange {
     pub bus: DmaAddr,
 }
 
+impl DmaRange {
+    /// Returns whether some bus address from `first` to `last` is the range's.
+    fn has_bus(&self, first: u64, last: u64) -> bool {
+        let more = self.cpu.len().checked_sub(1);
+        more.is_some_and(|more| {
+            let start = self.bus.get();
+            first <= start.saturating_add(more) && start <= last
+        })
+    }
+}
+
 /// What is to be known of a device that uses memory by itself (Linux: struct device's dma_mask,
 /// bus_dma_limit, dma_range_map and dma_coherent).
 #[derive(Clone, Copy, Debug)]
@@ -137,18 +148,24 @@ impl core::fmt::Display for DmaError {
 }
 
 impl DmaDevice<'_> {
-    /// Where the device finds `ram`, all of it; `None` where it doesn't
+    /// Where the device finds `ram`, all of it; `None` where it doesn't, or where the same bus
+    /// addresses lead to other memory first ([`DmaDevice::memory_at`])
     /// (Linux: phys_to_dma, dma_capable).
     #[must_use]
     pub fn reach(&self, ram: PhysRange) -> Option<DmaAddr> {
-        let start = if self.ranges.is_empty() {
-            ram.start().get()
-        } else {
-            let range = self.ranges.iter().find(|range| range.cpu.contains_range(ram))?;
-            range.bus.get().checked_add(ram.start() - range.cpu.start())?
-        };
-        let last = start.checked_add(ram.len().checked_sub(1)?)?;
-        (last <= self.mask).then_some(DmaAddr(start))
+        let more = ram.len().checked_sub(1)?;
+        let fits = |start: u64| start.checked_add(more).filter(|&last| last <= self.mask);
+        if self.ranges.is_empty() {
+            let start = ram.start().get();
+            return fits(start).map(|_| DmaAddr(start));
+        }
+        self.ranges.iter().enumerate().find_map(|(n, range)| {
+            let offset = range.cpu.contains_range(ram).then(|| ram.start() - range.cpu.start())?;
+            let start = range.bus.get().checked_add(offset)?;
+            let last = fits(start)?;
+            let is_hidden = self.ranges[..n].iter().any(|before| before.has_bus(start, last));
+            (!is_hidden).then_some(DmaAddr(start))
+        })
     }
 
     /// The memory at an address of the device's bus (Linux: dma_to_phys).

@@ -9,7 +9,7 @@
 //! The first slot of a buffer remembers whose bytes it stands for. Slots belong to whoever
 //! has mapped them: copies need no lock.
 
-use super::{DmaDevice, DmaError};
+use super::{DmaAddr, DmaDevice, DmaError};
 use crate::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange};
 use crate::arch::irq::with_masked;
 use crate::arch::phys_to_virt;
@@ -78,8 +78,9 @@ impl Pool {
     }
 }
 
-/// Finds a buffer for the bytes of `ram` that the device reaches.
-pub fn map(device: &DmaDevice<'_>, ram: PhysRange) -> Result<PhysRange, DmaError> {
+/// Finds a buffer for the bytes of `ram` that the device reaches; the buffer, and where the
+/// device finds it.
+pub fn map(device: &DmaDevice<'_>, ram: PhysRange) -> Result<(PhysRange, DmaAddr), DmaError> {
     let slots = usize::try_from(ram.len().div_ceil(SLOT)).map_err(|_| DmaError::OutOfReach)?;
     if slots > SEGMENT {
         return Err(DmaError::OutOfReach);
@@ -95,10 +96,12 @@ pub fn map(device: &DmaDevice<'_>, ram: PhysRange) -> Result<PhysRange, DmaError
         let mut pool = POOL.lock(irq);
         let start = pool.start().ok_or(DmaError::NoMemory)?;
         let first = pool.find(slots, align).ok_or(DmaError::NoMemory)?;
+        let buffer = PhysRange::from_size(start + first as u64 * SLOT, ram.len());
+        let at = device.reach(buffer).ok_or(DmaError::OutOfReach)?;
         pool.slots[first..first + slots].fill(Use::More);
         pool.slots[first] = Use::First(ram);
         pool.next = (first + slots) % SLOTS;
-        Ok(PhysRange::from_size(start + first as u64 * SLOT, ram.len()))
+        Ok((buffer, at))
     })
 }
 

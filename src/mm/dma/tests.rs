@@ -335,6 +335,96 @@ fn buses_have_addresses_of_their_own() {
     });
 }
 
+/// A bus address leads to one place, whatever `dma-ranges` says: to that of the first range that
+/// has it. Otherwise the end of a mapping would be that of other memory.
+#[test]
+fn what_is_reached_is_where_its_address_leads() {
+    linear_machine(4096, |_| {
+        let memory = |start: u64, len: u64| PhysRange::from_size(PhysAddr::new(start), len);
+        let range = |cpu, bus| DmaRange { cpu, bus: DmaAddr::new(bus) };
+        let mib = 1 << 20;
+        let first = range(memory(0x4000_0000, mib), 0);
+        let ranges = [
+            first,
+            // At the same bus addresses, at some of them, and right behind them.
+            range(memory(0x4010_0000, mib), 0),
+            range(memory(0x4020_0000, mib), mib - 64),
+            range(memory(0x4030_0000, mib), mib),
+            // The same memory, where the first does not hide it.
+            range(memory(0x4010_0000, mib), 0x4010_0000),
+        ];
+        let device = DmaDevice { ranges: &ranges, ..ANY };
+        for (start, len, at) in [
+            (0x4000_0000, 64, Some(0)),
+            (0x4010_0000, 64, Some(0x4010_0000)),
+            (0x4020_0000, 64, None),
+            (0x4020_0000, mib, None),
+            (0x4030_0000, mib, None),
+            (0x4020_0040, 64, Some(mib)),
+        ] {
+            let ram = memory(start, len);
+            let found = device.reach(ram);
+            assert_eq!(found.map(DmaAddr::get), at, "{ram:?}");
+            if let Some(at) = found {
+                let leads = |n| device.memory_at(DmaAddr::new(at.get() + n));
+                assert!((0..len).step_by(64).all(|n| leads(n) == Some(ram.start() + n)));
+            }
+        }
+        let none = range(memory(0x4000_0000, 0), 0);
+        let all = range(memory(0, 1 << 40), 1 << 41);
+        let ranges = [none, first, all];
+        let device = DmaDevice { ranges: &ranges, mask: (1 << 40) - 1, ..ANY };
+        assert_eq!(device.reach(memory(0x4000_0000, 64)), Some(DmaAddr::new(0)));
+        assert_eq!(device.reach(memory(0x4010_0000, 64)), None, "beyond the mask");
+    });
+}
+
+/// A buffer that a device can't have goes back.
+#[test]
+fn a_bounce_buffer_out_of_reach_is_not_kept() {
+    linear_machine(4096, |_| {
+        let pool = swiotlb_init().unwrap();
+        // All of the pool is reached, and no buffer in it: other memory hides its addresses.
+        let other = PhysRange::from_size(PhysAddr::new(0x10_0000), pool.len() - 1);
+        let bus = DmaAddr::new(0);
+        let ranges = [DmaRange { cpu: other, bus }, DmaRange { cpu: pool, bus }];
+        let device = DmaDevice { ranges: &ranges, ..ANY };
+        let frame = page();
+        // SAFETY: the test's own memory, which it leaves alone meanwhile.
+        let refused = unsafe { dma_map_page(&device, frame, 0, 64, ToDevice) };
+        assert_eq!(refused, Err(DmaError::OutOfReach));
+        assert!(swiotlb_exit(), "no slot is in use");
+    });
+}
+
+/// Bytes that devices only read can be mapped more than once, and the table tells the mappings
+/// apart.
+#[test]
+fn the_same_bytes_are_mapped_more_than_once() {
+    linear_machine(1024, |_| {
+        set_dma_debug(true);
+        let page = OwnedPage::alloc(Gfp::GFP_KERNEL).unwrap();
+        let bytes = page.bytes();
+        let map = |from: usize, to: usize| DmaMapping::to_device(&ANY, &bytes[from..to]).unwrap();
+        let (short, all, same, part) = (map(0, 64), map(0, 4096), map(0, 64), map(128, 256));
+        let (mut all, mut other) = (all, map(0, 512));
+        assert_eq!(all.for_cpu().bytes().len(), 4096);
+        assert_eq!(other.for_cpu().bytes().len(), 512);
+        // SAFETY: the bytes lie in `all`, behind the start of `part`.
+        unsafe {
+            let at = DmaAddr::new(all.dma_addr().get() + 200);
+            dma_sync_single_for_cpu(&ANY, at, 1000, ToDevice);
+            dma_sync_single_for_device(&ANY, at, 1000, ToDevice);
+        }
+        assert_eq!(live_mappings(), 5);
+        drop(short);
+        drop(all);
+        drop(part);
+        drop((other, same));
+        assert_eq!(live_mappings(), 0);
+    });
+}
+
 #[test]
 fn bounce_buffers_run_out_and_come_back() {
     linear_machine(8192, |_| {
