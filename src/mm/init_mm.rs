@@ -341,7 +341,7 @@ fn map_any(
 ///
 /// # Panics
 /// If an end of `va` is no multiple of the page size or cuts a block: unmap what was
-/// mapped, as it was mapped, or [`split`] first.
+/// mapped, as it was mapped, or `split` first.
 ///
 /// # Safety
 /// The caller mapped what is there, and nobody uses it any more. What was mapped is given to
@@ -432,7 +432,7 @@ pub unsafe fn free_tables(va: VirtRange) {
 /// set_memory_ro and its kin). Holes stay holes.
 ///
 /// # Errors
-/// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block ([`split`]
+/// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block (`split`
 /// it first), or where a change of memory type would break what is in use.
 ///
 /// # Safety
@@ -471,7 +471,7 @@ pub unsafe fn set_valid(va: VirtRange, valid: bool) -> Result<TlbFlush, MapError
 
 /// As [`set_valid`] for one page of the linear map, whose tables are never freed. Takes no
 /// lock. `None`, and nothing done, where it is mapped by a block or in a contiguous set: see
-/// [`split_to_pages`].
+/// `split_to_pages`.
 ///
 /// # Safety
 /// The page is the caller's, so that no other call changes its entry at the same time, and

@@ -396,7 +396,7 @@ impl Place {
     }
 }
 
-/// A frame that has a descriptor. Inside is its number plus [`BIAS`], so that an
+/// A frame that has a descriptor. Inside is its number plus `BIAS`, so that an
 /// `Option<Frame>` is as small, and blocks are as aligned as by their numbers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]

@@ -1,6 +1,7 @@
 //! The usual edits of the vmalloc range: a few pages whose table was walked to lately.
 //!
-//! They do what [`Mapper`]'s do and find the table in [`RecentTables`]. Where it isn't there,
+//! They do what [`Mapper`](super::Mapper)'s do and find the table in
+//! [`RecentTables`](super::RecentTables). Where it isn't there,
 //! or the edit is not of that simple kind, they do nothing or a part, and `Mapper` does the rest.
 #![deny(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! Finding bugs (Linux: mm/Kconfig.debug, Documentation/dev-tools/).
 //!
 //! Each tool is switched on the command line, by Linux's name; `docs/debugging.md` lists
-//! them. Off, each costs a `nop` in the paths that it looks at: [`PAGE_HOOKS`] in those of
-//! pages, [`SLAB_ALLOC_HOOKS`] and [`SLAB_FREE_HOOKS`] in those of objects. On, they lead to `hooks`, out of line.
+//! them. Off, each costs a `nop` in the paths that it looks at: `PAGE_HOOKS` in those of
+//! pages, `SLAB_ALLOC_HOOKS` and `SLAB_FREE_HOOKS` in those of objects. On, they lead to `hooks`, out of line.
 //!
 //! | file | what it is |
 //! | --- | --- |
@@ -21,7 +21,7 @@
 //! | `dump_page` | a frame's descriptor in words |
 //! | `report` | where reports go |
 //!
-//! What the tools keep is never freed, and taken with [`busy`] set, so that no tool watches
+//! What the tools keep is never freed, and taken with `busy` set, so that no tool watches
 //! itself.
 //!
 //! Lock order: the tools' own locks come after the allocators'. No hook is called under a

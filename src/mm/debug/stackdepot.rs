@@ -1,7 +1,7 @@
 //! One copy of each distinct stack, by a handle of 32 bits (Linux: lib/stackdepot.c).
 //!
 //! A record is some words of a pool: its hash and the handle of the next record of its
-//! bucket; how many return addresses it has, and how many pages [`super::page_owner`]
+//! bucket; how many return addresses it has, and how many pages `super::page_owner`
 //! counts for it; the return addresses. A handle is the number of a record's first word
 //! among those of all pools, plus 1. Records never change but for the count, and are never
 //! freed, so they are found without a lock; one lock is for those who add some.

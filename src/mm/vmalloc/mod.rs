@@ -27,9 +27,9 @@
 //!
 //! # When pages and addresses come back
 //! `vfree` clears the tables at once and flushes no TLB. Area and pages wait on the lazy
-//! list until one flush serves for all of it: when more than [`LAZY_MAX_PAGES`] of addresses
+//! list until one flush serves for all of it: when more than `LAZY_MAX_PAGES` of addresses
 //! wait (Linux: `(log2(cpus) + 1) * 32 MiB`, which the pools may hold here), when more than
-//! [`LAZY_MAX_FRAMES`] pages or 1/256 of RAM wait with them, when addresses or pages run out,
+//! `LAZY_MAX_FRAMES` pages or 1/256 of RAM wait with them, when addresses or pages run out,
 //! when reclaim asks, or on [`vm_unmap_aliases`].
 //!
 //! Linux gives the pages back before the flush: a stale TLB entry can only be used by a

@@ -6,7 +6,7 @@
 //! itself, the initrd, the reservation map, `memmap=`, the static regions of
 //! `/reserved-memory`. Only then may anything be allocated: growth of memblock's
 //! arrays, the dynamic regions, CMA. An array that has to be larger before that is
-//! enlarged up front, at a place that no reservation touches ([`presize`]).
+//! enlarged up front, at a place that no reservation touches (`presize`).
 //!
 //! What a tree gets wrong costs that entry alone, with a warning to the sink. Only
 //! three things stop the boot: no RAM, no free RAM, and more ranges than can be held.
