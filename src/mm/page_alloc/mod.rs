@@ -149,7 +149,7 @@ pub unsafe fn free_area_init(
 }
 
 machine_local! {
-    /// What was asked to be kept free, in KiB; `u64::MAX` for what memory suggests.
+    /// Value that was set, in KiB; `u64::MAX` for the value computed from the size of memory.
     static MIN_FREE_KBYTES: AtomicU64 = AtomicU64::new(u64::MAX);
 }
 
@@ -290,7 +290,7 @@ fn free_to_buddy(frame: Frame, order: Order) {
     }
 }
 
-/// Whether a tool wants to know of each page that is allocated or freed.
+/// Returns true if a tool has to be called for each page that is allocated or freed.
 #[inline(always)]
 fn are_watched() -> bool {
     static_branch_unlikely!(debug::PAGE_HOOKS)
@@ -309,8 +309,7 @@ fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
     });
 }
 
-/// Makes a block that has a reference and no flags what `gfp` asks for; `tell` says so to
-/// others, before it is filled with zeros.
+/// Second half of prep_new_page: sets flags, runs hooks (`tell`), then zeroes.
 #[inline(always)]
 fn dress_new_page(frame: Frame, order: Order, gfp: Gfp, tell: impl FnOnce()) {
     if gfp.contains(Gfp::__GFP_COMP) && order > Order::ZERO {
