@@ -35,6 +35,7 @@ pub mod sparse;
 pub mod stat;
 pub mod trace;
 pub mod util;
+pub mod validate;
 pub mod vmalloc;
 pub mod vmscan;
 pub mod workload;

@@ -7,10 +7,10 @@ use crate::mm::alloc::AllocError;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{Migratetype, NodeId};
 use crate::mm::page_alloc::{
-    ZoneLimits, alloc_pages, drain_local_pages, free_area_init, free_pages, nr_used_pages,
-    validate, zones,
+    ZoneLimits, alloc_pages, drain_local_pages, free_area_init, free_pages, nr_used_pages, zones,
 };
 use crate::mm::sparse;
+use crate::mm::validate::validate;
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};
 use proptest::prelude::*;
 use std::vec::Vec;

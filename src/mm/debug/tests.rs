@@ -18,6 +18,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{
     self, Pages, alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk,
 };
+use crate::mm::validate;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ fn machine(words: &str, f: impl FnOnce()) {
         init(&CommandLine::new(words), &mut |why| panic!("{why}"));
         page_alloc::init(machine.ram());
         f();
-        page_alloc::validate().expect("a sound allocator");
+        validate::validate().expect("a sound allocator");
     });
 }
 

@@ -22,6 +22,7 @@
 //! | `extfrag` | how often kinds were mixed |
 //! | `sysctl` | setting watermarks and reserves |
 //! | `check` | what is wrong with a free |
+//! | `validate` | what is wrong with a zone |
 //!
 //! A block that is allocated has one reference, no flags (or `HEAD`, its tails `TAIL`),
 //! and its zone and order in its head's descriptor. A free block's frames have no
@@ -100,7 +101,8 @@ pub use report::{
     zones_on,
 };
 pub use sysctl::{set_lowmem_reserve_ratio, set_watermark_scale_factor};
-pub use validate::{Invalid, validate};
+pub use validate::Invalid;
+pub(in crate::mm) use validate::validate_zone;
 
 use crate::addr::{Order, PfnRange};
 use crate::arch::irq::with_masked;

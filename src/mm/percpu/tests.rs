@@ -4,6 +4,7 @@ use super::*;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
+use crate::mm::validate;
 use crate::mm::{page_alloc, slab};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -21,7 +22,7 @@ fn on_machine(mib: u64, f: impl FnOnce(&Machine)) {
         f(m);
         validate();
         slab::validate();
-        page_alloc::validate().expect("a sound allocator");
+        validate::validate().expect("a sound allocator");
     });
 }
 

@@ -12,8 +12,9 @@ use crate::mm::cma::{
 };
 use crate::mm::memblock::Memblock;
 use crate::mm::memblock::scan::{Handover, early_init_dt_scan, present};
-use crate::mm::page_alloc::{ZoneLimits, free_area_init, nr_used_pages, validate};
+use crate::mm::page_alloc::{ZoneLimits, free_area_init, nr_used_pages};
 use crate::mm::sparse;
+use crate::mm::validate::validate;
 use std::boxed::Box;
 use std::vec::Vec;
 
