@@ -12,15 +12,13 @@
 //! that move pages may sleep); an area's bit map has a lock of `Rank::Cma`, held for the bit map alone.
 
 mod bitmap;
-mod contiguous;
 mod debug;
 mod memory;
 mod pages;
 #[cfg(test)]
 mod tests;
 
-pub use contiguous::{dev_get_cma_area, dma_alloc_contiguous};
-pub use pages::{CmaPages, cma_release, dma_free_contiguous};
+pub use pages::{CmaPages, cma_release};
 
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::irq::with_masked;

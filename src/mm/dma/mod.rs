@@ -3,6 +3,7 @@
 //! ```text
 //! map     streaming: memory that CPU and device use in turn, with the cache maintenance
 //! alloc   coherent: memory that both use at once
+//!   contiguous  areas of CMA, by device
 //!   pool      small blocks of that (Linux: mm/dmapool.c)
 //!   swiotlb   bounce buffers, for memory that the device does not reach
 //!   debug     who has mapped what, to catch misuse (Linux: kernel/dma/debug.c)
@@ -26,6 +27,7 @@
 
 #[expect(unsafe_code, reason = "clears memory, and takes it out of caches")]
 mod alloc;
+mod contiguous;
 mod debug;
 #[expect(unsafe_code, reason = "takes bytes from the CPU and gives them back")]
 mod map;
@@ -46,6 +48,7 @@ mod pool_tests;
 mod tests;
 
 pub use alloc::{CoherentMemory, dma_alloc_coherent, dma_free_coherent};
+pub use contiguous::{dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguous};
 pub use debug::{live_mappings, set_dma_debug, shrink};
 pub use map::{
     dma_map_page, dma_map_single, dma_sync_single_for_cpu, dma_sync_single_for_device,
