@@ -109,7 +109,6 @@ use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
-use crate::mm::set_memory;
 use crate::sync::{Rank, SpinLock};
 use alloc::vmalloc_range;
 use area::Backing;
@@ -225,7 +224,7 @@ pub fn vmap(frames: &[Frame], prot: KernelAttrs) -> Option<VirtAddr> {
     let area = Request::new(nr_pages, VmFlags::VM_MAP, Gfp::GFP_KERNEL)
         .map(Backing::None, |used| mapping::map_pages(used.start(), pages(), prot))?;
     // Whoever makes code of the pages now finds the mapping, or is found here.
-    if set_memory::may_map(pages(), prot) {
+    if init_mm::may_map(pages(), prot) {
         return Some(area);
     }
     unmap_area_of_vmap(area);

@@ -13,8 +13,7 @@ use crate::arch::irq::{self, with_masked};
 use crate::arch::pgtable::MapError;
 use crate::mm::debug::are_rare_events_on;
 use crate::mm::gfp::Gfp;
-use crate::mm::init_mm::TlbFlush;
-use crate::mm::set_memory;
+use crate::mm::init_mm::{self, TlbFlush};
 use crate::mm::trace::points;
 use core::panic::Location;
 
@@ -187,7 +186,7 @@ fn unmap_slowly(va: VirtAddr, kinds: VmFlags) -> bool {
     };
     let mut owed = TlbFlush::NONE;
     if flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
-        owed = set_memory::reset_linear_alias(used);
+        owed = init_mm::reset_linear_alias(used);
     }
     let owed = owed.merge(mapping::unmap(used));
     if with_areas(|areas| areas.retire(id, owed)) {

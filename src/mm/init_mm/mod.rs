@@ -5,6 +5,12 @@
 //! allocator; the words are reached through the linear map. All functions may be
 //! called in any context once [`install`] has run, and none of them sleeps.
 
+mod alias;
+
+pub(in crate::mm) use alias::{
+    for_each_alias, linear_address_of, may_map, note_code, reset_linear_alias,
+};
+
 use crate::addr::{CONT_PTE_SIZE, Order, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::{
