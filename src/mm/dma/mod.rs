@@ -71,7 +71,7 @@ impl DmaAddr {
     pub const fn new(value: u64) -> Self {
         Self(value)
     }
-    /// Its value.
+    /// Returns the address as a number.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
@@ -84,7 +84,8 @@ impl core::fmt::Display for DmaAddr {
     }
 }
 
-/// Who writes and who reads while memory is mapped (Linux: enum dma_data_direction).
+/// Direction of a transfer: who writes and who reads while memory is mapped (Linux: enum
+/// dma_data_direction).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DmaDirection {
     /// The device writes, or nobody knows who.
@@ -100,7 +101,7 @@ pub enum DmaDirection {
 pub struct DmaRange {
     /// The memory.
     pub cpu: PhysRange,
-    /// Where it begins on the device's bus.
+    /// Start of the range on the device's bus.
     pub bus: DmaAddr,
 }
 
@@ -115,21 +116,22 @@ impl DmaRange {
     }
 }
 
-/// What is to be known of a device that uses memory by itself (Linux: struct device's dma_mask,
+/// Properties of a device that accesses memory by itself (Linux: struct device's dma_mask,
 /// bus_dma_limit, dma_range_map and dma_coherent).
 #[derive(Clone, Copy, Debug)]
 pub struct DmaDevice<'a> {
-    /// For messages.
+    /// Name for messages.
     pub name: &'a str,
     /// The highest address that it can put on its bus.
     pub mask: u64,
-    /// What its bus leads to; empty: all memory, at its own address.
+    /// Ranges of memory that its bus reaches. Empty if it reaches all memory, each byte at its
+    /// own address.
     pub ranges: &'a [DmaRange],
-    /// Whether it snoops the CPUs' caches (`dma-coherent`).
+    /// True if the device snoops the CPUs' caches (`dma-coherent`).
     pub coherent: bool,
 }
 
-/// Why memory can't be used by a device.
+/// Reason why memory can't be used by a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DmaError {
     /// No bytes, or no memory that the kernel has in its linear map.
@@ -151,8 +153,8 @@ impl core::fmt::Display for DmaError {
 }
 
 impl DmaDevice<'_> {
-    /// Where the device finds `ram`, all of it; `None` where it doesn't, or where the same bus
-    /// addresses lead to other memory first ([`DmaDevice::memory_at`])
+    /// Translates `ram` to a bus address of the device. `None` if the device can't reach all of
+    /// it, or if the same bus addresses lead to other memory first ([`DmaDevice::memory_at`])
     /// (Linux: phys_to_dma, dma_capable).
     #[must_use]
     pub fn reach(&self, ram: PhysRange) -> Option<DmaAddr> {

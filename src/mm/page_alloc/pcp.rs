@@ -224,14 +224,15 @@ fn preferred(cpu: &CpuPages, gfp: Gfp) -> Option<PcpColumn> {
     cpu.preferred[gfp.bits() as usize % KINDS].get()
 }
 
-/// This CPU's list of single pages that is best for `gfp`, if there is one.
+/// Calling CPU's list of single pages that is best for `gfp`, if there is one.
 #[inline(always)]
 pub(super) fn preferred_list(irq: &IrqMasked, gfp: Gfp) -> Option<&PcpList> {
     let cpu = PCP.get(irq);
     Some(cpu.list(0, preferred(cpu, gfp)?))
 }
 
-/// This CPU's list of single pages on which `frame` is freed; `None` if it is freed to the zone.
+/// Calling CPU's list of single pages on which `frame` is freed; `None` if it is freed to the
+/// zone.
 #[inline(always)]
 pub(super) fn list_of(irq: &IrqMasked, frame: Frame) -> Option<&PcpList> {
     Some(PCP.get(irq).list(0, frame.pcp_column()?))

@@ -116,7 +116,7 @@ fn an_area_is_freed_once() {
     });
 }
 
-/// One empty chunk stays, others go.
+/// Checks that one empty chunk is kept, and others are freed.
 #[test]
 fn empty_chunks_go_back() {
     on_machine(8, |_| {

@@ -1,4 +1,4 @@
-//! From trees to what devices get.
+//! Tests from device trees to the memory that devices get.
 
 use super::*;
 use crate::addr::{Order, PhysAddr};

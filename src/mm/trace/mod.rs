@@ -68,11 +68,11 @@ use events::Id;
 use ring::Ring;
 
 machine_local! {
-    /// Whether an event is on that is neither of pages nor of objects.
+    /// On while any event is on that is neither of pages nor of objects.
     pub(in crate::mm) static RARE_EVENTS: StaticKey = StaticKey::new();
     /// The events that are on, a bit for each.
     static ENABLED: AtomicU32 = AtomicU32::new(0);
-    /// Whether records are written (Linux: tracing_on).
+    /// True while records are written (Linux: tracing_on).
     static RECORDING: AtomicBool = AtomicBool::new(true);
     /// A ring that is there ends with the machine.
     static RINGS: PerCpu<SpinLock<Option<ManuallyDrop<Ring>>>> =
@@ -83,10 +83,10 @@ machine_local! {
 
 const _: () = assert!(events::COUNT <= u32::BITS as usize);
 
-/// In `common_flags`: interrupts were masked (Linux: TRACE_FLAG_IRQS_OFF).
+/// Bit of `common_flags`: interrupts were masked (Linux: TRACE_FLAG_IRQS_OFF).
 const IRQS_OFF: u8 = 1;
 
-/// Whether an event is on.
+/// Returns true if an event is on.
 fn is_on(id: Id) -> bool {
     ENABLED.load(Relaxed) & id.bit() != 0
 }
@@ -96,7 +96,7 @@ fn emit(id: Id, values: &[Value<'_>]) {
     record(id, |_, record| id.event().encode(values, record));
 }
 
-/// As [`emit`], of an event whose first field is a call site.
+/// Writes a record of an event whose first field is a call site. Any context.
 fn emit_at<const N: usize>(id: Id, site: &'static Location<'static>, mut values: [Value<'_>; N]) {
     record(id, |irq, record| {
         values[0] = Value::N(sites::number(site, irq));
