@@ -92,11 +92,11 @@ use crate::percpu::PerCpu;
 use core::cell::Cell;
 
 machine_local! {
-    /// On while a tool has to be called for pages that are allocated and freed.
+    /// Enabled while a tool has to be called for pages that are allocated and freed.
     pub(in crate::mm) static PAGE_HOOKS: StaticKey = StaticKey::new();
-    /// On while a tool has to be called for objects that are allocated.
+    /// Enabled while a tool has to be called for objects that are allocated.
     pub(in crate::mm) static SLAB_ALLOC_HOOKS: StaticKey = StaticKey::new();
-    /// On while a tool has to be called for objects that are freed.
+    /// Enabled while a tool has to be called for objects that are freed.
     pub(in crate::mm) static SLAB_FREE_HOOKS: StaticKey = StaticKey::new();
     /// True while this CPU runs a tool's code.
     static BUSY: PerCpu<Cell<bool>> = PerCpu::new([const { Cell::new(false) }; NR_CPUS]);

@@ -150,7 +150,7 @@ fn undo(start: VirtAddr) -> Option<VirtAddr> {
     None
 }
 
-/// Unmaps the area of one of `kinds` that starts at `va`; whether there was one.
+/// Unmaps the area of one of `kinds` that starts at `va`. Returns false if there is none.
 #[inline(never)]
 pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
     if are_rare_events_on() {
@@ -159,7 +159,7 @@ pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
     match with_masked(|irq| VMAP.lock(irq).unmap(irq, va, kinds)) {
         Unmap::Done => true,
         Unmap::Due => purge_if_possible(),
-        // The last that is done here, so that all above needs no place for what it would keep.
+        // Tail call, so the fast path needs no stack frame.
         Unmap::NotDone => unmap_slowly(va, kinds),
     }
 }
