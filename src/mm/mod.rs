@@ -38,6 +38,7 @@ pub mod util;
 pub mod validate;
 pub mod vmalloc;
 pub mod vmscan;
+pub mod vmstat;
 pub mod workload;
 pub mod zsmalloc;
 

@@ -22,7 +22,7 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc;
-use crate::mm::stat::{NodeStat, mod_node_page_state, node_page_state};
+use crate::mm::vmstat::{NodeStat, mod_node_page_state, node_page_state};
 use crate::sync::{Once, Rank, SpinLock};
 use core::ops::ControlFlow;
 

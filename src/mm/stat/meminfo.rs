@@ -1,6 +1,5 @@
 //! /proc/meminfo, and what of it a node has of its own.
 
-use super::vmstat::{NodeStat, node_page_state};
 use super::{kib, nodes};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
 use crate::arch::layout;
@@ -9,6 +8,7 @@ use crate::mm::page_alloc::{self, ZoneInfo};
 use crate::mm::percpu;
 use crate::mm::slab::{SlabPages, slab_pages};
 use crate::mm::vmalloc;
+use crate::mm::vmstat::{NodeStat, node_page_state};
 use core::fmt;
 
 #[cfg(test)]
