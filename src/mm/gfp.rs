@@ -6,7 +6,7 @@
 
 use crate::arch::irq::is_masked;
 use crate::machine_local;
-use crate::mm::mmzone::Migratetype;
+use crate::mm::ids::{Migratetype, ZoneType};
 use crate::sched::rcu::rcu_read_lock_held;
 use bitflags::bitflags;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -103,6 +103,21 @@ impl Gfp {
     #[must_use]
     pub const fn allows_blocking(self) -> bool {
         self.contains(Self::__GFP_DIRECT_RECLAIM)
+    }
+
+    /// The widest zone that will do (Linux: gfp_zone).
+    #[inline]
+    #[must_use]
+    pub const fn zone(self) -> ZoneType {
+        if self.contains(Self::__GFP_DMA) {
+            ZoneType::Dma
+        } else if self.contains(Self::__GFP_DMA32) {
+            ZoneType::Dma32
+        } else if self.contains(Self::__GFP_HIGHMEM) && self.contains(Self::__GFP_MOVABLE) {
+            ZoneType::Movable
+        } else {
+            ZoneType::Normal
+        }
     }
 
     /// Migratetype of the pageblocks that the pages belong in (Linux: gfp_migratetype).

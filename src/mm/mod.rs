@@ -9,6 +9,7 @@ pub mod dma;
 pub mod fault_inject;
 pub mod gfp;
 pub mod heap;
+pub mod ids;
 pub mod init_mm;
 pub mod ioremap;
 #[cfg(target_os = "none")]

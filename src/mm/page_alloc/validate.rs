@@ -5,9 +5,9 @@ use super::buddy::{buddy_order, pageblock_migratetype};
 use super::pcp;
 use crate::addr::Order;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
+use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::pcp_list::PcpColumn;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 

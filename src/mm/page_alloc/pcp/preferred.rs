@@ -7,9 +7,9 @@ use super::closed::Closed;
 use crate::arch::{CpuId, NR_CPUS};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
+use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{NodeId, Zonelist};
 use crate::mm::page_alloc::cpu_to_node;
-use crate::mm::pcp_list::PcpColumn;
 
 machine_local! {
     /// Reasons why the fast path is closed, a bit for each [`FastPath`].
