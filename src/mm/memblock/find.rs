@@ -7,6 +7,39 @@ use crate::mm::mmzone::NodeId;
 /// Every address there is: for searches that no range confines.
 pub const ANYWHERE: PhysRange = PhysRange::new(PhysAddr::new(0), PhysAddr::new(u64::MAX));
 
+/// Nodes whose memory an allocation may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Nodes {
+    /// All of them (Linux: NUMA_NO_NODE).
+    Any,
+    /// All of them, but this one as long as it has such memory.
+    Prefer(NodeId),
+    /// This one alone (Linux: exact_nid).
+    Only(NodeId),
+}
+
+impl Nodes {
+    /// [`Nodes::Prefer`] where a node is named, else [`Nodes::Any`].
+    #[must_use]
+    pub fn prefer(nid: Option<NodeId>) -> Self {
+        nid.map_or(Self::Any, Self::Prefer)
+    }
+
+    /// [`Nodes::Only`] where a node is named, else [`Nodes::Any`].
+    #[must_use]
+    pub fn only(nid: Option<NodeId>) -> Self {
+        nid.map_or(Self::Any, Self::Only)
+    }
+}
+
+/// Bytes of an allocation when it is handed out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Bytes {
+    /// As they were left.
+    Raw,
+    Zeros,
+}
+
 impl Memblock {
     /// A free range of `size` bytes at a multiple of `align` inside `within`, the
     /// highest or lowest there is (see [`Memblock::set_bottom_up`]). It is not taken.
@@ -56,7 +89,7 @@ impl Memblock {
         align: u64,
         within: PhysRange,
     ) -> Result<PhysRange, MemblockError> {
-        self.alloc_range_nid(size, align, within, None, false)
+        self.alloc_range_nid(size, align, within, Nodes::Any)
     }
 
     /// Allocates below the current limit. The bytes are as they were left.
@@ -85,8 +118,7 @@ impl Memblock {
         self.alloc_try_nid_raw(size, align, ANYWHERE, None)
     }
 
-    /// Allocates inside a range, from a node if one is given; with `exact_nid`, from
-    /// no other (Linux: memblock_alloc_range_nid).
+    /// Allocates inside a range, from some nodes (Linux: memblock_alloc_range_nid).
     ///
     /// # Errors
     /// All of [`MemblockError`].
@@ -95,28 +127,29 @@ impl Memblock {
         size: u64,
         align: u64,
         within: PhysRange,
-        nid: Option<NodeId>,
-        exact_nid: bool,
+        nodes: Nodes,
     ) -> Result<PhysRange, MemblockError> {
-        let range = self.find_on_node(size, align, within, nid, exact_nid)?;
+        let range = self.find_on_nodes(size, align, within, nodes)?;
         self.reserve(range)?;
         Ok(range)
     }
 
-    /// A free range inside `within` on the node, or on any if `exact_nid` does not forbid it.
-    fn find_on_node(
+    /// A free range inside `within` on one of the nodes.
+    fn find_on_nodes(
         &self,
         size: u64,
         align: u64,
         within: PhysRange,
-        nid: Option<NodeId>,
-        exact_nid: bool,
+        nodes: Nodes,
     ) -> Result<PhysRange, MemblockError> {
-        match self.find_in_range(size, align, within, nid) {
-            Err(MemblockError::NoMemory) if nid.is_some() && !exact_nid => {
-                self.find_in_range(size, align, within, None)
-            }
-            found => found,
+        let find = |nid| self.find_in_range(size, align, within, nid);
+        match nodes {
+            Nodes::Any => find(None),
+            Nodes::Only(nid) => find(Some(nid)),
+            Nodes::Prefer(nid) => match find(Some(nid)) {
+                Err(MemblockError::NoMemory) => find(None),
+                found => found,
+            },
         }
     }
 
@@ -133,7 +166,7 @@ impl Memblock {
         within: PhysRange,
         nid: Option<NodeId>,
     ) -> Result<PhysRange, MemblockError> {
-        self.alloc_internal(size, align, within, nid, false, true)
+        self.alloc_internal(size, align, within, Nodes::prefer(nid), Bytes::Zeros)
     }
 
     /// Like [`Memblock::alloc_try_nid`], but the bytes are as they were left (Linux:
@@ -148,7 +181,7 @@ impl Memblock {
         within: PhysRange,
         nid: Option<NodeId>,
     ) -> Result<PhysRange, MemblockError> {
-        self.alloc_internal(size, align, within, nid, false, false)
+        self.alloc_internal(size, align, within, Nodes::prefer(nid), Bytes::Raw)
     }
 
     /// Like [`Memblock::alloc_try_nid_raw`], but the node is never given up; the range's lower
@@ -163,7 +196,7 @@ impl Memblock {
         within: PhysRange,
         nid: Option<NodeId>,
     ) -> Result<PhysRange, MemblockError> {
-        self.alloc_internal(size, align, within, nid, true, false)
+        self.alloc_internal(size, align, within, Nodes::only(nid), Bytes::Raw)
     }
 
     /// Finds, clears if asked to, and then reserves: a failure leaves nothing to undo (Linux:
@@ -173,20 +206,19 @@ impl Memblock {
         size: u64,
         align: u64,
         within: PhysRange,
-        nid: Option<NodeId>,
-        exact_nid: bool,
-        zeroed: bool,
+        nodes: Nodes,
+        bytes: Bytes,
     ) -> Result<PhysRange, MemblockError> {
         let end = within.end().min(self.current_limit);
         let within = PhysRange::new(within.start().min(end), end);
-        let range = match self.find_on_node(size, align, within, nid, exact_nid) {
+        let range = match self.find_on_nodes(size, align, within, nodes) {
             Err(MemblockError::NoMemory) if within.start().get() > 0 => {
                 let within = PhysRange::new(PhysAddr::new(0), end);
-                self.find_on_node(size, align, within, nid, exact_nid)
+                self.find_on_nodes(size, align, within, nodes)
             }
             found => found,
         }?;
-        if zeroed {
+        if bytes == Bytes::Zeros {
             let clear = self.clear.ok_or(MemblockError::Unreachable)?;
             if !clear(range) {
                 return Err(MemblockError::Unreachable);

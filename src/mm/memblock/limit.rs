@@ -1,4 +1,4 @@
-//! Truncating memblock to `mem=`, and capping it to a range.
+//! Ways to lose memory.
 
 use super::find::ANYWHERE;
 use super::{Memblock, MemblockError, Region};

@@ -1,4 +1,4 @@
-//! Tests of one property each.
+//! One question each.
 
 use super::super::*;
 use super::{allow_growths, grow, pages, with_slots};
@@ -121,7 +121,7 @@ fn limits_nodes_and_hotpluggable_memory() {
         MemblockError::NoMemory
     );
     assert_eq!(memblock.alloc_try_nid_raw(9 * PAGE, PAGE, all, node(1)), Ok(pages(10, 19)));
-    let exact = memblock.alloc_range_nid(PAGE, PAGE, all, node(0), true);
+    let exact = memblock.alloc_range_nid(PAGE, PAGE, all, find::Nodes::only(node(0)));
     assert_eq!(exact, Err(MemblockError::NoMemory));
     // The lower end is given up, the upper end never.
     let high = pages(24, 25);
