@@ -31,16 +31,9 @@ use granule::mm::set_memory::set_memory_valid;
 use granule::mm::slab::{
     RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy,
 };
-use granule::mm::vmalloc::vmalloc;
+use granule::mm::vmalloc::{vfree, vmalloc};
 use harness::Random;
 use says::assert_says;
-
-/// Frees an area that the caller allocated and uses no more.
-#[track_caller]
-fn vfree(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vfree(at) }
-}
 
 /// An address that no scan takes for one. What needs the address itself is a function that is
 /// not inlined, so that no stack slot of a test holds it longer.
@@ -72,6 +65,11 @@ impl Hidden {
     #[inline(never)]
     fn tell(&self, what: impl FnOnce(VirtAddr)) {
         what(self.virt());
+    }
+    #[inline(never)]
+    fn vfree(self) {
+        // SAFETY: an area that the test allocated, freed once.
+        unsafe { vfree(self.virt()) }
     }
     #[inline(never)]
     fn free(self) {
@@ -257,7 +255,7 @@ kernel_tests! {
         assert_eq!(found, 2, "{text}");
         assert_says(&text, &[&area.title(), "12288):", "area_here+"]);
         object.free();
-        area.tell(vfree);
+        area.vfree();
     }
 
     fn what_is_said_of_an_object_counts() {
@@ -310,7 +308,7 @@ kernel_tests! {
         keep(&AREA, None);
         before.free();
         behind.free();
-        area.tell(vfree);
+        area.vfree();
     }
 
     /// Everything is in use, by way of maps, boxes and vectors; and goes again.

@@ -16,22 +16,8 @@ use granule::mm::mmzone::{Migratetype, ZoneId};
 use granule::mm::page::{Frame, PageFlags};
 use granule::mm::page_alloc::{alloc_pages, free_pages, state_of};
 use granule::mm::slab::{SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
-use granule::mm::vmalloc::{vmalloc, vmap};
+use granule::mm::vmalloc::VmArea;
 use granule::mm::{cma, init_mm, stat};
-
-/// Frees an area that the caller allocated and uses no more.
-#[track_caller]
-fn vfree(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vfree(at) }
-}
-
-/// Ends a mapping that the caller made and uses no more.
-#[track_caller]
-fn vunmap(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vunmap(at) }
-}
 
 /// A value of each type that the debugger prints in a form of its own.
 struct Sample {
@@ -125,10 +111,12 @@ kernel_tests! {
         let sizes = [8, 100, 1000, 5000];
         let kmallocs = sizes.map(|size| kmalloc(size, Gfp::GFP_KERNEL).expect("memory"));
 
-        let area = vmalloc(5 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
-        let gone = vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
-        vfree(gone);
-        let mapped = vmap(&[single, single], granule::arch::pgtable::KernelAttrs::KERNEL_RO)
+        let held = VmArea::vmalloc(5 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let area = held.virt();
+        let freed = VmArea::vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let gone = freed.virt();
+        drop(freed);
+        let mapped = VmArea::vmap(&[single, single], granule::arch::pgtable::KernelAttrs::KERNEL_RO)
             .expect("memory");
         let contiguous = cma::default_area().and_then(|area| cma::cma_alloc(area, 300, Order::ZERO));
 
@@ -162,7 +150,7 @@ kernel_tests! {
             ("area", area + PAGE_SIZE),
             ("guard", area + 5 * PAGE_SIZE),
             ("freed", gone),
-            ("vmap", mapped + PAGE_SIZE + 0x123),
+            ("vmap", mapped.virt() + PAGE_SIZE + 0x123),
             ("descriptor", VirtAddr::from_ptr(single.page())),
             ("fixmap", layout::FIXMAP.start()),
             ("device", layout::VMALLOC.start()),
@@ -201,8 +189,8 @@ kernel_tests! {
             // SAFETY: allocated here, and nobody uses it any more.
             assert!(unsafe { cma::cma_release(area, frame, 300) });
         }
-        vunmap(mapped);
-        vfree(area);
+        drop(mapped);
+        drop(held);
         for at in kmallocs {
             // SAFETY: from kmalloc, freed once.
             unsafe { kfree(at.as_ptr()) };

@@ -13,9 +13,8 @@ use granule::mm::gfp::Gfp;
 use granule::mm::mmzone::ZoneType;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
-    alloc_pages, alloc_pages_bulk, drain_all_pages, free_pages, nr_free_pages, zones,
+    alloc_pages, alloc_pages_bulk, drain_all_pages, free_pages, nr_free_pages, validate, zones,
 };
-use granule::mm::validate::validate;
 use harness::Random;
 
 /// The bytes of a block, as the kernel reaches them.

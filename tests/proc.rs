@@ -34,16 +34,9 @@ use granule::mm::page_alloc::{
 };
 use granule::mm::slab::{SlabFlags, SlabInfo, kmem_cache_create, kmem_cache_destroy, slabinfo};
 use granule::mm::stat::si_mem_available;
-use granule::mm::validate;
+use granule::mm::vmalloc::VmArea;
 use granule::mm::{init_mm, slab, vmalloc};
 use granule::sched::schedule;
-
-/// Frees an area that the caller allocated and uses no more.
-#[track_caller]
-fn vfree(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vfree(at) }
-}
 
 /// The text of a file. What it is written into has room from the start, so that reading
 /// changes nothing of what it reads.
@@ -81,7 +74,7 @@ fn flagged(flags: PageFlags) -> u64 {
 
 /// All checks of all allocators.
 fn validate() {
-    if let Err(invalid) = validate::validate() {
+    if let Err(invalid) = page_alloc::validate() {
         panic!("{invalid}");
     }
     slab::validate();
@@ -342,7 +335,7 @@ kernel_tests! {
         let pages: Vec<_> = (0..1000).filter_map(|_| alloc_pages(Gfp::GFP_KERNEL, Order::ZERO)).collect();
         let blocks: Vec<_> = (0..100).filter_map(|_| alloc_pages(Gfp::GFP_KERNEL, order)).collect();
         let boxes: Vec<_> = (0..5000u64).map(alloc::boxed::Box::new).collect();
-        let areas: Vec<_> = (1..50).filter_map(|n| vmalloc::vmalloc(n * 5000, Gfp::GFP_KERNEL)).collect();
+        let areas: Vec<_> = (1..50).filter_map(|n| VmArea::vmalloc(n * 5000, Gfp::GFP_KERNEL)).collect();
         let area = default_area().expect("boot with cma=64M");
         let run = cma_alloc(area, 333, Order::ZERO).expect("it is free");
         assert_eq!((pages.len(), blocks.len(), areas.len()), (1000, 100, 49));
@@ -350,7 +343,7 @@ kernel_tests! {
         // SAFETY: allocated here, and nobody uses it any more.
         assert!(unsafe { cma_release(area, run, 333) });
         drop(boxes);
-        areas.into_iter().for_each(vfree);
+        drop(areas);
         // SAFETY: allocated here, and nobody uses it any more.
         pages.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
         // SAFETY: allocated here, and nobody uses it any more.
@@ -374,14 +367,14 @@ kernel_tests! {
         // SAFETY: allocated here, and nobody uses it any more.
         assert_eq!(changes(&names, || assert!(unsafe { cma_release(area, run.expect("a run"), 100) })), [100, 100, 0]);
 
-        let mut at = None;
+        let mut held = None;
         let used = |f: &mut dyn FnMut()| {
             let before = figures(&text("/proc/meminfo"))["VmallocUsed"];
             f();
             figures(&text("/proc/meminfo"))["VmallocUsed"] as i64 - before as i64
         };
-        assert_eq!(used(&mut || at = vmalloc::vmalloc(40 * PAGE_SIZE, Gfp::GFP_KERNEL)), 160);
-        assert_eq!(used(&mut || vfree(at.expect("memory"))), -160);
+        assert_eq!(used(&mut || held = VmArea::vmalloc(40 * PAGE_SIZE, Gfp::GFP_KERNEL)), 160);
+        assert_eq!(used(&mut || drop(held.take().expect("memory"))), -160);
     }
 
     fn a_cache_shows_its_objects() {
@@ -522,14 +515,14 @@ kernel_tests! {
     fn all_files_as_text_for_readers_on_the_host() {
         let given = kmem_cache_create("given", 300, 8, SlabFlags::NO_MERGE | SlabFlags::RECLAIM_ACCOUNT, None).expect("a cache");
         let objects: Vec<_> = (0..777).filter_map(|_| given.alloc(Gfp::GFP_KERNEL)).collect();
-        let at = vmalloc::vmalloc(123 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let held = VmArea::vmalloc(123 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
         let area = default_area().expect("boot with cma=64M");
         let run = cma_alloc(area, 99, Order::ZERO).expect("it is free");
         assert_eq!(objects.len(), 777);
         print_all();
         // SAFETY: allocated here, and nobody uses it any more.
         assert!(unsafe { cma_release(area, run, 99) });
-        vfree(at);
+        drop(held);
         for object in objects {
             // SAFETY: they were allocated above, and are freed once.
             unsafe { given.free(object) };

@@ -24,15 +24,8 @@ use granule::mm::page::Frame;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
 use granule::mm::ptdump;
 use granule::mm::set_memory::{self, SetMemoryError, linear_map_split_to_ptes};
-use granule::mm::vmalloc::{VmArea, vm_unmap_aliases, vmalloc, vmalloc_to_page};
+use granule::mm::vmalloc::{VmArea, vm_unmap_aliases, vmalloc_to_page};
 use granule::sched::schedule;
-
-/// Frees an area that the caller allocated and uses no more.
-#[track_caller]
-fn vfree(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vfree(at) }
-}
 
 fn set_memory_ro(va: VirtAddr, pages: usize) -> Result<(), SetMemoryError> {
     // SAFETY: pages of a test's, which asks before it uses them.
@@ -106,7 +99,8 @@ kernel_tests! {
 
     /// Code, as a module loader makes it: written, then read-only, then executable.
     fn code_in_vmalloc_runs_and_cannot_be_written_by_either_address() {
-        let va = vmalloc(2 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let area = VmArea::vmalloc(2 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let va = area.virt();
         let alias = vmalloc_to_page(va).expect("mapped").virt();
         // mov x0, #42; ret
         for (n, word) in [0xd280_0540u32, 0xd65f_03c0].into_iter().enumerate() {
@@ -144,7 +138,7 @@ kernel_tests! {
         drop(written);
         set_memory_x(va + PAGE_SIZE, 1).expect("written nowhere");
         check(va + PAGE_SIZE, true, false);
-        vfree(va);
+        drop(area);
         vm_unmap_aliases();
         check(va, false, false);
         check(alias, true, true);

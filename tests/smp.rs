@@ -22,31 +22,11 @@ use granule::mm::page::Frame;
 use granule::mm::page_alloc::{alloc_pages, drain_all_pages, drain_local_pages, free_pages, zones};
 use granule::mm::slab::{kfree, kmalloc, shrink_all, slabinfo, validate};
 use granule::mm::vmalloc::{
-    VMAP_MAX_ALLOC, shrink, vm_map_ram, vm_unmap_aliases, vmalloc, vmalloc_stat, vmallocinfo, vmap,
+    VMAP_MAX_ALLOC, VmArea, shrink, vfree, vm_unmap_aliases, vm_unmap_ram, vmalloc_stat,
+    vmallocinfo, vunmap,
 };
 use granule::sync::Once;
 use harness::Random;
-
-/// Frees an area that the caller allocated and uses no more.
-#[track_caller]
-fn vfree(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vfree(at) }
-}
-
-/// Ends a mapping that the caller made and uses no more.
-#[track_caller]
-fn vunmap(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vunmap(at) }
-}
-
-/// Ends a mapping of so many pages that the caller made and uses no more.
-#[track_caller]
-fn vm_unmap_ram(at: VirtAddr, pages: usize) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vm_unmap_ram(at, pages) }
-}
 
 /// Operations of each core.
 const STEPS: u32 = 4000;
@@ -105,9 +85,7 @@ fn work(id: CpuId) {
                 free_object(OBJECTS[slot].swap(object, Ordering::AcqRel));
             }
             _ => {
-                if let Some(area) = vmalloc(1 + random.below(20 << 12), Gfp::GFP_KERNEL) {
-                    vfree(area);
-                }
+                drop(VmArea::vmalloc(1 + random.below(20 << 12), Gfp::GFP_KERNEL));
             }
         }
     }
@@ -176,11 +154,11 @@ fn new_area(random: &mut Random) -> usize {
         _ => (OF_BLOCKS, 1 + random.below(VMAP_MAX_ALLOC + 4)),
     };
     let area = match kind {
-        OF_VMALLOC => vmalloc(pages * PAGE_SIZE, Gfp::GFP_KERNEL),
-        OF_VMAP => vmap(&frames[..pages], KernelAttrs::KERNEL),
-        _ => vm_map_ram(&frames[..pages]),
+        OF_VMALLOC => VmArea::vmalloc(pages * PAGE_SIZE, Gfp::GFP_KERNEL),
+        OF_VMAP => VmArea::vmap(&frames[..pages], KernelAttrs::KERNEL),
+        _ => VmArea::vm_map_ram(&frames[..pages]),
     };
-    let Some(va) = area else { return 0 };
+    let Some(va) = area.map(VmArea::into_raw) else { return 0 };
     if kind == OF_VMALLOC {
         for n in 0..pages {
             // SAFETY: the first word of a page of the area, which is this CPU's yet.
@@ -199,11 +177,14 @@ fn end_area(word: usize) {
         // SAFETY: the first word of a page of the area, which is this CPU's now.
         assert_eq!(unsafe { word_at(va + n * PAGE_SIZE).read() }, expected as u64, "{va}, {n}");
     }
-    match kind {
-        _ if word == 0 => {}
-        OF_VMALLOC => vfree(va),
-        OF_VMAP => vunmap(va),
-        _ => vm_unmap_ram(va, pages),
+    // SAFETY: the area is of this kind and size, and whoever has its word is its one owner.
+    unsafe {
+        match kind {
+            _ if word == 0 => {}
+            OF_VMALLOC => vfree(va),
+            OF_VMAP => vunmap(va),
+            _ => vm_unmap_ram(va, pages),
+        }
     }
 }
 
@@ -360,22 +341,24 @@ kernel_tests! {
             }
         };
         for _ in 0..8 {
-            let first = vmap(&frames[..1], KernelAttrs::KERNEL).expect("addresses");
+            let mapped = VmArea::vmap(&frames[..1], KernelAttrs::KERNEL).expect("addresses");
+            let first = mapped.virt();
             seen_by_all(first, 1);
-            vunmap(first);
+            drop(mapped);
             vm_unmap_aliases();
             // The same address leads elsewhere. What else is given out is kept until then.
-            let mut others = [None; 64];
+            let mut others = [const { None }; 64];
             let same = others.iter_mut().find_map(|other| {
-                let at = vmap(&frames[1..], KernelAttrs::KERNEL).expect("addresses");
-                if at != first {
-                    *other = Some(at);
+                let area = VmArea::vmap(&frames[1..], KernelAttrs::KERNEL).expect("addresses");
+                if area.virt() == first {
+                    return Some(area);
                 }
-                (at == first).then_some(at)
+                *other = Some(area);
+                None
             });
-            seen_by_all(same.expect("the address is free"), 2);
-            vunmap(first);
-            others.into_iter().flatten().for_each(vunmap);
+            let same = same.expect("the address is free");
+            seen_by_all(same.virt(), 2);
+            drop((same, others));
             vm_unmap_aliases();
         }
         frames.into_iter().for_each(|frame| free_packed(pack(frame, Order::ZERO)));

@@ -28,16 +28,9 @@ use granule::mm::page_alloc::{
     free_pages, free_pages_bulk, nr_used_pages, zones,
 };
 use granule::mm::slab::{self, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
-use granule::mm::vmalloc::{vm_unmap_aliases, vmalloc};
+use granule::mm::vmalloc::{VmArea, vm_unmap_aliases};
 use granule::mm::zsmalloc::ZsPool;
 use granule::sched::msleep;
-
-/// Frees an area that the caller allocated and uses no more.
-#[track_caller]
-fn vfree(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vfree(at) }
-}
 
 const DIR: &str = "/sys/kernel/tracing/";
 
@@ -151,8 +144,9 @@ kernel_tests! {
         unsafe { cache.free(object) };
         // SAFETY: nobody uses it.
         assert!(unsafe { kmem_cache_destroy(cache) }.is_ok());
-        let area = vmalloc(5 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
-        vfree(area);
+        let area = VmArea::vmalloc(5 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let va_start = area.virt().get() as u64;
+        drop(area);
         vm_unmap_aliases();
         let cma = default_area().expect("an area");
         let run = cma_alloc(cma, 16, order(2)).expect("free pages");
@@ -195,13 +189,12 @@ kernel_tests! {
         let fault = find("page_fault_kernel", &|fields| field(fields, "address") == at);
         let esr = field(fault, "error_code");
         assert!(esr >> 26 == 0x25 && esr & 0x3c == 0x04, "{fault}");
-        let at = area.get() as u64;
-        let alloc = find("alloc_vmap_area", &|fields| fields.starts_with(&format!("va_start: {at} ")));
+        let alloc = find("alloc_vmap_area", &|fields| fields.starts_with(&format!("va_start: {va_start} ")));
         assert!(alloc.contains(" size=24576 align=4096 ") && alloc.ends_with(" failed=0"), "{alloc}");
-        let free = find("free_vmap_area_noflush", &|fields| field(fields, "va_start") == at);
+        let free = find("free_vmap_area_noflush", &|fields| field(fields, "va_start") == va_start);
         assert!(field(free, "nr_lazy") >= 6 && field(free, "nr_lazy_max") == 768, "{free}");
         let purge = find("purge_vmap_area_lazy", &|fields| {
-            (field(fields, "start")..field(fields, "end")).contains(&at)
+            (field(fields, "start")..field(fields, "end")).contains(&va_start)
         });
         assert!(field(purge, "num_purged") >= 1);
         let name = cma.name();
@@ -232,7 +225,7 @@ kernel_tests! {
         let work = || {
             // SAFETY: allocated here, and nobody uses it any more.
             unsafe { free_pages(alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory"), Order::ZERO) };
-            vfree(vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory"));
+            drop(VmArea::vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory"));
             // SAFETY: allocated just now.
             unsafe { kfree(kmalloc(64, Gfp::GFP_KERNEL).expect("memory").as_ptr()) };
         };

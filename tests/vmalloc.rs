@@ -17,24 +17,10 @@ use granule::mm::gfp::Gfp;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
 use granule::mm::set_memory::set_memory_valid;
 use granule::mm::vmalloc::{
-    self, is_vmalloc_addr, validate, vm_unmap_aliases, vmalloc, vmalloc_size, vmalloc_to_page,
-    vmap, vzalloc,
+    self, VmArea, is_vmalloc_addr, validate, vm_unmap_aliases, vmalloc, vmalloc_size,
+    vmalloc_to_page,
 };
 use harness::Random;
-
-/// Frees an area that the caller allocated and uses no more.
-#[track_caller]
-fn vfree(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vfree(at) }
-}
-
-/// Ends a mapping that the caller made and uses no more.
-#[track_caller]
-fn vunmap(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vunmap(at) }
-}
 
 fn words(at: VirtAddr, bytes: usize) -> &'static mut [u64] {
     let ptr = core::ptr::with_exposed_provenance_mut(at.get());
@@ -64,7 +50,8 @@ kernel_tests! {
 
     fn an_area_is_mapped_page_by_page_and_guarded() {
         let pages = 5;
-        let at = vmalloc(pages * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let area = VmArea::vmalloc(pages * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let at = area.virt();
         assert!(is_vmalloc_addr(at));
         for n in 0..pages {
             let page = at + n * PAGE_SIZE;
@@ -76,13 +63,13 @@ kernel_tests! {
             assert!(words(frame.virt(), PAGE_SIZE).iter().all(|&word| word == n as u64));
         }
         assert_eq!(mmu::read_at(at + pages * PAGE_SIZE), None, "no guard page");
-        vfree(at);
     }
 
     fn a_freed_area_is_gone() {
-        let at = vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let area = VmArea::vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let at = area.virt();
         words(at, PAGE_SIZE)[0] = 1;
-        vfree(at);
+        drop(area);
         vm_unmap_aliases();
         for n in 0..3 {
             assert_eq!(mmu::read_at(at + n * PAGE_SIZE), None, "page {n} is still mapped");
@@ -91,13 +78,12 @@ kernel_tests! {
     }
 
     fn zeroed_areas_are_zero() {
-        let dirty = vmalloc(16 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
-        words(dirty, 16 * PAGE_SIZE).fill(!0);
-        vfree(dirty);
+        let dirty = VmArea::vmalloc(16 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        words(dirty.virt(), 16 * PAGE_SIZE).fill(!0);
+        drop(dirty);
         vm_unmap_aliases();
-        let clean = vzalloc(16 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
-        assert!(words(clean, 16 * PAGE_SIZE).iter().all(|&word| word == 0));
-        vfree(clean);
+        let clean = VmArea::vzalloc(16 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        assert!(words(clean.virt(), 16 * PAGE_SIZE).iter().all(|&word| word == 0));
     }
 
     /// In place as far as the pages reach, and elsewhere with the same bytes.
@@ -131,7 +117,8 @@ kernel_tests! {
 
     /// A page that the linear map hides, and one that it never had: a read of either would fault.
     fn vread_passes_over_what_cannot_be_read() {
-        let at = vmalloc::vzalloc(2 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let area = VmArea::vzalloc(2 * PAGE_SIZE, Gfp::GFP_KERNEL).expect("memory");
+        let at = area.virt();
         let alias = vmalloc_to_page(at).expect("mapped").virt();
         let mut buffer = [1; 16];
         // SAFETY: nobody writes to the area meanwhile.
@@ -143,7 +130,6 @@ kernel_tests! {
         // SAFETY: as above.
         unsafe { set_memory_valid(alias, 1, true) }.expect("a page");
         assert_eq!(read(at), (16, [0; 16]));
-        vfree(at);
     }
 
     fn what_cannot_be_is_refused() {
@@ -158,14 +144,14 @@ kernel_tests! {
         for (n, frame) in frames.iter().enumerate() {
             words(frame.virt(), PAGE_SIZE).fill(n as u64 + 7);
         }
-        let at = vmap(&frames, KernelAttrs::KERNEL_RO).expect("memory");
+        let area = VmArea::vmap(&frames, KernelAttrs::KERNEL_RO).expect("memory");
         for (n, frame) in frames.iter().enumerate() {
-            let page = at + n * PAGE_SIZE;
+            let page = area.virt() + n * PAGE_SIZE;
             assert_eq!(mmu::read_at(page), Some(frame.phys()));
             assert_eq!(mmu::write_at(page), None, "read-only is writable");
             assert!(words(page, PAGE_SIZE).iter().all(|&word| word == n as u64 + 7));
         }
-        vunmap(at);
+        drop(area);
         for frame in frames {
             // SAFETY: allocated here, and nobody uses it any more.
             unsafe { free_pages(frame, Order::ZERO) };
@@ -174,40 +160,36 @@ kernel_tests! {
 
     fn large_areas_need_no_contiguous_memory() {
         let bytes = 64 << 20;
-        let at = vmalloc(bytes, Gfp::GFP_KERNEL).expect("memory");
+        let area = VmArea::vmalloc(bytes, Gfp::GFP_KERNEL).expect("memory");
+        let at = area.virt();
         for offset in (0..bytes).step_by(PAGE_SIZE) {
             words(at + offset, 8)[0] = offset as u64;
         }
         for offset in (0..bytes).step_by(PAGE_SIZE) {
             assert_eq!(words(at + offset, 8)[0], offset as u64);
         }
-        vfree(at);
     }
 
     fn random_areas_keep_apart() {
         let mut random = Random::new(3);
-        let mut areas: Vec<(VirtAddr, usize, u64)> = Vec::new();
+        let mut areas: Vec<(VmArea, u64)> = Vec::new();
         for step in 0..2000u64 {
             if areas.len() < 60 && random.below(2) == 0 {
                 let bytes = (1 + random.below(12)) * PAGE_SIZE;
-                let at = vmalloc(bytes, Gfp::GFP_KERNEL).expect("memory");
+                let area = VmArea::vmalloc(bytes, Gfp::GFP_KERNEL).expect("memory");
                 for offset in (0..bytes).step_by(PAGE_SIZE) {
-                    words(at + offset, 8)[0] = step;
+                    words(area.virt() + offset, 8)[0] = step;
                 }
-                areas.push((at, bytes, step));
+                areas.push((area, step));
             } else if !areas.is_empty() {
-                let (at, bytes, mark) = areas.swap_remove(random.below(areas.len()));
-                for offset in (0..bytes).step_by(PAGE_SIZE) {
-                    assert_eq!(words(at + offset, 8)[0], mark, "{at:?} was overwritten");
+                let (area, mark) = areas.swap_remove(random.below(areas.len()));
+                for offset in (0..area.size()).step_by(PAGE_SIZE) {
+                    assert_eq!(words(area.virt() + offset, 8)[0], mark, "{area:?} was overwritten");
                 }
-                vfree(at);
             }
             if step % 200 == 0 {
                 validate();
             }
-        }
-        for (at, ..) in areas {
-            vfree(at);
         }
     }
 
@@ -215,17 +197,14 @@ kernel_tests! {
         let gfp = Gfp::GFP_KERNEL | Gfp::__GFP_NORETRY | Gfp::__GFP_NOWARN;
         let mut areas = Vec::new();
         for _ in 0..10_000 {
-            match vmalloc(16 << 20, gfp) {
-                Some(at) => areas.push(at),
+            match VmArea::vmalloc(16 << 20, gfp) {
+                Some(area) => areas.push(area),
                 None => break,
             }
         }
         let n = areas.len();
-        for at in areas {
-            vfree(at);
-        }
+        drop(areas);
         assert!((1..10_000).contains(&n), "{n} areas of 16 MiB");
-        let again = vmalloc(16 << 20, Gfp::GFP_KERNEL).expect("it is there again");
-        vfree(again);
+        drop(VmArea::vmalloc(16 << 20, Gfp::GFP_KERNEL).expect("it is there again"));
     }
 }

@@ -2,21 +2,14 @@
 
 use crate::harness::Bench;
 use core::hint::black_box;
-use granule::addr::{Order, PAGE_SIZE, VirtAddr};
+use granule::addr::{Order, PAGE_SIZE};
 use granule::arch::pgtable::KernelAttrs;
 use granule::kprintln;
 use granule::mm::alloc::KVVec;
 use granule::mm::gfp::Gfp;
 use granule::mm::page_alloc::alloc_pages;
 use granule::mm::slab::{kfree, kmalloc};
-use granule::mm::vmalloc::{vmalloc, vmap};
-
-/// Frees an area that the caller allocated and uses no more.
-#[track_caller]
-fn vfree(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vfree(at) }
-}
+use granule::mm::vmalloc::{vfree, vmalloc, vmap};
 
 /// Prints what a page of vmalloc takes with 100, 10,000 and 1,000,000 areas in use.
 ///
@@ -43,7 +36,8 @@ fn vmalloc_by_live_areas(bench: &Bench) {
         }
         bench.pair(name, || {
             if let Some(area) = black_box(vmalloc(PAGE_SIZE, Gfp::GFP_KERNEL)) {
-                vfree(area);
+                // SAFETY: allocated just now, and nobody uses it.
+                unsafe { vfree(area) };
             }
         });
     }

@@ -3,34 +3,13 @@
 use crate::batch_names;
 use crate::harness::{Bench, OPERATIONS, slots};
 use core::hint::black_box;
-use granule::addr::{Order, PhysAddr, VirtAddr};
+use granule::addr::{Order, PhysAddr};
 use granule::arch::pgtable::KernelAttrs;
 use granule::mm::gfp::Gfp;
 use granule::mm::ioremap::ioremap;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{alloc_pages, free_pages};
-use granule::mm::vmalloc::{vm_map_ram, vmalloc, vmap};
-
-/// Frees an area that the caller allocated and uses no more.
-#[track_caller]
-fn vfree(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vfree(at) }
-}
-
-/// Ends a mapping that the caller made and uses no more.
-#[track_caller]
-fn vunmap(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vunmap(at) }
-}
-
-/// Ends a mapping of so many pages that the caller made and uses no more.
-#[track_caller]
-fn vm_unmap_ram(at: VirtAddr, pages: usize) {
-    // SAFETY: as said.
-    unsafe { granule::mm::vmalloc::vm_unmap_ram(at, pages) }
-}
+use granule::mm::vmalloc::{vfree, vm_map_ram, vm_unmap_ram, vmalloc, vmap, vunmap};
 
 const GFP: Gfp = Gfp::GFP_KERNEL;
 /// The flash of QEMU's virt: device memory on a machine that has it.
@@ -46,7 +25,8 @@ pub fn run(bench: &Bench) {
     ] {
         bench.pair_of(name, ops, || {
             if let Some(area) = black_box(vmalloc(size, GFP)) {
-                vfree(area);
+                // SAFETY: allocated just now, and nobody uses it.
+                unsafe { vfree(area) };
             }
         });
     }
@@ -56,7 +36,15 @@ pub fn run(bench: &Bench) {
         (batch_names!("vmalloc_64k"), 64 << 10, OPERATIONS),
         (batch_names!("vmalloc_1m"), 1 << 20, 100),
     ] {
-        bench.batch(names, &mut areas[..ops], || vmalloc(size, GFP), vfree);
+        bench.batch(
+            names,
+            &mut areas[..ops],
+            || vmalloc(size, GFP),
+            |area| {
+                // SAFETY: allocated by the batch, which frees each area once.
+                unsafe { vfree(area) }
+            },
+        );
     }
     let map = || black_box(ioremap(DEVICE, 4096)).ok();
     bench.pair("ioremap_4k_pair", || drop(map()));
@@ -75,12 +63,14 @@ fn four_pages(bench: &Bench) {
         let pages: [Frame; 4] = [a, b, c, d];
         bench.pair("vmap_4pages_pair", || {
             if let Some(area) = black_box(vmap(&pages, KernelAttrs::KERNEL)) {
-                vunmap(area);
+                // SAFETY: mapped just now, and nobody uses it.
+                unsafe { vunmap(area) };
             }
         });
         bench.pair("vm_map_ram_4pages_pair", || {
             if let Some(area) = black_box(vm_map_ram(&pages)) {
-                vm_unmap_ram(area, pages.len());
+                // SAFETY: as above.
+                unsafe { vm_unmap_ram(area, pages.len()) };
             }
         });
     }

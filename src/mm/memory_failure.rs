@@ -20,23 +20,23 @@ use crate::mm::page_alloc::{
 use crate::sched::Mutex;
 use core::fmt;
 
-/// Outcome for a frame that has failed (Linux: enum mf_result).
+/// What became of a frame that has failed (Linux: enum mf_result).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MfResult {
-    /// The frame was not in use, and will not be allocated.
+    /// Nobody used it, and nobody will.
     Recovered,
-    /// The frame is in use, and will be taken out when it is freed.
+    /// It is in use, and will be kept out when it is freed.
     Delayed,
 }
 
-/// Reason why a frame was not taken out or put back.
+/// Why a frame was not kept out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PoisonError {
-    /// The frame is not the page allocator's: reserved, offline, or no RAM.
+    /// It is not the page allocator's: reserved, offline, or no RAM.
     NotManaged,
-    /// The frame is marked as bad already; or it is to be put back, and is not marked.
+    /// It is known to be bad already; or, where it is to be taken back, it is not.
     Already,
-    /// The frame's page is in use by an owner who can't move it, or its pageblock is isolated.
+    /// Its page is in use by one who does not move it, or its pageblock is being emptied.
     Busy,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for PoisonError {
 }
 
 machine_local! {
-    /// Lock that lets one frame at a time be handled (Linux: mf_mutex).
+    /// One frame at a time (Linux: mf_mutex).
     static FAILING: Mutex = Mutex::new();
 }
 

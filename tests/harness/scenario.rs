@@ -11,7 +11,7 @@ use super::{extras, settle};
 use arrayvec::ArrayVec;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use granule::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr, VirtAddr};
+use granule::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr};
 use granule::arch::pgtable::KernelAttrs;
 use granule::mm::cma::{cma_alloc, cma_release, default_area};
 use granule::mm::debug;
@@ -29,23 +29,8 @@ use granule::mm::slab::{
     FailSlab, SlabFlags, kcalloc, kfree, kmalloc, kmalloc_array, kmem_cache_create,
     kmem_cache_destroy, krealloc, kzalloc, kzalloc_node, set_failslab,
 };
-use granule::mm::validate;
-use granule::mm::vmalloc;
+use granule::mm::vmalloc::VmArea;
 use granule::mm::zsmalloc::ZsPool;
-
-/// Frees an area that the caller allocated and uses no more.
-#[track_caller]
-fn vfree(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { vmalloc::vfree(at) }
-}
-
-/// Ends a mapping that the caller made and uses no more.
-#[track_caller]
-fn vunmap(at: VirtAddr) {
-    // SAFETY: as said.
-    unsafe { vmalloc::vunmap(at) }
-}
 
 /// Gives back what it holds, whichever way its scope is left.
 struct Held<T: Copy>(T, fn(T));
@@ -270,7 +255,7 @@ pub fn fail_each_in_turn(failing: Failing, scenario: impl Fn() -> Option<()>) {
             let failed = failing.set(None);
             settle();
             if skip % 16 == 0 || failed == 0 {
-                validate::validate().expect("every invariant holds");
+                page_alloc::validate().expect("every invariant holds");
             }
             let what = (failing, skip, times);
             assert_eq!(before, used_pages(), "{what:?}: failing, allocations before, times");
@@ -436,18 +421,16 @@ fn caches() -> Option<()> {
 }
 
 fn areas() -> Option<()> {
-    let _plain = Held(had("vmalloc", vmalloc::vmalloc(9 * PAGE_SIZE, QUIET))?, vfree);
-    let _zeroed = Held(had("vzalloc", vmalloc::vzalloc(PAGE_SIZE, QUIET))?, vfree);
-    let _aligned =
-        Held(had("vmalloc_aligned", vmalloc::vmalloc_aligned(PAGE_SIZE, 16 << 20, QUIET))?, vfree);
+    let _plain = had("vmalloc", VmArea::vmalloc(9 * PAGE_SIZE, QUIET))?;
+    let _zeroed = had("vzalloc", VmArea::vzalloc(PAGE_SIZE, QUIET))?;
+    let _aligned = had("vmalloc_aligned", VmArea::vmalloc_aligned(PAGE_SIZE, 16 << 20, QUIET))?;
     let mut pages: [Option<OwnedPage>; 3] = [const { None }; 3];
     alloc_pages_bulk(QUIET, &mut pages);
     let frame = |n: usize| pages[n].as_ref().map(OwnedPage::frame);
     let (a, b, c) = (frame(0)?, frame(1)?, frame(2)?);
-    let _mapped = Held(vmalloc::vmap(&[a, c, b], KernelAttrs::KERNEL)?, vunmap);
+    let _mapped = VmArea::vmap(&[a, c, b], KernelAttrs::KERNEL)?;
     // So many that they need a table of their own.
-    let many = vmalloc::vmap(&[a; 600], KernelAttrs::KERNEL);
-    let _many = Held(had("vmap", many)?, vunmap);
+    let _many = had("vmap", VmArea::vmap(&[a; 600], KernelAttrs::KERNEL))?;
     let device = PhysAddr::new(0x83_0000_0000);
     let _device = had("ioremap", ioremap(device + 0x200, 3 << 20)).ok()?;
     let _far = had("ioremap_wc", ioremap_wc(PhysAddr::new(0x80_0000_0000), 5 << 20)).ok()?;

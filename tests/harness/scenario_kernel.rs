@@ -28,18 +28,11 @@ use super::granule::mm::util::{
     kmemdup, kmemdup_nul, kstrdup, kstrndup, kvcalloc, kvfree, kvmalloc, kvmalloc_aligned,
     kvmalloc_array, kvmalloc_node, kvrealloc, kvzalloc,
 };
-use super::granule::mm::vmalloc;
+use super::granule::mm::vmalloc::{self, VmArea};
 use super::granule::mm::zsmalloc::ZsPool;
-use super::{Held, QUIET, free_object, had, vfree};
+use super::{Held, QUIET, free_object, had};
 use core::alloc::Layout;
 use core::ptr::NonNull;
-
-/// Ends a mapping of so many pages that the caller made and uses no more.
-#[track_caller]
-fn vm_unmap_ram(at: VirtAddr, pages: usize) {
-    // SAFETY: as said.
-    unsafe { vmalloc::vm_unmap_ram(at, pages) }
-}
 
 const NODE: NodeId = NodeId::FIRST;
 /// vmalloc's area is out of a pointer's reach on the emulated machine.
@@ -225,18 +218,18 @@ fn mempools() -> Option<()> {
 }
 
 fn large_areas() -> Option<()> {
-    let near = Held(had("vmalloc_node", vmalloc::vmalloc_node(3 * PAGE_SIZE, QUIET, NODE))?, vfree);
-    let _far =
-        Held(had("vmalloc_node", vmalloc::vmalloc_node(PAGE_SIZE, QUIET, NodeId::new(1)?))?, vfree);
-    let _huge = Held(had("vmalloc_huge", vmalloc::vmalloc_huge(5 << 20, QUIET))?, vfree);
+    let near = had("vmalloc_node", VmArea::vmalloc_node(3 * PAGE_SIZE, QUIET, NODE))?;
+    let _far = had("vmalloc_node", VmArea::vmalloc_node(PAGE_SIZE, QUIET, NodeId::new(1)?))?;
+    let _huge = had("vmalloc_huge", VmArea::vmalloc_huge(5 << 20, QUIET))?;
     let small = vmalloc::vmalloc(PAGE_SIZE, QUIET)?;
     // SAFETY: the area is this scenario's, which goes on with what it gets.
     let grown = had("vrealloc", unsafe { vmalloc::vrealloc(small, 9 * PAGE_SIZE, QUIET) });
-    vfree(grown.unwrap_or(small));
+    // SAFETY: the area that it is now, which nobody uses any more.
+    unsafe { vmalloc::vfree(grown.unwrap_or(small)) };
     grown?;
     let mut buffer = [1; 100];
     // SAFETY: nobody writes to the area.
-    assert_eq!(unsafe { vmalloc::vread(near.0 + PAGE_SIZE - 50, &mut buffer) }, 100);
+    assert_eq!(unsafe { vmalloc::vread(near.virt() + PAGE_SIZE - 50, &mut buffer) }, 100);
     Some(())
 }
 
@@ -250,10 +243,8 @@ fn short_mappings() -> Option<()> {
     // The tables of earlier areas would do.
     vmalloc::shrink();
     // From a block of small mappings, and too many for that.
-    let few = vmalloc::vm_map_ram(&frames[..5])?;
-    let _few = Held(few, |at| vm_unmap_ram(at, 5));
-    let many = had("vm_map_ram", vmalloc::vm_map_ram(&[frames[0]; 600]))?;
-    let _many = Held(many, |at| vm_unmap_ram(at, 600));
+    let _few = VmArea::vm_map_ram(&frames[..5])?;
+    let _many = had("vm_map_ram", VmArea::vm_map_ram(&[frames[0]; 600]))?;
     Some(())
 }
 
@@ -295,8 +286,8 @@ fn permissions() -> Option<()> {
     changed(unsafe { set_memory_valid(linear, 1, false) })?;
     // SAFETY: as above.
     changed(unsafe { set_memory_valid(linear, 1, true) })?;
-    let area = Held(vmalloc::vmalloc_huge(4 << 20, QUIET)?, vfree);
-    let part = area.0 + (2 << 20) + 5 * PAGE_SIZE;
+    let area = VmArea::vmalloc_huge(4 << 20, QUIET)?;
+    let part = area.virt() + (2 << 20) + 5 * PAGE_SIZE;
     let before = init_mm::entry(part).map(|entry| entry.attrs);
     // SAFETY: as above.
     let Some(()) = changed(had("set_memory_ro", unsafe { set_memory_ro(part, 3) })) else {

@@ -12,13 +12,15 @@
 //! that move pages may sleep); an area's bit map has a lock of `Rank::Cma`, held for the bit map alone.
 
 mod bitmap;
+mod contiguous;
 mod debug;
 mod memory;
 mod pages;
 #[cfg(test)]
 mod tests;
 
-pub use pages::{CmaPages, cma_release};
+pub use contiguous::{dev_get_cma_area, dma_alloc_contiguous};
+pub use pages::{CmaPages, cma_release, dma_free_contiguous};
 
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::irq::with_masked;
@@ -34,24 +36,23 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use memory::Words;
 
-/// Maximum number of areas (Linux: MAX_CMA_AREAS).
+/// How many areas there can be (Linux: MAX_CMA_AREAS).
 pub const MAX_CMA_AREAS: usize = 20;
 /// Bytes of an area's name that are kept.
 const CMA_MAX_NAME: usize = 32;
 
-/// Reason why an area can't be declared or activated.
+/// Why an area can't be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CmaError {
     /// There are [`MAX_CMA_AREAS`] already.
     TooMany,
-    /// The area's start or size is no multiple of a pageblock, or it is empty.
+    /// Its start or size is no multiple of a pageblock, or it is empty.
     Misaligned,
-    /// The area overlaps another.
+    /// It overlaps another area.
     Overlap,
     /// No memory for its bit map.
     NoMemory,
-    /// The area's memory is not in the state in which reserved memory should be, according to
-    /// the page allocator.
+    /// Its memory is not what was reserved, as the page allocator sees it.
     Memory(ContigError),
 }
 
@@ -67,7 +68,7 @@ impl fmt::Display for CmaError {
     }
 }
 
-/// Parameters of an area's declaration.
+/// What an area was declared as.
 struct Declared {
     name: ArrayString<CMA_MAX_NAME>,
     range: PfnRange,
@@ -91,25 +92,24 @@ pub struct Cma {
 machine_local! {
     static AREAS: [Cma; MAX_CMA_AREAS] = [const { Cma::new() }; MAX_CMA_AREAS];
     static DEFAULT: Once<&'static Cma> = Once::new();
-    /// Lock held while pageblocks are isolated and emptied: one thread at a time (Linux:
-    /// cma_mutex).
+    /// One thread at a time empties pageblocks (Linux: cma_mutex).
     static WORKING: Mutex = Mutex::new();
 }
 
 /// An area's figures (Linux: /sys/kernel/mm/cma, and /proc/vmstat for the allocations).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CmaInfo {
-    /// Frames of the area.
+    /// Its frames.
     pub range: PfnRange,
-    /// True if the area can be allocated from.
+    /// Whether it can be allocated from.
     pub active: bool,
     /// Pages that are allocated from it as contiguous memory, in whole units.
     pub allocated: u32,
     /// The longest run of pages that are not.
     pub longest: u32,
-    /// Number of allocations that succeeded (Linux: cma_alloc_success).
+    /// How many allocations succeeded (Linux: cma_alloc_success).
     pub successes: u32,
-    /// Number of allocations that failed (Linux: cma_alloc_fail).
+    /// How many failed (Linux: cma_alloc_fail).
     pub failures: u32,
     /// Pages that were asked for with success (Linux: alloc_pages_success).
     pub pages_succeeded: u64,
@@ -133,20 +133,20 @@ impl Cma {
         }
     }
 
-    /// Name of the area; empty before it is declared.
+    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.declared.get().map_or("", |declared| &declared.name)
     }
 
-    /// Frames of the area; empty before it is declared.
+    /// Its frames.
     #[must_use]
     pub fn range(&self) -> PfnRange {
         let none = PfnRange::new(Pfn::new(0), Pfn::new(0));
         self.declared.get().map_or(none, |declared| declared.range)
     }
 
-    /// Statistics of the area.
+    /// Its figures.
     #[must_use]
     pub fn info(&self) -> CmaInfo {
         let map = self.with_bitmap(|declared, map| {

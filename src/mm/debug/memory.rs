@@ -19,22 +19,19 @@ machine_local! {
     static METADATA: AtomicU32 = AtomicU32::new(0);
 }
 
-/// Returns true if a tool has to be called for a vmalloc area that was allocated: a `nop` if
-/// not.
+/// Whether a tool wants to know of an area of vmalloc that was allocated: a `nop` where not.
 #[inline(always)]
 pub(in crate::mm) fn are_areas_watched() -> bool {
     static_branch_unlikely!(super::SLAB_ALLOC_HOOKS)
 }
 
-/// Returns true if a tool has to be called for a vmalloc area that is about to be freed: a `nop`
-/// if not.
+/// As [`are_areas_watched`], of one that is about to be freed.
 #[inline(always)]
 pub(in crate::mm) fn are_freed_areas_watched() -> bool {
     static_branch_unlikely!(super::SLAB_FREE_HOOKS)
 }
 
-/// Returns true if any trace event is on that is neither of pages nor of objects: a `nop` if
-/// not.
+/// Whether an event is on that is neither of pages nor of objects: a `nop` where not.
 #[inline(always)]
 pub(in crate::mm) fn are_rare_events_on() -> bool {
     static_branch_unlikely!(crate::mm::trace::RARE_EVENTS)
@@ -57,7 +54,7 @@ impl FreshWords {
         busy(|| Pages::alloc(gfp, order)).flatten().map(|pages| Self(Some(pages)))
     }
 
-    /// Number of the first frame, plus 1.
+    /// Its first frame, plus 1: not 0.
     pub(super) fn number(&self) -> u32 {
         self.0.as_ref().map_or(0, |pages| pages.frame().pfn().get() + 1)
     }
@@ -174,7 +171,7 @@ pub(super) fn note_metadata(pages: u32) {
     METADATA.fetch_add(pages, Relaxed);
 }
 
-/// Canary value of a byte beside a KFENCE object (Linux: KFENCE_CANARY_PATTERN_U8).
+/// What a byte beside an object of KFENCE's is (Linux: KFENCE_CANARY_PATTERN_U8).
 fn canary(at: usize) -> u8 {
     0xaa ^ (at & 7) as u8
 }

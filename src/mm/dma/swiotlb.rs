@@ -30,13 +30,13 @@ const SLOTS: usize = ORDER.bytes() / SLOT as usize;
 /// Slots of the largest buffer (Linux: IO_TLB_SEGSIZE).
 const SEGMENT: usize = 128;
 
-/// Use of a slot.
+/// What a slot is used for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
     Free,
     /// The first of a buffer, and whose bytes it holds.
     First(PhysRange),
-    /// Slot of a buffer after its first.
+    /// Another one.
     More,
 }
 
@@ -44,7 +44,7 @@ struct Pool {
     /// Never dropped with the pool.
     pages: Option<ManuallyDrop<Pages>>,
     slots: [Use; SLOTS],
-    /// Slot at which the next search begins.
+    /// Where the next search begins.
     next: usize,
 }
 
@@ -189,7 +189,7 @@ pub fn swiotlb_init() -> Option<PhysRange> {
     }
 }
 
-/// Returns true if memory is part of the pool (Linux: is_swiotlb_buffer).
+/// Whether memory is part of the pool (Linux: is_swiotlb_buffer).
 #[must_use]
 pub fn is_swiotlb_buffer(at: PhysAddr) -> bool {
     let start = with_masked(|irq| POOL.lock(irq).start());

@@ -7,36 +7,36 @@ use crate::mm::mmzone::Migratetype;
 use crate::mm::page::{Frame, PageFlags};
 use core::fmt;
 
-/// State of a frame in the page allocator.
+/// What a frame is to the page allocator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// No RAM is there.
     Hole,
     /// Taken out for good: bad memory.
     Poisoned,
-    /// Frame of a section that is offline.
+    /// Of a section that is offline.
     Offline,
-    /// Frame of a free block.
+    /// In a free block.
     Free {
-        /// First frame of the block.
+        /// Where the block starts.
         head: Frame,
-        /// Order of the block.
+        /// Its order.
         order: Order,
     },
-    /// Frame of a block on a per-CPU list.
+    /// On a per-CPU list.
     PerCpu {
-        /// First frame of the block.
+        /// Where the block starts.
         head: Frame,
-        /// Order of the block.
+        /// Its order.
         order: Order,
     },
-    /// Frame of an allocated block.
+    /// In a block that was allocated.
     Allocated {
-        /// First frame of the block.
+        /// Where the block starts.
         head: Frame,
-        /// Order of the block.
+        /// Its order.
         order: Order,
-        /// Number of references.
+        /// How many users hold it.
         refcount: u32,
     },
     /// Never the allocator's.
@@ -96,7 +96,7 @@ pub fn state_of(frame: Frame) -> State {
     State::Reserved
 }
 
-/// Panics with the reason why a block can't be freed.
+/// Why a block can't be freed.
 #[cold]
 #[inline(never)]
 #[track_caller]

@@ -15,12 +15,12 @@ use crate::mm::debug::{free_hook, prepare_to_take};
 use crate::mm::mmzone::{LockedZone, Migratetype};
 use crate::mm::page::{Frame, Page, PageFlags};
 
-/// Pageblocks in which free blocks may be taken.
+/// In which pageblocks free blocks are taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
-    /// Pageblocks of any type, but for isolated ones.
+    /// In those of any type that nobody empties.
     Use,
-    /// Pageblocks that the caller isolated.
+    /// In those that the caller isolated.
     Isolated,
 }
 
@@ -66,8 +66,9 @@ impl LockedZone<'_> {
 }
 
 impl LockedZone<'_> {
-    /// Frees a CMA block but defers its buddy merge until the next such free: small allocations
-    /// often repeat, and the next would have to split the merged block again.
+    /// Frees a block of CMA's, and leaves it by itself until the next one is freed so: who
+    /// allocates small pieces often wants the same again soon, and it would have to be cut
+    /// off what it merged into, order by order.
     fn free_unmerged(&mut self, frame: Frame, order: Order, mt: Migratetype) {
         self.merge_late();
         self.account_add(mt, order.pages());
@@ -75,8 +76,8 @@ impl LockedZone<'_> {
         self.zone.unmerged.set(Some(frame));
     }
 
-    /// Merges the block whose merge was deferred, if there is one. Called before pageblocks
-    /// change hands, and when memory is short.
+    /// Merges the block that was left by itself, if one was. Before pageblocks change hands,
+    /// and where memory is short.
     pub(super) fn merge_late(&mut self) {
         let Some(frame) = self.zone.unmerged.get() else { return };
         self.zone.unmerged.set(None);
@@ -90,7 +91,7 @@ impl LockedZone<'_> {
     }
 }
 
-/// Maximum number of passes over a range whose pages in use could not all be moved at once.
+/// Passes over a range whose pages in use could not all be moved the first time.
 const MIGRATE_PASSES: u32 = 5;
 
 /// Allocates exactly the frames of `range`, of pageblocks of any types, as single pages
@@ -127,8 +128,7 @@ pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
     taken
 }
 
-/// Allocates what the tools need to record the new owner of the pages. Called before the zone is
-/// locked, since under its lock nothing can be allocated.
+/// Before the zone is locked, under which nobody gets memory to note who takes its pages.
 #[cold]
 #[inline(never)]
 fn prepare(range: PfnRange) {
@@ -175,8 +175,7 @@ fn single_pages_at(pfn: Pfn) -> Frame {
     }
 }
 
-/// Returns true if a single page that is being freed is marked as bad. Panics if it can't be
-/// freed for another reason.
+/// Whether a single page that is freed turned out to be bad; it must be free to go otherwise.
 #[cold]
 #[inline(never)]
 #[track_caller]

@@ -4,7 +4,6 @@ use super::*;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
-use crate::mm::validate;
 use crate::mm::{page_alloc, slab};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -22,7 +21,7 @@ fn on_machine(mib: u64, f: impl FnOnce(&Machine)) {
         f(m);
         validate();
         slab::validate();
-        validate::validate().expect("a sound allocator");
+        page_alloc::validate().expect("a sound allocator");
     });
 }
 
@@ -116,7 +115,7 @@ fn an_area_is_freed_once() {
     });
 }
 
-/// Checks that one empty chunk is kept, and others are freed.
+/// One empty chunk stays, others go.
 #[test]
 fn empty_chunks_go_back() {
     on_machine(8, |_| {

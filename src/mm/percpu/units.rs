@@ -60,7 +60,7 @@ impl UnitsRef {
         Self(NonNull::from(units))
     }
 
-    /// Address of offset `offset` in CPU `cpu`'s unit.
+    /// Where offset `offset` of CPU `cpu`'s unit is.
     ///
     /// # Safety
     /// An area of the chunk is allocated, and `offset` lies in a unit.

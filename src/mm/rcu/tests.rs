@@ -6,7 +6,6 @@ use crate::arch::hosted::Machine;
 use crate::mm::alloc::KBox;
 use crate::mm::slab::{self, SlabFlags, kmem_cache_create, kmem_cache_destroy};
 use crate::mm::util::kvmalloc;
-use crate::mm::validate;
 use crate::mm::{page_alloc, shrinker};
 use crate::sched::rcu::{RcuHead, rcu_read_lock, synchronize_rcu};
 use core::ptr::NonNull;
@@ -24,7 +23,7 @@ fn on_machine(f: impl FnOnce(&Machine)) {
         f(m);
         rcu_barrier();
         slab::validate();
-        validate::validate().expect("a sound allocator");
+        page_alloc::validate().expect("a sound allocator");
     });
 }
 

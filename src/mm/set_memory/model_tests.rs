@@ -36,12 +36,12 @@ enum Op {
     Valid(bool),
 }
 
-/// Expected access to a page.
+/// What a page ought to allow.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Page {
     permission: Permission,
     hidden: bool,
-    /// True if the linear map lets a page of an area be written.
+    /// Of a page of an area: whether the linear map lets it be written.
     alias_writable: bool,
 }
 

@@ -48,16 +48,15 @@ impl<'a> Object<'a> {
         self.cache.flags().contains(flag)
     }
 
-    /// Returns true if poison fills the object while it is free. Not with a constructor, whose
-    /// work must survive, nor with TYPESAFE_BY_RCU, where readers may still look at a free
-    /// object.
+    /// Whether poison fills it while it is free: a constructor's work must survive, and what
+    /// readers may still look at.
     fn is_poisoned(&self) -> bool {
         self.has(SlabFlags::POISON)
             && self.cache.ctor().is_none()
             && !self.has(SlabFlags::TYPESAFE_BY_RCU)
     }
 
-    /// Number of bytes that the user may use: those that were asked of kmalloc, or all.
+    /// How many of its bytes are its user's: those that were asked of kmalloc, or all.
     fn asked(&self) -> u32 {
         let layout = self.cache.layout();
         if layout.orig_size == 0 {
@@ -255,8 +254,7 @@ pub(super) fn skip_orig_size_check(cache: &RawCache, at: VirtAddr) {
     }
 }
 
-/// Returns the number of bytes that were asked for of an allocated object; `None` if the cache
-/// does not record it.
+/// How many bytes of an allocated object were asked for; `None` where that is not kept.
 pub(super) fn orig_size(cache: &RawCache, at: VirtAddr) -> Option<usize> {
     if cache.layout().orig_size == 0 {
         return None;

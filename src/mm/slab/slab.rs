@@ -1,4 +1,5 @@
-//! Slabs: blocks of pages cut into objects of one cache (Linux: struct slab, mm/slab.h).
+//! One slab: a block of pages cut into objects of one cache (Linux: struct slab,
+//! mm/slab.h).
 //!
 //! What is known about it lies in its frame descriptors. They are marked as those of
 //! a compound page are: the head with `HEAD`, each tail with `TAIL` and the head in
@@ -97,7 +98,7 @@ impl Slab {
         unsafe { page_alloc::free_pages(self.0, order) };
     }
 
-    /// Head frame.
+    /// Its head frame.
     pub fn frame(self) -> Frame {
         self.0
     }
@@ -118,14 +119,14 @@ impl Slab {
         block_order(self.0)
     }
 
-    /// Cache of the slab, from the head's descriptor.
+    /// Its cache, as its head says.
     pub fn cache(self) -> &'static RawCache {
         // SAFETY: frames are marked SLAB with their owner set, for as long as the
         // cache has slabs; a cache with slabs is not destroyed.
         unsafe { memory::from_owner(self.0.page().owner()) }
     }
 
-    /// Memory of the slab. `cache` is its cache.
+    /// Its memory. `cache` is its cache.
     #[inline]
     pub fn slots(self, cache: &RawCache) -> Slots {
         let layout = cache.layout();
@@ -135,7 +136,7 @@ impl Slab {
         unsafe { Slots::new(self.0.virt(), layout, layout.objects(self.order())) }
     }
 
-    /// Number of allocated objects.
+    /// How many objects are out.
     pub fn in_use(self) -> u16 {
         (self.0.page().mapcount() >> 16) as u16
     }
@@ -175,8 +176,8 @@ impl Slab {
         );
     }
 
-    /// Panics because the freelist is corrupted: it was left with `in_use` objects in use and
-    /// `free` as the next free one. Objects that were taken from it still hold their links.
+    /// It was left with so many objects in use and this for the next free one. What was
+    /// taken out of it still holds its links.
     #[cold]
     #[inline(never)]
     fn corrupted(self, cache: &RawCache, slots: &Slots, in_use: u32, free: u64) -> ! {
@@ -200,7 +201,7 @@ impl Slab {
         .take(usize::from(slots.count()))
     }
 
-    /// Returns true if the object numbered `index` is on the freelist. The node's lock is held.
+    /// Whether the object numbered `index` is on the freelist. The node's lock is held.
     pub fn is_free(self, cache: &RawCache, index: u16) -> bool {
         self.free_objects(cache).any(|free| free == index)
     }
@@ -271,7 +272,7 @@ impl Open<'_> {
     }
 }
 
-/// Numbers of allocated objects of a slab: before it was opened, now, and at most.
+/// How many objects of a slab are out: before it was opened, now, and at most.
 #[derive(Clone, Copy)]
 pub(super) struct Counts {
     pub was: u32,

@@ -1,4 +1,4 @@
-//! Statistics of the caches (Linux: /proc/slabinfo).
+//! What the caches hold (Linux: /proc/slabinfo).
 #![deny(unsafe_code)]
 
 use super::caches;
@@ -94,8 +94,8 @@ impl SlabInfo {
     }
 }
 
-/// Formats a line of /proc/slabinfo: name, active and all objects, size, objects and pages per
-/// slab, slabs.
+/// As a line of /proc/slabinfo: name, active and all objects, size, objects and pages
+/// per slab, slabs.
 impl fmt::Display for SlabInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -120,15 +120,15 @@ pub fn slabinfo() -> impl Iterator<Item = SlabInfo> {
 /// Pages in slabs by what becomes of them (Linux: SReclaimable, SUnreclaim).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SlabPages {
-    /// Pages of caches that a shrinker can empty.
+    /// Of caches that a shrinker can empty.
     pub reclaimable: usize,
-    /// Pages of all other caches.
+    /// Of all others.
     pub unreclaimable: usize,
-    /// Pages of both kinds that are charged to whoever allocates.
+    /// Of both, those that are charged to those who allocate.
     pub accounted: usize,
 }
 
-/// Counts the pages of slabs, on one node or on all.
+/// How many pages slabs have, on one node or on all.
 #[must_use]
 pub fn slab_pages(node: Option<NodeId>) -> SlabPages {
     let mut sum = SlabPages::default();
@@ -149,7 +149,7 @@ pub fn slab_pages(node: Option<NodeId>) -> SlabPages {
 /// The slab that a page belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SlabOf {
-    /// Name of its cache.
+    /// Its cache's name.
     pub cache: &'static str,
     /// Objects of it that are allocated or kept by CPUs.
     pub in_use: u16,

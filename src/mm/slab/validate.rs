@@ -25,7 +25,7 @@ pub fn validate() {
 }
 
 impl RawCache {
-    /// Checks this cache as [`validate`] does.
+    /// As [`validate`], for this cache.
     pub fn validate(&'static self) {
         with_masked(|irq| {
             for (id, node) in NodeId::all().zip(self.nodes()) {

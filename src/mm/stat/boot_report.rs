@@ -1,4 +1,5 @@
-//! The full boot report (`granule.report=full`; also `gr` in gdb).
+//! Full report at the end of the boot (`granule.report=full`), also printed by a debugger's
+//! command.
 
 use super::{Head, kib};
 use crate::addr::Order;

@@ -1,4 +1,4 @@
-//! Control of tracing: enabled events, and sizes of the rings.
+//! What is on, and how large the rings are.
 
 use super::events::{COUNT, Id};
 use super::ring::Ring;
@@ -21,12 +21,12 @@ const DEFAULT_KB: usize = 1408;
 const MAX_KB: usize = 1 << 20;
 
 machine_local! {
-    /// Lock for changes of rings or keys, and for reads (Linux: trace_types_lock, event_mutex).
+    /// One at a time changes rings or keys, or reads (Linux: trace_types_lock, event_mutex).
     static CONTROL: Mutex = Mutex::new();
     static KB: AtomicUsize = AtomicUsize::new(DEFAULT_KB);
 }
 
-/// Reason why a request to tracing failed. Nothing has changed then.
+/// Why tracing can't do what it was asked for. Nothing has changed then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TraceError {
     /// Memory is short (Linux: ENOMEM).
@@ -84,7 +84,7 @@ impl Rings {
         Some(this)
     }
 
-    /// Number of pages of records of a CPU.
+    /// How many pages of records a CPU has.
     #[must_use]
     pub fn nr_pages(&self, cpu: CpuId) -> usize {
         self.rings[cpu.index()].as_ref().map_or(0, Ring::nr_raw_pages)
@@ -212,7 +212,7 @@ pub fn enabled() -> u32 {
     ENABLED.load(Relaxed)
 }
 
-/// Returns true if records are written for events that are on.
+/// Whether records are written where events are on.
 #[must_use]
 pub fn is_recording() -> bool {
     RECORDING.load(Relaxed)

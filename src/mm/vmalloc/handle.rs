@@ -2,11 +2,13 @@
 #![deny(unsafe_code)]
 
 use super::{
-    free_area, unmap_area_of_vmap, vm_map_ram, vmalloc, vmalloc_aligned, vmap, vmap_block, vzalloc,
+    free_area, unmap_area_of_vmap, vm_map_ram, vmalloc, vmalloc_aligned, vmalloc_huge,
+    vmalloc_node, vmap, vmap_block, vzalloc,
 };
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::pgtable::KernelAttrs;
 use crate::mm::gfp::Gfp;
+use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
 
 /// Origin of an area, which decides how it ends.
@@ -41,6 +43,18 @@ impl VmArea {
     #[track_caller]
     pub fn vmalloc_aligned(size: usize, align: usize, gfp: Gfp) -> Option<Self> {
         Some(Self { at: vmalloc_aligned(size, align, gfp)?, size, kind: Kind::Vmalloc })
+    }
+
+    /// Like [`VmArea::vmalloc`], from `node`'s memory as long as it has some, as [`vmalloc_node`].
+    #[track_caller]
+    pub fn vmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<Self> {
+        Some(Self { at: vmalloc_node(size, gfp, node)?, size, kind: Kind::Vmalloc })
+    }
+
+    /// Like [`VmArea::vmalloc`], mapped by blocks where there are some, as [`vmalloc_huge`].
+    #[track_caller]
+    pub fn vmalloc_huge(size: usize, gfp: Gfp) -> Option<Self> {
+        Some(Self { at: vmalloc_huge(size, gfp)?, size, kind: Kind::Vmalloc })
     }
 
     /// Like [`VmArea::vmalloc`], filled with zeros.

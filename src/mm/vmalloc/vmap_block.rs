@@ -16,8 +16,9 @@ use crate::arch::irq::with_masked;
 use crate::arch::pgtable::KernelAttrs;
 use crate::arch::{CpuId, cpu, irq};
 use crate::mm::gfp::Gfp;
-use crate::mm::init_mm::{self, TlbFlush};
+use crate::mm::init_mm::TlbFlush;
 use crate::mm::page::Frame;
+use crate::mm::set_memory;
 
 /// Pages of a block.
 pub const BLOCK_PAGES: u32 = 256;
@@ -118,7 +119,7 @@ pub fn vm_map_ram(frames: &[Frame]) -> Option<VirtAddr> {
         put(start, count, Put::Unmapped);
         return None;
     }
-    if !init_mm::may_map(pages(), KernelAttrs::KERNEL) {
+    if !set_memory::may_map(pages(), KernelAttrs::KERNEL) {
         put(start, count, Put::Mapped);
         return None;
     }

@@ -30,13 +30,13 @@ use core::fmt;
 use core::num::NonZeroU32;
 use pages::{Pages, Slot};
 
-/// Maximum number of pools.
+/// How many pools there can be.
 pub const MAX_POOLS: usize = 8;
-/// Position of the page's number in a handle, above the slot's.
+/// In a handle: where the page's number stands, above the slot's.
 const SLOT_BITS: u32 = 6;
 /// Pages that a pool can have: the last handle of more would be no number.
 const MAX_PAGES: usize = (1 << POOL_SHIFT) - 1;
-/// Position of the pool's number in a page's private word, above the page's.
+/// In a page's private word: where the pool's number stands, above the page's.
 const POOL_SHIFT: u32 = 26;
 /// Records by which the table of pages grows at least.
 const GROWTH: usize = 64;
@@ -55,7 +55,7 @@ impl ZsHandle {
     }
 }
 
-/// Reason why a pool was not created.
+/// Why there is no pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ZsError {
     /// There are [`MAX_POOLS`] already.
@@ -212,7 +212,7 @@ impl ZsPool {
         self.with_pages(|pages| pages.frame(handle.slot()))
     }
 
-    /// Statistics of the pool.
+    /// Its figures.
     #[must_use]
     pub fn info(&self) -> ZsInfo {
         self.with_pages(|pages| pages.info())
@@ -257,7 +257,7 @@ impl Drop for ZsPool {
     }
 }
 
-/// Composes a page's private word.
+/// What a page's private word says.
 fn private(pool: u8, page: u32) -> u32 {
     u32::from(pool) << POOL_SHIFT | page
 }

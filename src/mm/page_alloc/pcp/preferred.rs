@@ -1,5 +1,5 @@
-//! Per-CPU table from GFP bits to the PCP list to pop. Cleared to force the slow path while a
-//! tool, fault injection or a cpuset must see every allocation.
+//! Which of its lists a CPU looks at for which allocation, so that it asks no zone; and when it
+//! may not, because somebody wants a say in each allocation.
 #![deny(unsafe_code)]
 
 use super::PCP;
@@ -7,27 +7,27 @@ use super::closed::Closed;
 use crate::arch::{CpuId, NR_CPUS};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
-use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{NodeId, Zonelist};
 use crate::mm::page_alloc::cpu_to_node;
+use crate::mm::pcp_list::PcpColumn;
 
 machine_local! {
-    /// Reasons why the fast path is closed, a bit for each [`FastPath`].
+    /// Why the way past the zones is closed, a bit for each [`FastPath`].
     static CLOSED: Closed = Closed::new();
 }
 
-/// Reason why the fast path is closed.
+/// Why the way past the zones is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::mm) enum FastPath {
-    /// Fault injection makes allocations fail.
+    /// Allocations fail on purpose.
     Failures = 1,
-    /// A thread's allocations are confined to some nodes (Linux: mems_allowed).
+    /// Nodes are closed to a thread.
     Walls = 2,
-    /// A tool has to be called for each page.
+    /// A tool wants to know of each page.
     Hooks = 4,
 }
 
-/// Clears (`open`) or sets a reason that closes the fast path, on all CPUs.
+/// Opens the way past the zones, for all CPUs, as far as `why` goes, or closes it.
 pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
     CLOSED.set(why as u32, open);
     for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
@@ -35,7 +35,7 @@ pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
     }
 }
 
-/// Makes `node` the one that `cpu` allocates from first, and updates its table.
+/// Makes `node` the one that `cpu` allocates from first: says on which lists it looks.
 pub(in crate::mm::page_alloc) fn setup(cpu: CpuId, node: NodeId) {
     CLOSED.settle(|is_open| set_preferred(cpu, node, is_open));
 }

@@ -1,4 +1,4 @@
-//! Tests of the API's contract.
+//! What the calls promise.
 
 use super::*;
 use crate::mm::mmzone::Wmark;
@@ -613,7 +613,7 @@ fn urgent_large_blocks_have_a_reserve() {
     });
 }
 
-/// Checks that the high-atomic reserve is at most 1 % of a zone, in whole pageblocks.
+/// One percent of a zone, in whole pageblocks, is all that is kept for the urgent.
 #[test]
 fn the_reserve_of_large_blocks_is_one_percent() {
     if cfg!(miri) {

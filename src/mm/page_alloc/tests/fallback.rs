@@ -1,4 +1,4 @@
-//! Tests of allocations that take pages or whole pageblocks of another migratetype.
+//! When a pageblock changes hands, and when just a page of it does.
 
 use super::*;
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};

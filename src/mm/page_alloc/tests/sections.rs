@@ -1,4 +1,4 @@
-//! Tests of sections coming up.
+//! How memory comes up.
 
 use super::*;
 use crate::mm::mmzone::{MAX_NUMNODES, ZoneType};

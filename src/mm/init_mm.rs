@@ -5,12 +5,6 @@
 //! allocator; the words are reached through the linear map. All functions may be
 //! called in any context once [`install`] has run, and none of them sleeps.
 
-mod alias;
-
-pub(in crate::mm) use alias::{
-    for_each_alias, linear_address_of, may_map, note_code, reset_linear_alias,
-};
-
 use crate::addr::{CONT_PTE_SIZE, Order, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::{
@@ -22,11 +16,11 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc;
-use crate::mm::vmstat::{NodeStat, mod_node_page_state, node_page_state};
+use crate::mm::stat::{NodeStat, mod_node_page_state, node_page_state};
 use crate::sync::{Once, Rank, SpinLock};
 use core::ops::ControlFlow;
 
-/// State that the lock guards.
+/// What the lock guards.
 struct InitMm {
     /// The PGD, once there is one.
     root: Option<TableAddr>,
@@ -40,7 +34,7 @@ machine_local! {
     static PGD: Once<TableAddr> = Once::new();
 }
 
-/// Number of pages that hold page tables (Linux: NR_PAGETABLE).
+/// How many pages of the page allocator hold page tables (Linux: NR_PAGETABLE).
 #[must_use]
 pub fn nr_table_pages() -> usize {
     node_page_state(None, NodeStat::PageTable)
@@ -48,7 +42,7 @@ pub fn nr_table_pages() -> usize {
 
 /// Table pages from the page allocator, through the linear map.
 struct LinearAccess<'a> {
-    /// Range that may be unmapped at the moment, between break and make.
+    /// What may map nothing at the moment.
     broken: VirtRange,
     recent: &'a mut RecentTables,
 }
@@ -147,10 +141,10 @@ impl TableAccess for LinearAccess<'_> {
 pub struct TlbFlush(FlushOwed);
 
 impl TlbFlush {
-    /// No flush is needed.
+    /// Nothing owed.
     pub const NONE: Self = Self(FlushOwed::NONE);
 
-    /// Returns true if no flush is needed.
+    /// Whether nothing is owed.
     #[must_use]
     pub const fn is_none(&self) -> bool {
         self.0.is_none()
@@ -167,7 +161,7 @@ impl TlbFlush {
         // Dropping it does.
     }
 
-    /// Combines two flushes into one.
+    /// Both of two.
     pub fn merge(mut self, other: Self) -> Self {
         self.absorb(other);
         self
@@ -347,7 +341,7 @@ fn map_any(
 ///
 /// # Panics
 /// If an end of `va` is no multiple of the page size or cuts a block: unmap what was
-/// mapped, as it was mapped, or `split` first.
+/// mapped, as it was mapped, or [`split`] first.
 ///
 /// # Safety
 /// The caller mapped what is there, and nobody uses it any more. What was mapped is given to
@@ -378,8 +372,8 @@ pub unsafe fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mu
     }
 }
 
-/// Unmaps as [`unmap_pages`] does, if all pages are in one table that was walked to recently and
-/// no contiguous set is cut. Returns false otherwise, and does nothing.
+/// As [`unmap_pages`] where they are of one table that was walked to lately and cut no
+/// contiguous set; else `false`, and nothing done.
 ///
 /// # Safety
 /// As for [`unmap`].
@@ -438,7 +432,7 @@ pub unsafe fn free_tables(va: VirtRange) {
 /// set_memory_ro and its kin). Holes stay holes.
 ///
 /// # Errors
-/// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block (`split`
+/// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block ([`split`]
 /// it first), or where a change of memory type would break what is in use.
 ///
 /// # Safety
@@ -475,9 +469,9 @@ pub unsafe fn set_valid(va: VirtRange, valid: bool) -> Result<TlbFlush, MapError
     edit(|m| m.set_valid(va, valid)).map(TlbFlush)
 }
 
-/// Variant of [`set_valid`] for one page of the linear map, whose tables are never freed. Takes
-/// no lock. `None`, and nothing done, if the page is mapped by a block or in a contiguous set:
-/// see `split_to_pages`.
+/// As [`set_valid`] for one page of the linear map, whose tables are never freed. Takes no
+/// lock. `None`, and nothing done, where it is mapped by a block or in a contiguous set: see
+/// [`split_to_pages`].
 ///
 /// # Safety
 /// The page is the caller's, so that no other call changes its entry at the same time, and
@@ -509,7 +503,7 @@ pub(in crate::mm) fn split_to_pages(va: VirtRange) -> Result<(), MapError> {
     edit(|m| m.split_to_pages(va))
 }
 
-/// Translates `va` by walking the tables in software (Linux: vmalloc_to_pfn).
+/// Where `va` leads, as the tables say (Linux: vmalloc_to_pfn, walking by software).
 #[must_use]
 pub fn translate(va: VirtAddr) -> Option<(PhysAddr, KernelAttrs)> {
     edit(|m| m.translate(va)).map(|t| (t.pa, t.attrs))
@@ -521,8 +515,7 @@ pub fn entry(va: VirtAddr) -> Option<Translation> {
     edit(|m| m.entry(va))
 }
 
-/// Returns true if the linear map has an entry for the page at `pa` and the entry is invalid
-/// (see [`set_valid`]).
+/// Whether the linear map has the page at `pa` and hides it (see [`set_valid`]).
 pub(in crate::mm) fn is_hidden_from_linear_map(pa: PhysAddr) -> bool {
     let va = usize::try_from(pa.get()).ok().and_then(|pa| layout::LINEAR.start().checked_add(pa));
     va.and_then(entry).is_some_and(|entry| !entry.valid)
@@ -542,7 +535,7 @@ pub fn validate() -> Result<TreeStats, BadTree> {
     edit(|m| m.validate(layout::LINEAR.start()))
 }
 
-/// Returns true if any page in `va` has an entry, valid or made invalid by [`set_valid`].
+/// Whether anything is mapped in `va`, hidden or not.
 #[must_use]
 pub fn is_mapped(va: VirtRange) -> bool {
     edit(|m| m.is_mapped(va))
