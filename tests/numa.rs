@@ -38,9 +38,10 @@ use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
     alloc_contig_range, alloc_pages, alloc_pages_bulk, alloc_pages_exact, alloc_pages_node,
     cpu_to_node, drain_all_pages, drain_local_pages, free_contig_range, free_pages,
-    free_pages_exact, get_page, put_page, validate, zones,
+    free_pages_exact, get_page, put_page, zones,
 };
 use granule::mm::slab;
+use granule::mm::validate::validate;
 use granule::mm::zsmalloc::{ZsHandle, ZsPool};
 use granule::sched::cond_resched;
 use harness::{Random, word};

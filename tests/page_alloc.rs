@@ -13,8 +13,9 @@ use granule::mm::gfp::Gfp;
 use granule::mm::mmzone::ZoneType;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
-    alloc_pages, alloc_pages_bulk, drain_all_pages, free_pages, nr_free_pages, validate, zones,
+    alloc_pages, alloc_pages_bulk, drain_all_pages, free_pages, nr_free_pages, zones,
 };
+use granule::mm::validate::validate;
 use harness::Random;
 
 /// The bytes of a block, as the kernel reaches them.

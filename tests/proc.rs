@@ -34,6 +34,7 @@ use granule::mm::page_alloc::{
 };
 use granule::mm::slab::{SlabFlags, SlabInfo, kmem_cache_create, kmem_cache_destroy, slabinfo};
 use granule::mm::stat::si_mem_available;
+use granule::mm::validate;
 use granule::mm::vmalloc::VmArea;
 use granule::mm::{init_mm, slab, vmalloc};
 use granule::sched::schedule;
@@ -74,7 +75,7 @@ fn flagged(flags: PageFlags) -> u64 {
 
 /// All checks of all allocators.
 fn validate() {
-    if let Err(invalid) = page_alloc::validate() {
+    if let Err(invalid) = validate::validate() {
         panic!("{invalid}");
     }
     slab::validate();

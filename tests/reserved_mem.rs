@@ -18,14 +18,12 @@ use granule::arch::extable;
 use granule::arch::{layout, phys_to_virt};
 use granule::drivers::random;
 use granule::firmware::fdt::Node;
-use granule::mm::cma::{
-    Cma, areas, cma_alloc, cma_release, default_area, dev_get_cma_area, dma_alloc_contiguous,
-    dma_free_contiguous,
-};
+use granule::mm::cma::{Cma, areas, cma_alloc, cma_release, default_area};
 use granule::mm::dma::{
     DmaDevice, DmaDirection, DmaError, dma_map_page, dma_map_single, dma_unmap_single,
     live_mappings, swiotlb_exit,
 };
+use granule::mm::dma::{dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguous};
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
 use granule::mm::page::Frame;

@@ -50,7 +50,7 @@ def frame_number(text):
     if type_.code == gdb.TYPE_CODE_PTR and (type_.target().name or "") == "granule::mm::page::Page":
         return (int(value) - source.start_of("VMEMMAP")) // type_.target().sizeof
     number = scalar(value)
-    if name in ("granule::mm::page::Frame", "granule::mm::page::Link") or name.startswith("core::option::Option<"):
+    if name in ("granule::mm::page::frame::Frame", "granule::mm::page::Link") or name.startswith("core::option::Option<"):
         if number == 0:
             raise Error(f"{text} is no frame")
         return page.from_link(number)

@@ -1,4 +1,4 @@
-"""`gr page PFN`: a frame's descriptor, and what the frame is (src/mm/page.rs)."""
+"""`gr page PFN`: a frame's descriptor, and what the frame is (src/mm/page/mod.rs)."""
 
 from . import source
 from .target import Error
@@ -28,7 +28,7 @@ def from_link(raw):
 
 
 def is_populated(pfn):
-    """Whether a frame has a descriptor (src/mm/sparse.rs)."""
+    """Whether a frame has a descriptor (src/mm/sparse/mod.rs)."""
     section = pfn >> SECTION_SHIFT
     root = static("granule::mm::sparse::ROOT")["__0"]
     sections = 4096 // 4
@@ -86,12 +86,12 @@ def kinds(type_name, path):
 
 def migratetypes():
     """Names of the migratetypes."""
-    return kinds("granule::mm::mmzone::migratetype::Migratetype", "mm/mmzone/migratetype.rs")
+    return kinds("granule::mm::ids::migratetype::Migratetype", "mm/ids/migratetype.rs")
 
 
 def zone_types():
     """Names of the kinds of zone."""
-    return kinds("granule::mm::mmzone::ZoneType", "mm/mmzone/mod.rs")
+    return kinds("granule::mm::ids::ZoneType", "mm/ids/mod.rs")
 
 
 def migratetype(pfn):

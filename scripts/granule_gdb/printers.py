@@ -161,17 +161,17 @@ EXACT = {
     "granule::addr::VirtRange": range_of(),
     "granule::addr::PfnRange": range_of(),
     "granule::arch::CpuId": number("CpuId({})"),
-    "granule::mm::page::Frame": lambda v: Text(v, lambda v: frame_text(from_link(scalar(v)))),
+    "granule::mm::page::frame::Frame": lambda v: Text(v, lambda v: frame_text(from_link(scalar(v)))),
     "granule::mm::page::Link": lambda v: Text(v, lambda v: optional_frame(scalar(v))),
-    "core::option::Option<granule::mm::page::Frame>": lambda v: Text(
+    "core::option::Option<granule::mm::page::frame::Frame>": lambda v: Text(
         v, lambda v: optional_frame(scalar(v))
     ),
     "granule::mm::page::Page": lambda v: Text(v, page_text),
-    "granule::mm::page::PageFlags": flags("PageFlags", "mm/page.rs"),
+    "granule::mm::page::PageFlags": flags("PageFlags", "mm/page/mod.rs"),
     "granule::mm::gfp::Gfp": flags("Gfp", "mm/gfp.rs", composites=True),
     "granule::mm::mmzone::watermark::WmarkFlags": flags("WmarkFlags", "mm/mmzone/watermark.rs"),
-    "granule::mm::mmzone::ZoneId": lambda v: Text(v, lambda v: zone_name(scalar(v))),
-    "granule::mm::mmzone::NodeId": number("NodeId({})"),
+    "granule::mm::ids::ZoneId": lambda v: Text(v, lambda v: zone_name(scalar(v))),
+    "granule::mm::ids::NodeId": number("NodeId({})"),
     "granule::mm::slab::flags::SlabFlags": flags("SlabFlags", "mm/slab/flags.rs"),
     "granule::mm::vmalloc::area::VmFlags": flags("VmFlags", "mm/vmalloc/area.rs"),
     "granule::mm::memblock::region::RegionFlags": flags("RegionFlags", "mm/memblock/region.rs"),

@@ -68,14 +68,14 @@ def render(value, table, composites=False):
 
 def page_flags(value):
     """The words of `PageFlags`."""
-    return render(value, flags("mm/page.rs", "PageFlags"))
+    return render(value, flags("mm/page/mod.rs", "PageFlags"))
 
 
 def page_flag(name):
     """The bit of a page flag."""
-    table = dict(flags("mm/page.rs", "PageFlags"))
+    table = dict(flags("mm/page/mod.rs", "PageFlags"))
     if name not in table:
-        raise Error(f"src/mm/page.rs has no flag {name}: is the source at {ROOT} the kernel's?")
+        raise Error(f"src/mm/page/mod.rs has no flag {name}: is the source at {ROOT} the kernel's?")
     return table[name]
 
 

@@ -10,7 +10,7 @@
 //! | [`cpu`] | which CPU this is, how to wait politely |
 //! | [`save_stack_trace`] | who called whom |
 //! | [`phys_to_virt`], [`virt_to_phys`] | the linear map: the door from physical addresses to bytes |
-//! | [`open_table_window`] | a page table's words, when the linear map can't be used |
+//! | `open_table_window` | a page table's words, when the linear map can't be used |
 //! | [`cache`] | data-cache maintenance, for devices that do not snoop |
 //! | [`read_parts`] | a word that others write in parts |
 //! | [`read_undefined`] | a word to which the language gives no value |

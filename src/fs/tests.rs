@@ -7,8 +7,9 @@ use crate::mm::gfp::Gfp;
 use crate::mm::memblock::{Memblock, RegionFlags, kept};
 use crate::mm::mmzone::{NodeId, ZoneLimits};
 use crate::mm::page_alloc::{
-    alloc_pages, free_area_init, free_pages, nr_used_pages, set_node_distances, validate,
+    alloc_pages, free_area_init, free_pages, nr_used_pages, set_node_distances,
 };
+use crate::mm::validate::validate;
 use crate::mm::{cma, init_mm, slab, sparse, trace};
 use proptest::prelude::*;
 use std::string::{String, ToString};

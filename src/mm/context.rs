@@ -1,10 +1,8 @@
-//! Allocation context of the calling thread: whether it reclaims, and which nodes it may use
-//! (Linux: PF_MEMALLOC, PF_MEMALLOC_NOIO, PF_MEMALLOC_NOFS, memalloc_*_save of
+//! Per-thread allocation scopes: PF_MEMALLOC*, mems_allowed (Linux: memalloc_*_save of
 //! include/linux/sched/mm.h; mems_allowed of cpusets).
 //!
-//! Each is a scope: it holds while a closure runs, and ends with it. In an interrupt handler,
-//! and wherever else interrupts are masked, none holds: the thread's word would be that of
-//! whoever was interrupted.
+//! A scope lasts while a closure runs. While interrupts are masked, as in handlers, no scope
+//! applies: the current thread would be the one that was interrupted.
 #![deny(unsafe_code)]
 
 use crate::arch::irq::{is_masked, with_masked};

@@ -1,7 +1,7 @@
 //! Making things fail on purpose, to run the error paths of those who use them: which of many
 //! chances fail (Linux: struct fault_attr, lib/fault-inject.c).
 //!
-//! Who fails asks [`FaultAttr::should_fail`] at each chance. The same attributes make the same
+//! Who fails asks `FaultAttr::should_fail` at each chance. The same attributes make the same
 //! chances fail each time that they are set.
 #![deny(unsafe_code)]
 

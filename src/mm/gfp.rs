@@ -6,13 +6,13 @@
 
 use crate::arch::irq::is_masked;
 use crate::machine_local;
-use crate::mm::mmzone::Migratetype;
+use crate::mm::ids::{Migratetype, ZoneType};
 use crate::sched::rcu::rcu_read_lock_held;
 use bitflags::bitflags;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 bitflags! {
-    /// How to get free pages.
+    /// Flags of a page allocation (Linux: gfp_t, include/linux/gfp_types.h).
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub struct Gfp: u32 {
         // Zone modifiers: which zones will do.
@@ -58,11 +58,11 @@ bitflags! {
         const __GFP_COMP = 1 << 16;
         /// Filled with zeros.
         const __GFP_ZERO = 1 << 17;
-        /// From the preferred node or not at all.
+        /// Allocates from the preferred node, or fails.
         const __GFP_THISNODE = 1 << 18;
         /// Charged: counted while in use (`nr_accounted_pages`), as there are no control groups.
         const __GFP_ACCOUNT = 1 << 19;
-        /// From nodes that are the thread's alone (`mems_allowed_scope`).
+        /// Allocates from the thread's allowed nodes only (`mems_allowed_scope`).
         const __GFP_HARDWALL = 1 << 20;
 
         /// Any reclaim at all.
@@ -72,7 +72,7 @@ bitflags! {
         const GFP_ATOMIC = Self::__GFP_HIGH.bits() | Self::__GFP_KSWAPD_RECLAIM.bits();
         /// The usual allocation of the kernel for itself.
         const GFP_KERNEL = Self::__GFP_RECLAIM.bits() | Self::__GFP_IO.bits() | Self::__GFP_FS.bits();
-        /// As `GFP_KERNEL`, charged to a control group.
+        /// Ordinary allocation of the kernel, charged to a control group.
         const GFP_KERNEL_ACCOUNT = Self::GFP_KERNEL.bits() | Self::__GFP_ACCOUNT.bits();
         /// Can't sleep, uses no reserves, fails silently.
         const GFP_NOWAIT = Self::__GFP_KSWAPD_RECLAIM.bits() | Self::__GFP_NOWARN.bits();
@@ -80,15 +80,15 @@ bitflags! {
         const GFP_NOIO = Self::__GFP_RECLAIM.bits();
         /// May reclaim but call into no file system.
         const GFP_NOFS = Self::__GFP_RECLAIM.bits() | Self::__GFP_IO.bits();
-        /// For user space, mapped or read by the kernel too.
+        /// Allocation for user space, mapped or read by the kernel too.
         const GFP_USER = Self::GFP_KERNEL.bits() | Self::__GFP_HARDWALL.bits();
-        /// From ZONE_DMA, with nothing else allowed.
+        /// Allocation from ZONE_DMA, with nothing else allowed.
         const GFP_DMA = Self::__GFP_DMA.bits();
-        /// From ZONE_DMA32 or below, with nothing else allowed.
+        /// Allocation from ZONE_DMA32 or below, with nothing else allowed.
         const GFP_DMA32 = Self::__GFP_DMA32.bits();
-        /// For user space; the kernel needs no permanent address of it.
+        /// Allocation for user space; the kernel needs no permanent address of it.
         const GFP_HIGHUSER = Self::GFP_USER.bits() | Self::__GFP_HIGHMEM.bits();
-        /// For user space, and movable.
+        /// Movable allocation for user space.
         const GFP_HIGHUSER_MOVABLE = Self::GFP_HIGHUSER.bits() | Self::__GFP_MOVABLE.bits();
         /// A huge page, without trying hard.
         const GFP_TRANSHUGE_LIGHT = (Self::GFP_HIGHUSER_MOVABLE.bits() | Self::__GFP_COMP.bits()
@@ -99,13 +99,28 @@ bitflags! {
 }
 
 impl Gfp {
-    /// Whether the caller may sleep (Linux: gfpflags_allow_blocking).
+    /// Returns true if the caller may sleep (Linux: gfpflags_allow_blocking).
     #[must_use]
     pub const fn allows_blocking(self) -> bool {
         self.contains(Self::__GFP_DIRECT_RECLAIM)
     }
 
-    /// What kind of pageblock the pages belong in (Linux: gfp_migratetype).
+    /// The widest zone that will do (Linux: gfp_zone).
+    #[inline]
+    #[must_use]
+    pub const fn zone(self) -> ZoneType {
+        if self.contains(Self::__GFP_DMA) {
+            ZoneType::Dma
+        } else if self.contains(Self::__GFP_DMA32) {
+            ZoneType::Dma32
+        } else if self.contains(Self::__GFP_HIGHMEM) && self.contains(Self::__GFP_MOVABLE) {
+            ZoneType::Movable
+        } else {
+            ZoneType::Normal
+        }
+    }
+
+    /// Migratetype of the pageblocks that the pages belong in (Linux: gfp_migratetype).
     #[inline]
     #[must_use]
     pub const fn migratetype(self) -> Migratetype {
@@ -120,13 +135,13 @@ impl Gfp {
 }
 
 machine_local! {
-    /// Whether threads run with interrupts on, so that an allocation that may sleep while
-    /// they are masked is a mistake. During the boot nobody sleeps (Linux: gfp_allowed_mask).
+    /// True once threads run with interrupts on, so that an allocation that may sleep is an
+    /// error while they are masked. During the boot nothing sleeps (Linux: gfp_allowed_mask).
     static SLEEP_IS_CHECKED: AtomicBool = AtomicBool::new(cfg!(not(target_os = "none")));
 }
 
-/// From here on an allocation that may sleep must not be made with interrupts masked. At
-/// the end of the boot, where there are interrupts.
+/// Turns on the check that no allocation that may sleep is made with interrupts masked. Called
+/// at the end of the boot, if there are interrupts.
 pub fn check_sleep() {
     SLEEP_IS_CHECKED.store(true, Relaxed);
 }

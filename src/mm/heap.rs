@@ -115,8 +115,8 @@ const HEAP_GFP: Gfp = Gfp::GFP_NOWAIT;
 const SLEEPING_GFP: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
 
 impl KernelHeap {
-    /// Whether `at`, which this heap gave out, is not kmalloc's: of the early buffer, or of
-    /// the vmalloc area.
+    /// Returns true if `at`, an address that this heap returned, is not kmalloc's but the early
+    /// buffer's or in the vmalloc area.
     #[inline(always)]
     fn is_elsewhere(&self, at: *mut u8) -> bool {
         let at = VirtAddr::from_ptr(at);

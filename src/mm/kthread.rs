@@ -5,8 +5,8 @@ use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::CpuId;
 use crate::arch::switch::{THREAD_ALIGN, THREAD_SIZE};
 use crate::mm::gfp::Gfp;
-use crate::mm::stat::{NodeStat, mod_node_page_state};
 use crate::mm::vmalloc;
+use crate::mm::vmstat::{NodeStat, mod_node_page_state};
 use crate::sched::{self, CreateError, KThread, Stack};
 
 const _: () = assert!(THREAD_SIZE.is_multiple_of(PAGE_SIZE));

@@ -20,23 +20,23 @@ use crate::mm::page_alloc::{
 use crate::sched::Mutex;
 use core::fmt;
 
-/// What became of a frame that has failed (Linux: enum mf_result).
+/// Outcome for a frame that has failed (Linux: enum mf_result).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MfResult {
-    /// Nobody used it, and nobody will.
+    /// The frame was not in use, and will not be allocated.
     Recovered,
-    /// It is in use, and will be kept out when it is freed.
+    /// The frame is in use, and will be taken out when it is freed.
     Delayed,
 }
 
-/// Why a frame was not kept out.
+/// Reason why a frame was not taken out or put back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PoisonError {
-    /// It is not the page allocator's: reserved, offline, or no RAM.
+    /// The frame is not the page allocator's: reserved, offline, or no RAM.
     NotManaged,
-    /// It is known to be bad already; or, where it is to be taken back, it is not.
+    /// The frame is marked as bad already; or it is to be put back, and is not marked.
     Already,
-    /// Its page is in use by one who does not move it, or its pageblock is being emptied.
+    /// The frame's page is in use by an owner who can't move it, or its pageblock is isolated.
     Busy,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for PoisonError {
 }
 
 machine_local! {
-    /// One frame at a time (Linux: mf_mutex).
+    /// Lock that lets one frame at a time be handled (Linux: mf_mutex).
     static FAILING: Mutex = Mutex::new();
 }
 

@@ -20,29 +20,29 @@ use crate::sched::{cond_resched, may_sleep};
 use crate::sync::Once;
 use arrayvec::ArrayVec;
 
-/// How long may be waited for a page (Linux: enum migrate_mode).
+/// Time that a migration may wait for a page (Linux: enum migrate_mode).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MigrateMode {
     /// Not at all.
     Async,
     /// A little: for memory that somebody waits for.
     SyncLight,
-    /// As long as it takes.
+    /// Waits as long as it takes.
     Sync,
 }
 
-/// Why a page was not moved.
+/// Reason why a page was not moved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MigrateError {
-    /// It is in use for the moment (Linux: EAGAIN).
+    /// The page is in use for the moment (Linux: EAGAIN).
     Again,
-    /// It has to stay where it is (Linux: EBUSY).
+    /// The page has to stay where it is (Linux: EBUSY).
     Busy,
 }
 
-/// Who owns pages that can be moved (Linux: struct movable_operations).
+/// Operations of an owner of pages that can be moved (Linux: struct movable_operations).
 pub trait MovableOperations: Sync {
-    /// Its name, for reports.
+    /// Name of the owner, for reports.
     fn name(&self) -> &'static str;
 
     /// Keeps the page at `frame` from being freed until [`MovableOperations::migrate`] moves
@@ -67,7 +67,7 @@ pub trait MovableOperations: Sync {
     fn putback(&self, frame: Frame);
 }
 
-/// How many owners there can be.
+/// Maximum number of owners.
 const OWNERS: usize = 16;
 /// Pages that are isolated at a time (Linux: COMPACT_CLUSTER_MAX).
 pub const CLUSTER: usize = 32;
@@ -127,7 +127,7 @@ pub fn clear_page_movable(page: &OwnedPage) {
     page_alloc::clear_page_movable(page);
 }
 
-/// Whether a frame is marked, as far as can be seen: it may change at any moment.
+/// Returns true if a frame is marked as movable. The answer may be out of date at once.
 #[must_use]
 pub fn is_movable(frame: Frame) -> bool {
     frame.page().flags().contains(PageFlags::MOVABLE)
@@ -145,17 +145,17 @@ impl Isolated {
     pub fn new() -> Self {
         Self::default()
     }
-    /// How many there are.
+    /// Number of pages.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pages.len()
     }
-    /// Whether there is none.
+    /// Returns true if there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pages.is_empty()
     }
-    /// Whether no more fit.
+    /// Returns true if no more fit.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.pages.is_full()
@@ -287,7 +287,7 @@ mod tests {
         fn putback(&self, _: Frame) {}
     }
 
-    /// How many pages moved, and how often their owner was asked, where he says `why` twice.
+    /// Counts the pages that moved, and the calls of their owner, who answers `why` twice.
     fn moved(why: MigrateError) -> (usize, u32) {
         let ram = PhysRange::from_size(PhysAddr::new(0x4000_0000), 8 << 20);
         Machine::run(&[ram], |m| {

@@ -9,6 +9,7 @@ pub mod dma;
 pub mod fault_inject;
 pub mod gfp;
 pub mod heap;
+pub mod ids;
 pub mod init_mm;
 pub mod ioremap;
 #[cfg(target_os = "none")]
@@ -35,8 +36,10 @@ pub mod sparse;
 pub mod stat;
 pub mod trace;
 pub mod util;
+pub mod validate;
 pub mod vmalloc;
 pub mod vmscan;
+pub mod vmstat;
 pub mod workload;
 pub mod zsmalloc;
 

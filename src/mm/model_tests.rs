@@ -16,6 +16,7 @@ use crate::mm::page_alloc::{
     free_pages_exact, get_page, put_page, split_page, zones,
 };
 use crate::mm::sparse;
+use crate::mm::validate;
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};
 use std::sync::Mutex;
 use std::vec::Vec;
@@ -340,7 +341,7 @@ impl World {
 
     /// Everything, and not what an operation touches alone.
     fn check_all(&self) {
-        if let Err(invalid) = page_alloc::validate() {
+        if let Err(invalid) = validate::validate() {
             panic!("{invalid}");
         }
         assert_eq!(self.pool.validate(), Ok(()));

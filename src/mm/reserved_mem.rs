@@ -22,40 +22,40 @@ use core::fmt;
 /// Bytes of a region's name that are kept.
 const MAX_NAME: usize = 32;
 
-/// What a device may take from a region.
+/// Use of a region by the devices that name it.
 #[derive(Clone, Copy, Debug)]
 pub enum Pool {
-    /// Nothing: it is for who knows it by itself.
+    /// No general use: the region is for a driver that knows it.
     None,
     /// Contiguous memory of this area.
     Cma(&'static Cma),
     /// DMA memory that is nobody else's; it is not the page allocator's.
     Coherent,
-    /// Nothing: the tree asks for a pool that can't be, which the boot's log told.
+    /// No use: the tree asks for a pool that can't be created, which the boot logged.
     Refused,
 }
 
 /// A region that is reserved (Linux: struct reserved_mem).
 #[derive(Clone, Debug)]
 pub struct Region {
-    /// Its name in the tree, as far as there is room for it.
+    /// Name in the tree, cut off if it is too long.
     pub name: ArrayString<MAX_NAME>,
     /// The number by which devices refer to it.
     pub phandle: Option<u32>,
-    /// Where it is.
+    /// Range of the region.
     pub range: PhysRange,
-    /// Whether it was to be kept out of the linear map.
+    /// True if the region is to be kept out of the linear map.
     pub no_map: bool,
-    /// What devices take from it.
+    /// Memory that devices allocate from it.
     pub pool: Pool,
-    /// Whether it is the coherent pool of devices that name none (`linux,dma-default`).
+    /// True for the coherent pool of devices that name none (`linux,dma-default`).
     pub is_dma_default: bool,
 }
 
-/// Why a device has no such region.
+/// Reason why a device has no such region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RegionError {
-    /// It names none at this place, or none of this name (Linux: ENODEV).
+    /// The device names no region at this place, or none of this name (Linux: ENODEV).
     NoEntry,
     /// No region that is reserved has this phandle (Linux: EINVAL).
     Unknown(u32),

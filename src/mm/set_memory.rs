@@ -23,15 +23,13 @@ mod permission;
 
 use crate::addr::{Order, PAGE_SIZE, Pfn, PfnRange, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::layout;
-use crate::arch::pgtable::{KernelAttrs, MapError, Permission};
-use crate::machine_local;
-use crate::mm::init_mm::{self, TlbFlush};
+use crate::arch::pgtable::{MapError, Permission};
+use crate::mm::init_mm::{self, TlbFlush, for_each_alias, linear_address_of, note_code};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{State, state_of};
 use crate::mm::vmalloc::{self, VmFlags};
 use arrayvec::ArrayVec;
 use core::ops::ControlFlow;
-use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use permission::Change;
 
 /// Reason why memory was not changed.
@@ -191,7 +189,7 @@ fn apply(range: VirtRange, change: Change) -> Result<(), SetMemoryError> {
     }
     if change == Change::Permission(Permission::Rx) {
         // Before another mapping of the pages is looked for: who makes one sees this.
-        ANY_CODE.store(true, SeqCst);
+        note_code();
         if is_writable_elsewhere(range)? {
             return Err(SetMemoryError::WritableAndExecutable);
         }
@@ -240,42 +238,6 @@ fn is_writable_elsewhere(range: VirtRange) -> Result<bool, MapError> {
     Ok(found)
 }
 
-machine_local! {
-    /// True if memory of vmalloc was ever made executable.
-    static ANY_CODE: AtomicBool = AtomicBool::new(false);
-}
-
-/// Returns whether pages may get one more mapping with these attributes: none that lets them be
-/// written whose other mappings do not, since that may be code (see [`set_memory_x`]).
-pub(super) fn may_map(mut pages: impl Iterator<Item = PhysAddr>, attrs: KernelAttrs) -> bool {
-    if !attrs.is_writable() || !ANY_CODE.load(SeqCst) {
-        return true;
-    }
-    pages.all(|pa| {
-        let entry = linear_address_of(pa).and_then(init_mm::entry);
-        entry.is_none_or(|entry| entry.attrs.is_writable())
-    })
-}
-
-/// Calls `f` with the linear-map address of each page of a vmalloc area.
-fn for_each_alias(
-    range: VirtRange,
-    mut f: impl FnMut(VirtRange) -> Result<(), MapError>,
-) -> Result<(), MapError> {
-    (0..range.len()).step_by(PAGE_SIZE).try_for_each(|offset| {
-        let entry = init_mm::entry(range.start() + offset);
-        match entry.and_then(|entry| linear_address_of(entry.pa)) {
-            Some(alias) => f(VirtRange::from_size(alias, PAGE_SIZE)),
-            None => Ok(()),
-        }
-    })
-}
-
-fn linear_address_of(pa: PhysAddr) -> Option<VirtAddr> {
-    let va = layout::LINEAR.start().saturating_add(usize::try_from(pa.get()).ok()?);
-    layout::LINEAR.contains(va).then_some(va)
-}
-
 /// Returns whether every frame of a range of the linear map is allocated.
 fn all_usable(range: VirtRange) -> Result<(), SetMemoryError> {
     let base = layout::LINEAR.start();
@@ -289,27 +251,6 @@ fn all_usable(range: VirtRange) -> Result<(), SetMemoryError> {
     } else {
         Err(SetMemoryError::NotInUse)
     }
-}
-
-/// Gives the linear map's pages behind an area of vmalloc back what [`set_memory_ro`] took:
-/// before they are freed (Linux: vm_reset_perms). The caller flushes.
-pub(super) fn reset_linear_alias(range: VirtRange) -> TlbFlush {
-    let mut owed = TlbFlush::NONE;
-    let reset = for_each_alias(range, |alias| {
-        let entry = init_mm::entry(alias.start());
-        if entry.is_none_or(|entry| entry.valid && entry.attrs.is_writable()) {
-            return Ok(());
-        }
-        // SAFETY: the page is of an area that has ended, so nobody runs it or counts on it.
-        let more = unsafe { init_mm::change(alias, |old| old.with_permission(Permission::Rw)) }?;
-        // SAFETY: as above.
-        let shown = unsafe { init_mm::set_valid(alias, true) }?;
-        let before = core::mem::replace(&mut owed, TlbFlush::NONE);
-        owed = before.merge(more).merge(shown);
-        Ok(())
-    });
-    assert!(reset.is_ok(), "{range:?}: pages that were split are whole again: {reset:?}");
-    owed
 }
 
 /// Prepares a range of the linear map for [`kernel_map_pages`] and its kin: maps it page by

@@ -34,8 +34,7 @@ pub use overview::{Line, Overview};
 pub use pagetypeinfo::{ExtfragIndex, PageTypeInfo, UnusableIndex, pageblocks};
 pub use slabinfo::SlabInfoFile;
 pub use snapshot::Snapshot;
-pub(in crate::mm) use vmstat::mod_node_page_state;
-pub use vmstat::{NodeStat, NodeVmStat, VmStat, node_page_state};
+pub use vmstat::{NodeVmStat, VmStat};
 pub use zoneinfo::{BuddyInfo, ZoneInfoFile};
 
 use crate::addr::PAGE_SIZE;

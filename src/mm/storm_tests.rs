@@ -10,6 +10,7 @@ use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::irq::with_interrupts;
 use crate::mm::slab::{self, SlabFlags, kmem_cache_create, kmem_cache_destroy};
+use crate::mm::validate;
 use crate::mm::workload::Random;
 use crate::mm::{init_mm, page_alloc, vmalloc};
 use std::cell::RefCell;
@@ -40,7 +41,7 @@ fn on_machine(f: impl FnOnce(&Machine)) {
         slab::validate();
         vmalloc::validate();
         assert_eq!(settled(), before, "objects and pages in use");
-        page_alloc::validate().expect("sound lists");
+        validate::validate().expect("sound lists");
     });
 }
 

@@ -23,7 +23,7 @@ pub fn kmemdup(from: &[u8], gfp: Gfp) -> Option<NonNull<u8>> {
     Some(to)
 }
 
-/// As [`kmemdup`], with a byte 0 behind: a string for C.
+/// Copies bytes as [`kmemdup`] does, and adds a byte 0: a string for C.
 #[must_use]
 #[track_caller]
 pub fn kmemdup_nul(from: &[u8], gfp: Gfp) -> Option<NonNull<c_char>> {
@@ -43,7 +43,7 @@ pub fn kstrdup(from: &CStr, gfp: Gfp) -> Option<NonNull<c_char>> {
     kmemdup_nul(from.to_bytes(), gfp)
 }
 
-/// As [`kstrdup`], of `max` bytes at most.
+/// Copies a string as [`kstrdup`] does, at most `max` bytes of it.
 #[must_use]
 #[track_caller]
 pub fn kstrndup(from: &CStr, max: usize, gfp: Gfp) -> Option<NonNull<c_char>> {
@@ -60,28 +60,30 @@ pub fn kvmalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     kmalloc(size, kmalloc_gfp(size, gfp)).or_else(|| from_vmalloc(size, 1, gfp))
 }
 
-/// As [`kvmalloc`], filled with zeros.
+/// Allocates as [`kvmalloc`] does, filled with zeros.
 #[must_use]
 #[track_caller]
 pub fn kvzalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     kvmalloc(size, gfp | Gfp::__GFP_ZERO)
 }
 
-/// As [`kvmalloc`] for `n` elements of `size` bytes; `None` too if the product overflows.
+/// Allocates `n` elements of `size` bytes, as [`kvmalloc`] does. `None` too if the product
+/// overflows.
 #[must_use]
 #[track_caller]
 pub fn kvmalloc_array(n: usize, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     kvmalloc(n.checked_mul(size)?, gfp)
 }
 
-/// As [`kvmalloc_array`], filled with zeros.
+/// Allocates as [`kvmalloc_array`] does, filled with zeros.
 #[must_use]
 #[track_caller]
 pub fn kvcalloc(n: usize, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     kvmalloc_array(n, size, gfp | Gfp::__GFP_ZERO)
 }
 
-/// As [`kvmalloc`], of the memory of `node` first. vmalloc's pages are of any node.
+/// Allocates as [`kvmalloc`] does, from the memory of `node` first. Pages from vmalloc are of
+/// any node.
 #[must_use]
 #[track_caller]
 pub fn kvmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> {
@@ -92,7 +94,7 @@ pub fn kvmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>>
     from_vmalloc(size, 1, gfp)
 }
 
-/// As [`kvmalloc`], for a layout.
+/// Allocates memory for a layout, as [`kvmalloc`] does.
 #[must_use]
 #[track_caller]
 pub fn kvmalloc_aligned(layout: Layout, gfp: Gfp) -> Option<NonNull<u8>> {
@@ -100,8 +102,8 @@ pub fn kvmalloc_aligned(layout: Layout, gfp: Gfp) -> Option<NonNull<u8>> {
     object.or_else(|| from_vmalloc(layout.size(), layout.align(), gfp))
 }
 
-/// What kmalloc may do before vmalloc is asked: not try hard for a block (Linux:
-/// kmalloc_gfp_adjust).
+/// Adjusts the flags for the attempt with kmalloc that comes before vmalloc: it does not try
+/// hard for a block (Linux: kmalloc_gfp_adjust).
 fn kmalloc_gfp(size: usize, gfp: Gfp) -> Gfp {
     if size <= PAGE_SIZE {
         return gfp;

@@ -160,7 +160,7 @@ impl With {
     /// All of memory, in pages alone.
     pub const PAGES: Self =
         Self { migratetypes: true, compaction: true, slabs: false, percent: 100 };
-    /// All resources, in a machine that goes on running beside the workload.
+    /// All features on, 90 % of free memory, safe on a live system.
     pub const ALL: Self = Self { slabs: true, percent: 90, ..Self::PAGES };
 
     /// The flags of a request for a block: where compaction is off, neither at once nor in the

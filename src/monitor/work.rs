@@ -10,6 +10,7 @@ use crate::init::secondary;
 use crate::mm::compaction::{ContigPageInfo, compact_zone};
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{self, nr_used_pages};
+use crate::mm::validate;
 use crate::mm::workload::{self, Fragmented, Random};
 use crate::mm::{cma, debug, slab, vmalloc};
 use crate::sched;
@@ -218,7 +219,7 @@ fn validate() {
                 cpu::relax();
             }
         }
-        if let Err(invalid) = page_alloc::validate() {
+        if let Err(invalid) = validate::validate() {
             panic!("stress: {invalid}");
         }
         slab::validate();

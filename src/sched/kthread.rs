@@ -153,7 +153,7 @@ impl KThread {
         code.expect("it has ended, and nobody else may collect it")
     }
 
-    /// Asks it to end, wakes it, and waits for its end; what it returned, or [`EINTR`]
+    /// Asks it to end, wakes it, and waits for its end; what it returned, or `EINTR`
     /// if it never ran. Process context.
     ///
     /// Linux: `kthread_stop`.

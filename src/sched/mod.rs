@@ -15,7 +15,7 @@
 //!
 //! # What it does and doesn't
 //! Each CPU has a queue of its own, first in, first out. A thread stays on the CPU that it
-//! was created on. It runs until it sleeps, ends or calls [`schedule`] or [`cond_resched`]:
+//! was created on. It runs until it sleeps, ends or calls [`schedule()`] or [`cond_resched`]:
 //! nothing preempts it but interrupt handlers, and those come back to it. So a thread that
 //! never yields keeps its CPU from the others on it. There are no priorities.
 //!

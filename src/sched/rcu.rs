@@ -2,7 +2,7 @@
 //! replace takes no lock and waits for nobody, and whoever replaced it frees the old only when
 //! all who may have found it are done.
 //!
-//! A reader holds a [`RcuReadGuard`]. Under it no thread gives its CPU up: [`schedule`]
+//! A reader holds a [`RcuReadGuard`]. Under it no thread gives its CPU up: [`schedule()`]
 //! refuses. So a CPU that has switched threads, or was interrupted by its tick outside of all
 //! guards, has left every section that it was in before: that is a quiescent state. When each
 //! CPU has passed one, a grace period is over.

@@ -176,7 +176,7 @@ pub fn schedule() {
     with_masked(switch);
 }
 
-/// [`schedule`], if another thread waits for this CPU; whether one did. Process context.
+/// [`schedule()`], if another thread waits for this CPU; whether one did. Process context.
 #[track_caller]
 pub fn cond_resched() -> bool {
     let ready = with_masked(|irq| own(irq).queue.has_ready());
@@ -186,7 +186,7 @@ pub fn cond_resched() -> bool {
     ready
 }
 
-/// [`schedule`]s, and is woken when `timeout` jiffies have passed, if not before; how many
+/// [`schedule()`]s, and is woken when `timeout` jiffies have passed, if not before; how many
 /// of them are left. In the state `Running` it comes back when the others had their turn. Process
 /// context.
 #[track_caller]

@@ -9,7 +9,7 @@ use core::fmt;
 pub enum TaskState {
     /// Runs, or waits for the CPU alone (TASK_RUNNING).
     Running,
-    /// Sleeps until it is woken; [`super::kthread_stop`] ends what it waits for
+    /// Sleeps until it is woken; `KThread::stop` ends what it waits for
     /// (TASK_INTERRUPTIBLE).
     Interruptible,
     /// Sleeps until it is woken, for what is sure to come (TASK_UNINTERRUPTIBLE).

@@ -33,7 +33,7 @@ impl WaitQueue {
     /// by this thread, and may sleep itself no more than that. Process context.
     ///
     /// # Panics
-    /// Where sleeping is not allowed; see [`schedule`].
+    /// Where sleeping is not allowed; see [`schedule()`].
     pub fn wait_event(&self, mut condition: impl FnMut() -> bool) {
         while !condition() {
             self.prepare_to_wait(TaskState::Uninterruptible);
@@ -134,7 +134,7 @@ impl WaitQueue {
     }
 
     /// First of the two steps into sleep: this thread is on the queue and in `state`. The
-    /// condition has to be asked after it, and [`schedule`] called only if it doesn't hold.
+    /// condition has to be asked after it, and [`schedule()`] called only if it doesn't hold.
     pub fn prepare_to_wait(&self, state: TaskState) {
         if let Some(this) = current() {
             with_masked(|irq| self.waiters.lock(irq)[this.cpu.index()] |= this.slot.bit());

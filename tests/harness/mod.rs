@@ -22,6 +22,7 @@ use granule::firmware::cmdline::CommandLine;
 use granule::firmware::fdt::Tree;
 use granule::init::Boot;
 use granule::kprintln;
+use granule::mm::validate;
 use granule::mm::{debug, init_mm, page_alloc, slab, vmalloc};
 use granule::sync::Once;
 
@@ -102,7 +103,7 @@ fn leaves_nothing(test: &Test) -> bool {
     let before = settled_pages();
     (test.run)();
     let after = settled_pages();
-    if let Err(invalid) = page_alloc::validate() {
+    if let Err(invalid) = validate::validate() {
         kprintln!("{}: {invalid}", test.name);
         return false;
     }

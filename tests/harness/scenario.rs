@@ -29,6 +29,7 @@ use granule::mm::slab::{
     FailSlab, SlabFlags, kcalloc, kfree, kmalloc, kmalloc_array, kmem_cache_create,
     kmem_cache_destroy, krealloc, kzalloc, kzalloc_node, set_failslab,
 };
+use granule::mm::validate;
 use granule::mm::vmalloc::VmArea;
 use granule::mm::zsmalloc::ZsPool;
 
@@ -255,7 +256,7 @@ pub fn fail_each_in_turn(failing: Failing, scenario: impl Fn() -> Option<()>) {
             let failed = failing.set(None);
             settle();
             if skip % 16 == 0 || failed == 0 {
-                page_alloc::validate().expect("every invariant holds");
+                validate::validate().expect("every invariant holds");
             }
             let what = (failing, skip, times);
             assert_eq!(before, used_pages(), "{what:?}: failing, allocations before, times");

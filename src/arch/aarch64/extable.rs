@@ -3,7 +3,7 @@
 //!
 //! Such an instruction has an entry in the image's `__ex_table`. A data abort that
 //! nothing else resolves, and one that is undefined, goes on at the entry's fixup, with
-//! [`FAULTED`] in x0.
+//! `FAULTED` in x0.
 
 use crate::addr::VirtAddr;
 use core::arch::asm;

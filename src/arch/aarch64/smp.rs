@@ -7,7 +7,7 @@
 //!
 //! A core that was sent off may come at any time, or never. So its number and its stack are
 //! its own for good: nobody else gets them, even where the boot CPU has waited long enough and
-//! [`withdraw`]s the offer. Whether a number is claimed or withdrawn is decided by one
+//! `withdraw`s the offer. Whether a number is claimed or withdrawn is decided by one
 //! compare-exchange, and a core that loses it parks.
 
 use super::early::BootTable;
@@ -161,7 +161,7 @@ fn clean_data() {
 }
 
 /// Prepares everything for core `mpidr` to start as `cpu` on `stack`, and says where
-/// it has to be sent to. Boot CPU, after [`init`].
+/// it has to be sent to. Boot CPU, after `init`.
 ///
 /// # Panics
 /// The number was sent off before.

@@ -1,7 +1,8 @@
-//! The usual edits of the vmalloc range: a few pages whose table was walked to lately.
+//! Fast paths of edits in the vmalloc range: a few pages whose table was walked to recently, and
+//! is found in [`RecentTables`](super::RecentTables).
 //!
-//! They do what [`Mapper`]'s do and find the table in [`RecentTables`]. Where it isn't there,
-//! or the edit is not of that simple kind, they do nothing or a part, and `Mapper` does the rest.
+//! Their effect is that of [`Mapper`](super::Mapper)'s functions. If the table isn't there, or
+//! the edit is more complicated, they do nothing or a part, and `Mapper` does the rest.
 #![deny(unsafe_code)]
 
 use super::descriptor::{CONT_ENTRIES, Descriptor, KernelAttrs, Level, PTRS_PER_TABLE, VA_BITS};
@@ -12,8 +13,8 @@ use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 
 /// Maps `next`, and then the pages that `pages` yields, from `va` on, as
 /// [`Mapper::map_pages`](super::Mapper::map_pages) does, to the end of a remembered table at
-/// the most. Where `next` is something afterwards, or it failed, it is
-/// [`Mapper::map_rest`](super::Mapper::map_rest) that goes on; how many pages are mapped.
+/// the most. Returns the number mapped. If `next` is Some or the result is Err, the caller
+/// continues with [`Mapper::map_rest`](super::Mapper::map_rest).
 #[inline(always)]
 pub fn map_few<A: TableAccess>(
     access: &mut A,

@@ -71,7 +71,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// [`Mapper::map_pages`] from the end of `done` on: what is mapped there already has been
-    /// mapped by [`map_few`](super::map_few), and goes too where the rest can't be mapped.
+    /// mapped by [`map_few`], and goes too where the rest can't be mapped.
     ///
     /// # Errors
     /// As for `map_pages`.

@@ -7,7 +7,7 @@
 //! | [`VBox`], [`VVec`] | vmalloc: contiguous in virtual addresses alone |
 //! | [`KVBox`], [`KVVec`] | kmalloc, and vmalloc where that has no block that large |
 //!
-//! Every operation that may allocate takes [`Gfp`] flags and returns
+//! Every operation that may allocate takes [`Gfp`](crate::mm::gfp::Gfp) flags and returns
 //! `Result<_, AllocError>`; none panics for want of memory, nor for a capacity that
 //! overflows. What fails leaves the box or vector as it was.
 

@@ -12,15 +12,13 @@
 //! that move pages may sleep); an area's bit map has a lock of `Rank::Cma`, held for the bit map alone.
 
 mod bitmap;
-mod contiguous;
 mod debug;
 mod memory;
 mod pages;
 #[cfg(test)]
 mod tests;
 
-pub use contiguous::{dev_get_cma_area, dma_alloc_contiguous};
-pub use pages::{CmaPages, cma_release, dma_free_contiguous};
+pub use pages::{CmaPages, cma_release};
 
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::irq::with_masked;
@@ -36,23 +34,24 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use memory::Words;
 
-/// How many areas there can be (Linux: MAX_CMA_AREAS).
+/// Maximum number of areas (Linux: MAX_CMA_AREAS).
 pub const MAX_CMA_AREAS: usize = 20;
 /// Bytes of an area's name that are kept.
 const CMA_MAX_NAME: usize = 32;
 
-/// Why an area can't be.
+/// Reason why an area can't be declared or activated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CmaError {
     /// There are [`MAX_CMA_AREAS`] already.
     TooMany,
-    /// Its start or size is no multiple of a pageblock, or it is empty.
+    /// The area's start or size is no multiple of a pageblock, or it is empty.
     Misaligned,
-    /// It overlaps another area.
+    /// The area overlaps another.
     Overlap,
     /// No memory for its bit map.
     NoMemory,
-    /// Its memory is not what was reserved, as the page allocator sees it.
+    /// The area's memory is not in the state in which reserved memory should be, according to
+    /// the page allocator.
     Memory(ContigError),
 }
 
@@ -68,7 +67,7 @@ impl fmt::Display for CmaError {
     }
 }
 
-/// What an area was declared as.
+/// Parameters of an area's declaration.
 struct Declared {
     name: ArrayString<CMA_MAX_NAME>,
     range: PfnRange,
@@ -92,24 +91,25 @@ pub struct Cma {
 machine_local! {
     static AREAS: [Cma; MAX_CMA_AREAS] = [const { Cma::new() }; MAX_CMA_AREAS];
     static DEFAULT: Once<&'static Cma> = Once::new();
-    /// One thread at a time empties pageblocks (Linux: cma_mutex).
+    /// Lock held while pageblocks are isolated and emptied: one thread at a time (Linux:
+    /// cma_mutex).
     static WORKING: Mutex = Mutex::new();
 }
 
 /// An area's figures (Linux: /sys/kernel/mm/cma, and /proc/vmstat for the allocations).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CmaInfo {
-    /// Its frames.
+    /// Frames of the area.
     pub range: PfnRange,
-    /// Whether it can be allocated from.
+    /// True if the area can be allocated from.
     pub active: bool,
     /// Pages that are allocated from it as contiguous memory, in whole units.
     pub allocated: u32,
     /// The longest run of pages that are not.
     pub longest: u32,
-    /// How many allocations succeeded (Linux: cma_alloc_success).
+    /// Number of allocations that succeeded (Linux: cma_alloc_success).
     pub successes: u32,
-    /// How many failed (Linux: cma_alloc_fail).
+    /// Number of allocations that failed (Linux: cma_alloc_fail).
     pub failures: u32,
     /// Pages that were asked for with success (Linux: alloc_pages_success).
     pub pages_succeeded: u64,
@@ -133,20 +133,20 @@ impl Cma {
         }
     }
 
-    /// Its name.
+    /// Name of the area; empty before it is declared.
     #[must_use]
     pub fn name(&self) -> &str {
         self.declared.get().map_or("", |declared| &declared.name)
     }
 
-    /// Its frames.
+    /// Frames of the area; empty before it is declared.
     #[must_use]
     pub fn range(&self) -> PfnRange {
         let none = PfnRange::new(Pfn::new(0), Pfn::new(0));
         self.declared.get().map_or(none, |declared| declared.range)
     }
 
-    /// Its figures.
+    /// Statistics of the area.
     #[must_use]
     pub fn info(&self) -> CmaInfo {
         let map = self.with_bitmap(|declared, map| {

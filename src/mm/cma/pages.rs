@@ -1,8 +1,7 @@
 //! Contiguous memory that is given back: by its owner's end, or by its frames.
 
-use super::{Cma, cma_alloc, dev_get_cma_area};
+use super::{Cma, cma_alloc};
 use crate::addr::{Order, PAGE_SIZE, Pfn, PfnRange};
-use crate::firmware::fdt::Node;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::free_contig_range;
 use crate::mm::trace::points;
@@ -137,19 +136,4 @@ pub unsafe fn cma_release(area: &Cma, frame: Frame, count: u32) -> bool {
     });
     area.pages_released.fetch_add(count.into(), Relaxed);
     true
-}
-
-/// Gives back what [`dma_alloc_contiguous`](super::dma_alloc_contiguous) returned for this
-/// device and size; whether it was such. Any context (Linux: dma_free_contiguous).
-///
-/// # Panics
-/// Where one of the pages is not allocated, or others hold it.
-///
-/// # Safety
-/// The memory is the caller's to give back, and neither the device nor a CPU uses it any more.
-#[track_caller]
-pub unsafe fn dma_free_contiguous(device: &Node<'_>, frame: Frame, size: usize) -> bool {
-    let Ok(pages) = u32::try_from(size.div_ceil(PAGE_SIZE)) else { return false };
-    // SAFETY: as the caller says.
-    dev_get_cma_area(device).is_some_and(|area| unsafe { cma_release(area, frame, pages) })
 }

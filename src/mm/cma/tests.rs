@@ -7,10 +7,10 @@ use crate::mm::alloc::AllocError;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{Migratetype, NodeId};
 use crate::mm::page_alloc::{
-    ZoneLimits, alloc_pages, drain_local_pages, free_area_init, free_pages, nr_used_pages,
-    validate, zones,
+    ZoneLimits, alloc_pages, drain_local_pages, free_area_init, free_pages, nr_used_pages, zones,
 };
 use crate::mm::sparse;
+use crate::mm::validate::validate;
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -64,7 +64,8 @@ fn take_all(gfp: Gfp) -> Vec<Frame> {
     core::iter::from_fn(|| alloc_pages(gfp, Order::ZERO)).collect()
 }
 
-/// What is released in small pieces merges when the next is, or when the lists are drained.
+/// Checks that a small piece that is released merges when the next one is released, or when the
+/// lists are drained.
 #[test]
 fn the_last_small_piece_merges_later() {
     with_area(8, 0, |_, cma| {

@@ -7,8 +7,9 @@ use crate::arch::irq::with_masked;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{
-    self, State, alloc_pages, free_pages, nr_used_pages, set_min_free_kbytes, validate, zones,
+    self, State, alloc_pages, free_pages, nr_used_pages, set_min_free_kbytes, zones,
 };
+use crate::mm::validate::validate;
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};
 use std::vec::Vec;
 

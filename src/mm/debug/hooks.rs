@@ -18,14 +18,14 @@ pub(in crate::mm) fn post_alloc_hook(frame: Frame, order: Order, gfp: Gfp) {
     points::mm_page_alloc(Some(frame), order, gfp);
 }
 
-/// The frame's section is about to lose free blocks by [`taken_off_list`], for which there may
-/// be no memory to note that in. Not under a lock that the page allocator may take.
+/// Allocates the storage that [`taken_off_list`] needs to record new owners in the frame's
+/// section. Must not be called under a lock that the page allocator may take.
 pub(in crate::mm) fn prepare_to_take(frame: Frame) {
     page_ext::make_ready(frame);
 }
 
-/// A block was taken off the free lists by who does not go by way of an allocation. May be
-/// called under a zone's lock.
+/// A block left the free lists outside alloc_pages (compaction, CMA). May be called under a
+/// zone's lock.
 pub(in crate::mm) fn taken_off_list(frame: Frame, order: Order) {
     if super::PAGE_HOOKS.is_enabled() {
         debug_pagealloc::map(frame, order);

@@ -25,13 +25,13 @@ pub(in crate::mm) fn enable(on_alloc: bool, on_free: bool) {
     }
 }
 
-/// Whether memory is cleared when it is allocated, though `gfp` may not ask for that
+/// Returns true if memory is cleared when it is allocated, although `gfp` does not ask for it
 /// (Linux: want_init_on_alloc).
 pub(in crate::mm) fn want_init_on_alloc(gfp: Gfp) -> bool {
     ON_ALLOC.load(Relaxed) && !gfp.contains(Gfp::__GFP_ZERO)
 }
 
-/// Whether memory is cleared when it is freed (Linux: want_init_on_free).
+/// Returns true if memory is cleared when it is freed (Linux: want_init_on_free).
 pub(in crate::mm) fn want_init_on_free() -> bool {
     ON_FREE.load(Relaxed)
 }
@@ -50,7 +50,7 @@ pub(super) fn page_freed(frame: Frame, order: Order) {
     }
 }
 
-/// What is filled with zeros, in words (Linux: report_meminit).
+/// Summary of the memory that is filled with zeros, as text (Linux: report_meminit).
 #[derive(Clone, Copy, Debug)]
 pub struct MemAutoInit;
 

@@ -19,19 +19,22 @@ machine_local! {
     static METADATA: AtomicU32 = AtomicU32::new(0);
 }
 
-/// Whether a tool wants to know of an area of vmalloc that was allocated: a `nop` where not.
+/// Returns true if a tool has to be called for a vmalloc area that was allocated: a `nop` if
+/// not.
 #[inline(always)]
 pub(in crate::mm) fn are_areas_watched() -> bool {
     static_branch_unlikely!(super::SLAB_ALLOC_HOOKS)
 }
 
-/// As [`are_areas_watched`], of one that is about to be freed.
+/// Returns true if a tool has to be called for a vmalloc area that is about to be freed: a `nop`
+/// if not.
 #[inline(always)]
 pub(in crate::mm) fn are_freed_areas_watched() -> bool {
     static_branch_unlikely!(super::SLAB_FREE_HOOKS)
 }
 
-/// Whether an event is on that is neither of pages nor of objects: a `nop` where not.
+/// Returns true if any trace event is on that is neither of pages nor of objects: a `nop` if
+/// not.
 #[inline(always)]
 pub(in crate::mm) fn are_rare_events_on() -> bool {
     static_branch_unlikely!(crate::mm::trace::RARE_EVENTS)
@@ -54,7 +57,7 @@ impl FreshWords {
         busy(|| Pages::alloc(gfp, order)).flatten().map(|pages| Self(Some(pages)))
     }
 
-    /// Its first frame, plus 1: not 0.
+    /// Number of the first frame, plus 1.
     pub(super) fn number(&self) -> u32 {
         self.0.as_ref().map_or(0, |pages| pages.frame().pfn().get() + 1)
     }
@@ -171,7 +174,7 @@ pub(super) fn note_metadata(pages: u32) {
     METADATA.fetch_add(pages, Relaxed);
 }
 
-/// What a byte beside an object of KFENCE's is (Linux: KFENCE_CANARY_PATTERN_U8).
+/// Canary value of a byte beside a KFENCE object (Linux: KFENCE_CANARY_PATTERN_U8).
 fn canary(at: usize) -> u8 {
     0xaa ^ (at & 7) as u8
 }

@@ -1,8 +1,8 @@
 //! Finding bugs (Linux: mm/Kconfig.debug, Documentation/dev-tools/).
 //!
 //! Each tool is switched on the command line, by Linux's name; `docs/debugging.md` lists
-//! them. Off, each costs a `nop` in the paths that it looks at: [`PAGE_HOOKS`] in those of
-//! pages, [`SLAB_ALLOC_HOOKS`] and [`SLAB_FREE_HOOKS`] in those of objects. On, they lead to `hooks`, out of line.
+//! them. Off, each costs a `nop` in the paths that it looks at: `PAGE_HOOKS` in those of
+//! pages, `SLAB_ALLOC_HOOKS` and `SLAB_FREE_HOOKS` in those of objects. On, they lead to `hooks`, out of line.
 //!
 //! | file | what it is |
 //! | --- | --- |
@@ -21,7 +21,7 @@
 //! | `dump_page` | a frame's descriptor in words |
 //! | `report` | where reports go |
 //!
-//! What the tools keep is never freed, and taken with [`busy`] set, so that no tool watches
+//! What the tools keep is never freed, and taken with `busy` set, so that no tool watches
 //! itself.
 //!
 //! Lock order: the tools' own locks come after the allocators'. No hook is called under a
@@ -92,17 +92,18 @@ use crate::percpu::PerCpu;
 use core::cell::Cell;
 
 machine_local! {
-    /// Whether a tool wants to know of pages that are allocated and freed.
+    /// Enabled while a tool has to be called for pages that are allocated and freed.
     pub(in crate::mm) static PAGE_HOOKS: StaticKey = StaticKey::new();
-    /// Whether a tool wants to know of objects that are allocated.
+    /// Enabled while a tool has to be called for objects that are allocated.
     pub(in crate::mm) static SLAB_ALLOC_HOOKS: StaticKey = StaticKey::new();
-    /// Whether a tool wants to know of objects that are freed.
+    /// Enabled while a tool has to be called for objects that are freed.
     pub(in crate::mm) static SLAB_FREE_HOOKS: StaticKey = StaticKey::new();
-    /// Whether this CPU is inside of a tool.
+    /// True while this CPU runs a tool's code.
     static BUSY: PerCpu<Cell<bool>> = PerCpu::new([const { Cell::new(false) }; NR_CPUS]);
 }
 
-/// One more tool wants to know of pages: from here on all go by way of its hooks.
+/// Turns the page hooks on for one more tool: from here on every allocation and free of pages
+/// calls them.
 pub(in crate::mm) fn watch_pages() {
     PAGE_HOOKS.inc();
     set_fast_path(FastPath::Hooks, false);
@@ -125,7 +126,7 @@ fn busy<R>(f: impl FnOnce() -> R) -> Option<R> {
     Some(result)
 }
 
-/// Whether this CPU is inside of a tool.
+/// Returns true while this CPU runs a tool's code.
 fn is_busy() -> bool {
     with_masked(|irq| BUSY.get(irq).get())
 }
@@ -266,7 +267,7 @@ pub fn kfence_init(seed: u64) {
     }
 }
 
-/// On or off, in words.
+/// State of an option: prints `on` or `off`.
 struct Switch(bool);
 
 impl core::fmt::Display for Switch {

@@ -1,4 +1,4 @@
-//! Where reports of bugs go, and how they name places in the kernel.
+//! Output of bug reports, and symbolic names of places in the kernel.
 
 use super::stackdepot::{self, Handle, Stack};
 use crate::sync::Once;
@@ -54,7 +54,7 @@ impl fmt::Display for Call {
 /// The stack of whoever a report is about, the innermost return address first.
 #[derive(Clone, Copy)]
 pub(super) enum Trail<'a> {
-    /// Its return addresses.
+    /// Return addresses of the stack.
     Entries(&'a [usize]),
     /// A stack that was saved, if it was.
     Saved(Option<Handle>),

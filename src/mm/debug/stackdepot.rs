@@ -1,7 +1,7 @@
-//! One copy of each distinct stack, by a handle of 32 bits (Linux: lib/stackdepot.c).
+//! Deduplicated storage of stacks, by a handle of 32 bits (Linux: lib/stackdepot.c).
 //!
 //! A record is some words of a pool: its hash and the handle of the next record of its
-//! bucket; how many return addresses it has, and how many pages [`super::page_owner`]
+//! bucket; how many return addresses it has, and how many pages `super::page_owner`
 //! counts for it; the return addresses. A handle is the number of a record's first word
 //! among those of all pools, plus 1. Records never change but for the count, and are never
 //! freed, so they are found without a lock; one lock is for those who add some.
@@ -40,7 +40,7 @@ const _: () = assert!(BUCKETS.is_power_of_two() && 2 + DEPTH <= POOL_WORDS);
 pub struct Handle(NonZeroU32);
 
 impl Handle {
-    /// As a number, 0 for none.
+    /// Converts a handle to a number, 0 for none.
     #[must_use]
     pub fn number(handle: Option<Self>) -> u32 {
         handle.map_or(0, |handle| handle.0.get())
@@ -52,7 +52,7 @@ impl Handle {
     }
 }
 
-/// What those who add records share.
+/// State of the pools that adding records changes, under the lock.
 struct Adding {
     pools: usize,
     used: usize,
@@ -172,7 +172,7 @@ fn find_or_add(entries: &[usize], can_alloc: bool) -> Option<Handle> {
     }
 }
 
-/// Why a stack is not added.
+/// Reason why a stack was not added.
 enum NotAdded {
     /// The last pool is full.
     NoRoom,
@@ -267,7 +267,7 @@ pub(in crate::mm) fn all() -> impl Iterator<Item = (Handle, u32)> {
     })
 }
 
-/// How many stacks were not saved for want of memory.
+/// Number of stacks that were not saved for want of memory.
 #[must_use]
 pub fn lost() -> u32 {
     LOST.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! What the tools remember, on the emulated machine.
+//! Tests of the debugging tools on the emulated machine.
 
 use super::kmemleak::{kmemleak_alloc, kmemleak_free};
 use super::objects::{Objects, SIZE};
@@ -18,6 +18,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{
     self, Pages, alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk,
 };
+use crate::mm::validate;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ fn machine(words: &str, f: impl FnOnce()) {
         init(&CommandLine::new(words), &mut |why| panic!("{why}"));
         page_alloc::init(machine.ram());
         f();
-        page_alloc::validate().expect("a sound allocator");
+        validate::validate().expect("a sound allocator");
     });
 }
 
@@ -124,8 +125,8 @@ fn a_stack_is_not_taken_for_its_beginning() {
     }
 }
 
-/// Another CPU saves stacks wherever this one is about to take a lock, such as for the memory
-/// of its first ones: a block that came too late goes back.
+/// Saves stacks on another CPU wherever this one is about to take a lock, such as for the memory
+/// of its first ones, and checks that a block that came too late is freed.
 #[test]
 fn cpus_that_save_their_first_stacks_at_once_take_one_block_each() {
     let other = CpuId::new(1).expect("a CPU");

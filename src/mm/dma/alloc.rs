@@ -18,13 +18,13 @@ use crate::mm::vmalloc;
 #[derive(Debug)]
 #[must_use = "the memory stays allocated until dma_free_coherent"]
 pub struct CoherentMemory {
-    /// Where CPUs find it; 0 while it is being made.
+    /// CPU address of the memory; 0 while it is being allocated.
     virt: VirtAddr,
     at: DmaAddr,
     frame: Frame,
     pages: u32,
     source: Source,
-    /// Whether it has an address of its own, and none in the linear map.
+    /// True if the memory has a mapping of its own, and none in the linear map.
     remapped: bool,
 }
 
@@ -44,12 +44,12 @@ impl core::fmt::Debug for Source {
 }
 
 impl CoherentMemory {
-    /// Where CPUs find it.
+    /// Returns the CPU address of the memory.
     #[must_use]
     pub const fn virt(&self) -> VirtAddr {
         self.virt
     }
-    /// Where the device finds it.
+    /// Returns the bus address of the memory.
     #[must_use]
     pub const fn dma_addr(&self) -> DmaAddr {
         self.at

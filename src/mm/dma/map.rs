@@ -199,7 +199,7 @@ unsafe fn to_cpu(device: &DmaDevice<'_>, ram: PhysRange, direction: DmaDirection
     }
 }
 
-/// Whether the device writes next to data that is the CPU's meanwhile.
+/// Returns true if the device may write to a cache line that holds other data of the CPU too.
 fn shares_lines(device: &DmaDevice<'_>, ram: PhysRange, direction: DmaDirection) -> bool {
     let line = cache::writeback_granule();
     !device.coherent
@@ -207,8 +207,8 @@ fn shares_lines(device: &DmaDevice<'_>, ram: PhysRange, direction: DmaDirection)
         && !(ram.start().is_aligned(line) && ram.end().is_aligned(line))
 }
 
-/// Whether all of it is RAM that the linear map has now. Where there is a descriptor, there need
-/// not be a mapping: what is marked no-map has one, and so has what somebody has hidden (Linux:
+/// Returns true if all of `ram` is in the linear map at present. A descriptor does not suffice:
+/// no-map regions have descriptors, and so have pages whose mapping was made invalid (Linux:
 /// pfn_is_map_memory, kernel_page_present).
 fn is_ram(ram: PhysRange) -> bool {
     let (Some(first), Some(last)) = (ram.start().pfn(), (ram.end() - 1).pfn()) else {

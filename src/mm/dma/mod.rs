@@ -3,6 +3,7 @@
 //! ```text
 //! map     streaming: memory that CPU and device use in turn, with the cache maintenance
 //! alloc   coherent: memory that both use at once
+//!   contiguous  areas of CMA, by device
 //!   pool      small blocks of that (Linux: mm/dmapool.c)
 //!   swiotlb   bounce buffers, for memory that the device does not reach
 //!   debug     who has mapped what, to catch misuse (Linux: kernel/dma/debug.c)
@@ -26,6 +27,7 @@
 
 #[expect(unsafe_code, reason = "clears memory, and takes it out of caches")]
 mod alloc;
+mod contiguous;
 mod debug;
 #[expect(unsafe_code, reason = "takes bytes from the CPU and gives them back")]
 mod map;
@@ -46,6 +48,7 @@ mod pool_tests;
 mod tests;
 
 pub use alloc::{CoherentMemory, dma_alloc_coherent, dma_free_coherent};
+pub use contiguous::{dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguous};
 pub use debug::{live_mappings, set_dma_debug, shrink};
 pub use map::{
     dma_map_page, dma_map_single, dma_sync_single_for_cpu, dma_sync_single_for_device,
@@ -68,7 +71,7 @@ impl DmaAddr {
     pub const fn new(value: u64) -> Self {
         Self(value)
     }
-    /// Its value.
+    /// Returns the address as a number.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
@@ -81,7 +84,8 @@ impl core::fmt::Display for DmaAddr {
     }
 }
 
-/// Who writes and who reads while memory is mapped (Linux: enum dma_data_direction).
+/// Direction of a transfer: who writes and who reads while memory is mapped (Linux: enum
+/// dma_data_direction).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DmaDirection {
     /// The device writes, or nobody knows who.
@@ -97,7 +101,7 @@ pub enum DmaDirection {
 pub struct DmaRange {
     /// The memory.
     pub cpu: PhysRange,
-    /// Where it begins on the device's bus.
+    /// Start of the range on the device's bus.
     pub bus: DmaAddr,
 }
 
@@ -112,21 +116,22 @@ impl DmaRange {
     }
 }
 
-/// What is to be known of a device that uses memory by itself (Linux: struct device's dma_mask,
+/// Properties of a device that accesses memory by itself (Linux: struct device's dma_mask,
 /// bus_dma_limit, dma_range_map and dma_coherent).
 #[derive(Clone, Copy, Debug)]
 pub struct DmaDevice<'a> {
-    /// For messages.
+    /// Name for messages.
     pub name: &'a str,
     /// The highest address that it can put on its bus.
     pub mask: u64,
-    /// What its bus leads to; empty: all memory, at its own address.
+    /// Ranges of memory that its bus reaches. Empty if it reaches all memory, each byte at its
+    /// own address.
     pub ranges: &'a [DmaRange],
-    /// Whether it snoops the CPUs' caches (`dma-coherent`).
+    /// True if the device snoops the CPUs' caches (`dma-coherent`).
     pub coherent: bool,
 }
 
-/// Why memory can't be used by a device.
+/// Reason why memory can't be used by a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DmaError {
     /// No bytes, or no memory that the kernel has in its linear map.
@@ -148,8 +153,8 @@ impl core::fmt::Display for DmaError {
 }
 
 impl DmaDevice<'_> {
-    /// Where the device finds `ram`, all of it; `None` where it doesn't, or where the same bus
-    /// addresses lead to other memory first ([`DmaDevice::memory_at`])
+    /// Translates `ram` to a bus address of the device. `None` if the device can't reach all of
+    /// it, or if the same bus addresses lead to other memory first ([`DmaDevice::memory_at`])
     /// (Linux: phys_to_dma, dma_capable).
     #[must_use]
     pub fn reach(&self, ram: PhysRange) -> Option<DmaAddr> {

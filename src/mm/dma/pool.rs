@@ -26,7 +26,7 @@ const MAX_BLOCKS: usize = PAGE_SIZE / MIN_SIZE;
 /// The end of the list of pieces with a free block.
 const NONE: u32 = u32::MAX;
 
-/// How a pool cuts a piece of memory into blocks.
+/// Division of a piece of memory into blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Shape {
     /// Bytes from one block to the next.
@@ -67,7 +67,7 @@ impl Shape {
         whole * self.per_boundary() + rest
     }
 
-    /// Where block `n` of a piece begins.
+    /// Offset of block `n` in a piece.
     const fn offset(self, n: usize) -> usize {
         n / self.per_boundary() * self.boundary + n % self.per_boundary() * self.size
     }
@@ -185,13 +185,13 @@ impl<'d> DmaPool<'d> {
         self.alloc(gfp | Gfp::__GFP_ZERO)
     }
 
-    /// Its name.
+    /// Name of the pool.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its figures. Any context.
+    /// Statistics of the pool. Any context.
     #[must_use]
     pub fn info(&self) -> DmaPoolInfo {
         let (pieces, free) = with_masked(|irq| {
@@ -329,17 +329,17 @@ impl fmt::Debug for DmaPool<'_> {
 }
 
 impl DmaPoolBlock<'_> {
-    /// Where CPUs find the block.
+    /// Returns the CPU address of the block.
     #[must_use]
     pub const fn virt(&self) -> VirtAddr {
         self.virt
     }
-    /// Where the device finds the block.
+    /// Returns the bus address of the block.
     #[must_use]
     pub const fn dma_addr(&self) -> DmaAddr {
         self.at
     }
-    /// How many bytes the block has: as many as were asked for, or a few more.
+    /// Size of the block in bytes: as many as were asked for, or a few more.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no block is empty")]
     pub const fn len(&self) -> usize {

@@ -30,13 +30,13 @@ const SLOTS: usize = ORDER.bytes() / SLOT as usize;
 /// Slots of the largest buffer (Linux: IO_TLB_SEGSIZE).
 const SEGMENT: usize = 128;
 
-/// What a slot is used for.
+/// Use of a slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
     Free,
     /// The first of a buffer, and whose bytes it holds.
     First(PhysRange),
-    /// Another one.
+    /// Slot of a buffer after its first.
     More,
 }
 
@@ -44,7 +44,7 @@ struct Pool {
     /// Never dropped with the pool.
     pages: Option<ManuallyDrop<Pages>>,
     slots: [Use; SLOTS],
-    /// Where the next search begins.
+    /// Slot at which the next search begins.
     next: usize,
 }
 
@@ -189,7 +189,7 @@ pub fn swiotlb_init() -> Option<PhysRange> {
     }
 }
 
-/// Whether memory is part of the pool (Linux: is_swiotlb_buffer).
+/// Returns true if memory is part of the pool (Linux: is_swiotlb_buffer).
 #[must_use]
 pub fn is_swiotlb_buffer(at: PhysAddr) -> bool {
     let start = with_masked(|irq| POOL.lock(irq).start());

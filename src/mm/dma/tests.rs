@@ -508,7 +508,7 @@ fn a_sync_in_another_direction_is_caught() {
     mapped(|at| unsafe { dma_sync_single_for_cpu(&ANY, at, 128, FromDevice) });
 }
 
-/// With the linear map in the tables, as on a real machine.
+/// Runs `f` on a machine whose tables hold the linear map, as on a real machine.
 fn linear_machine(kib: u64, f: impl FnOnce(&Machine)) {
     machine(kib, |m| {
         for ram in m.ram() {

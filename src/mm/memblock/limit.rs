@@ -1,4 +1,4 @@
-//! Ways to lose memory.
+//! Truncating memblock to `mem=`, and capping it to a range.
 
 use super::find::ANYWHERE;
 use super::{Memblock, MemblockError, Region};

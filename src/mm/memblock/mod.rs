@@ -50,7 +50,7 @@ use crate::mm::mmzone::NodeId;
 use core::fmt;
 use region::RegionArray;
 
-/// Why a call changed nothing.
+/// Reason why a call changed nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemblockError {
     /// An array is full and could not grow.
@@ -76,12 +76,12 @@ impl fmt::Display for MemblockError {
 
 impl core::error::Error for MemblockError {}
 
-/// One of the two arrays.
+/// Name of one of the two arrays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// All RAM.
     Memory,
-    /// What is in use, or must not be touched.
+    /// Memory in use, or that must not be touched.
     Reserved,
 }
 
@@ -246,37 +246,37 @@ impl Memblock {
         self.growing(Kind::Memory, range, |array| array.change(range, |region| region.nid = nid))
     }
 
-    /// Whether this byte is RAM.
+    /// Returns true if this byte is RAM.
     #[must_use]
     pub fn is_memory(&self, at: PhysAddr) -> bool {
         self.memory.find(at).is_some()
     }
 
-    /// Whether this byte is RAM that is in the linear map.
+    /// Returns true if this byte is RAM that is in the linear map.
     #[must_use]
     pub fn is_map_memory(&self, at: PhysAddr) -> bool {
         self.memory.find(at).is_some_and(|region| !region.is_nomap())
     }
 
-    /// Whether this byte is reserved.
+    /// Returns true if this byte is reserved.
     #[must_use]
     pub fn is_reserved(&self, at: PhysAddr) -> bool {
         self.reserved.find(at).is_some()
     }
 
-    /// Whether all of the range is RAM.
+    /// Returns true if all of the range is RAM.
     #[must_use]
     pub fn is_region_memory(&self, range: PhysRange) -> bool {
         self.memory.gaps(range).next().is_none()
     }
 
-    /// Whether some of the range is RAM.
+    /// Returns true if some of the range is RAM.
     #[must_use]
     pub fn overlaps_memory(&self, range: PhysRange) -> bool {
         self.memory.overlapping(range).next().is_some()
     }
 
-    /// Whether some of the range is reserved (Linux: memblock_is_region_reserved).
+    /// Returns true if some of the range is reserved (Linux: memblock_is_region_reserved).
     #[must_use]
     pub fn is_region_reserved(&self, range: PhysRange) -> bool {
         self.reserved.overlapping(range).next().is_some()
@@ -318,7 +318,7 @@ impl Memblock {
         self.memory().last().map_or(PhysAddr::new(0), |region| region.range.end())
     }
 
-    /// Where allocations that name no upper end stop: what the CPU can reach so far.
+    /// Upper end of allocations that name none: the limit of what the CPU can reach so far.
     #[must_use]
     pub const fn current_limit(&self) -> PhysAddr {
         self.current_limit
@@ -329,7 +329,7 @@ impl Memblock {
         self.current_limit = limit;
     }
 
-    /// Whether allocations start from the lowest address.
+    /// Returns true if allocations start from the lowest address.
     #[must_use]
     pub const fn bottom_up(&self) -> bool {
         self.bottom_up

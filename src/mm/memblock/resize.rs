@@ -92,13 +92,13 @@ impl Memblock {
         }
     }
 
-    /// How many regions fit without growth.
+    /// Number of regions that fit without growth.
     #[must_use]
     pub fn capacity(&self, kind: Kind) -> usize {
         self.array(kind).capacity()
     }
 
-    /// How many more regions fit without growth.
+    /// Number of regions that can be added without growth.
     #[must_use]
     pub fn room(&self, kind: Kind) -> usize {
         self.array(kind).room()

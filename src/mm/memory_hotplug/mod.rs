@@ -33,15 +33,15 @@ use crate::sched;
 use core::fmt;
 use state::{Changing, update_span};
 
-/// Why the state of a range was not changed.
+/// Reason why the state of a range was not changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HotplugError {
     /// Not whole sections of one zone's RAM, or there are holes in it, or no descriptors.
     Invalid,
     /// The section that starts here is not online, or not offline, as it would have to be.
     State(Pfn),
-    /// This frame can't be emptied: it is reserved, a CMA area's, or in use by one who
-    /// does not move it; or there is no memory to move it to.
+    /// The frame can't be emptied: it is reserved, a CMA area's, or in use by an owner who can't
+    /// move it; or there is no memory to move it to.
     Busy(Pfn),
 }
 
@@ -148,7 +148,7 @@ fn cma_block(range: PfnRange) -> Option<Pfn> {
     pageblocks(range).find(cma).map(Frame::pfn)
 }
 
-/// Whether a frame may stay where it is in a section that goes offline.
+/// Returns true if a frame may stay where it is in a section that goes offline.
 fn may_stay(frame: Frame) -> bool {
     frame.page().flags().contains(PageFlags::VMEMMAP) || state_of(frame) == State::Poisoned
 }

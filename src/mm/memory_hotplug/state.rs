@@ -1,4 +1,4 @@
-//! Which sections are online, and what that means for their zones and frames.
+//! State of sections, online or offline, and its effects on their zones and frames.
 #![deny(unsafe_code)]
 
 use super::HotplugError;
@@ -14,19 +14,19 @@ use crate::sched::{Mutex, MutexGuard};
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What a section is good for (Linux: MEM_ONLINE, MEM_OFFLINE, MEM_GOING_OFFLINE).
+/// State of a section (Linux: MEM_ONLINE, MEM_OFFLINE, MEM_GOING_OFFLINE).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemoryState {
-    /// Its memory is the page allocator's.
+    /// The page allocator manages the section's memory.
     Online,
-    /// It is being emptied.
+    /// The section is being emptied.
     GoingOffline,
-    /// Nothing of it is handed out.
+    /// None of the section's memory is allocated.
     Offline,
 }
 
 impl fmt::Display for MemoryState {
-    /// As in /sys/devices/system/memory/memoryN/state.
+    /// Formats the state as in /sys/devices/system/memory/memoryN/state.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Online => "online",
@@ -37,7 +37,7 @@ impl fmt::Display for MemoryState {
 }
 
 machine_local! {
-    /// One range at a time changes its state (Linux: mem_hotplug_lock).
+    /// Lock that lets one range at a time change its state (Linux: mem_hotplug_lock).
     static CHANGING: Mutex = Mutex::new();
     /// The range that is going offline, its start in the upper half, its end in the lower;
     /// an empty range while none is. Written by the holder of `CHANGING`.
@@ -84,7 +84,7 @@ fn first_frame(section: Section) -> Option<Frame> {
     if blocks == 0 { None } else { Frame::new(section.block(blocks.trailing_zeros()).start()) }
 }
 
-/// Whether the pageblocks of `section` are marked as offline.
+/// Returns true if the pageblocks of `section` are marked as offline.
 fn is_offline(section: Section) -> bool {
     first_frame(section).is_some_and(|frame| frame.page().block_is_offline())
 }

@@ -31,7 +31,7 @@ use backing::Element;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// How long one waits before the backing is asked again (Linux: 5 seconds).
+/// Time to wait before the backing is asked again, in ticks (Linux: 5 seconds).
 const WAIT: u64 = 5 * HZ;
 
 /// A pool of elements of one kind. Dropping it gives its reserve back; what is allocated
@@ -44,9 +44,9 @@ pub struct Mempool<B: Backing> {
 }
 
 struct Reserve {
-    /// It has room for `min_nr`.
+    /// Reserve of elements. It has room for `min_nr`.
     elements: KVec<Element>,
-    /// One for who waits, where `min_nr` is 0: that takes no memory.
+    /// Element for a waiter if `min_nr` is 0. It takes no memory.
     spare: Option<Element>,
     min_nr: usize,
 }
@@ -56,7 +56,7 @@ impl Reserve {
         Self { elements: KVec::new(), spare: None, min_nr: 0 }
     }
 
-    /// How many elements a free leaves here.
+    /// Number of elements that a free may add to the reserve.
     fn room(&self) -> usize {
         self.min_nr.max(1)
     }
@@ -222,13 +222,13 @@ impl<B: Backing> Mempool<B> {
         Ok(())
     }
 
-    /// How many elements the reserve is to hold.
+    /// Number of elements that the reserve is to hold.
     #[must_use]
     pub fn min_nr(&self) -> usize {
         with_masked(|irq| self.reserve.lock(irq).min_nr)
     }
 
-    /// How many it holds now.
+    /// Number of elements in the reserve now.
     #[must_use]
     pub fn reserved(&self) -> usize {
         with_masked(|irq| self.reserve.lock(irq).len())

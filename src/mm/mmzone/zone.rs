@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering::Relaxed};
 pub struct Zone {
     id: ZoneId,
     pub(in crate::mm) area: SpinLock<FreeArea>,
-    /// For each migratetype a bit for each order that has a free block.
+    /// Bit mask for each migratetype: the orders that have a free block.
     pub(in crate::mm) orders: [AtomicU16; Migratetype::COUNT],
     pub(in crate::mm) free: AtomicU32,
     pub(in crate::mm) free_cma: AtomicU32,
@@ -33,9 +33,10 @@ pub struct Zone {
     /// The free block that was left by itself, if it still is one (`page_alloc::contig`).
     pub(in crate::mm) unmerged: Link,
     pub(in crate::mm) watermark: [AtomicU32; 4],
-    /// What the marks but min are raised by, since a pageblock changed hands.
+    /// Pages by which the watermarks except min are raised, since a pageblock was claimed by
+    /// another migratetype.
     pub(in crate::mm) watermark_boost: AtomicU32,
-    /// Whether background reclaim is to be told of that (Linux: ZONE_BOOSTED_WATERMARK).
+    /// True if background reclaim has to be woken for the boost (Linux: ZONE_BOOSTED_WATERMARK).
     pub(in crate::mm) boosted: AtomicBool,
     pub(in crate::mm) lowmem_reserve: [AtomicU32; super::MAX_NR_ZONES],
     pub(in crate::mm) pcp_batch: AtomicU32,
@@ -70,12 +71,12 @@ impl Zone {
         }
     }
 
-    /// Which zone it is.
+    /// Number of the zone.
     #[must_use]
     pub fn id(&self) -> ZoneId {
         self.id
     }
-    /// From its first to its last frame, holes and other zones' frames included.
+    /// Range from its first to its last frame, holes and other zones' frames included.
     #[must_use]
     pub fn spanned(&self) -> PfnRange {
         PfnRange::new(Pfn::new(self.start.load(Relaxed)), Pfn::new(self.end.load(Relaxed)))
@@ -100,7 +101,7 @@ impl Zone {
     pub fn free(&self) -> u32 {
         self.free.load(Relaxed) + self.deferred.load(Relaxed)
     }
-    /// Whether it has memory to allocate.
+    /// Returns true if the zone has memory to allocate.
     #[must_use]
     pub fn is_populated(&self) -> bool {
         self.managed() != 0

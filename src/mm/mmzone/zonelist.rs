@@ -3,7 +3,6 @@
 
 use super::{NodeId, ZoneId, ZoneType};
 use crate::machine_local;
-use crate::mm::gfp::Gfp;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// A zone's number, or none.
@@ -58,22 +57,5 @@ pub(in crate::mm) fn build_zonelists(distance: impl Fn(NodeId, NodeId) -> u32) {
             }
         }
         entries.for_each(|entry| entry.store(NONE, Relaxed));
-    }
-}
-
-impl Gfp {
-    /// The widest zone that will do (Linux: gfp_zone).
-    #[inline]
-    #[must_use]
-    pub const fn zone(self) -> ZoneType {
-        if self.contains(Self::__GFP_DMA) {
-            ZoneType::Dma
-        } else if self.contains(Self::__GFP_DMA32) {
-            ZoneType::Dma32
-        } else if self.contains(Self::__GFP_HIGHMEM) && self.contains(Self::__GFP_MOVABLE) {
-            ZoneType::Movable
-        } else {
-            ZoneType::Normal
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! How a frame changes hands: its flags and its reference count, which several CPUs look at and
-//! change without a lock. The program `loom` (examples/loom) tries what is here in every order.
+//! Ownership of a frame: its flags and its reference count, which several CPUs read and change
+//! without a lock. The program `loom` (examples/loom) tries this code in every order.
 #![deny(unsafe_code)]
 
 use crate::sync::atomic::{AtomicU16, AtomicU32, Ordering, Ordering::Relaxed};
@@ -27,8 +27,8 @@ impl Life<'_> {
         self.refcount.store(1, Ordering::Release);
     }
 
-    /// Whether the frame has references; what its allocation stored in the flags is earlier than
-    /// what the caller does to them.
+    /// Returns true if the frame has references. The read is an acquire: what its allocation
+    /// stored in the flags comes before what the caller does to them.
     #[inline]
     pub(super) fn is_in_use(self) -> bool {
         self.refcount.load(Ordering::Acquire) != 0
@@ -77,8 +77,8 @@ impl Life<'_> {
         was
     }
 
-    /// How many references there are. What a holder did before it gave its reference back is
-    /// earlier than what the caller does who finds itself to be the last one.
+    /// Number of references. The read is an acquire: what another holder did before it dropped
+    /// its reference comes before what the caller does if it finds itself to be the last.
     #[inline]
     pub(super) fn count(self) -> u32 {
         self.refcount.load(Ordering::Acquire)

@@ -15,10 +15,10 @@ use crate::mm::page::{Frame, PageFlags};
 /// Pages that are freed in one go, with interrupts masked.
 const AT_ONCE: u32 = 64;
 
-/// Takes a chain of up to `most` single pages, a few, off this CPU's list, each with `marks`;
-/// the first, and how many they are. None where the list is empty, or where `gfp` asks for more
-/// than it has (zeros, an account, a node): then [`alloc_pages`](super::alloc_pages) may do. Any
-/// context that `gfp` is fit for.
+/// Takes a chain of up to `most` single pages, a few, off this CPU's list, and sets the flags
+/// `marks` on each. Returns the first page and their number. They are none if the list is empty,
+/// or `gfp` asks for more than it has (zeros, an account, a node): the caller then goes to
+/// [`alloc_pages`](super::alloc_pages). Any context that `gfp` allows.
 #[inline(always)]
 pub(in crate::mm) fn alloc_pages_chain(
     gfp: Gfp,
@@ -51,9 +51,9 @@ fn take(irq: &IrqMasked, gfp: Gfp, most: u32, marks: PageFlags) -> (Option<Frame
     (top.frame(), count)
 }
 
-/// Frees the first pages of a chain of `len`: those that have `marks` and no others, and are
-/// held once. The first that is not like that, and how many are left with it. Where others
-/// are to be told of each, that is the first of all. Any context.
+/// Frees the first pages of a chain of `len`: those that have the flags `marks` and no others,
+/// and one reference. Returns the first page not freed and the count remaining; if page hooks
+/// are on, frees none. Any context.
 #[inline(always)]
 pub(super) fn free_pages_chain(
     mut head: Option<Frame>,
@@ -78,8 +78,8 @@ pub(super) fn free_pages_chain(
     (head, len)
 }
 
-/// Puts up to `most` pages of the chain from `first` on this CPU's list, those of one
-/// pageblock; what comes after them, how many they are, and whether the list is full.
+/// Puts up to `most` pages of the chain from `first` on this CPU's list, those of one pageblock.
+/// Returns the page after them, their number, and whether the list is full.
 #[inline(always)]
 fn put(irq: &IrqMasked, first: Frame, most: u32, marks: PageFlags) -> (Option<Frame>, u32, bool) {
     let Some(list) = pcp::list_of(irq, first) else { return (Some(first), 0, false) };

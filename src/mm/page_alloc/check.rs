@@ -7,36 +7,36 @@ use crate::mm::mmzone::Migratetype;
 use crate::mm::page::{Frame, PageFlags};
 use core::fmt;
 
-/// What a frame is to the page allocator.
+/// State of a frame in the page allocator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// No RAM is there.
     Hole,
     /// Taken out for good: bad memory.
     Poisoned,
-    /// Of a section that is offline.
+    /// Frame of a section that is offline.
     Offline,
-    /// In a free block.
+    /// Frame of a free block.
     Free {
-        /// Where the block starts.
+        /// First frame of the block.
         head: Frame,
-        /// Its order.
+        /// Order of the block.
         order: Order,
     },
-    /// On a per-CPU list.
+    /// Frame of a block on a per-CPU list.
     PerCpu {
-        /// Where the block starts.
+        /// First frame of the block.
         head: Frame,
-        /// Its order.
+        /// Order of the block.
         order: Order,
     },
-    /// In a block that was allocated.
+    /// Frame of an allocated block.
     Allocated {
-        /// Where the block starts.
+        /// First frame of the block.
         head: Frame,
-        /// Its order.
+        /// Order of the block.
         order: Order,
-        /// How many users hold it.
+        /// Number of references.
         refcount: u32,
     },
     /// Never the allocator's.
@@ -96,7 +96,7 @@ pub fn state_of(frame: Frame) -> State {
     State::Reserved
 }
 
-/// Why a block can't be freed.
+/// Panics with the reason why a block can't be freed.
 #[cold]
 #[inline(never)]
 #[track_caller]

@@ -15,12 +15,12 @@ use crate::mm::debug::{free_hook, prepare_to_take};
 use crate::mm::mmzone::{LockedZone, Migratetype};
 use crate::mm::page::{Frame, Page, PageFlags};
 
-/// In which pageblocks free blocks are taken.
+/// Pageblocks in which free blocks may be taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
-    /// In those of any type that nobody empties.
+    /// Pageblocks of any type, but for isolated ones.
     Use,
-    /// In those that the caller isolated.
+    /// Pageblocks that the caller isolated.
     Isolated,
 }
 
@@ -66,9 +66,8 @@ impl LockedZone<'_> {
 }
 
 impl LockedZone<'_> {
-    /// Frees a block of CMA's, and leaves it by itself until the next one is freed so: who
-    /// allocates small pieces often wants the same again soon, and it would have to be cut
-    /// off what it merged into, order by order.
+    /// Frees a CMA block but defers its buddy merge until the next such free: small allocations
+    /// often repeat, and the next would have to split the merged block again.
     fn free_unmerged(&mut self, frame: Frame, order: Order, mt: Migratetype) {
         self.merge_late();
         self.account_add(mt, order.pages());
@@ -76,8 +75,8 @@ impl LockedZone<'_> {
         self.zone.unmerged.set(Some(frame));
     }
 
-    /// Merges the block that was left by itself, if one was. Before pageblocks change hands,
-    /// and where memory is short.
+    /// Merges the block whose merge was deferred, if there is one. Called before pageblocks
+    /// change hands, and when memory is short.
     pub(super) fn merge_late(&mut self) {
         let Some(frame) = self.zone.unmerged.get() else { return };
         self.zone.unmerged.set(None);
@@ -91,7 +90,7 @@ impl LockedZone<'_> {
     }
 }
 
-/// Passes over a range whose pages in use could not all be moved the first time.
+/// Maximum number of passes over a range whose pages in use could not all be moved at once.
 const MIGRATE_PASSES: u32 = 5;
 
 /// Allocates exactly the frames of `range`, of pageblocks of any types, as single pages
@@ -128,7 +127,8 @@ pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
     taken
 }
 
-/// Before the zone is locked, under which nobody gets memory to note who takes its pages.
+/// Allocates what the tools need to record the new owner of the pages. Called before the zone is
+/// locked, since under its lock nothing can be allocated.
 #[cold]
 #[inline(never)]
 fn prepare(range: PfnRange) {
@@ -175,7 +175,8 @@ fn single_pages_at(pfn: Pfn) -> Frame {
     }
 }
 
-/// Whether a single page that is freed turned out to be bad; it must be free to go otherwise.
+/// Returns true if a single page that is being freed is marked as bad. Panics if it can't be
+/// freed for another reason.
 #[cold]
 #[inline(never)]
 #[track_caller]

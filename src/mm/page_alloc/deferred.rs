@@ -33,7 +33,7 @@ const FREE_RANGES: usize = 128;
 /// and a leaf of `sparse`'s.
 const TABLE_PAGES: u32 = 8;
 
-/// Why the allocator can't start.
+/// Reason why the allocator can't start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InitError {
     /// The ranges are not rising, or overlap; the second of the two.
@@ -65,7 +65,7 @@ impl fmt::Display for InitError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::mm) struct OnlineError;
 
-/// What the firmware and memblock said, and how far it has been used.
+/// Memory ranges from the firmware and memblock, and the progress of bringing up their sections.
 struct Sections {
     present: ArrayVec<(NodeId, PfnRange), PRESENT_RANGES>,
     free: ArrayVec<FreeRam, FREE_RANGES>,
@@ -195,8 +195,8 @@ pub(super) fn grow_zone(irq: &IrqMasked, zone: ZoneId) -> bool {
     found
 }
 
-/// Whether any frame of `range` is the allocator's, allocated or free, its section up or
-/// not; what is reserved or no RAM at all isn't. Any context.
+/// Returns true if any frame of `range` is the allocator's, allocated or free, whether its
+/// section is up or not. Reserved memory and holes are not. Any context.
 #[must_use]
 pub fn manages(range: PfnRange) -> bool {
     let deferred = |part: PfnRange| {
@@ -263,9 +263,9 @@ pub(in crate::mm) fn present_in(
 /// RAM of a zone in sections that are not up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NotUp {
-    /// Its frames, which have no descriptors.
+    /// Range of the frames, which have no descriptors.
     pub range: PfnRange,
-    /// How many of them are free; the others are reserved.
+    /// Number of them that are free; the others are reserved.
     pub free: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What passes by the zones, by itself: for callers that go the long way out of line.
+//! Inlined PCP-only alloc and free for kmalloc, which has its own out-of-line slow path.
 #![deny(unsafe_code)]
 
 use super::{are_watched, pcp};
@@ -8,16 +8,17 @@ use crate::arch::irq::with_masked;
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::page::Frame;
 
-/// What is done for an allocation that asks for one of these, [`alloc_listed`] does not.
+/// GFP flags that [`alloc_listed`] does not support.
 pub(in crate::mm) const LONG_WAY: Gfp =
     Gfp::__GFP_ZERO.union(Gfp::__GFP_COMP).union(Gfp::__GFP_ACCOUNT).union(Gfp::__GFP_THISNODE);
 
-/// The largest order that is had and freed here: above, the rows of the lists have a gap.
+/// The largest order that is allocated and freed here; the rows of the lists have a gap above.
 pub(in crate::mm) const MAX_LISTED: Order = pcp::ORDERS[5];
 const _: () = assert!(MAX_LISTED.get() == 5);
 
-/// As [`alloc_pages`](super::alloc_pages) without [`LONG_WAY`], of this CPU's own lists, where
-/// they have such a block of at most [`MAX_LISTED`].
+/// Allocates a block of at most [`MAX_LISTED`] from this CPU's lists. `None` if they have no
+/// such block, or the order is higher. `gfp` must have none of [`LONG_WAY`]; otherwise as
+/// [`alloc_pages`](super::alloc_pages).
 #[inline(always)]
 #[track_caller]
 pub(in crate::mm) fn alloc_listed(gfp: Gfp, order: Order) -> Option<Frame> {
@@ -28,9 +29,9 @@ pub(in crate::mm) fn alloc_listed(gfp: Gfp, order: Order) -> Option<Frame> {
     with_masked(|irq| pcp::alloc_fast(irq, gfp, order))
 }
 
-/// Frees the block at `frame` as [`free_block`](super::free_block) does, of the order that it has,
-/// if that is at most [`MAX_LISTED`], it goes to this CPU's own lists and nothing is wrong
-/// with it; whether it did.
+/// Frees the block at `frame` to this CPU's lists, if its order is at most [`MAX_LISTED`], it
+/// has lists, and it has no flags that need handling. Returns true if it was freed; otherwise
+/// the caller frees it with [`free_block`](super::free_block).
 #[inline(always)]
 pub(super) fn free_listed(frame: Frame) -> bool {
     if are_watched() {

@@ -22,6 +22,7 @@
 //! | `extfrag` | how often kinds were mixed |
 //! | `sysctl` | setting watermarks and reserves |
 //! | `check` | what is wrong with a free |
+//! | `validate` | what is wrong with a zone |
 //!
 //! A block that is allocated has one reference, no flags (or `HEAD`, its tails `TAIL`),
 //! and its zone and order in its head's descriptor. A free block's frames have no
@@ -100,7 +101,8 @@ pub use report::{
     zones_on,
 };
 pub use sysctl::{set_lowmem_reserve_ratio, set_watermark_scale_factor};
-pub use validate::{Invalid, validate};
+pub use validate::Invalid;
+pub(in crate::mm) use validate::validate_zone;
 
 use crate::addr::{Order, PfnRange};
 use crate::arch::irq::with_masked;
@@ -149,7 +151,7 @@ pub unsafe fn free_area_init(
 }
 
 machine_local! {
-    /// What was asked to be kept free, in KiB; `u64::MAX` for what memory suggests.
+    /// Value that was set, in KiB; `u64::MAX` for the value computed from the size of memory.
     static MIN_FREE_KBYTES: AtomicU64 = AtomicU64::new(u64::MAX);
 }
 
@@ -290,7 +292,7 @@ fn free_to_buddy(frame: Frame, order: Order) {
     }
 }
 
-/// Whether a tool wants to know of each page that is allocated or freed.
+/// Returns true if a tool has to be called for each page that is allocated or freed.
 #[inline(always)]
 fn are_watched() -> bool {
     static_branch_unlikely!(debug::PAGE_HOOKS)
@@ -309,8 +311,7 @@ fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
     });
 }
 
-/// Makes a block that has a reference and no flags what `gfp` asks for; `tell` says so to
-/// others, before it is filled with zeros.
+/// Second half of prep_new_page: sets flags, runs hooks (`tell`), then zeroes.
 #[inline(always)]
 fn dress_new_page(frame: Frame, order: Order, gfp: Gfp, tell: impl FnOnce()) {
     if gfp.contains(Gfp::__GFP_COMP) && order > Order::ZERO {

@@ -1,5 +1,5 @@
-//! Which node a CPU is near, and how far nodes are from each other (Linux: numa_node_id,
-//! alloc_pages_node, drivers/base/arch_numa.c).
+//! Nodes of CPUs, and distances between nodes (Linux: numa_node_id, alloc_pages_node,
+//! drivers/base/arch_numa.c).
 #![deny(unsafe_code)]
 
 use super::{alloc_pages, pcp, slowpath};
@@ -13,7 +13,7 @@ use crate::mm::page::Frame;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 machine_local! {
-    /// As they were set; 0 for what was not.
+    /// Distances that were set; 0 for unset.
     static DISTANCE: [[AtomicU32; MAX_NUMNODES]; MAX_NUMNODES] =
         [const { [const { AtomicU32::new(0) }; MAX_NUMNODES] }; MAX_NUMNODES];
     static CPU_NODE: [AtomicU8; NR_CPUS] = [const { AtomicU8::new(0) }; NR_CPUS];
@@ -42,8 +42,8 @@ pub fn cpus_online() -> impl Iterator<Item = CpuId> {
     (0..NR_CPUS).filter_map(CpuId::new).filter(move |id| online >> id.index() & 1 != 0)
 }
 
-/// How many CPUs that allocate are near `node`; all of them where none is, since any of
-/// them may come to it then.
+/// Number of online CPUs of `node`; all online CPUs if it has none, since any of them may fall
+/// back to it.
 pub(super) fn cpus_near(node: NodeId) -> u32 {
     match cpus_online().filter(|&id| cpu_to_node(id) == node).count() {
         0 => cpus_online().count() as u32,
@@ -69,7 +69,8 @@ pub fn set_cpu_numa_node(cpu: CpuId, node: NodeId) {
     with_masked(|_| pcp::setup(cpu, node));
 }
 
-/// How far node `to` is from node `from`, 10 being no distance (Linux: node_distance).
+/// Distance from node `from` to node `to`; 10 is a node's distance from itself (Linux:
+/// node_distance).
 #[must_use]
 pub fn node_distance(from: NodeId, to: NodeId) -> u32 {
     match DISTANCE[from.index()][to.index()].load(Relaxed) {
@@ -95,8 +96,8 @@ pub fn set_node_distances(distance: impl Fn(NodeId, NodeId) -> u32) {
     });
 }
 
-/// As [`alloc_pages`], from the memory of `node` first, and with `__GFP_THISNODE` from there
-/// alone (Linux: alloc_pages_node).
+/// Allocates as [`alloc_pages`] does, from the memory of `node` first, and with `__GFP_THISNODE`
+/// only from it (Linux: alloc_pages_node).
 ///
 /// # Panics
 /// As [`alloc_pages`].

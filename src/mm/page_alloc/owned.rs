@@ -140,7 +140,7 @@ impl OwnedPage {
         Self(frame)
     }
 
-    /// Its frame.
+    /// Frame of the page.
     #[inline]
     #[must_use]
     pub const fn frame(&self) -> Frame {
@@ -202,13 +202,13 @@ impl OwnedPages {
     /// No pages.
     pub const NONE: Self = Self { top: None, len: 0 };
 
-    /// How many there are.
+    /// Number of pages.
     #[must_use]
     pub const fn len(&self) -> u32 {
         self.len
     }
 
-    /// Whether there is none.
+    /// Returns true if there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
@@ -272,7 +272,7 @@ impl PagesList {
         self.len
     }
 
-    /// Whether there is none.
+    /// Returns true if there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0

@@ -6,12 +6,12 @@
 //! gets and its last one left: neither end of its life writes the count. Lists are refilled
 //! from and spilled to the zone in batches ([`batch`]).
 //!
-//! How much a CPU keeps of a zone is bounded by the zone's `pcp_high`: so many pages are
-//! granted to its lists, and each knows how many more it has room for ([`PcpList`]). One that
-//! is full gets the room that others don't use, before it has to spill. What is granted and
-//! not room is on the lists; any CPU may count it.
+//! The number of pages that a CPU keeps of a zone is bounded by the zone's `pcp_high`: so many
+//! are granted to its lists, and each list knows how many more it has room for ([`PcpList`]). A
+//! full list gets the room that others don't use, before it has to spill. Invariant: pages on
+//! lists = granted − Σ room. Readable from any CPU.
 //!
-//! `drain` empties lists, `preferred` says which of them a CPU looks at.
+//! `drain` empties lists, `preferred` chooses the list for an allocation.
 #![deny(unsafe_code)]
 
 mod closed;
@@ -31,9 +31,10 @@ use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
+use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::pcp_list::{ColumnLink, PcpColumn, PcpList, Top};
+use crate::mm::pcp_list::{ColumnLink, PcpList, Top};
 use crate::percpu::PerCpu;
 use crate::sync::Request;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -52,13 +53,14 @@ pub(super) const ORDERS: [Order; 7] =
 #[repr(align(4096))]
 pub(super) struct CpuPages {
     lists: [[PcpList; PcpColumn::COUNT]; ORDERS.len()],
-    /// Of each zone, how many pages its lists hold or have room for.
+    /// Number of pages granted to the lists of each zone: those on the lists and the room for
+    /// more.
     granted: [AtomicU32; ZoneId::COUNT],
     /// The column of the best zone and the migratetype for each combination of the zone
     /// modifiers and the mobility, which are the low bits of a GFP word; none where there is
-    /// no such zone, or the way past the zones is closed.
+    /// no such zone, or the fast path is closed.
     preferred: [ColumnLink; KINDS],
-    /// Whether another CPU asked for the lists to be drained.
+    /// True if another CPU asked for the lists to be drained.
     asked: AtomicBool,
 }
 
@@ -76,7 +78,7 @@ const _: () = assert!(
 
 machine_local! {
     static PCP: PerCpu<CpuPages> = PerCpu::new([const { CpuPages::new() }; NR_CPUS]);
-    /// What each CPU was interrupted for: to drain its lists.
+    /// Requests to each CPU to drain its lists, which it is interrupted for.
     static DRAIN: [Request; NR_CPUS] = [const { Request::new() }; NR_CPUS];
 }
 
@@ -90,7 +92,7 @@ const fn row(order: Order) -> Option<usize> {
     }
 }
 
-/// Whether blocks of `order` have per-CPU lists (Linux: pcp_allowed_order).
+/// Returns true if blocks of `order` have per-CPU lists (Linux: pcp_allowed_order).
 #[inline(always)]
 pub(super) const fn has_lists(order: Order) -> bool {
     row(order).is_some()
@@ -147,7 +149,7 @@ impl CpuPages {
         u32::try_from(count as i32).unwrap_or(0)
     }
 
-    /// Whether the lists of a zone hold pages or have room for some.
+    /// Returns true if the lists of a zone hold pages or have room for some.
     fn is_used(&self, zone: ZoneId) -> bool {
         self.granted[zone.index()].load(Relaxed) != 0 || self.count(zone) != 0
     }
@@ -201,7 +203,7 @@ impl CpuPages {
     }
 }
 
-/// How many pages more a list holds than it has room for.
+/// Number of pages by which a list exceeds its room.
 fn lacks(list: &PcpList) -> u32 {
     u32::try_from(-list.get().room()).unwrap_or(0)
 }
@@ -223,15 +225,15 @@ fn preferred(cpu: &CpuPages, gfp: Gfp) -> Option<PcpColumn> {
     cpu.preferred[gfp.bits() as usize % KINDS].get()
 }
 
-/// This CPU's list of the single pages that are best for `gfp`, if it has one.
+/// Calling CPU's list of single pages that is best for `gfp`, if there is one.
 #[inline(always)]
 pub(super) fn preferred_list(irq: &IrqMasked, gfp: Gfp) -> Option<&PcpList> {
     let cpu = PCP.get(irq);
     Some(cpu.list(0, preferred(cpu, gfp)?))
 }
 
-/// This CPU's list of single pages that `frame` goes to when it is freed; `None` where it goes
-/// straight to the zone.
+/// Calling CPU's list of single pages on which `frame` is freed; `None` if it is freed to the
+/// zone.
 #[inline(always)]
 pub(super) fn list_of(irq: &IrqMasked, frame: Frame) -> Option<&PcpList> {
     Some(PCP.get(irq).list(0, frame.pcp_column()?))
@@ -301,25 +303,26 @@ pub(super) fn alloc(
     })
 }
 
-/// What is left to do after a free, when interrupts may come again.
+/// Work that remains after a free, for when interrupts are unmasked again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Left {
-    /// Nothing.
+    /// None.
     Nothing,
-    /// The list is full: [`spill`].
+    /// The list is full: the caller calls [`spill`].
     Spill,
-    /// The block is on no list, its pageblock being emptied: `free_to_buddy`.
+    /// The block is on no list, because its pageblock is isolated or its order has no lists: the
+    /// caller calls `free_to_buddy`.
     Isolated,
-    /// The block is not free to go: it has flags, or can't be freed at all.
+    /// The block was not freed: it has flags that need handling, or can't be freed at all.
     Unusual,
 }
 
 /// Puts a block on this CPU's list if its holder may free it, and it has no flags: no lock,
-/// no atomic. The caller has checked that its order has lists, and does what is left to do.
+/// no atomic. The caller does the work that the result names.
 ///
-/// The look at the flags and what is stored over them are of one masked section: whoever
-/// marks the block as bad and then has each CPU take an interrupt finds the mark heeded, or
-/// gone (`memory_failure`).
+/// The flags are read and overwritten in one masked section: `memory_failure`, which marks the
+/// block as bad and then interrupts each CPU, finds afterwards that the mark was honoured or
+/// is gone.
 #[inline(always)]
 pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order) -> Left {
     if !frame.page().is_plain(order) {
@@ -395,9 +398,9 @@ fn push_alike(
     (top, (all - entries.len()) as u32)
 }
 
-/// Makes room on the list that `frame` was put on, which holds too much: it is the one in
-/// use. Where other lists don't have it to spare, a batch goes back to the zone, theirs
-/// first. Or all, where another CPU asked for it (Linux: free_pcppages_bulk).
+/// Makes room on the overfull list that `frame` was put on, which is the one in use: takes room
+/// that other lists don't use, else frees a batch to the zone, from other lists first. Drains
+/// all lists if another CPU asked for it (Linux: free_pcppages_bulk).
 #[cold]
 #[inline(never)]
 pub(super) fn spill(frame: Frame, order: Order) {

@@ -25,14 +25,14 @@ pub fn num_poisoned_pages() -> u32 {
     POISONED.load(Relaxed)
 }
 
-/// What became of a frame that was to be marked.
+/// Result of marking a frame as bad.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::mm) enum Marked {
-    /// It was free, and is out.
+    /// The frame was free, and is taken out.
     Out,
-    /// It is in use, and will be out when it is freed.
+    /// The frame is in use, and is taken out when it is freed.
     InUse,
-    /// It is between the two, or reserved.
+    /// The frame is being allocated or freed, or is reserved.
     Neither,
 }
 
@@ -46,7 +46,7 @@ impl LockedZone<'_> {
         self.free_good_part(head, order);
     }
 
-    /// Frees a block that nobody has any more, but for those of its frames that are bad.
+    /// Frees a block that nobody uses any more, except for its bad frames.
     pub(super) fn free_good_part(&mut self, head: Frame, order: Order) {
         let end = head.pfn() + order.pages();
         let mut free_from = head.pfn();
@@ -76,7 +76,7 @@ impl LockedZone<'_> {
     }
 }
 
-/// Frees a block whose last reference is given back, and of which some frames are bad.
+/// Frees a block without references, except for its bad frames.
 pub(super) fn free_good_part(head: Frame, order: Order) {
     with_masked(|irq| {
         let mut zone = head.page().zone().zone().lock(irq);
@@ -107,8 +107,9 @@ pub(in crate::mm) fn mark_poisoned(frame: Frame) -> Marked {
     })
 }
 
-/// Whether a frame that was marked is in use with its mark, so that its free keeps it out.
-/// After a free that was under way when it was marked, it may be neither.
+/// Returns true if a marked frame is in use and has its mark, so that its free will take it out.
+/// If the mark was set while a free was under way, it may be lost, and the frame neither in use
+/// nor out.
 pub(in crate::mm) fn is_mark_kept(frame: Frame) -> bool {
     with_masked(|irq| {
         let _zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
@@ -118,7 +119,7 @@ pub(in crate::mm) fn is_mark_kept(frame: Frame) -> bool {
     })
 }
 
-/// Takes the mark off a frame that is not out, and is not to be kept out.
+/// Clears the mark of a frame that is not taken out, and is not to be.
 pub(in crate::mm) fn give_up_mark(frame: Frame) {
     with_masked(|irq| {
         let _zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
@@ -128,14 +129,16 @@ pub(in crate::mm) fn give_up_mark(frame: Frame) {
     });
 }
 
-/// Keeps a page out instead of freeing it.
+/// Marks an owner's page as bad and takes it out instead of freeing it (Linux:
+/// page_handle_poison).
 pub(in crate::mm) fn keep_out(page: OwnedPage) {
     let frame = page.into_raw();
     frame.page().add_flags(PageFlags::HWPOISON);
     free_good_part(frame, Order::ZERO);
 }
 
-/// Takes a frame for good again; whether it was bad (Linux: put_page_back_buddy).
+/// Clears the mark of a bad frame, and frees the frame if it was taken out and its section is
+/// online. Returns true if it was marked (Linux: put_page_back_buddy).
 pub(in crate::mm) fn take_back(frame: Frame) -> bool {
     with_masked(|irq| {
         let mut zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);

@@ -1,5 +1,5 @@
-//! Which zone an allocation comes from, how deep it reaches, and what is tried when there
-//! is nothing (Linux: get_page_from_freelist, __alloc_pages_slowpath).
+//! Choice of the zone of an allocation, its watermarks, and what is tried when no zone has
+//! memory (Linux: get_page_from_freelist, __alloc_pages_slowpath).
 #![deny(unsafe_code)]
 
 use super::fallback::Reach;
@@ -27,7 +27,7 @@ use core::sync::atomic::Ordering::Relaxed;
 /// Above this order reclaim is not repeated: it seldom helps (Linux: PAGE_ALLOC_COSTLY_ORDER).
 const COSTLY_ORDER: u8 = 3;
 
-/// What an allocation asks for (Linux: struct alloc_context).
+/// Parameters of an allocation (Linux: struct alloc_context).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     pub(super) gfp: Gfp,
@@ -37,7 +37,7 @@ pub(super) struct Request {
     pub(super) node: NodeId,
 }
 
-/// How deep it may reach for it.
+/// Watermark and reserves down to which a request may use a zone.
 #[derive(Clone, Copy, Debug)]
 struct Depth {
     mark: Wmark,
@@ -63,7 +63,7 @@ impl Request {
         if self.mt == Migratetype::Movable { WmarkFlags::CMA } else { WmarkFlags::empty() }
     }
 
-    /// How deep the slow path reaches (Linux: gfp_to_alloc_flags).
+    /// Computes the depth for the slow path (Linux: gfp_to_alloc_flags).
     fn depth(&self) -> Depth {
         let gfp = self.gfp;
         let mut flags = self.cma();
@@ -242,8 +242,8 @@ fn wake_all_kswapds(request: &Request) {
     }
 }
 
-/// Whether there would be enough if all were reclaimed that can be, as far as is known
-/// (Linux: should_reclaim_retry).
+/// Returns true if a zone would have enough memory if everything reclaimable, as far as is
+/// known, were reclaimed (Linux: should_reclaim_retry).
 fn is_within_reach(request: &Request, depth: Depth) -> bool {
     let reclaimable = u64::try_from(reclaimable(request.gfp)).unwrap_or(u64::MAX);
     request.zones().any(|id| {

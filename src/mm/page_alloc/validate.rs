@@ -1,15 +1,13 @@
-//! Checks every invariant of the allocator, by walking all of it.
+//! Checks the invariants of a zone, by walking all its lists.
 #![deny(unsafe_code)]
 
 use super::buddy::{buddy_order, pageblock_migratetype};
-use super::{pcp, poison};
+use super::pcp;
 use crate::addr::Order;
-use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
-use crate::mm::memory_hotplug;
+use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::pcp_list::PcpColumn;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -34,32 +32,12 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// Walks every list of every zone and CPU. While it runs no other CPU may use the
-/// allocator; it takes time in proportion to the free memory.
+/// Checks the free lists and figures of a zone, and each CPU's lists of it. While it runs no
+/// other CPU may use the allocator; it takes time in proportion to the zone's free memory.
 ///
 /// # Errors
 /// The first [`Invalid`] found.
-pub fn validate() -> Result<(), Invalid> {
-    with_masked(|irq| {
-        let mut poisoned = 0;
-        for zone in ZoneId::all() {
-            let wrong = |(what, frame)| Invalid { what, zone, frame };
-            poisoned += memory_hotplug::validate_zone(irq, zone).map_err(wrong)?;
-            validate_zone(irq, zone)?;
-        }
-        if poisoned != poison::num_poisoned_pages() {
-            let zone = ZoneId::from_bits(0);
-            return Err(Invalid {
-                what: "the count of poisoned pages is wrong",
-                zone,
-                frame: None,
-            });
-        }
-        Ok(())
-    })
-}
-
-fn validate_zone(irq: &IrqMasked, id: ZoneId) -> Result<(), Invalid> {
+pub(in crate::mm) fn validate_zone(irq: &IrqMasked, id: ZoneId) -> Result<(), Invalid> {
     let zone = id.zone();
     let locked = zone.lock(irq);
     let wrong = |what, frame| Invalid { what, zone: id, frame };

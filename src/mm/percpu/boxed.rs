@@ -7,8 +7,8 @@ use crate::mm::gfp::Gfp;
 use core::alloc::Layout;
 use core::marker::PhantomData;
 
-/// One `T` for each CPU, in memory that is freed with it (Linux: alloc_percpu, free_percpu).
-/// A CPU reaches its own with proof that interrupts are masked, as in
+/// Per-CPU value: a `T` for each CPU, in memory that is freed with it (Linux: alloc_percpu,
+/// free_percpu). A CPU reaches its own with proof that interrupts are masked, as in
 /// [`PerCpu`](crate::percpu::PerCpu). Values use `Cell`s, or relaxed atomics where other CPUs
 /// may look at them. Values of two boxes may share a cache line; give `T` an alignment where
 /// that matters.
@@ -48,7 +48,7 @@ impl<T> PerCpuBox<T> {
         unsafe { self.area.units.at(cpu, self.area.offset).cast() }
     }
 
-    /// This CPU's value (Linux: this_cpu_ptr).
+    /// Returns the calling CPU's value (Linux: this_cpu_ptr).
     #[inline]
     pub fn get<'a>(&'a self, irq: &'a IrqMasked) -> &'a T {
         // SAFETY: it holds a value, which nobody else reaches while interrupts are masked.

@@ -39,7 +39,7 @@ impl Map {
         Self { used: [0; WORDS], starts: [0; WORDS], len, free: len }
     }
 
-    /// Whether nothing is allocated.
+    /// Returns true if nothing is allocated.
     pub fn is_empty(&self) -> bool {
         self.free == self.len
     }
@@ -66,7 +66,7 @@ impl Map {
         None
     }
 
-    /// How many granules the area that starts at `at` has; `None` if none does.
+    /// Number of granules of the area that starts at `at`; `None` if no area does.
     fn size(&self, at: u32) -> Option<u32> {
         if at >= self.len || !get(&self.starts, at) {
             return None;

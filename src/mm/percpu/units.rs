@@ -60,7 +60,7 @@ impl UnitsRef {
         Self(NonNull::from(units))
     }
 
-    /// Where offset `offset` of CPU `cpu`'s unit is.
+    /// Address of offset `offset` in CPU `cpu`'s unit.
     ///
     /// # Safety
     /// An area of the chunk is allocated, and `offset` lies in a unit.

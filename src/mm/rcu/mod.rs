@@ -11,7 +11,7 @@
 //!
 //! Memory that waits is freed by a thread, `rcu_gp`. It is started when it is first of use, by
 //! one who may sleep. Until then, and where there is no memory for its stack, what waits is
-//! freed by [`rcu_barrier`](crate::sched::rcu::rcu_barrier), and by reclaim, which asks for it
+//! freed by [`rcu_barrier`], and by reclaim, which asks for it
 //! as for any cache.
 #![deny(unsafe_code)]
 

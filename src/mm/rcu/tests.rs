@@ -6,6 +6,7 @@ use crate::arch::hosted::Machine;
 use crate::mm::alloc::KBox;
 use crate::mm::slab::{self, SlabFlags, kmem_cache_create, kmem_cache_destroy};
 use crate::mm::util::kvmalloc;
+use crate::mm::validate;
 use crate::mm::{page_alloc, shrinker};
 use crate::sched::rcu::{RcuHead, rcu_read_lock, synchronize_rcu};
 use core::ptr::NonNull;
@@ -23,7 +24,7 @@ fn on_machine(f: impl FnOnce(&Machine)) {
         f(m);
         rcu_barrier();
         slab::validate();
-        page_alloc::validate().expect("a sound allocator");
+        validate::validate().expect("a sound allocator");
     });
 }
 

@@ -1,4 +1,4 @@
-//! From trees to what devices get.
+//! Tests from device trees to the memory that devices get.
 
 use super::*;
 use crate::addr::{Order, PhysAddr};
@@ -8,12 +8,14 @@ use crate::firmware::fdt::Tree;
 use crate::firmware::fdt::tests::Builder;
 use crate::mm::cma::{
     cma_alloc, cma_init_reserved_areas, cma_init_reserved_mem, cma_release, default_area,
-    dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguous, set_default_area,
+    set_default_area,
 };
+use crate::mm::dma::{dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguous};
 use crate::mm::memblock::Memblock;
 use crate::mm::memblock::scan::{Handover, early_init_dt_scan, present};
-use crate::mm::page_alloc::{ZoneLimits, free_area_init, nr_used_pages, validate};
+use crate::mm::page_alloc::{ZoneLimits, free_area_init, nr_used_pages};
 use crate::mm::sparse;
+use crate::mm::validate::validate;
 use std::boxed::Box;
 use std::vec::Vec;
 

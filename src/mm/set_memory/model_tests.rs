@@ -36,12 +36,12 @@ enum Op {
     Valid(bool),
 }
 
-/// What a page ought to allow.
+/// Expected access to a page.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Page {
     permission: Permission,
     hidden: bool,
-    /// Of a page of an area: whether the linear map lets it be written.
+    /// True if the linear map lets a page of an area be written.
     alias_writable: bool,
 }
 

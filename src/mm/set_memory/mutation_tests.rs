@@ -20,7 +20,7 @@ use std::vec::Vec;
 /// A change of the first of three pages, and what they can be used for before it and after.
 struct Edit {
     name: &'static str,
-    /// How many of them change.
+    /// Number of them that change.
     pages: usize,
     /// Pages of the linear map, in the midst of a block, or of vmalloc.
     of: fn() -> VirtAddr,
@@ -183,7 +183,7 @@ fn attempt(change: &Edit, mutation: Option<Mutation>, seed: u64) -> usize {
     })
 }
 
-/// With any step of a change taken out, some CPU goes wrong.
+/// Checks that each step of a change is needed: without it some CPU goes wrong.
 #[test]
 fn each_step_of_a_change_is_needed() {
     let seeds = if cfg!(miri) { 2 } else { 30 };

@@ -5,6 +5,7 @@ use crate::addr::PMD_SIZE;
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::mmu::{Access, Fault};
+use crate::arch::pgtable::KernelAttrs;
 use crate::arch::pgtable::MapFlags;
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{alloc_pages, free_pages};

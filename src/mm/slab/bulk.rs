@@ -17,15 +17,17 @@ use core::panic::Location;
 use core::ptr::NonNull;
 
 impl RawCache {
-    /// As [`RawCache::alloc`], of `node`'s memory; where that has none and `gfp` lacks
-    /// `__GFP_THISNODE`, of another's (Linux: kmem_cache_alloc_node).
+    /// Allocates an object from `node`'s memory; if it has none and `gfp` lacks
+    /// `__GFP_THISNODE`, from another node's. Otherwise as [`RawCache::alloc`] (Linux:
+    /// kmem_cache_alloc_node).
     #[must_use]
     #[track_caller]
     pub fn alloc_node(&'static self, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> {
         self.alloc_sized_node(None, gfp, node)
     }
 
-    /// As `alloc_node`; for kmalloc, of which `size` bytes were asked for.
+    /// Allocates from `node` for kmalloc (`size`: the bytes asked for) and for
+    /// [`alloc_node`](Self::alloc_node) (`None`).
     #[track_caller]
     pub(super) fn alloc_sized_node(
         &'static self,

@@ -51,11 +51,11 @@ machine_local! {
     static KMEM_CACHE: RawCache =
         boot_cache("kmem_cache", size_of::<RawCache>(), align_of::<RawCache>());
     static AVAILABLE: AtomicBool = AtomicBool::new(false);
-    /// Whether [`kmem_cache_init`] was called.
+    /// True once [`kmem_cache_init`] was called.
     static BEGUN: AtomicBool = AtomicBool::new(false);
     static KEY: AtomicU64 = AtomicU64::new(0);
     static NR_NODES: AtomicU8 = AtomicU8::new(1);
-    /// Those who wait to destroy a cache that others look at.
+    /// Waiters that want to destroy a cache while others look at it.
     static UNPINNED: WaitQueue = WaitQueue::new();
 }
 
@@ -115,7 +115,7 @@ fn debug_from_command_line(cache: &RawCache) {
     }
 }
 
-/// Whether kmalloc and kmem caches can be used.
+/// Returns true if kmalloc and kmem caches can be used.
 #[must_use]
 pub fn slab_is_available() -> bool {
     AVAILABLE.load(Relaxed)

@@ -48,15 +48,16 @@ impl<'a> Object<'a> {
         self.cache.flags().contains(flag)
     }
 
-    /// Whether poison fills it while it is free: a constructor's work must survive, and what
-    /// readers may still look at.
+    /// Returns true if poison fills the object while it is free. Not with a constructor, whose
+    /// work must survive, nor with TYPESAFE_BY_RCU, where readers may still look at a free
+    /// object.
     fn is_poisoned(&self) -> bool {
         self.has(SlabFlags::POISON)
             && self.cache.ctor().is_none()
             && !self.has(SlabFlags::TYPESAFE_BY_RCU)
     }
 
-    /// How many of its bytes are its user's: those that were asked of kmalloc, or all.
+    /// Number of bytes that the user may use: those that were asked of kmalloc, or all.
     fn asked(&self) -> u32 {
         let layout = self.cache.layout();
         if layout.orig_size == 0 {
@@ -254,7 +255,8 @@ pub(super) fn skip_orig_size_check(cache: &RawCache, at: VirtAddr) {
     }
 }
 
-/// How many bytes of an allocated object were asked for; `None` where that is not kept.
+/// Returns the number of bytes that were asked for of an allocated object; `None` if the cache
+/// does not record it.
 pub(super) fn orig_size(cache: &RawCache, at: VirtAddr) -> Option<usize> {
     if cache.layout().orig_size == 0 {
         return None;

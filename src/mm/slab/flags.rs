@@ -5,7 +5,7 @@ use bitflags::bitflags;
 use core::fmt;
 
 bitflags! {
-    /// What a kmem cache asks for beyond size and alignment.
+    /// Properties of a kmem cache beyond size and alignment (Linux: slab_flags_t).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct SlabFlags: u32 {
         /// Objects start on cache lines, small ones on an even share of one.
@@ -21,9 +21,9 @@ bitflags! {
         const PANIC = 1 << 4;
         /// Each object is handed out filled with zeros. Not with a constructor.
         const ZERO = 1 << 5;
-        /// Its slabs are counted as charged to those who allocate.
+        /// Pages of the cache's slabs are counted as charged to whoever allocates.
         const ACCOUNT = 1 << 6;
-        /// It shares its slabs with no other cache.
+        /// The cache shares its slabs with no other cache.
         const NO_MERGE = 1 << 7;
         /// Each free is checked against the slab's freelist.
         const CONSISTENCY_CHECKS = 1 << 8;
@@ -31,7 +31,7 @@ bitflags! {
         const RED_ZONE = 1 << 9;
         /// Free objects are filled with a pattern; writes after free are found.
         const POISON = 1 << 10;
-        /// Who allocated and who freed an object last is kept beside it.
+        /// Records who last allocated and who last freed an object, beside it.
         const STORE_USER = 1 << 11;
         /// Each allocation and each free is logged, with its stack.
         const TRACE = 1 << 12;
@@ -48,14 +48,14 @@ bitflags! {
         /// Flags that are stored beside or in an object (Linux: DEBUG_METADATA_FLAGS).
         const DEBUG_METADATA = Self::RED_ZONE.bits() | Self::POISON.bits()
             | Self::STORE_USER.bits();
-        /// What `slab_debug` without letters asks for (Linux: DEBUG_DEFAULT_FLAGS).
+        /// Flags of `slab_debug` without letters (Linux: DEBUG_DEFAULT_FLAGS).
         const DEBUG_DEFAULT = Self::DEBUG_METADATA.bits() | Self::CONSISTENCY_CHECKS.bits();
         /// Flags that make every operation go through the slab itself, without sheaves.
         const DEBUG = Self::DEBUG_DEFAULT.bits() | Self::TRACE.bits();
         /// A cache with one of these is never merged (Linux: SLAB_NEVER_MERGE).
         const NEVER_MERGE = Self::DEBUG.bits() | Self::FAILSLAB.bits()
             | Self::NO_MERGE.bits() | Self::ZERO.bits() | Self::TYPESAFE_BY_RCU.bits();
-        /// In these, caches that are merged agree (Linux: SLAB_MERGE_SAME).
+        /// Flags in which caches that are merged must agree (Linux: SLAB_MERGE_SAME).
         const MERGE_SAME = Self::CACHE_DMA.bits() | Self::CACHE_DMA32.bits()
             | Self::RECLAIM_ACCOUNT.bits() | Self::ACCOUNT.bits();
     }
@@ -73,7 +73,7 @@ impl fmt::Display for AllocError {
 
 impl core::error::Error for AllocError {}
 
-/// Why a cache was not created.
+/// Reason why a cache was not created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CreateError {
     /// The size is zero, or no block of the page allocator holds such an object.
@@ -97,12 +97,12 @@ impl fmt::Display for CreateError {
     }
 }
 
-/// Why a cache was not destroyed; it stays usable.
+/// Reason why a cache was not destroyed; it stays usable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DestroyError {
     /// So many of its objects are still allocated.
     Live(usize),
-    /// It is one of the caches that the allocator itself lives on.
+    /// The cache is one of those that the allocator itself uses.
     Permanent,
 }
 

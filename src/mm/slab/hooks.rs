@@ -1,5 +1,6 @@
-//! Where the tools of `mm::debug` are told of objects: out of line, and never reached while
-//! none of them is on (Linux: slab_post_alloc_hook, slab_free_hook in mm/slub.c).
+//! Calls of the debugging tools of `mm::debug` when objects are allocated and freed: out of
+//! line, and not reached while all tools are off (Linux: slab_post_alloc_hook, slab_free_hook in
+//! mm/slub.c).
 
 use super::caches::nr_nodes;
 use super::debug as slab_debug;
@@ -14,12 +15,12 @@ use crate::mm::trace::points;
 use core::panic::Location;
 use core::ptr::NonNull;
 
-/// How an object is freed.
+/// Caller of a free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Freed {
-    /// By `kfree`, which looked for its cache.
+    /// `kfree`, which looked the cache up.
     ByKfree,
-    /// By who knows its cache.
+    /// A caller that knows the cache.
     ToCache,
 }
 
@@ -36,7 +37,7 @@ impl RawCache {
         self.guarded_or(size, gfp, None, Location::caller(), || self.alloc_object(gfp))
     }
 
-    /// As [`RawCache::alloc_node`].
+    /// Variant of [`RawCache::alloc_node`] that calls the tools.
     #[cold]
     #[inline(never)]
     pub(super) fn alloc_node_hooked(
@@ -50,7 +51,7 @@ impl RawCache {
         self.guarded_or(size, gfp, Some(node), caller, other)
     }
 
-    /// As [`RawCache::alloc_bulk`].
+    /// Variant of [`RawCache::alloc_bulk`] that calls the tools.
     #[cold]
     #[inline(never)]
     pub(super) fn alloc_bulk_hooked(
@@ -145,9 +146,10 @@ impl RawCache {
         debug::object_allocated(VirtAddr::from_ptr(object.as_ptr()), len, gfp);
     }
 
-    /// Whether the tools may fill its objects with zeros: not what a constructor made, what
-    /// readers may still look at, nor where poison does the same (Linux:
-    /// slab_want_init_on_alloc, slab_want_init_on_free).
+    /// Returns true if the tools may fill the cache's objects with zeros. Not with a
+    /// constructor, nor with TYPESAFE_BY_RCU, where readers may still look at a free object, nor
+    /// with poison, which does the same (Linux: slab_want_init_on_alloc,
+    /// slab_want_init_on_free).
     fn may_be_wiped(&self) -> bool {
         let keeps = SlabFlags::TYPESAFE_BY_RCU | SlabFlags::POISON;
         self.ctor().is_none() && !self.flags().intersects(keeps)

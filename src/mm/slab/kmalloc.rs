@@ -28,7 +28,7 @@ use core::ptr::NonNull;
 pub const KMALLOC_MAX_CACHE_SIZE: usize = 8192;
 /// The largest size that can be had at all.
 pub const KMALLOC_MAX_SIZE: usize = Order::MAX.bytes();
-/// What an allocation of no bytes returns: freeing it does nothing (Linux: ZERO_SIZE_PTR).
+/// Result of an allocation of 0 bytes. Freeing it does nothing (Linux: ZERO_SIZE_PTR).
 pub const ZERO_SIZE_PTR: NonNull<u8> =
     NonNull::without_provenance(core::num::NonZeroUsize::new(16).unwrap());
 
@@ -40,7 +40,7 @@ const LARGE_KMALLOC: usize = u32::from_be_bytes(*b"kmal") as usize;
 const CLASSES: [usize; 13] =
     [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, KMALLOC_MAX_CACHE_SIZE];
 
-/// One cache per class, named by a prefix and the size.
+/// Array with a cache for each size class, named by a prefix and the size.
 macro_rules! classes {
     ($prefix:literal, $flags:expr) => {
         [
@@ -100,13 +100,13 @@ const fn kmalloc_index(size: usize) -> usize {
     index_of_last(size - 1)
 }
 
-/// As `kmalloc_index`, for one byte less.
+/// Variant of `kmalloc_index` that takes the size less 1.
 #[inline(always)]
 const fn index_of_last(last: usize) -> usize {
     if last < 8 * SMALL.len() { SMALL[last / 8] as usize } else { last.ilog2() as usize }
 }
 
-/// Which kind of memory `gfp` asks for (Linux: kmalloc_type).
+/// Kind of caches that `gfp` asks for (Linux: kmalloc_type).
 #[inline(always)]
 const fn kmalloc_type(gfp: Gfp) -> KmallocType {
     if gfp.intersects(Gfp::__GFP_DMA.union(Gfp::__GFP_DMA32)) {
@@ -165,7 +165,7 @@ pub fn kmalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     caches[kmalloc_type(gfp) as usize][index_of_last(last)].alloc_kmalloc(size, gfp)
 }
 
-/// As [`kmalloc`], filled with zeros.
+/// Allocates as [`kmalloc`] does, filled with zeros.
 #[inline(always)]
 #[must_use]
 #[track_caller]
@@ -173,7 +173,8 @@ pub fn kzalloc(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     kmalloc(size, gfp | Gfp::__GFP_ZERO)
 }
 
-/// As [`kmalloc`] for `n` elements of `size` bytes; `None` too if the product overflows.
+/// Allocates `n` elements of `size` bytes, as [`kmalloc`] does. `None` too if the product
+/// overflows.
 #[inline(always)]
 #[must_use]
 #[track_caller]
@@ -181,15 +182,15 @@ pub fn kmalloc_array(n: usize, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     kmalloc(n.checked_mul(size)?, gfp)
 }
 
-/// As [`kmalloc_array`], filled with zeros.
+/// Allocates as [`kmalloc_array`] does, filled with zeros.
 #[inline(always)]
 #[must_use]
 pub fn kcalloc(n: usize, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     kmalloc_array(n, size, gfp | Gfp::__GFP_ZERO)
 }
 
-/// As [`kmalloc`], of the memory of `node`; where that has none and `gfp` lacks
-/// `__GFP_THISNODE`, of another's.
+/// Allocates as [`kmalloc`] does, from the memory of `node`; if it has none and `gfp` lacks
+/// `__GFP_THISNODE`, from another node's.
 #[must_use]
 #[track_caller]
 pub fn kmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> {
@@ -203,7 +204,7 @@ pub fn kmalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> 
     caches[kmalloc_type(gfp) as usize][kmalloc_index(size)].alloc_sized_node(Some(size), gfp, node)
 }
 
-/// As [`kmalloc_node`], filled with zeros.
+/// Allocates as [`kmalloc_node`] does, filled with zeros.
 #[must_use]
 #[track_caller]
 pub fn kzalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> {
@@ -379,8 +380,8 @@ unsafe fn kfree_large_slow(at: VirtAddr, caller: &'static Location<'static>) {
     unsafe { page_alloc::free_pages(frame, order) };
 }
 
-/// How many bytes the allocation at `ptr` really has; 0 for null and
-/// [`ZERO_SIZE_PTR`]. Those past the size asked for are the caller's too, from here on.
+/// Returns the usable size in bytes of the allocation at `ptr`; 0 for null and
+/// [`ZERO_SIZE_PTR`]. The bytes past the size asked for are the caller's too from here on.
 ///
 /// # Panics
 /// If `ptr` is no allocation.
@@ -402,7 +403,7 @@ pub unsafe fn ksize(ptr: *const u8) -> usize {
     room
 }
 
-/// How large an allocation is.
+/// Sizes of an allocation, in bytes.
 struct Sizes {
     /// The bytes that were asked for, where that is known; else all.
     asked: usize,
@@ -412,7 +413,7 @@ struct Sizes {
     cache: Option<&'static RawCache>,
 }
 
-/// How large the allocation at `at` is, which is neither null nor of no bytes.
+/// Returns the sizes of the allocation at `at`, which is neither null nor [`ZERO_SIZE_PTR`].
 ///
 /// # Safety
 /// kmalloc returned `at`, and it is not free.
@@ -437,9 +438,10 @@ unsafe fn sizes(at: VirtAddr, caller: &'static Location<'static>) -> Sizes {
     }
 }
 
-/// How many bytes the allocation at `ptr` has, and how many of them hold what its user may
-/// have written: as [`ksize`], for one who goes on to move them, or to say by
-/// [`krealloc_in_place`] how many he wants. Null and [`ZERO_SIZE_PTR`] have none.
+/// Returns the usable size of the allocation at `ptr` and the number of bytes that its user may
+/// have written. Unlike [`ksize`] it does not give the rest to the caller, who goes on to move
+/// the bytes, or says by [`krealloc_in_place`] how many are wanted. Both are 0 for null and
+/// [`ZERO_SIZE_PTR`].
 ///
 /// # Safety
 /// As for [`ksize`].

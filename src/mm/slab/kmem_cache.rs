@@ -33,12 +33,12 @@ use core::panic::Location;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// What runs over each object of a new slab, once. The object's bytes survive
-/// being free, so an object is always in the state in which it was freed.
+/// Function that is called once for each object of a new slab. The object's bytes survive being
+/// free, so an allocated object is in the state in which it was freed.
 pub type Constructor = fn(NonNull<u8>);
 
 machine_local! {
-    /// Whether zeros were asked of a cache with a constructor.
+    /// True once zeros were asked of a cache with a constructor, and that was warned of.
     static WARNED_OF_CONSTRUCTOR: AtomicBool = AtomicBool::new(false);
 }
 
@@ -54,7 +54,7 @@ impl CpuSheaves {
     }
 }
 
-/// What the boot may still change about a cache that it has not used yet.
+/// Properties that the boot may still change about a cache that nobody has used yet.
 pub(super) struct Setup {
     layout: CacheLayout,
     flags: SlabFlags,
@@ -62,7 +62,8 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// For objects of `layout`; `sheaves` says whether CPUs may keep some.
+    /// Creates the properties of a cache for objects of `layout`; `sheaves` says whether CPUs
+    /// may keep objects.
     pub const fn new(layout: CacheLayout, flags: SlabFlags, sheaves: bool) -> Self {
         let sheaves = sheaves && !flags.intersects(SlabFlags::DEBUG);
         Self { layout, flags, sheaf_capacity: if sheaves { layout.sheaf_capacity() } else { 0 } }
@@ -88,10 +89,10 @@ pub struct RawCache {
     name: &'static str,
     /// The next of all caches; guarded by the list's lock.
     pub(super) link: StaticLink<RawCache>,
-    /// How often it was created, more than once where it is merged; 0 for what the
-    /// allocator itself lives on. Guarded by the list's lock.
+    /// Number of times that it was created, above 1 if other caches are merged with it; 0 for
+    /// the allocator's own caches. Guarded by the list's lock.
     pub(super) refcount: AtomicU32,
-    /// How many walk over it, having found it on the list.
+    /// Number of users that found it on the list and look at it.
     pub(super) pins: AtomicU32,
     nodes: [SpinLock<Node>; MAX_NUMNODES],
 }
@@ -118,7 +119,7 @@ impl RawCache {
         }
     }
 
-    /// What it is called in reports.
+    /// Name in reports.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
@@ -165,7 +166,7 @@ impl RawCache {
         self.key.store(key, Relaxed);
     }
 
-    /// Another layout and flags, at boot.
+    /// Replaces layout and flags at boot.
     ///
     /// # Safety
     /// Nobody has used the cache yet, and no other CPU is up.
@@ -186,7 +187,7 @@ impl RawCache {
         mix_link(self.key(), object, value)
     }
 
-    /// What `encode` was given.
+    /// Decodes a word that `encode` returned.
     #[inline]
     pub(super) fn decode(&self, object: VirtAddr, word: u64) -> u64 {
         self.encode(object, word)
@@ -234,10 +235,10 @@ impl RawCache {
         }
     }
 
-    /// Allocates an object; with `__GFP_ZERO` filled with zeros. Not that of a cache with a
-    /// constructor, which stays as that made it: the first such request is warned of. Zone
-    /// flags have no say here: where the memory lies is the cache's. Any context that `gfp`
-    /// is fit for (Linux: kmem_cache_alloc). `None` where memory is short.
+    /// Allocates an object; with `__GFP_ZERO` filled with zeros, unless the cache has a
+    /// constructor: then the object stays as constructed, and the first such request is warned
+    /// of. Zone flags are ignored: the cache decides where its memory lies. Any context that
+    /// `gfp` allows (Linux: kmem_cache_alloc). `None` if there is no memory.
     #[inline]
     #[must_use]
     #[track_caller]
@@ -246,7 +247,7 @@ impl RawCache {
             return self.alloc_hooked(None, gfp);
         }
         might_alloc(gfp);
-        // Apart, or what comes fast is tested as often as what comes slowly.
+        // Two arms, so the fast arm skips the slow arm's checks.
         match self.take_at_hand() {
             Some(object) => Some(self.fill_as_asked(object, gfp, Location::caller())),
             None => self.alloc_slow_filled(gfp, Location::caller()),
@@ -264,8 +265,8 @@ impl RawCache {
         Some(self.fill_as_asked(object, gfp, caller))
     }
 
-    /// As `alloc`, for one who wants the first `size` bytes, of a cache that is known not to
-    /// have the flag `ZERO`.
+    /// Allocates an object for kmalloc, of which `size` bytes were asked for. Otherwise as
+    /// `alloc`, for a cache without the flag `ZERO`.
     #[inline(always)]
     #[track_caller]
     pub(super) fn alloc_kmalloc(&'static self, size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
@@ -344,7 +345,7 @@ impl RawCache {
         object
     }
 
-    /// As `alloc`, filled with zeros (Linux: kmem_cache_zalloc).
+    /// Allocates as `alloc` does, filled with zeros (Linux: kmem_cache_zalloc).
     #[inline]
     #[must_use]
     #[track_caller]
@@ -402,7 +403,7 @@ impl RawCache {
         self.put_back(object, caller);
     }
 
-    /// As `free_object`, when the tools have been told.
+    /// Frees an object after the tools were called.
     #[inline(always)]
     pub(super) fn put_back(&'static self, object: VirtAddr, caller: &'static Location<'static>) {
         if cfg!(debug_assertions) {

@@ -1,5 +1,5 @@
-//! How objects lie in a slab, and how large a slab is (Linux: calculate_sizes,
-//! calculate_order in mm/slub.c).
+//! Layout of objects in a slab, and slab sizes (Linux: calculate_sizes, calculate_order in
+//! mm/slub.c).
 //!
 //! An object's slot is `size` bytes: with `RED_ZONE` a guarded gap of `red_left`, the
 //! object itself, with `RED_ZONE` a guarded gap up to `red_end`, then the free link if
@@ -23,29 +23,29 @@ pub(super) const WORD: usize = 8;
 const CACHE_LINE: usize = 64;
 /// The largest slab that is taken for the sake of packing (Linux: slab_max_order).
 const MAX_ORDER: u8 = 3;
-/// How many objects a slab should hold (Linux: slab_min_objects, from the CPUs).
+/// Number of objects that a slab should have at least (Linux: slab_min_objects, from the CPUs).
 const MIN_OBJECTS: usize = 4 * ((usize::BITS - NR_CPUS.leading_zeros()) as usize + 1);
 
 /// The geometry of a cache's objects and slabs. Sizes in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct CacheLayout {
-    /// What the user may use.
+    /// Size of the bytes that the user may use.
     pub object_size: u32,
-    /// From one object to the next.
+    /// Distance from one object to the next.
     pub size: u32,
     /// Bytes of the red zone before the object.
     pub red_left: u32,
-    /// Where the red zone ends; `object_size` without one.
+    /// End of the red zone; `object_size` without one.
     pub red_end: u32,
-    /// Where the free link lies.
+    /// Offset of the free link.
     pub offset: u32,
-    /// Where the tracks of who allocated and who freed it lie; 0 without them.
+    /// Offset of the tracks of who allocated and who freed the object; 0 without them.
     pub track: u32,
-    /// Where the size that was asked of kmalloc lies; 0 where it is not kept.
+    /// Offset of the size that was asked of kmalloc; 0 if it is not recorded.
     pub orig_size: u32,
-    /// Where the padding begins, which is no one's.
+    /// Offset of the padding.
     pub meta_end: u32,
-    /// What every object's address is a multiple of.
+    /// Alignment of every object's address.
     pub align: u32,
     /// The order of slabs.
     pub order: Order,
@@ -116,14 +116,14 @@ impl CacheLayout {
         })
     }
 
-    /// How many objects a slab of `order` holds.
+    /// Number of objects in a slab of `order`.
     #[inline]
     pub const fn objects(&self, order: Order) -> u16 {
         (order.bytes() as u32 / self.size) as u16
     }
 
-    /// How many objects a sheaf holds: fewer of large ones, so that what lies idle
-    /// on a CPU stays a few pages.
+    /// Number of objects that a sheaf holds at most: fewer if they are large, so that a CPU
+    /// keeps only a few pages idle.
     pub const fn sheaf_capacity(&self) -> u32 {
         match self.size {
             0..256 => SHEAF_OBJECTS as u32,
@@ -133,7 +133,7 @@ impl CacheLayout {
         }
     }
 
-    /// How many empty slabs are kept (Linux: set_min_partial).
+    /// Number of empty slabs to keep (Linux: set_min_partial).
     pub const fn min_partial(&self) -> usize {
         let half = self.size.ilog2() as usize / 2;
         if half < 5 {
@@ -195,7 +195,7 @@ const fn calculate_order(size: usize, min_order: Order) -> Order {
 mod tests {
     use super::*;
 
-    /// Whether two ranges of a slot have a byte in common.
+    /// Returns true if two ranges of a slot have a byte in common.
     fn overlap(a: (u32, u32), b: (u32, u32)) -> bool {
         a.0.max(b.0) < a.1.min(b.1)
     }

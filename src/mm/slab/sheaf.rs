@@ -23,8 +23,8 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 const SIZE: usize = 512;
 /// Words of it that are not its capacity.
 const WORDS: usize = SIZE / size_of::<usize>() - 1;
-/// How many objects a sheaf has room for, beside the 0 at their end; large objects use less
-/// of it.
+/// Number of objects that a sheaf has room for, beside the 0 at their end; large objects use
+/// less of it.
 pub(super) const SHEAF_OBJECTS: usize = WORDS - 1;
 
 const _: () = assert!(size_of::<Sheaf>() == SIZE);
@@ -90,25 +90,25 @@ impl SheafSlot {
         unsafe { &*sheaf }
     }
 
-    /// For how many more objects there is room.
+    /// Number of objects that can still be added.
     #[inline(always)]
     pub fn room(&self) -> u32 {
         ((self.top_ptr().addr() % SIZE) / size_of::<usize>()) as u32
     }
 
-    /// How many objects the sheaf holds at most; 0 marks the stand-in for none.
+    /// Number of objects that the sheaf holds at most; 0 for the stand-in for no sheaf.
     pub fn capacity(&self) -> u32 {
         self.sheaf().capacity.load(Ordering::Relaxed) as u32
     }
 
-    /// How many objects it holds.
+    /// Number of objects in the sheaf.
     pub fn count(&self) -> u32 {
         self.capacity().saturating_sub(self.room())
     }
 
-    /// How many objects the sheaf holds of a cache whose sheaves have room for `capacity`. By
-    /// any CPU: it is told from the place of the top alone, as the sheaf's owner may give its
-    /// memory back meanwhile.
+    /// Number of objects in the sheaf, of a cache whose sheaves have room for `capacity`. Can be
+    /// called on any CPU: it reads the position of the top alone, as the sheaf's owner may free
+    /// its memory meanwhile.
     pub fn count_from_afar(&self, capacity: u32) -> u32 {
         let top = self.top.load(Ordering::Relaxed).addr();
         let is_none = top & !(SIZE - 1) == (&raw const NO_SHEAF).addr();

@@ -1,5 +1,4 @@
-//! One slab: a block of pages cut into objects of one cache (Linux: struct slab,
-//! mm/slab.h).
+//! Slabs: blocks of pages cut into objects of one cache (Linux: struct slab, mm/slab.h).
 //!
 //! What is known about it lies in its frame descriptors. They are marked as those of
 //! a compound page are: the head with `HEAD`, each tail with `TAIL` and the head in
@@ -98,7 +97,7 @@ impl Slab {
         unsafe { page_alloc::free_pages(self.0, order) };
     }
 
-    /// Its head frame.
+    /// Head frame.
     pub fn frame(self) -> Frame {
         self.0
     }
@@ -119,14 +118,14 @@ impl Slab {
         block_order(self.0)
     }
 
-    /// Its cache, as its head says.
+    /// Cache of the slab, from the head's descriptor.
     pub fn cache(self) -> &'static RawCache {
         // SAFETY: frames are marked SLAB with their owner set, for as long as the
         // cache has slabs; a cache with slabs is not destroyed.
         unsafe { memory::from_owner(self.0.page().owner()) }
     }
 
-    /// Its memory. `cache` is its cache.
+    /// Memory of the slab. `cache` is its cache.
     #[inline]
     pub fn slots(self, cache: &RawCache) -> Slots {
         let layout = cache.layout();
@@ -136,7 +135,7 @@ impl Slab {
         unsafe { Slots::new(self.0.virt(), layout, layout.objects(self.order())) }
     }
 
-    /// How many objects are out.
+    /// Number of allocated objects.
     pub fn in_use(self) -> u16 {
         (self.0.page().mapcount() >> 16) as u16
     }
@@ -176,8 +175,8 @@ impl Slab {
         );
     }
 
-    /// It was left with so many objects in use and this for the next free one. What was
-    /// taken out of it still holds its links.
+    /// Panics because the freelist is corrupted: it was left with `in_use` objects in use and
+    /// `free` as the next free one. Objects that were taken from it still hold their links.
     #[cold]
     #[inline(never)]
     fn corrupted(self, cache: &RawCache, slots: &Slots, in_use: u32, free: u64) -> ! {
@@ -201,7 +200,7 @@ impl Slab {
         .take(usize::from(slots.count()))
     }
 
-    /// Whether the object numbered `index` is on the freelist. The node's lock is held.
+    /// Returns true if the object numbered `index` is on the freelist. The node's lock is held.
     pub fn is_free(self, cache: &RawCache, index: u16) -> bool {
         self.free_objects(cache).any(|free| free == index)
     }
@@ -272,7 +271,7 @@ impl Open<'_> {
     }
 }
 
-/// How many objects of a slab are out: before it was opened, now, and at most.
+/// Numbers of allocated objects of a slab: before it was opened, now, and at most.
 #[derive(Clone, Copy)]
 pub(super) struct Counts {
     pub was: u32,

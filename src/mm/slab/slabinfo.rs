@@ -1,4 +1,4 @@
-//! What the caches hold (Linux: /proc/slabinfo).
+//! Statistics of the caches (Linux: /proc/slabinfo).
 #![deny(unsafe_code)]
 
 use super::caches;
@@ -94,8 +94,8 @@ impl SlabInfo {
     }
 }
 
-/// As a line of /proc/slabinfo: name, active and all objects, size, objects and pages
-/// per slab, slabs.
+/// Formats a line of /proc/slabinfo: name, active and all objects, size, objects and pages per
+/// slab, slabs.
 impl fmt::Display for SlabInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -120,15 +120,15 @@ pub fn slabinfo() -> impl Iterator<Item = SlabInfo> {
 /// Pages in slabs by what becomes of them (Linux: SReclaimable, SUnreclaim).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SlabPages {
-    /// Of caches that a shrinker can empty.
+    /// Pages of caches that a shrinker can empty.
     pub reclaimable: usize,
-    /// Of all others.
+    /// Pages of all other caches.
     pub unreclaimable: usize,
-    /// Of both, those that are charged to those who allocate.
+    /// Pages of both kinds that are charged to whoever allocates.
     pub accounted: usize,
 }
 
-/// How many pages slabs have, on one node or on all.
+/// Counts the pages of slabs, on one node or on all.
 #[must_use]
 pub fn slab_pages(node: Option<NodeId>) -> SlabPages {
     let mut sum = SlabPages::default();
@@ -149,7 +149,7 @@ pub fn slab_pages(node: Option<NodeId>) -> SlabPages {
 /// The slab that a page belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SlabOf {
-    /// Its cache's name.
+    /// Name of its cache.
     pub cache: &'static str,
     /// Objects of it that are allocated or kept by CPUs.
     pub in_use: u16,

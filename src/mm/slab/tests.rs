@@ -5,6 +5,7 @@ use crate::arch::hosted::Machine;
 use crate::arch::hosted::irq::with_rival;
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc;
+use crate::mm::validate;
 use core::ptr::NonNull;
 use std::cell::{Cell, RefCell};
 use std::sync::Mutex;
@@ -64,7 +65,7 @@ pub(super) fn on_cpu(m: &Machine, cpu: usize, f: impl Fn() + Sync) {
 
 /// Pages that somebody has.
 pub(super) fn used_pages() -> u32 {
-    page_alloc::validate().expect("the page allocator is well");
+    validate::validate().expect("the page allocator is well");
     page_alloc::nr_used_pages()
 }
 

@@ -273,7 +273,7 @@ fn a_cache_is_not_destroyed_under_who_looks_at_it() {
     });
 }
 
-/// Who has a cache pinned keeps it, however long he takes.
+/// Checks that a pinned cache is not destroyed before it is unpinned, however long that takes.
 #[test]
 fn who_destroys_a_cache_waits_for_who_looks_at_it() {
     use core::sync::atomic::{AtomicBool, Ordering::SeqCst};

@@ -1,4 +1,4 @@
-//! What misuse of a cache that is debugged is told, and failing on purpose.
+//! Tests of reports of misuse of a debugged cache, and of failslab.
 
 use super::slab::Slab;
 use super::tests::on_machine;
@@ -19,7 +19,7 @@ fn debugged(size: usize) -> &'static RawCache {
     kmem_cache_create("victim", size, 8, SlabFlags::DEBUG_DEFAULT, None).expect("a cache")
 }
 
-/// Where it is called.
+/// Caller's location.
 #[track_caller]
 fn here() -> String {
     let here = Location::caller();

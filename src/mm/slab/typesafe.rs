@@ -16,7 +16,7 @@ use crate::sync::{Rank, SpinLock};
 struct Lists {
     waiting: SlabList,
     next: SlabList,
-    /// Whether a grace period has been asked for.
+    /// True while a grace period that was asked for is under way.
     asked: bool,
 }
 
@@ -29,7 +29,7 @@ machine_local! {
 }
 
 impl Lists {
-    /// Lets those that came wait for the next period; whether it has to be asked for.
+    /// Moves the slabs of `next` to `waiting`. Returns true if a grace period has to be asked for.
     fn turn(&mut self) -> bool {
         self.waiting = core::mem::replace(&mut self.next, SlabList::new());
         self.asked = self.waiting.first().is_some();
@@ -58,7 +58,7 @@ fn ask() {
     unsafe { crate::sched::rcu::call_rcu(head, passed, core::ptr::null_mut()) };
 }
 
-/// A grace period is over.
+/// Callback after a grace period: frees the slabs that waited for it.
 fn passed(_: *mut ()) {
     let mut done =
         with_masked(|irq| core::mem::replace(&mut LISTS.lock(irq).waiting, SlabList::new()));

@@ -25,7 +25,7 @@ pub fn validate() {
 }
 
 impl RawCache {
-    /// As [`validate`], for this cache.
+    /// Checks this cache as [`validate`] does.
     pub fn validate(&'static self) {
         with_masked(|irq| {
             for (id, node) in NodeId::all().zip(self.nodes()) {

@@ -1,5 +1,4 @@
-//! Full report at the end of the boot (`granule.report=full`), also printed by a debugger's
-//! command.
+//! The full boot report (`granule.report=full`; also `gr` in gdb).
 
 use super::{Head, kib};
 use crate::addr::Order;

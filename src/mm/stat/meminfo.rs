@@ -1,6 +1,5 @@
 //! /proc/meminfo, and what of it a node has of its own.
 
-use super::vmstat::{NodeStat, node_page_state};
 use super::{kib, nodes};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
 use crate::arch::layout;
@@ -9,13 +8,14 @@ use crate::mm::page_alloc::{self, ZoneInfo};
 use crate::mm::percpu;
 use crate::mm::slab::{SlabPages, slab_pages};
 use crate::mm::vmalloc;
+use crate::mm::vmstat::{NodeStat, node_page_state};
 use core::fmt;
 
 #[cfg(test)]
 #[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
 
-/// What the zones hold, in pages.
+/// Sums over the zones, in pages.
 #[derive(Clone, Copy, Default, Debug)]
 struct Sums {
     managed: usize,
@@ -45,8 +45,9 @@ impl Sums {
         sums
     }
 
-    /// What could be allocated without trouble: what is free above the reserves, and of what
-    /// can be reclaimed as much as leaves enough to work with.
+    /// Estimate of the pages that can be allocated without trouble: free pages above the
+    /// reserves, and as much of the reclaimable pages as leaves enough to work with (Linux:
+    /// si_mem_available).
     fn available(&self, reclaimable: usize) -> usize {
         let free = self.free as isize - self.reserve as isize;
         let reclaimable = reclaimable - (reclaimable / 2).min(self.low);
@@ -106,7 +107,7 @@ impl fmt::Display for MemInfo {
     }
 }
 
-/// Its lines: names, and figures in kB.
+/// Calls `of` for each line: name, and value in kB.
 pub(super) fn for_each(of: &mut dyn FnMut(&str, usize) -> fmt::Result) -> fmt::Result {
     let sums = Sums::of(page_alloc::zones());
     let slab = slab_pages(None);

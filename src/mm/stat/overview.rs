@@ -1,13 +1,13 @@
 //! All of memory on part of a screen, for people: where it is, who has it, how whole the free
 //! part of it is.
 
-use super::{NodeStat, node_page_state};
 use crate::addr::{Order, PAGE_SIZE};
 use crate::mm::cma::{self, Cma};
 use crate::mm::mmzone::MAX_NUMNODES;
 use crate::mm::page_alloc::{self, ZoneInfo};
 use crate::mm::slab::{SlabInfo, slabinfo};
 use crate::mm::vmalloc;
+use crate::mm::vmstat::{NodeStat, node_page_state};
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::{self, Write};
 use core::iter::Peekable;

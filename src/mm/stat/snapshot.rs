@@ -6,7 +6,7 @@
 //! walked, other CPUs may allocate and free. `coherence` says so in the text itself.
 //!
 //! Its size is bounded: pageblocks alike are one line, sections that are not up one line for each
-//! of their regions, and of areas and mappings there are at most [`MOST`] of a kind.
+//! of their regions, and of areas and mappings there are at most `MOST` of a kind.
 
 mod json;
 pub mod pageblocks;

@@ -12,52 +12,18 @@
 
 use super::nodes;
 use crate::addr::Order;
-use crate::machine_local;
 use crate::mm::cma;
 use crate::mm::compaction::compact_stat;
-use crate::mm::mmzone::{MAX_NUMNODES, Migratetype, NodeId, ZoneType};
-use crate::mm::page::Frame;
+use crate::mm::mmzone::{Migratetype, NodeId, ZoneType};
 use crate::mm::page_alloc::{self, ZoneInfo};
 use crate::mm::slab::slab_pages;
 use crate::mm::vmscan::vmscan_stat;
+use crate::mm::vmstat::{NodeStat, node_page_state};
 use core::fmt;
-use core::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
 #[cfg(test)]
 #[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
-
-/// Counters of each node (Linux: enum node_stat_item).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NodeStat {
-    /// Stacks of threads, in KiB.
-    KernelStackKb,
-    /// Pages that hold page tables, those of the boot left out.
-    PageTable,
-}
-
-/// Number of counters.
-const ITEMS: usize = 2;
-
-machine_local! {
-    static NODE_STAT: [[AtomicIsize; ITEMS]; MAX_NUMNODES] =
-        [const { [const { AtomicIsize::new(0) }; ITEMS] }; MAX_NUMNODES];
-}
-
-/// Adds to a figure of the node that `frame` lies on. Any context.
-pub(in crate::mm) fn mod_node_page_state(frame: Frame, item: NodeStat, by: isize) {
-    let node = frame.align_down(Order::MAX).page().zone().node();
-    NODE_STAT[node.index()][item as usize].fetch_add(by, Relaxed);
-}
-
-/// A figure of one node, or of all.
-#[must_use]
-pub fn node_page_state(node: Option<NodeId>, item: NodeStat) -> usize {
-    let of = |id: NodeId| NODE_STAT[id.index()][item as usize].load(Relaxed);
-    let chosen = NodeId::all().filter(|&id| node.is_none_or(|node| node == id));
-    // One CPU counts what another has counted; between the two a node's may be negative.
-    chosen.map(of).sum::<isize>().try_into().unwrap_or(0)
-}
 
 /// A line.
 pub(super) type Item = (&'static str, u64);

@@ -1,4 +1,4 @@
-//! What is on, and how large the rings are.
+//! Control of tracing: enabled events, and sizes of the rings.
 
 use super::events::{COUNT, Id};
 use super::ring::Ring;
@@ -21,12 +21,12 @@ const DEFAULT_KB: usize = 1408;
 const MAX_KB: usize = 1 << 20;
 
 machine_local! {
-    /// One at a time changes rings or keys, or reads (Linux: trace_types_lock, event_mutex).
+    /// Lock for changes of rings or keys, and for reads (Linux: trace_types_lock, event_mutex).
     static CONTROL: Mutex = Mutex::new();
     static KB: AtomicUsize = AtomicUsize::new(DEFAULT_KB);
 }
 
-/// Why tracing can't do what it was asked for. Nothing has changed then.
+/// Reason why a request to tracing failed. Nothing has changed then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TraceError {
     /// Memory is short (Linux: ENOMEM).
@@ -84,7 +84,7 @@ impl Rings {
         Some(this)
     }
 
-    /// How many pages of records a CPU has.
+    /// Number of pages of records of a CPU.
     #[must_use]
     pub fn nr_pages(&self, cpu: CpuId) -> usize {
         self.rings[cpu.index()].as_ref().map_or(0, Ring::nr_raw_pages)
@@ -212,7 +212,7 @@ pub fn enabled() -> u32 {
     ENABLED.load(Relaxed)
 }
 
-/// Whether records are written where events are on.
+/// Returns true if records are written for events that are on.
 #[must_use]
 pub fn is_recording() -> bool {
     RECORDING.load(Relaxed)

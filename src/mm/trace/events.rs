@@ -66,7 +66,7 @@ const SYNC: Arg = Arg::Choice(4, 1, "sync", "async");
 const COMPACTION_STATUS: &[(u64, &str)] =
     &[(1, "skipped"), (2, "deferred"), (5, "complete"), (8, "success")];
 
-/// All events, in the order of [`Id`].
+/// All events, in the order of `Id`.
 pub static EVENTS: [Event; COUNT] = [
     event!(kmem:mm_page_alloc { ULong pfn, UInt order, ULong gfp_flags, Int migratetype }
         "page=%p pfn=0x%lx order=%d migratetype=%d gfp_flags=%s",

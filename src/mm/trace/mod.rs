@@ -12,20 +12,20 @@
 //! | `control` | what is on, how large the rings are |
 //! | `text` | the records in the format of Linux's file `trace` |
 //!
-//! # Off it costs nothing
-//! In the paths of pages and objects a point is one of the tools behind the static keys of
-//! [`debug`](super::debug), and adds nothing to them. All others stand behind one more key,
+//! # Cost while off
+//! Trace points for pages and objects are called by the hooks behind the static keys of
+//! [`debug`](super::debug), and add nothing to the paths. All others are behind one more key,
 //! `RARE_EVENTS`: a `nop` each.
 //!
 //! # Writing
-//! A record is written with interrupts masked into the ring of its CPU, which it has under a
-//! lock that it never waits for: who finds it taken drops the record and counts it. That is so
-//! while somebody reads, and for an event within the writing of another: a fault in there.
-//! Nothing is allocated, and the oldest records make room for new ones. Who reads takes the
-//! rings out, so that what he looks at stands still, and puts them back.
+//! A record is written with interrupts masked into the ring of its CPU, whose lock is tried once.
+//! try_lock fails while a reader holds the ring, or when a fault traces inside `record`; the
+//! event is dropped and counted. Nothing is allocated, and the oldest records make room for new
+//! ones. A reader takes the rings out while it reads, so that they don't change, and puts them
+//! back.
 //!
-//! Memory for rings is had before an event is switched on, outside of all locks. It is the page
-//! allocator's like any other, and an event like any other where events are on already.
+//! Memory for rings is allocated before an event is switched on, outside of all locks. If events
+//! are on already, that allocation is traced like any other.
 //!
 //! Lock order: `Rank::Trace` is the innermost.
 #![deny(unsafe_code)]
@@ -68,11 +68,11 @@ use events::Id;
 use ring::Ring;
 
 machine_local! {
-    /// Whether an event is on that is neither of pages nor of objects.
+    /// Enabled while any event is on that is neither of pages nor of objects.
     pub(in crate::mm) static RARE_EVENTS: StaticKey = StaticKey::new();
     /// The events that are on, a bit for each.
     static ENABLED: AtomicU32 = AtomicU32::new(0);
-    /// Whether records are written (Linux: tracing_on).
+    /// True while records are written (Linux: tracing_on).
     static RECORDING: AtomicBool = AtomicBool::new(true);
     /// A ring that is there ends with the machine.
     static RINGS: PerCpu<SpinLock<Option<ManuallyDrop<Ring>>>> =
@@ -83,10 +83,10 @@ machine_local! {
 
 const _: () = assert!(events::COUNT <= u32::BITS as usize);
 
-/// In `common_flags`: interrupts were masked (Linux: TRACE_FLAG_IRQS_OFF).
+/// Bit of `common_flags`: interrupts were masked (Linux: TRACE_FLAG_IRQS_OFF).
 const IRQS_OFF: u8 = 1;
 
-/// Whether an event is on.
+/// Returns true if an event is on.
 fn is_on(id: Id) -> bool {
     ENABLED.load(Relaxed) & id.bit() != 0
 }
@@ -96,7 +96,7 @@ fn emit(id: Id, values: &[Value<'_>]) {
     record(id, |_, record| id.event().encode(values, record));
 }
 
-/// As [`emit`], of an event whose first field is a call site.
+/// Writes a record of an event whose first field is a call site. Any context.
 fn emit_at<const N: usize>(id: Id, site: &'static Location<'static>, mut values: [Value<'_>; N]) {
     record(id, |irq, record| {
         values[0] = Value::N(sites::number(site, irq));

@@ -9,6 +9,7 @@ use crate::addr::Order;
 use crate::arch::hosted::mmu::{Access, Config};
 use crate::arch::pgtable::Level;
 use crate::mm::page_alloc;
+use crate::mm::set_memory;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::vec::Vec;

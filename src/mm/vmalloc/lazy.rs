@@ -88,8 +88,8 @@ impl SizedLists {
     }
 }
 
-/// Backings of areas that wait for a flush. One that is dropped leaks: a purge takes it and
-/// [releases](Self::release) it.
+/// Backings of lazily freed areas; a purge must take and [release](Self::release) it (leaked on
+/// drop by design).
 pub struct Held {
     pages: ManuallyDrop<PageChain>,
     claims: Claims,

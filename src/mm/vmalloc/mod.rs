@@ -27,9 +27,9 @@
 //!
 //! # When pages and addresses come back
 //! `vfree` clears the tables at once and flushes no TLB. Area and pages wait on the lazy
-//! list until one flush serves for all of it: when more than [`LAZY_MAX_PAGES`] of addresses
+//! list until one flush serves for all of it: when more than `LAZY_MAX_PAGES` of addresses
 //! wait (Linux: `(log2(cpus) + 1) * 32 MiB`, which the pools may hold here), when more than
-//! [`LAZY_MAX_FRAMES`] pages or 1/256 of RAM wait with them, when addresses or pages run out,
+//! `LAZY_MAX_FRAMES` pages or 1/256 of RAM wait with them, when addresses or pages run out,
 //! when reclaim asks, or on [`vm_unmap_aliases`].
 //!
 //! Linux gives the pages back before the flush: a stale TLB entry can only be used by a
@@ -109,7 +109,6 @@ use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
-use crate::mm::set_memory;
 use crate::sync::{Rank, SpinLock};
 use alloc::vmalloc_range;
 use area::Backing;
@@ -225,7 +224,7 @@ pub fn vmap(frames: &[Frame], prot: KernelAttrs) -> Option<VirtAddr> {
     let area = Request::new(nr_pages, VmFlags::VM_MAP, Gfp::GFP_KERNEL)
         .map(Backing::None, |used| mapping::map_pages(used.start(), pages(), prot))?;
     // Whoever makes code of the pages now finds the mapping, or is found here.
-    if set_memory::may_map(pages(), prot) {
+    if init_mm::may_map(pages(), prot) {
         return Some(area);
     }
     unmap_area_of_vmap(area);

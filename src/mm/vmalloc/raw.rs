@@ -6,7 +6,7 @@ use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::mm::gfp::Gfp;
 use core::ptr::{copy_nonoverlapping, with_exposed_provenance_mut};
 
-/// Frees what [`vmalloc`](super::vmalloc) and its kin returned. Any context; address 0 is fine.
+/// Frees what [`vmalloc()`] and its kin returned. Any context; address 0 is fine.
 ///
 /// # Panics
 /// Where no such area is in use: freed twice, or never allocated.

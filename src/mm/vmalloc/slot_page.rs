@@ -1,4 +1,4 @@
-//! Pages for a [`SlotTable`](super::slots::SlotTable), while nobody's table has them.
+//! Pages for a `SlotTable`, while nobody's table has them.
 
 use crate::addr::VirtAddr;
 use crate::mm::gfp::Gfp;

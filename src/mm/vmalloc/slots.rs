@@ -53,7 +53,7 @@ struct Slot<T> {
 /// Slot 0 of a page.
 #[repr(C)]
 struct Header {
-    /// Where a slot has its link: never `LIVE`.
+    /// Word in the place of a slot's link; never `LIVE`.
     not_live: u32,
     /// First free slot of the page; 0: none.
     free: u32,
@@ -126,7 +126,7 @@ impl<T> SlotTable<T> {
         self.pages as usize + self.root.iter().filter(|&&dir| dir != 0).count()
     }
 
-    /// Whether the next [`SlotTable::insert`] succeeds.
+    /// Returns true if the next [`SlotTable::insert`] will succeed.
     pub const fn has_room(&self) -> bool {
         self.partial != NO_PAGE
     }

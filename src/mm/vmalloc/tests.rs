@@ -6,6 +6,7 @@ use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::mmu::{Access, Config, Fault, Mutation, Step};
 use crate::mm::page_alloc;
+use crate::mm::validate;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::format;
@@ -58,7 +59,7 @@ pub(super) fn take_all() -> Vec<Frame> {
 
 /// Returns the number of allocated pages.
 pub(in crate::mm) fn used_pages() -> u32 {
-    page_alloc::validate().unwrap();
+    validate::validate().unwrap();
     page_alloc::nr_used_pages()
 }
 

@@ -12,13 +12,13 @@
 use super::slot_page::SlotPage;
 use super::slots::{NIL, SlotTable};
 
-/// What a [`Tree`] holds: a value with a key and a sum.
+/// Value that a [`Tree`] holds, with a key and a sum.
 pub trait Item {
-    /// What links carry about the items below.
+    /// Sum over a subtree, which links carry.
     type Sum: Copy + Eq;
     /// The sum of an empty subtree.
     const EMPTY: Self::Sum;
-    /// Where the item is sorted in. It never changes while the item is in a tree.
+    /// Sort key of the item. It never changes while the item is in a tree.
     fn key(&self) -> usize;
     /// The sum of this item and the subtrees on its left and right.
     fn sum(&self, left: Self::Sum, right: Self::Sum) -> Self::Sum;
@@ -43,7 +43,7 @@ impl Side {
 /// A subtree: its top, and what its parent needs to know of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Link<S> {
-    /// Its highest node; `NIL`: none.
+    /// Highest node; `NIL` if there is none.
     pub top: u32,
     height: u8,
     /// The sum over its items.
@@ -153,7 +153,7 @@ impl<I: Item> Tree<I> {
         self.slots.get_mut(number)
     }
 
-    /// Whether the next [`Tree::insert`] finds a slot.
+    /// Returns true if the next [`Tree::insert`] will find a slot.
     pub const fn has_room(&self) -> bool {
         self.slots.has_room()
     }

@@ -20,7 +20,7 @@ use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 pub struct AreaId(u32);
 
 impl AreaId {
-    /// Its number, never 0.
+    /// Number of the area, never 0.
     pub const fn get(self) -> u32 {
         self.0
     }
@@ -30,7 +30,7 @@ impl AreaId {
     }
 }
 
-/// Why no addresses could be had.
+/// Reason why no addresses were allocated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VaError {
     /// Size 0 or not of whole pages, or an alignment that is no power of two or below a page.
@@ -41,7 +41,7 @@ pub enum VaError {
     NeedsPage,
 }
 
-/// What is asked of [`VaSpace::alloc`].
+/// Parameters of [`VaSpace::alloc`].
 #[derive(Clone, Copy, Debug)]
 pub struct VaRequest {
     /// Bytes, a multiple of the page size.
@@ -89,12 +89,13 @@ pub struct VaSpace<T> {
     tree: Tree<Area<T>>,
     /// End of the highest area: all above is free.
     top: VirtAddr,
-    /// By [`recent_slot`] of its first address, the last area noted there, if it still is one.
+    /// Recently used areas: the last one noted for each [`recent_slot`] of a first address,
+    /// which may be gone.
     recent: [u32; RECENT],
 }
 
-/// Where areas that start at `start` are noted. Areas of one size in a row have all places
-/// between them, also where that size is even.
+/// Index in `recent` of areas that start at `start`. Consecutive areas of one size use all
+/// entries, also if that size is even.
 #[inline]
 const fn recent_slot(start: VirtAddr) -> usize {
     let page = start.get() / PAGE_SIZE;
@@ -227,7 +228,7 @@ impl<T> VaSpace<T> {
         self.tree.node(id.0).item.range
     }
 
-    /// What is kept with area `id`. Panics where there is none.
+    /// Returns the data kept with area `id`. Panics if there is no such area.
     #[track_caller]
     pub fn get(&self, id: AreaId) -> &T {
         &self.tree.node(id.0).item.data

@@ -13,8 +13,7 @@ use crate::arch::irq::{self, with_masked};
 use crate::arch::pgtable::MapError;
 use crate::mm::debug::are_rare_events_on;
 use crate::mm::gfp::Gfp;
-use crate::mm::init_mm::TlbFlush;
-use crate::mm::set_memory;
+use crate::mm::init_mm::{self, TlbFlush};
 use crate::mm::trace::points;
 use core::panic::Location;
 
@@ -151,7 +150,7 @@ fn undo(start: VirtAddr) -> Option<VirtAddr> {
     None
 }
 
-/// Unmaps the area of one of `kinds` that starts at `va`; whether there was one.
+/// Unmaps the area of one of `kinds` that starts at `va`. Returns false if there is none.
 #[inline(never)]
 pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
     if are_rare_events_on() {
@@ -160,7 +159,7 @@ pub fn unmap_area(va: VirtAddr, kinds: VmFlags) -> bool {
     match with_masked(|irq| VMAP.lock(irq).unmap(irq, va, kinds)) {
         Unmap::Done => true,
         Unmap::Due => purge_if_possible(),
-        // The last that is done here, so that all above needs no place for what it would keep.
+        // Tail call, so the fast path needs no stack frame.
         Unmap::NotDone => unmap_slowly(va, kinds),
     }
 }
@@ -187,7 +186,7 @@ fn unmap_slowly(va: VirtAddr, kinds: VmFlags) -> bool {
     };
     let mut owed = TlbFlush::NONE;
     if flags.contains(VmFlags::VM_FLUSH_RESET_PERMS) {
-        owed = set_memory::reset_linear_alias(used);
+        owed = init_mm::reset_linear_alias(used);
     }
     let owed = owed.merge(mapping::unmap(used));
     if with_areas(|areas| areas.retire(id, owed)) {

@@ -323,7 +323,7 @@ impl VmapAreas {
     }
 
     /// The area in use that maps `va` to pages that may be read, and its last address: what
-    /// [`vread`](super::vread) may look at.
+    /// [`vread`](fn@super::vread) may look at.
     pub fn readable(&self, va: VirtAddr) -> Option<VirtRange> {
         let id = self.space.find(va)?;
         let (range, area) = (self.space.area(id), self.space.get(id));

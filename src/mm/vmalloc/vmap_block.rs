@@ -16,9 +16,8 @@ use crate::arch::irq::with_masked;
 use crate::arch::pgtable::KernelAttrs;
 use crate::arch::{CpuId, cpu, irq};
 use crate::mm::gfp::Gfp;
-use crate::mm::init_mm::TlbFlush;
+use crate::mm::init_mm::{self, TlbFlush};
 use crate::mm::page::Frame;
-use crate::mm::set_memory;
 
 /// Pages of a block.
 pub const BLOCK_PAGES: u32 = 256;
@@ -119,7 +118,7 @@ pub fn vm_map_ram(frames: &[Frame]) -> Option<VirtAddr> {
         put(start, count, Put::Unmapped);
         return None;
     }
-    if !set_memory::may_map(pages(), KernelAttrs::KERNEL) {
+    if !init_mm::may_map(pages(), KernelAttrs::KERNEL) {
         put(start, count, Put::Mapped);
         return None;
     }

@@ -30,13 +30,13 @@ use core::fmt;
 use core::num::NonZeroU32;
 use pages::{Pages, Slot};
 
-/// How many pools there can be.
+/// Maximum number of pools.
 pub const MAX_POOLS: usize = 8;
-/// In a handle: where the page's number stands, above the slot's.
+/// Position of the page's number in a handle, above the slot's.
 const SLOT_BITS: u32 = 6;
 /// Pages that a pool can have: the last handle of more would be no number.
 const MAX_PAGES: usize = (1 << POOL_SHIFT) - 1;
-/// In a page's private word: where the pool's number stands, above the page's.
+/// Position of the pool's number in a page's private word, above the page's.
 const POOL_SHIFT: u32 = 26;
 /// Records by which the table of pages grows at least.
 const GROWTH: usize = 64;
@@ -55,7 +55,7 @@ impl ZsHandle {
     }
 }
 
-/// Why there is no pool.
+/// Reason why a pool was not created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ZsError {
     /// There are [`MAX_POOLS`] already.
@@ -212,7 +212,7 @@ impl ZsPool {
         self.with_pages(|pages| pages.frame(handle.slot()))
     }
 
-    /// Its figures.
+    /// Statistics of the pool.
     #[must_use]
     pub fn info(&self) -> ZsInfo {
         self.with_pages(|pages| pages.info())
@@ -257,7 +257,7 @@ impl Drop for ZsPool {
     }
 }
 
-/// What a page's private word says.
+/// Composes a page's private word.
 fn private(pool: u8, page: u32) -> u32 {
     u32::from(pool) << POOL_SHIFT | page
 }

@@ -29,7 +29,7 @@ pub(super) struct Record {
     page: Option<OwnedPage>,
     /// A bit for each slot with an object.
     used: u64,
-    /// How many slots the page is cut into; 0 without a page.
+    /// Number of slots that the page is cut into; 0 without a page.
     per_page: u8,
     isolated: bool,
     pins: u32,
@@ -78,7 +78,7 @@ pub(super) struct Pages {
     /// Records whose page is isolated.
     isolated: usize,
     moved: u64,
-    /// Whether the pool waits for its isolated pages, to end.
+    /// True if the pool waits for its isolated pages before it ends.
     closing: bool,
 }
 
@@ -97,7 +97,7 @@ impl Pages {
         }
     }
 
-    /// How many objects of `size` bytes, 1 to a page, share a page.
+    /// Number of objects of `size` bytes that share a page, at least 1.
     pub fn per_page(size: usize) -> u8 {
         (PAGE_SIZE / size.next_multiple_of(8)).min(MAX_SLOTS) as u8
     }
@@ -328,7 +328,7 @@ impl Pages {
         assert!(isolated, "zsmalloc: {frame:?} was not isolated as page {n}");
     }
 
-    /// Whether a page is about to be moved.
+    /// Returns true if a page is about to be moved.
     pub fn any_isolated(&self) -> bool {
         self.isolated != 0
     }
@@ -338,7 +338,7 @@ impl Pages {
         self.closing = true;
     }
 
-    /// Whether the pool was waiting to end, and may now.
+    /// Returns true if the pool waits to end, and can end now.
     pub fn may_end(&self) -> bool {
         self.closing && self.isolated == 0
     }

@@ -5,6 +5,7 @@ use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::mm::migrate::{Isolated, migrate_pages};
 use crate::mm::page_alloc::{self, nr_used_pages};
+use crate::mm::validate;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ fn on_machine<R>(kib: u64, f: impl FnOnce(&Machine) -> R) -> R {
 }
 
 fn used_pages() -> u32 {
-    page_alloc::validate().expect("the page allocator is well");
+    validate::validate().expect("the page allocator is well");
     nr_used_pages()
 }
 

@@ -5,9 +5,9 @@ use super::{Meta, State, is_kfence_address, protect, with_pool};
 use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::mm::debug::report::Trail;
 
-/// Whether a fault at `at` was of the pool: it was reported then, and the access can be made
-/// again. `entries` is the stack of who made it. Any context, under any lock of the allocators
-/// too: it takes no memory.
+/// Handles a fault at `at`, if the address is in the pool: reports it, and returns true if the
+/// access can be made again. `entries` is the stack of the access. Any context, also under the
+/// allocators' locks: it allocates nothing.
 #[must_use]
 pub fn kfence_handle_page_fault(at: VirtAddr, is_write: bool, entries: &[usize]) -> bool {
     if !is_kfence_address(at) {

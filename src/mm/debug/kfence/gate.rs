@@ -8,22 +8,22 @@ const CLOSED: u32 = 0;
 const OPENING: u32 = 1;
 const OPEN: u32 = 2;
 
-/// Open for one allocation at most. While it is open its key is taken, which leads allocations
-/// here; whoever comes through gives the key back.
+/// Gate that is open for one allocation at most. While it is open its static key is on, which
+/// leads allocations here; the one that passes turns the key off.
 pub(super) struct Gate(AtomicU32);
 
 impl Gate {
-    /// A gate that is closed.
+    /// Creates a closed gate.
     pub(super) const fn new() -> Self {
         Self(AtomicU32::new(CLOSED))
     }
 
-    /// Whether it is closed.
+    /// Returns true if the gate is closed.
     pub(super) fn is_closed(&self) -> bool {
         self.0.load(Ordering::Relaxed) == CLOSED
     }
 
-    /// Opens it if it is closed, and takes the key before.
+    /// Opens the gate if it is closed, and turns its key on before.
     pub(super) fn open(&self, take_key: impl FnOnce()) {
         let closed = (CLOSED, OPENING);
         let relaxed = Ordering::Relaxed;
@@ -33,12 +33,12 @@ impl Gate {
         }
     }
 
-    /// Whether it is open; that may be over by the next look.
+    /// Returns true if the gate is open. The answer may be out of date at once.
     pub(super) fn is_open(&self) -> bool {
         self.0.load(Ordering::Relaxed) == OPEN
     }
 
-    /// Goes through if it is open, and gives the key back; whether it did.
+    /// Passes the gate if it is open: closes it, and turns its key off. Returns true if it passed.
     pub(super) fn pass(&self, give_key_back: impl FnOnce()) -> bool {
         let through =
             self.0.compare_exchange(OPEN, CLOSED, Ordering::Acquire, Ordering::Relaxed).is_ok();

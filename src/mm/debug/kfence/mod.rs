@@ -48,16 +48,16 @@ const POOL_ORDER: Order = match Order::new(8) {
 };
 const _: () = assert!((NUM_OBJECTS + 1) * 2 == POOL_ORDER.pages() as usize);
 
-/// What an object's place is used for.
+/// State of an object's slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// Nothing yet.
+    /// Slot that was never used.
     Unused,
     Allocated,
     Freed,
 }
 
-/// Who did something to an object, and when.
+/// Event in an object's life: the thread, the CPU, the time and the stack.
 #[derive(Clone, Copy, Debug)]
 struct Track {
     pid: u32,
@@ -79,17 +79,17 @@ impl Track {
     }
 }
 
-/// What is known of an object (Linux: struct kfence_metadata).
+/// Metadata of an object (Linux: struct kfence_metadata).
 #[derive(Clone, Copy, Debug)]
 struct Meta {
     state: State,
-    /// Its bytes.
+    /// Bytes of the object.
     range: VirtRange,
     alloc: Track,
     free: Track,
     /// The place that was allocated or freed before it, and after; by number plus 1.
     next: u8,
-    /// Its guard page, which is mapped since an access to it was reported.
+    /// Guard page of the object, if it is mapped since an access to it was reported.
     unprotected: Option<Frame>,
 }
 
@@ -125,8 +125,8 @@ machine_local! {
     /// Nanoseconds between samples; 0 for off.
     static INTERVAL: AtomicU64 = AtomicU64::new(0);
     static NEXT_SAMPLE: AtomicU64 = AtomicU64::new(0);
-    /// Whether the next allocation is KFENCE's; its key is `SLAB_ALLOC_HOOKS`, which others may
-    /// have on too.
+    /// Gate that lets KFENCE take the next allocation. Its key is `SLAB_ALLOC_HOOKS`, which
+    /// other tools may have on too.
     static GATE: Gate = Gate::new();
     static SAMPLES: AtomicU32 = AtomicU32::new(0);
 }
@@ -175,7 +175,7 @@ fn protect(page: Frame, on: bool) {
     assert!(done, "kfence: {page:?} of the pool is not mapped by itself");
 }
 
-/// Whether an address is in the pool. Any context.
+/// Returns true if an address is in the pool. Any context.
 #[inline]
 #[must_use]
 pub fn is_kfence_address(at: VirtAddr) -> bool {
@@ -197,7 +197,7 @@ pub fn kfence_tick() {
     }
 }
 
-/// How many objects were allocated from the pool.
+/// Number of objects that were allocated from the pool.
 #[must_use]
 pub fn kfence_samples() -> u32 {
     SAMPLES.load(Relaxed)
@@ -357,9 +357,9 @@ pub(in crate::mm) fn kfence_shutdown_cache(owner: usize, heir: usize) -> usize {
 /// Object in a page of the pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::mm) struct KfenceObject {
-    /// Whether it is allocated.
+    /// True if the object is allocated.
     pub allocated: bool,
-    /// Its bytes.
+    /// Size of the object in bytes.
     pub size: usize,
 }
 

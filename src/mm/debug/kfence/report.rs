@@ -1,4 +1,4 @@
-//! What is told of an access, in Linux's words (mm/kfence/report.c).
+//! Text of reports, in Linux's words (mm/kfence/report.c).
 
 use super::{Meta, State, Track};
 use crate::addr::VirtAddr;
@@ -8,7 +8,7 @@ use crate::mm::debug::stackdepot::Stack;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
 
-/// What was done; `true` for a write.
+/// Kind of error; `true` for a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     OutOfBounds(bool),
@@ -29,7 +29,7 @@ impl fmt::Display for Access {
     }
 }
 
-/// Where the culprit is: the innermost place of a stack that is not the allocator's (Linux:
+/// Location of the culprit: the innermost entry of a stack that is not in the allocator (Linux:
 /// get_stack_skipnr).
 struct Culprit<'a>(Trail<'a>);
 

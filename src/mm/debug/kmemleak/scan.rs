@@ -15,7 +15,7 @@ use core::fmt;
 /// Bytes that are looked at under one hold of the lock (Linux: MAX_SCAN_SIZE).
 const PIECE: usize = PAGE_SIZE;
 
-/// What a scan found.
+/// Result of a scan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ScanResult {
     /// Leaks that are new, and were reported.
@@ -247,7 +247,7 @@ pub fn clear() {
 /// Bytes of a leak that a report shows (Linux: HEX_MAX_LINES rows).
 const DUMP: usize = 32;
 
-/// What a report says.
+/// Content of a report.
 struct Leak {
     at: VirtAddr,
     size: usize,
@@ -265,7 +265,7 @@ impl State {
         (node, VirtRange::from_size(self.objects.start(node), size), self.is_white(node))
     }
 
-    /// Whether an object was freed since the scan began.
+    /// Returns true if an object was freed since the scan began.
     fn is_dead(&self, node: Node) -> bool {
         self.objects.flags(node).contains(ObjectFlags::DEAD)
     }
@@ -305,7 +305,7 @@ impl State {
         }
     }
 
-    /// What is known of a leak.
+    /// Collects the content of the report of a leak.
     fn leak(&self, node: Node, now: u64) -> Leak {
         let start = self.objects.start(node);
         let size = self.objects.get(node, SIZE) as usize;

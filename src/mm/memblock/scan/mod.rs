@@ -1,4 +1,4 @@
-//! From the device tree and the command line to a filled memblock (Linux:
+//! Scan of the device tree and the command line, which fills memblock (Linux:
 //! early_init_dt_scan, arm64_memblock_init, early_init_fdt_scan_reserved_mem).
 //!
 //! The order matters. RAM comes first, cut by `linux,usable-memory-range` and `mem=`.
@@ -6,7 +6,7 @@
 //! itself, the initrd, the reservation map, `memmap=`, the static regions of
 //! `/reserved-memory`. Only then may anything be allocated: growth of memblock's
 //! arrays, the dynamic regions, CMA. An array that has to be larger before that is
-//! enlarged up front, at a place that no reservation touches ([`presize`]).
+//! enlarged up front, at a place that no reservation touches (`presize`).
 //!
 //! What a tree gets wrong costs that entry alone, with a warning to the sink. Only
 //! three things stop the boot: no RAM, no free RAM, and more ranges than can be held.
@@ -39,10 +39,10 @@ use log::Level;
 /// the tree holds; see [`MAX_REGIONS`](super::MAX_REGIONS).
 pub const MAX_ENTRIES: usize = 4096;
 
-/// Where messages go: the level, and one line.
+/// Receiver of messages: the level, and one line.
 pub type Sink<'s> = &'s mut dyn FnMut(Level, fmt::Arguments<'_>);
 
-/// What the boot loader handed over.
+/// Input from the boot loader.
 #[derive(Clone, Copy)]
 pub struct Handover<'a> {
     /// The device tree.
@@ -57,12 +57,12 @@ pub struct Handover<'a> {
     pub reach: PhysAddr,
 }
 
-/// What came of the scan besides the filled memblock.
+/// Results of the scan besides the filled memblock.
 #[derive(Clone, Debug)]
 pub struct BootInfo<'a> {
     /// The initrd, reserved; `None` where there is none, or none that is sane.
     pub initrd: Option<PhysRange>,
-    /// Where the zones end.
+    /// Ends of the zones.
     pub zones: MaxZonePfns,
     /// The highest address that every device can reach, where a bus sets a limit.
     pub dma_limit: Option<PhysAddr>,
@@ -89,7 +89,7 @@ impl fmt::Display for MemLimit {
     }
 }
 
-/// Why there is no going on.
+/// Reason why the boot can't go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ScanError {
     /// The tree names no RAM that can be used.
@@ -100,9 +100,9 @@ pub enum ScanError {
     Limited(MemLimit),
     /// More entries than [`MAX_ENTRIES`].
     TooManyEntries {
-        /// Of what.
+        /// Kind of the entries.
         what: &'static str,
-        /// How many.
+        /// Number of entries.
         count: usize,
     },
     /// memblock cannot hold the ranges.
@@ -142,7 +142,7 @@ struct Scan<'m, 's, 'a> {
     mem_limit: Option<MemLimit>,
     /// Entries of RAM that were left out, and their bytes.
     left_out: (usize, u64),
-    /// What each zone spans.
+    /// Range of frames that each zone spans.
     spans: [PfnRange; ZoneId::COUNT],
     cma_candidates: usize,
     sink: Sink<'s>,
@@ -220,8 +220,8 @@ impl Scan<'_, '_, '_> {
         (self.sink)(Level::Info, message);
     }
 
-    /// What the kernel itself lives on: the image, the tree, the initrd, memblock's
-    /// own arrays. None of it may leave the linear map.
+    /// Memory that the kernel itself uses: the image, the tree, the initrd, memblock's own
+    /// arrays. None of it may leave the linear map.
     fn own(&self) -> impl Iterator<Item = PhysRange> + use<> {
         let handed = [Some(self.handover.image), Some(self.handover.dtb), self.initrd];
         handed.into_iter().flatten().chain(self.memblock.arrays())

@@ -1,5 +1,5 @@
-//! How much of each node becomes ZONE_MOVABLE: `kernelcore=`, `movablecore=`,
-//! `movable_node` (Linux: find_zone_movable_pfns_for_nodes, mm/mm_init.c).
+//! Size of ZONE_MOVABLE on each node: `kernelcore=`, `movablecore=`, `movable_node` (Linux:
+//! find_zone_movable_pfns_for_nodes, mm/mm_init.c).
 
 use super::zones::present;
 use super::{MaxZonePfns, Scan};
@@ -18,7 +18,7 @@ fn node_of(region: &Region) -> NodeId {
 struct Pages {
     /// All of it.
     all: u64,
-    /// What lies below the highest zone, and so is never ZONE_MOVABLE.
+    /// Pages below the highest zone, which are never ZONE_MOVABLE.
     low: u64,
 }
 
@@ -118,7 +118,8 @@ impl Scan<'_, '_, '_> {
         Pfn::LIMIT
     }
 
-    /// Whether memory that may be taken out is to be kept so (the parameter `movable_node`).
+    /// Returns true if hotpluggable memory is to be kept removable (the parameter
+    /// `movable_node`).
     pub(super) fn is_movable_node(&self) -> bool {
         matches!(self.handover.command_line.flag("movable_node"), Ok(Some(true)))
     }
@@ -153,8 +154,8 @@ impl Scan<'_, '_, '_> {
         }
     }
 
-    /// With `movable_node`, ZONE_MOVABLE of a node starts with its first memory that may
-    /// be taken out.
+    /// Finds the start of each node's first hotpluggable memory, where its ZONE_MOVABLE begins
+    /// with `movable_node`.
     fn hotpluggable_ends(&self) -> [Pfn; MAX_NUMNODES] {
         let mut starts = [Pfn::LIMIT; MAX_NUMNODES];
         for region in self.memblock.memory().iter().filter(|region| region.is_hotpluggable()) {

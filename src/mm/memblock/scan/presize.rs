@@ -1,4 +1,5 @@
-//! How many entries there are, and larger arrays up front for trees with many.
+//! Estimate of the number of entries, and enlargement of the arrays up front for trees with
+//! many.
 //!
 //! memblock's arrays grow into memory that looks free, and during the scan much looks
 //! free that is not. So the number of regions is estimated first, from above, and
@@ -23,8 +24,8 @@ pub(super) struct Counts {
     cuts: usize,
 }
 
-/// How often the obstacles of a tree are looked through for a place. Where they are in
-/// order, twice for each batch is enough.
+/// Maximum number of passes over a tree's obstacles to find a place. If they are in order, twice
+/// for each batch is enough.
 const MAX_PASSES: usize = 128;
 
 /// Entries of RAM that are tried at a time.

@@ -45,7 +45,7 @@ pub struct ReservedMem<'a> {
     pub is_dynamic: bool,
     /// Purpose of the region.
     pub kind: ReservedKind,
-    /// Whether it serves devices that name no region (`linux,dma-default`), as a
+    /// True if the region serves devices that name no region (`linux,dma-default`), as a
     /// [`ReservedKind::Coherent`].
     pub is_dma_default: bool,
 }

@@ -75,7 +75,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What a page of RAM is.
+/// Flags and node of a page of RAM.
 type Kept = (RegionFlags, Option<NodeId>);
 
 #[derive(Clone)]
@@ -107,7 +107,7 @@ impl Model {
         self.reserved[range.0 as usize..range.1 as usize].fill(on);
     }
 
-    /// Whether page `at` may be given out, and as part of what.
+    /// Returns the flags and node of page `at` if it may be allocated.
     fn free(&self, at: u64, nid: Option<NodeId>) -> Option<Kept> {
         let kept = self.memory[at as usize].filter(|_| !self.reserved[at as usize])?;
         let bad = kept.0.contains(RegionFlags::NOMAP)
@@ -137,8 +137,8 @@ impl Model {
             .or_else(|| if request.exact { None } else { self.find(request, within, None) })
     }
 
-    /// For a call that takes memory away step by step, a range that no step is about: no
-    /// array is kept from growing there.
+    /// Range in which an array may grow during a call that takes memory away step by step, since
+    /// no step is about it.
     fn never_avoided(&self, op: &Op) -> Option<(u64, u64)> {
         match *op {
             Op::Cap(range) => Some(range),
@@ -306,8 +306,8 @@ fn run(slots: usize, growths: usize, ops: &[Op]) {
     }
 }
 
-/// Whether an array could have doubled inside `safe`, where the call that failed has nothing
-/// to do: it needs a run of free pages that can be reached.
+/// Returns true if an array could have doubled inside `safe`, so that the failed call is wrong:
+/// there is a run of free pages that can be reached.
 fn could_grow(memblock: &Memblock, model: &Model, safe: (u64, u64)) -> bool {
     let twice = |kind| resize::bytes_for(2 * memblock.capacity(kind)).expect("a few pages");
     let need = twice(Kind::Memory).max(twice(Kind::Reserved));

@@ -1,4 +1,4 @@
-//! One question each.
+//! Tests of one property each.
 
 use super::super::*;
 use super::{allow_growths, grow, pages, with_slots};

@@ -1,6 +1,6 @@
-//! Why a way is closed, and how what CPUs look at comes to say so: reasons come and go on any
-//! CPU, and whoever writes what a CPU looks at may have seen older ones. The program `loom`
-//! (examples/loom) tries it in every order.
+//! Set of reasons that close a fast path, and the protocol by which what each CPU reads comes to
+//! agree with it. Reasons are set and cleared on any CPU, and a CPU that updates the copies may
+//! have seen an older set. The program `loom` (examples/loom) tries it in every order.
 
 use crate::sync::atomic::{AtomicU32, Ordering, Ordering::Relaxed, fence};
 
@@ -8,7 +8,7 @@ use crate::sync::atomic::{AtomicU32, Ordering, Ordering::Relaxed, fence};
 pub(super) struct Closed(AtomicU32);
 
 impl Closed {
-    /// No reason.
+    /// Creates a set without reasons.
     pub(super) const fn new() -> Self {
         Self(AtomicU32::new(0))
     }
@@ -23,12 +23,12 @@ impl Closed {
         fence(Ordering::SeqCst);
     }
 
-    /// Calls `apply` with whether the way is open, until that is what holds.
+    /// Calls `apply` with whether the path is open, again until the answer no longer changes.
     pub(super) fn settle(&self, mut apply: impl FnMut(bool)) {
         let mut is_open = self.0.load(Relaxed) == 0;
         loop {
             apply(is_open);
-            // Who opened or closed it meanwhile may have been here before: what holds comes last.
+            // A CPU that changed the set meanwhile may have applied it before us: apply again.
             fence(Ordering::SeqCst);
             let was_open = is_open;
             is_open = self.0.load(Relaxed) == 0;

@@ -38,7 +38,7 @@ pub fn drain_local_pages(irq: &IrqMasked) {
     }
 }
 
-/// Drains this CPU's lists where another asked for it; whether one did.
+/// Drains this CPU's lists if another CPU asked for it, and returns true if one did.
 pub(super) fn drain_if_asked(irq: &IrqMasked) -> bool {
     let asked = &PCP.get(irq).asked;
     let is_asked = asked.load(Relaxed) && asked.swap(false, Ordering::Acquire);
@@ -53,15 +53,15 @@ pub(super) fn drain_if_asked(irq: &IrqMasked) -> bool {
 /// Selection of the CPUs that are asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whom {
-    /// Those whose lists hold pages or have room for some.
+    /// CPUs whose lists hold pages or have room for some.
     Users,
-    /// All of them: one whose lists are empty may be about to put a page there.
+    /// All CPUs: one whose lists are empty may be about to put a page there.
     All,
 }
 
 /// Drains this CPU's lists, and asks the other CPUs to drain theirs: those that can be
-/// interrupted do so at once, the others at their next allocation. What those at once
-/// were asked. Any context.
+/// interrupted do so at once, the others at their next allocation. Returns the tickets of the
+/// requests to CPUs that were interrupted. Any context.
 fn ask_to_drain(irq: &IrqMasked, whom: Whom) -> [Option<Ticket>; NR_CPUS] {
     let own = cpu::id(irq);
     let mut tickets = [None; NR_CPUS];
@@ -97,9 +97,11 @@ pub(in crate::mm) fn drain_all_pages_forced() -> bool {
     drain(Whom::All)
 }
 
-/// Whether all CPUs that were interrupted have come to it, where it waits for them.
+/// Drains the lists of the other CPUs as `whom` says, and waits for those that were interrupted.
+/// Returns true if all of them have drained; false at once, without waiting, if interrupts are
+/// masked.
 fn drain(whom: Whom) -> bool {
-    /// Looks after which a CPU is given up that does not come to it.
+    /// Poll limit before we stop waiting for a CPU's drain.
     const PATIENCE: u32 = 1 << 26;
     let tickets = with_masked(|irq| ask_to_drain(irq, whom));
     if is_masked() {
@@ -118,7 +120,7 @@ fn drain(whom: Whom) -> bool {
     all
 }
 
-/// Does what another CPU asked for, if one did. From the interrupt by which it asked.
+/// Drains this CPU's lists if another asked for it. Called by the interrupt with which it asks.
 pub fn heed_drain(irq: &IrqMasked) {
     DRAIN[cpu::id(irq).index()].heed(|| drain_local_pages(irq));
 }

@@ -1,5 +1,5 @@
-//! Which of its lists a CPU looks at for which allocation, so that it asks no zone; and when it
-//! may not, because somebody wants a say in each allocation.
+//! Per-CPU table from GFP bits to the PCP list to pop. Cleared to force the slow path while a
+//! tool, fault injection or a cpuset must see every allocation.
 #![deny(unsafe_code)]
 
 use super::PCP;
@@ -7,27 +7,27 @@ use super::closed::Closed;
 use crate::arch::{CpuId, NR_CPUS};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
+use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{NodeId, Zonelist};
 use crate::mm::page_alloc::cpu_to_node;
-use crate::mm::pcp_list::PcpColumn;
 
 machine_local! {
-    /// Why the way past the zones is closed, a bit for each [`FastPath`].
+    /// Reasons why the fast path is closed, a bit for each [`FastPath`].
     static CLOSED: Closed = Closed::new();
 }
 
-/// Why the way past the zones is closed.
+/// Reason why the fast path is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::mm) enum FastPath {
-    /// Allocations fail on purpose.
+    /// Fault injection makes allocations fail.
     Failures = 1,
-    /// Nodes are closed to a thread.
+    /// A thread's allocations are confined to some nodes (Linux: mems_allowed).
     Walls = 2,
-    /// A tool wants to know of each page.
+    /// A tool has to be called for each page.
     Hooks = 4,
 }
 
-/// Opens the way past the zones, for all CPUs, as far as `why` goes, or closes it.
+/// Clears (`open`) or sets a reason that closes the fast path, on all CPUs.
 pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
     CLOSED.set(why as u32, open);
     for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
@@ -35,7 +35,7 @@ pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
     }
 }
 
-/// Makes `node` the one that `cpu` allocates from first: says on which lists it looks.
+/// Makes `node` the one that `cpu` allocates from first, and updates its table.
 pub(in crate::mm::page_alloc) fn setup(cpu: CpuId, node: NodeId) {
     CLOSED.settle(|is_open| set_preferred(cpu, node, is_open));
 }

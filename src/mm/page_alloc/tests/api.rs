@@ -1,4 +1,4 @@
-//! What the calls promise.
+//! Tests of the API's contract.
 
 use super::*;
 use crate::mm::mmzone::Wmark;
@@ -613,7 +613,7 @@ fn urgent_large_blocks_have_a_reserve() {
     });
 }
 
-/// One percent of a zone, in whole pageblocks, is all that is kept for the urgent.
+/// Checks that the high-atomic reserve is at most 1 % of a zone, in whole pageblocks.
 #[test]
 fn the_reserve_of_large_blocks_is_one_percent() {
     if cfg!(miri) {

@@ -20,7 +20,7 @@ fn none(entries: usize) -> Vec<Option<OwnedPage>> {
     core::iter::repeat_with(|| None).take(entries).collect()
 }
 
-/// Where the pages are.
+/// Frames of the pages.
 fn frames(pages: &[Option<OwnedPage>]) -> Vec<Option<Frame>> {
     pages.iter().map(|page| page.as_ref().map(OwnedPage::frame)).collect()
 }

@@ -1,4 +1,4 @@
-//! When a pageblock changes hands, and when just a page of it does.
+//! Tests of allocations that take pages or whole pageblocks of another migratetype.
 
 use super::*;
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};

@@ -32,6 +32,7 @@ use crate::addr::{Pfn, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::mm::mmzone::Migratetype;
 use crate::mm::page::{REFCOUNT_MAX, REFCOUNT_SATURATED};
+use crate::mm::validate::validate;
 use sections::on_three_nodes;
 use std::format;
 use std::vec::Vec;

@@ -106,8 +106,8 @@ fn is_kept_out(bad: Pfn, found: Result<MfResult, PoisonError>, when: &str) {
     }
 }
 
-/// Another CPU finds a page to be bad wherever its owner, who frees it, can be interrupted; its
-/// drain is taken right there.
+/// Marks a page as bad from another CPU at each point where its owner, who is freeing it, can be
+/// interrupted; the drain that the other CPU asks for is done there.
 #[test]
 fn a_page_that_turns_out_to_be_bad_while_it_is_freed_is_kept_out() {
     let other = crate::arch::CpuId::new(1).unwrap();

@@ -1,4 +1,4 @@
-//! How memory comes up.
+//! Tests of sections coming up.
 
 use super::*;
 use crate::mm::mmzone::{MAX_NUMNODES, ZoneType};

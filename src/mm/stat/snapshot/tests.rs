@@ -10,8 +10,9 @@ use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{NodeId, ZoneLimits};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{
-    State, alloc_pages, drain_all_pages, free_area_init, free_pages, state_of, validate,
+    State, alloc_pages, drain_all_pages, free_area_init, free_pages, state_of,
 };
+use crate::mm::validate::validate;
 use crate::mm::zsmalloc::ZsPool;
 use crate::mm::{init_mm, slab, sparse, vmalloc};
 use serde_json::Value;

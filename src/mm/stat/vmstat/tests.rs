@@ -5,6 +5,7 @@ use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{alloc_pages, drain_all_pages, free_pages, zones};
+use crate::mm::vmstat::mod_node_page_state;
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;

@@ -11,6 +11,7 @@ use crate::mm::page_alloc::{
     set_fail_page_alloc,
 };
 use crate::mm::slab::{self, kfree, kmalloc, kmalloc_node};
+use crate::mm::validate;
 use std::vec::Vec;
 
 const KERNEL: Gfp = Gfp::GFP_KERNEL;
@@ -25,7 +26,7 @@ fn on_machine(f: impl FnOnce(&Machine)) {
         f(m);
         set_events(0).unwrap();
         free_buffers().unwrap();
-        page_alloc::validate().unwrap();
+        validate::validate().unwrap();
     });
 }
 

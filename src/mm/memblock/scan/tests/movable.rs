@@ -18,7 +18,7 @@ fn nodes(nodes: &[(u64, u64)]) -> Vec<u8> {
     builder.blob()
 }
 
-/// Where ZONE_MOVABLE of each node starts, in MiB.
+/// Start of ZONE_MOVABLE of each node, in MiB.
 fn starts(scanned: &Scanned) -> Vec<Option<u64>> {
     let zones = scanned.info().zones;
     let start = |pfn: Pfn| (pfn != Pfn::LIMIT).then_some(pfn.phys().get() / MIB);

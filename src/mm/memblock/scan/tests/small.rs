@@ -85,7 +85,7 @@ impl Builder {
     }
 }
 
-/// With neither the image nor the tree in RAM.
+/// Scans a tree with neither the image nor the tree in RAM.
 fn scan_with_image_elsewhere(blob: Vec<u8>) -> Scanned {
     let tree = Tree::new(Box::leak(blob.into_boxed_slice())).unwrap();
     let (image, dtb) = (range(0, MIB), range(MIB, 4096));

@@ -1,9 +1,10 @@
-//! `cma::dma_free_contiguous`: a device's memory is given back under its owner.
+//! `dma::dma_free_contiguous`: a device's memory is given back under its owner.
 #![no_std]
 #![forbid(unsafe_code)]
 
 use granule::firmware::fdt::Node;
-use granule::mm::cma::{CmaPages, dma_free_contiguous};
+use granule::mm::cma::CmaPages;
+use granule::mm::dma::dma_free_contiguous;
 
 pub fn under_its_owner(device: &Node<'_>, pages: &CmaPages) -> bool {
     dma_free_contiguous(device, pages.frame(), 4096) //~ E0133

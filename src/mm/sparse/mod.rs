@@ -14,7 +14,7 @@ mod root;
 use crate::addr::{Order, PAGE_SIZE, Pfn, PfnRange, PhysRange, VirtAddr, VirtRange};
 use crate::arch::{self, IrqMasked};
 use crate::machine_local;
-use crate::mm::page::Page;
+use crate::mm::page::{Frame, Page};
 use core::fmt;
 use root::{LEAF_SECTIONS, LEAVES, Leaf, Root};
 
@@ -144,6 +144,25 @@ pub fn is_populated(pfn: Pfn) -> bool {
     let section = Section::of(pfn);
     let block = (pfn.get() - section.start().get()) / Order::MAX.pages();
     pfn < Pfn::LIMIT && ROOT.blocks(section.0 as usize) >> block & 1 != 0
+}
+
+impl Frame {
+    /// The frame numbered `pfn`, if it has a descriptor (Linux: pfn_valid, pfn_to_page).
+    #[inline]
+    #[must_use]
+    pub fn new(pfn: Pfn) -> Option<Self> {
+        if !is_populated(pfn) {
+            return None;
+        }
+        // SAFETY: it has a descriptor.
+        Some(unsafe { Self::new_unchecked(pfn) })
+    }
+    /// The frame behind a linear-map address (Linux: virt_to_page).
+    #[inline]
+    #[must_use]
+    pub fn from_virt(va: VirtAddr) -> Option<Self> {
+        Self::new(arch::virt_to_phys(va).pfn()?)
+    }
 }
 
 /// The blocks of `section` whose frames have descriptors, a bit each.

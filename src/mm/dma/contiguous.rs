@@ -5,9 +5,9 @@
 //! is. All others get it from the default area.
 #![deny(unsafe_code)]
 
-use super::{Cma, cma_alloc, default_area};
 use crate::addr::{Order, PAGE_SIZE};
 use crate::firmware::fdt::Node;
+use crate::mm::cma::{Cma, cma_alloc, cma_release, default_area};
 use crate::mm::page::Frame;
 use crate::mm::reserved_mem::{Pool, device_region};
 
@@ -37,4 +37,20 @@ fn alignment(pages: u32) -> Order {
 pub fn dma_alloc_contiguous(device: &Node<'_>, size: usize) -> Option<Frame> {
     let pages = u32::try_from(size.div_ceil(PAGE_SIZE)).ok()?;
     cma_alloc(dev_get_cma_area(device)?, pages, alignment(pages))
+}
+
+/// Gives back what [`dma_alloc_contiguous`] returned for this
+/// device and size; whether it was such. Any context (Linux: dma_free_contiguous).
+///
+/// # Panics
+/// Where one of the pages is not allocated, or others hold it.
+///
+/// # Safety
+/// The memory is the caller's to give back, and neither the device nor a CPU uses it any more.
+#[expect(unsafe_code, reason = "the caller has the memory to give back")]
+#[track_caller]
+pub unsafe fn dma_free_contiguous(device: &Node<'_>, frame: Frame, size: usize) -> bool {
+    let Ok(pages) = u32::try_from(size.div_ceil(PAGE_SIZE)) else { return false };
+    // SAFETY: as the caller says.
+    dev_get_cma_area(device).is_some_and(|area| unsafe { cma_release(area, frame, pages) })
 }

@@ -15,15 +15,15 @@
 //! Outside of `mm` descriptors can be read and not written: a wrong link or count gives a page
 //! to two owners.
 
+mod frame;
 mod life;
 
-use crate::addr::{Order, PAGE_SHIFT, Pfn, PhysAddr, VirtAddr};
+pub use frame::Frame;
+
+use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
 use crate::arch::{self, layout};
-use crate::mm::mmzone::{Migratetype, ZoneId};
-use crate::mm::pcp_list::PcpColumn;
-use crate::mm::sparse;
+use crate::mm::ids::{Migratetype, ZoneId};
 use bitflags::bitflags;
-use core::fmt;
 use core::mem::offset_of;
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -33,7 +33,7 @@ pub(in crate::mm) use life::REFCOUNT_MAX;
 pub(in crate::mm) use life::REFCOUNT_SATURATED;
 
 bitflags! {
-    /// What a frame is.
+    /// Flags of a frame (Linux: enum pageflags).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct PageFlags: u16 {
         /// No RAM here: the frame has a descriptor because its neighbours need one.
@@ -46,7 +46,7 @@ bitflags! {
         const HEAD = 1 << 3;
         /// A tail of a compound page; `prev` is its head.
         const TAIL = 1 << 4;
-        /// On a per-CPU list.
+        /// The block is on a per-CPU list.
         const PCP = 1 << 5;
         /// An owner is registered who can move it.
         const MOVABLE = 1 << 6;
@@ -58,7 +58,7 @@ bitflags! {
         const VMALLOC = 1 << 9;
         /// Reserved: holds descriptors, or what finds them (Linux: PageVmemmapSelfHosted).
         const VMEMMAP = 1 << 10;
-        /// In a section that is offline: never to be handed out until that is online.
+        /// The frame is in a section that is offline, and must not be allocated.
         const OFFLINE = 1 << 11;
         /// A block of several pages, of which some are `HWPOISON`.
         const HAS_HWPOISONED = 1 << 12;
@@ -107,8 +107,8 @@ pub struct Page {
     refcount: AtomicU32,
     flags: AtomicU16,
     place: AtomicU8,
-    /// Of a pageblock: in its first frame the migratetype and what compaction skips, in its
-    /// second the per-CPU lists that its pages are kept on.
+    /// State of a pageblock: in its first frame the migratetype and compaction's skip hints, in
+    /// its second the per-CPU lists of its pages.
     block: AtomicU8,
     mapcount: AtomicU32,
     private: AtomicU32,
@@ -119,11 +119,11 @@ pub struct Page {
 
 const _: () = assert!(size_of::<Page>() == 32);
 
-/// In the first eight bytes as one number: where the flags stand.
+/// Position of the flags in the first eight bytes, read as one number.
 const WORD_FLAGS_SHIFT: u32 = 32;
-/// And where the order does.
+/// Position of the order in them.
 const WORD_ORDER_SHIFT: u32 = 48;
-/// And what is not the zone or the pageblock's.
+/// Bits of them that belong neither to the zone nor to the pageblock.
 const WORD_OWN: u64 = (1 << 52) - 1;
 const _: () = assert!(
     offset_of!(Page, flags) == 4 && offset_of!(Page, place) == 6 && offset_of!(Page, block) == 7
@@ -145,9 +145,9 @@ macro_rules! field {
 }
 
 impl Page {
-    /// How many users hold the frame; 0 where it is free or reserved. What a holder did before it
-    /// gave its reference back is earlier than what the caller does next, who finds itself to be
-    /// the last one.
+    /// Number of references to the frame; 0 if it is free or reserved. The read is an acquire:
+    /// what another holder did before it dropped its reference comes before what the caller does
+    /// if it finds itself to be the last.
     #[inline]
     pub fn refcount(&self) -> u32 {
         self.life().count()
@@ -158,7 +158,7 @@ impl Page {
         self.refcount.store(references, Relaxed);
     }
     field!(
-        /// How many page-table entries map it; in a slab, what the slab allocator keeps there.
+        /// Number of page-table entries that map it; in a slab, state of the slab allocator.
         mapcount, set_mapcount, u32
     );
     field!(
@@ -166,7 +166,7 @@ impl Page {
         private, set_private, u32
     );
     field!(
-        /// Who uses it: a slab's cache, a movable page's owner.
+        /// User of the frame: a slab's cache, a movable page's owner.
         owner, set_owner, usize
     );
 
@@ -194,7 +194,7 @@ impl Page {
         unsafe { &*core::ptr::with_exposed_provenance::<Self>(at) }
     }
 
-    /// What the frame is.
+    /// Flags of the frame.
     #[inline]
     pub fn flags(&self) -> PageFlags {
         PageFlags::from_bits_retain(self.flags.load(Relaxed))
@@ -263,20 +263,21 @@ impl Page {
         self.life().hand_out();
     }
 
-    /// Whether the block that starts here has references; what its allocation stored in the
-    /// flags is earlier than what the caller does to them.
+    /// Returns true if the block that starts here has references. The read is an acquire: what
+    /// its allocation stored in the flags comes before what the caller does to them.
     pub(in crate::mm) fn is_in_use(&self) -> bool {
         self.life().is_in_use()
     }
 
-    /// Whether the block that starts here is allocated with `order`, has no marks, and is
-    /// held once: all that its holder needs to free it.
+    /// Returns true if the block that starts here is allocated with `order`, has no flags, and
+    /// has one reference: then its holder can free it.
     #[inline(always)]
     pub(in crate::mm) fn is_plain(&self, order: Order) -> bool {
         self.is_marked(order, PageFlags::empty())
     }
 
-    /// As [`is_plain`](Self::is_plain) but for `marks`, which it has all of.
+    /// Returns true if the block that starts here is allocated with `order`, has exactly the
+    /// flags `marks`, and has one reference.
     #[inline(always)]
     pub(in crate::mm) fn is_marked(&self, order: Order, marks: PageFlags) -> bool {
         let order = u64::from(order.get()) << WORD_ORDER_SHIFT;
@@ -318,7 +319,7 @@ impl Page {
     pub(in crate::mm) fn order(&self) -> u8 {
         self.place().order()
     }
-    /// Both.
+    /// Zone and order as one value.
     #[inline]
     pub(in crate::mm) fn place(&self) -> Place {
         Place(self.place.load(Relaxed))
@@ -343,12 +344,12 @@ impl Page {
     pub(in crate::mm) fn block_kept_migratetype(&self) -> Migratetype {
         Migratetype::from_bits(self.block.load(Relaxed))
     }
-    /// Whether the section of the pageblock that starts here is offline.
+    /// Returns true if the section of the pageblock that starts here is offline.
     pub(in crate::mm) fn block_is_offline(&self) -> bool {
         self.block.load(Relaxed) & BLOCK_OFFLINE != 0
     }
-    /// What compaction did not find in the pageblock that starts here when it was there last:
-    /// hints (Linux: PB_migrate_skip, which is one for both).
+    /// Hints about the pageblock that starts here: what compaction did not find in it last time
+    /// (Linux: PB_migrate_skip, one bit for both).
     pub(in crate::mm) fn block_skip(&self) -> BlockSkip {
         BlockSkip::from_bits_truncate(self.block.load(Relaxed))
     }
@@ -364,7 +365,7 @@ impl Page {
 }
 
 bitflags! {
-    /// In a pageblock's byte: what compaction does not find there.
+    /// Bits of a pageblock's byte: what compaction does not find there.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub(in crate::mm) struct BlockSkip: u8 {
         /// Pages to move away.
@@ -374,10 +375,10 @@ bitflags! {
     }
 }
 
-/// In a pageblock's byte, above its migratetype and what compaction skips: it is being
-/// emptied, its pages go straight to the zone.
+/// Bit of a pageblock's byte, above its migratetype and the skip hints: the pageblock is
+/// isolated, and its pages are freed to the zone.
 const BLOCK_ISOLATED: u8 = 1 << 5;
-/// In a pageblock's byte, beside that: its section is offline.
+/// Bit of a pageblock's byte: its section is offline.
 const BLOCK_OFFLINE: u8 = 1 << 6;
 
 /// The zone and the order of a block.
@@ -393,191 +394,5 @@ impl Place {
     #[inline]
     pub(in crate::mm) fn order(self) -> u8 {
         self.0 & ((1 << Self::ORDER_BITS) - 1)
-    }
-}
-
-/// A frame that has a descriptor. Inside is its number plus [`BIAS`], so that an
-/// `Option<Frame>` is as small, and blocks are as aligned as by their numbers.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(transparent)]
-pub struct Frame(NonZeroU32);
-
-/// Not zero, and a multiple of the largest block.
-const BIAS: u32 = Order::MAX.pages();
-const _: () = assert!(Pfn::LIMIT.get().checked_add(BIAS - 1).is_some());
-
-impl Frame {
-    /// The frame numbered `pfn`, if it has a descriptor (Linux: pfn_valid, pfn_to_page).
-    #[inline]
-    #[must_use]
-    pub fn new(pfn: Pfn) -> Option<Self> {
-        if sparse::is_populated(pfn) { Some(Self::assume(pfn)) } else { None }
-    }
-    /// The frame behind a linear-map address (Linux: virt_to_page).
-    #[inline]
-    #[must_use]
-    pub fn from_virt(va: VirtAddr) -> Option<Self> {
-        Self::new(arch::virt_to_phys(va).pfn()?)
-    }
-    /// As `from_virt`, where the caller knows that there is a descriptor.
-    ///
-    /// # Safety
-    /// `va` is the linear-map address of a byte whose frame has a descriptor.
-    #[inline(always)]
-    #[must_use]
-    pub unsafe fn from_virt_unchecked(va: VirtAddr) -> Self {
-        let pa = arch::virt_to_phys(va);
-        debug_assert!(pa.get() >> PAGE_SHIFT < 1 << 32, "{va} is not in this machine's linear map");
-        let pfn = (pa.get() >> PAGE_SHIFT) as u32;
-        // SAFETY: a frame that has a descriptor has a number below `Pfn::LIMIT`.
-        Self(unsafe { NonZeroU32::new_unchecked(pfn + BIAS) })
-    }
-    /// Its number.
-    #[inline]
-    #[must_use]
-    pub const fn pfn(self) -> Pfn {
-        Pfn::new(self.0.get() - BIAS)
-    }
-    /// The physical address of its first byte.
-    #[inline]
-    #[must_use]
-    pub const fn phys(self) -> PhysAddr {
-        self.pfn().phys()
-    }
-    /// Its first byte in the linear map (Linux: page_address).
-    #[inline]
-    #[must_use]
-    pub fn virt(self) -> VirtAddr {
-        arch::phys_to_virt(self.phys())
-    }
-    /// Its descriptor.
-    #[inline]
-    #[must_use]
-    pub fn page(self) -> &'static Page {
-        // SAFETY: a `Frame` is made only for a number whose descriptor is mapped,
-        // which it stays; its fields are atomics, for which any bytes are valid.
-        unsafe { &*self.page_ptr() }
-    }
-    /// Where its descriptor is.
-    #[inline(always)]
-    fn page_ptr(self) -> *const Page {
-        #[cfg(not(target_os = "none"))]
-        arch::hosted::check_frame(self.phys());
-        // An index into a pointer, so that fields are reached by offsets from one register.
-        let before_first = arch::vmemmap_base().wrapping_sub(BIAS as usize * size_of::<Page>());
-        let array = core::ptr::with_exposed_provenance::<Page>(before_first);
-        array.wrapping_add(self.0.get() as usize)
-    }
-    /// The frame `n` after this one within a block of `order` that `self` starts.
-    #[inline]
-    #[must_use]
-    pub fn within(self, order: Order, n: u32) -> Self {
-        assert!(self.0.get() & (order.pages() - 1) == 0 && n < order.pages());
-        self.with_raw(self.0.get() + n)
-    }
-    /// The first frame of the aligned block of `order` that this one lies in.
-    #[inline]
-    #[must_use]
-    pub const fn align_down(self, order: Order) -> Self {
-        self.with_raw(self.0.get() & !(order.pages() - 1))
-    }
-    /// The other half of the block of `order + 1` that the block at `self` belongs to.
-    ///
-    /// # Panics
-    /// For [`Order::MAX`], whose blocks have no buddy.
-    #[inline]
-    #[must_use]
-    pub fn buddy(self, order: Order) -> Self {
-        assert!(order < Order::MAX);
-        self.with_raw(self.0.get() ^ order.pages())
-    }
-    /// The frames of the block of `order` that starts here, rising.
-    pub fn block(self, order: Order) -> impl DoubleEndedIterator<Item = Self> {
-        (0..order.pages()).map(move |n| self.within(order, n))
-    }
-
-    /// The descriptors of the block of `order` that starts here, rising.
-    #[inline]
-    pub(in crate::mm) fn pages(self, order: Order) -> &'static [Page] {
-        assert!(self.align_down(order) == self);
-        // SAFETY: the descriptors of an aligned block of at most the largest order are mapped
-        // together, one after the other, as `page` says of each.
-        unsafe { core::slice::from_raw_parts(self.page_ptr(), order.pages() as usize) }
-    }
-
-    /// The per-CPU lists that pages of the pageblock around it are kept on; `None` where
-    /// they go straight to the zone.
-    #[inline(always)]
-    pub(in crate::mm) fn pcp_column(self) -> Option<PcpColumn> {
-        // SAFETY: `set_block` alone writes it, and a fresh descriptor is zero.
-        unsafe {
-            PcpColumn::from_byte(self.align_down(Order::PAGEBLOCK).after().block.load(Relaxed))
-        }
-    }
-    /// Says that the section of the pageblock that starts here is offline, until the
-    /// pageblock's migratetype is set. It will be `Movable` then.
-    pub(in crate::mm) fn set_block_offline(self) {
-        self.set_block(Migratetype::Movable as u8 | BLOCK_ISOLATED | BLOCK_OFFLINE, None);
-    }
-    /// Sets the migratetype of the pageblock that starts here, and the per-CPU lists with it.
-    /// With `Isolate` the pageblock keeps the type that it had beside. The zone of the block
-    /// of the largest order is set before.
-    pub(in crate::mm) fn set_block_migratetype(self, mt: Migratetype) {
-        let block = match mt {
-            Migratetype::Isolate => self.page().block_kept_migratetype() as u8 | BLOCK_ISOLATED,
-            mt => mt as u8,
-        };
-        let zone = self.align_down(Order::MAX).page().zone();
-        self.set_block(block, PcpColumn::new(zone, mt));
-    }
-    fn set_block(self, block: u8, column: Option<PcpColumn>) {
-        debug_assert!(self.align_down(Order::PAGEBLOCK) == self);
-        self.page().block.store(block, Relaxed);
-        self.after().block.store(PcpColumn::to_byte(column), Relaxed);
-    }
-    /// The descriptor after its own, which is the start of a block of several.
-    #[inline(always)]
-    fn after(self) -> &'static Page {
-        // SAFETY: as `page`, of the second frame of the block.
-        unsafe { &*self.page_ptr().wrapping_add(1) }
-    }
-
-    /// What is inside, to be stored where `None` is 0.
-    #[inline(always)]
-    pub(in crate::mm) const fn inside(self) -> u32 {
-        self.0.get()
-    }
-    /// The frame, or none, that was stored so.
-    ///
-    /// # Safety
-    /// `raw` is the `inside` of a frame, or 0.
-    #[inline(always)]
-    pub(in crate::mm) const unsafe fn from_inside(raw: u32) -> Option<Self> {
-        match NonZeroU32::new(raw) {
-            Some(raw) => Some(Self(raw)),
-            None => None,
-        }
-    }
-
-    /// The frame numbered `pfn`, which the caller knows to have a descriptor.
-    #[inline]
-    const fn assume(pfn: Pfn) -> Self {
-        match NonZeroU32::new(pfn.get().wrapping_add(BIAS)) {
-            Some(raw) => Self(raw),
-            None => unreachable!(),
-        }
-    }
-
-    /// The frame whose inside is `raw`, in the same block of the largest order.
-    #[inline]
-    const fn with_raw(self, raw: u32) -> Self {
-        // SAFETY: the blocks of the largest order start at multiples of it, none at zero.
-        Self(unsafe { NonZeroU32::new_unchecked(raw) })
-    }
-}
-
-impl fmt::Debug for Frame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Frame({:#x})", u64::from(self.pfn().get()) << PAGE_SHIFT)
     }
 }

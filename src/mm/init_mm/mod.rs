@@ -5,6 +5,12 @@
 //! allocator; the words are reached through the linear map. All functions may be
 //! called in any context once [`install`] has run, and none of them sleeps.
 
+mod alias;
+
+pub(in crate::mm) use alias::{
+    for_each_alias, linear_address_of, may_map, note_code, reset_linear_alias,
+};
+
 use crate::addr::{CONT_PTE_SIZE, Order, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::{
@@ -16,11 +22,11 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc;
-use crate::mm::stat::{NodeStat, mod_node_page_state, node_page_state};
+use crate::mm::vmstat::{NodeStat, mod_node_page_state, node_page_state};
 use crate::sync::{Once, Rank, SpinLock};
 use core::ops::ControlFlow;
 
-/// What the lock guards.
+/// State that the lock guards.
 struct InitMm {
     /// The PGD, once there is one.
     root: Option<TableAddr>,
@@ -34,7 +40,7 @@ machine_local! {
     static PGD: Once<TableAddr> = Once::new();
 }
 
-/// How many pages of the page allocator hold page tables (Linux: NR_PAGETABLE).
+/// Number of pages that hold page tables (Linux: NR_PAGETABLE).
 #[must_use]
 pub fn nr_table_pages() -> usize {
     node_page_state(None, NodeStat::PageTable)
@@ -42,7 +48,7 @@ pub fn nr_table_pages() -> usize {
 
 /// Table pages from the page allocator, through the linear map.
 struct LinearAccess<'a> {
-    /// What may map nothing at the moment.
+    /// Range that may be unmapped at the moment, between break and make.
     broken: VirtRange,
     recent: &'a mut RecentTables,
 }
@@ -141,10 +147,10 @@ impl TableAccess for LinearAccess<'_> {
 pub struct TlbFlush(FlushOwed);
 
 impl TlbFlush {
-    /// Nothing owed.
+    /// No flush is needed.
     pub const NONE: Self = Self(FlushOwed::NONE);
 
-    /// Whether nothing is owed.
+    /// Returns true if no flush is needed.
     #[must_use]
     pub const fn is_none(&self) -> bool {
         self.0.is_none()
@@ -161,7 +167,7 @@ impl TlbFlush {
         // Dropping it does.
     }
 
-    /// Both of two.
+    /// Combines two flushes into one.
     pub fn merge(mut self, other: Self) -> Self {
         self.absorb(other);
         self
@@ -341,7 +347,7 @@ fn map_any(
 ///
 /// # Panics
 /// If an end of `va` is no multiple of the page size or cuts a block: unmap what was
-/// mapped, as it was mapped, or [`split`] first.
+/// mapped, as it was mapped, or `split` first.
 ///
 /// # Safety
 /// The caller mapped what is there, and nobody uses it any more. What was mapped is given to
@@ -372,8 +378,8 @@ pub unsafe fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mu
     }
 }
 
-/// As [`unmap_pages`] where they are of one table that was walked to lately and cut no
-/// contiguous set; else `false`, and nothing done.
+/// Unmaps as [`unmap_pages`] does, if all pages are in one table that was walked to recently and
+/// no contiguous set is cut. Returns false otherwise, and does nothing.
 ///
 /// # Safety
 /// As for [`unmap`].
@@ -432,7 +438,7 @@ pub unsafe fn free_tables(va: VirtRange) {
 /// set_memory_ro and its kin). Holes stay holes.
 ///
 /// # Errors
-/// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block ([`split`]
+/// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block (`split`
 /// it first), or where a change of memory type would break what is in use.
 ///
 /// # Safety
@@ -469,9 +475,9 @@ pub unsafe fn set_valid(va: VirtRange, valid: bool) -> Result<TlbFlush, MapError
     edit(|m| m.set_valid(va, valid)).map(TlbFlush)
 }
 
-/// As [`set_valid`] for one page of the linear map, whose tables are never freed. Takes no
-/// lock. `None`, and nothing done, where it is mapped by a block or in a contiguous set: see
-/// [`split_to_pages`].
+/// Variant of [`set_valid`] for one page of the linear map, whose tables are never freed. Takes
+/// no lock. `None`, and nothing done, if the page is mapped by a block or in a contiguous set:
+/// see `split_to_pages`.
 ///
 /// # Safety
 /// The page is the caller's, so that no other call changes its entry at the same time, and
@@ -503,7 +509,7 @@ pub(in crate::mm) fn split_to_pages(va: VirtRange) -> Result<(), MapError> {
     edit(|m| m.split_to_pages(va))
 }
 
-/// Where `va` leads, as the tables say (Linux: vmalloc_to_pfn, walking by software).
+/// Translates `va` by walking the tables in software (Linux: vmalloc_to_pfn).
 #[must_use]
 pub fn translate(va: VirtAddr) -> Option<(PhysAddr, KernelAttrs)> {
     edit(|m| m.translate(va)).map(|t| (t.pa, t.attrs))
@@ -515,7 +521,8 @@ pub fn entry(va: VirtAddr) -> Option<Translation> {
     edit(|m| m.entry(va))
 }
 
-/// Whether the linear map has the page at `pa` and hides it (see [`set_valid`]).
+/// Returns true if the linear map has an entry for the page at `pa` and the entry is invalid
+/// (see [`set_valid`]).
 pub(in crate::mm) fn is_hidden_from_linear_map(pa: PhysAddr) -> bool {
     let va = usize::try_from(pa.get()).ok().and_then(|pa| layout::LINEAR.start().checked_add(pa));
     va.and_then(entry).is_some_and(|entry| !entry.valid)
@@ -535,7 +542,7 @@ pub fn validate() -> Result<TreeStats, BadTree> {
     edit(|m| m.validate(layout::LINEAR.start()))
 }
 
-/// Whether anything is mapped in `va`, hidden or not.
+/// Returns true if any page in `va` has an entry, valid or made invalid by [`set_valid`].
 #[must_use]
 pub fn is_mapped(va: VirtRange) -> bool {
     edit(|m| m.is_mapped(va))
