@@ -70,7 +70,7 @@ pub fn what_is_asked_is_done() {
     }
     impl Shared {
         fn interrupt(&self) {
-            self.request.heed(|| {
+            self.request.run_if_requested(|| {
                 for (ready, done) in self.ready.iter().zip(&self.done) {
                     done.store(ready.load(Ordering::Relaxed), Ordering::Relaxed);
                 }
@@ -85,7 +85,7 @@ pub fn what_is_asked_is_done() {
     for word in shared.ready.iter().chain(&shared.done) {
         assert_eq!(word.load(Ordering::Relaxed), 0);
     }
-    shared.request.heed(|| unreachable!("nobody asked"));
+    shared.request.run_if_requested(|| unreachable!("nobody asked"));
     let ask = |n: usize| {
         let shared = Arc::clone(&shared);
         move || {

@@ -243,8 +243,8 @@ fn handle() {
             // Taking it has ended the wait.
             SGI_RESCHEDULE_ID => {
                 count(&RESCHEDULES, irq);
-                page_alloc::heed_drain(irq);
-                sched::heed_sync(irq);
+                page_alloc::drain_if_requested(irq);
+                sched::sync_core_if_requested(irq);
             }
             SGI_STOP_ID => stop(),
             id if id == TIMER_ID.load(Relaxed) => tick(irq),

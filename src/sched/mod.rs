@@ -93,9 +93,9 @@ pub use schedule::{
 pub(crate) use schedule::{do_idle, init_cpu, make_idle, set_kick, tick, withdraw_cpu};
 #[cfg(target_os = "none")]
 pub use schedule::{threads, wake_up_process};
-#[cfg(target_os = "none")]
-pub(crate) use sync_core::heed_sync;
 pub use sync_core::kick_all_cpus_sync;
+#[cfg(target_os = "none")]
+pub(crate) use sync_core::sync_core_if_requested;
 pub use task::{CreateError, NR_THREADS, TASK_NORMAL, TaskState, ThreadId};
 pub use wait::{Interrupted, WaitQueue};
 pub use word::mm_word;

@@ -38,6 +38,6 @@ pub fn kick_all_cpus_sync() {
 
 /// Answers [`kick_all_cpus_sync`], by the exception that brought the CPU here.
 #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "interrupts call it"))]
-pub(crate) fn heed_sync(irq: &IrqMasked) {
-    SYNC[cpu::id(irq).index()].heed(|| ());
+pub(crate) fn sync_core_if_requested(irq: &IrqMasked) {
+    SYNC[cpu::id(irq).index()].run_if_requested(|| ());
 }

@@ -1,20 +1,20 @@
-//! Something that others ask a CPU to do, and wait for.
+//! Request to a CPU to run a function, which other CPUs make and wait for.
 //!
-//! Who asks gets a [`Ticket`]; it is answered when the CPU has done what was asked for, having
-//! begun after the question. So one answer serves all who asked before it was begun, and none
-//! who asked later: what they saw may be newer than what was done.
+//! A requester gets a [`Ticket`]. It is answered once the CPU has run the function, begun after
+//! the request. One run serves all requests made before it began, and none made later, since
+//! their callers may have changed something that the run did not see.
 
 use crate::sync::atomic::{AtomicU32, Ordering};
 
-/// Questions to one CPU, and how many of them it has answered.
+/// Numbers of requests made to one CPU, and answered by it.
 pub struct Request {
     asked: AtomicU32,
     done: AtomicU32,
 }
 
-/// A question: it is answered when as many are.
+/// Number of a request: it is answered once that many requests are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use = "a question that nobody waits for need not be asked"]
+#[must_use = "a request that nobody waits for need not be made"]
 pub struct Ticket(u32);
 
 impl Request {
@@ -24,22 +24,22 @@ impl Request {
         Self { asked: AtomicU32::new(0), done: AtomicU32::new(0) }
     }
 
-    /// Asks. What the caller did before, the CPU that answers sees, which it does when it next comes to
-    /// [`Request::heed`]. Any CPU.
+    /// Makes a request, which the CPU answers at its next [`Request::run_if_requested`]; that run
+    /// sees what the caller did before. Any CPU.
     pub fn ask(&self) -> Ticket {
         Ticket(self.asked.fetch_add(1, Ordering::AcqRel).wrapping_add(1))
     }
 
-    /// Returns whether a question is answered; then the caller sees what was done.
+    /// Returns whether a request is answered; if so the caller sees the effects of the run.
     #[must_use]
     pub fn is_answered(&self, ticket: Ticket) -> bool {
         // The numbers wrap: later is what is less than half the circle ahead.
         self.done.load(Ordering::Acquire).wrapping_sub(ticket.0) < 1 << 31
     }
 
-    /// Runs `f` if there are questions, and answers those that there were before. It is for the CPU
-    /// that is asked; a call within `f` answers nothing more.
-    pub fn heed(&self, f: impl FnOnce()) {
+    /// Runs `f` if there are unanswered requests, and answers those made before it began. Called on
+    /// the CPU that the requests are to; a call within `f` answers nothing more.
+    pub fn run_if_requested(&self, f: impl FnOnce()) {
         let asked = self.asked.load(Ordering::Acquire);
         if asked != self.done.load(Ordering::Relaxed) {
             f();
@@ -58,18 +58,18 @@ impl Default for Request {
 mod tests {
     use super::*;
 
-    /// The one who heeds may have begun before it: it has to be heeded once more.
+    /// A request made while `f` runs is not answered by that run: `f` has to run once more.
     #[test]
     fn what_is_asked_meanwhile_is_not_answered_yet() {
         let request = Request::new();
         let first = request.ask();
         let mut second = None;
-        request.heed(|| second = Some(request.ask()));
-        let second = second.expect("it was heeded");
+        request.run_if_requested(|| second = Some(request.ask()));
+        let second = second.expect("`f` ran");
         assert!(request.is_answered(first) && !request.is_answered(second));
         let mut again = false;
-        request.heed(|| again = true);
+        request.run_if_requested(|| again = true);
         assert!(again && request.is_answered(second));
-        request.heed(|| panic!("nothing is asked"));
+        request.run_if_requested(|| panic!("nothing is asked"));
     }
 }

@@ -99,7 +99,7 @@ pub fn a_bad_page_is_not_freed_as_a_good_one() {
     impl Shared {
         /// The interrupt by which the other CPU asks to drain.
         fn interrupt(&self) {
-            self.drain.heed(|| {
+            self.drain.run_if_requested(|| {
                 if self.page.flags() & PCP != 0 {
                     // To the zone.
                     self.page.overwrite(0);
@@ -139,7 +139,7 @@ pub fn a_bad_page_is_not_freed_as_a_good_one() {
     }
     let (page, over) = (Descriptor::new(1, 0), AtomicU32::new(0));
     let shared = Arc::new(Shared { page, drain: Request::new(), over });
-    shared.drain.heed(|| unreachable!("nobody asked"));
+    shared.drain.run_if_requested(|| unreachable!("nobody asked"));
     assert_eq!(shared.over.load(Ordering::Relaxed), 0);
     let other = Arc::clone(&shared);
     let fails = thread::spawn(move || {

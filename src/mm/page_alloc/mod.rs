@@ -88,7 +88,7 @@ pub use numa::{
 pub use owned::{ContigPages, OwnedPage, OwnedPages, Pages, PagesList};
 pub(in crate::mm) use owned::{clear_page_movable, inherit_charge, set_page_movable};
 pub(in crate::mm) use pcp::{FastPath, drain_all_pages_forced, set_fast_path};
-pub use pcp::{drain_all_pages, drain_local_pages, heed_drain};
+pub use pcp::{drain_all_pages, drain_if_requested, drain_local_pages};
 pub use poison::num_poisoned_pages;
 pub(in crate::mm) use poison::{
     Marked, count_poisoned, give_up_mark, is_mark_kept, keep_out, mark_poisoned, take_back,

@@ -19,7 +19,7 @@ mod drain;
 mod preferred;
 
 pub(in crate::mm) use drain::drain_all_pages_forced;
-pub use drain::{drain_all_pages, drain_local_pages, heed_drain};
+pub use drain::{drain_all_pages, drain_if_requested, drain_local_pages};
 pub(super) use preferred::setup;
 pub(in crate::mm) use preferred::{FastPath, set_fast_path};
 

@@ -121,6 +121,6 @@ fn drain(whom: Whom) -> bool {
 }
 
 /// Drains this CPU's lists if another asked for it. Called by the interrupt with which it asks.
-pub fn heed_drain(irq: &IrqMasked) {
-    DRAIN[cpu::id(irq).index()].heed(|| drain_local_pages(irq));
+pub fn drain_if_requested(irq: &IrqMasked) {
+    DRAIN[cpu::id(irq).index()].run_if_requested(|| drain_local_pages(irq));
 }
