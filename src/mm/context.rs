@@ -28,16 +28,16 @@ bitflags! {
     }
 }
 
-/// First of the bits that each exclude one node.
-const WALLED: u32 = 16;
+/// First of the bits that each forbid one node.
+const FORBIDDEN: u32 = 16;
 
 machine_local! {
-    /// Scopes of [`mems_allowed_scope`] that hold, and who changes their number.
-    static WALLS: AtomicU32 = AtomicU32::new(0);
-    static SCOPES: SpinLock<u32> = SpinLock::new(Rank::Walls, 0);
+    /// Number of active scopes of [`mems_allowed_scope`], and the lock of its changes.
+    static NR_SCOPES: AtomicU32 = AtomicU32::new(0);
+    static SCOPES: SpinLock<u32> = SpinLock::new(Rank::MemsAllowed, 0);
 }
 
-/// Puts a thread's word back when a scope ends, by a panic too.
+/// Restores a thread's word when a scope ends, also by a panic.
 struct Restore(u32);
 
 impl Drop for Restore {
@@ -100,40 +100,40 @@ pub(in crate::mm) fn current_gfp_context(gfp: Gfp) -> Gfp {
 
 /// Counts a scope that begins or ends; the first closes the fast path, and the last opens it
 /// before another can close it again.
-fn count_walls(change: impl FnOnce(u32) -> u32) {
+fn count_scopes(change: impl FnOnce(u32) -> u32) {
     with_masked(|irq| {
         let mut scopes = SCOPES.lock(irq);
         let before = *scopes;
         *scopes = change(before);
-        WALLS.store(*scopes, Relaxed);
+        NR_SCOPES.store(*scopes, Relaxed);
         if (before == 0) != (*scopes == 0) {
-            page_alloc::set_fast_path(FastPath::Walls, *scopes == 0);
+            page_alloc::set_fast_path(FastPath::MemsAllowed, *scopes == 0);
         }
     });
 }
 
-/// Runs `f`, whose allocations with `__GFP_HARDWALL` come from `nodes` alone (Linux:
-/// mems_allowed of a cpuset with `mem_hardwall`). Meanwhile no CPU allocates by the fast
-/// path, which knows no nodes. Threads.
+/// Runs `f`, whose allocations with `__GFP_HARDWALL` come from `nodes` only (Linux:
+/// mems_allowed of a cpuset with `mem_hardwall`). Meanwhile the fast path, which does not check
+/// nodes, is closed on all CPUs. Threads.
 pub fn mems_allowed_scope<R>(nodes: &[NodeId], f: impl FnOnce() -> R) -> R {
-    struct Wall;
-    impl Drop for Wall {
+    struct Scope;
+    impl Drop for Scope {
         fn drop(&mut self) {
-            count_walls(|count| count - 1);
+            count_scopes(|count| count - 1);
         }
     }
-    count_walls(|count| count + 1);
-    let _wall = Wall;
-    let bit = |node: NodeId| 1u32 << (WALLED as usize + node.index());
-    let walled: u32 =
+    count_scopes(|count| count + 1);
+    let _scope = Scope;
+    let bit = |node: NodeId| 1u32 << (FORBIDDEN as usize + node.index());
+    let forbidden: u32 =
         NodeId::all().filter(|node| !nodes.contains(node)).map(bit).fold(0, |all, one| all | one);
-    scope(|word| word & !(u32::MAX << WALLED) | walled, f)
+    scope(|word| word & !(u32::MAX << FORBIDDEN) | forbidden, f)
 }
 
 /// Returns whether an allocation with `gfp` may come from `node` (Linux: cpuset_node_allowed).
 pub(in crate::mm) fn node_allowed(node: NodeId, gfp: Gfp) -> bool {
-    WALLS.load(Relaxed) == 0
+    NR_SCOPES.load(Relaxed) == 0
         || !gfp.contains(Gfp::__GFP_HARDWALL)
         || is_masked()
-        || mm_word().load(Relaxed) >> (WALLED as usize + node.index()) & 1 == 0
+        || mm_word().load(Relaxed) >> (FORBIDDEN as usize + node.index()) & 1 == 0
 }

@@ -28,7 +28,7 @@ pub enum Rank {
     /// The chunks of the per-CPU allocator (Linux: pcpu_lock).
     PerCpu,
     /// Counts of scopes that forbid nodes to threads (Linux: mems_allowed).
-    Walls,
+    MemsAllowed,
     /// The list of all kmem caches (Linux: slab_mutex).
     SlabCaches,
     /// The address allocator of the vmalloc area (Linux: vmap_area_lock).

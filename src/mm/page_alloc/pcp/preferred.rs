@@ -22,7 +22,7 @@ pub(in crate::mm) enum FastPath {
     /// Fault injection makes allocations fail.
     Failures = 1,
     /// A thread's allocations are confined to some nodes (Linux: mems_allowed).
-    Walls = 2,
+    MemsAllowed = 2,
     /// A tool has to be called for each page.
     Hooks = 4,
 }

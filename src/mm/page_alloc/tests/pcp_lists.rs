@@ -155,7 +155,7 @@ fn the_short_way_is_closed_for_each_reason() {
             }
         };
         assert!(is_open());
-        for (one, other) in [(FastPath::Walls, FastPath::Hooks), (FastPath::Hooks, FastPath::Walls)]
+        for (one, other) in [(FastPath::MemsAllowed, FastPath::Hooks), (FastPath::Hooks, FastPath::MemsAllowed)]
         {
             set_fast_path(one, false);
             assert!(!is_open(), "{one:?}");
