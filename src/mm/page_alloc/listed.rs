@@ -9,7 +9,7 @@ use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::page::Frame;
 
 /// GFP flags that [`alloc_listed`] does not support.
-pub(in crate::mm) const LONG_WAY: Gfp =
+pub(in crate::mm) const NO_PCP_FLAGS: Gfp =
     Gfp::__GFP_ZERO.union(Gfp::__GFP_COMP).union(Gfp::__GFP_ACCOUNT).union(Gfp::__GFP_THISNODE);
 
 /// The largest order that is allocated and freed here; the rows of the lists have a gap above.
@@ -17,7 +17,7 @@ pub(in crate::mm) const MAX_LISTED: Order = pcp::ORDERS[5];
 const _: () = assert!(MAX_LISTED.get() == 5);
 
 /// Allocates a block of at most [`MAX_LISTED`] from this CPU's lists. `None` if they have no
-/// such block, or the order is higher. `gfp` must have none of [`LONG_WAY`]; otherwise as
+/// such block, or the order is higher. `gfp` must have none of [`NO_PCP_FLAGS`]; otherwise as
 /// [`alloc_pages`](super::alloc_pages).
 #[inline(always)]
 #[track_caller]

@@ -80,7 +80,7 @@ pub(in crate::mm) use isolation::{
     free_block_around, migrate_range, pageblocks, single_zone, start_isolate, undo_isolate,
     unmovable_page,
 };
-pub(in crate::mm) use listed::{LONG_WAY, MAX_LISTED, alloc_listed};
+pub(in crate::mm) use listed::{NO_PCP_FLAGS, MAX_LISTED, alloc_listed};
 pub use numa::{
     alloc_pages_node, cpu_dead, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id,
     set_cpu_numa_node, set_node_distances,

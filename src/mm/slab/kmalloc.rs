@@ -19,7 +19,7 @@ use crate::mm::debug::{self as tools, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, Page, PageFlags};
-use crate::mm::page_alloc::{self, LONG_WAY, MAX_LISTED, alloc_listed, free_listed};
+use crate::mm::page_alloc::{self, NO_PCP_FLAGS, MAX_LISTED, alloc_listed, free_listed};
 use crate::mm::trace::points;
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -215,7 +215,7 @@ pub fn kzalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> 
 /// nobody takes references to parts of it, and the head's descriptor has all that a free needs.
 #[inline(never)]
 fn kmalloc_large(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
-    const NO_LISTS: Gfp = LONG_WAY.union(NEVER_LARGE);
+    const NO_LISTS: Gfp = NO_PCP_FLAGS.union(NEVER_LARGE);
     let last = size.wrapping_sub(1);
     let fits = (KMALLOC_MAX_CACHE_SIZE..MAX_LISTED.bytes()).contains(&last);
     if !fits || gfp.intersects(NO_LISTS) || static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
