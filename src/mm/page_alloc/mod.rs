@@ -1,28 +1,28 @@
 //! The page allocator (Linux: mm/page_alloc.c).
 //!
-//! | file | what it decides |
+//! | file | subject |
 //! | --- | --- |
 //! | `buddy` | splitting and merging of free blocks |
-//! | `fallback` | which other migratetype to take from, pageblock stealing |
-//! | `pcp` | each CPU's own lists |
-//! | `batch` | how those are filled and emptied |
-//! | `listed` | the way to them alone |
-//! | `slowpath` | which zone, how deep into its reserves, what to try when all fails |
-//! | `highatomic` | the reserve of large blocks |
-//! | `fail` | which allocations fail on purpose |
-//! | `deferred` | when sections of memory come up |
+//! | `fallback` | fallback to other migratetypes, claiming pageblocks |
+//! | `pcp` | per-CPU page lists |
+//! | `batch` | refilling them from a zone and freeing from them to it |
+//! | `listed` | inlined allocation and free that use only these lists |
+//! | `slowpath` | choice of the zone, watermarks, reclaim, compaction and retries |
+//! | `highatomic` | the reserve of large blocks for atomic allocations |
+//! | `fail` | fault injection |
+//! | `deferred` | initialisation of sections of memory when they are first needed |
 //! | `isolation` | emptying pageblocks |
 //! | `contig` | allocating given ranges |
 //! | `compound` | compound pages and reference counts |
-//! | `poison` | keeping bad memory out |
-//! | `numa` | which node is near |
-//! | `owned` | pages that give themselves back |
-//! | `raw` | giving back pages by their frames, which is the caller's duty |
+//! | `poison` | taking bad memory out of use |
+//! | `numa` | nodes and their distances |
+//! | `owned` | pages that are freed when they are dropped |
+//! | `raw` | unsafe frees of pages by their frames |
 //! | `accounted` | pages that are charged |
-//! | `extfrag` | how often kinds were mixed |
+//! | `extfrag` | counts of mixed migratetypes |
 //! | `sysctl` | setting watermarks and reserves |
-//! | `check` | what is wrong with a free |
-//! | `validate` | what is wrong with a zone |
+//! | `check` | checks of frees |
+//! | `validate` | checks of a zone |
 //!
 //! A block that is allocated has one reference, no flags (or `HEAD`, its tails `TAIL`),
 //! and its zone and order in its head's descriptor. A free block's frames have no
@@ -80,7 +80,7 @@ pub(in crate::mm) use isolation::{
     free_block_around, migrate_range, pageblocks, single_zone, start_isolate, undo_isolate,
     unmovable_page,
 };
-pub(in crate::mm) use listed::{NO_PCP_FLAGS, MAX_LISTED, alloc_listed};
+pub(in crate::mm) use listed::{MAX_PCP, NO_PCP_FLAGS, alloc_pcp};
 pub use numa::{
     alloc_pages_node, cpu_dead, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id,
     set_cpu_numa_node, set_node_distances,
@@ -95,7 +95,7 @@ pub(in crate::mm) use poison::{
     uncount_poisoned,
 };
 pub use raw::{free_contig_range, free_pages, free_pages_exact, put_page, split_page};
-pub(in crate::mm) use raw::{free_listed, free_pages_chain};
+pub(in crate::mm) use raw::{free_pages_chain, free_pcp};
 pub use report::{
     ZoneInfo, node_has_memory, nr_free_pages, nr_used_pages, totalram_pages, zone_info, zones,
     zones_on,

@@ -96,13 +96,13 @@ pub(in crate::mm) unsafe fn free_pages_chain(
     chain::free_pages_chain(head, len, marks)
 }
 
-/// Frees the block at `frame` as [`free_pages`], of the order that it has, if that is at most
-/// [`MAX_LISTED`](super::MAX_LISTED), it goes to this CPU's own lists and nothing is wrong with
-/// it; whether it did.
+/// Frees the block at `frame` to this CPU's lists, if its order is at most
+/// [`MAX_PCP`](super::MAX_PCP), it has lists, and it has no flags that need handling. Returns
+/// true if it was freed; otherwise the caller frees it with [`free_pages`].
 ///
 /// # Safety
 /// As for [`free_pages`].
 #[inline(always)]
-pub(in crate::mm) unsafe fn free_listed(frame: Frame) -> bool {
-    listed::free_listed(frame)
+pub(in crate::mm) unsafe fn free_pcp(frame: Frame) -> bool {
+    listed::free_pcp(frame)
 }

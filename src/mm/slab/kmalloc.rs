@@ -19,7 +19,7 @@ use crate::mm::debug::{self as tools, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, Page, PageFlags};
-use crate::mm::page_alloc::{self, NO_PCP_FLAGS, MAX_LISTED, alloc_listed, free_listed};
+use crate::mm::page_alloc::{self, MAX_PCP, NO_PCP_FLAGS, alloc_pcp, free_pcp};
 use crate::mm::trace::points;
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -217,12 +217,12 @@ pub fn kzalloc_node(size: usize, gfp: Gfp, node: NodeId) -> Option<NonNull<u8>> 
 fn kmalloc_large(size: usize, gfp: Gfp) -> Option<NonNull<u8>> {
     const NO_LISTS: Gfp = NO_PCP_FLAGS.union(NEVER_LARGE);
     let last = size.wrapping_sub(1);
-    let fits = (KMALLOC_MAX_CACHE_SIZE..MAX_LISTED.bytes()).contains(&last);
+    let fits = (KMALLOC_MAX_CACHE_SIZE..MAX_PCP.bytes()).contains(&last);
     if !fits || gfp.intersects(NO_LISTS) || static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
         return kmalloc_large_slow(size, gfp, None);
     }
     let order = Order::new((last.ilog2() + 1 - PAGE_SHIFT) as u8);
-    let Some(frame) = order.and_then(|order| alloc_listed(gfp, order)) else {
+    let Some(frame) = order.and_then(|order| alloc_pcp(gfp, order)) else {
         return kmalloc_large_slow(size, gfp, None);
     };
     frame.page().set_owner(LARGE_KMALLOC);
@@ -351,7 +351,7 @@ unsafe fn kfree_large(at: VirtAddr, caller: &'static Location<'static>) {
         // Once on a list it is the next owner's.
         frame.page().set_owner(0);
         // SAFETY: the caller frees the object, which has the block to itself.
-        if unsafe { free_listed(frame) } {
+        if unsafe { free_pcp(frame) } {
             return;
         }
         frame.page().set_owner(LARGE_KMALLOC);

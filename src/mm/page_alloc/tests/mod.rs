@@ -27,7 +27,7 @@ use super::chain::free_pages_chain;
 use super::compound::{put_page, split_page};
 use super::contig::free_contig_range;
 use super::free_block as free_pages;
-use super::listed::free_listed;
+use super::listed::free_pcp;
 use crate::addr::{Pfn, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::mm::mmzone::Migratetype;

@@ -42,7 +42,7 @@ fn what_is_freed_by_the_lists_alone_stays_within_their_bound() {
         let (high, batch) = (zone().pcp_high, zone().pcp_batch);
         let held: Vec<_> = (0..high).map(|_| alloc_pages(KERNEL, order(2)).unwrap()).collect();
         for block in held {
-            assert!(free_listed(block));
+            assert!(free_pcp(block));
             assert!(zone().pcp <= high + batch, "{}", zone());
         }
         check_sums();
@@ -132,7 +132,7 @@ fn what_is_being_emptied_takes_no_short_way() {
         let range = PfnRange::new(pageblock, pageblock + Order::PAGEBLOCK.pages());
         let id = block.page().zone();
         start_isolate(id, range).unwrap();
-        assert!(!free_listed(block));
+        assert!(!free_pcp(block));
         free_pages(block, order(2));
         with_masked(drain_local_pages);
         assert_eq!(nr_used_pages(), 0);
@@ -146,7 +146,7 @@ fn the_short_way_is_closed_for_each_reason() {
     on(&[ram(0x4000_0000, 16 * MIB)], |_| {
         let is_open = || {
             free_pages(alloc_pages(KERNEL, Order::ZERO).unwrap(), Order::ZERO);
-            match alloc_listed(KERNEL, Order::ZERO) {
+            match alloc_pcp(KERNEL, Order::ZERO) {
                 Some(page) => {
                     free_pages(page, Order::ZERO);
                     true
@@ -155,7 +155,8 @@ fn the_short_way_is_closed_for_each_reason() {
             }
         };
         assert!(is_open());
-        for (one, other) in [(FastPath::MemsAllowed, FastPath::Hooks), (FastPath::Hooks, FastPath::MemsAllowed)]
+        for (one, other) in
+            [(FastPath::MemsAllowed, FastPath::Hooks), (FastPath::Hooks, FastPath::MemsAllowed)]
         {
             set_fast_path(one, false);
             assert!(!is_open(), "{one:?}");
