@@ -20,7 +20,7 @@ impl Top {
     #[inline(always)]
     pub(in crate::mm) fn frame(self) -> Option<Frame> {
         // SAFETY: only frames are stored, or none.
-        unsafe { Frame::from_inside((self.0 >> u32::BITS) as u32) }
+        unsafe { Frame::from_raw((self.0 >> u32::BITS) as u32) }
     }
 
     /// Returns the number of pages that there is room for; negative where the list holds too
@@ -34,7 +34,7 @@ impl Top {
     #[inline(always)]
     pub(in crate::mm) fn after(self, frame: Option<Frame>, pages: i32) -> Self {
         let room = (self.0 as u32).wrapping_add_signed(pages);
-        Self(u64::from(frame.map_or(0, Frame::inside)) << u32::BITS | u64::from(room))
+        Self(u64::from(frame.map_or(0, Frame::to_raw)) << u32::BITS | u64::from(room))
     }
 }
 

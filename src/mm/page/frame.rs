@@ -144,15 +144,15 @@ impl Frame {
 
     /// Number by which it is stored, where `None` is 0.
     #[inline(always)]
-    pub(in crate::mm) const fn inside(self) -> u32 {
+    pub(in crate::mm) const fn to_raw(self) -> u32 {
         self.0.get()
     }
-    /// The frame, or none, that was stored so.
+    /// Frame that was stored as `raw`; `None` for 0.
     ///
     /// # Safety
-    /// `raw` is the `inside` of a frame, or 0.
+    /// `raw` came from [`Frame::to_raw`], or is 0.
     #[inline(always)]
-    pub(in crate::mm) const unsafe fn from_inside(raw: u32) -> Option<Self> {
+    pub(in crate::mm) const unsafe fn from_raw(raw: u32) -> Option<Self> {
         match NonZeroU32::new(raw) {
             Some(raw) => Some(Self(raw)),
             None => None,
