@@ -53,7 +53,7 @@ pub fn free_pages_bulk(pages: &mut [Option<OwnedPage>]) {
         let end = rest.len().min(AT_ONCE);
         let (done, full) = with_masked(|irq| pcp::free_bulk(irq, &mut rest[..end]));
         if let Some(frame) = full {
-            pcp::spill(frame, Order::ZERO);
+            pcp::free_pcppages_bulk(frame, Order::ZERO);
         }
         rest = &mut rest[done..];
         // One that takes more than a place on a list.

@@ -69,7 +69,7 @@ pub(super) fn free_pages_chain(
         let (next, count, is_full) = with_masked(|irq| put(irq, first, len.min(AT_ONCE), marks));
         (head, len) = (next, len - count);
         if is_full {
-            pcp::spill(first, Order::ZERO);
+            pcp::free_pcppages_bulk(first, Order::ZERO);
         }
         if count == 0 {
             break;

@@ -45,7 +45,7 @@ pub(super) fn free_pcp(frame: Frame) -> bool {
     match with_masked(put) {
         Some((pcp::Left::Nothing, _)) => true,
         Some((pcp::Left::Spill, order)) => {
-            pcp::spill(frame, order);
+            pcp::free_pcppages_bulk(frame, order);
             true
         }
         _ => false,

@@ -236,7 +236,7 @@ fn free_block(frame: Frame, order: Order) {
     };
     match left {
         pcp::Left::Nothing => {}
-        pcp::Left::Spill => pcp::spill(frame, order),
+        pcp::Left::Spill => pcp::free_pcppages_bulk(frame, order),
         pcp::Left::Isolated => free_to_buddy(frame, order),
         pcp::Left::Unusual => free_unusual(frame, order),
     }

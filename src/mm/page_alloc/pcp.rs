@@ -308,7 +308,7 @@ pub(super) fn alloc(
 pub(super) enum Left {
     /// None.
     Nothing,
-    /// The list is full: the caller calls [`spill`].
+    /// The list is full: the caller calls [`free_pcppages_bulk`].
     Spill,
     /// The block is on no list, because its pageblock is isolated or its order has no lists: the
     /// caller calls `free_to_buddy`.
@@ -403,7 +403,7 @@ fn push_alike(
 /// all lists if another CPU asked for it (Linux: free_pcppages_bulk).
 #[cold]
 #[inline(never)]
-pub(super) fn spill(frame: Frame, order: Order) {
+pub(super) fn free_pcppages_bulk(frame: Frame, order: Order) {
     with_masked(|irq| {
         if drain_if_asked(irq) {
             return;
