@@ -43,8 +43,8 @@ pub(super) fn free_pcp(frame: Frame) -> bool {
         Some((pcp::put(irq, frame, order), order))
     };
     match with_masked(put) {
-        Some((pcp::Left::Nothing, _)) => true,
-        Some((pcp::Left::Spill, order)) => {
+        Some((pcp::FreeResult::Done, _)) => true,
+        Some((pcp::FreeResult::ListFull, order)) => {
             pcp::free_pcppages_bulk(frame, order);
             true
         }

@@ -229,16 +229,16 @@ fn free_block(frame: Frame, order: Order) {
     if are_watched() && frame.page().is_plain(order) {
         debug::free_pages_prepare(frame, order);
     }
-    let left = if pcp::has_lists(order) {
+    let result = if pcp::has_lists(order) {
         with_masked(|irq| pcp::free(irq, frame, order))
     } else {
-        pcp::Left::Isolated
+        pcp::FreeResult::Isolated
     };
-    match left {
-        pcp::Left::Nothing => {}
-        pcp::Left::Spill => pcp::free_pcppages_bulk(frame, order),
-        pcp::Left::Isolated => free_to_buddy(frame, order),
-        pcp::Left::Unusual => free_unusual(frame, order),
+    match result {
+        pcp::FreeResult::Done => {}
+        pcp::FreeResult::ListFull => pcp::free_pcppages_bulk(frame, order),
+        pcp::FreeResult::Isolated => free_to_buddy(frame, order),
+        pcp::FreeResult::Unusual => free_unusual(frame, order),
     }
 }
 

@@ -303,13 +303,13 @@ pub(super) fn alloc(
     })
 }
 
-/// Work that remains after a free, for when interrupts are unmasked again.
+/// Result of [`free`], and the work that remains, for when interrupts are unmasked again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Left {
-    /// None.
-    Nothing,
-    /// The list is full: the caller calls [`free_pcppages_bulk`].
-    Spill,
+pub(super) enum FreeResult {
+    /// The block is on its list.
+    Done,
+    /// The block is on its list, which is full: the caller calls [`free_pcppages_bulk`].
+    ListFull,
     /// The block is on no list, because its pageblock is isolated or its order has no lists: the
     /// caller calls `free_to_buddy`.
     Isolated,
@@ -324,19 +324,23 @@ pub(super) enum Left {
 /// block as bad and then interrupts each CPU, finds afterwards that the mark was honoured or
 /// is gone.
 #[inline(always)]
-pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order) -> Left {
+pub(super) fn free(irq: &IrqMasked, frame: Frame, order: Order) -> FreeResult {
     if !frame.page().is_plain(order) {
-        return Left::Unusual;
+        return FreeResult::Unusual;
     }
     put(irq, frame, order)
 }
 
 /// Like [`free`], for a block whose flags the caller has read in the same masked section.
 #[inline(always)]
-pub(super) fn put(irq: &IrqMasked, frame: Frame, order: Order) -> Left {
-    let Some(row) = row(order) else { return Left::Isolated };
-    let Some(column) = frame.pcp_column() else { return Left::Isolated };
-    if PCP.get(irq).list(row, column).push(frame, order) { Left::Nothing } else { Left::Spill }
+pub(super) fn put(irq: &IrqMasked, frame: Frame, order: Order) -> FreeResult {
+    let Some(row) = row(order) else { return FreeResult::Isolated };
+    let Some(column) = frame.pcp_column() else { return FreeResult::Isolated };
+    if PCP.get(irq).list(row, column).push(frame, order) {
+        FreeResult::Done
+    } else {
+        FreeResult::ListFull
+    }
 }
 
 /// Puts the single pages in `pages` on this CPU's lists, emptying the entries, up to the

@@ -30,7 +30,7 @@ fn what_refilled_a_list_may_come_back_to_it() {
         for n in [3, 4, 5] {
             let block = alloc_pages(KERNEL, order(n)).unwrap();
             let left = with_masked(|irq| pcp::free(irq, block, order(n)));
-            assert_eq!(left, pcp::Left::Nothing, "order {n}");
+            assert_eq!(left, pcp::FreeResult::Done, "order {n}");
         }
         free_all(held, 0);
     });
