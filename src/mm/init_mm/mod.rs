@@ -163,8 +163,10 @@ impl TlbFlush {
     }
 
     /// Invalidates on all CPUs.
-    pub fn flush(self) {
+    pub fn flush(self) -> Flushed {
         // Dropping it does.
+        drop(self);
+        Flushed(())
     }
 
     /// Combines two flushes into one.
@@ -192,6 +194,11 @@ impl Drop for TlbFlush {
         self.take().settle();
     }
 }
+
+/// Proof that a flush is complete on all CPUs. Functions that give back what a flush protects,
+/// pages or addresses, ask for it, so that they can't be called before [`TlbFlush::flush`].
+#[derive(Debug)]
+pub struct Flushed(());
 
 /// A new, empty PGD from the page allocator, for [`install`] on a machine that did not
 /// boot through tables of its own.
@@ -547,6 +554,9 @@ pub fn validate() -> Result<TreeStats, BadTree> {
 pub fn is_mapped(va: VirtRange) -> bool {
     edit(|m| m.is_mapped(va))
 }
+
+#[cfg(test)]
+mod tests;
 
 /// Edits for tests, each of which has a machine of its own, whose memory it does not use by the
 /// addresses that it edits.

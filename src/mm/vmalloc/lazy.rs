@@ -8,6 +8,7 @@ use super::page_chain::{PageChain, free_singles};
 use super::slots::NIL;
 use super::va_space::AreaId;
 use crate::addr::PhysRange;
+use crate::mm::init_mm::Flushed;
 use core::mem::ManuallyDrop;
 
 /// The largest area on such a list, in pages mapped.
@@ -124,7 +125,7 @@ impl Held {
 
     /// Gives all of it back, after the flush.
     #[inline(always)]
-    pub fn release(&mut self) {
+    pub fn release(&mut self, _: &Flushed) {
         let pages = core::mem::replace(&mut *self.pages, PageChain::EMPTY);
         if pages.len() > 0 {
             free_singles(pages);

@@ -1,9 +1,13 @@
 //! Tests of lazy flushes, the pools' reserves, and frees on the slow path.
 
-use super::tests::{machine, take_all, used_pages, vfree, vunmap};
+use super::tests::{fill, machine, take_all, used_pages, vfree, vunmap};
 use super::*;
 use crate::addr::Order;
+use crate::arch::CpuId;
+use crate::arch::hosted::irq::with_interrupts;
+use crate::arch::hosted::mmu::Access;
 use crate::mm::page_alloc;
+use std::cell::Cell;
 use std::vec::Vec;
 
 const UNBOUNDED: Limits =
@@ -176,5 +180,70 @@ fn areas_with_something_of_their_own_wait_one_by_one() {
         }
         shrink();
         assert_eq!(used_pages(), before);
+    });
+}
+
+/// Pages are given back when no TLB leads to them any more: at each point at which a purge can be
+/// interrupted, those that are free have no translation left on any CPU.
+#[test]
+fn pages_are_given_back_after_the_flush() {
+    machine(8192, |m| {
+        set_limits(UNBOUNDED);
+        let cpus = [CpuId::BOOT, CpuId::new(1).unwrap()];
+        for pages in [1, 9, 40, 300] {
+            let va = vmalloc(pages * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
+            fill(m, va, pages, 7);
+            let at: Vec<_> = (0..pages).map(|n| va + n * PAGE_SIZE).collect();
+            for &page in &at {
+                m.mmu().access_by(cpus[1], page, Access::Read).unwrap();
+            }
+            let frames: Vec<_> = at.iter().map(|&page| vmalloc_to_page(page).unwrap()).collect();
+            vfree(va);
+            let (free, points, stale) = (Cell::new(0), Cell::new(0), Cell::new(None));
+            let is_allocated =
+                |frame| matches!(page_alloc::state_of(frame), page_alloc::State::Allocated { .. });
+            let handler = || {
+                points.set(points.get() + 1);
+                let given_back = frames.iter().zip(&at).filter(|(frame, _)| !is_allocated(**frame));
+                free.set(0);
+                for (frame, &page) in given_back {
+                    free.set(free.get() + 1);
+                    let reads = |&cpu: &CpuId| m.mmu().access_by(cpu, page, Access::Read).is_ok();
+                    if let Some(cpu) = cpus.into_iter().find(reads) {
+                        stale.set(Some((cpu, page, *frame)));
+                    }
+                }
+            };
+            assert!(with_interrupts(&handler, || purge(Wait::Yes)));
+            assert_eq!(stale.get(), None, "a CPU reads a page by an address, and it is free");
+            assert!(points.get() > 1 && free.get() == pages, "{pages}: {free:?}, {points:?}");
+            validate();
+        }
+    });
+}
+
+/// Addresses that wait for a flush serve an area for which there are no others.
+#[test]
+fn addresses_that_wait_serve_who_finds_no_others() {
+    machine(4096, |_| {
+        set_limits(Limits { lazy_max_pages: usize::MAX, ..UNBOUNDED });
+        let frame = some_frames(1)[0];
+        // Nearly 16 TiB, of which the first page is mapped.
+        let reserve = || {
+            let request = Request::new(u32::MAX - 1, VmFlags::VM_MAP, Gfp::GFP_KERNEL);
+            request.map(Backing::None, |used| {
+                let first = VirtRange::from_size(used.start(), PAGE_SIZE);
+                mapping::map_range(first, frame.phys(), KernelAttrs::KERNEL)
+            })
+        };
+        let all: Vec<_> = core::iter::from_fn(reserve).collect();
+        assert!(all.len() >= 2, "{all:?}");
+        assert_eq!(reserve(), None);
+        vunmap(all[1]);
+        assert_eq!(vmalloc_stat().lazy, u32::MAX as usize, "the addresses wait");
+        assert_eq!(reserve(), Some(all[1]));
+        assert_eq!(vmalloc_stat().lazy, 0);
+        validate();
+        all.into_iter().for_each(vunmap);
     });
 }

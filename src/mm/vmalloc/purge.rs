@@ -9,6 +9,7 @@ use super::with_areas;
 use crate::arch::{cpu, irq};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
+use crate::mm::init_mm::Flushed;
 use crate::mm::shrinker::{Shrinker, register_shrinker};
 use crate::mm::trace::points;
 use crate::sync::Once;
@@ -50,17 +51,17 @@ pub fn purge(wait: Wait) -> bool {
 #[inline(always)]
 fn flush_and_reclaim(Purge { owed, mut others, mut held }: Purge) {
     points::purge_vmap_area_lazy(|| with_areas(|areas| areas.purging(others)));
-    owed.flush();
-    held.release();
-    if !with_areas(|areas| areas.reclaim_sized(&mut others)) {
-        reclaim_others(others);
+    let flushed = owed.flush();
+    held.release(&flushed);
+    if !with_areas(|areas| areas.reclaim_sized(&flushed, &mut others)) {
+        reclaim_others(&flushed, others);
     }
 }
 
 /// Reclaims areas one by one, and ends the purge.
 #[inline(never)]
-fn reclaim_others(mut others: u32) {
-    let (mut left, mut freed) = (true, Freed::new());
+fn reclaim_others(flushed: &Flushed, mut others: u32) {
+    let (mut left, mut freed) = (true, Freed::new(flushed));
     while left {
         left = with_areas(|areas| areas.reclaim(&mut others, &mut freed));
         freed.release();
@@ -75,9 +76,9 @@ pub struct Freed {
 }
 
 impl Freed {
-    /// Creates an empty set.
+    /// Creates an empty set, for areas that the flush was done for.
     #[inline(always)]
-    fn new() -> Self {
+    fn new(_: &Flushed) -> Self {
         Self { claims: ArrayVec::new(), pages: ArrayVec::new() }
     }
 

@@ -9,7 +9,7 @@ use super::slots::NIL;
 use super::va_space::AreaId;
 use super::vmap_areas::{GUARD_PAGES, POOLED_PAGES, VmallocStat, VmapAreas, allocated};
 use crate::addr::PAGE_SIZE;
-use crate::mm::init_mm::TlbFlush;
+use crate::mm::init_mm::{Flushed, TlbFlush};
 
 /// Areas that are dealt with in one holding of the lock.
 pub const BATCH: usize = 32;
@@ -103,7 +103,7 @@ impl VmapAreas {
     /// Reclaims the areas after the flush that wait in lists by size: moves the lists into the
     /// pools or, where those would hold too much, puts them before `others`. Whether
     /// that was all; the purge is over then. Else [`reclaim`](Self::reclaim) comes next.
-    pub fn reclaim_sized(&mut self, others: &mut u32) -> bool {
+    pub fn reclaim_sized(&mut self, _: &Flushed, others: &mut u32) -> bool {
         let Flushing { areas, lazy, lazy_frames } = &mut self.flushing;
         let fit = self.stat.pooled + *lazy <= self.limits.pool_max_pages;
         while let Some((pages, list)) = areas.take() {
