@@ -3,9 +3,12 @@ use crate::addr::{Order, PhysAddr, PhysRange, VirtAddr};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::irq::with_rival;
+use crate::mm::compaction::compact_stat;
 use crate::mm::gfp::Gfp;
+use crate::mm::page::Frame;
 use crate::mm::page_alloc;
 use crate::mm::validate;
+use crate::mm::vmscan::vmscan_stat;
 use core::ptr::NonNull;
 use std::cell::{Cell, RefCell};
 use std::sync::Mutex;
@@ -377,6 +380,30 @@ fn frees_are_reused_last_first_and_shrink_gives_all_back() {
     });
 }
 
+/// A node keeps fewer empty slabs than the partial ones that it keeps at least, whatever the order
+/// in which objects come back.
+#[test]
+fn empty_slabs_are_kept_up_to_min_partial() {
+    on_machine(4096, |_| {
+        // Its objects come back to their slabs at once, and not to a sheaf.
+        let cache = create("partial", 1000, SlabFlags::CONSISTENCY_CHECKS);
+        let least = cache.layout().min_partial();
+        let per_slab = cache.info().objects_per_slab;
+        for in_turn in [false, true] {
+            let objects: Vec<_> =
+                (0..20 * per_slab).map(|_| cache.alloc(K).expect("memory")).collect();
+            assert_eq!(cache.info().slabs, 20);
+            let (first, rest): (Vec<_>, Vec<_>) =
+                objects.into_iter().enumerate().partition(|(n, _)| in_turn && n % per_slab == 0);
+            first.into_iter().chain(rest).for_each(|(_, object)| put(cache, object));
+            let info = cache.info();
+            assert_eq!(info.active_objects, 0);
+            assert_eq!(info.slabs, least - 1, "{info:?}");
+            validate();
+        }
+    });
+}
+
 struct Tell<'a>(&'a AtomicBool);
 
 impl Drop for Tell<'_> {
@@ -477,6 +504,18 @@ fn out_of_memory_is_none_and_passes() {
     });
 }
 
+/// Pages of slabs of 1024 bytes: as many as slabinfo says.
+fn pages_of_1024() -> usize {
+    let frames = page_alloc::zones().flat_map(|zone| zone.id.zone().spanned().iter());
+    let is_its = |frame| slab_of(frame).is_some_and(|slab| slab.cache == "kmalloc-1k");
+    let pages = frames.filter_map(Frame::new).filter(|&frame| is_its(frame)).count();
+    let info = slabinfo().find(|info| info.name == "kmalloc-1k").expect("listed");
+    assert_eq!(info.pages, pages, "{info:?}");
+    pages
+}
+
+/// A block for more objects at once is not worth waiting for where a page will do, and slabs of
+/// either order are counted.
 #[test]
 fn short_memory_is_used_by_the_page() {
     on_machine(1024, |_| {
@@ -491,8 +530,14 @@ fn short_memory_is_used_by_the_page() {
             // SAFETY: allocated here, and nobody uses it any more.
             unsafe { page_alloc::free_pages(frame, Order::ZERO) };
         }
+        let before = (vmscan_stat(), compact_stat());
         let object = kmalloc(1024, K).expect("a slab of a single page will do");
+        let after = (vmscan_stat(), compact_stat());
+        assert_eq!(after.0.allocstall, before.0.allocstall, "reclaim for more than one page");
+        assert_eq!((after.1.success, after.1.fail), (before.1.success, before.1.fail));
         validate();
+        let lesser: Vec<_> = (0..20).map(|_| kmalloc(1024, K).expect("memory")).collect();
+        assert!(pages_of_1024() >= 6);
         self::free(object);
         assert_eq!(kmalloc(8192, K), None);
         for frame in kept {
@@ -501,8 +546,11 @@ fn short_memory_is_used_by_the_page() {
         }
         let more: Vec<_> = (0..40).map(|_| kmalloc(1024, K).expect("memory")).collect();
         validate();
+        assert!(pages_of_1024() >= 16);
         free_all(more);
+        free_all(lesser);
         validate();
+        pages_of_1024();
     });
 }
 

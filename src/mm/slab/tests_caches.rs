@@ -5,6 +5,7 @@ use super::*;
 use crate::addr::{Order, PhysAddr, PhysRange, VirtAddr};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
+use crate::mm::debug::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{Migratetype, NodeId, ZoneLimits};
 use crate::mm::page::Frame;
@@ -18,6 +19,14 @@ const K: Gfp = Gfp::GFP_KERNEL;
 
 fn create(name: &'static str, size: usize, flags: SlabFlags) -> &'static RawCache {
     kmem_cache_create(name, size, 8, flags, None).expect("a cache")
+}
+
+/// Sends allocations and frees by way of the debugging tools, as any of those does that is on.
+fn watch_objects(on: bool) {
+    if on {
+        SLAB_ALLOC_HOOKS.inc();
+        SLAB_FREE_HOOKS.inc();
+    }
 }
 
 fn destroy(cache: &'static RawCache) -> Result<(), DestroyError> {
@@ -128,6 +137,12 @@ fn alike_caches_share_slabs() {
             (create("narrow", 113, SlabFlags::empty()), create("wide", 120, SlabFlags::empty()));
         assert_eq!((narrow.name(), wide.name()), ("narrow", "wide"));
         assert_eq!((destroy(narrow), destroy(wide)), (Ok(()), Ok(())));
+        // Slots as large, of which every other is not aligned as asked for.
+        let lines = |align| kmem_cache_create("lines", 320, align, SlabFlags::empty(), None);
+        let (loose, tight) = (lines(8).expect("one"), lines(64).expect("one"));
+        assert!(!core::ptr::eq(loose, tight), "{:?}", tight.layout());
+        assert!(core::ptr::eq(lines(32).expect("one"), tight), "aligned better than asked for");
+        assert_eq!([tight, tight, loose].map(destroy), [Ok(()); 3]);
         let object = alloc(second);
         assert_eq!(destroy(second), Ok(()), "the first has it still");
         put(first, object);
@@ -188,32 +203,36 @@ fn a_vital_cache_panics() {
 
 #[test]
 fn bulks_are_whole_or_nothing() {
-    on_machine(1024, |m| {
-        let cache = create("bulk", 200, SlabFlags::NO_MERGE);
-        for count in [0, 1, 27, 28, 29, 100, 500] {
-            let mut objects = std::vec![None; count];
-            assert!(cache.alloc_bulk(K, &mut objects));
-            let objects: Vec<_> = objects.into_iter().flatten().collect();
-            assert_eq!(objects.iter().collect::<BTreeSet<_>>().len(), count);
-            assert_eq!(cache.info().active_objects, count);
-            cache.validate();
-            let split = count / 3;
-            // SAFETY: each is freed once.
-            unsafe {
-                cache.free_bulk(&objects[..split]);
-                cache.free_bulk(&objects[split..]);
+    for watched in [false, true] {
+        on_machine(1024, |m| {
+            watch_objects(watched);
+            let cache = create("bulk", 200, SlabFlags::NO_MERGE);
+            for count in [0, 1, 27, 28, 29, 100, 500] {
+                let mut objects = std::vec![None; count];
+                assert!(cache.alloc_bulk(K, &mut objects));
+                let objects: Vec<_> = objects.into_iter().flatten().collect();
+                assert_eq!(objects.iter().collect::<BTreeSet<_>>().len(), count);
+                assert_eq!(cache.info().active_objects, count);
+                cache.validate();
+                let split = count / 3;
+                // SAFETY: each is freed once.
+                unsafe {
+                    cache.free_bulk(&objects[..split]);
+                    cache.free_bulk(&objects[split..]);
+                }
+                assert_eq!(cache.info().active_objects, 0);
+                cache.validate();
             }
+            // Whatever was there before: nobody may take it for an object.
+            let mut too_many = std::vec![Some(NonNull::dangling()); 20_000];
+            assert!(!cache.alloc_bulk(Gfp::GFP_NOWAIT, &mut too_many));
+            assert!(too_many.iter().all(Option::is_none));
             assert_eq!(cache.info().active_objects, 0);
             cache.validate();
-        }
-        let mut too_many = std::vec![None; 20_000];
-        assert!(!cache.alloc_bulk(Gfp::GFP_NOWAIT, &mut too_many));
-        assert!(too_many.iter().all(Option::is_none));
-        assert_eq!(cache.info().active_objects, 0);
-        cache.validate();
-        on_cpu(m, 0, || cache.shrink());
-        assert_eq!(cache.info().slabs, 0);
-    });
+            on_cpu(m, 0, || cache.shrink());
+            assert_eq!(cache.info().slabs, 0);
+        });
+    }
 }
 
 #[test]
@@ -329,8 +348,10 @@ fn what_a_constructor_made_is_not_filled_with_zeros() {
         unsafe { object.write_bytes(0xc5, 48) };
     }
     let zero = K | Gfp::__GFP_ZERO;
-    for debug in [SlabFlags::empty(), SlabFlags::DEBUG_DEFAULT] {
+    let cases = [SlabFlags::empty(), SlabFlags::DEBUG_DEFAULT];
+    for (debug, watched) in cases.into_iter().flat_map(|flags| [(flags, false), (flags, true)]) {
         on_machine(1024, |_| {
+            watch_objects(watched);
             let cache = kmem_cache_create("made", 48, 8, debug, Some(construct)).expect("one");
             let mut bulk = [None; 30];
             for round in 0..4 {

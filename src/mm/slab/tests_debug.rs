@@ -10,6 +10,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{alloc_pages, free_pages};
 use core::panic::Location;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
 use std::string::String;
 use std::vec::Vec;
 
@@ -628,11 +629,20 @@ fn allocations_fail_when_they_are_told_to() {
             sheaf.push(object);
             true
         }));
-        let mut bulk = [None; 5];
+        let mut bulk = [Some(NonNull::dangling()); 5];
         let classes = slabinfo().filter(|info| info.name == "kmalloc-64").count();
         assert_eq!(classes, 1);
         let cache = kmem_cache_create("fails", 40, 8, SlabFlags::NO_MERGE, None);
         assert!(matches!(cache, Err(CreateError::NoMemory)));
+        // A name for which there is no memory is no user.
+        let alike = kmem_cache_create("alike", 1000, 8, SlabFlags::ACCOUNT, None).expect("a cache");
+        let _ = fail(1, 100, 0, 1);
+        let cache = kmem_cache_create("alias", 1000, 8, SlabFlags::ACCOUNT, None);
+        assert!(matches!(cache, Err(CreateError::NoMemory)));
+        assert_eq!(alike.refcount.load(Relaxed), 1);
+        let cache = kmem_cache_create("alias", 1000, 8, SlabFlags::ACCOUNT, None).expect("memory");
+        assert!(core::ptr::eq(cache, alike));
+        let _ = set_failslab(None);
         let cache = kmem_cache_create("fails", 40, 8, SlabFlags::NO_MERGE, None).expect("a cache");
         let _ = fail(5, 100, 0, 1);
         assert!(!cache.alloc_bulk(K, &mut bulk) && bulk == [None; 5]);
