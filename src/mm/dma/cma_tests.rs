@@ -1,11 +1,15 @@
 //! Coherent memory of CMA's, and where that has none.
 
 use super::*;
-use crate::addr::{Order, PAGE_SIZE, PhysRange};
+use crate::addr::{Order, PAGE_SIZE, Pfn, PhysAddr, PhysRange};
+use crate::arch::hosted::Machine;
 use crate::mm::cma::{CmaPages, cma_alloc, cma_release, default_area};
 use crate::mm::fault_tests::on_machine;
 use crate::mm::gfp::Gfp;
-use crate::mm::page_alloc::nr_used_pages;
+use crate::mm::mmzone::{NodeId, ZoneType};
+use crate::mm::page::Frame;
+use crate::mm::page_alloc::{ZoneLimits, free_area_init, nr_used_pages};
+use crate::mm::sparse;
 use std::vec::Vec;
 
 #[test]
@@ -76,5 +80,35 @@ fn memory_out_of_reach_is_not_kept() {
         crate::mm::vmalloc::shrink();
         let tables = 4;
         assert!(nr_used_pages() <= used + tables, "pages are lost");
+    });
+}
+
+/// A device that reaches the lowest memory alone gets its memory from there, however much is free
+/// above.
+#[test]
+fn the_zone_of_narrow_devices_is_tried_for_them() {
+    const MIB: u64 = 1 << 20;
+    const RAM: u64 = 0x4000_0000;
+    let ram = PhysRange::from_size(PhysAddr::new(RAM), 32 * MIB);
+    Machine::run(&[ram], |_| {
+        let pfn = |mib: u64| Pfn::new(((RAM + mib * MIB) >> 12) as u32);
+        let limits = ZoneLimits { dma: pfn(4), dma32: pfn(16), ..ZoneLimits::default() };
+        let (all, mapped) = (ram.whole_pages(), sparse::mapped_from_the_start);
+        let present = [(NodeId::FIRST, all)].into_iter();
+        // SAFETY: the machine is fresh.
+        unsafe { free_area_init(limits, present, [all].into_iter(), mapped) }.expect("memory");
+        for (mib, zone) in [(4, ZoneType::Dma), (16, ZoneType::Dma32), (32, ZoneType::Normal)] {
+            let mask = RAM + mib * MIB - 1;
+            let device = DmaDevice { name: "narrow", mask, ranges: &[], coherent: true };
+            for pages in [1, 5] {
+                let memory = dma_alloc_coherent(&device, pages * PAGE_SIZE, Gfp::GFP_KERNEL);
+                let memory = memory.unwrap_or_else(|error| panic!("below {mib} MiB: {error}"));
+                let last = memory.phys().end().get() - 1;
+                assert!(last <= mask, "{memory:?}");
+                let frame = Frame::new(memory.phys().start().pfn().expect("a frame"));
+                assert_eq!(frame.expect("RAM").page().zone().kind(), zone);
+                dma_free_coherent(memory);
+            }
+        }
     });
 }

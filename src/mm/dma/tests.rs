@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
+use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::cache::{may_hold, read_by_device, write_by_device};
+use crate::arch::hosted::mmu::Access;
 use crate::arch::layout;
 use crate::arch::pgtable::{KernelAttrs, MapFlags, MemoryType};
 use crate::arch::phys_to_virt;
@@ -523,7 +525,8 @@ fn linear_machine(kib: u64, f: impl FnOnce(&Machine)) {
 
 #[test]
 fn coherent_memory_has_one_memory_type() {
-    linear_machine(8192, |_| {
+    linear_machine(8192, |m| {
+        let cpus = [CpuId::BOOT, CpuId::new(1).unwrap()];
         let stray = page();
         bytes(part(stray, 0, 4096)).fill(0xee);
         // SAFETY: allocated here, and nobody uses it any more.
@@ -548,8 +551,16 @@ fn coherent_memory_has_one_memory_type() {
             let at = memory.dma_addr();
             assert!(device_reads(&ANY, at, 3 * PAGE_SIZE).iter().all(|&byte| byte == 0));
             let linear = layout::LINEAR.start() + memory.phys().start().get() as usize;
+            let virt = memory.virt();
+            for cpu in cpus {
+                assert!(m.mmu().access_by(cpu, virt, Access::Write).is_ok());
+            }
             dma_free_coherent(memory);
             assert!(init_mm::translate(linear).is_some());
+            for cpu in cpus {
+                let access = m.mmu().access_by(cpu, virt, Access::Read);
+                assert!(access.is_err(), "{cpu:?} has the memory as it was for the device");
+            }
             crate::mm::vmalloc::shrink();
             // The tables of the split linear map stay.
             let left = used_pages() - used;
