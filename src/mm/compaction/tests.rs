@@ -5,12 +5,13 @@ use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::arch::irq::with_masked;
 use crate::mm::gfp::Gfp;
-use crate::mm::page::Frame;
+use crate::mm::page::{BlockSkip, Frame};
 use crate::mm::page_alloc::{
     self, State, alloc_pages, free_pages, nr_used_pages, set_min_free_kbytes, zones,
 };
 use crate::mm::validate::validate;
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};
+use std::collections::BTreeSet;
 use std::vec::Vec;
 
 const MIB: u64 = 1 << 20;
@@ -439,5 +440,34 @@ fn pageblocks_without_movable_pages_are_left_out_the_next_time() {
         check();
         // SAFETY: allocated here, and nobody uses it any more.
         pages.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
+    });
+}
+
+/// A pageblock out of which pages were moved is gone through again the next time: others may
+/// come to lie there.
+#[test]
+fn pageblocks_with_movable_pages_are_gone_through_again() {
+    on_machine(32, |_| {
+        let mut objects = Objects::fill();
+        objects.free(|frame| frame.pfn().get() % 2 == 0);
+        page_alloc::drain_all_pages();
+        let span = zone().zone().spanned();
+        let mut scanners =
+            Scanners::new(zone(), MigrateMode::Async, Order::MAX, span.start(), span.end());
+        let left: BTreeSet<_> = objects
+            .numbered
+            .iter()
+            .map(|&(_, object)| objects.pool.frame(object).align_down(Order::PAGEBLOCK))
+            .collect();
+        while scanners.step() != Step::Met {}
+        let (met, _) = scanners.places();
+        let through: Vec<_> =
+            left.iter().filter(|first| first.pfn() + Order::PAGEBLOCK.pages() <= met).collect();
+        assert!(through.len() >= 5, "{} pageblocks up to {met:?}", through.len());
+        for first in through {
+            let skip = first.page().block_skip();
+            assert!(!skip.contains(BlockSkip::SOURCE), "{first:?} had pages to move");
+        }
+        objects.check();
     });
 }

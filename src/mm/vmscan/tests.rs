@@ -13,6 +13,7 @@ use crate::mm::page::Frame;
 use crate::mm::page_alloc::{self, alloc_pages, drain_all_pages, free_pages};
 use crate::mm::shrinker::{Shrinker, register_shrinker};
 use crate::mm::validate::validate;
+use core::sync::atomic::AtomicU32;
 use std::boxed::Box;
 use std::sync::Mutex;
 use std::vec::Vec;
@@ -172,6 +173,51 @@ fn it_gives_up_where_nothing_is_left_to_reclaim() {
         cache.fill();
         assert_eq!(alloc_pages(Gfp::GFP_NOWAIT, order(3)), None);
         assert_eq!(vmscan_stat().kswapd_wake, stat.kswapd_wake + 1);
+    });
+}
+
+/// Pages that come back one at a time, after rounds that bring nothing.
+struct Grudging {
+    rounds: AtomicU32,
+    pages: Mutex<Vec<Frame>>,
+}
+
+impl Shrinker for Grudging {
+    fn name(&self) -> &'static str {
+        "grudging"
+    }
+    /// One page in every so many rounds, none in the others.
+    fn count(&self, _: Gfp) -> usize {
+        let round = self.rounds.fetch_add(1, Relaxed) + 1;
+        usize::from(round.is_multiple_of(MAX_RECLAIM_RETRIES - 1))
+    }
+    /// Frees a page, and the third time all of them.
+    fn scan(&self, _: Gfp, _: usize) -> usize {
+        let mut pages = self.pages.lock().expect("no panic");
+        let is_third = self.rounds.load(Relaxed) / (MAX_RECLAIM_RETRIES - 1) >= 3;
+        let left = if is_third { 0 } else { pages.len() - 1 };
+        let freed = pages.split_off(left);
+        let count = freed.len();
+        // SAFETY: allocated here, and nobody uses it any more.
+        freed.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
+        count
+    }
+}
+
+/// Rounds that brought nothing count in a row: it gives up for those since the last success.
+#[test]
+fn a_success_makes_up_for_the_failures_before_it() {
+    on_machine(16, || {
+        set_watermark_boost_factor(0);
+        let pages = Mutex::new(take_all(Gfp::GFP_NOWAIT));
+        let cache: &'static Grudging =
+            Box::leak(Box::new(Grudging { rounds: AtomicU32::new(0), pages }));
+        register_shrinker(cache).expect("room for it");
+        assert!(kswapd::work(NODE));
+        let rounds = cache.rounds.load(Relaxed);
+        assert!(rounds >= 3 * (MAX_RECLAIM_RETRIES - 1), "it gave up in round {rounds}");
+        assert!(!is_hopeless(NODE));
+        assert!(free() > zone().watermark(Wmark::High));
     });
 }
 
