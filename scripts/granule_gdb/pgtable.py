@@ -1,5 +1,5 @@
 """`gr pte VA`: the walk of the live tables, each bit of each descriptor in words (Arm ARM
-D8.3.1; the kernel's own view of them is in src/arch/pgtable/descriptor.rs).
+D8.3.1; the kernel's own view of them is in src/arch/pgtable/descriptor/mod.rs).
 
 Tables are read by their physical addresses, as the walker does, so it also works where
 the linear map is wrong or not there yet.
