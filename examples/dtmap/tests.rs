@@ -5,7 +5,7 @@
 #[path = "../../src/firmware/fdt/tests/corpus.rs"]
 mod corpus;
 #[allow(dead_code)]
-#[path = "../../src/firmware/fdt/tests/mutate.rs"]
+#[path = "../../src/firmware/fdt/tests/mutate/mod.rs"]
 mod mutate;
 
 #[allow(dead_code)]

@@ -14,6 +14,7 @@ pub mod mair;
 mod map;
 mod mapper;
 mod protect;
+mod recent;
 mod split;
 mod table;
 pub mod tcr;
@@ -29,7 +30,8 @@ pub use few::{is_page_mapped, map_few, unmap_few};
 pub use flush::FlushOwed;
 pub use mair::{MAIR_EL1, MemoryType};
 pub use mapper::{MapError, MapFlags, Mapper, Translation};
-pub use table::{Entry, Leaf, RecentTables, Table, TableAccess, TableAddr};
+pub use recent::RecentTables;
+pub use table::{Entry, Leaf, Table, TableAccess, TableAddr};
 #[cfg(any(target_os = "none", test))]
 pub(in crate::arch) use tcr::field;
 pub use tcr::{IdMmfr, tcr_el1};

@@ -9,6 +9,7 @@ use super::descriptor::{
     CONT_ENTRIES, Descriptor, KernelAttrs, Kind, Level, PTRS_PER_TABLE, VA_BITS,
 };
 use super::mapper::MapError;
+use super::recent::RecentTables;
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
 use core::sync::atomic::AtomicU64;
@@ -16,7 +17,7 @@ use core::sync::atomic::AtomicU64;
 /// A frame that holds a translation table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(transparent)]
-pub struct TableAddr(PhysAddr);
+pub struct TableAddr(pub(super) PhysAddr);
 
 impl TableAddr {
     /// # Safety
@@ -307,59 +308,6 @@ impl Sets<'_> {
             }
         }
         any != 0
-    }
-}
-
-/// Tables of pages that were walked to lately, so that an edit near by needs no walk. Who
-/// lets go of a table of the tree makes it [forget](RecentTables::forget).
-#[derive(Debug)]
-pub struct RecentTables([Recent; RECENT_TABLES]);
-
-/// Number of tables remembered; each address has one slot.
-const RECENT_TABLES: usize = 4;
-
-#[derive(Clone, Copy, Debug)]
-struct Recent {
-    /// The number of the 2 MiB that the table translates; one that there isn't where it is none.
-    span: usize,
-    table: TableAddr,
-}
-
-impl Recent {
-    const NONE: Self = Self { span: usize::MAX, table: TableAddr(PhysAddr::new(0)) };
-}
-
-impl RecentTables {
-    /// None.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self([Recent::NONE; RECENT_TABLES])
-    }
-
-    /// The table of pages that translates `va`, if it is remembered.
-    #[inline(always)]
-    #[must_use]
-    pub fn get(&self, va: VirtAddr) -> Option<TableAddr> {
-        let span = va.get() >> Level::Pmd.shift();
-        let recent = &self.0[span % RECENT_TABLES];
-        if recent.span == span { Some(recent.table) } else { None }
-    }
-
-    /// Remembers the table of pages that translates `va`.
-    pub fn note(&mut self, va: VirtAddr, table: TableAddr) {
-        let span = va.get() >> Level::Pmd.shift();
-        self.0[span % RECENT_TABLES] = Recent { span, table };
-    }
-
-    /// Remembers none.
-    pub fn forget(&mut self) {
-        *self = Self::new();
-    }
-}
-
-impl Default for RecentTables {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -27,13 +27,14 @@
 //! Nothing happens until [`Mmu::attach`]: before that the primitives are plain stores.
 
 mod adversary;
+mod choice;
 mod tlb;
 mod walker;
 
 #[cfg(test)]
 mod tests;
 
-pub use adversary::{Config, Mutation, Step};
+pub use choice::{Config, Mutation, Step};
 
 use super::machine::{self, Machine};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};

@@ -1,5 +1,6 @@
 //! The mapper on the misbehaving MMU.
 
+mod few;
 mod model;
 mod mutations;
 mod scenarios;

@@ -1,22 +1,14 @@
-//! Random edits against a map of pages.
+//! The model: what each page of a window is mapped to.
 
-use super::*;
+use super::super::*;
+use super::WINDOW;
 use crate::addr::{PMD_SIZE, PUD_SIZE};
 use crate::arch::hosted::mmu::Mmu;
-use crate::arch::pgtable::{FlushOwed, Level, MapError, MapFlags, MemoryType, Translation};
-use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use crate::arch::pgtable::{FlushOwed, Level, MapError, MapFlags, Translation};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::vec;
-
-const BASE: VirtAddr = VirtAddr::new(0xffff_0000_0000_0000);
-/// Pages of the window that is edited: 8 MiB.
-const WINDOW: usize = 2048;
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(super) enum Op {
     /// `shift` pages from the memory that would be aligned as the address is.
     Map {
         first: usize,
@@ -72,47 +64,47 @@ enum Op {
 }
 
 /// Expected mappings, page by page, and those that may linger.
-struct Model {
-    window: VirtAddr,
-    mapped: BTreeMap<usize, (PhysAddr, KernelAttrs)>,
+pub(super) struct Model {
+    pub(super) window: VirtAddr,
+    pub(super) mapped: BTreeMap<usize, (PhysAddr, KernelAttrs)>,
     /// Pages of those that walkers must not find.
-    hidden: BTreeSet<usize>,
-    owed: FlushOwed,
+    pub(super) hidden: BTreeSet<usize>,
+    pub(super) owed: FlushOwed,
     /// Pages whose former translation the owed flush will end, or whose permissions.
-    stale: BTreeSet<usize>,
+    pub(super) stale: BTreeSet<usize>,
 }
 
 impl Model {
-    fn new(window: VirtAddr) -> Self {
+    pub(super) fn new(window: VirtAddr) -> Self {
         let (mapped, hidden, stale) = Default::default();
         Self { window, mapped, hidden, owed: FlushOwed::NONE, stale }
     }
 
-    fn range(&self, first: usize, count: usize) -> VirtRange {
+    pub(super) fn range(&self, first: usize, count: usize) -> VirtRange {
         let count = count.min(WINDOW - first);
         VirtRange::from_size(self.window + first * PAGE_SIZE, count * PAGE_SIZE)
     }
 
-    fn memory(&self, page: usize) -> PhysAddr {
+    pub(super) fn memory(&self, page: usize) -> PhysAddr {
         // As far from a multiple of 1 GiB as the window is.
         let offset = self.window.get() & (PUD_SIZE - 1);
         PhysAddr::new((0x10_0000_0000 + offset + page * PAGE_SIZE) as u64)
     }
 
-    fn take_owed(&mut self) -> FlushOwed {
+    pub(super) fn take_owed(&mut self) -> FlushOwed {
         core::mem::replace(&mut self.owed, FlushOwed::NONE)
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         self.take_owed().settle();
         self.stale.clear();
     }
 
-    fn owe(&mut self, owed: FlushOwed) {
+    pub(super) fn owe(&mut self, owed: FlushOwed) {
         self.owed = self.take_owed().merge(owed);
     }
 
-    fn apply(&mut self, root: TableAddr, access: &mut ArenaAccess, op: &Op) {
+    pub(super) fn apply(&mut self, root: TableAddr, access: &mut ArenaAccess, op: &Op) {
         match *op {
             Op::Map { first, count, shift, attrs, flags } => {
                 let va = self.range(first, count);
@@ -237,7 +229,7 @@ impl Model {
         }
     }
 
-    fn hide(&mut self, page: usize, valid: bool) {
+    pub(super) fn hide(&mut self, page: usize, valid: bool) {
         if valid {
             self.hidden.remove(&page);
         } else if self.hidden.insert(page) {
@@ -246,18 +238,23 @@ impl Model {
     }
 
     /// Returns the translation that walkers must find at a page.
-    fn expected(&self, page: usize) -> Option<(PhysAddr, KernelAttrs)> {
+    pub(super) fn expected(&self, page: usize) -> Option<(PhysAddr, KernelAttrs)> {
         self.mapped.get(&page).filter(|_| !self.hidden.contains(&page)).copied()
     }
 
     /// Addresses are used anew only after the flush.
-    fn settle_before(&mut self, mut pages: std::ops::Range<usize>) {
+    pub(super) fn settle_before(&mut self, mut pages: std::ops::Range<usize>) {
         if pages.any(|p| self.stale.contains(&p)) {
             self.flush();
         }
     }
 
-    fn splits(&mut self, root: TableAddr, access: &mut ArenaAccess, va: VirtRange) -> bool {
+    pub(super) fn splits(
+        &mut self,
+        root: TableAddr,
+        access: &mut ArenaAccess,
+        va: VirtRange,
+    ) -> bool {
         match Mapper::new(root, access).split(va) {
             Ok(()) => true,
             Err(e) => {
@@ -267,7 +264,7 @@ impl Model {
         }
     }
 
-    fn after_map(
+    pub(super) fn after_map(
         &mut self,
         result: Result<(), MapError>,
         new: impl Iterator<Item = (usize, PhysAddr)> + Clone,
@@ -285,7 +282,7 @@ impl Model {
     }
 
     /// Looks at a page through all CPUs.
-    fn check(&self, mmu: &Mmu, page: usize) {
+    pub(super) fn check(&self, mmu: &Mmu, page: usize) {
         if self.stale.contains(&page) {
             return;
         }
@@ -294,7 +291,7 @@ impl Model {
     }
 
     /// Compares the tables with the model, page by page.
-    fn check_tables(&self, root: TableAddr, access: &mut ArenaAccess) {
+    pub(super) fn check_tables(&self, root: TableAddr, access: &mut ArenaAccess) {
         let mapper = Mapper::new(root, access);
         for page in 0..WINDOW {
             let va = self.window + page * PAGE_SIZE;
@@ -303,189 +300,5 @@ impl Model {
             let t = mapper.entry(va).map(|t| (t.pa, t.attrs));
             assert_eq!(t, self.mapped.get(&page).copied(), "page {page}");
         }
-    }
-}
-
-fn any_attrs() -> impl Strategy<Value = KernelAttrs> {
-    prop_oneof![
-        4 => Just(KernelAttrs::KERNEL),
-        2 => Just(KernelAttrs::KERNEL_RO),
-        2 => Just(KernelAttrs::KERNEL_ROX),
-        1 => Just(KernelAttrs::NORMAL_NC),
-        1 => Just(KernelAttrs::data(MemoryType::DeviceNgnre, true)),
-    ]
-}
-
-/// Single pages, sets of sixteen, whole blocks, and anything.
-fn any_range() -> impl Strategy<Value = (usize, usize)> {
-    prop_oneof![
-        3 => (0..WINDOW, 1..40usize),
-        2 => (0..WINDOW / 16, 1..5usize).prop_map(|(f, n)| (f * 16, n * 16)),
-        2 => (0..WINDOW / 512, 1..3usize).prop_map(|(f, n)| (f * 512, n * 512)),
-        1 => (0..WINDOW, 1..WINDOW),
-    ]
-}
-
-fn any_op() -> impl Strategy<Value = Op> {
-    let flags = prop_oneof![3 => Just(0u32), 1 => 0..4u32].prop_map(MapFlags::from_bits_retain);
-    let shift = prop_oneof![4 => Just(0usize), 1 => 0..600usize];
-    prop_oneof![
-        6 => (any_range(), shift, any_attrs(), flags).prop_map(
-            |((first, count), shift, attrs, flags)| Op::Map { first, count, shift, attrs, flags }),
-        2 => ((0..WINDOW, 1..40usize), 1..4usize, any_attrs()).prop_map(
-            |((first, count), stride, attrs)| Op::MapPages { first, count, stride, attrs }),
-        5 => any_range().prop_map(|(first, count)| Op::Unmap { first, count }),
-        3 => (any_range(), any_attrs()).prop_map(
-            |((first, count), attrs)| Op::Protect { first, count, attrs }),
-        3 => (any_range(), any::<bool>()).prop_map(
-            |((first, count), valid)| Op::SetValid { first, count, valid }),
-        2 => (0..WINDOW, any::<bool>()).prop_map(
-            |(page, valid)| Op::SetPageValid { page, valid }),
-        1 => (0..WINDOW, 1..60usize).prop_map(
-            |(first, count)| Op::SplitToPages { first, count }),
-        1 => any_range().prop_map(|(first, count)| Op::Split { first, count }),
-        2 => (0..WINDOW / 512).prop_map(|block| Op::Collapse { block }),
-        2 => (any_range(), any::<bool>()).prop_map(
-            |((first, count), settle)| Op::Prune { first, count, settle }),
-        2 => Just(Op::Flush),
-        1 => Just(Op::FailNextAlloc),
-    ]
-}
-
-/// Across the end of a PUD table, so that tables of all levels come and go.
-const WINDOW_START: VirtAddr = VirtAddr::new(0xffff_8080_0000_0000 - WINDOW / 2 * PAGE_SIZE);
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 1 } else { 64 },
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn random_edits_do_what_the_model_says(
-        seed: u64,
-        eagerness in prop_oneof![Just(2u32), Just(32), Just(256)],
-        tlb_range: bool,
-        ops in prop::collection::vec((any_op(), 0..WINDOW), 1..if cfg!(miri) { 4 } else { 40 }),
-    ) {
-        Rig::run(Config { seed, cpus: 2, eagerness }, |rig| {
-            crate::arch::mmu::set_tlb_range(tlb_range);
-            let mut model = Model::new(WINDOW_START);
-            for (op, page) in &ops {
-                model.apply(rig.root, &mut rig.access, op);
-                for page in [*page, page / 7, 1023, 1024] {
-                    model.check(rig.machine.mmu(), page);
-                }
-                model.check_tables(rig.root, &mut rig.access);
-                rig.mapper().validate(BASE).unwrap();
-            }
-            let all = model.range(0, WINDOW);
-            model.flush();
-            (0..WINDOW).step_by(61).for_each(|page| model.check(rig.machine.mmu(), page));
-            rig.mapper().unmap(all).unwrap().settle();
-            rig.mapper().prune(all, FlushOwed::NONE);
-            assert_eq!(rig.access.in_use, 1, "tables are left over");
-        });
-    }
-}
-
-/// Several CPUs edit neighbouring windows, each checking its own through the eyes of all.
-#[test]
-fn cpus_edit_side_by_side() {
-    let (cpus, rounds) = if cfg!(miri) { (2, 2) } else { (3, 400) };
-    Rig::run(Config { seed: 5, cpus, eagerness: 16 }, |rig| {
-        let (root, machine) = (rig.root, rig.machine);
-        let access = Mutex::new(&mut rig.access);
-        machine.on_cpus(cpus, |cpu| {
-            let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[cpu as u8; 32]);
-            let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
-            let mut model = Model::new(WINDOW_START + cpu * WINDOW * PAGE_SIZE);
-            let strategy = (any_op(), 0..WINDOW);
-            for _ in 0..rounds * (cpu + 1) {
-                let (op, page) = strategy.new_tree(&mut runner).unwrap().current();
-                let mut access = access.lock().unwrap_or_else(|e| e.into_inner());
-                model.apply(root, &mut access, &op);
-                model.check(machine.mmu(), page);
-            }
-            let mut access = access.lock().unwrap_or_else(|e| e.into_inner());
-            model.flush();
-            model.check_tables(root, &mut access);
-        });
-        rig.mapper().validate(BASE).unwrap();
-    });
-}
-
-/// Edits of a few pages, sets and now and then a block: what many of can be tried.
-fn any_small_op() -> impl Strategy<Value = Op> {
-    let range = || {
-        prop_oneof![
-            12 => (0..SMALL, 1..6usize),
-            4 => (0..SMALL / 16, 1..3usize).prop_map(|(f, n)| (f * 16, n * 16)),
-            1 => Just((0, 512)),
-        ]
-    };
-    let map = (range(), any_attrs(), 0..4u32);
-    prop_oneof![
-        7 => map.prop_map(|((first, count), attrs, flags)| Op::Map {
-            first, count, shift: 0, attrs, flags: MapFlags::from_bits_retain(flags) }),
-        1 => (0..SMALL, 1..6usize, any_attrs()).prop_map(
-            |(first, count, attrs)| Op::MapPages { first, count, stride: 2, attrs }),
-        6 => range().prop_map(|(first, count)| Op::Unmap { first, count }),
-        4 => (range(), any_attrs()).prop_map(
-            |((first, count), attrs)| Op::Protect { first, count, attrs }),
-        3 => (range(), any::<bool>()).prop_map(
-            |((first, count), valid)| Op::SetValid { first, count, valid }),
-        3 => (0..SMALL, any::<bool>()).prop_map(
-            |(page, valid)| Op::SetPageValid { page, valid }),
-        1 => range().prop_map(|(first, count)| Op::Split { first, count }),
-        1 => (0..SMALL, 1..6usize).prop_map(
-            |(first, count)| Op::SplitToPages { first, count }),
-        1 => Just(Op::Collapse { block: 0 }),
-        1 => (range(), any::<bool>()).prop_map(
-            |((first, count), settle)| Op::Prune { first, count, settle }),
-        2 => Just(Op::Flush),
-        1 => Just(Op::FailNextAlloc),
-    ]
-}
-
-/// Pages of the part of the window where small edits meet.
-const SMALL: usize = 96;
-/// Operations of [`a_hundred_thousand_edits_do_what_the_model_says`].
-const OPERATIONS: usize = if cfg!(miri) { 12 } else { 102_000 };
-
-/// Three CPUs that take turns in any order, each on addresses of its own in the same
-/// tables, each edit looked at through the eyes of all.
-#[test]
-fn a_hundred_thousand_edits_do_what_the_model_says() {
-    let cpus = 3;
-    for (seed, eagerness) in [(1, 8), (2, 64)] {
-        Rig::run(Config { seed, cpus, eagerness }, |rig| {
-            let (root, machine) = (rig.root, rig.machine);
-            let access = Mutex::new(&mut rig.access);
-            machine.on_cpus(cpus, |cpu| {
-                let rng = TestRng::from_seed(
-                    RngAlgorithm::ChaCha,
-                    &[(seed as usize * cpus + cpu) as u8; 32],
-                );
-                let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
-                let mut model = Model::new(VA + cpu * WINDOW * PAGE_SIZE);
-                let refill = any_attrs().prop_map(Op::Refill);
-                let strategy = (prop_oneof![200 => any_small_op(), 1 => refill], 0..SMALL);
-                for n in 0..OPERATIONS / 2 / cpus {
-                    let (op, page) = strategy.new_tree(&mut runner).unwrap().current();
-                    let mut access = access.lock().unwrap_or_else(|e| e.into_inner());
-                    model.apply(root, &mut access, &op);
-                    model.check(machine.mmu(), page);
-                    if n % 4096 == 0 {
-                        model.check_tables(root, &mut access);
-                    }
-                }
-                let mut access = access.lock().unwrap_or_else(|e| e.into_inner());
-                model.flush();
-                model.check_tables(root, &mut access);
-            });
-            rig.mapper().validate(BASE).unwrap();
-        });
     }
 }
