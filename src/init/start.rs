@@ -188,3 +188,5 @@ impl fmt::Display for Stop {
         }
     }
 }
+
+impl core::error::Error for Stop {}

@@ -44,6 +44,8 @@ impl core::fmt::Display for IoremapError {
     }
 }
 
+impl core::error::Error for IoremapError {}
+
 /// Device memory, mapped until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it unmaps the device"]

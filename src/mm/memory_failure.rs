@@ -50,6 +50,8 @@ impl fmt::Display for PoisonError {
     }
 }
 
+impl core::error::Error for PoisonError {}
+
 machine_local! {
     /// Lock that lets one frame at a time be handled (Linux: mf_mutex).
     static FAILING: Mutex = Mutex::new();

@@ -19,6 +19,7 @@ use crate::mm::page_alloc::{self, OwnedPage};
 use crate::sched::{cond_resched, may_sleep};
 use crate::sync::Once;
 use arrayvec::ArrayVec;
+use core::fmt;
 
 /// Time that a migration may wait for a page (Linux: enum migrate_mode).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +40,17 @@ pub enum MigrateError {
     /// The page has to stay where it is (Linux: EBUSY).
     Busy,
 }
+
+impl fmt::Display for MigrateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Again => "the page is in use for the moment",
+            Self::Busy => "the page has to stay where it is",
+        })
+    }
+}
+
+impl core::error::Error for MigrateError {}
 
 /// Operations of an owner of pages that can be moved (Linux: struct movable_operations).
 pub trait MovableOperations: Sync {

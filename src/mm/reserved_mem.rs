@@ -72,6 +72,8 @@ impl fmt::Display for RegionError {
     }
 }
 
+impl core::error::Error for RegionError {}
+
 machine_local! {
     static REGIONS: Once<ArrayVec<Region, MAX_RESERVED_REGIONS>> = Once::new();
 }

@@ -51,6 +51,18 @@ pub enum ResourceError {
     NoMemory,
 }
 
+impl fmt::Display for ResourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the resource has no addresses",
+            Self::Busy => "the resource overlaps with another",
+            Self::NoMemory => "no memory for the record of the resource",
+        })
+    }
+}
+
+impl core::error::Error for ResourceError {}
+
 /// Resources that lie beside and in each other (Linux: struct resource).
 #[derive(Default, Debug)]
 pub struct Resources {

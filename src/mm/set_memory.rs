@@ -56,6 +56,8 @@ impl core::fmt::Display for SetMemoryError {
     }
 }
 
+impl core::error::Error for SetMemoryError {}
+
 impl From<MapError> for SetMemoryError {
     fn from(error: MapError) -> Self {
         match error {

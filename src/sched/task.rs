@@ -104,3 +104,5 @@ impl fmt::Display for CreateError {
         })
     }
 }
+
+impl core::error::Error for CreateError {}

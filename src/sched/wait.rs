@@ -11,6 +11,7 @@ use super::{
 use crate::arch::irq::{is_masked, with_masked};
 use crate::arch::{CpuId, NR_CPUS, cpu};
 use crate::sync::{Rank, SpinLock};
+use core::fmt;
 
 /// Threads that wait for something to become true. A waiting thread is a bit here: waiting
 /// takes no memory.
@@ -21,6 +22,14 @@ pub struct WaitQueue {
 /// A wait ended because the thread was asked to (Linux: -ERESTARTSYS).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the thread was asked to end")
+    }
+}
+
+impl core::error::Error for Interrupted {}
 
 impl WaitQueue {
     /// Creates a queue without waiters.

@@ -62,6 +62,8 @@ impl fmt::Display for MapError {
     }
 }
 
+impl core::error::Error for MapError {}
+
 /// Result of a translation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Translation {

@@ -25,6 +25,8 @@ impl fmt::Display for BadTree {
     }
 }
 
+impl core::error::Error for BadTree {}
+
 /// Contents of a tree.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct TreeStats {

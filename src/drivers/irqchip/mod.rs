@@ -11,6 +11,7 @@ pub mod gic;
 use crate::arch::{CpuId, IrqMasked, mmu};
 use crate::sync::Once;
 use bcm2836::Bcm2836;
+use core::fmt;
 use gic::Gic;
 
 /// A private interrupt of a CPU, as a GIC numbers them: software-generated (0 to 15) or
@@ -74,6 +75,24 @@ pub enum IrqchipError {
     /// The calling CPU is not the boot CPU, which alone handles devices' interrupts.
     NotBootCpu,
 }
+
+impl fmt::Display for IrqchipError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "there is no interrupt controller",
+            Self::NotThere => "no interrupt controller answers at its registers",
+            Self::Stuck => "the interrupt controller did not finish a write",
+            Self::NoSystemRegisters => "the CPU has no system registers for a GICv3",
+            Self::NoRedistributor => "no redistributor belongs to this CPU",
+            Self::NotServed => "the interrupt controller does not serve this CPU",
+            Self::CannotEnable => "the interrupt can't be enabled",
+            Self::Busy => "the interrupt has no room for another handler",
+            Self::NotBootCpu => "devices' interrupts are handled by the boot CPU alone",
+        })
+    }
+}
+
+impl core::error::Error for IrqchipError {}
 
 enum Irqchip {
     Gic(Gic),

@@ -55,6 +55,8 @@ impl fmt::Display for ParamError<'_> {
     }
 }
 
+impl core::error::Error for ParamError<'_> {}
+
 /// `cma=size[@base[-end]]`: how large the default CMA area is to be, and where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CmaParam {

@@ -35,6 +35,14 @@ unsafe impl<T: Sync, A: Allocator> Sync for Vec<T, A> {}
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PushError<T>(pub T);
 
+impl<T> fmt::Display for PushError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no memory for another value")
+    }
+}
+
+impl<T: fmt::Debug> core::error::Error for PushError<T> {}
+
 impl<T, A: Allocator> Vec<T, A> {
     /// Without values and without memory.
     #[must_use]

@@ -67,6 +67,8 @@ impl fmt::Display for CmaError {
     }
 }
 
+impl core::error::Error for CmaError {}
+
 /// Parameters of an area's declaration.
 struct Declared {
     name: ArrayString<CMA_MAX_NAME>,

@@ -152,6 +152,8 @@ impl core::fmt::Display for DmaError {
     }
 }
 
+impl core::error::Error for DmaError {}
+
 impl DmaDevice<'_> {
     /// Translates `ram` to a bus address of the device. `None` if the device can't reach all of
     /// it, or if the same bus addresses lead to other memory first ([`DmaDevice::memory_at`])

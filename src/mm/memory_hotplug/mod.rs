@@ -62,6 +62,8 @@ impl fmt::Display for HotplugError {
     }
 }
 
+impl core::error::Error for HotplugError {}
+
 impl From<ContigError> for HotplugError {
     fn from(error: ContigError) -> Self {
         match error {

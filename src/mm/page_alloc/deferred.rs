@@ -61,6 +61,8 @@ impl fmt::Display for InitError {
     }
 }
 
+impl core::error::Error for InitError {}
+
 /// A section could not be brought up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::mm) struct OnlineError;

@@ -40,6 +40,8 @@ impl fmt::Display for ContigError {
     }
 }
 
+impl core::error::Error for ContigError {}
+
 impl LockedZone<'_> {
     /// Splits a free block that is larger than the pageblock of `first`, the pageblock's
     /// first frame, so that none of its free blocks reaches beyond it.

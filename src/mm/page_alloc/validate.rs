@@ -32,6 +32,8 @@ impl fmt::Display for Invalid {
     }
 }
 
+impl core::error::Error for Invalid {}
+
 /// Checks the free lists and figures of a zone, and each CPU's lists of it. While it runs no
 /// other CPU may use the allocator; it takes time in proportion to the zone's free memory.
 ///

@@ -97,6 +97,8 @@ impl fmt::Display for CreateError {
     }
 }
 
+impl core::error::Error for CreateError {}
+
 /// Reason why a cache was not destroyed; it stays usable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DestroyError {
@@ -114,3 +116,5 @@ impl fmt::Display for DestroyError {
         }
     }
 }
+
+impl core::error::Error for DestroyError {}

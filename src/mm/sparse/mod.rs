@@ -113,6 +113,8 @@ impl fmt::Display for PopulateError {
     }
 }
 
+impl core::error::Error for PopulateError {}
+
 /// Maps the frames of a `PhysRange` at a `VirtRange` of the vmemmap (as long, page
 /// aligned), writable, Normal. Pages for page tables come from the closure, uncleared.
 /// Runs with interrupts masked under `Rank::Section`, and may take no lock: the

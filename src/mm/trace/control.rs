@@ -47,6 +47,8 @@ impl fmt::Display for TraceError {
     }
 }
 
+impl core::error::Error for TraceError {}
+
 impl From<AllocError> for TraceError {
     fn from(_: AllocError) -> Self {
         Self::NoMemory

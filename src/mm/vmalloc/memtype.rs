@@ -17,6 +17,7 @@ use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::sync::{Rank, SpinLock};
+use core::fmt;
 
 /// Memory type of a device mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +38,17 @@ pub enum ReserveError {
     /// No memory for the record.
     NoMemory,
 }
+
+impl fmt::Display for ReserveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Conflict => "part of the range is reserved with another memory type",
+            Self::NoMemory => "no memory for the record of the range",
+        })
+    }
+}
+
+impl core::error::Error for ReserveError {}
 
 struct Span {
     range: PhysRange,

@@ -13,6 +13,7 @@ use super::slot_page::SlotPage;
 use super::slots::NIL;
 use super::tree::{Item, Link, Side, Tree};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use core::fmt;
 
 /// Names an area of a [`VaSpace`] for as long as it is allocated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +41,18 @@ pub enum VaError {
     /// A page must be donated first ([`VaSpace::donate`]).
     NeedsPage,
 }
+
+impl fmt::Display for VaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Invalid => "a size or an alignment that no area can have",
+            Self::NoSpace => "no gap is large enough",
+            Self::NeedsPage => "a page for records has to be given first",
+        })
+    }
+}
+
+impl core::error::Error for VaError {}
 
 /// Parameters of [`VaSpace::alloc`].
 #[derive(Clone, Copy, Debug)]

@@ -73,6 +73,8 @@ impl fmt::Display for ZsError {
     }
 }
 
+impl core::error::Error for ZsError {}
+
 /// A pool's figures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ZsInfo {
