@@ -110,11 +110,12 @@ impl Drop for CmaPages {
 }
 
 /// Gives back the `count` pages from `frame` on that [`cma_alloc`] returned, or any part of
-/// it in whole units of the area; whether they are the area's. Any context
-/// (Linux: cma_release).
+/// it in whole units of the area; whether they are the area's. Pages that others hold too stay
+/// in use until the last [`put_page`](crate::mm::page_alloc::put_page), and allocations go around
+/// them. Any context (Linux: cma_release).
 ///
 /// # Panics
-/// Where one of the pages is not allocated, or others hold it.
+/// Where one of the pages is not allocated.
 ///
 /// # Safety
 /// The pages are the caller's to give back, and nobody uses them any more.

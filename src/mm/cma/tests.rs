@@ -542,3 +542,29 @@ fn pages_of_an_area_go_back_with_their_owner() {
         assert!(CmaPages::alloc(cma, cma.range().len() + 1, Order::ZERO).is_none());
     });
 }
+
+/// A name of a page lets anybody keep it from being freed, so an owner's end takes that for no
+/// error.
+#[test]
+fn pages_that_others_hold_outlive_their_owner() {
+    with_area(2, 0, |_, cma| {
+        let used = nr_used_pages();
+        let mut pages = CmaPages::alloc(cma, 8, Order::ZERO).unwrap();
+        let held = [2, 6].map(|n| Frame::new(pages.frame().pfn() + n).unwrap());
+        held.iter().for_each(|&page| page_alloc::get_page(page));
+        assert!(pages.release_first(4));
+        drop(pages);
+        assert_eq!((cma.info().allocated, nr_used_pages()), (0, used + 2));
+        check();
+        // Others get what is free around them.
+        let others = CmaPages::alloc(cma, 8, Order::ZERO).unwrap();
+        assert!(!held.iter().any(|page| others.range().contains(page.pfn())));
+        drop(others);
+        // SAFETY: the references from above.
+        held.iter().for_each(|&page| unsafe { page_alloc::put_page(page) });
+        with_masked(drain_local_pages);
+        assert_eq!(nr_used_pages(), used);
+        let all = CmaPages::alloc(cma, cma.range().len(), Order::ZERO).unwrap();
+        assert_eq!(all.range(), cma.range());
+    });
+}

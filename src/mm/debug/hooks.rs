@@ -48,13 +48,6 @@ pub(in crate::mm) fn free_pages_prepare(frame: Frame, order: Order) {
     debug_pagealloc::unmap(frame, order);
 }
 
-/// Like [`free_pages_prepare`], for those that don't ask themselves whether a tool is on.
-pub(in crate::mm) fn free_hook(frame: Frame, order: Order) {
-    if super::PAGE_HOOKS.is_enabled() {
-        free_pages_prepare(frame, order);
-    }
-}
-
 /// `size` bytes of an object, or of an area of vmalloc, were allocated.
 pub(in crate::mm) fn object_allocated(at: VirtAddr, size: usize, _gfp: Gfp) {
     kmemleak::kmemleak_alloc(at, size, 1);

@@ -53,8 +53,8 @@ pub use debugobjects::{
 };
 pub use dump_page::PageDump;
 pub(in crate::mm) use hooks::{
-    free_hook, free_pages_prepare, object_allocated, object_freed, post_alloc_hook,
-    prepare_to_take, split_page_hook, taken_off_list,
+    free_pages_prepare, object_allocated, object_freed, post_alloc_hook, prepare_to_take,
+    split_page_hook, taken_off_list,
 };
 #[cfg(test)]
 pub(in crate::mm) use init_on::enable as enable_init_on;

@@ -7,11 +7,11 @@ use super::isolation::{
     ContigError, free_block_around, mark_allocated, migrate_range, pageblocks, single_zone,
     start_isolate, undo_isolate, unmovable_page,
 };
-use super::{are_watched, check, deferred, pcp};
+use super::{are_watched, check, deferred, free_block, pcp};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
-use crate::mm::debug::{free_hook, prepare_to_take};
+use crate::mm::debug::prepare_to_take;
 use crate::mm::mmzone::{LockedZone, Migratetype};
 use crate::mm::page::{Frame, Page, PageFlags};
 
@@ -140,23 +140,34 @@ fn prepare(range: PfnRange) {
 #[track_caller]
 pub(super) fn free_contig_range(range: PfnRange) {
     if are_watched() {
-        tell(range);
+        return free_one_by_one(range);
     }
+    let mut shared = 0;
     for (pfn, order) in range.blocks(Order::PAGEBLOCK) {
         let frame = single_pages_at(pfn);
         with_masked(|irq| {
             // Bad memory is marked under this lock, so the flags are looked at under it.
             let mut zone = frame.page().zone().zone().lock(irq);
-            let mut poisoned = false;
+            let (mut poisoned, mut kept) = (false, 0);
             for (n, page) in (0..).zip(frame.pages(order)) {
                 if !page.is_plain(Order::ZERO) {
-                    poisoned |= is_poisoned(page, || frame.within(order, n));
+                    match look_at(page, || frame.within(order, n)) {
+                        Unusual::Poisoned => poisoned = true,
+                        Unusual::Shared => {
+                            kept += 1;
+                            continue;
+                        }
+                        Unusual::Plain => {}
+                    }
                 }
                 page.set_refcount(0);
             }
             let mt = pageblock_migratetype(frame);
             let is_small = order < Order::PAGEBLOCK && order.pages() == range.len();
-            if poisoned {
+            if kept > 0 {
+                free_unshared(&mut zone, frame, order, mt);
+                shared += kept;
+            } else if poisoned {
                 zone.free_good_part(frame, order);
             } else if is_small && mt == Migratetype::Cma {
                 zone.free_unmerged(frame, order, mt);
@@ -164,6 +175,9 @@ pub(super) fn free_contig_range(range: PfnRange) {
                 zone.free_one(frame, order, mt);
             }
         });
+    }
+    if shared > 0 {
+        warn_of_shared(range, shared);
     }
 }
 
@@ -175,31 +189,77 @@ fn single_pages_at(pfn: Pfn) -> Frame {
     }
 }
 
-/// Returns true if a single page that is being freed is marked as bad. Panics if it can't be
-/// freed for another reason.
-#[cold]
-#[inline(never)]
-#[track_caller]
-fn is_poisoned(page: &Page, frame: impl FnOnce() -> Frame) -> bool {
-    let flags = page.flags();
-    if page.refcount() != 1 || !(flags - PageFlags::HWPOISON).is_empty() || page.order() != 0 {
-        check::bad_free(frame(), Order::ZERO);
-    }
-    flags.contains(PageFlags::HWPOISON)
+/// Why a single page that is freed is not plain.
+enum Unusual {
+    /// Others hold it, and its owner's reference has been given back.
+    Shared,
+    /// It turned out to be bad.
+    Poisoned,
+    /// It is plain now: others held it, and gave their references back meanwhile.
+    Plain,
 }
 
-/// Tells the tools of pages that are about to be freed.
+/// Looks at a single page that is freed and is not plain, and gives its owner's reference back
+/// where others hold the page too.
 #[cold]
 #[inline(never)]
 #[track_caller]
-fn tell(range: PfnRange) {
-    for (pfn, order) in range.blocks(Order::MAX) {
-        let frame = single_pages_at(pfn);
-        for (n, page) in (0..).zip(frame.pages(order)) {
-            let _ = is_poisoned(page, || frame.within(order, n));
-        }
-        frame.block(order).for_each(|single| free_hook(single, Order::ZERO));
+fn look_at(page: &Page, frame: impl FnOnce() -> Frame) -> Unusual {
+    let flags = page.flags();
+    let is_odd = !(flags - PageFlags::HWPOISON).is_empty() || page.order() != 0;
+    if page.refcount() == 0 || is_odd {
+        check::bad_free(frame(), Order::ZERO);
     }
+    if page.refcount() > 1 && page.refcount_sub() > 1 {
+        Unusual::Shared
+    } else if flags.contains(PageFlags::HWPOISON) {
+        Unusual::Poisoned
+    } else {
+        Unusual::Plain
+    }
+}
+
+/// Frees those pages of a block of single pages that nobody holds. The last one who holds one of
+/// the others frees that.
+#[cold]
+#[inline(never)]
+fn free_unshared(zone: &mut LockedZone<'_>, head: Frame, order: Order, mt: Migratetype) {
+    for frame in head.block(order) {
+        if frame.page().refcount() != 0 {
+            continue;
+        }
+        if frame.page().flags().contains(PageFlags::HWPOISON) {
+            zone.free_good_part(frame, Order::ZERO);
+        } else {
+            zone.free_one(frame, Order::ZERO, mt);
+        }
+    }
+}
+
+/// Frees the pages of a range by themselves, as the tools want to be told of each.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn free_one_by_one(range: PfnRange) {
+    let mut shared = 0;
+    for pfn in range.iter() {
+        let frame = single_pages_at(pfn);
+        shared += u32::from(frame.page().refcount() > 1);
+        free_block(frame, Order::ZERO);
+    }
+    if shared > 0 {
+        warn_of_shared(range, shared);
+    }
+}
+
+/// Says that pages of contiguous memory stay in use when their owner frees them: they can't be
+/// had as part of a range until then (Linux: the warning of free_contig_range).
+#[cold]
+#[inline(never)]
+fn warn_of_shared(range: PfnRange, pages: u32) {
+    log::warn!(
+        "page allocator: {pages} pages of {range:?} are freed by their owner and still in use"
+    );
 }
 
 /// Turns reserved memory, whole pageblocks of one zone, into CMA's and lends it out

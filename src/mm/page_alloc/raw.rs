@@ -69,10 +69,11 @@ pub unsafe fn split_page(frame: Frame, order: Order) {
 }
 
 /// Gives single pages back that [`alloc_contig_range`](super::alloc_contig_range) allocated;
-/// any part of what it did. Any context (Linux: free_contig_range).
+/// any part of what it did. Of a page that others hold too the last [`put_page`] frees it, and a
+/// line in the log says how many pages are like that. Any context (Linux: free_contig_range).
 ///
 /// # Panics
-/// Where one of them is not an allocated page that nobody else holds.
+/// Where one of them is not an allocated single page.
 ///
 /// # Safety
 /// As for [`free_pages`], of each page of the range.

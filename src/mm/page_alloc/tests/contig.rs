@@ -238,3 +238,60 @@ fn buddies_that_nobody_merges_are_found() {
         assert_eq!(apart(), None);
     });
 }
+
+/// A free of pages that others hold drops one reference to each, and the rest of the range is
+/// free at once; the last who holds a page frees it.
+#[test]
+fn a_range_with_shared_pages_is_freed_but_for_them() {
+    for watched in [false, true] {
+        with_cma(|range| {
+            if watched {
+                crate::mm::debug::watch_pages();
+            }
+            let used = nr_used_pages();
+            let (whole, part) = (free_blocks(), take(range, 3, 70));
+            let held = [4, 40, 41, 69].map(|n| Frame::new(part.start() + n).unwrap());
+            held.iter().for_each(|&page| get_page(page));
+            get_page(held[1]);
+            free_contig_range(part);
+            assert_eq!(held.map(|page| page.page().refcount()), [1, 2, 1, 1]);
+            assert_eq!(nr_used_pages(), used + 4);
+            check_sums();
+            // Nothing of them is in the way of others.
+            free_contig_range(take(range, 0, 7));
+            assert_eq!(alloc_contig_range(part), Err(ContigError::Busy(held[0].pfn())));
+            put_page(held[1]);
+            assert_eq!(nr_used_pages(), used + 4);
+            held.iter().for_each(|&page| put_page(page));
+            with_masked(drain_local_pages);
+            assert_eq!((nr_used_pages(), free_blocks()), (used, whole));
+            if watched {
+                crate::mm::debug::unwatch_pages();
+            }
+        });
+    }
+}
+
+/// A shared page that turns out to be bad stays out when the last one gives it back, and one
+/// that is bad and not shared does at once.
+#[test]
+fn bad_pages_of_a_range_with_shared_ones_stay_out() {
+    with_cma(|range| {
+        let part = take(range, 0, 8);
+        let page = |n| Frame::new(part.start() + n).unwrap();
+        for n in [2, 5] {
+            assert_eq!(mark_poisoned(page(n)), Marked::InUse);
+            count_poisoned();
+        }
+        get_page(page(5));
+        get_page(page(6));
+        free_contig_range(part);
+        assert_eq!(state_of(page(2)), State::Poisoned);
+        assert_eq!((page(5).page().refcount(), page(6).page().refcount()), (1, 1));
+        check_sums();
+        put_page(page(5));
+        put_page(page(6));
+        assert_eq!(state_of(page(5)), State::Poisoned);
+        assert_eq!(nr_used_pages(), 2, "the bad pages");
+    });
+}
