@@ -98,12 +98,12 @@ kernel_tests! {
         };
         let &(_, pinned) = objects.iter().filter(lent).nth(5000).expect("thousands are lent");
         let free = nr_free_pages();
-        pool.pin(pinned);
+        let pin = pool.pin(pinned);
         assert_eq!(cma_alloc(area(), PAGES, Order::ZERO), None, "a page of it is pinned");
         assert_eq!(area().info().allocated, 0);
         assert_eq!(nr_free_pages(), free);
         check();
-        pool.unpin(pinned);
+        drop(pin);
         let all = cma_alloc(area(), PAGES, Order::ZERO).expect("every page can be moved");
         check();
         assert_eq!(objects.iter().filter(lent).count(), 0);

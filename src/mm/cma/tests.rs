@@ -259,19 +259,19 @@ fn one_pinned_page_fails_it_whole() {
         let objects = fill_with_objects(&pool, cma);
         let inside = |&&o: &&ZsHandle| cma.range().contains(pool.frame(o).pfn());
         let pinned = *objects.iter().filter(inside).nth(500).unwrap();
-        let frame = pool.pin(pinned);
+        let pin = pool.pin(pinned);
         let used = nr_used_pages();
         assert_eq!(cma_alloc(cma, 1024, Order::ZERO), None);
         check();
         assert_eq!(nr_used_pages(), used);
         assert_eq!((cma.info().allocated, cma.info().failures), (0, 1));
-        assert_eq!(pool.frame(pinned), frame);
+        assert_eq!(pool.frame(pinned), pin.frame());
         check_objects(&pool, &objects);
         // The area is lent out again.
         assert_eq!(zones().map(|zone| zone.isolated).sum::<u32>(), 0);
         let more = pool.malloc(4096, MOVABLE).unwrap();
         pool.free(more);
-        pool.unpin(pinned);
+        drop(pin);
         let all = cma_alloc(cma, 1024, Order::ZERO).expect("it is pinned no more");
         check_objects(&pool, &objects);
         // SAFETY: allocated here, and nobody uses it any more.

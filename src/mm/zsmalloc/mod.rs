@@ -185,23 +185,16 @@ impl ZsPool {
         self.with_pages(|pages| f(pages.bytes(handle.slot())))
     }
 
-    /// Keeps the page of an object where it is until [`ZsPool::unpin`], for a device that
-    /// reads or writes it; returns the frame.
+    /// Keeps the page of an object where it is while the value lives, for a device that reads or
+    /// writes it. The page stays if the object is freed, and even if all objects in it are.
     ///
     /// # Panics
     /// As for [`ZsPool::with`].
+    #[must_use]
     #[track_caller]
-    pub fn pin(&self, handle: ZsHandle) -> Frame {
-        self.with_pages(|pages| pages.pin(handle.slot()))
-    }
-
-    /// Lets the page of an object be moved again.
-    ///
-    /// # Panics
-    /// Where it was not pinned.
-    #[track_caller]
-    pub fn unpin(&self, handle: ZsHandle) {
-        self.with_pages(|pages| pages.unpin(handle.slot()));
+    pub fn pin(&self, handle: ZsHandle) -> ZsPin<'_> {
+        let (page, frame) = self.with_pages(|pages| pages.pin(handle.slot()));
+        ZsPin { pool: self, page, frame }
     }
 
     /// The frame that an object lies in now.
@@ -255,7 +248,35 @@ impl Drop for ZsPool {
             state.is_some()
         });
         // Dropped without the lock.
-        state.iter_mut().for_each(Pages::unmark_all);
+        let kept = state.iter_mut().map(Pages::unmark_all).sum::<usize>();
+        if kept > 0 {
+            log::warn!("zsmalloc: {kept} pages are pinned for good, and are not freed");
+        }
+    }
+}
+
+/// A page of a pool that stays where it is until the value is dropped. If the value is forgotten,
+/// the page is never moved nor freed.
+#[derive(Debug)]
+pub struct ZsPin<'a> {
+    pool: &'a ZsPool,
+    /// The page's number in the pool.
+    page: u32,
+    frame: Frame,
+}
+
+impl ZsPin<'_> {
+    /// The frame of the page.
+    #[must_use]
+    pub const fn frame(&self) -> Frame {
+        self.frame
+    }
+}
+
+impl Drop for ZsPin<'_> {
+    fn drop(&mut self) {
+        // The page, if its last object went meanwhile, is freed without the lock.
+        let _page = self.pool.with_pages(|pages| pages.unpin(self.page));
     }
 }
 

@@ -250,20 +250,19 @@ impl Pages {
         self.page(slot.page).expect("checked").frame()
     }
 
-    /// Keeps an object's page in its place.
+    /// Keeps an object's page in its place; the page's number, and its frame.
     #[track_caller]
-    pub fn pin(&mut self, slot: Slot) -> Frame {
+    pub fn pin(&mut self, slot: Slot) -> (u32, Frame) {
         let frame = self.frame(slot);
         self.table[slot.page as usize].pins += 1;
-        frame
+        (slot.page, frame)
     }
 
-    /// Ends a pin.
-    #[track_caller]
-    pub fn unpin(&mut self, slot: Slot) {
-        self.check(slot);
-        let record = &mut self.table[slot.page as usize];
+    /// Ends a pin of page `n`; the page, if that was the last one and its last object is gone.
+    pub fn unpin(&mut self, n: u32) -> Option<OwnedPage> {
+        let record = &mut self.table[n as usize];
         record.pins = record.pins.checked_sub(1).expect("zsmalloc: unpin of what is not pinned");
+        self.take_unused(n)
     }
 
     // Moving.
@@ -343,9 +342,12 @@ impl Pages {
         self.closing && self.isolated == 0
     }
 
-    /// Takes the marks off all pages, which are about to be freed.
-    pub fn unmark_all(&mut self) {
+    /// Takes the marks off all pages, which are about to be freed, and keeps those from that which
+    /// are pinned, by pins that nobody can end any more; how many those are.
+    pub fn unmark_all(&mut self) -> usize {
         self.table.iter().filter_map(|record| record.page.as_ref()).for_each(clear_page_movable);
+        let pinned = self.table.iter_mut().filter(|record| record.pins > 0);
+        pinned.filter_map(|record| record.page.take().map(OwnedPage::into_raw)).count()
     }
 
     /// Checks every invariant.

@@ -70,17 +70,18 @@ fn a_pinned_page_stays() {
     on_machine(1024, |_| {
         let pool = ZsPool::new().unwrap();
         let object = pool.malloc(4096, K).unwrap();
-        let frame = pool.pin(object);
+        let pin = pool.pin(object);
+        let frame = pin.frame();
         assert!(!Isolated::new().isolate(frame), "nobody need try to move it");
         assert_eq!(move_frames([frame]), 0);
-        pool.unpin(object);
+        drop(pin);
         assert_eq!(move_frames([frame]), 1);
         // Pinned when it is isolated already.
         let frame = pool.frame(object);
         let mut isolated = Isolated::new();
         assert!(isolated.isolate(frame));
         assert!(!Isolated::new().isolate(frame), "isolated twice");
-        pool.pin(object);
+        let pin = pool.pin(object);
         let mut unused = 0;
         let moved = migrate_pages(
             &mut isolated,
@@ -93,25 +94,50 @@ fn a_pinned_page_stays() {
         );
         assert_eq!((moved, unused, isolated.len()), (0, ASYNC_TRIES, 1));
         drop(isolated);
-        pool.unpin(object);
+        drop(pin);
         assert_eq!(move_frames([frame]), 1);
         pool.validate().unwrap();
     });
 }
 
-/// A device may still write to a page whose last object was freed, until the pool goes.
+/// A device may still write to a page whose last object was freed, until all pins have ended.
 #[test]
 fn a_pinned_page_outlives_its_objects() {
     on_machine(1024, |_| {
         let before = used_pages();
         let pool = ZsPool::new().unwrap();
         let object = pool.malloc(4096, K).unwrap();
-        pool.pin(object);
+        let pins = [pool.pin(object), pool.pin(object)];
         pool.free(object);
         assert_eq!((pool.info().pages, used_pages()), (1, before + 1));
         pool.validate().unwrap();
+        let [one, other] = pins;
+        drop(one);
+        assert_eq!((pool.info().pages, used_pages()), (1, before + 1));
+        // Its slot serves again meanwhile.
+        let object = pool.malloc(4096, K).unwrap();
+        assert_eq!(pool.frame(object), other.frame());
+        pool.free(object);
+        assert!(!Isolated::new().isolate(other.frame()));
+        drop(other);
+        assert_eq!((pool.info().pages, used_pages()), (0, before));
+        pool.validate().unwrap();
+    });
+}
+
+/// Of a page whose pin was forgotten somebody may have the frame for good: it is not freed, not
+/// even with its pool.
+#[test]
+fn a_page_that_is_pinned_for_good_is_kept() {
+    on_machine(1024, |_| {
+        let before = used_pages();
+        let pool = ZsPool::new().unwrap();
+        let objects = [pool.malloc(4096, K).unwrap(), pool.malloc(4096, K).unwrap()];
+        core::mem::forget(pool.pin(objects[0]));
+        let frame = pool.frame(objects[0]);
         drop(pool);
-        assert_eq!(used_pages(), before);
+        assert_eq!(used_pages(), before + 1);
+        assert_eq!((frame.page().refcount(), crate::mm::migrate::is_movable(frame)), (1, false));
     });
 }
 
@@ -238,7 +264,6 @@ fn op() -> impl Strategy<Value = Op> {
 struct Object {
     size: usize,
     fill: u8,
-    pinned: bool,
 }
 
 proptest! {
@@ -257,6 +282,7 @@ proptest! {
             let pool = ZsPool::new().unwrap();
             let mut model: BTreeMap<u32, Object> = BTreeMap::new();
             let mut isolated = Isolated::new();
+            let mut pins = Vec::new();
             let handle = |raw: u32| ZsHandle(NonZeroU32::new(raw).unwrap());
             for op in ops {
                 let pick = |which: usize| {
@@ -271,13 +297,11 @@ proptest! {
                             assert!(bytes.len() >= size);
                             bytes.fill(fill);
                         });
-                        let new = Object { size, fill, pinned: false };
+                        let new = Object { size, fill };
                         prop_assert!(model.insert(object.0.get(), new).is_none());
                     }
                     Op::Free { which } => {
-                        let Some(raw) = pick(which).filter(|raw| !model[raw].pinned) else {
-                            continue;
-                        };
+                        let Some(raw) = pick(which) else { continue };
                         model.remove(&raw);
                         pool.free(handle(raw));
                     }
@@ -288,12 +312,9 @@ proptest! {
                     }
                     Op::Pin { which } => {
                         let Some(raw) = pick(which) else { continue };
-                        let object = model.get_mut(&raw).unwrap();
-                        object.pinned = !object.pinned;
-                        if object.pinned {
-                            pool.pin(handle(raw));
-                        } else {
-                            pool.unpin(handle(raw));
+                        match pins.len() {
+                            n if n > 2 => drop(pins.swap_remove(which % n)),
+                            _ => pins.push(pool.pin(handle(raw))),
                         }
                     }
                     Op::Move { which } => {
@@ -323,6 +344,8 @@ proptest! {
                 prop_assert_eq!(used_pages() - before, pool.info().pages as u32);
             }
             drop(isolated);
+            drop(pins);
+            pool.validate().unwrap();
             drop(pool);
             prop_assert_eq!(used_pages(), before);
             Ok(())

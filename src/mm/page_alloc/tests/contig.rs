@@ -133,11 +133,10 @@ fn what_is_in_use_and_movable_is_moved_out_of_any_pageblock() {
         let start = first.align_down(Order::MAX).pfn();
         let range = PfnRange::new(start, start + 1024);
         let before = types(range);
-        pool.pin(objects[1200]);
-        let held = pool.frame(objects[1200]).pfn();
-        assert_eq!(alloc_contig_range(range), Err(ContigError::Busy(held)));
+        let pin = pool.pin(objects[1200]);
+        assert_eq!(alloc_contig_range(range), Err(ContigError::Busy(pin.frame().pfn())));
         assert_eq!(types(range), before);
-        pool.unpin(objects[1200]);
+        drop(pin);
         alloc_contig_range(range).unwrap();
         assert_eq!(types(range), before);
         for (n, &object) in (0u32..).zip(&objects) {

@@ -9,6 +9,7 @@ use crate::mm::slab::{self, kfree, kmalloc};
 use crate::mm::sparse::{Section, mapped_from_the_start};
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};
 use core::sync::atomic::{AtomicBool, AtomicU32};
+use std::rc::Rc;
 use std::string::ToString;
 
 const RAM: u64 = 0x4000_0000;
@@ -70,13 +71,13 @@ fn states() -> Vec<MemoryState> {
 
 /// Objects of a page each, which say their number.
 pub(super) struct Objects {
-    pub(super) pool: ZsPool,
+    pub(super) pool: Rc<ZsPool>,
     pub(super) all: Vec<(u32, ZsHandle)>,
 }
 
 impl Objects {
     pub(super) fn new() -> Self {
-        Self { pool: ZsPool::new().unwrap(), all: Vec::new() }
+        Self { pool: Rc::new(ZsPool::new().unwrap()), all: Vec::new() }
     }
     pub(super) fn add(&mut self, number: u32) -> bool {
         let Some(object) = self.pool.malloc(4096, KERNEL) else { return false };
@@ -204,7 +205,9 @@ fn what_is_in_use_is_moved() {
         let inside = objects.inside(home);
         let used = nr_used_pages();
         // Somewhere a device reads from one.
-        let frame = objects.pool.pin(inside[7777]);
+        let pool = objects.pool.clone();
+        let pin = pool.pin(inside[7777]);
+        let frame = pin.frame();
         let figures = || (zone().present, zone().managed, types(home));
         let before = figures();
         assert_eq!(offline_pages(home), Err(HotplugError::Busy(frame.pfn())));
@@ -212,7 +215,7 @@ fn what_is_in_use_is_moved() {
         assert_eq!(nr_used_pages(), used);
         objects.check();
         check();
-        objects.pool.unpin(inside[7777]);
+        drop(pin);
         offline_pages(home).unwrap();
         assert_eq!(objects.inside(home), []);
         objects.check();

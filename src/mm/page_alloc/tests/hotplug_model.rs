@@ -8,7 +8,7 @@ use crate::mm::memory_failure::{
 };
 use crate::mm::memory_hotplug::{HotplugError, offline_pages, online_pages};
 use crate::mm::sparse::Section;
-use crate::mm::zsmalloc::ZsHandle;
+use crate::mm::zsmalloc::{ZsHandle, ZsPin, ZsPool};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec;
@@ -49,10 +49,12 @@ const GFPS: [Gfp; 4] =
     [KERNEL, MOVABLE, KERNEL.union(Gfp::__GFP_COMP), KERNEL.union(Gfp::__GFP_RECLAIMABLE)];
 
 /// State of the model.
-struct Model {
+struct Model<'a> {
     owned: BTreeMap<u32, (Frame, Order)>,
     objects: Objects,
-    pinned: Option<ZsHandle>,
+    /// The pool of the objects.
+    pool: &'a ZsPool,
+    pinned: Option<(ZsHandle, ZsPin<'a>)>,
     next: u32,
     offline: BTreeSet<u64>,
     /// Frames that are out.
@@ -61,7 +63,7 @@ struct Model {
     delayed: BTreeSet<u32>,
 }
 
-impl Model {
+impl Model<'_> {
     fn all() -> PfnRange {
         PfnRange::new(section(0).start(), section(2).end())
     }
@@ -155,20 +157,15 @@ impl Model {
             Op::Lose { which } => {
                 for _ in 0..self.objects.all.len().min(80) {
                     let (_, object) = self.objects.all.swap_remove(which % self.objects.all.len());
-                    if self.pinned == Some(object) {
-                        self.objects.pool.unpin(object);
-                        self.pinned = None;
-                    }
+                    self.pinned.take_if(|(pinned, _)| *pinned == object);
                     self.objects.pool.free(object);
                 }
             }
             Op::Pin { which } => match self.pinned.take() {
-                Some(object) => self.objects.pool.unpin(object),
+                Some(pinned) => drop(pinned),
                 None => {
-                    self.pinned = Self::pick(self.objects.all.iter().map(|&(_, o)| o), which);
-                    self.pinned.into_iter().for_each(|object| {
-                        self.objects.pool.pin(object);
-                    });
+                    let object = Self::pick(self.objects.all.iter().map(|&(_, o)| o), which);
+                    self.pinned = object.map(|object| (object, self.pool.pin(object)));
                 }
             },
             Op::Offline { n } => self.go_offline(n),
@@ -213,7 +210,7 @@ impl Model {
                         assert!(self.is_offline(pfn) || (pfn & 0x7fff) < 300);
                     }
                     Err(PoisonError::Busy) => {
-                        let pinned = self.pinned.map(|o| self.objects.pool.frame(o).pfn().get());
+                        let pinned = self.pinned.as_ref().map(|(_, pin)| pin.frame().pfn().get());
                         let full = nr_free_pages() < 4000;
                         assert!(self.owner_of(pfn).is_some() || pinned == Some(pfn) || full);
                     }
@@ -257,7 +254,7 @@ impl Model {
             }
             Err(HotplugError::Busy(pfn)) => {
                 assert!(range.contains(pfn));
-                let pinned = self.pinned.map(|object| self.objects.pool.frame(object).pfn());
+                let pinned = self.pinned.as_ref().map(|(_, pin)| pin.frame().pfn());
                 let full = self.free_elsewhere(range) < 4000;
                 assert!(self.owner_of(pfn.get()).is_some() || pinned == Some(pfn) || full);
                 assert!(before.is_none_or(|before| before == types(range)));
@@ -287,9 +284,12 @@ proptest! {
     #[test]
     fn sections_and_bad_frames(ops in proptest::collection::vec(op(), 1..150)) {
         on_384m(|_| {
+            let objects = Objects::new();
+            let pool = objects.pool.clone();
             let mut model = Model {
                 owned: BTreeMap::new(),
-                objects: Objects::new(),
+                objects,
+                pool: &pool,
                 pinned: None,
                 next: 0,
                 offline: BTreeSet::new(),
@@ -304,7 +304,7 @@ proptest! {
             while let Some((frame, order)) = Model::pick(model.owned.values().copied(), 0) {
                 model.give(frame, order);
             }
-            model.pinned.take().into_iter().for_each(|object| model.objects.pool.unpin(object));
+            model.pinned = None;
             for (_, object) in model.objects.all.drain(..) {
                 model.objects.pool.free(object);
             }

@@ -222,10 +222,11 @@ fn a_movable_page_moves_out_of_a_bad_frame() {
         let pool = ZsPool::new().unwrap();
         let object = pool.malloc(4096, KERNEL).unwrap();
         pool.with(object, |bytes| bytes.fill(0x5a));
-        let first = pool.pin(object);
+        let pin = pool.pin(object);
+        let first = pin.frame();
         assert_eq!(soft_offline_page(first.pfn()), Err(PoisonError::Busy));
         assert_eq!(num_poisoned_pages(), 0);
-        pool.unpin(object);
+        drop(pin);
         soft_offline_page(first.pfn()).unwrap();
         assert_eq!(state_of(first), State::Poisoned);
         assert!(pool.with(object, |bytes| bytes.iter().all(|&byte| byte == 0x5a)));
