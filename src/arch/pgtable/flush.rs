@@ -51,7 +51,7 @@ impl FlushOwed {
         *self = Self { start: self.start.min(va.start()), end: self.end.max(va.end()), stride };
     }
 
-    /// Joins two debts into one, to be settled at once.
+    /// Joins two debts into one, to be flushed at once.
     pub fn merge(mut self, other: Self) -> Self {
         self.absorb(other);
         self
@@ -66,16 +66,16 @@ impl FlushOwed {
     }
 
     /// Invalidates on all CPUs. Any context.
-    pub fn settle(self) {
+    pub fn flush(self) {
         if !self.is_none() {
-            self.settle_before_make(Reach::LastLevel);
+            self.flush_before_make(Reach::LastLevel);
             mmu::isb();
         }
     }
 
-    /// Like [`FlushOwed::settle`] between break and make: this CPU isn't synchronized yet, as it
+    /// Like [`FlushOwed::flush`] between break and make: this CPU isn't synchronized yet, as it
     /// has to be after the make anyway.
-    pub(super) fn settle_before_make(self, reach: Reach) {
+    pub(super) fn flush_before_make(self, reach: Reach) {
         if let Some(range) = self.range() {
             invalidate(range, self.stride, reach);
         }

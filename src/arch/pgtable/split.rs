@@ -88,7 +88,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         self.access.with(s.table, |t| t.clear(index));
         let mut owed = FlushOwed::NONE;
         owed.add(s.va, s.level.size());
-        owed.settle_before_make(Reach::LastLevel);
+        owed.flush_before_make(Reach::LastLevel);
         self.access.with(s.table, |t| t.set_table(index, new));
         publish();
         self.access.made();
@@ -124,7 +124,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         self.access.with(parent, |t| t.clear(index));
         let mut owed = FlushOwed::NONE;
         owed.add(va, down.size());
-        owed.settle_before_make(Reach::AllLevels);
+        owed.flush_before_make(Reach::AllLevels);
         let leaf = Leaf { pa, attrs, contiguous: false, valid: true };
         self.access.with(parent, |t| t.set_leaf(level, index, leaf));
         publish();
@@ -237,7 +237,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         });
         let mut owed = FlushOwed::NONE;
         owed.add(va, level.size());
-        owed.settle_before_make(Reach::LastLevel);
+        owed.flush_before_make(Reach::LastLevel);
         self.access.with(table, |t| {
             for (i, entry) in old.into_iter().enumerate().take(count) {
                 if let Entry::Leaf(leaf) = entry {

@@ -81,7 +81,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         if check(va).is_ok() {
             self.prune_in(self.root, Level::Pgd, va, &mut dead, &mut owed);
         }
-        owed.settle_before_make(if dead.is_some() { Reach::AllLevels } else { Reach::LastLevel });
+        owed.flush_before_make(if dead.is_some() { Reach::AllLevels } else { Reach::LastLevel });
         let mut freed = 0;
         while let Some(table) = dead {
             dead = self.access.with(table, |t| t.dead_link());

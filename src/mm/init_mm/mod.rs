@@ -140,7 +140,7 @@ impl TableAccess for LinearAccess<'_> {
 }
 
 /// TLB invalidation owed for kernel mappings that were taken away or changed. Gather
-/// several with [`TlbFlush::merge`] and settle them by [`TlbFlush::flush`]; one that is
+/// several with [`TlbFlush::merge`] and flush them by [`TlbFlush::flush`]; one that is
 /// dropped is settled then, so that none is forgotten.
 #[must_use = "until the flush is done, CPUs may use the old translations"]
 #[derive(Debug)]
@@ -179,7 +179,7 @@ impl TlbFlush {
     #[inline(always)]
     pub fn absorb(&mut self, mut other: Self) {
         self.0.absorb(other.take());
-        // Nothing is left of it to settle.
+        // Nothing is left of it to flush.
         core::mem::forget(other);
     }
 
@@ -191,7 +191,7 @@ impl TlbFlush {
 
 impl Drop for TlbFlush {
     fn drop(&mut self) {
-        self.take().settle();
+        self.take().flush();
     }
 }
 
@@ -305,7 +305,7 @@ pub unsafe fn map_blocks(
         for (pa, bytes) in blocks {
             if let Err(error) = m.map(VirtRange::from_size(at, bytes), pa, attrs, MapFlags::empty())
             {
-                m.unmap(VirtRange::new(va, at))?.settle();
+                m.unmap(VirtRange::new(va, at))?.flush();
                 return Err(error);
             }
             at = at + bytes;

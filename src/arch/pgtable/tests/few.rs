@@ -34,7 +34,7 @@ fn a_freed_table_is_forgotten() {
             assert_eq!(mapped(rig, va.end()), Some(false));
             let owed = few(rig, va).expect("it is remembered");
             assert_eq!(owed.range(), Some(va));
-            owed.settle();
+            owed.flush();
             rig.check_range(va, None);
             assert!(few(rig, va).expect("it is still there").is_none());
             assert_eq!(rig.mapper().prune(pages(0, 512), FlushOwed::NONE), 3);
@@ -47,7 +47,7 @@ fn a_freed_table_is_forgotten() {
 fn few_pages_are_of_one_table_and_whole_sets() {
     Rig::run(Config::eager(6), |rig| {
         rig.mapper().map(pages(0, 1024), MEM + 4096, RW, MapFlags::NO_BLOCK).unwrap();
-        rig.mapper().unmap(pages(496, 32)).unwrap().settle();
+        rig.mapper().unmap(pages(496, 32)).unwrap().flush();
         for part in [pages(511, 2), pages(495, 18), pages(490, 23)] {
             assert!(few(rig, part).is_none(), "{part:?} is of two tables");
         }
@@ -59,10 +59,10 @@ fn few_pages_are_of_one_table_and_whole_sets() {
             assert!(few(rig, part).is_none(), "{part:?} cuts a set");
         }
         rig.check_range(set, Some((MEM, RW)));
-        few(rig, set).expect("all of a set").settle();
+        few(rig, set).expect("all of a set").flush();
         rig.check_range(set, None);
         // One with pages on both sides, which the range has whole or in part.
-        rig.mapper().unmap(pages(480, 16)).unwrap().settle();
+        rig.mapper().unmap(pages(480, 16)).unwrap().flush();
         let set = pages(480, 16);
         rig.mapper().map(set, MEM, RW, NONE).unwrap();
         for part in [(484, 14), (484, 20), (495, 2), (470, 12), (460, 24)] {
@@ -71,7 +71,7 @@ fn few_pages_are_of_one_table_and_whole_sets() {
         }
         rig.check_range(set, Some((MEM, RW)));
         let around = pages(479, 18);
-        few(rig, around).expect("all of a set, and more").settle();
+        few(rig, around).expect("all of a set, and more").flush();
         rig.check_range(around, None);
     });
 }

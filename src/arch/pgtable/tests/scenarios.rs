@@ -72,7 +72,7 @@ fn scattered_pages_come_and_go() {
             let range = pages(500, 40);
             let owed = rig.mapper().unmap(range).unwrap();
             assert_eq!(owed.range(), Some(range));
-            owed.settle();
+            owed.flush();
             rig.check_range(range, None);
         }
         // PGD, PUD, PMD and two PTE tables; all but the PGD are empty.
@@ -145,7 +145,7 @@ fn each_allocation_can_fail_and_nothing_is_lost() {
                 } else {
                     assert_eq!(result, Ok(()));
                     rig.check_range(range, Some((MEM, RW)));
-                    rig.mapper().unmap(range).unwrap().settle();
+                    rig.mapper().unmap(range).unwrap().flush();
                     rig.mapper().prune(range, FlushOwed::NONE);
                 }
                 assert_eq!(rig.access.in_use, 1, "with {budget} tables");
@@ -161,7 +161,7 @@ fn permissions_change_in_place() {
         let pa = MEM + (PMD_SIZE - 32 * PAGE_SIZE) as u64;
         rig.mapper().map(va, pa, RW, NONE).unwrap();
         for attrs in [RX, RW, RO] {
-            rig.mapper().protect(va, attrs).unwrap().settle();
+            rig.mapper().protect(va, attrs).unwrap().flush();
             rig.check_range(va, Some((pa, attrs)));
         }
         // The block and the sets are as they were.
@@ -176,13 +176,13 @@ fn a_cut_set_is_unfolded() {
         let va = pages(16, 48);
         rig.mapper().map(va, MEM, RW, NONE).unwrap();
         assert!(leaves(0, 0, 48, 48)(rig.mapper().validate(BASE).unwrap()));
-        rig.mapper().protect(pages(20, 4), RO).unwrap().settle();
+        rig.mapper().protect(pages(20, 4), RO).unwrap().flush();
         assert!(leaves(0, 0, 48, 32)(rig.mapper().validate(BASE).unwrap()));
         rig.check_range(pages(16, 4), Some((MEM, RW)));
         rig.check_range(pages(20, 4), Some((MEM + 0x4000, RO)));
         rig.check_range(pages(24, 40), Some((MEM + 0x8000, RW)));
         // From within one set to within the next.
-        rig.mapper().unmap(pages(40, 20)).unwrap().settle();
+        rig.mapper().unmap(pages(40, 20)).unwrap().flush();
         assert!(leaves(0, 0, 28, 0)(rig.mapper().validate(BASE).unwrap()));
         rig.check_range(pages(24, 16), Some((MEM + 0x8000, RW)));
         rig.check_range(pages(40, 20), None);
@@ -198,20 +198,20 @@ fn memory_types_change_by_break_before_make() {
         rig.mapper().map(va, pa, RW, NONE).unwrap();
         for memory in [MemoryType::NormalNc, MemoryType::NormalWt, MemoryType::DeviceNgnre] {
             let attrs = KernelAttrs::data(memory, true);
-            rig.mapper().protect(va, attrs).unwrap().settle();
+            rig.mapper().protect(va, attrs).unwrap().flush();
             rig.check_range(va, Some((pa, attrs)));
             assert!(leaves(0, 1, 40, 32)(rig.mapper().validate(BASE).unwrap()));
         }
         rig.access.breakable = false;
         assert_eq!(rig.mapper().protect(va, RW).unwrap_err(), MapError::BreakBeforeMake);
-        rig.mapper().protect(va, KernelAttrs::DEVICE).unwrap().settle();
+        rig.mapper().protect(va, KernelAttrs::DEVICE).unwrap().flush();
         // Nor may what the tables themselves are reached through.
         rig.access.breakable = true;
         rig.access.window = Some(va.start() + 3 * PAGE_SIZE);
         assert_eq!(rig.mapper().protect(va, RW).unwrap_err(), MapError::BreakBeforeMake);
         rig.check_range(va, Some((pa, KernelAttrs::DEVICE)));
         rig.access.window = Some(va.end());
-        rig.mapper().protect(va, RW).unwrap().settle();
+        rig.mapper().protect(va, RW).unwrap().flush();
     });
 }
 
@@ -231,13 +231,13 @@ fn blocks_split_and_collapse() {
         // One PMD table and one PTE table, unfolded around the page alone.
         assert_eq!(rig.access.in_use, tables + 2);
         assert!(leaves(0, 511, 512, 496 + 496)(rig.mapper().validate(BASE).unwrap()));
-        rig.mapper().protect(page, RO).unwrap().settle();
+        rig.mapper().protect(page, RO).unwrap().flush();
         rig.check(page.start(), Some((MEM + (1000u64 << 12), RO)));
         rig.check(page.end(), Some((MEM + (1001u64 << 12), RW)));
         rig.check(giant.start(), Some((MEM, RW)));
         let block = VirtRange::from_size(page.start().align_down(PMD_SIZE), PMD_SIZE);
         assert_eq!(rig.mapper().collapse(block), Err(MapError::BreakBeforeMake));
-        rig.mapper().protect(page, RW).unwrap().settle();
+        rig.mapper().protect(page, RW).unwrap().flush();
         rig.mapper().collapse(block).unwrap();
         assert_eq!(rig.access.in_use, tables + 1);
         rig.mapper().collapse(giant).unwrap();
@@ -267,8 +267,8 @@ fn a_block_takes_the_place_of_an_empty_table() {
         let va = VirtRange::from_size(VA, 2 * PMD_SIZE);
         rig.mapper().map(pages(3, 1), MEM, RW, NONE).unwrap();
         rig.mapper().map(pages(600, 1), MEM, RW, NONE).unwrap();
-        rig.mapper().unmap(pages(3, 1)).unwrap().settle();
-        rig.mapper().unmap(pages(600, 1)).unwrap().settle();
+        rig.mapper().unmap(pages(3, 1)).unwrap().flush();
+        rig.mapper().unmap(pages(600, 1)).unwrap().flush();
         assert_eq!(rig.access.in_use, 5);
         rig.mapper().map(va, MEM, RW, NONE).unwrap();
         assert!(leaves(0, 2, 0, 0)(rig.mapper().validate(BASE).unwrap()));
@@ -309,7 +309,7 @@ fn invalidations_are_as_few_as_they_can_be() {
             rig.mapper().map(va, MEM, RW, flags).unwrap();
             let owed = rig.mapper().unmap(va).unwrap();
             rig.machine.mmu().mutate(None);
-            owed.settle();
+            owed.flush();
             rig.check_range(va, None);
             let steps = rig.machine.mmu().steps();
             assert_eq!(steps[0], Step::DsbIshst);

@@ -55,7 +55,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => any_range().prop_map(|(first, count)| Op::Split { first, count }),
         2 => (0..WINDOW / 512).prop_map(|block| Op::Collapse { block }),
         2 => (any_range(), any::<bool>()).prop_map(
-            |((first, count), settle)| Op::Prune { first, count, settle }),
+            |((first, count), flush)| Op::Prune { first, count, flush }),
         2 => Just(Op::Flush),
         1 => Just(Op::FailNextAlloc),
     ]
@@ -92,7 +92,7 @@ proptest! {
             let all = model.range(0, WINDOW);
             model.flush();
             (0..WINDOW).step_by(61).for_each(|page| model.check(rig.machine.mmu(), page));
-            rig.mapper().unmap(all).unwrap().settle();
+            rig.mapper().unmap(all).unwrap().flush();
             rig.mapper().prune(all, FlushOwed::NONE);
             assert_eq!(rig.access.in_use, 1, "tables are left over");
         });
@@ -152,7 +152,7 @@ fn any_small_op() -> impl Strategy<Value = Op> {
             |(first, count)| Op::SplitToPages { first, count }),
         1 => Just(Op::Collapse { block: 0 }),
         1 => (range(), any::<bool>()).prop_map(
-            |((first, count), settle)| Op::Prune { first, count, settle }),
+            |((first, count), flush)| Op::Prune { first, count, flush }),
         2 => Just(Op::Flush),
         1 => Just(Op::FailNextAlloc),
     ]

@@ -57,7 +57,7 @@ pub(super) enum Op {
     Prune {
         first: usize,
         count: usize,
-        settle: bool,
+        flush: bool,
     },
     Flush,
     FailNextAlloc,
@@ -96,7 +96,7 @@ impl Model {
     }
 
     pub(super) fn flush(&mut self) {
-        self.take_owed().settle();
+        self.take_owed().flush();
         self.stale.clear();
     }
 
@@ -213,11 +213,11 @@ impl Model {
                 let result = Mapper::new(root, access).collapse(va);
                 assert_eq!(result.is_ok(), alike && small && aligned, "{result:?}");
             }
-            Op::Prune { first, count, settle } => {
+            Op::Prune { first, count, flush } => {
                 // Settles what was owed before, or leaves it owed.
-                let owed = if settle { self.take_owed() } else { FlushOwed::NONE };
+                let owed = if flush { self.take_owed() } else { FlushOwed::NONE };
                 Mapper::new(root, access).prune(self.range(first, count), owed);
-                if settle {
+                if flush {
                     self.stale.clear();
                 }
             }

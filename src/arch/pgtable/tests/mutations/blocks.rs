@@ -10,7 +10,7 @@ pub(super) const EDITS: &[Edit] = &[
         name: "map a block over an empty table",
         before: |rig| {
             rig.mapper().map(pages(0, 1), OTHER, RW, NONE).unwrap();
-            rig.mapper().unmap(pages(0, 1)).unwrap().settle();
+            rig.mapper().unmap(pages(0, 1)).unwrap().flush();
         },
         edit: |rig| rig.mapper().map(block(), MEM, RW, NONE).unwrap(),
         after: |rig| {
@@ -24,13 +24,13 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "protect a block",
         before: |rig| rig.mapper().map(block(), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().protect(block(), RO).unwrap().settle(),
+        edit: |rig| rig.mapper().protect(block(), RO).unwrap().flush(),
         after: |rig| rig.check_range(block(), Some((MEM, RO))),
     },
     Edit {
         name: "unmap a block",
         before: |rig| rig.mapper().map(block(), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().unmap(block()).unwrap().settle(),
+        edit: |rig| rig.mapper().unmap(block()).unwrap().flush(),
         after: |rig| {
             rig.check_range(block(), None);
             reuse(rig, pages(0, 3));
@@ -39,7 +39,7 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "change the memory type of a block",
         before: |rig| rig.mapper().map(block(), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().protect(block(), NC).unwrap().settle(),
+        edit: |rig| rig.mapper().protect(block(), NC).unwrap().flush(),
         after: |rig| rig.check_range(block(), Some((MEM, NC))),
     },
     Edit {
@@ -51,7 +51,7 @@ pub(super) const EDITS: &[Edit] = &[
         edit: |rig| rig.mapper().split(block()).unwrap(),
         after: |rig| {
             rig.check_range(block(), Some((MEM, RW)));
-            rig.mapper().protect(block(), RO).unwrap().settle();
+            rig.mapper().protect(block(), RO).unwrap().flush();
             rig.check_range(block(), Some((MEM, RO)));
         },
     },
@@ -61,7 +61,7 @@ pub(super) const EDITS: &[Edit] = &[
             crate::arch::mmu::set_tlb_range(true);
             rig.mapper().map(pages(0, 1), MEM, RW, NONE).unwrap();
             rig.mapper().map(pages(600, 1), MEM, RW, NONE).unwrap();
-            rig.mapper().unmap(pages(0, 601)).unwrap().settle();
+            rig.mapper().unmap(pages(0, 601)).unwrap().flush();
         },
         edit: |rig| {
             assert_eq!(rig.mapper().prune(pages(0, 601), FlushOwed::NONE), 4);
@@ -80,7 +80,7 @@ pub(super) const EDITS: &[Edit] = &[
         edit: |rig| rig.mapper().split(pages(5, 1)).unwrap(),
         after: |rig| {
             rig.check_range(block(), Some((MEM, RW)));
-            rig.mapper().protect(pages(5, 1), RO).unwrap().settle();
+            rig.mapper().protect(pages(5, 1), RO).unwrap().flush();
             rig.check_range(pages(5, 1), Some((MEM + 0x5000, RO)));
         },
     },
@@ -113,7 +113,7 @@ pub(super) const EDITS: &[Edit] = &[
         name: "release tables",
         before: |rig| {
             rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap();
-            rig.mapper().unmap(pages(0, 3)).unwrap().settle();
+            rig.mapper().unmap(pages(0, 3)).unwrap().flush();
         },
         edit: |rig| {
             assert_eq!(rig.mapper().prune(pages(0, 3), FlushOwed::NONE), 3);
@@ -189,7 +189,7 @@ pub(super) const EDITS: &[Edit] = &[
         edit: |rig| rig.mapper().split(block()).unwrap(),
         after: |rig| {
             rig.check(VA + PMD_SIZE, Some((MEM + PMD_SIZE as u64, RW)));
-            rig.mapper().unmap(block()).unwrap().settle();
+            rig.mapper().unmap(block()).unwrap().flush();
             rig.check_range(block(), None);
             rig.check(VA + PMD_SIZE, Some((MEM + PMD_SIZE as u64, RW)));
         },

@@ -136,7 +136,7 @@ fn a_flush_by_another_cpu_needs_the_hand_over_and_each_step() {
             rig.machine.on_cpu(OTHER_CPU, || {
                 pass();
                 rig.machine.mmu().mutate(mutation);
-                owed.settle();
+                owed.flush();
                 let steps = rig.machine.mmu().steps().len();
                 rig.machine.mmu().mutate(None);
                 rig.check_range(pages(0, 3), None);
@@ -164,8 +164,8 @@ fn what_is_hidden_changes_its_type_before_the_flush() {
             rig.mapper().map(pages(0, 2), MEM, RW, NONE).unwrap();
             let _never_settled = rig.mapper().set_valid(pages(0, 2), false).unwrap();
             rig.machine.mmu().mutate(mutation);
-            rig.mapper().protect(pages(0, 2), NC).unwrap().settle();
-            rig.mapper().set_valid(pages(0, 2), true).unwrap().settle();
+            rig.mapper().protect(pages(0, 2), NC).unwrap().flush();
+            rig.mapper().set_valid(pages(0, 2), true).unwrap().flush();
             rig.check_range(pages(0, 2), Some((MEM, NC)));
         });
     };

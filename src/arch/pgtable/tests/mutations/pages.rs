@@ -23,7 +23,7 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "unmap pages",
         before: |rig| rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().unmap(pages(0, 3)).unwrap().settle(),
+        edit: |rig| rig.mapper().unmap(pages(0, 3)).unwrap().flush(),
         after: |rig| {
             rig.check_range(pages(0, 3), None);
             reuse(rig, pages(0, 3));
@@ -35,7 +35,7 @@ pub(super) const EDITS: &[Edit] = &[
             crate::arch::mmu::set_tlb_range(true);
             rig.mapper().map(pages(0, 5), MEM, RW, NONE).unwrap();
         },
-        edit: |rig| rig.mapper().unmap(pages(0, 5)).unwrap().settle(),
+        edit: |rig| rig.mapper().unmap(pages(0, 5)).unwrap().flush(),
         after: |rig| {
             rig.check_range(pages(0, 5), None);
             reuse(rig, pages(0, 5));
@@ -48,7 +48,7 @@ pub(super) const EDITS: &[Edit] = &[
             let owed = rig.mapper().unmap(pages(0, 4)).unwrap();
             // The rest stays mapped, however late the flush.
             rig.check_range(pages(4, 12), Some((MEM + 0x4000, RW)));
-            owed.settle();
+            owed.flush();
         },
         after: |rig| {
             rig.check_range(pages(0, 4), None);
@@ -59,7 +59,7 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "protect pages",
         before: |rig| rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().protect(pages(0, 3), RO).unwrap().settle(),
+        edit: |rig| rig.mapper().protect(pages(0, 3), RO).unwrap().flush(),
         after: |rig| rig.check_range(pages(0, 3), Some((MEM, RO))),
     },
     Edit {
@@ -68,7 +68,7 @@ pub(super) const EDITS: &[Edit] = &[
         edit: |rig| {
             let owed = rig.mapper().protect(pages(2, 3), RO).unwrap();
             rig.check_range(pages(5, 11), Some((MEM + 0x5000, RW)));
-            owed.settle();
+            owed.flush();
         },
         after: |rig| {
             rig.check_range(pages(2, 3), Some((MEM + 0x2000, RO)));
@@ -78,10 +78,10 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "hide pages",
         before: |rig| rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().set_valid(pages(0, 3), false).unwrap().settle(),
+        edit: |rig| rig.mapper().set_valid(pages(0, 3), false).unwrap().flush(),
         after: |rig| {
             rig.check_range(pages(0, 3), None);
-            rig.mapper().set_valid(pages(0, 3), true).unwrap().settle();
+            rig.mapper().set_valid(pages(0, 3), true).unwrap().flush();
             rig.check_range(pages(0, 3), Some((MEM, RW)));
         },
     },
@@ -89,18 +89,18 @@ pub(super) const EDITS: &[Edit] = &[
         name: "show hidden pages",
         before: |rig| {
             rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap();
-            rig.mapper().set_valid(pages(0, 3), false).unwrap().settle();
+            rig.mapper().set_valid(pages(0, 3), false).unwrap().flush();
         },
-        edit: |rig| rig.mapper().set_valid(pages(0, 3), true).unwrap().settle(),
+        edit: |rig| rig.mapper().set_valid(pages(0, 3), true).unwrap().flush(),
         after: |rig| rig.check_range(pages(0, 3), Some((MEM, RW))),
     },
     Edit {
         name: "hide a single page without a lock, and show it",
         before: |rig| rig.mapper().map(pages(0, 3), MEM, RW, NONE).unwrap(),
         edit: |rig| {
-            rig.mapper().set_page_valid(VA, false).unwrap().settle();
+            rig.mapper().set_page_valid(VA, false).unwrap().flush();
             rig.check_range(pages(0, 1), None);
-            rig.mapper().set_page_valid(VA, true).unwrap().settle();
+            rig.mapper().set_page_valid(VA, true).unwrap().flush();
         },
         after: |rig| rig.check_range(pages(0, 3), Some((MEM, RW))),
     },
@@ -109,7 +109,7 @@ pub(super) const EDITS: &[Edit] = &[
         before: |rig| rig.mapper().map(pages(0, 16), MEM, RW, NONE).unwrap(),
         edit: |rig| {
             crate::arch::mmu::set_tlb_range(true);
-            rig.mapper().unmap(pages(0, 16)).unwrap().settle();
+            rig.mapper().unmap(pages(0, 16)).unwrap().flush();
         },
         after: |rig| {
             rig.check_range(pages(0, 16), None);
@@ -122,7 +122,7 @@ pub(super) const EDITS: &[Edit] = &[
         edit: |rig| rig.mapper().split_to_pages(pages(5, 1)).unwrap(),
         after: |rig| {
             rig.check_range(block(), Some((MEM, RW)));
-            rig.mapper().set_page_valid(VA + 5 * PAGE_SIZE, false).unwrap().settle();
+            rig.mapper().set_page_valid(VA + 5 * PAGE_SIZE, false).unwrap().flush();
             rig.check_range(pages(5, 1), None);
         },
     },
@@ -132,7 +132,7 @@ pub(super) const EDITS: &[Edit] = &[
         edit: |rig| rig.mapper().split(pages(5, 1)).unwrap(),
         after: |rig| {
             rig.check_range(pages(0, 16), Some((MEM, RW)));
-            rig.mapper().unmap(pages(5, 1)).unwrap().settle();
+            rig.mapper().unmap(pages(5, 1)).unwrap().flush();
             rig.check_range(pages(5, 1), None);
             rig.check_range(pages(6, 10), Some((MEM + 0x6000, RW)));
         },
@@ -140,7 +140,7 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "change the memory type",
         before: |rig| rig.mapper().map(pages(0, 2), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().protect(pages(0, 2), NC).unwrap().settle(),
+        edit: |rig| rig.mapper().protect(pages(0, 2), NC).unwrap().flush(),
         after: |rig| rig.check_range(pages(0, 2), Some((MEM, NC))),
     },
     Edit {
@@ -174,7 +174,7 @@ pub(super) const EDITS: &[Edit] = &[
         // Few of them, else it is a long list of breaks; what is owed spans them all.
         edit: |rig| {
             let owed = rig.mapper().unmap(pages(0, 2)).unwrap();
-            owed.merge(rig.mapper().unmap(pages(513, 2)).unwrap()).settle();
+            owed.merge(rig.mapper().unmap(pages(513, 2)).unwrap()).flush();
         },
         after: |rig| {
             for va in [pages(0, 2), pages(513, 2)] {
@@ -187,19 +187,19 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "protect a contiguous set",
         before: |rig| rig.mapper().map(pages(0, 16), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().protect(pages(0, 16), RO).unwrap().settle(),
+        edit: |rig| rig.mapper().protect(pages(0, 16), RO).unwrap().flush(),
         after: |rig| rig.check_range(pages(0, 16), Some((MEM, RO))),
     },
     Edit {
         name: "change the memory type of a contiguous set",
         before: |rig| rig.mapper().map(pages(0, 16), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().protect(pages(0, 16), NC).unwrap().settle(),
+        edit: |rig| rig.mapper().protect(pages(0, 16), NC).unwrap().flush(),
         after: |rig| rig.check_range(pages(0, 16), Some((MEM, NC))),
     },
     Edit {
         name: "hide part of a contiguous set",
         before: |rig| rig.mapper().map(pages(0, 16), MEM, RW, NONE).unwrap(),
-        edit: |rig| rig.mapper().set_valid(pages(2, 3), false).unwrap().settle(),
+        edit: |rig| rig.mapper().set_valid(pages(2, 3), false).unwrap().flush(),
         after: |rig| {
             rig.check_range(pages(2, 3), None);
             rig.check_range(pages(5, 11), Some((MEM + 0x5000, RW)));
