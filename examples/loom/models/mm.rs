@@ -20,7 +20,7 @@ pub fn a_path_stays_closed_while_there_is_a_reason() {
     }
     impl Shared {
         fn settle(&self) {
-            self.closed.settle(|open| self.looks_at.store(open.into(), Ordering::Relaxed));
+            self.closed.update(|open| self.looks_at.store(open.into(), Ordering::Relaxed));
         }
         fn set(&self, why: u32, open: bool) {
             self.closed.set(why, open);

@@ -13,7 +13,7 @@ impl Closed {
         Self(AtomicU32::new(0))
     }
 
-    /// Takes a reason away, or adds it. The caller then [settles](Self::settle) what each CPU
+    /// Takes a reason away, or adds it. The caller then [updates](Self::update) what each CPU
     /// looks at.
     pub(super) fn set(&self, why: u32, open: bool) {
         match open {
@@ -24,7 +24,7 @@ impl Closed {
     }
 
     /// Calls `apply` with whether the path is open, again until the answer no longer changes.
-    pub(super) fn settle(&self, mut apply: impl FnMut(bool)) {
+    pub(super) fn update(&self, mut apply: impl FnMut(bool)) {
         let mut is_open = self.0.load(Relaxed) == 0;
         loop {
             apply(is_open);

@@ -37,7 +37,7 @@ pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
 
 /// Makes `node` the one that `cpu` allocates from first, and updates its table.
 pub(in crate::mm::page_alloc) fn setup(cpu: CpuId, node: NodeId) {
-    CLOSED.settle(|is_open| set_preferred(cpu, node, is_open));
+    CLOSED.update(|is_open| set_preferred(cpu, node, is_open));
 }
 
 fn set_preferred(cpu: CpuId, node: NodeId, is_open: bool) {
