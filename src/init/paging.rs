@@ -98,7 +98,7 @@ fn build(access: &mut EarlyAccess<'_>) -> Result<TableAddr, MapError> {
     }
     // SAFETY: the fixmap's PUD is linked into the first tables, so it is a table.
     let fixmap_pud = unsafe { TableAddr::new(fixmap::pud_phys()) };
-    mapper.graft(layout::FIXMAP.start(), fixmap_pud)?;
+    mapper.link_table(layout::FIXMAP.start(), fixmap_pud)?;
 
     // What the image may not write must not be writable by its other address either.
     let read_only = PhysRange::new(image::phys(image::text().start()), image_data_start());

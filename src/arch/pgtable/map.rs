@@ -109,7 +109,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     ///
     /// # Errors
     /// `AlreadyMapped`.
-    pub fn graft(&mut self, va: VirtAddr, table: TableAddr) -> Result<(), MapError> {
+    pub fn link_table(&mut self, va: VirtAddr, table: TableAddr) -> Result<(), MapError> {
         let index = Level::Pgd.index(va);
         let linked = self.access.with(self.root, |t| {
             let free = !t.descriptor(index).is_valid();

@@ -157,7 +157,7 @@ pub(super) const EDITS: &[Edit] = &[
             let table = Mapper::new_table(&mut rig.access).unwrap();
             let leaf = Leaf { pa: MEM, attrs: RW, contiguous: false, valid: true };
             rig.access.with(table, |t| t.set_leaf(Level::Pud, Level::Pud.index(VA), leaf));
-            rig.mapper().graft(VA, table).unwrap();
+            rig.mapper().link_table(VA, table).unwrap();
             mmu::isb();
         },
         after: |rig| rig.check_range(block(), Some((MEM, RW))),
