@@ -263,8 +263,8 @@ impl RunQueue {
         (next != prev).then_some((prev, next))
     }
 
-    /// The current thread has ended. It is still on its stack: [`RunQueue::pick`] has to
-    /// follow, and [`RunQueue::buried`] by who runs next.
+    /// Ends the current thread, which is still on its stack: the caller then calls
+    /// [`RunQueue::pick`], and the next thread [`RunQueue::finish_task_switch`].
     ///
     /// # Panics
     /// The idle thread may not end.
@@ -277,8 +277,8 @@ impl RunQueue {
         self.current
     }
 
-    /// The CPU has left the stack of a thread that had ended.
-    pub fn buried(&mut self, slot: Slot) {
+    /// Marks a thread that ended as dead, once the CPU has left its stack.
+    pub fn finish_task_switch(&mut self, slot: Slot) {
         let thread = &mut self.threads[slot.index()];
         assert!(thread.life == Life::Exiting && slot != self.current, "{slot:?} has not ended");
         thread.life = Life::Dead;

@@ -289,6 +289,6 @@ pub(super) fn finish(irq: &IrqMasked) {
     let stack = own(irq).stacks[slot.index()].take();
     // Before anybody can learn of the end.
     drop(stack);
-    own(irq).queue.buried(slot);
+    own(irq).queue.finish_task_switch(slot);
     ENDS.wake_up();
 }

@@ -81,7 +81,7 @@ fn a_handle_of_the_past_reaches_nobody() {
     assert_eq!(rq.life(a, 0), Some(Life::Exiting));
     assert!(!rq.wake(a, 0, TASK_NORMAL) && rq.collect(a, 0).is_none());
     rq.pick();
-    rq.buried(a);
+    rq.finish_task_switch(a);
     assert_eq!((rq.life(a, 0), rq.life(a, 1)), (Some(Life::Dead), None));
     assert!(!rq.stop(a, 0), "the dead don't wake");
     assert_eq!((rq.collect(a, 0), rq.collect(a, 0)), (Some(7), None));
@@ -94,7 +94,7 @@ fn a_handle_of_the_past_reaches_nobody() {
     assert!(!rq.should_stop(), "the stop was for another");
     rq.exit(0);
     rq.pick();
-    rq.buried(a);
+    rq.finish_task_switch(a);
     assert_eq!(rq.life(a, 1), Some(Life::Dead), "the detaching was for another");
 }
 
@@ -110,7 +110,7 @@ fn a_detached_thread_frees_its_number() {
         rq.pick();
         rq.exit(1);
         rq.pick();
-        rq.buried(a);
+        rq.finish_task_switch(a);
         if dead_first {
             rq.detach(a, generation);
         }
@@ -130,7 +130,7 @@ fn numbers_run_out_and_come_back() {
     rq.exit(0);
     rq.pick();
     assert!(rq.create("x").is_none(), "its number is free when it is collected");
-    rq.buried(slot);
+    rq.finish_task_switch(slot);
     rq.collect(slot, 0);
     assert_eq!(rq.create("x"), Some(slot));
 }
@@ -272,7 +272,7 @@ proptest! {
                     current = ready.pop_front();
                     let next = current.map_or(idle, |n| threads[n].slot);
                     prop_assert_eq!(rq.pick(), Some((slot, next)));
-                    rq.buried(slot);
+                    rq.finish_task_switch(slot);
                     threads[n].dead = Some(code);
                     threads[n].until = None;
                 }
