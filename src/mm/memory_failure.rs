@@ -15,7 +15,7 @@ use crate::machine_local;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{
     ContigError, ContigPages, Marked, State, count_poisoned, drain_all_pages_forced, give_up_mark,
-    is_mark_kept, keep_out, mark_poisoned, online_range, state_of, take_back, uncount_poisoned,
+    is_mark_kept, page_handle_poison, mark_poisoned, online_range, state_of, put_page_back_buddy, uncount_poisoned,
 };
 use crate::sched::Mutex;
 use core::fmt;
@@ -89,7 +89,7 @@ pub fn soft_offline_page(pfn: Pfn) -> Result<(), PoisonError> {
         ContigError::Busy(_) => PoisonError::Busy,
         ContigError::Invalid => PoisonError::NotManaged,
     })?;
-    pages.into_pages().pop().into_iter().for_each(keep_out);
+    pages.into_pages().pop().into_iter().for_each(page_handle_poison);
     count_poisoned();
     Ok(())
 }
@@ -136,7 +136,7 @@ pub fn memory_failure(pfn: Pfn) -> Result<MfResult, PoisonError> {
 pub fn unpoison_memory(pfn: Pfn) -> Result<(), PoisonError> {
     let _failing = FAILING.lock();
     let frame = Frame::new(pfn).ok_or(PoisonError::NotManaged)?;
-    if !take_back(frame) {
+    if !put_page_back_buddy(frame) {
         return Err(PoisonError::Already);
     }
     uncount_poisoned();

@@ -131,7 +131,7 @@ pub(in crate::mm) fn give_up_mark(frame: Frame) {
 
 /// Marks an owner's page as bad and takes it out instead of freeing it (Linux:
 /// page_handle_poison).
-pub(in crate::mm) fn keep_out(page: OwnedPage) {
+pub(in crate::mm) fn page_handle_poison(page: OwnedPage) {
     let frame = page.into_raw();
     frame.page().add_flags(PageFlags::HWPOISON);
     free_good_part(frame, Order::ZERO);
@@ -139,7 +139,7 @@ pub(in crate::mm) fn keep_out(page: OwnedPage) {
 
 /// Clears the mark of a bad frame, and frees the frame if it was taken out and its section is
 /// online. Returns true if it was marked (Linux: put_page_back_buddy).
-pub(in crate::mm) fn take_back(frame: Frame) -> bool {
+pub(in crate::mm) fn put_page_back_buddy(frame: Frame) -> bool {
     with_masked(|irq| {
         let mut zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
         let page = frame.page();
