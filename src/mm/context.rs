@@ -10,7 +10,7 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc::{self, FastPath};
-use crate::sched::mm_word;
+use crate::sched::task_flags;
 use crate::sync::{Rank, SpinLock};
 use bitflags::bitflags;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -42,13 +42,13 @@ struct Restore(u32);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        mm_word().store(self.0, Relaxed);
+        task_flags().store(self.0, Relaxed);
     }
 }
 
 /// Runs `f` with `change` made to the thread's word.
 fn scope<R>(change: impl FnOnce(u32) -> u32, f: impl FnOnce() -> R) -> R {
-    let word = mm_word();
+    let word = task_flags();
     let _restore = Restore(word.load(Relaxed));
     word.store(change(word.load(Relaxed)), Relaxed);
     f()
@@ -58,7 +58,7 @@ fn context() -> Context {
     if is_masked() {
         Context::empty()
     } else {
-        Context::from_bits_truncate(mm_word().load(Relaxed))
+        Context::from_bits_truncate(task_flags().load(Relaxed))
     }
 }
 
@@ -135,5 +135,5 @@ pub(in crate::mm) fn node_allowed(node: NodeId, gfp: Gfp) -> bool {
     NR_SCOPES.load(Relaxed) == 0
         || !gfp.contains(Gfp::__GFP_HARDWALL)
         || is_masked()
-        || mm_word().load(Relaxed) >> (FORBIDDEN as usize + node.index()) & 1 == 0
+        || task_flags().load(Relaxed) >> (FORBIDDEN as usize + node.index()) & 1 == 0
 }

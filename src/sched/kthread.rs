@@ -99,7 +99,7 @@ where
 extern "C" fn run<F: FnOnce() -> i32>(data: *mut ()) -> ! {
     with_masked(sched::finish);
     // The thread that had this number before may have left something.
-    super::mm_word().store(0, Relaxed);
+    super::task_flags().store(0, Relaxed);
     // SAFETY: `kthread_create_on_cpu` has moved a closure there, for this one call.
     let f = unsafe { data.cast::<F>().read() };
     // SAFETY: a new thread holds no borrow of `IrqMasked`: it begins here, and the one that switched

@@ -5,7 +5,7 @@
 //! kthread    creating, ending and joining threads
 //! wait       wait queues
 //! mutex      sleeping locks
-//! word       what memory management notes of a thread
+//! task_flags flags of memory management for each thread
 //! sync_core  having all CPUs see changed instructions
 //! rcu        readers that nobody waits for, and freeing when they are done
 //! schedule   the way from one thread to the next, sleep, the idle thread
@@ -74,7 +74,7 @@ mod schedule;
 mod sync_core;
 mod task;
 mod wait;
-mod word;
+mod task_flags;
 
 #[cfg(test)]
 mod tests;
@@ -98,7 +98,7 @@ pub use sync_core::kick_all_cpus_sync;
 pub(crate) use sync_core::sync_core_if_requested;
 pub use task::{CreateError, NR_THREADS, TASK_NORMAL, TaskState, ThreadId};
 pub use wait::{Interrupted, WaitQueue};
-pub use word::mm_word;
+pub use task_flags::task_flags;
 
 use schedule::wake_slot;
 

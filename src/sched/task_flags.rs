@@ -1,7 +1,7 @@
-//! A word of each thread that is memory management's (Linux: task_struct.flags, as far as
-//! PF_MEMALLOC and its like, and task_struct.mems_allowed).
+//! Flags of each thread for memory management (Linux: the PF_MEMALLOC* of task_struct.flags, and
+//! task_struct.mems_allowed).
 //!
-//! Only its thread reads and writes it. Zero at a thread's start.
+//! Only the thread itself reads and writes its word. It is 0 when the thread starts.
 #![deny(unsafe_code)]
 
 use super::current;
@@ -16,10 +16,10 @@ machine_local! {
         [const { [const { AtomicU32::new(0) }; NR_THREADS] }; NR_CPUS];
 }
 
-/// The calling thread's word; on a CPU that has no threads, the CPU's. In an interrupt
-/// handler it is that of the thread that was interrupted.
+/// The calling thread's flags; on a CPU that has no threads, the CPU's. In an interrupt handler
+/// they are those of the thread that was interrupted.
 #[must_use]
-pub fn mm_word() -> &'static AtomicU32 {
+pub fn task_flags() -> &'static AtomicU32 {
     let (cpu, slot) = match current() {
         Some(thread) => (thread.cpu, thread.slot),
         None => (with_masked(cpu::id), Slot::FIRST),
