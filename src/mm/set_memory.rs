@@ -115,14 +115,14 @@ pub unsafe fn set_memory_nx(va: VirtAddr, pages: usize) -> Result<(), SetMemoryE
     change_area(va, pages, Change::Nx)
 }
 
-/// Hides pages of an area or of the linear map from the MMU, so that every access faults, or shows
-/// them again as they were.
+/// Makes pages of an area or of the linear map invalid, so that every access faults, or valid
+/// again as they were.
 ///
 /// # Errors
 /// As for [`set_memory_ro`]; `NotInUse` where pages of the linear map are not allocated.
 ///
 /// # Safety
-/// The pages are the caller's, and nobody uses them by these addresses while they are hidden.
+/// The pages are the caller's, and nobody uses them by these addresses while they are invalid.
 pub unsafe fn set_memory_valid(
     va: VirtAddr,
     pages: usize,
@@ -267,18 +267,18 @@ pub fn linear_map_split_to_ptes(range: PfnRange) -> Result<(), SetMemoryError> {
     Ok(init_mm::split_to_pages(range)?)
 }
 
-/// Shows the pages of a block in the linear map, or hides them, with the flush; whether they
-/// were prepared for it ([`linear_map_split_to_ptes`]; where not, some may be changed). Any
-/// context, no lock. (Linux: __kernel_map_pages.)
+/// Makes the pages of a block valid in the linear map, or invalid, with the flush. Returns false
+/// if they were not prepared for it ([`linear_map_split_to_ptes`]); some may be changed then. Any
+/// context, no lock (Linux: __kernel_map_pages).
 ///
 /// # Safety
-/// The block is the caller's, and nobody uses it by these addresses while it is hidden.
+/// The block is the caller's, and nobody uses it by these addresses while it is invalid.
 #[must_use]
 pub unsafe fn kernel_map_pages(frame: Frame, order: Order, enable: bool) -> bool {
     set_block(frame, order, enable).is_some()
 }
 
-/// Hides a page of the linear map; the flush is the caller's. `None` where the page is
+/// Makes a page of the linear map invalid; the flush is the caller's. `None` if the page is
 /// not prepared. Any context, no lock. (Linux: set_direct_map_invalid_noflush.)
 ///
 /// # Safety

@@ -83,8 +83,8 @@ pub fn unmap_few<A: TableAccess>(
     true
 }
 
-/// Returns whether the page at `va` is mapped, hidden or not, as [`Mapper::is_mapped`] says;
-/// `None` where its table isn't remembered.
+/// Returns whether the entry of the page at `va` is valid or present-invalid, as
+/// [`Mapper::is_mapped`] does; `None` if its table isn't remembered.
 ///
 /// [`Mapper::is_mapped`]: super::Mapper::is_mapped
 #[inline(always)]

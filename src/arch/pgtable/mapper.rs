@@ -119,7 +119,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         self.entry(va).filter(|t| t.valid)
     }
 
-    /// Translates `va`, hidden or not.
+    /// Translates `va`, also by a present-invalid entry.
     #[must_use]
     pub fn entry(&self, va: VirtAddr) -> Option<Translation> {
         let (level, _, entry) = self.lookup(va);
@@ -130,8 +130,8 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         Some(Translation { pa: pa + offset as u64, attrs, level, contiguous, valid })
     }
 
-    /// Returns whether anything is mapped in `va`, hidden or not. Entries that map nothing are
-    /// skipped as a whole.
+    /// Returns whether any entry of `va` is valid or present-invalid. Empty entries are skipped as
+    /// a whole.
     #[must_use]
     pub fn is_mapped(&self, va: VirtRange) -> bool {
         let mut at = va.start();

@@ -9,8 +9,8 @@ use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 
 impl<A: TableAccess> Mapper<'_, A> {
     /// Gives everything that is mapped in `va` these attributes: in place if only
-    /// permissions change, else by break-before-make. Holes stay holes, and what is
-    /// hidden stays so.
+    /// permissions change, else by break-before-make. Holes stay holes, and
+    /// present-invalid entries stay so.
     ///
     /// # Errors
     /// As for [`Mapper::unmap`]; also `BreakBeforeMake` where memory types differ and
@@ -147,9 +147,8 @@ impl<A: TableAccess> Mapper<'_, A> {
         }
     }
 
-    /// Hides everything that is mapped in `va` from walkers, or shows it again. What is
-    /// hidden keeps its place: it can be protected, split and unmapped. (Linux:
-    /// set_memory_valid.)
+    /// Makes all entries of `va` present-invalid, or valid again. A present-invalid entry can still
+    /// be protected, split and unmapped (Linux: set_memory_valid).
     ///
     /// # Errors
     /// As for [`Mapper::unmap`].

@@ -55,7 +55,7 @@ pub struct Leaf {
     pub attrs: KernelAttrs,
     /// True if the entry is one of a contiguous set of sixteen.
     pub contiguous: bool,
-    /// True if walkers find the entry. A hidden entry keeps its place and its contents.
+    /// True if walkers find the entry. A present-invalid entry keeps its contents.
     pub valid: bool,
 }
 
@@ -93,22 +93,22 @@ impl Table {
         match descriptor.kind(level) {
             Kind::Table(pa) => Entry::Table(TableAddr(pa)),
             Kind::Invalid if descriptor == Descriptor::INVALID => Entry::Invalid,
-            Kind::Invalid => Self::hidden_entry(level, descriptor),
+            Kind::Invalid => Self::present_invalid_entry(level, descriptor),
             Kind::Leaf(pa, attrs) => Entry::Leaf(Leaf { pa, attrs, contiguous, valid: true }),
         }
     }
-    /// Decodes an invalid word that hides a mapping.
+    /// Decodes an invalid word, which may be a present-invalid entry.
     #[cold]
-    fn hidden_entry(level: Level, descriptor: Descriptor) -> Entry {
+    fn present_invalid_entry(level: Level, descriptor: Descriptor) -> Entry {
         let contiguous = descriptor.is_contiguous();
-        match descriptor.unhidden().map(|leaf| leaf.kind(level)) {
+        match descriptor.undo_present_invalid().map(|leaf| leaf.kind(level)) {
             Some(Kind::Leaf(pa, attrs)) => {
                 Entry::Leaf(Leaf { pa, attrs, contiguous, valid: false })
             }
             _ => Entry::Invalid,
         }
     }
-    /// Returns whether it maps nothing, nor has anything hidden.
+    /// Returns whether all entries are empty, neither valid nor present-invalid.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         (0..PTRS_PER_TABLE).all(|i| self.descriptor(i) == Descriptor::INVALID)
@@ -125,7 +125,7 @@ impl Table {
     #[inline]
     pub(super) fn set_leaf(&self, level: Level, index: usize, leaf: Leaf) {
         let d = Descriptor::leaf(level, leaf.pa, leaf.attrs, leaf.contiguous);
-        mmu::write_descriptor(&self.words[index], if leaf.valid { d } else { d.hidden() });
+        mmu::write_descriptor(&self.words[index], if leaf.valid { d } else { d.present_invalid() });
     }
     /// Gives `count` entries from `first` on memory that is contiguous, as `leaf` has it for
     /// the first of them.
@@ -133,7 +133,7 @@ impl Table {
     pub(super) fn set_leaves(&self, level: Level, first: usize, count: usize, leaf: Leaf) {
         let mut d = Descriptor::leaf(level, leaf.pa, leaf.attrs, leaf.contiguous);
         for word in &self.words[first..first + count] {
-            mmu::write_descriptor(word, if leaf.valid { d } else { d.hidden() });
+            mmu::write_descriptor(word, if leaf.valid { d } else { d.present_invalid() });
             d = d.further(level.size());
         }
     }
@@ -161,8 +161,7 @@ impl Table {
         }
         (words.len(), Ok(()))
     }
-    /// The first of `count` entries from `first` on that maps something or has something
-    /// hidden.
+    /// The first of `count` entries from `first` on that is valid or present-invalid.
     #[inline]
     pub(super) fn first_used(&self, first: usize, count: usize) -> Option<usize> {
         let words = &self.words[first..first + count];
@@ -230,9 +229,9 @@ impl Table {
         if old.is_contiguous() {
             return None;
         }
-        let new = match (valid, old.unhidden()) {
+        let new = match (valid, old.undo_present_invalid()) {
             (true, Some(shown)) => shown,
-            (false, None) if old.is_valid() => old.hidden(),
+            (false, None) if old.is_valid() => old.present_invalid(),
             (true, None) if old.is_valid() => return Some(false),
             (false, Some(_)) => return Some(false),
             _ => return None,
@@ -278,7 +277,7 @@ fn is_contiguous(word: &AtomicU64) -> bool {
 pub(super) struct Sets<'a>(&'a [[AtomicU64; CONT_ENTRIES]]);
 
 impl Sets<'_> {
-    /// Returns whether none maps something or has something hidden.
+    /// Returns whether all entries are empty, neither valid nor present-invalid.
     #[inline(always)]
     pub(super) fn are_free(&self) -> bool {
         let used = |set: &[AtomicU64; _]| {

@@ -40,8 +40,8 @@ pub struct TreeStats {
 
 impl<A: TableAccess> Mapper<'_, A> {
     /// Calls `f` with each leaf that maps some of `va`, rising: its first address and
-    /// what it says, until `f` breaks off. A contiguous set counts sixteen times; what is
-    /// hidden counts too.
+    /// its translation, until `f` breaks off. A contiguous set counts sixteen times.
+    /// Present-invalid entries count too.
     pub fn for_each_leaf(
         &self,
         va: VirtRange,
@@ -120,7 +120,7 @@ impl<A: TableAccess> Mapper<'_, A> {
                 (Entry::Table(next), Some(down)) => self.validate_in(next, down, va, stats)?,
                 (Entry::Table(_), None) => return bad("a table below the last level"),
                 (Entry::Leaf(leaf), _) => {
-                    let descriptor = descriptor.unhidden().unwrap_or(descriptor);
+                    let descriptor = descriptor.undo_present_invalid().unwrap_or(descriptor);
                     if descriptor.is_writable_and_executable() {
                         return bad("writable and executable");
                     }

@@ -143,8 +143,8 @@ pub(super) fn set_mapped(page: Frame, mapped: bool) -> bool {
     unsafe { kernel_map_pages(page, Order::ZERO, mapped) }
 }
 
-/// Calls `f` on each aligned word of a range: what is kept there, as it is at some moment.
-/// Pages that are hidden (`set_memory_valid`) are passed over.
+/// Calls `f` on each aligned word of a range, as it is at some moment. Pages that are invalid in
+/// the linear map (`set_memory_valid`) are skipped.
 ///
 /// The caller keeps the range allocated: it holds the lock under which what lies there would
 /// be given up, or the range is the image's.

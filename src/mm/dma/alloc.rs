@@ -1,7 +1,7 @@
 //! Memory that CPU and device use at once (Linux: dma_alloc_coherent, kernel/dma/direct.c).
 //!
 //! For a device that does not snoop it is mapped anew, not cacheable, and its address in the
-//! linear map is hidden: two memory types for the same bytes lose coherency, and a CPU
+//! linear map is made invalid: two memory types for the same bytes lose coherency, and a CPU
 //! fetches ahead through any cacheable address. (Linux keeps the linear map's.)
 use super::{DmaAddr, DmaDevice, DmaError};
 use crate::addr::{Order, PAGE_SIZE, PhysRange, VirtAddr};

@@ -471,13 +471,13 @@ pub unsafe fn change(
     edit(|m| m.change(va, &new)).map(TlbFlush)
 }
 
-/// Hides everything that is mapped in `va` from walkers, or shows it again.
+/// Makes all entries of `va` present-invalid, or valid again (see [`Mapper::set_valid`]).
 ///
 /// # Errors
 /// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block.
 ///
 /// # Safety
-/// Nobody uses the addresses while they are hidden. What is shown is still allocated.
+/// Nobody uses the addresses while they are invalid. Pages that become valid are still allocated.
 pub unsafe fn set_valid(va: VirtRange, valid: bool) -> Result<TlbFlush, MapError> {
     edit(|m| m.set_valid(va, valid)).map(TlbFlush)
 }
@@ -488,7 +488,7 @@ pub unsafe fn set_valid(va: VirtRange, valid: bool) -> Result<TlbFlush, MapError
 ///
 /// # Safety
 /// The page is the caller's, so that no other call changes its entry at the same time, and
-/// nobody uses it while it is hidden.
+/// nobody uses it while it is invalid.
 pub unsafe fn set_page_valid(va: VirtAddr, valid: bool) -> Option<TlbFlush> {
     let root = *PGD.get()?;
     debug_assert!(layout::LINEAR.contains(va));
@@ -522,21 +522,21 @@ pub fn translate(va: VirtAddr) -> Option<(PhysAddr, KernelAttrs)> {
     edit(|m| m.translate(va)).map(|t| (t.pa, t.attrs))
 }
 
-/// The page or block at `va`, hidden or not.
+/// The page or block at `va`, present-invalid or valid.
 #[must_use]
 pub fn entry(va: VirtAddr) -> Option<Translation> {
     edit(|m| m.entry(va))
 }
 
-/// Returns true if the linear map has an entry for the page at `pa` and the entry is invalid
-/// (see [`set_valid`]).
-pub(in crate::mm) fn is_hidden_from_linear_map(pa: PhysAddr) -> bool {
+/// Returns true if the linear map's entry for the page at `pa` is present-invalid (see
+/// [`set_valid`]).
+pub(in crate::mm) fn is_present_invalid_in_linear_map(pa: PhysAddr) -> bool {
     let va = usize::try_from(pa.get()).ok().and_then(|pa| layout::LINEAR.start().checked_add(pa));
     va.and_then(entry).is_some_and(|entry| !entry.valid)
 }
 
-/// Calls `f` with each page or block that maps some of `va`, hidden ones too, rising, until
-/// it breaks off. `f` runs under the page-table lock: it may take no lock of lower rank.
+/// Calls `f` with each page or block that maps some of `va`, present-invalid ones too, rising,
+/// until it breaks off. `f` runs under the page-table lock: it may take no lock of lower rank.
 pub fn for_each_leaf(va: VirtRange, f: impl FnMut(VirtAddr, Translation) -> ControlFlow<()>) {
     edit(|m| m.for_each_leaf(va, f));
 }
@@ -549,7 +549,7 @@ pub fn validate() -> Result<TreeStats, BadTree> {
     edit(|m| m.validate(layout::LINEAR.start()))
 }
 
-/// Returns true if any page in `va` has an entry, valid or made invalid by [`set_valid`].
+/// Returns true if any page in `va` has an entry, valid or present-invalid.
 #[must_use]
 pub fn is_mapped(va: VirtRange) -> bool {
     edit(|m| m.is_mapped(va))

@@ -10,7 +10,7 @@ pub(super) enum Change {
     Permission(Permission),
     /// Remove execution.
     Nx,
-    /// Shown or hidden.
+    /// Make valid or invalid.
     Valid(bool),
 }
 

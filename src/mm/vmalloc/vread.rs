@@ -7,7 +7,7 @@ use crate::mm::init_mm;
 use crate::mm::page::Frame;
 
 /// Copies what lies at `va` and behind it into `buffer`: the bytes of areas that map memory,
-/// and zeros for everything else: devices, pages that are hidden from the linear map, and memory
+/// and zeros for everything else: devices, pages that are invalid in the linear map, and memory
 /// that was never in it. Returns how many bytes are an area's. An area can't end while it is looked
 /// at, page by page. Any context.
 ///
@@ -45,8 +45,8 @@ fn read_page(at: VirtAddr, part: &mut [u8]) -> bool {
         areas.readable(at)?;
         let (pa, _) = init_mm::translate(at)?;
         let frame = Frame::new(pa.pfn()?)?;
-        // A descriptor tells of no mapping: the page may be hidden, now or in a moment.
-        if init_mm::is_hidden_from_linear_map(frame.phys()) {
+        // A page with a descriptor may be unmapped from the linear map, now or in a moment.
+        if init_mm::is_present_invalid_in_linear_map(frame.phys()) {
             return None;
         }
         // SAFETY: the linear map has nothing but memory, and `part` ends with the page at the latest.

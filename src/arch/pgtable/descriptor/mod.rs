@@ -280,15 +280,16 @@ impl Descriptor {
         let contiguous = if contiguous { CONTIGUOUS } else { 0 };
         Self(pa.get() & OUTPUT_ADDRESS | attrs.0 | contiguous | kind)
     }
-    /// The same leaf or nothing to the walker, which software can tell from an empty word
-    /// (Linux: PTE_PRESENT_INVALID, which is the NG bit too).
+    /// The leaf or block as an invalid entry that keeps its contents: the walker finds no mapping,
+    /// and software can tell it from an empty entry (Linux: PTE_PRESENT_INVALID, which is the NG
+    /// bit too).
     #[must_use]
-    pub const fn hidden(self) -> Self {
+    pub const fn present_invalid(self) -> Self {
         Self(self.0 & !VALID | NG)
     }
-    /// The leaf that was [hidden](Descriptor::hidden) in this word; `None` in others.
+    /// The valid leaf of a [present-invalid](Descriptor::present_invalid) entry; `None` of others.
     #[must_use]
-    pub const fn unhidden(self) -> Option<Self> {
+    pub const fn undo_present_invalid(self) -> Option<Self> {
         if self.0 & (VALID | NG) == NG { Some(Self(self.0 & !NG | VALID)) } else { None }
     }
     /// Decodes the descriptor as an entry of a table of `level`. A block where none can be (at

@@ -69,11 +69,11 @@ fn kinds() {
     }
     for level in [Level::Pud, Level::Pmd, Level::Pte] {
         let leaf = Descriptor::leaf(level, pa, attrs, true);
-        assert_eq!(leaf.hidden().kind(level), Kind::Invalid);
-        assert_eq!(leaf.hidden().unhidden(), Some(leaf));
-        assert_eq!(leaf.unhidden(), None);
+        assert_eq!(leaf.present_invalid().kind(level), Kind::Invalid);
+        assert_eq!(leaf.present_invalid().undo_present_invalid(), Some(leaf));
+        assert_eq!(leaf.undo_present_invalid(), None);
     }
-    assert_eq!(Descriptor::INVALID.unhidden(), None);
+    assert_eq!(Descriptor::INVALID.undo_present_invalid(), None);
 }
 
 #[test]
