@@ -6,7 +6,7 @@ use super::tree::{File, Node};
 use crate::mm::cma::{self, Cma, MAX_CMA_AREAS};
 use crate::mm::debug::{self, Leaks, PageOwner, Stacks};
 use crate::mm::memblock::Kind;
-use crate::mm::memblock::kept::{self, DebugRegions};
+use crate::mm::memblock::debugfs::{self, DebugRegions};
 use crate::mm::{ptdump, stat};
 use core::fmt;
 
@@ -43,7 +43,7 @@ pub(super) const FILES: &[Node] = &[
 ];
 
 fn memblock(kind: Kind, out: &mut dyn fmt::Write) -> fmt::Result {
-    write!(out, "{}", DebugRegions(kept::regions(kind)))
+    write!(out, "{}", DebugRegions(debugfs::regions(kind)))
 }
 
 /// Executes a command written to kmemleak.

@@ -4,7 +4,7 @@ use super::*;
 use crate::addr::{Order, PfnRange, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::mm::gfp::Gfp;
-use crate::mm::memblock::{Memblock, RegionFlags, kept};
+use crate::mm::memblock::{Memblock, RegionFlags, debugfs};
 use crate::mm::mmzone::{NodeId, ZoneLimits};
 use crate::mm::page_alloc::{
     alloc_pages, free_area_init, free_pages, nr_used_pages, set_node_distances,
@@ -39,7 +39,7 @@ fn on_machine(f: impl FnOnce()) {
         let mut memblock = Memblock::new();
         memblock.add_node(RAM, Some(NodeId::FIRST), RegionFlags::empty()).unwrap();
         memblock.reserve(AREA).unwrap();
-        kept::keep(memblock.memory().to_vec(), memblock.reserved().to_vec());
+        debugfs::keep(memblock.memory().to_vec(), memblock.reserved().to_vec());
         set_cmdline("cma=4M quiet");
         f();
         validate().unwrap();
@@ -285,7 +285,7 @@ fn memblock_reads_as_in_linux() {
         memblock.add(RAM).unwrap();
         memblock.mark_nomap(AREA).unwrap();
         assert_eq!(
-            kept::DebugRegions(memblock.memory()).to_string(),
+            debugfs::DebugRegions(memblock.memory()).to_string(),
             "   0: 0x0000000040000000..0x00000000403fffff    x NONE\n   \
                 1: 0x0000000040400000..0x00000000407fffff    x NOMAP\n   \
                 2: 0x0000000040800000..0x0000000040ffffff    x NONE\n"

@@ -13,7 +13,7 @@ use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::Tree;
 use crate::mm::heap::KERNEL_HEAP;
 use crate::mm::memblock::scan::{BootInfo, Handover, MemLimit, early_init_dt_scan, present};
-use crate::mm::memblock::{Kind, MAX_REGIONS, Memblock, Region, kept};
+use crate::mm::memblock::{Kind, MAX_REGIONS, Memblock, Region, debugfs};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc;
 use crate::mm::ptdump::{self, Run};
@@ -171,7 +171,7 @@ pub(super) fn request_standard_resources(tree: &Tree<'static>) {
         log::warn!("iomem: no memory for more than {} resources", resources.as_slice().len());
     }
     resource::set_iomem(resources);
-    kept::keep(memory, reserved);
+    debugfs::keep(memory, reserved);
     for array in with_memblock(Memblock::discard) {
         // SAFETY: memblock uses its grown arrays no more.
         unsafe { page_alloc::free_reserved_area(array.whole_pages()) };

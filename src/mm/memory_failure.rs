@@ -15,7 +15,8 @@ use crate::machine_local;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{
     ContigError, ContigPages, Marked, State, count_poisoned, drain_all_pages_forced, give_up_mark,
-    is_mark_kept, page_handle_poison, mark_poisoned, online_range, state_of, put_page_back_buddy, uncount_poisoned,
+    is_mark_kept, mark_poisoned, online_range, page_handle_poison, put_page_back_buddy, state_of,
+    uncount_poisoned,
 };
 use crate::sched::Mutex;
 use core::fmt;

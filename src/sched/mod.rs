@@ -73,8 +73,8 @@ mod schedule;
 mod schedule;
 mod sync_core;
 mod task;
-mod wait;
 mod task_flags;
+mod wait;
 
 #[cfg(test)]
 mod tests;
@@ -97,8 +97,8 @@ pub use sync_core::kick_all_cpus_sync;
 #[cfg(target_os = "none")]
 pub(crate) use sync_core::sync_core_if_requested;
 pub use task::{CreateError, NR_THREADS, TASK_NORMAL, TaskState, ThreadId};
-pub use wait::{Interrupted, WaitQueue};
 pub use task_flags::task_flags;
+pub use wait::{Interrupted, WaitQueue};
 
 use schedule::wake_slot;
 

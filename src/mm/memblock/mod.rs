@@ -21,7 +21,7 @@
 //! - [`limit`]: `mem=` and other ways to lose memory
 //! - [`resize`]: the arrays' growth
 //! - [`report`]: dump and validation
-//! - [`kept`]: what is remembered of it when it is gone
+//! - [`debugfs`]: the copy that outlives it, and its text in debugfs
 //! - [`scan`]: from the device tree and the command line to a filled memblock
 //!
 //! Once the buddy allocator owns the free memory, memblock is discarded
@@ -29,9 +29,9 @@
 
 #![deny(unsafe_code)]
 
+pub mod debugfs;
 pub mod find;
 pub mod iter;
-pub mod kept;
 pub mod limit;
 pub mod region;
 pub mod report;

@@ -91,8 +91,8 @@ pub(in crate::mm) use pcp::{FastPath, drain_all_pages_forced, set_fast_path};
 pub use pcp::{drain_all_pages, drain_if_requested, drain_local_pages};
 pub use poison::num_poisoned_pages;
 pub(in crate::mm) use poison::{
-    Marked, count_poisoned, give_up_mark, is_mark_kept, page_handle_poison, mark_poisoned, put_page_back_buddy,
-    uncount_poisoned,
+    Marked, count_poisoned, give_up_mark, is_mark_kept, mark_poisoned, page_handle_poison,
+    put_page_back_buddy, uncount_poisoned,
 };
 pub use raw::{free_contig_range, free_pages, free_pages_exact, put_page, split_page};
 pub(in crate::mm) use raw::{free_pages_chain, free_pcp};

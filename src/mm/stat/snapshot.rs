@@ -21,7 +21,7 @@ use crate::arch::cpu;
 use crate::firmware::fdt::Text;
 use crate::mm::cma;
 use crate::mm::compaction::ContigPageInfo;
-use crate::mm::memblock::kept;
+use crate::mm::memblock::debugfs;
 use crate::mm::memblock::{Kind, RegionFlags};
 use crate::mm::mmzone::Migratetype;
 use crate::mm::page_alloc::{
@@ -224,7 +224,7 @@ fn range(json: &mut Json<'_>, range: PhysRange) -> fmt::Result {
 fn write_memblock(json: &mut Json<'_>) -> fmt::Result {
     for (name, kind) in [("memory", Kind::Memory), ("reserved", Kind::Reserved)] {
         json.key(name)?.array(|json| {
-            kept::regions(kind).iter().take(MOST).try_for_each(|region| {
+            debugfs::regions(kind).iter().take(MOST).try_for_each(|region| {
                 json.object(|json| {
                     range(json, region.range)?;
                     if let Some(node) = region.nid {

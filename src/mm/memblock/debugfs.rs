@@ -1,5 +1,5 @@
-//! Copy of memblock from the time when it was discarded (Linux: debugfs memblock/, for which
-//! arm64 keeps memblock itself).
+//! Files of debugfs memblock/: the regions that memblock had when it was discarded (Linux: arm64
+//! keeps memblock itself for them).
 
 use super::{Kind, Region, RegionFlags};
 use crate::machine_local;
