@@ -3,7 +3,7 @@
 use super::kallsyms::{Symbolized, Symbols};
 use crate::addr::VirtAddr;
 use crate::arch::backtrace::Backtrace;
-use crate::arch::exception::{Frame, Kind, Syndrome};
+use crate::arch::exception::{Kind, PtRegs, Syndrome};
 use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::explain::{Start, Walk};
@@ -31,17 +31,17 @@ impl fmt::Display for At {
 
 /// Resolves a fault that a tool has provoked to find a bug; whether it was one (Linux: the
 /// call of kfence_handle_page_fault in __do_kernel_fault).
-pub(super) fn resolve(frame: &Frame) -> bool {
-    let syndrome = Syndrome(frame.esr);
-    let far = VirtAddr::new(frame.far as usize);
-    trace::page_fault_kernel(far, frame.elr, frame.esr);
+pub(super) fn resolve(regs: &PtRegs) -> bool {
+    let syndrome = Syndrome(regs.esr);
+    let far = VirtAddr::new(regs.far as usize);
+    trace::page_fault_kernel(far, regs.elr, regs.esr);
     if !syndrome.is_translation_fault() || !is_kfence_address(far) {
         return false;
     }
     let mut entries = [0; DEPTH];
     // As a return address: of the instruction itself.
-    entries[0] = frame.elr as usize + 4;
-    let callers = Backtrace::from_fp(frame.x[29] as usize);
+    entries[0] = regs.elr as usize + 4;
+    let callers = Backtrace::from_fp(regs.x[29] as usize);
     let mut n = 1;
     for (entry, at) in entries[1..].iter_mut().zip(callers) {
         *entry = at.get();
@@ -76,27 +76,27 @@ pub(super) fn print_backtrace(backtrace: Backtrace) {
 }
 
 /// Prints all that is known of an exception.
-pub(super) fn report(frame: &Frame, kind: Kind) {
-    let syndrome = Syndrome(frame.esr);
-    let far = VirtAddr::new(frame.far as usize);
+pub(super) fn report(regs: &PtRegs, kind: Kind) {
+    let syndrome = Syndrome(regs.esr);
+    let far = VirtAddr::new(regs.far as usize);
     print_dying(format_args!("Unhandled exception: {kind}: {syndrome}\n"));
     if kind == Kind::StackOverflow {
-        print_dying(format_args!("  kernel stack overflow: SP was {:#018x}\n", frame.sp));
+        print_dying(format_args!("  kernel stack overflow: SP was {:#018x}\n", regs.sp));
     }
-    print_dying(format_args!("  at {}\n", At(frame.elr as usize)));
-    print_dying(format_args!("  called from {} or below\n", At(frame.x[30] as usize)));
+    print_dying(format_args!("  at {}\n", At(regs.elr as usize)));
+    print_dying(format_args!("  called from {} or below\n", At(regs.x[30] as usize)));
     if syndrome.has_address() {
         print_dying(format_args!("  address {far:#018x}: {}\n", Region(far)));
         print_dying(format_args!("{}", FaultInfo(far)));
     }
     print_dying(format_args!(
-        "  ESR {:#010x}  FAR {:#018x}  ELR {:#018x}\n{frame}\n",
-        frame.esr, frame.far, frame.elr
+        "  ESR {:#010x}  FAR {:#018x}  ELR {:#018x}\n{regs}\n",
+        regs.esr, regs.far, regs.elr
     ));
     if syndrome.has_address() {
         print_walk(far);
     }
-    print_backtrace(Backtrace::from_fp(frame.x[29] as usize));
+    print_backtrace(Backtrace::from_fp(regs.x[29] as usize));
 }
 
 /// Prints how the tables lead to an address, level by level, as far as they can be read.

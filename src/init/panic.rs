@@ -85,14 +85,14 @@ pub fn end(code: u8) -> ! {
 }
 
 /// Reports an exception that nothing resolves, and ends.
-pub(super) fn fatal_exception(frame: &exception::Frame, kind: exception::Kind) -> ! {
+pub(super) fn fatal_exception(regs: &exception::PtRegs, kind: exception::Kind) -> ! {
     if first_report() {
         stop_others();
-        fault::report(frame, kind);
+        fault::report(regs, kind);
     } else {
         console::print_dying(format_args!(
             "\n{kind} while reporting: ESR {:#x} ELR {:#x} FAR {:#x}\n",
-            frame.esr, frame.elr, frame.far
+            regs.esr, regs.elr, regs.far
         ));
     }
     end(EXIT_PANIC)

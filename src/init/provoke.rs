@@ -227,12 +227,12 @@ fn console_fault() {
 /// The first overflow is not reported, but goes on on the emergency stack.
 #[inline(never)]
 fn overflow_twice() {
-    fn again(frame: &exception::Frame, kind: exception::Kind) -> ! {
+    fn again(regs: &exception::PtRegs, kind: exception::Kind) -> ! {
         static FIRST: AtomicUsize = AtomicUsize::new(0);
         if FIRST.swap(1, Relaxed) == 0 {
             stack();
         }
-        panic::fatal_exception(frame, kind)
+        panic::fatal_exception(regs, kind)
     }
     // SAFETY: not sound, and meant so: the kernel ends, by way of another handler.
     unsafe { exception::set_fatal_handler(again) };

@@ -1,4 +1,4 @@
-//! Exceptions taken to EL1: the frame that vectors.S saves, what the syndrome
+//! Exceptions taken to EL1: the registers that vectors.S saves, what the syndrome
 //! means, and who is told (Arm ARM D1.3, D24.2.40 ESR_EL1).
 
 use super::{extable, mmu};
@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 /// The registers at an exception, as vectors.S lays them out.
 #[repr(C)]
-pub struct Frame {
+pub struct PtRegs {
     /// x0 to x30.
     pub x: [u64; 31],
     /// The stack pointer.
@@ -26,7 +26,7 @@ pub struct Frame {
     record: [u64; 2],
 }
 
-const _: () = assert!(size_of::<Frame>() == 304);
+const _: () = assert!(size_of::<PtRegs>() == 304);
 
 /// Vector that was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ impl fmt::Display for Kind {
 }
 
 /// Handler that ends the kernel on an exception that nobody resolves.
-pub type FatalHandler = fn(&Frame, Kind) -> !;
+pub type FatalHandler = fn(&PtRegs, Kind) -> !;
 
 static FATAL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -64,7 +64,7 @@ pub(crate) unsafe fn set_fatal_handler(handler: FatalHandler) {
 
 /// Handler that tries to resolve a data abort at EL1. Returns true if the access can be made
 /// again.
-pub type FaultHandler = fn(&Frame) -> bool;
+pub type FaultHandler = fn(&PtRegs) -> bool;
 
 static FAULT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -110,39 +110,39 @@ const EC_DATA_ABORT: u64 = 0x25;
 /// vectors.S comes here with every exception but those that found no stack.
 ///
 /// # Safety
-/// For vectors.S alone: `frame` is the frame that it saved.
+/// Called by vectors.S only: `regs` are the registers that it saved.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn exception_handler(frame: &mut Frame, vector: u64) {
+unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
     let kind = Kind::Vector(vector as u8);
-    if kind == Kind::Vector(4) && frame.esr >> 26 & 0x3f == EC_UNKNOWN {
+    if kind == Kind::Vector(4) && regs.esr >> 26 & 0x3f == EC_UNKNOWN {
         // SAFETY: the CPU fetched an instruction from there a moment ago.
-        let instruction = unsafe { (frame.elr as *const u32).read() };
+        let instruction = unsafe { (regs.elr as *const u32).read() };
         if instruction == SEMIHOSTING_HLT {
-            frame.x[0] = u64::MAX;
-            frame.elr += 4;
+            regs.x[0] = u64::MAX;
+            regs.elr += 4;
             return;
         }
     }
     // Interrupts stay masked until the handler returns: vectors.S enables none.
     if kind == Kind::Vector(4)
-        && Syndrome(frame.esr).is_translation_fault()
-        && with_masked(|irq| mmu::is_spurious_fault(VirtAddr::new(frame.far as usize), irq))
+        && Syndrome(regs.esr).is_translation_fault()
+        && with_masked(|irq| mmu::is_spurious_fault(VirtAddr::new(regs.far as usize), irq))
     {
         return;
     }
     if kind == Kind::Vector(4)
-        && matches!(frame.esr >> 26 & 0x3f, EC_DATA_ABORT | EC_UNKNOWN)
-        && let Some((fixup, x0)) = extable::fixup(frame.elr)
+        && matches!(regs.esr >> 26 & 0x3f, EC_DATA_ABORT | EC_UNKNOWN)
+        && let Some((fixup, x0)) = extable::fixup(regs.elr)
     {
-        frame.x[0] = x0;
-        frame.elr = fixup;
+        regs.x[0] = x0;
+        regs.elr = fixup;
         return;
     }
     let fault = FAULT.load(Relaxed);
-    if kind == Kind::Vector(4) && frame.esr >> 26 & 0x3f == EC_DATA_ABORT && !fault.is_null() {
+    if kind == Kind::Vector(4) && regs.esr >> 26 & 0x3f == EC_DATA_ABORT && !fault.is_null() {
         // SAFETY: `set_fault_handler` is the only writer, and stores a `FaultHandler`.
         let handler = unsafe { core::mem::transmute::<*mut (), FaultHandler>(fault) };
-        if handler(frame) {
+        if handler(regs) {
             return;
         }
     }
@@ -152,7 +152,7 @@ unsafe extern "C" fn exception_handler(frame: &mut Frame, vector: u64) {
         let handler = unsafe { core::mem::transmute::<*mut (), IrqHandler>(irq) };
         return handler();
     }
-    fatal(frame, kind)
+    fatal(regs, kind)
 }
 
 /// Bytes of an emergency stack.
@@ -192,20 +192,20 @@ pub fn emergency_stack(cpu: CpuId) -> Option<VirtRange> {
 /// vectors.S comes here, on the emergency stack, when the stack had overflown.
 ///
 /// # Safety
-/// For vectors.S alone: `frame` is the frame that it saved.
+/// Called by vectors.S only: `regs` are the registers that it saved.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn stack_overflow_handler(frame: &mut Frame) -> ! {
-    fatal(frame, Kind::StackOverflow)
+unsafe extern "C" fn stack_overflow_handler(regs: &mut PtRegs) -> ! {
+    fatal(regs, Kind::StackOverflow)
 }
 
-fn fatal(frame: &Frame, kind: Kind) -> ! {
+fn fatal(regs: &PtRegs, kind: Kind) -> ! {
     let handler = FATAL.load(Relaxed);
     if handler.is_null() {
-        super::early::report_fault(frame.esr, frame.elr, frame.far, 4, frame.x[30]);
+        super::early::report_fault(regs.esr, regs.elr, regs.far, 4, regs.x[30]);
     }
     // SAFETY: `set_fatal_handler` is the only writer, and stores a `FatalHandler`.
     let handler = unsafe { core::mem::transmute::<*mut (), FatalHandler>(handler) };
-    handler(frame, kind)
+    handler(regs, kind)
 }
 
 /// A syndrome in words.
@@ -283,7 +283,7 @@ impl fmt::Display for Syndrome {
     }
 }
 
-impl fmt::Display for Frame {
+impl fmt::Display for PtRegs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  pc  {:016x}   sp  {:016x}   pstate {:08x}", self.elr, self.sp, self.spsr)?;
         for row in 0..8 {

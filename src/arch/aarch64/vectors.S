@@ -4,7 +4,7 @@
  */
 
 .equ STACK_SHIFT, 16                // linker.ld: STACK_SIZE
-.equ FRAME_SIZE, 304                // exception::Frame
+.equ FRAME_SIZE, 304                // exception::PtRegs
 
 .section .vectors.text, "ax"
 
