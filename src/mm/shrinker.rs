@@ -3,8 +3,8 @@
 
 use crate::addr::VirtAddr;
 use crate::machine_local;
-use crate::mm::debug::{self, ObjectType};
 use crate::mm::gfp::Gfp;
+use crate::mm::hooks::{self, ObjectType};
 use crate::sync::Once;
 
 /// A cache that can give pages back.
@@ -53,8 +53,8 @@ pub fn register_shrinker(shrinker: &'static dyn Shrinker) -> Result<(), TooManyS
         });
         if taken {
             let at = VirtAddr::from_ptr(shrinker);
-            debug::debug_object_init(at, ObjectType::Shrinker);
-            debug::debug_object_activate(at, ObjectType::Shrinker);
+            hooks::debug_object_init(at, ObjectType::Shrinker);
+            hooks::debug_object_activate(at, ObjectType::Shrinker);
             return Ok(());
         }
     }

@@ -2,9 +2,9 @@
 
 use super::{Cma, cma_alloc};
 use crate::addr::{Order, PAGE_SIZE, Pfn, PfnRange};
+use crate::mm::hooks::points;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::free_contig_range;
-use crate::mm::trace::points;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -126,7 +126,7 @@ pub unsafe fn cma_release(area: &Cma, frame: Frame, count: u32) -> bool {
     if range.is_empty() || !area.range().contains_range(range) {
         return false;
     }
-    points::cma_release(area, frame, count);
+    points::cma_release(area.name(), frame, count);
     // SAFETY: as the caller says.
     unsafe { free_contig_range(range) };
     area.with_bitmap(|declared, map| {

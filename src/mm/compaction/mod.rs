@@ -30,10 +30,10 @@ pub use kcompactd::{
 
 use crate::addr::Order;
 use crate::machine_local;
+use crate::mm::hooks::points::{self, Scan};
 use crate::mm::migrate::MigrateMode;
 use crate::mm::mmzone::{Migratetype, Wmark, WmarkFlags, Zone, ZoneId, ZoneType};
 use crate::mm::page_alloc::drain_all_pages;
-use crate::mm::trace::points::{self, Scan};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use scanner::{Scanners, Step, reset_isolation_suitable};
 
@@ -56,6 +56,18 @@ pub enum CompactResult {
     Complete,
     /// There is a block now.
     Success,
+}
+
+impl CompactResult {
+    /// Returns the number of Linux's result, which its trace events show.
+    const fn number(self) -> u64 {
+        match self {
+            Self::Skipped => 1,
+            Self::Deferred => 2,
+            Self::Complete => 5,
+            Self::Success => 8,
+        }
+    }
 }
 
 /// Counts of compaction since boot (Linux: /proc/vmstat, compact_*).
@@ -302,7 +314,7 @@ fn compact(id: ZoneId, order: Order, done: impl Fn() -> bool, mode: MigrateMode)
         STAT.scanned.fetch_add(u64::from(scanners.scanned), Relaxed);
         STAT.moved.fetch_add(u64::from(scanners.moved), Relaxed);
         let (migrate, free) = scanners.places();
-        points::mm_compaction_end(Scan { migrate, free, ..begin }, result);
+        points::mm_compaction_end(Scan { migrate, free, ..begin }, result.number());
         // Gives the free pages that are left back, and lets them merge.
         drop(scanners);
         drain_all_pages();

@@ -5,11 +5,11 @@
 
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::irq::with_masked;
+use crate::mm::hooks::points;
 use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
 use crate::mm::mmzone::{Migratetype, ZoneId};
 use crate::mm::page::{BlockSkip, Frame};
 use crate::mm::page_alloc::{OwnedPages, buddy_order, drain_local_pages, pageblock_migratetype};
-use crate::mm::trace::points;
 
 /// Positions of the scanners, and the pages that they hold.
 pub(super) struct Scanners {

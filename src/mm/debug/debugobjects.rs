@@ -19,33 +19,10 @@ use super::stackdepot::{self, Handle, Stack};
 use crate::addr::VirtAddr;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
+use crate::mm::hooks::{self, ObjectType};
 use crate::sync::{Rank, SpinLock};
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-
-/// Type of an object (Linux: struct debug_obj_descr).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum ObjectType {
-    /// A registered shrinker.
-    Shrinker,
-    /// A kmem cache.
-    KmemCache,
-    /// A test's own.
-    Test,
-}
-
-impl ObjectType {
-    const ALL: [Self; 3] = [Self::Shrinker, Self::KmemCache, Self::Test];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Shrinker => "shrinker",
-            Self::KmemCache => "kmem_cache",
-            Self::Test => "test",
-        }
-    }
-}
 
 /// Stage of an object's life (Linux: enum debug_obj_state).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +68,7 @@ machine_local! {
 /// Switches it on.
 pub(super) fn enable() {
     if !ON.swap(true, Relaxed) {
-        super::SLAB_FREE_HOOKS.inc();
+        super::watch_frees();
         super::watch_pages();
     }
 }
@@ -178,7 +155,7 @@ fn step(
     what: &'static str,
     f: impl FnOnce(&mut Objects, Option<Node>, Option<Handle>) -> bool,
 ) {
-    if !debug_objects_on() || super::is_busy() {
+    if !debug_objects_on() || hooks::is_busy() {
         return;
     }
     let by = stackdepot::save_here(true);
@@ -234,7 +211,7 @@ fn track(
 
 /// An object is initialised: it may be used from here on (Linux: debug_object_init).
 pub fn debug_object_init(at: VirtAddr, kind: ObjectType) {
-    if !debug_objects_on() || super::is_busy() || !make_room() {
+    if !debug_objects_on() || hooks::is_busy() || !make_room() {
         return;
     }
     step(at, kind, "init", |objects, node, by| {
@@ -337,7 +314,7 @@ pub fn debug_object_state(at: VirtAddr) -> ObjectState {
 /// Memory is about to be freed: no object in it may be active, and it knows none of them
 /// afterwards (Linux: debug_check_no_obj_freed).
 pub(super) fn check_no_obj_freed(at: VirtAddr, size: usize) {
-    if size == 0 || !debug_objects_on() || super::is_busy() {
+    if size == 0 || !debug_objects_on() || hooks::is_busy() {
         return;
     }
     let end = at.saturating_add(size);

@@ -20,8 +20,8 @@ pub(in crate::mm) fn enable(on_alloc: bool, on_free: bool) {
     ON_FREE.store(on_free, Relaxed);
     if on_alloc || on_free {
         super::watch_pages();
-        super::SLAB_ALLOC_HOOKS.inc();
-        super::SLAB_FREE_HOOKS.inc();
+        super::watch_allocs();
+        super::watch_frees();
     }
 }
 

@@ -1,99 +1,10 @@
 //! The mechanism of the tools: words of their own, and looks at the memory of others.
 
-use super::busy;
 use crate::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::is_mapped;
-use crate::arch::jump_label::static_branch_unlikely;
-use crate::machine_local;
-use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
-use crate::mm::page_alloc::Pages;
 use crate::mm::set_memory::kernel_map_pages;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-
-/// Words of a page.
-pub(super) const WORDS: usize = PAGE_SIZE / size_of::<AtomicU64>();
-
-machine_local! {
-    static METADATA: AtomicU32 = AtomicU32::new(0);
-}
-
-/// Returns true if a tool has to be called for a vmalloc area that was allocated: a `nop` if
-/// not.
-#[inline(always)]
-pub(in crate::mm) fn are_areas_watched() -> bool {
-    static_branch_unlikely!(super::SLAB_ALLOC_HOOKS)
-}
-
-/// Returns true if a tool has to be called for a vmalloc area that is about to be freed: a `nop`
-/// if not.
-#[inline(always)]
-pub(in crate::mm) fn are_freed_areas_watched() -> bool {
-    static_branch_unlikely!(super::SLAB_FREE_HOOKS)
-}
-
-/// Returns true if any trace event is on that is neither of pages nor of objects: a `nop` if
-/// not.
-#[inline(always)]
-pub(in crate::mm) fn are_rare_events_on() -> bool {
-    static_branch_unlikely!(crate::mm::trace::RARE_EVENTS)
-}
-
-/// Pages that the tools keep for themselves, for good.
-#[must_use]
-pub fn metadata_pages() -> u32 {
-    METADATA.load(Relaxed)
-}
-
-/// A block of words, all zero, that nobody else knows of. It is given back when dropped.
-pub(super) struct FreshWords(Option<Pages>);
-
-impl FreshWords {
-    /// Takes a block. Never waits; any context that allocates. `None` where memory is short, or
-    /// inside of a tool that does so.
-    pub(super) fn take(order: Order) -> Option<Self> {
-        let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_NOWARN | Gfp::__GFP_ZERO;
-        busy(|| Pages::alloc(gfp, order)).flatten().map(|pages| Self(Some(pages)))
-    }
-
-    /// Number of the first frame, plus 1.
-    pub(super) fn number(&self) -> u32 {
-        self.0.as_ref().map_or(0, |pages| pages.frame().pfn().get() + 1)
-    }
-
-    /// Keeps it for good: its first frame, and its words.
-    pub(super) fn keep(mut self) -> Option<(Frame, &'static [AtomicU64])> {
-        let pages = self.0.take()?;
-        let order = pages.order();
-        METADATA.fetch_add(order.pages(), Relaxed);
-        let frame = pages.into_raw();
-        Some((frame, words_of(frame, order)))
-    }
-}
-
-impl Drop for FreshWords {
-    fn drop(&mut self) {
-        if let Some(pages) = self.0.take() {
-            // As it was taken: no tool watches.
-            busy(|| drop(pages));
-        }
-    }
-}
-
-/// A block of words, all zero, that is never freed, and its first frame: as
-/// [`FreshWords::take`].
-pub(super) fn take_words(order: Order) -> Option<(Frame, &'static [AtomicU64])> {
-    FreshWords::take(order)?.keep()
-}
-
-/// The words of a block that `take_words` has taken.
-pub(super) fn words_of(frame: Frame, order: Order) -> &'static [AtomicU64] {
-    let at = core::ptr::with_exposed_provenance::<AtomicU64>(frame.virt().get());
-    // SAFETY: RAM in the linear map, which its owner never gives back, and whose words are
-    // accessed as atomics alone.
-    unsafe { core::slice::from_raw_parts(at, WORDS * order.pages() as usize) }
-}
 
 /// The words of a page that nobody uses.
 ///
@@ -167,11 +78,6 @@ pub(super) fn for_each_word(range: VirtRange, mut f: impl FnMut(usize)) {
         f(unsafe { word.read_volatile() });
         at += WORD;
     }
-}
-
-/// Counts pages that a tool took by itself, and keeps.
-pub(super) fn note_metadata(pages: u32) {
-    METADATA.fetch_add(pages, Relaxed);
 }
 
 /// Canary value of a byte beside a KFENCE object (Linux: KFENCE_CANARY_PATTERN_U8).

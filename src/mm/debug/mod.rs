@@ -7,7 +7,7 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `hooks` | what the allocators call, and which tool gets told |
-//! | `stackdepot` | one copy of each stack that somebody remembers |
+//! | [`stackdepot`] | one copy of each stack that somebody remembers |
 //! | `page_ext` | words beside a frame's descriptor, for those who asked for them |
 //! | `page_owner` | who allocated each page, and who freed it |
 //! | `page_poison` | a pattern in free pages |
@@ -43,28 +43,22 @@ mod page_ext;
 mod page_owner;
 mod page_poison;
 pub mod report;
-pub mod stackdepot;
 
+pub use crate::mm::hooks::ObjectType;
+pub use crate::mm::stackdepot::{self, metadata_pages};
 pub use debug_pagealloc::{FaultInfo, debug_pagealloc_enabled, linear_map_flags};
 pub use debugobjects::{
-    ObjectState, ObjectType, debug_object_activate, debug_object_active_state,
-    debug_object_assert_init, debug_object_deactivate, debug_object_destroy, debug_object_free,
-    debug_object_init, debug_object_state, debug_objects_on, debug_objects_warnings,
+    ObjectState, debug_object_activate, debug_object_active_state, debug_object_assert_init,
+    debug_object_deactivate, debug_object_destroy, debug_object_free, debug_object_init,
+    debug_object_state, debug_objects_on, debug_objects_warnings,
 };
 pub use dump_page::PageDump;
-pub(in crate::mm) use hooks::{
-    free_pages_prepare, object_allocated, object_freed, post_alloc_hook, prepare_to_take,
-    split_page_hook, taken_off_list,
-};
+use hooks::{watch_allocs, watch_frees, watch_pages};
 #[cfg(test)]
 pub(in crate::mm) use init_on::enable as enable_init_on;
 pub use init_on::{MemAutoInit, mem_auto_init};
-pub(in crate::mm) use init_on::{want_init_on_alloc, want_init_on_free};
 pub use kfence::{
     NUM_OBJECTS, is_kfence_address, kfence_handle_page_fault, kfence_samples, kfence_tick,
-};
-pub(in crate::mm) use kfence::{
-    kfence_alloc, kfence_free, kfence_ksize, kfence_object, kfence_shutdown_cache,
 };
 #[cfg(target_os = "none")]
 pub(crate) use kmemleak::add_root;
@@ -73,8 +67,6 @@ pub use kmemleak::{
     kmemleak_not_leak, kmemleak_objects, kmemleak_on, kmemleak_scan_area, off as kmemleak_off,
     scan as kmemleak_scan,
 };
-pub use memory::metadata_pages;
-pub(in crate::mm) use memory::{are_areas_watched, are_freed_areas_watched, are_rare_events_on};
 pub use page_owner::{Comm, Owner, PageOwner, Stacks, owner_of, page_owner_on};
 pub use page_poison::PAGE_POISON;
 
@@ -82,54 +74,8 @@ pub use page_poison::PAGE_POISON;
 #[expect(unsafe_code, reason = "tests give pages back by their frames")]
 mod tests;
 
-use crate::arch::NR_CPUS;
-use crate::arch::irq::with_masked;
-use crate::arch::jump_label::StaticKey;
 use crate::firmware::cmdline::CommandLine;
-use crate::machine_local;
-use crate::mm::page_alloc::{FastPath, set_fast_path};
-use crate::percpu::PerCpu;
-use core::cell::Cell;
-
-machine_local! {
-    /// Enabled while a tool has to be called for pages that are allocated and freed.
-    pub(in crate::mm) static PAGE_HOOKS: StaticKey = StaticKey::new();
-    /// Enabled while a tool has to be called for objects that are allocated.
-    pub(in crate::mm) static SLAB_ALLOC_HOOKS: StaticKey = StaticKey::new();
-    /// Enabled while a tool has to be called for objects that are freed.
-    pub(in crate::mm) static SLAB_FREE_HOOKS: StaticKey = StaticKey::new();
-    /// True while this CPU runs a tool's code.
-    static BUSY: PerCpu<Cell<bool>> = PerCpu::new([const { Cell::new(false) }; NR_CPUS]);
-}
-
-/// Turns the page hooks on for one more tool: from here on every allocation and free of pages
-/// calls them.
-pub(in crate::mm) fn watch_pages() {
-    PAGE_HOOKS.inc();
-    set_fast_path(FastPath::Hooks, false);
-}
-
-/// A tool has seen enough. One at a time.
-pub(in crate::mm) fn unwatch_pages() {
-    PAGE_HOOKS.dec();
-    set_fast_path(FastPath::Hooks, !PAGE_HOOKS.is_enabled());
-}
-
-/// Runs `f` on a tool's own account: what it allocates is not watched. `None`, and nothing
-/// done, where this CPU does so already, an interrupted part of it included.
-fn busy<R>(f: impl FnOnce() -> R) -> Option<R> {
-    if with_masked(|irq| BUSY.get(irq).replace(true)) {
-        return None;
-    }
-    let result = f();
-    with_masked(|irq| BUSY.get(irq).set(false));
-    Some(result)
-}
-
-/// Returns true while this CPU runs a tool's code.
-fn is_busy() -> bool {
-    with_masked(|irq| BUSY.get(irq).get())
-}
+use crate::mm::hooks::PAGE_HOOKS;
 
 /// The tools that the command line asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,9 +5,9 @@
 //! those of objects that are known no more form a list. A treap's shape depends on the keys
 //! alone: each node's priority is a hash of its address.
 
-use super::memory::{WORDS, take_words, words_of};
 use crate::addr::{Order, Pfn, VirtAddr};
 use crate::mm::page::Frame;
+use crate::mm::stackdepot::{WORDS, take_words, words_of};
 use bitflags::bitflags;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

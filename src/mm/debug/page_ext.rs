@@ -8,11 +8,12 @@
 //!
 //! Leaves lead from sections to their blocks; both are only ever added.
 
-use super::memory::{WORDS, take_words, words_of};
 use crate::addr::{Order, PAGE_SIZE, Pfn};
 use crate::machine_local;
+use crate::mm::hooks;
 use crate::mm::page::Frame;
 use crate::mm::sparse::Section;
+use crate::mm::stackdepot::{WORDS, take_words, words_of};
 use bitflags::bitflags;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -114,7 +115,7 @@ pub(super) fn lookup(frame: Frame) -> Option<PageExt> {
 /// waits, and not under a lock that the page allocator may take.
 pub(super) fn make_ready(frame: Frame) {
     let Some(order) = section_order() else { return };
-    if lookup(frame).is_some() || super::is_busy() || ADDING.swap(true, Ordering::Acquire) {
+    if lookup(frame).is_some() || hooks::is_busy() || ADDING.swap(true, Ordering::Acquire) {
         return;
     }
     // Not again and again: what CPUs see as absent may be there by now.

@@ -18,6 +18,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{
     self, Pages, alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk,
 };
+use crate::mm::stackdepot::metadata_pages;
 use crate::mm::validate;
 use proptest::prelude::*;
 use std::cell::Cell;
@@ -75,7 +76,7 @@ fn nothing_is_kept_while_all_is_off() {
         assert!(owner_of(frame).is_none() && page_ext::lookup(frame).is_none());
         // SAFETY: allocated here, and nobody uses it any more.
         unsafe { free_pages(frame, order(2)) };
-        assert_eq!(memory::metadata_pages(), 0);
+        assert_eq!(metadata_pages(), 0);
         assert_eq!(format!("{PageOwner}{}", Stacks(0)), "");
     });
 }
@@ -152,7 +153,7 @@ fn cpus_that_save_their_first_stacks_at_once_take_one_block_each() {
             }
             page_alloc::drain_all_pages();
             m.on_cpu(other, || with_masked(page_alloc::drain_local_pages));
-            pages = (memory::metadata_pages(), page_alloc::nr_used_pages());
+            pages = (metadata_pages(), page_alloc::nr_used_pages());
         });
         pages
     };
@@ -195,7 +196,7 @@ fn stacks_are_found_again_whoever_saved_them() {
                 stackdepot::save(&stack(n), true).expect("memory");
             }
         });
-        let before = memory::metadata_pages();
+        let before = metadata_pages();
         let mut handles: Vec<_> = (0..STACKS)
             .map(|n| {
                 let handle = stackdepot::save(&stack(n), false).expect("it is there");
@@ -203,7 +204,7 @@ fn stacks_are_found_again_whoever_saved_them() {
                 handle
             })
             .collect();
-        assert_eq!(memory::metadata_pages(), before);
+        assert_eq!(metadata_pages(), before);
         handles.sort_unstable();
         handles.dedup();
         assert_eq!(handles.len(), STACKS);

@@ -4,7 +4,7 @@
 
 use super::check;
 use crate::addr::Order;
-use crate::mm::debug::split_page_hook;
+use crate::mm::hooks::split_page_hook;
 use crate::mm::page::{Frame, PageFlags, REFCOUNT_MAX};
 
 /// Makes the block of `order` at `head` one compound page.

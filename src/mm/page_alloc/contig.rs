@@ -11,7 +11,7 @@ use super::{are_watched, check, deferred, free_block, pcp};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
-use crate::mm::debug::prepare_to_take;
+use crate::mm::hooks::prepare_to_take;
 use crate::mm::mmzone::{LockedZone, Migratetype};
 use crate::mm::page::{Frame, Page, PageFlags};
 

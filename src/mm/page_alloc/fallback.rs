@@ -10,9 +10,9 @@ use super::buddy::{buddy_order, pageblock_migratetype};
 use super::extfrag;
 use crate::addr::Order;
 use crate::machine_local;
+use crate::mm::hooks::points;
 use crate::mm::mmzone::{LockedZone, Migratetype};
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::trace::points;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 machine_local! {

@@ -109,8 +109,8 @@ use crate::arch::irq::with_masked;
 use crate::arch::jump_label::static_branch_unlikely;
 use crate::arch::{self, CpuId, NR_CPUS};
 use crate::machine_local;
-use crate::mm::debug;
 use crate::mm::gfp::{Gfp, might_alloc};
+use crate::mm::hooks;
 pub use crate::mm::mmzone::ZoneLimits;
 use crate::mm::mmzone::{self, NodeId, ZoneId, ZoneType, Zonelist};
 use crate::mm::page::{Frame, PageFlags};
@@ -227,7 +227,7 @@ pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
 #[track_caller]
 fn free_block(frame: Frame, order: Order) {
     if are_watched() && frame.page().is_plain(order) {
-        debug::free_pages_prepare(frame, order);
+        hooks::free_pages_prepare(frame, order);
     }
     let result = if pcp::has_lists(order) {
         with_masked(|irq| pcp::free(irq, frame, order))
@@ -295,7 +295,19 @@ fn free_to_buddy(frame: Frame, order: Order) {
 /// Returns true if a tool has to be called for each page that is allocated or freed.
 #[inline(always)]
 fn are_watched() -> bool {
-    static_branch_unlikely!(debug::PAGE_HOOKS)
+    static_branch_unlikely!(hooks::PAGE_HOOKS)
+}
+
+/// One more tool wants to know of pages: from here on all go by way of its hooks.
+pub(in crate::mm) fn watch_pages() {
+    hooks::PAGE_HOOKS.inc();
+    set_fast_path(FastPath::Hooks, false);
+}
+
+/// A tool has seen enough. One at a time.
+pub(in crate::mm) fn unwatch_pages() {
+    hooks::PAGE_HOOKS.dec();
+    set_fast_path(FastPath::Hooks, !hooks::PAGE_HOOKS.is_enabled());
 }
 
 /// Makes a block that was just taken off the zone's lists its owner's.
@@ -306,7 +318,7 @@ fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
             accounted::charge(frame, order);
         }
         if are_watched() {
-            debug::post_alloc_hook(frame, order, gfp);
+            hooks::post_alloc_hook(frame, order, gfp);
         }
     });
 }

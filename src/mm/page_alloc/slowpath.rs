@@ -13,13 +13,13 @@ use crate::mm::context::{
     current_gfp_context, in_memalloc, memalloc_noreclaim_scope, node_allowed,
 };
 use crate::mm::gfp::Gfp;
+use crate::mm::hooks::points;
 use crate::mm::migrate::MigrateMode;
 use crate::mm::mmzone::{
     LockedZone, Migratetype, NodeId, Wmark, WmarkFlags, Zone, ZoneId, ZoneType, Zonelist,
 };
 use crate::mm::page::Frame;
 use crate::mm::shrinker::reclaimable;
-use crate::mm::trace::points;
 use crate::mm::vmscan::{MAX_RECLAIM_RETRIES, try_to_free_pages, wakeup_kswapd};
 use crate::sched::cond_resched;
 use core::sync::atomic::Ordering::Relaxed;

@@ -19,8 +19,8 @@ use super::typesafe;
 use crate::addr::VirtAddr;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
-use crate::mm::debug::{self, ObjectType};
 use crate::mm::gfp::Gfp;
+use crate::mm::hooks::{self, ObjectType};
 use crate::mm::page_alloc;
 use crate::mm::rcu::rcu_init;
 use crate::sched::WaitQueue;
@@ -170,8 +170,8 @@ fn create(
     if flags.contains(SlabFlags::TYPESAFE_BY_RCU) {
         rcu_init();
     }
-    debug::debug_object_init(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
-    debug::debug_object_activate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
+    hooks::debug_object_init(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
+    hooks::debug_object_activate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     Ok(cache)
 }
 
@@ -206,7 +206,7 @@ pub unsafe fn kmem_cache_destroy(cache: *const RawCache) -> Result<(), DestroyEr
         with_masked(|irq| cache.nodes().iter().map(|node| node.lock(irq).in_use).sum());
     // What KFENCE has had of it keeps the name of a cache that stays.
     let guarded =
-        debug::kfence_shutdown_cache(memory::to_owner(cache), memory::to_owner(&KMEM_CACHE));
+        hooks::kfence_shutdown_cache(memory::to_owner(cache), memory::to_owner(&KMEM_CACHE));
     let live = live + guarded;
     if live > 0 {
         report_live(cache, live);
@@ -216,8 +216,8 @@ pub unsafe fn kmem_cache_destroy(cache: *const RawCache) -> Result<(), DestroyEr
     if cache.flags().contains(SlabFlags::TYPESAFE_BY_RCU) {
         typesafe::flush();
     }
-    debug::debug_object_deactivate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
-    debug::debug_object_free(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
+    hooks::debug_object_deactivate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
+    hooks::debug_object_free(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     // SAFETY: it is on the list no more, has no slab that could name it, and the
     // caller answers for all other users.
     unsafe { memory::free_value(&KMEM_CACHE, cache) };

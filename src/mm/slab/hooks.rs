@@ -8,10 +8,10 @@ use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
 use super::memory;
 use crate::addr::VirtAddr;
-use crate::mm::debug;
 use crate::mm::gfp::Gfp;
+use crate::mm::hooks;
+use crate::mm::hooks::points;
 use crate::mm::mmzone::NodeId;
-use crate::mm::trace::points;
 use core::panic::Location;
 use core::ptr::NonNull;
 
@@ -114,7 +114,7 @@ impl RawCache {
             return None;
         }
         let align = self.layout().align as usize;
-        let at = debug::kfence_alloc(size, align, gfp, memory::to_owner(self))?;
+        let at = hooks::kfence_alloc(size, align, gfp, memory::to_owner(self))?;
         if let (Some(ctor), Some(object)) = (self.ctor(), memory::object_ptr(at)) {
             ctor(object);
         }
@@ -139,11 +139,11 @@ impl RawCache {
     }
 
     fn tell(&self, object: NonNull<u8>, len: usize, gfp: Gfp) {
-        if debug::want_init_on_alloc(gfp) && self.may_be_wiped() {
+        if hooks::want_init_on_alloc(gfp) && self.may_be_wiped() {
             // SAFETY: the object was allocated just now.
             unsafe { memory::zero(object, len) };
         }
-        debug::object_allocated(VirtAddr::from_ptr(object.as_ptr()), len, gfp);
+        hooks::object_allocated(VirtAddr::from_ptr(object.as_ptr()), len, gfp);
     }
 
     /// Returns true if the tools may fill the cache's objects with zeros. Not with a
@@ -168,13 +168,13 @@ impl RawCache {
             Freed::ByKfree => points::kfree(caller, object),
             Freed::ToCache => points::kmem_cache_free(caller, object, self.name()),
         }
-        let wipe = debug::want_init_on_free() && self.may_be_wiped();
-        if debug::is_kfence_address(object) {
-            debug::object_freed(object, 0);
-            debug::kfence_free(object, wipe);
+        let wipe = hooks::want_init_on_free() && self.may_be_wiped();
+        if hooks::is_kfence_address(object) {
+            hooks::object_freed(object, 0);
+            hooks::kfence_free(object, wipe);
             return;
         }
-        debug::object_freed(object, self.object_size());
+        hooks::object_freed(object, self.object_size());
         if wipe {
             self.wipe(object);
         }

@@ -15,12 +15,12 @@ use crate::addr::{Order, PAGE_SHIFT, PHYS_BITS, VirtAddr};
 use crate::arch;
 use crate::arch::jump_label::static_branch_unlikely;
 use crate::machine_local;
-use crate::mm::debug::{self as tools, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::gfp::Gfp;
+use crate::mm::hooks::points;
+use crate::mm::hooks::{self, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, Page, PageFlags};
 use crate::mm::page_alloc::{self, MAX_PCP, NO_PCP_FLAGS, alloc_pcp, free_pcp};
-use crate::mm::trace::points;
 use core::panic::Location;
 use core::ptr::NonNull;
 
@@ -259,7 +259,7 @@ fn tell_large(frame: Option<Frame>, size: usize, order: Order, gfp: Gfp, node: O
     // Its caller is not handed down to here, so that it costs nothing.
     points::kmalloc(Location::caller(), at, size, order.bytes(), gfp, node);
     if let Some(at) = at {
-        tools::object_allocated(at, size, gfp);
+        hooks::object_allocated(at, size, gfp);
     }
 }
 
@@ -374,7 +374,7 @@ unsafe fn kfree_large_slow(at: VirtAddr, caller: &'static Location<'static>) {
     frame.page().set_owner(0);
     if static_branch_unlikely!(SLAB_FREE_HOOKS) {
         points::kfree(caller, at);
-        tools::object_freed(at, order.bytes());
+        hooks::object_freed(at, order.bytes());
     }
     // SAFETY: the caller frees the object, which has the block to itself.
     unsafe { page_alloc::free_pages(frame, order) };
@@ -420,7 +420,7 @@ struct Sizes {
 #[inline(always)]
 unsafe fn sizes(at: VirtAddr, caller: &'static Location<'static>) -> Sizes {
     let all = |room| Sizes { asked: room, room, cache: None };
-    if let Some(size) = tools::kfence_ksize(at) {
+    if let Some(size) = hooks::kfence_ksize(at) {
         return all(size);
     }
     // SAFETY: kmalloc returned it, as the caller says.

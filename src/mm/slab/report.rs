@@ -11,7 +11,7 @@ use super::memory::Slots;
 use super::slab::{END, Slab};
 use super::track::{Track, TrackItem};
 use crate::addr::VirtAddr;
-use crate::mm::debug::stackdepot::{self, Handle, Stack};
+use crate::mm::stackdepot::{self, Handle, Stack};
 use core::fmt;
 use core::panic::Location;
 

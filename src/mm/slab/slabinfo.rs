@@ -8,7 +8,7 @@ use super::layout::CacheLayout;
 use super::slab::Slab;
 use crate::addr::Order;
 use crate::arch::irq::with_masked;
-use crate::mm::debug;
+use crate::mm::hooks;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
 use core::fmt;
@@ -163,7 +163,7 @@ pub struct SlabOf {
 #[must_use]
 pub fn slab_of(frame: Frame) -> Option<SlabOf> {
     let slab = Slab::containing(frame.virt())?;
-    let guarded = debug::kfence_object(frame);
+    let guarded = hooks::kfence_object(frame);
     let owner = slab.frame().page().owner();
     // What it says to be is looked up: it may change while nobody holds it.
     let cache =

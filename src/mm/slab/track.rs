@@ -10,7 +10,7 @@ use super::kmem_cache::RawCache;
 use super::memory::Slots;
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
-use crate::mm::debug::stackdepot::{self, Handle, Stack};
+use crate::mm::stackdepot::{self, Handle, Stack};
 use crate::sched::{self, jiffies};
 use core::fmt;
 use core::panic::Location;

@@ -2,14 +2,15 @@
 
 use super::events::{COUNT, Id};
 use super::ring::Ring;
-use super::{DROPPED, ENABLED, EVENTS, RARE_EVENTS, RECORDING, RINGS};
+use super::{DROPPED, ENABLED, EVENTS, RECORDING, RINGS, points};
 use crate::addr::PAGE_SIZE;
 use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, NR_CPUS};
 use crate::machine_local;
 use crate::mm::alloc::AllocError;
-use crate::mm::debug::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS, unwatch_pages, watch_pages};
-use crate::mm::page_alloc::cpus_online;
+use crate::mm::hooks::points::set_sink;
+use crate::mm::hooks::{RARE_EVENTS, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
+use crate::mm::page_alloc::{cpus_online, unwatch_pages, watch_pages};
 use crate::sched::{Mutex, MutexGuard};
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -270,6 +271,7 @@ fn change_events(to: impl FnOnce(u32) -> u32) -> Result<(), TraceError> {
     if set != 0 {
         install(allocate(KB.load(Relaxed), |cpu| !has_ring(cpu))?);
     }
+    set_sink(points::record);
     // An event that is on comes through only with its key, so the order is free.
     ENABLED.store(set, Relaxed);
     for Key { events, switch } in KEYS {

@@ -34,7 +34,7 @@ mod control;
 mod event;
 mod events;
 mod flags;
-pub(in crate::mm) mod points;
+mod points;
 mod printf;
 mod ring;
 mod sites;
@@ -54,7 +54,6 @@ pub use sites::Sites;
 pub use text::{HEADER_EVENT, HeaderPage, SavedCmdlines, Stats, Trace};
 
 use crate::arch::irq::{is_masked, with_masked};
-use crate::arch::jump_label::StaticKey;
 use crate::arch::{NR_CPUS, cpu};
 use crate::machine_local;
 use crate::percpu::PerCpu;
@@ -68,8 +67,6 @@ use events::Id;
 use ring::Ring;
 
 machine_local! {
-    /// Enabled while any event is on that is neither of pages nor of objects.
-    pub(in crate::mm) static RARE_EVENTS: StaticKey = StaticKey::new();
     /// The events that are on, a bit for each.
     static ENABLED: AtomicU32 = AtomicU32::new(0);
     /// True while records are written (Linux: tracing_on).

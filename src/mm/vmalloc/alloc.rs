@@ -9,8 +9,8 @@ use super::purge::{Wait, purge};
 use super::vm_area::{Request, or_purge};
 use crate::addr::{CONT_PTE_SIZE, PAGE_SIZE, PMD_SIZE, VirtAddr, VirtRange};
 use crate::arch::pgtable::{KernelAttrs, MapError};
-use crate::mm::debug;
 use crate::mm::gfp::Gfp;
+use crate::mm::hooks;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc;
@@ -31,9 +31,9 @@ pub(super) fn vmalloc_range(
     let gfp = gfp.difference(placement);
     let nr_pages = pages_of(size)?;
     let (alloc, caller) = (if nr_pages < LARGE { small } else { large }, Location::caller());
-    if debug::are_areas_watched() {
+    if hooks::are_areas_watched() {
         return alloc(nr_pages, align, gfp, node, caller)
-            .inspect(|&va| debug::object_allocated(va, size, gfp));
+            .inspect(|&va| hooks::object_allocated(va, size, gfp));
     }
     alloc(nr_pages, align, gfp, node, caller)
 }

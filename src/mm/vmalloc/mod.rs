@@ -104,8 +104,8 @@ use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::KernelAttrs;
 use crate::machine_local;
-use crate::mm::debug;
 use crate::mm::gfp::Gfp;
+use crate::mm::hooks;
 use crate::mm::init_mm;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::Frame;
@@ -203,8 +203,8 @@ pub fn vzalloc(size: usize, gfp: Gfp) -> Option<VirtAddr> {
 #[inline]
 #[track_caller]
 fn free_area(va: VirtAddr) {
-    if debug::are_freed_areas_watched() {
-        debug::object_freed(va, 0);
+    if hooks::are_freed_areas_watched() {
+        hooks::object_freed(va, 0);
     }
     if va.get() != 0 && !unmap_area(va, VmFlags::VM_ALLOC) {
         bad_address("vfree", va);

@@ -9,9 +9,9 @@ use super::with_areas;
 use crate::arch::{cpu, irq};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
+use crate::mm::hooks::points;
 use crate::mm::init_mm::Flushed;
 use crate::mm::shrinker::{Shrinker, register_shrinker};
-use crate::mm::trace::points;
 use crate::sync::Once;
 use arrayvec::ArrayVec;
 

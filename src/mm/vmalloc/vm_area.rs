@@ -11,10 +11,10 @@ use super::{VMAP, vm_unmap_aliases, with_areas};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::{self, with_masked};
 use crate::arch::pgtable::MapError;
-use crate::mm::debug::are_rare_events_on;
 use crate::mm::gfp::Gfp;
+use crate::mm::hooks::are_rare_events_on;
+use crate::mm::hooks::points;
 use crate::mm::init_mm::{self, TlbFlush};
-use crate::mm::trace::points;
 use core::panic::Location;
 
 /// Flags that an allocation's auxiliary memory inherits: how hard to try, but neither zones nor

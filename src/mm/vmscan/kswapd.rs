@@ -13,12 +13,12 @@ use crate::machine_local;
 use crate::mm::compaction::wakeup_kcompactd;
 use crate::mm::context::memalloc_noreclaim_scope;
 use crate::mm::gfp::Gfp;
+use crate::mm::hooks::points;
 use crate::mm::mmzone::{
     MAX_NR_ZONES, MAX_NUMNODES, NodeId, Wmark, WmarkFlags, Zone, ZoneId, ZoneType,
 };
 use crate::mm::page_alloc::drain_local_pages;
 use crate::mm::shrinker::DEF_PRIORITY;
-use crate::mm::trace::points;
 use crate::sched::{WaitQueue, cond_resched, should_stop};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicBool, AtomicU32};

@@ -29,23 +29,23 @@ use crate::arch::cpu;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
+pub use crate::mm::hooks::is_kfence_address;
+use crate::mm::hooks::{self, KFENCE_POOL_ORDER, KfenceObject, SLAB_ALLOC_HOOKS};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::Pages;
 use crate::mm::set_memory::linear_map_split_to_ptes;
+use crate::mm::stackdepot::note_metadata;
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use core::mem::ManuallyDrop;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use gate::Gate;
 use report::Kind;
 
 /// Objects of the pool (Linux: CONFIG_KFENCE_NUM_OBJECTS).
 pub const NUM_OBJECTS: usize = 127;
-const POOL_ORDER: Order = match Order::new(8) {
-    Some(order) => order,
-    None => unreachable!(),
-};
+const POOL_ORDER: Order = KFENCE_POOL_ORDER;
 const _: () = assert!((NUM_OBJECTS + 1) * 2 == POOL_ORDER.pages() as usize);
 
 /// State of an object's slot.
@@ -120,8 +120,6 @@ machine_local! {
         random: 1,
         metas: [Meta::NEW; NUM_OBJECTS],
     });
-    /// The pool's first byte; 0 without a pool.
-    static BASE: AtomicUsize = AtomicUsize::new(0);
     /// Nanoseconds between samples; 0 for off.
     static INTERVAL: AtomicU64 = AtomicU64::new(0);
     static NEXT_SAMPLE: AtomicU64 = AtomicU64::new(0);
@@ -138,7 +136,7 @@ pub(super) fn alloc_pool(ms: u64) -> bool {
     if ms == 0 {
         return false;
     }
-    let pages = super::busy(|| Pages::alloc(Gfp::GFP_NOWAIT, POOL_ORDER)).flatten();
+    let pages = hooks::busy(|| Pages::alloc(Gfp::GFP_NOWAIT, POOL_ORDER)).flatten();
     with_pool(|pool| {
         pool.pages = pages.map(ManuallyDrop::new);
         pool.pages.is_some()
@@ -153,7 +151,7 @@ pub(super) fn init(seed: u64) -> Option<VirtRange> {
         drop(with_pool(|pool| pool.pages.take()).map(ManuallyDrop::into_inner));
         return None;
     }
-    memory::note_metadata(POOL_ORDER.pages());
+    note_metadata(POOL_ORDER.pages());
     for page in first.block(POOL_ORDER) {
         protect(page, true);
     }
@@ -161,8 +159,8 @@ pub(super) fn init(seed: u64) -> Option<VirtRange> {
         pool.random = seed | 1;
         (1..=NUM_OBJECTS as u8).for_each(|place| pool.push_free(place));
     });
-    BASE.store(first.virt().get(), Relaxed);
-    super::SLAB_FREE_HOOKS.inc();
+    hooks::set_kfence_pool(first.virt());
+    super::watch_frees();
     Some(VirtRange::from_size(first.virt(), POOL_ORDER.bytes()))
 }
 
@@ -175,24 +173,16 @@ fn protect(page: Frame, on: bool) {
     assert!(done, "kfence: {page:?} of the pool is not mapped by itself");
 }
 
-/// Returns true if an address is in the pool. Any context.
-#[inline]
-#[must_use]
-pub fn is_kfence_address(at: VirtAddr) -> bool {
-    let base = BASE.load(Relaxed);
-    base != 0 && at.get().wrapping_sub(base) < POOL_ORDER.bytes()
-}
-
 /// A tick of a timer: opens the gate when it is time (Linux: toggle_allocation_gate).
 pub fn kfence_tick() {
-    if BASE.load(Relaxed) == 0 || !GATE.is_closed() {
+    if !hooks::has_kfence_pool() || !GATE.is_closed() {
         return;
     }
     let now = cpu::sched_clock();
     if now >= NEXT_SAMPLE.load(Relaxed) {
         GATE.open(|| {
             NEXT_SAMPLE.store(now.saturating_add(INTERVAL.load(Relaxed)), Relaxed);
-            super::SLAB_ALLOC_HOOKS.inc();
+            SLAB_ALLOC_HOOKS.inc();
         });
     }
 }
@@ -251,7 +241,7 @@ impl Pool {
 
 /// Takes an allocation of `size` bytes, if the gate is open and there is room; the object lies
 /// in a frame that is marked as one of a slab of `owner`. Any context (Linux: __kfence_alloc).
-pub(in crate::mm) fn kfence_alloc(
+pub(in crate::mm::debug) fn kfence_alloc(
     size: usize,
     align: usize,
     gfp: Gfp,
@@ -261,7 +251,7 @@ pub(in crate::mm) fn kfence_alloc(
     if !GATE.is_open() || size == 0 || size > PAGE_SIZE || gfp.intersects(zones) {
         return None;
     }
-    if !GATE.pass(|| super::SLAB_ALLOC_HOOKS.dec()) {
+    if !GATE.pass(|| SLAB_ALLOC_HOOKS.dec()) {
         return None;
     }
     let track = Track::here();
@@ -290,7 +280,7 @@ pub(in crate::mm) fn kfence_alloc(
 
 /// Takes an object of the pool back, and checks it; with `wipe` it is filled with zeros. Any
 /// context (Linux: __kfence_free).
-pub(in crate::mm) fn kfence_free(at: VirtAddr, wipe: bool) {
+pub(in crate::mm::debug) fn kfence_free(at: VirtAddr, wipe: bool) {
     let track = Track::here();
     let mut found = None;
     with_pool(|pool| {
@@ -329,8 +319,8 @@ pub(in crate::mm) fn kfence_free(at: VirtAddr, wipe: bool) {
 /// they are named. Where there are none, `heir`, a cache that stays, becomes the owner of those
 /// that were freed, so that a second free of one still finds a cache (Linux:
 /// kfence_shutdown_cache).
-pub(in crate::mm) fn kfence_shutdown_cache(owner: usize, heir: usize) -> usize {
-    if BASE.load(Relaxed) == 0 {
+pub(in crate::mm::debug) fn kfence_shutdown_cache(owner: usize, heir: usize) -> usize {
+    if !hooks::has_kfence_pool() {
         return 0;
     }
     with_pool(|pool| {
@@ -354,17 +344,8 @@ pub(in crate::mm) fn kfence_shutdown_cache(owner: usize, heir: usize) -> usize {
     })
 }
 
-/// Object in a page of the pool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::mm) struct KfenceObject {
-    /// True if the object is allocated.
-    pub allocated: bool,
-    /// Size of the object in bytes.
-    pub size: usize,
-}
-
 /// The object of the pool that `frame` is for, if it ever had one. Any context.
-pub(in crate::mm) fn kfence_object(frame: Frame) -> Option<KfenceObject> {
+pub(in crate::mm::debug) fn kfence_object(frame: Frame) -> Option<KfenceObject> {
     if !is_kfence_address(frame.virt()) {
         return None;
     }
@@ -377,7 +358,7 @@ pub(in crate::mm) fn kfence_object(frame: Frame) -> Option<KfenceObject> {
 }
 
 /// The bytes of an object of the pool, if `at` is in one (Linux: kfence_ksize).
-pub(in crate::mm) fn kfence_ksize(at: VirtAddr) -> Option<usize> {
+pub(in crate::mm::debug) fn kfence_ksize(at: VirtAddr) -> Option<usize> {
     if !is_kfence_address(at) {
         return None;
     }

@@ -24,6 +24,7 @@ use crate::addr::{VirtAddr, VirtRange};
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
+use crate::mm::hooks::{self, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use arrayvec::ArrayVec;
@@ -62,8 +63,8 @@ fn with_state<R>(f: impl FnOnce(&mut State) -> R) -> R {
 /// Switches it on, before the first object is allocated.
 pub(super) fn enable() {
     if !ON.swap(true, Relaxed) {
-        super::SLAB_ALLOC_HOOKS.inc();
-        super::SLAB_FREE_HOOKS.inc();
+        super::watch_allocs();
+        super::watch_frees();
     }
 }
 
@@ -76,8 +77,8 @@ pub fn kmemleak_on() -> bool {
 /// Switches it off for good: it lacks what it needs to be right (Linux: kmemleak_disable).
 fn disable(why: &str) {
     if ON.swap(false, Relaxed) {
-        super::SLAB_ALLOC_HOOKS.dec();
-        super::SLAB_FREE_HOOKS.dec();
+        SLAB_ALLOC_HOOKS.dec();
+        SLAB_FREE_HOOKS.dec();
         report!("kmemleak: {why}: switched off");
     }
 }
@@ -100,7 +101,7 @@ pub fn add_root(range: VirtRange) {
 /// An object was allocated. With `min_count` 0 it is reachable anyhow (Linux: kmemleak_alloc).
 pub fn kmemleak_alloc(at: VirtAddr, size: usize, min_count: u32) {
     let size = u32::try_from(size).unwrap_or(u32::MAX);
-    if !kmemleak_on() || size == 0 || super::is_busy() {
+    if !kmemleak_on() || size == 0 || hooks::is_busy() {
         return;
     }
     let stack = Handle::number(stackdepot::save_here(true));

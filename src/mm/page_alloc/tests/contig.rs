@@ -245,7 +245,7 @@ fn a_range_with_shared_pages_is_freed_but_for_them() {
     for watched in [false, true] {
         with_cma(|range| {
             if watched {
-                crate::mm::debug::watch_pages();
+                crate::mm::page_alloc::watch_pages();
             }
             let used = nr_used_pages();
             let (whole, part) = (free_blocks(), take(range, 3, 70));
@@ -265,7 +265,7 @@ fn a_range_with_shared_pages_is_freed_but_for_them() {
             with_masked(drain_local_pages);
             assert_eq!((nr_used_pages(), free_blocks()), (used, whole));
             if watched {
-                crate::mm::debug::unwatch_pages();
+                crate::mm::page_alloc::unwatch_pages();
             }
         });
     }

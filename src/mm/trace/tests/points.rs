@@ -4,6 +4,7 @@ use super::*;
 use crate::addr::{Order, PhysAddr, PhysRange};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
+use crate::arch::jump_label::StaticKey;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{
@@ -182,7 +183,7 @@ fn off_nothing_is_written_and_nobody_asks() {
             unsafe { kfree(kmalloc(64, KERNEL).unwrap().as_ptr()) };
         };
         let keys = || {
-            use crate::mm::debug::{PAGE_HOOKS, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
+            use crate::mm::hooks::{PAGE_HOOKS, RARE_EVENTS, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
             let all: [&'static StaticKey; 4] =
                 [&PAGE_HOOKS, &SLAB_ALLOC_HOOKS, &SLAB_FREE_HOOKS, &RARE_EVENTS];
             all.map(StaticKey::is_enabled)
@@ -253,7 +254,7 @@ fn want_of_memory_leaves_all_as_it_was() {
             failures += 1;
             assert_eq!(result, Err(TraceError::NoMemory));
             assert_eq!((enabled(), buffer_size_kb()), (0, (64, false)));
-            assert!(!crate::mm::debug::PAGE_HOOKS.is_enabled());
+            assert!(!crate::mm::hooks::PAGE_HOOKS.is_enabled());
             slab::shrink_all();
             assert_eq!(nr_used_pages(), before, "after {skip} pages");
         }
@@ -302,7 +303,7 @@ fn nothing_is_lost_uncounted_while_others_read() {
         m.on_cpus(4, |cpu| {
             for n in 0..EACH {
                 let order = order((n % 11) as u8);
-                crate::mm::trace::points::mm_vmscan_wakeup_kswapd(
+                crate::mm::hooks::points::mm_vmscan_wakeup_kswapd(
                     crate::mm::mmzone::NodeId::FIRST,
                     crate::mm::mmzone::ZoneType::Dma,
                     order,
@@ -352,10 +353,10 @@ fn who_comes_between_is_dropped_and_counted() {
         let frame = alloc_pages(KERNEL, Order::ZERO).unwrap();
         crate::arch::irq::with_masked(|irq| {
             let _writing = RINGS.get(irq).lock(irq);
-            crate::mm::trace::points::mm_page_free(frame, Order::ZERO);
+            crate::mm::hooks::points::mm_page_free(frame, Order::ZERO);
         });
         let rings = Rings::take();
-        crate::mm::trace::points::mm_page_free(frame, Order::ZERO);
+        crate::mm::hooks::points::mm_page_free(frame, Order::ZERO);
         assert!(Stats(&rings, CpuId::BOOT).to_string().contains("\ndropped events: 2\n"));
         drop(rings);
         // SAFETY: allocated here, and nobody uses it any more.

@@ -6,8 +6,16 @@
 //! among those of all pools, plus 1. Records never change but for the count, and are never
 //! freed, so they are found without a lock; one lock is for those who add some.
 
-use super::memory::{FreshWords, WORDS, words_of};
-use super::report::Call;
+#![deny(unsafe_code)]
+
+mod call;
+#[expect(unsafe_code, reason = "the words are memory of the linear map")]
+mod words;
+
+pub use call::{Call, Symbolizer, set_symbolizer};
+pub use words::metadata_pages;
+pub(in crate::mm) use words::{FreshWords, WORDS, note_metadata, take_words, words_of};
+
 use crate::addr::{Order, Pfn};
 use crate::arch;
 use crate::arch::irq::with_masked;
@@ -86,7 +94,7 @@ fn size(record: &[AtomicU64]) -> usize {
     record.get(1).map_or(0, |word| word.load(Ordering::Relaxed) as u32 as usize)
 }
 
-pub(super) fn hash(entries: &[usize]) -> u32 {
+pub(in crate::mm) fn hash(entries: &[usize]) -> u32 {
     // FNV-1a over words: stacks are not chosen by an enemy.
     let mix = |h: u64, &entry: &usize| (h ^ entry as u64).wrapping_mul(0x0000_0100_0000_01b3);
     let h = entries.iter().fold(0xcbf2_9ce4_8422_2325, mix);
@@ -130,7 +138,7 @@ fn table() -> Option<&'static [AtomicU64]> {
 }
 
 /// Takes the memory of the first records; whether there was some.
-pub(super) fn early_init() -> bool {
+pub(in crate::mm) fn early_init() -> bool {
     table().is_some()
 }
 
@@ -233,7 +241,7 @@ pub fn fetch(handle: Handle) -> impl Iterator<Item = usize> {
 }
 
 /// Adds to the pages that a stack is counted for; what they are now.
-pub(super) fn count(handle: Handle, pages: i32) {
+pub(in crate::mm) fn count(handle: Handle, pages: i32) {
     if let Some(record) = record(handle) {
         let by = (i64::from(pages) << 32) as u64;
         record[1].fetch_add(by, Ordering::Relaxed);
