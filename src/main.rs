@@ -4,7 +4,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
-use granule::init::{Boot, fragment, provoke, report, snapshot};
+use granule::init::{Boot, fragment, lkdtm, report, snapshot};
 #[cfg(target_os = "none")]
 use granule::monitor;
 
@@ -23,18 +23,18 @@ fn main(boot: &Boot) -> u8 {
         return EXIT_USAGE;
     }
     // SAFETY: it is asked for what the command line names and what is typed at the monitor.
-    let provoker = unsafe { provoke::Provoker::new() };
+    let lkdtm = unsafe { lkdtm::Lkdtm::new() };
     if let Some(fault) = boot.cmdline.granule("fault")
-        && !provoker.provoke(fault)
+        && !lkdtm.do_action(fault)
     {
         log::error!("granule.fault={fault}: there is no such fault; there are:");
-        for (name, what) in provoke::faults() {
+        for (name, what) in lkdtm::faults() {
             log::error!("  {name}: {what}");
         }
         return EXIT_USAGE;
     }
     if monitor::is_wanted(boot) {
-        monitor::run(boot, provoker);
+        monitor::run(boot, lkdtm);
     }
     0
 }

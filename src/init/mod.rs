@@ -12,6 +12,8 @@ mod irq;
 #[cfg(any(target_os = "none", test))]
 mod kallsyms;
 #[cfg(target_os = "none")]
+pub mod lkdtm;
+#[cfg(target_os = "none")]
 mod mm;
 #[cfg(target_os = "none")]
 mod numa;
@@ -21,8 +23,6 @@ mod paging;
 mod panic;
 #[cfg(target_os = "none")]
 mod progress;
-#[cfg(target_os = "none")]
-pub mod provoke;
 #[cfg(target_os = "none")]
 mod redistributors;
 #[cfg(target_os = "none")]

@@ -12,7 +12,7 @@ use crate::arch::{CpuId, cpu};
 use crate::drivers::{console, semihosting};
 use crate::init::Boot;
 use crate::init::interrupts::{self, IrqReturn};
-use crate::init::provoke::{self, Provoker};
+use crate::init::lkdtm::{self, Lkdtm};
 use crate::sched::{self, HZ, WaitQueue};
 use crate::{kprint, kprintln};
 use arrayvec::ArrayString;
@@ -145,17 +145,17 @@ pub(super) struct Session<'a> {
     pub boot: &'a Boot,
     pub held: Held,
     pub work: Work,
-    provoker: Provoker,
+    lkdtm: Lkdtm,
 }
 
 const LISTS: Lists =
-    Lists { benches: bench::NAMES, faults: |f| provoke::faults().for_each(|(name, _)| f(name)) };
+    Lists { benches: bench::NAMES, faults: |f| lkdtm::faults().for_each(|(name, _)| f(name)) };
 
-/// Reads commands and does what they say, for ever; `provoker` is for the command `fault`.
-pub fn run(boot: &Boot, provoker: Provoker) -> ! {
+/// Reads commands and does what they say, for ever; `lkdtm` is for the command `fault`.
+pub fn run(boot: &Boot, lkdtm: Lkdtm) -> ! {
     listen(boot);
     kprintln!("The monitor: 'help' lists the commands, Tab completes.");
-    let mut session = Session { boot, held: Held::new(), work: Work::new(), provoker };
+    let mut session = Session { boot, held: Held::new(), work: Work::new(), lkdtm };
     let mut line = Line::new(PROMPT);
     loop {
         match console::take_overruns() {
@@ -256,7 +256,7 @@ impl Session<'_> {
             Command::Compact => self.work.compact(out),
             Command::Stress(count, seed) => self.work.stress(count, seed, out),
             Command::Bench(name) => bench::run(name, out),
-            Command::Fault(name) => fault(&self.provoker, name, out),
+            Command::Fault(name) => fault(&self.lkdtm, name, out),
             Command::Reboot => power::reboot(&self.boot.tree, out),
             Command::Poweroff => power::poweroff(&self.boot.tree, out),
         }
@@ -304,11 +304,11 @@ fn help(name: Option<&str>, out: &mut Screen) -> fmt::Result {
     }
 }
 
-fn fault(provoker: &Provoker, name: Option<&str>, out: &mut Screen) -> fmt::Result {
+fn fault(lkdtm: &Lkdtm, name: Option<&str>, out: &mut Screen) -> fmt::Result {
     let Some(name) = name else {
-        return provoke::faults().try_for_each(|(name, what)| writeln!(out, "  {name:<20} {what}"));
+        return lkdtm::faults().try_for_each(|(name, what)| writeln!(out, "  {name:<20} {what}"));
     };
-    if provoker.provoke(name) {
+    if lkdtm.do_action(name) {
         return Ok(());
     }
     writeln!(out, "fault: {name:?} is none; fault alone lists them")

@@ -1,5 +1,5 @@
-//! Faults on demand: `granule.fault=NAME` on the command line breaks a rule of memory
-//! at the end of boot, to see that it is caught and how the report reads.
+//! Faults on demand (Linux: drivers/misc/lkdtm/): `granule.fault=NAME` on the command line breaks
+//! a rule of memory at the end of boot, to see that it is caught and how the report reads.
 
 use super::{panic, secondary};
 use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
@@ -18,7 +18,7 @@ use core::hint::black_box;
 use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The faults that can be provoked, with what they do.
+/// Faults that can be caused: name, description and function.
 const FAULTS: &[(&str, &str, fn())] = &[
     ("null", "read through a null pointer", null),
     ("wx", "write to the kernel's text", wx),
@@ -42,27 +42,28 @@ const FAULTS: &[(&str, &str, fn())] = &[
     ("panic", "panic", || panic!("granule.fault=panic")),
 ];
 
-/// The names of the faults that can be provoked, each with what it does.
+/// Names of the faults, each with a description.
 pub fn faults() -> impl Iterator<Item = (&'static str, &'static str)> {
     FAULTS.iter().map(|(name, what, _)| (*name, *what))
 }
 
-/// The right to break a rule of memory, which ends the kernel.
-pub struct Provoker(());
+/// Token of the right to break a rule of memory, which ends the kernel.
+pub struct Lkdtm(());
 
-impl Provoker {
-    /// The right for whoever answers to the user of the machine.
+impl Lkdtm {
+    /// Creates the token, for code that acts for the user of the machine.
     ///
     /// # Safety
-    /// Faults are provoked only where the user of the machine asked for one by its name: each of
+    /// Faults are caused only where the user of the machine asked for one by its name: each of
     /// them is undefined behaviour, which the MMU or an allocator's checks are to catch.
     #[must_use]
     pub const unsafe fn new() -> Self {
         Self(())
     }
 
-    /// Provokes the fault called `name`; `false` if there is none of that name.
-    pub fn provoke(&self, name: &str) -> bool {
+    /// Causes the fault called `name`, and does not return then. Returns false if there is none of
+    /// that name (Linux: lkdtm_do_action).
+    pub fn do_action(&self, name: &str) -> bool {
         let Some((name, what, fault)) = FAULTS.iter().find(|f| f.0 == name) else { return false };
         log::warn!("granule.fault={name}: about to {what}");
         fault();
