@@ -13,10 +13,8 @@ use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::mm::gfp::Gfp;
-use crate::mm::slab::{
-    self, KMALLOC_MAX_CACHE_SIZE, kfree, kmalloc, kmalloc_size_roundup, kzalloc, slab_is_available,
-};
-use crate::mm::util::kvmalloc_aligned;
+use crate::mm::slab::{self, kfree, kmalloc, kzalloc, slab_is_available};
+use crate::mm::util::{kmalloc_size, kvmalloc_aligned};
 use crate::mm::vmalloc;
 use crate::sched::may_sleep;
 use crate::sync::{Rank, SpinLock};
@@ -87,24 +85,6 @@ impl KernelHeap {
             }
             heap.allocate_first_fit(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
         })
-    }
-}
-
-/// The size to ask of kmalloc for `layout`: one whose class is aligned well enough;
-/// `None` if there is none. Folds for a constant layout.
-#[inline(always)]
-pub(in crate::mm) const fn kmalloc_size(layout: Layout) -> Option<usize> {
-    let (size, align) = (layout.size(), layout.align());
-    let size = if size < align { align } else { size };
-    let Some(class) = kmalloc_size_roundup(size) else {
-        return None;
-    };
-    if align <= PAGE_SIZE && size <= KMALLOC_MAX_CACHE_SIZE {
-        // A class is aligned to the largest power of two that divides it.
-        if class & (align - 1) != 0 { size.checked_next_power_of_two() } else { Some(size) }
-    } else {
-        // Blocks of pages are aligned to themselves.
-        Some(class)
     }
 }
 

@@ -28,6 +28,7 @@ mod pcp_list;
 pub mod percpu;
 pub mod ptdump;
 pub mod rcu;
+mod rcu_gp;
 pub mod reserved_mem;
 pub mod resource;
 pub mod set_memory;

@@ -4,13 +4,33 @@
 use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::arch::irq::is_masked;
 use crate::mm::gfp::Gfp;
-use crate::mm::heap::kmalloc_size;
 use crate::mm::mmzone::NodeId;
-use crate::mm::slab::{kfree, kmalloc, kmalloc_node, kmalloc_room, krealloc};
+use crate::mm::slab::{
+    KMALLOC_MAX_CACHE_SIZE, kfree, kmalloc, kmalloc_node, kmalloc_room, kmalloc_size_roundup,
+    krealloc,
+};
 use crate::mm::vmalloc;
 use core::alloc::Layout;
 use core::ffi::{CStr, c_char};
 use core::ptr::{self, NonNull};
+
+/// The size to ask of kmalloc for `layout`: one whose class is aligned well enough;
+/// `None` if there is none. Folds for a constant layout.
+#[inline(always)]
+pub(in crate::mm) const fn kmalloc_size(layout: Layout) -> Option<usize> {
+    let (size, align) = (layout.size(), layout.align());
+    let size = if size < align { align } else { size };
+    let Some(class) = kmalloc_size_roundup(size) else {
+        return None;
+    };
+    if align <= PAGE_SIZE && size <= KMALLOC_MAX_CACHE_SIZE {
+        // A class is aligned to the largest power of two that divides it.
+        if class & (align - 1) != 0 { size.checked_next_power_of_two() } else { Some(size) }
+    } else {
+        // Blocks of pages are aligned to themselves.
+        Some(class)
+    }
+}
 
 /// A copy of `from` in memory of its own, for [`kfree`]; `None` where memory is short. Any
 /// context that `gfp` is fit for.

@@ -22,7 +22,7 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::hooks::{self, ObjectType};
 use crate::mm::page_alloc;
-use crate::mm::rcu::rcu_init;
+use crate::mm::rcu_gp::rcu_init;
 use crate::sched::WaitQueue;
 use crate::sync::{Rank, SpinLock};
 use core::ops::Deref;

@@ -327,7 +327,7 @@ fn booted_with(value: &'static str, f: impl FnOnce()) {
 #[test]
 fn powers_of_two_are_aligned_to_themselves_with_any_flags() {
     use crate::mm::alloc::KBox;
-    use crate::mm::heap::kmalloc_size;
+    use crate::mm::util::kmalloc_size;
     #[repr(align(8192))]
     struct Wide;
     #[repr(align(8192))]

@@ -39,7 +39,7 @@ impl fmt::Display for Culprit<'_> {
             let mut name = ArrayString::<64>::new();
             // What is cut off does not matter.
             let _ = write!(name, "{}", Call(*entry));
-            ["granule::mm::slab::", "granule::mm::debug::", "granule::mm::heap::"]
+            ["mm::slab::", "mm::debug::", "mm::hooks::", "mm::heap::"]
                 .iter()
                 .any(|room| name.contains(room))
         };

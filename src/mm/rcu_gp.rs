@@ -1,0 +1,75 @@
+//! Thread and shrinker that free what waits for a grace period (Linux: the workers of kfree_rcu
+//! in mm/slab_common.c).
+//!
+//! Memory that waits is freed by a thread, `rcu_gp`. It is started when it is first of use, by
+//! one who may sleep. Until then, and where there is no memory for its stack, what waits is
+//! freed by [`rcu_barrier`], and by reclaim, which asks for it
+//! as for any cache.
+#![deny(unsafe_code)]
+
+use crate::machine_local;
+use crate::mm::context::in_memalloc;
+use crate::mm::gfp::Gfp;
+use crate::mm::shrinker::{Shrinker, register_shrinker};
+use crate::sched::may_sleep;
+use crate::sched::rcu::{rcu_barrier, rcu_pending};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+machine_local! {
+    static SHRINKER: AtomicBool = AtomicBool::new(false);
+    static THREAD: AtomicBool = AtomicBool::new(false);
+}
+
+/// Shrinker of the memory that waits for a grace period (Linux: kfree_rcu_shrink_scan).
+struct Waiting;
+
+impl Shrinker for Waiting {
+    fn name(&self) -> &'static str {
+        "rcu"
+    }
+    fn count(&self, _: Gfp) -> usize {
+        rcu_pending() as usize
+    }
+    /// All of it: it takes one grace period.
+    fn scan(&self, _: Gfp, _: usize) -> usize {
+        let waiting = rcu_pending();
+        if waiting == 0 || !may_sleep() {
+            return 0;
+        }
+        rcu_barrier();
+        waiting as usize
+    }
+}
+
+/// Lets what waits for a grace period be freed in the background, and by reclaim, from here on.
+/// It does so once; who may not sleep leaves it to the next. Whoever first has something to
+/// free later calls it; callers elsewhere need not.
+pub fn rcu_init() {
+    if SHRINKER.load(Relaxed) && THREAD.load(Relaxed) || !may_sleep() || in_memalloc() {
+        return;
+    }
+    if !SHRINKER.swap(true, Relaxed) && register_shrinker(&Waiting).is_err() {
+        log::warn!("rcu: no room for a shrinker: reclaim waits for nobody's readers");
+    }
+    if !THREAD.swap(true, Relaxed) && !start_thread() {
+        // Once more, when there are threads and memory.
+        THREAD.store(false, Relaxed);
+    }
+}
+
+#[cfg(target_os = "none")]
+fn start_thread() -> bool {
+    use crate::sched;
+    let body = || {
+        // What it frees must not wait for it to free.
+        crate::mm::context::memalloc_noreclaim_scope(sched::rcu::rcu_thread);
+        0
+    };
+    sched::current().is_some() && crate::mm::kthread::kthread_run("rcu_gp", body).is_ok()
+}
+
+/// Threads are the host's there.
+#[cfg(not(target_os = "none"))]
+fn start_thread() -> bool {
+    true
+}
