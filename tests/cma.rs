@@ -13,12 +13,13 @@ mod sleepy;
 
 use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE};
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::cma::{Cma, CmaPages, cma_alloc, cma_release, default_area};
 use granule::mm::gfp::Gfp;
 use granule::mm::memory_failure::{soft_offline_page, unpoison_memory};
 use granule::mm::migrate::Isolated;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{OwnedPage, alloc_pages, free_pages, nr_free_pages};
+use granule::mm::page_alloc::{OwnedPage, free_pages, nr_free_pages};
 use granule::mm::trace;
 use granule::mm::zsmalloc::{ZsHandle, ZsPool};
 

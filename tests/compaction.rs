@@ -14,13 +14,14 @@ use ageing::{
 };
 use alloc::vec::Vec;
 use granule::addr::Order;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::compaction::{
     ContigPageInfo, compact_stat, compaction_proactiveness, fragmentation_score,
     set_compaction_proactiveness,
 };
 use granule::mm::gfp::Gfp;
 use granule::mm::mmzone::NodeId;
-use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::page_alloc::free_pages;
 use granule::mm::slab::slabinfo;
 use granule::mm::workload::{DEFAULT_SEED, Objects, fragment};
 use granule::sched::msleep;

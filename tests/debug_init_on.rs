@@ -9,10 +9,11 @@ mod harness;
 
 use core::ptr::NonNull;
 use granule::addr::Order;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::debug::mem_auto_init;
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::page_alloc::free_pages;
 use granule::mm::slab::{SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
 
 fn bytes(frame: Frame, order: Order) -> &'static mut [u8] {

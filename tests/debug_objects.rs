@@ -17,13 +17,14 @@ use alloc::boxed::Box;
 use alloc::format;
 use core::ptr::NonNull;
 use granule::addr::{Order, VirtAddr};
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::debug::{
     ObjectState, ObjectType, debug_object_activate, debug_object_active_state,
     debug_object_assert_init, debug_object_deactivate, debug_object_destroy, debug_object_free,
     debug_object_init, debug_object_state, debug_objects_on, debug_objects_warnings,
 };
 use granule::mm::gfp::Gfp;
-use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::page_alloc::free_pages;
 use granule::mm::shrinker::{Shrinker, register_shrinker};
 use granule::mm::slab::{SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
 use says::assert_says;

@@ -20,15 +20,14 @@ use granule::addr::{Order, Pfn};
 use granule::arch::smp;
 use granule::arch::{CpuId, NR_CPUS};
 use granule::init::secondary;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::cma::{cma_alloc, cma_release, default_area};
 use granule::mm::debug::stackdepot::{self, Handle, Stack};
 use granule::mm::debug::{Comm, Owner, PageOwner, Stacks, metadata_pages, owner_of, page_owner_on};
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_run;
 use granule::mm::page::{Frame, Page, PageFlags};
-use granule::mm::page_alloc::{
-    alloc_pages, block_order, free_pages, nr_used_pages, split_page, zones,
-};
+use granule::mm::page_alloc::{block_order, free_pages, nr_used_pages, split_page, zones};
 use granule::sched::schedule;
 use granule::{kprint, kprintln};
 use says::assert_says;

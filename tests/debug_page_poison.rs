@@ -16,10 +16,11 @@ mod says;
 use alloc::format;
 use arrayvec::{ArrayString, ArrayVec};
 use granule::addr::Order;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::debug::PAGE_POISON;
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::page_alloc::free_pages;
 use says::assert_says;
 
 #[inline(never)]

@@ -16,12 +16,12 @@ mod says;
 use alloc::format;
 use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE};
+use granule::mm::alloc_pages::alloc_pages;
+use granule::mm::contig::alloc_contig_range;
 use granule::mm::debug::{FaultInfo, debug_pagealloc_enabled};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{
-    OwnedPage, alloc_contig_range, alloc_pages, free_contig_range, free_pages,
-};
+use granule::mm::page_alloc::{OwnedPage, free_contig_range, free_pages};
 use granule::mm::{slab, vmalloc};
 use harness::Random;
 

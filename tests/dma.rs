@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 use granule::arch::pgtable::MemoryType;
 use granule::arch::phys_to_virt;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::cma::default_area;
 use granule::mm::dma::{
     DmaAddr, DmaDevice, DmaDirection, DmaError, DmaPool, DmaRange, dma_alloc_coherent,
@@ -23,7 +24,7 @@ use granule::mm::dma::{
 };
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
-use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::page_alloc::free_pages;
 
 const DEVICE: DmaDevice<'static> =
     DmaDevice { name: "device", mask: u64::MAX, ranges: &[], coherent: false };

@@ -18,6 +18,7 @@ use granule::arch::CpuId;
 use granule::arch::irq::with_masked;
 use granule::arch::smp;
 use granule::init::secondary;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_create_on_cpu;
 use granule::mm::memory_failure::{soft_offline_page, unpoison_memory};
@@ -26,8 +27,8 @@ use granule::mm::memory_hotplug::{
 };
 use granule::mm::page::{Frame, PageFlags};
 use granule::mm::page_alloc::{
-    Pages, PagesList, State, alloc_pages, drain_all_pages, drain_local_pages, free_pages,
-    nr_used_pages, num_poisoned_pages, state_of, zones,
+    Pages, PagesList, State, drain_all_pages, drain_local_pages, free_pages, nr_used_pages,
+    num_poisoned_pages, state_of, zones,
 };
 use granule::mm::slab::shrink_all;
 use granule::mm::sparse::Section;

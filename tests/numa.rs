@@ -29,14 +29,17 @@ use granule::arch::CpuId;
 use granule::arch::irq::with_masked;
 use granule::arch::smp;
 use granule::init::secondary;
+use granule::mm::alloc_pages::{
+    alloc_pages, alloc_pages_bulk, alloc_pages_exact, alloc_pages_node,
+};
 use granule::mm::cma::{cma_alloc, cma_release, default_area};
 use granule::mm::compaction::compact_zone;
+use granule::mm::contig::alloc_contig_range;
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_create_on_cpu;
 use granule::mm::mmzone::{NodeId, ZoneId, ZoneType};
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
-    alloc_contig_range, alloc_pages, alloc_pages_bulk, alloc_pages_exact, alloc_pages_node,
     cpu_to_node, drain_all_pages, drain_local_pages, free_contig_range, free_pages,
     free_pages_exact, get_page, put_page, zones,
 };

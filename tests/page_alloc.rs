@@ -9,12 +9,11 @@ mod harness;
 
 use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE};
+use granule::mm::alloc_pages::{alloc_pages, alloc_pages_bulk};
 use granule::mm::gfp::Gfp;
 use granule::mm::mmzone::ZoneType;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{
-    alloc_pages, alloc_pages_bulk, drain_all_pages, free_pages, nr_free_pages, zones,
-};
+use granule::mm::page_alloc::{drain_all_pages, free_pages, nr_free_pages, zones};
 use granule::mm::validate::validate;
 use harness::Random;
 

@@ -17,10 +17,11 @@ use granule::arch::layout;
 use granule::arch::pgtable::{KernelAttrs, MapError, Permission};
 use granule::arch::{extable, image, smp};
 use granule::init::secondary::on_each;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
 use granule::mm::ioremap::{ioremap, iounmap};
-use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::page_alloc::free_pages;
 
 fn pages(range: VirtRange) -> impl Iterator<Item = VirtAddr> {
     (range.start().get()..range.end().get()).step_by(PAGE_SIZE).map(VirtAddr::new)

@@ -24,14 +24,12 @@ use granule::arch::layout;
 use granule::arch::switch::THREAD_SIZE;
 use granule::fs::{self, FsError};
 use granule::kprintln;
+use granule::mm::alloc_pages::{FailPageAlloc, alloc_pages, set_fail_page_alloc};
 use granule::mm::cma::{CmaPages, cma_alloc, cma_release, default_area};
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_create_on_cpu;
 use granule::mm::page::{Frame, PageFlags};
-use granule::mm::page_alloc::{
-    self, FailPageAlloc, ZoneInfo, alloc_pages, drain_all_pages, free_pages, set_fail_page_alloc,
-    zones,
-};
+use granule::mm::page_alloc::{self, ZoneInfo, drain_all_pages, free_pages, zones};
 use granule::mm::slab::{SlabFlags, SlabInfo, kmem_cache_create, kmem_cache_destroy, slabinfo};
 use granule::mm::stat::si_mem_available;
 use granule::mm::validate;

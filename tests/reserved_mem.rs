@@ -18,6 +18,7 @@ use granule::arch::extable;
 use granule::arch::{layout, phys_to_virt};
 use granule::drivers::random;
 use granule::firmware::fdt::Node;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::cma::{Cma, areas, cma_alloc, cma_release, default_area};
 use granule::mm::dma::{
     DmaDevice, DmaDirection, DmaError, dma_map_page, dma_map_single, dma_unmap_single,
@@ -27,7 +28,7 @@ use granule::mm::dma::{dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguo
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{State, alloc_pages, free_pages, nr_free_pages, state_of};
+use granule::mm::page_alloc::{State, free_pages, nr_free_pages, state_of};
 use granule::mm::ptdump;
 use granule::mm::reserved_mem::{
     Pool, RegionError, device_region, device_region_by_name, reserved_mem, reserved_mem_lookup,

@@ -17,9 +17,10 @@ use granule::arch::pgtable::KernelAttrs;
 use granule::arch::{CpuId, NR_CPUS};
 use granule::arch::{cpu, exception, smp};
 use granule::init::{interrupts, secondary};
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, drain_all_pages, drain_local_pages, free_pages, zones};
+use granule::mm::page_alloc::{drain_all_pages, drain_local_pages, free_pages, zones};
 use granule::mm::slab::{kfree, kmalloc, shrink_all, slabinfo, validate};
 use granule::mm::vmalloc::{
     VMAP_MAX_ALLOC, VmArea, shrink, vfree, vm_unmap_aliases, vm_unmap_ram, vmalloc_stat,

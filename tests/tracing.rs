@@ -18,14 +18,15 @@ use granule::arch::CpuId;
 use granule::arch::irq::with_masked;
 use granule::fs;
 use granule::init::secondary;
+use granule::mm::alloc_pages::{alloc_pages, alloc_pages_bulk};
 use granule::mm::cma::{cma_alloc, cma_release, default_area};
 use granule::mm::compaction::compact_zone;
 use granule::mm::debug::{is_kfence_address, report};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
-    Pages, PagesList, alloc_pages, alloc_pages_bulk, drain_all_pages, drain_local_pages,
-    free_pages, free_pages_bulk, nr_used_pages, zones,
+    Pages, PagesList, drain_all_pages, drain_local_pages, free_pages, free_pages_bulk,
+    nr_used_pages, zones,
 };
 use granule::mm::slab::{self, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
 use granule::mm::vmalloc::{VmArea, vm_unmap_aliases};

@@ -13,8 +13,9 @@ use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE, VirtAddr};
 use granule::arch::irq::with_masked;
 use granule::arch::pgtable::KernelAttrs;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
-use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::page_alloc::free_pages;
 use granule::mm::set_memory::set_memory_valid;
 use granule::mm::vmalloc::{
     self, VmArea, is_vmalloc_addr, validate, vm_unmap_aliases, vmalloc, vmalloc_size,

@@ -2,9 +2,10 @@
 
 use crate::contender::Contender;
 use granule::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::page_alloc::free_pages;
 use granule::mm::slab::{kfree, kmalloc};
 use granule::mm::vmalloc::slot_page::SlotPage;
 use granule::mm::vmalloc::va_space::{VaError, VaRequest, VaSpace};

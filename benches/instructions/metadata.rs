@@ -8,8 +8,9 @@
 use alloc::vec::Vec;
 use granule::addr::Order;
 use granule::kprintln;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
-use granule::mm::page_alloc::{ZoneInfo, alloc_pages, free_pages, zones};
+use granule::mm::page_alloc::{ZoneInfo, free_pages, zones};
 
 /// Prints pages of RAM, and those of them that nobody can allocate, as benchmark `name`.
 ///

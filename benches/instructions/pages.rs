@@ -5,9 +5,10 @@ use crate::harness::{Bench, OPERATIONS, slots};
 use core::hint::black_box;
 use granule::addr::Order;
 use granule::arch::irq::with_masked;
+use granule::mm::alloc_pages::{alloc_pages, alloc_pages_bulk};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk};
+use granule::mm::page_alloc::{free_pages, free_pages_bulk};
 
 const GFP: Gfp = Gfp::GFP_KERNEL;
 

@@ -6,8 +6,8 @@ use granule::addr::{Order, PAGE_SIZE};
 use granule::arch::pgtable::KernelAttrs;
 use granule::kprintln;
 use granule::mm::alloc::KVVec;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
-use granule::mm::page_alloc::alloc_pages;
 use granule::mm::slab::{kfree, kmalloc};
 use granule::mm::vmalloc::{vfree, vmalloc, vmap};
 

@@ -18,8 +18,9 @@ use granule::arch::{CpuId, NR_CPUS};
 use granule::arch::{cpu, smp};
 use granule::init::secondary;
 use granule::kprintln;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
-use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::page_alloc::free_pages;
 use granule::mm::slab::{kfree, kmalloc};
 
 /// Turns, each of one round for each number of CPUs.

@@ -5,10 +5,11 @@ use crate::harness::{Bench, OPERATIONS, slots};
 use core::hint::black_box;
 use granule::addr::{Order, PhysAddr};
 use granule::arch::pgtable::KernelAttrs;
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
 use granule::mm::ioremap::ioremap;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{alloc_pages, free_pages};
+use granule::mm::page_alloc::free_pages;
 use granule::mm::vmalloc::{vfree, vm_map_ram, vm_unmap_ram, vmalloc, vmap, vunmap};
 
 const GFP: Gfp = Gfp::GFP_KERNEL;

@@ -80,7 +80,7 @@ def memblock():
 
 @test("boot::alloc_pages")
 def alloc_pages():
-    stop_at("granule::mm::page_alloc::alloc_pages")
+    stop_at("granule::mm::alloc_pages::alloc_pages")
     trace = run("backtrace")
     check(any("start_kernel" in line for line in trace), "the backtrace does not reach start_kernel")
 

@@ -3,12 +3,11 @@
 use super::*;
 use crate::addr::{Order, PfnRange, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::memblock::{Memblock, RegionFlags, debugfs};
 use crate::mm::mmzone::{NodeId, ZoneLimits};
-use crate::mm::page_alloc::{
-    alloc_pages, free_area_init, free_pages, nr_used_pages, set_node_distances,
-};
+use crate::mm::page_alloc::{free_area_init, free_pages, nr_used_pages, set_node_distances};
 use crate::mm::validate::validate;
 use crate::mm::{cma, init_mm, slab, sparse, trace};
 use proptest::prelude::*;

@@ -1,9 +1,11 @@
 //! Memory management: everything that does not depend on the hardware.
 
 pub mod alloc;
+pub mod alloc_pages;
 pub mod cma;
 pub mod compaction;
 pub mod context;
+pub mod contig;
 pub mod debug;
 pub mod dma;
 pub mod fault_inject;

@@ -5,14 +5,15 @@
 
 use crate::addr::{Order, PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::mm::alloc_pages::{alloc_pages, alloc_pages_bulk, alloc_pages_exact};
 use crate::mm::cma::{self, Cma, cma_alloc, cma_release};
 use crate::mm::compaction::compact_zone;
+use crate::mm::contig::alloc_contig_range;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{
-    self, OwnedPage, ZoneLimits, alloc_contig_range, alloc_pages, alloc_pages_bulk,
-    alloc_pages_exact, drain_all_pages, free_area_init, free_contig_range, free_pages,
+    self, OwnedPage, ZoneLimits, drain_all_pages, free_area_init, free_contig_range, free_pages,
     free_pages_exact, get_page, put_page, split_page, zones,
 };
 use crate::mm::sparse;

@@ -3,9 +3,10 @@
 
 use crate::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
-use crate::mm::page_alloc::{self, OwnedPage, alloc_pages, free_pages};
+use crate::mm::page_alloc::{self, OwnedPage, free_pages};
 use crate::mm::slab::{self, kfree, kmalloc, krealloc, kzalloc};
 use crate::mm::zsmalloc::ZsPool;
 use crate::mm::{compaction, init_mm, vmalloc};

@@ -6,9 +6,8 @@ use granule::addr::Order;
 use granule::mm::cma::{CmaPages, default_area};
 use granule::mm::dma::{DmaDevice, DmaMapping};
 use granule::mm::gfp::Gfp;
-use granule::mm::page_alloc::{
-    OwnedPage, OwnedPages, Pages, PagesList, alloc_pages_bulk, free_pages_bulk,
-};
+use granule::mm::page_alloc::{OwnedPage, OwnedPages, Pages, PagesList, free_pages_bulk};
+use granule::mm::alloc_pages::alloc_pages_bulk;
 
 pub fn blocks() -> Option<u8> {
     let mut block = Pages::alloc(Gfp::GFP_KERNEL, Order::PAGEBLOCK)?;

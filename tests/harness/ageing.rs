@@ -4,11 +4,12 @@
 
 use alloc::vec::Vec;
 use granule::addr::{Order, Pfn};
+use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
 use granule::mm::migrate::is_movable;
 use granule::mm::mmzone::ZoneId;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{State, alloc_pages, drain_all_pages, free_pages, state_of, zones};
+use granule::mm::page_alloc::{State, drain_all_pages, free_pages, state_of, zones};
 
 pub use granule::mm::workload::{Fragmented, With};
 

@@ -13,7 +13,12 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use granule::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr};
 use granule::arch::pgtable::KernelAttrs;
+use granule::mm::alloc_pages::{
+    FailPageAlloc, alloc_pages, alloc_pages_bulk, alloc_pages_exact, alloc_pages_node,
+    set_fail_page_alloc,
+};
 use granule::mm::cma::{cma_alloc, cma_release, default_area};
+use granule::mm::contig::alloc_contig_range;
 use granule::mm::debug;
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
@@ -21,9 +26,8 @@ use granule::mm::ioremap::{ioremap, ioremap_cache, ioremap_wc};
 use granule::mm::mmzone::NodeId;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
-    self, FailPageAlloc, OwnedPage, alloc_contig_range, alloc_pages, alloc_pages_bulk,
-    alloc_pages_exact, alloc_pages_node, free_contig_range, free_pages, free_pages_exact, get_page,
-    put_page, set_fail_page_alloc, split_page,
+    self, OwnedPage, free_contig_range, free_pages, free_pages_exact, get_page, put_page,
+    split_page,
 };
 use granule::mm::slab::{
     FailSlab, SlabFlags, kcalloc, kfree, kmalloc, kmalloc_array, kmem_cache_create,

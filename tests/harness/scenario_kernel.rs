@@ -3,6 +3,7 @@
 use super::granule::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr, VirtAddr};
 use super::granule::arch::layout;
 use super::granule::mm::alloc::{AllocError, KBox, KVBox, KVVec, KVec, VBox, VVec};
+use super::granule::mm::alloc_pages::{alloc_pages, alloc_pages_bulk};
 use super::granule::mm::dma::{
     self, CoherentMemory, DmaAddr, DmaDevice, DmaDirection, DmaPool, DmaRange, dma_alloc_coherent,
     dma_free_coherent, dma_map_page, dma_map_single, dma_unmap_single, is_swiotlb_buffer,
@@ -15,7 +16,7 @@ use super::granule::mm::mempool::{KmallocPool, PagePool, SlabPool};
 use super::granule::mm::memremap::{MemRemap, MemremapFlags, memremap};
 use super::granule::mm::mmzone::NodeId;
 use super::granule::mm::page::Frame;
-use super::granule::mm::page_alloc::{alloc_pages, alloc_pages_bulk, free_pages};
+use super::granule::mm::page_alloc::free_pages;
 use super::granule::mm::percpu::PerCpuBox;
 use super::granule::mm::set_memory::{
     SetMemoryError, linear_map_split_to_ptes, set_memory_nx, set_memory_ro, set_memory_rw,

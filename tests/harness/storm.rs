@@ -10,11 +10,10 @@
 use super::root as granule;
 use core::ptr::NonNull;
 use granule::addr::{Order, PAGE_SIZE, VirtAddr};
+use granule::mm::alloc_pages::{alloc_pages, alloc_pages_bulk};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
-use granule::mm::page_alloc::{
-    OwnedPage, alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk,
-};
+use granule::mm::page_alloc::{OwnedPage, free_pages, free_pages_bulk};
 use granule::mm::slab::{RawCache, kfree, kmalloc};
 use granule::mm::vmalloc::{vfree, vm_map_ram, vm_unmap_ram, vmalloc};
 use granule::mm::workload::Random;

@@ -4,10 +4,11 @@ use super::*;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::mm::alloc::AllocError;
+use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{Migratetype, NodeId};
 use crate::mm::page_alloc::{
-    ZoneLimits, alloc_pages, drain_local_pages, free_area_init, free_pages, nr_used_pages, zones,
+    ZoneLimits, drain_local_pages, free_area_init, free_pages, nr_used_pages, zones,
 };
 use crate::mm::sparse;
 use crate::mm::validate::validate;

@@ -4,11 +4,10 @@ use super::*;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::arch::irq::with_masked;
+use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{BlockSkip, Frame};
-use crate::mm::page_alloc::{
-    self, State, alloc_pages, free_pages, nr_used_pages, set_min_free_kbytes, zones,
-};
+use crate::mm::page_alloc::{self, State, free_pages, nr_used_pages, set_min_free_kbytes, zones};
 use crate::mm::validate::validate;
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};
 use std::collections::BTreeSet;

@@ -14,10 +14,9 @@ use crate::arch::hosted::Machine;
 use crate::arch::hosted::irq::{with_interrupts, with_rival};
 use crate::arch::irq::with_masked;
 use crate::firmware::cmdline::CommandLine;
+use crate::mm::alloc_pages::{alloc_pages, alloc_pages_bulk};
 use crate::mm::gfp::Gfp;
-use crate::mm::page_alloc::{
-    self, Pages, alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk,
-};
+use crate::mm::page_alloc::{self, Pages, free_pages, free_pages_bulk};
 use crate::mm::stackdepot::metadata_pages;
 use crate::mm::validate;
 use proptest::prelude::*;

@@ -7,6 +7,7 @@ use super::{DmaAddr, DmaDevice, DmaError};
 use crate::addr::{Order, PAGE_SIZE, PhysRange, VirtAddr};
 use crate::arch::pgtable::KernelAttrs;
 use crate::arch::{self, cache, layout};
+use crate::mm::alloc_pages;
 use crate::mm::cma;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
@@ -156,7 +157,7 @@ fn find(device: &DmaDevice<'_>, pages: u32, gfp: Gfp) -> Result<CoherentMemory, 
     }
     let order = order.ok_or(DmaError::NoMemory)?;
     for zone in [Gfp::empty(), Gfp::__GFP_DMA32, Gfp::__GFP_DMA] {
-        let Some(frame) = page_alloc::alloc_pages(gfp | zone, order) else { continue };
+        let Some(frame) = alloc_pages::alloc_pages(gfp | zone, order) else { continue };
         if let Some(memory) = reached(frame, Source::Buddy) {
             return Ok(memory);
         }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::mm::alloc_pages;
 use crate::mm::page_alloc;
 use std::collections::BTreeSet;
 use std::vec::Vec;
@@ -97,7 +98,7 @@ fn what_can_be_reclaimed_is_had_by_who_may_sleep() {
         crate::mm::shrinker::register_shrinker(holder).expect("room for it");
         let quiet = Gfp::__GFP_NOWARN | Gfp::__GFP_MEMALLOC;
         let fill = || {
-            while let Some(frame) = page_alloc::alloc_pages(quiet, crate::addr::Order::ZERO) {
+            while let Some(frame) = alloc_pages::alloc_pages(quiet, crate::addr::Order::ZERO) {
                 holder.0.lock().expect("no panic").push(frame);
             }
         };

@@ -19,6 +19,7 @@ use crate::arch::pgtable::{
 };
 use crate::arch::{self, IrqMasked, layout};
 use crate::machine_local;
+use crate::mm::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc;
@@ -64,7 +65,7 @@ impl<'a> LinearAccess<'a> {
 
 impl TableAccess for LinearAccess<'_> {
     fn alloc(&mut self) -> Option<TableAddr> {
-        let frame = page_alloc::alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO)?;
+        let frame = alloc_pages::alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO)?;
         frame.page().add_flags(PageFlags::TABLE);
         mod_node_page_state(frame, NodeStat::PageTable, 1);
         // SAFETY: the frame was just allocated, and its one use is as a table; the

@@ -21,12 +21,13 @@ pub use state::{MemoryState, section_state, sections};
 
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::irq::with_masked;
+use crate::mm::contig::migrate_range;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::page_alloc::{
-    ContigError, State, add, buddy_order, drain_all_pages, free_block_around, migrate_range,
-    online_range, pageblocks, setup_watermarks, single_zone, start_isolate, state_of, sub,
-    undo_isolate, unmovable_page,
+    ContigError, State, add, buddy_order, drain_all_pages, free_block_around, online_range,
+    pageblocks, setup_watermarks, single_zone, start_isolate, state_of, sub, undo_isolate,
+    unmovable_page,
 };
 use crate::mm::sparse::Section;
 use crate::sched;

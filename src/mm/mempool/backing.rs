@@ -3,6 +3,7 @@
 use super::{KmallocPool, Mempool, PagePool, SlabPool};
 use crate::addr::{Order, VirtAddr};
 use crate::mm::alloc::AllocError;
+use crate::mm::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc;
@@ -89,7 +90,7 @@ pub struct PageBacking(Order);
 // SAFETY: the page allocator gives pages that are no one else's.
 unsafe impl Backing for PageBacking {
     fn alloc(&self, gfp: Gfp) -> Option<NonNull<u8>> {
-        let frame = page_alloc::alloc_pages(gfp & !Gfp::__GFP_HIGHMEM, self.0)?;
+        let frame = alloc_pages::alloc_pages(gfp & !Gfp::__GFP_HIGHMEM, self.0)?;
         NonNull::new(ptr::with_exposed_provenance_mut(frame.virt().get()))
     }
     unsafe fn free(&self, element: NonNull<u8>) {

@@ -1,45 +1,14 @@
 //! Several pages at once, and sizes that are no power of two
-//! (Linux: alloc_pages_bulk, alloc_pages_exact).
+//! (Linux: release_pages, free_pages_exact). [`crate::mm::alloc_pages`] allocates them.
 #![deny(unsafe_code)]
 
-use super::compound::split_page;
-use super::{OwnedPage, alloc_pages, are_watched, free_block, pcp};
+use super::{OwnedPage, are_watched, free_block, pcp};
 use crate::addr::{Order, PAGE_SIZE};
 use crate::arch::irq::with_masked;
-use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::page::Frame;
 
 /// Pages that are moved in one go, with interrupts masked.
-const AT_ONCE: usize = 64;
-
-/// Fills the empty entries of `pages` with single pages until memory is short, and returns
-/// how many entries are full from the start on. Any context that `gfp` is fit for
-/// (Linux: alloc_pages_bulk).
-pub fn alloc_pages_bulk(gfp: Gfp, pages: &mut [Option<OwnedPage>]) -> usize {
-    might_alloc(gfp);
-    let plain = !gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ACCOUNT | Gfp::__GFP_ZERO);
-    let mut full = 0;
-    while full < pages.len() {
-        if plain {
-            let end = pages.len().min(full + AT_ONCE);
-            let part = &mut pages[full..end];
-            full += with_masked(|irq| pcp::alloc_bulk(irq, gfp, part));
-            if full == end {
-                continue;
-            }
-        }
-        // What the lists don't have fills them too, for those that follow.
-        let entry = &mut pages[full];
-        if entry.is_none() {
-            *entry = OwnedPage::alloc(gfp);
-            if entry.is_none() {
-                break;
-            }
-        }
-        full += 1;
-    }
-    full
-}
+pub(in crate::mm) const AT_ONCE: usize = 64;
 
 /// Frees the single pages in `pages` and empties the entries; as a drop of each, in less time.
 /// Any context (Linux: release_pages).
@@ -63,23 +32,7 @@ pub fn free_pages_bulk(pages: &mut [Option<OwnedPage>]) {
     }
 }
 
-/// Allocates as many contiguous pages as hold `bytes`, at most a block of the largest
-/// order, and returns the first; `None` where memory is short or `bytes` is more or zero.
-/// To be given back with [`free_pages_exact`](super::free_pages_exact) of the same size.
-pub fn alloc_pages_exact(gfp: Gfp, bytes: usize) -> Option<Frame> {
-    if bytes == 0 {
-        return None;
-    }
-    let order = Order::for_bytes(bytes)?;
-    let frame = alloc_pages(gfp - Gfp::__GFP_COMP, order)?;
-    split_page(frame, order);
-    for spare in frame.block(order).skip(bytes.div_ceil(PAGE_SIZE)) {
-        free_block(spare, Order::ZERO);
-    }
-    Some(frame)
-}
-
-/// Gives back what [`alloc_pages_exact`] returned for `bytes`: what
+/// Gives back what [`alloc_pages_exact`](crate::mm::alloc_pages::alloc_pages_exact) returned for `bytes`: what
 /// [`free_pages_exact`](super::free_pages_exact) does.
 #[track_caller]
 pub(super) fn free_pages_exact(frame: Frame, bytes: usize) {

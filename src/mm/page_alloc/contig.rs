@@ -3,11 +3,8 @@
 #![deny(unsafe_code)]
 
 use super::buddy::{add, buddy_order, pageblock_migratetype};
-use super::isolation::{
-    ContigError, free_block_around, mark_allocated, migrate_range, pageblocks, single_zone,
-    start_isolate, undo_isolate, unmovable_page,
-};
-use super::{are_watched, check, deferred, free_block, pcp};
+use super::isolation::{ContigError, free_block_around, mark_allocated, pageblocks, single_zone};
+use super::{are_watched, check, deferred, free_block};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
@@ -17,7 +14,7 @@ use crate::mm::page::{Frame, Page, PageFlags};
 
 /// Pageblocks in which free blocks may be taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum From {
+pub(in crate::mm) enum TakeFrom {
     /// Pageblocks of any type, but for isolated ones.
     Use,
     /// Pageblocks that the caller isolated.
@@ -28,12 +25,16 @@ impl LockedZone<'_> {
     /// Takes the free blocks of `range` off their lists. Nothing is taken unless all of it
     /// is free, in pageblocks as `from` says (Linux: test_pages_isolated,
     /// isolate_freepages_range).
-    fn take_range(&mut self, range: PfnRange, from: From) -> Result<(), ContigError> {
+    pub(in crate::mm) fn take_range(
+        &mut self,
+        range: PfnRange,
+        from: TakeFrom,
+    ) -> Result<(), ContigError> {
         let mut at = range.start();
         while at < range.end() {
             let (head, order) = free_block_around(at).ok_or(ContigError::Busy(at))?;
             let isolated = pageblock_migratetype(head) == Migratetype::Isolate;
-            if isolated != (from == From::Isolated) {
+            if isolated != (from == TakeFrom::Isolated) {
                 return Err(ContigError::Busy(at));
             }
             at = head.pfn() + order.pages();
@@ -90,48 +91,11 @@ impl LockedZone<'_> {
     }
 }
 
-/// Maximum number of passes over a range whose pages in use could not all be moved at once.
-const MIGRATE_PASSES: u32 = 5;
-
-/// Allocates exactly the frames of `range`, of pageblocks of any types, as single pages
-/// with one reference each; all or none. Movable pages in use are moved elsewhere. To be
-/// given back with [`free_contig_range`](super::free_contig_range). Where all is free no pageblock need be emptied,
-/// and none is isolated. May take time in proportion to the range; for
-/// threads with interrupts on (Linux: alloc_contig_range).
-///
-/// # Errors
-/// [`ContigError`]; nothing is allocated then.
-pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
-    let zone = single_zone(range)?;
-    if are_watched() {
-        prepare(range);
-    }
-    let take = |from| with_masked(|irq| zone.zone().lock(irq).take_range(range, from));
-    if take(From::Use).is_ok() {
-        return Ok(());
-    }
-    if let Some(pfn) = unmovable_page(range, |_| false) {
-        return Err(ContigError::Busy(pfn));
-    }
-    start_isolate(zone, range)?;
-    pcp::drain_all_pages();
-    let mut taken = take(From::Isolated);
-    for _ in 0..MIGRATE_PASSES {
-        if taken.is_ok() || migrate_range(range) == 0 {
-            break;
-        }
-        pcp::drain_all_pages();
-        taken = take(From::Isolated);
-    }
-    undo_isolate(zone, range);
-    taken
-}
-
 /// Allocates what the tools need to record the new owner of the pages. Called before the zone is
 /// locked, since under its lock nothing can be allocated.
 #[cold]
 #[inline(never)]
-fn prepare(range: PfnRange) {
+pub(in crate::mm) fn prepare(range: PfnRange) {
     pageblocks(range).for_each(prepare_to_take);
 }
 

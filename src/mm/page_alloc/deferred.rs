@@ -163,7 +163,7 @@ fn sorted(ranges: impl Iterator<Item = PfnRange>) -> Result<(), InitError> {
 
 /// Brings up the next section that has free memory of `zone`. Returns whether there was
 /// one; the zone may have more free pages than before even where there was not.
-pub(super) fn grow_zone(irq: &IrqMasked, zone: ZoneId) -> bool {
+pub(in crate::mm) fn grow_zone(irq: &IrqMasked, zone: ZoneId) -> bool {
     let mut guard = SECTIONS.lock(irq);
     let Some(sections) = guard.as_mut() else { return false };
     if zone.zone().deferred.load(Relaxed) == 0 {

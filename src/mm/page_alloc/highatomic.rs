@@ -14,7 +14,7 @@ use core::sync::atomic::Ordering::Relaxed;
 impl LockedZone<'_> {
     /// Keeps the pageblock of `frame`, which was just allocated, for urgent allocations, if
     /// the zone has not enough of them.
-    pub(super) fn reserve_highatomic(&mut self, frame: Frame) {
+    pub(in crate::mm) fn reserve_highatomic(&mut self, frame: Frame) {
         let percent = self.zone.managed() / 100;
         let block = Order::PAGEBLOCK.pages();
         let most = if percent < block { 0 } else { percent.next_multiple_of(block) };
@@ -27,7 +27,7 @@ impl LockedZone<'_> {
     }
 
     /// Gives one pageblock of the reserve that has free memory to `mt`; whether there was one.
-    pub(super) fn unreserve_highatomic(&mut self, mt: Migratetype) -> bool {
+    pub(in crate::mm) fn unreserve_highatomic(&mut self, mt: Migratetype) -> bool {
         let reserve = Migratetype::HighAtomic;
         let lists = Order::ZERO.and_up().map(|order| self.list(order, reserve).head);
         let Some(frame) = lists.into_iter().find_map(|head| head) else { return false };

@@ -14,12 +14,10 @@ use super::check::{State, state_of};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::cpu;
 use crate::arch::irq::with_masked;
-use crate::mm::gfp::Gfp;
 use crate::mm::hooks::taken_off_list;
-use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
 use crate::mm::mmzone::{LockedZone, Migratetype, Wmark, WmarkFlags, ZoneId, ZoneType};
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::page_alloc::{OwnedPage, OwnedPages};
+use crate::mm::page_alloc::OwnedPages;
 use core::fmt;
 
 /// Reason why a range could not be emptied.
@@ -218,41 +216,4 @@ pub(in crate::mm) fn unmovable_page(range: PfnRange, stays: impl Fn(Frame) -> bo
         };
     }
     None
-}
-
-/// Lets the owners of the pages in use in `range` move them elsewhere; returns how many
-/// were, up to the first for which there is no memory (Linux: __alloc_contig_migrate_range).
-pub(in crate::mm) fn migrate_range(range: PfnRange) -> usize {
-    const TARGET: Gfp = Gfp::GFP_USER
-        .union(Gfp::__GFP_MOVABLE)
-        .union(Gfp::__GFP_RETRY_MAYFAIL)
-        .union(Gfp::__GFP_NOWARN);
-    let mut moved = 0;
-    let mut short = false;
-    let mut at = range.start();
-    while at < range.end() && !short {
-        let mut isolated = Isolated::new();
-        while at < range.end() && !isolated.is_full() {
-            // What is free can be skipped; a block that changes meanwhile is met again.
-            match free_block_around(at) {
-                Some((head, order)) => at = head.pfn() + order.pages(),
-                None => {
-                    let _ = Frame::new(at).is_some_and(|frame| isolated.isolate(frame));
-                    at = at + 1;
-                }
-            }
-        }
-        moved += migrate_pages(
-            &mut isolated,
-            MigrateMode::Sync,
-            &mut || {
-                OwnedPage::alloc(TARGET).or_else(|| {
-                    short = true;
-                    None
-                })
-            },
-            &mut drop,
-        );
-    }
-    moved
 }

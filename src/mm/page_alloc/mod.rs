@@ -7,12 +7,10 @@
 //! | `pcp` | per-CPU page lists |
 //! | `batch` | refilling them from a zone and freeing from them to it |
 //! | `listed` | inlined allocation and free that use only these lists |
-//! | `slowpath` | choice of the zone, watermarks, reclaim, compaction and retries |
 //! | `highatomic` | the reserve of large blocks for atomic allocations |
-//! | `fail` | fault injection |
 //! | `deferred` | initialisation of sections of memory when they are first needed |
 //! | `isolation` | emptying pageblocks |
-//! | `contig` | allocating given ranges |
+//! | `contig` | taking given ranges off the lists, and freeing them |
 //! | `compound` | compound pages and reference counts |
 //! | `poison` | taking bad memory out of use |
 //! | `numa` | nodes and their distances |
@@ -46,18 +44,16 @@ mod compound;
 mod contig;
 mod deferred;
 mod extfrag;
-mod fail;
 mod fallback;
 mod highatomic;
 mod isolation;
 mod listed;
 mod numa;
 mod owned;
-mod pcp;
+pub(in crate::mm) mod pcp;
 mod poison;
 mod raw;
 mod report;
-mod slowpath;
 mod sysctl;
 #[cfg(test)]
 mod tests;
@@ -65,25 +61,25 @@ mod validate;
 
 pub use accounted::nr_accounted_pages;
 pub(in crate::mm) use buddy::{add, buddy_order, pageblock_migratetype, sub};
-pub use bulk::{alloc_pages_bulk, alloc_pages_exact, free_pages_bulk};
+pub(in crate::mm) use bulk::AT_ONCE;
+pub use bulk::free_pages_bulk;
 pub(in crate::mm) use chain::alloc_pages_chain;
 pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, try_get_page};
-pub use contig::alloc_contig_range;
+pub(in crate::mm) use contig::{TakeFrom, prepare};
 pub use deferred::{InitError, NotUp, manages, not_up};
-pub(in crate::mm) use deferred::{online_range, present_in};
+pub(in crate::mm) use deferred::{grow_zone, online_range, present_in};
 pub use extfrag::{Extfrag, ExtfragEvents, extfrag_events};
-pub use fail::{FailPageAlloc, set_fail_page_alloc};
+pub(in crate::mm) use fallback::Reach;
 pub use fallback::set_group_by_mobility;
 pub use isolation::ContigError;
 pub(in crate::mm) use isolation::{
-    free_block_around, migrate_range, pageblocks, single_zone, start_isolate, undo_isolate,
-    unmovable_page,
+    free_block_around, pageblocks, single_zone, start_isolate, undo_isolate, unmovable_page,
 };
 pub(in crate::mm) use listed::{MAX_PCP, NO_PCP_FLAGS, alloc_pcp};
 pub use numa::{
-    alloc_pages_node, cpu_dead, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id,
-    set_cpu_numa_node, set_node_distances,
+    cpu_dead, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id, set_cpu_numa_node,
+    set_node_distances,
 };
 pub use owned::{ContigPages, OwnedPage, OwnedPages, Pages, PagesList};
 pub(in crate::mm) use owned::{clear_page_movable, inherit_charge, set_page_movable};
@@ -109,7 +105,7 @@ use crate::arch::irq::with_masked;
 use crate::arch::jump_label::static_branch_unlikely;
 use crate::arch::{self, CpuId, NR_CPUS};
 use crate::machine_local;
-use crate::mm::gfp::{Gfp, might_alloc};
+use crate::mm::gfp::Gfp;
 use crate::mm::hooks;
 pub use crate::mm::mmzone::ZoneLimits;
 use crate::mm::mmzone::{self, NodeId, ZoneId, ZoneType, Zonelist};
@@ -196,31 +192,6 @@ pub fn init_nodes(ram: &(impl Iterator<Item = (NodeId, crate::addr::PhysRange)> 
     result.expect("RAM of a hosted machine is sorted");
 }
 
-/// Allocates 2^order contiguous frames, aligned to as much, and returns the first, with
-/// one reference; `None` where memory is short of what `gfp` may use. Any context as
-/// `gfp` says: without `__GFP_DIRECT_RECLAIM` from interrupt handlers and under locks of
-/// lower rank than `Rank::Section` too (Linux: alloc_pages).
-///
-/// Orders 0 to 5 and 9 come from this CPU's own lists without a lock or an atomic
-/// instruction; the watermarks are looked at when those are refilled.
-///
-/// # Panics
-/// With debug assertions, where `gfp` allows to sleep while interrupts are masked.
-#[inline]
-#[track_caller]
-pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
-    might_alloc(gfp);
-    if pcp::has_lists(order)
-        && !gfp.intersects(Gfp::__GFP_THISNODE.union(Gfp::__GFP_ACCOUNT))
-        && let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp, order))
-    {
-        // Where others are to be told, nothing comes this way.
-        dress_new_page(frame, order, gfp, || ());
-        return Some(frame);
-    }
-    slowpath::alloc(gfp, order)
-}
-
 /// Frees the block of `order` at `frame`, whose only reference is the caller's: what
 /// [`free_pages`] does.
 #[inline]
@@ -294,7 +265,7 @@ fn free_to_buddy(frame: Frame, order: Order) {
 
 /// Returns true if a tool has to be called for each page that is allocated or freed.
 #[inline(always)]
-fn are_watched() -> bool {
+pub(in crate::mm) fn are_watched() -> bool {
     static_branch_unlikely!(hooks::PAGE_HOOKS)
 }
 
@@ -311,7 +282,7 @@ pub(in crate::mm) fn unwatch_pages() {
 }
 
 /// Makes a block that was just taken off the zone's lists its owner's.
-fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
+pub(in crate::mm) fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
     frame.page().hand_out();
     dress_new_page(frame, order, gfp, || {
         if gfp.contains(Gfp::__GFP_ACCOUNT) {
@@ -325,7 +296,7 @@ fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
 
 /// Second half of prep_new_page: sets flags, runs hooks (`tell`), then zeroes.
 #[inline(always)]
-fn dress_new_page(frame: Frame, order: Order, gfp: Gfp, tell: impl FnOnce()) {
+pub(in crate::mm) fn dress_new_page(frame: Frame, order: Order, gfp: Gfp, tell: impl FnOnce()) {
     if gfp.contains(Gfp::__GFP_COMP) && order > Order::ZERO {
         compound::prep_compound(frame, order);
     }

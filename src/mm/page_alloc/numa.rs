@@ -1,15 +1,12 @@
-//! Nodes of CPUs, and distances between nodes (Linux: numa_node_id, alloc_pages_node,
+//! Nodes of CPUs, and distances between nodes (Linux: numa_node_id,
 //! drivers/base/arch_numa.c).
 #![deny(unsafe_code)]
 
-use super::{alloc_pages, pcp, slowpath};
-use crate::addr::Order;
+use super::pcp;
 use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, NR_CPUS, cpu};
 use crate::machine_local;
-use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::mmzone::{self, MAX_NUMNODES, NodeId};
-use crate::mm::page::Frame;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 machine_local! {
@@ -94,18 +91,4 @@ pub fn set_node_distances(distance: impl Fn(NodeId, NodeId) -> u32) {
             pcp::setup(cpu, cpu_to_node(cpu));
         }
     });
-}
-
-/// Allocates as [`alloc_pages`] does, from the memory of `node` first, and with `__GFP_THISNODE`
-/// only from it (Linux: alloc_pages_node).
-///
-/// # Panics
-/// As [`alloc_pages`].
-#[track_caller]
-pub fn alloc_pages_node(node: NodeId, gfp: Gfp, order: Order) -> Option<Frame> {
-    if node == numa_node_id() {
-        return alloc_pages(gfp, order);
-    }
-    might_alloc(gfp);
-    slowpath::alloc_on(node, gfp, order)
 }

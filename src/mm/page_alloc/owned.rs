@@ -1,11 +1,9 @@
 //! Pages that give themselves back.
 
 use super::compound::{block_order, split_page};
-use super::contig::{alloc_contig_range, free_contig_range};
-use super::{ContigError, accounted, alloc_pages, alloc_pages_node, free_block};
+use super::contig::free_contig_range;
+use super::{accounted, free_block};
 use crate::addr::{Order, PAGE_SIZE, PfnRange};
-use crate::mm::gfp::Gfp;
-use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, PageFlags};
 use core::mem::ManuallyDrop;
 
@@ -19,22 +17,6 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Allocates a block of `order` as [`alloc_pages`] does.
-    #[inline]
-    #[must_use]
-    #[track_caller]
-    pub fn alloc(gfp: Gfp, order: Order) -> Option<Self> {
-        alloc_pages(gfp, order).map(|frame| Self { frame, order })
-    }
-
-    /// Allocates a block of `order` on `node` as [`alloc_pages_node`] does.
-    #[inline]
-    #[must_use]
-    #[track_caller]
-    pub fn alloc_node(node: NodeId, gfp: Gfp, order: Order) -> Option<Self> {
-        alloc_pages_node(node, gfp, order).map(|frame| Self { frame, order })
-    }
-
     /// The first frame.
     #[inline]
     #[must_use]
@@ -126,14 +108,6 @@ impl From<OwnedPage> for Pages {
 pub struct OwnedPage(Frame);
 
 impl OwnedPage {
-    /// Allocates a page as [`alloc_pages`] does.
-    #[inline]
-    #[must_use]
-    #[track_caller]
-    pub fn alloc(gfp: Gfp) -> Option<Self> {
-        alloc_pages(gfp - Gfp::__GFP_COMP, Order::ZERO).map(Self)
-    }
-
     /// The owner of a page that has just left the free lists, with its reference.
     #[inline(always)]
     pub(super) const fn of(frame: Frame) -> Self {
@@ -311,14 +285,6 @@ impl Drop for PagesList {
 pub struct ContigPages(PfnRange);
 
 impl ContigPages {
-    /// Allocates the frames of `range` as [`alloc_contig_range`] does.
-    ///
-    /// # Errors
-    /// As for [`alloc_contig_range`].
-    pub fn alloc(range: PfnRange) -> Result<Self, ContigError> {
-        alloc_contig_range(range).map(|()| Self(range))
-    }
-
     /// The frames.
     #[must_use]
     pub const fn range(&self) -> PfnRange {

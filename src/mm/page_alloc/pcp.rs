@@ -94,7 +94,7 @@ const fn row(order: Order) -> Option<usize> {
 
 /// Returns true if blocks of `order` have per-CPU lists (Linux: pcp_allowed_order).
 #[inline(always)]
-pub(super) const fn has_lists(order: Order) -> bool {
+pub(in crate::mm) const fn has_lists(order: Order) -> bool {
     row(order).is_some()
 }
 
@@ -211,7 +211,7 @@ fn lacks(list: &PcpList) -> u32 {
 /// Takes a block off this CPU's list, where there is one: no lock, no atomic. It has one
 /// reference and no flags.
 #[inline(always)]
-pub(super) fn alloc_fast(irq: &IrqMasked, gfp: Gfp, order: Order) -> Option<Frame> {
+pub(in crate::mm) fn alloc_fast(irq: &IrqMasked, gfp: Gfp, order: Order) -> Option<Frame> {
     let row = row(order)?;
     let cpu = PCP.get(irq);
     let frame = cpu.list(row, preferred(cpu, gfp)?).pop(order)?;
@@ -241,7 +241,11 @@ pub(super) fn list_of(irq: &IrqMasked, frame: Frame) -> Option<&PcpList> {
 
 /// Takes single pages off this CPU's list for the empty entries of `pages`, up to the
 /// first for which it has none; returns how many entries from the start are full then.
-pub(super) fn alloc_bulk(irq: &IrqMasked, gfp: Gfp, pages: &mut [Option<OwnedPage>]) -> usize {
+pub(in crate::mm) fn alloc_bulk(
+    irq: &IrqMasked,
+    gfp: Gfp,
+    pages: &mut [Option<OwnedPage>],
+) -> usize {
     let cpu = PCP.get(irq);
     let Some(column) = preferred(cpu, gfp) else { return 0 };
     let list = cpu.list(0, column);
@@ -283,7 +287,7 @@ fn pop_into(pages: &mut [Option<OwnedPage>], mut top: Option<Frame>) -> (Option<
 }
 
 /// Takes a block of `zone` off this CPU's list, refilling it where it is empty.
-pub(super) fn alloc(
+pub(in crate::mm) fn alloc(
     irq: &IrqMasked,
     zone: ZoneId,
     order: Order,

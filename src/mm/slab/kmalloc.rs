@@ -15,6 +15,7 @@ use crate::addr::{Order, PAGE_SHIFT, PHYS_BITS, VirtAddr};
 use crate::arch;
 use crate::arch::jump_label::static_branch_unlikely;
 use crate::machine_local;
+use crate::mm::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::hooks::points;
 use crate::mm::hooks::{self, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
@@ -240,8 +241,8 @@ fn kmalloc_large_slow(size: usize, gfp: Gfp, node: Option<NodeId>) -> Option<Non
     }
     let order = Order::for_bytes(size)?;
     let frame = match node {
-        Some(node) => page_alloc::alloc_pages_node(node, gfp - NEVER_LARGE, order),
-        None => page_alloc::alloc_pages(gfp - NEVER_LARGE, order),
+        Some(node) => alloc_pages::alloc_pages_node(node, gfp - NEVER_LARGE, order),
+        None => alloc_pages::alloc_pages(gfp - NEVER_LARGE, order),
     };
     if static_branch_unlikely!(SLAB_ALLOC_HOOKS) {
         tell_large(frame, size, order, gfp, node);

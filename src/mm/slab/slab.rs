@@ -16,6 +16,7 @@ use super::kmem_cache::{RawCache, mix_link};
 use super::memory::{self, Slots};
 use super::sheaf::SheafSlot;
 use crate::addr::{Order, VirtAddr};
+use crate::mm::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page::{Frame, PageFlags};
@@ -50,8 +51,8 @@ impl Slab {
         let layout = cache.layout();
         let gfp = cache.page_gfp(gfp);
         let pages = |gfp: Gfp, order: Order| match node {
-            Some(node) => page_alloc::alloc_pages_node(node, gfp, order),
-            None => page_alloc::alloc_pages(gfp, order),
+            Some(node) => alloc_pages::alloc_pages_node(node, gfp, order),
+            None => alloc_pages::alloc_pages(gfp, order),
         };
         let (frame, order) = if layout.order > layout.min_order {
             let light = (gfp | Gfp::__GFP_NOWARN | Gfp::__GFP_NORETRY)

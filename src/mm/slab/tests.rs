@@ -3,6 +3,7 @@ use crate::addr::{Order, PhysAddr, PhysRange, VirtAddr};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::irq::with_rival;
+use crate::mm::alloc_pages;
 use crate::mm::compaction::compact_stat;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
@@ -522,7 +523,7 @@ fn short_memory_is_used_by_the_page() {
         // Leave every second page, so that no block of a higher order is to be had.
         let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_MEMALLOC;
         let mut pages: Vec<_> =
-            core::iter::from_fn(|| page_alloc::alloc_pages(gfp, Order::ZERO)).collect();
+            core::iter::from_fn(|| alloc_pages::alloc_pages(gfp, Order::ZERO)).collect();
         pages.sort();
         let (free, kept): (Vec<_>, Vec<_>) =
             pages.into_iter().partition(|frame| frame.pfn().get() % 2 == 0);

@@ -5,6 +5,7 @@ use super::*;
 use crate::addr::{Order, PhysAddr, PhysRange, VirtAddr};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
+use crate::mm::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::hooks::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::mmzone::{Migratetype, NodeId, ZoneLimits};
@@ -552,7 +553,7 @@ fn a_large_allocation_is_what_it_always_is_whatever_the_flags() {
         for gfp in odd.map(|flag| K | flag).into_iter().chain([all]) {
             // By a list, where the first has left some, and by the zone.
             for size in [20_000, 20_000, 200_000] {
-                let movable = page_alloc::alloc_pages(K | Gfp::__GFP_MOVABLE, Order::ZERO);
+                let movable = alloc_pages::alloc_pages(K | Gfp::__GFP_MOVABLE, Order::ZERO);
                 let object = kmalloc(size, gfp).expect("memory");
                 let frame = Frame::from_virt(VirtAddr::from_ptr(object.as_ptr())).expect("a frame");
                 assert!(frame.page().flags().is_empty(), "{gfp:?}: {:?}", frame.page().flags());

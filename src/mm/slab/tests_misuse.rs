@@ -5,8 +5,8 @@ use super::tests::{K, create, free, free_all, on_cpu, on_machine, put};
 use super::*;
 use crate::addr::{Order, PAGE_SIZE, VirtAddr};
 use crate::arch::irq::with_masked;
+use crate::mm::alloc_pages;
 use crate::mm::mmzone::NodeId;
-use crate::mm::page_alloc;
 use core::panic::Location;
 use std::sync::Mutex;
 use std::vec::Vec;
@@ -222,7 +222,7 @@ fn free_of_a_foreign_pointer() {
 #[should_panic(expected = "kfree: free of")]
 fn free_of_a_page_that_is_no_slab() {
     on_machine(1024, |_| {
-        let page = page_alloc::alloc_pages(K, Order::ZERO).expect("memory");
+        let page = alloc_pages::alloc_pages(K, Order::ZERO).expect("memory");
         // SAFETY: none: it is to be caught.
         unsafe { kfree(core::ptr::with_exposed_provenance(page.virt().get())) };
     });

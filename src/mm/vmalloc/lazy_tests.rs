@@ -6,6 +6,7 @@ use crate::addr::Order;
 use crate::arch::CpuId;
 use crate::arch::hosted::irq::with_interrupts;
 use crate::arch::hosted::mmu::Access;
+use crate::mm::alloc_pages;
 use crate::mm::page_alloc;
 use std::cell::Cell;
 use std::vec::Vec;
@@ -18,7 +19,7 @@ fn set_limits(limits: Limits) {
 }
 
 fn some_frames(count: usize) -> Vec<Frame> {
-    let page = |_| page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap();
+    let page = |_| alloc_pages::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap();
     (0..count).map(page).collect()
 }
 

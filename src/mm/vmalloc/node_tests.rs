@@ -3,8 +3,9 @@
 use super::tests::vfree;
 use super::*;
 use crate::addr::{Order, PhysAddr};
+use crate::mm::alloc_pages::alloc_pages_node;
 use crate::mm::fault_tests::on_machine;
-use crate::mm::page_alloc::{alloc_pages_node, free_pages};
+use crate::mm::page_alloc::free_pages;
 use std::vec::Vec;
 
 const QUIET: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);

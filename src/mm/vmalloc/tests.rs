@@ -5,6 +5,7 @@ use crate::addr::{Order, PMD_SIZE, PhysAddr, VirtRange};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::mmu::{Access, Config, Fault, Mutation, Step};
+use crate::mm::alloc_pages;
 use crate::mm::page_alloc;
 use crate::mm::validate;
 use proptest::prelude::*;
@@ -54,7 +55,7 @@ pub(in crate::mm) fn vread(va: VirtAddr, buffer: &mut [u8]) -> usize {
 
 pub(super) fn take_all() -> Vec<Frame> {
     let gfp = Gfp::GFP_NOWAIT | Gfp::__GFP_MEMALLOC;
-    core::iter::from_fn(|| page_alloc::alloc_pages(gfp, Order::ZERO)).collect()
+    core::iter::from_fn(|| alloc_pages::alloc_pages(gfp, Order::ZERO)).collect()
 }
 
 /// Returns the number of allocated pages.
@@ -220,7 +221,7 @@ fn pooled_addresses_serve_those_whose_alignment_they_have() {
 fn edits_by_remembered_tables_keep_to_their_addresses() {
     machine(4096, |_| {
         let frames: Vec<_> = (0..4)
-            .map(|_| page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap())
+            .map(|_| alloc_pages::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap())
             .collect();
         let map = |va, n: usize| {
             mapping::map_pages(va, frames[..n].iter().map(|f| f.phys()), KernelAttrs::KERNEL)
@@ -264,7 +265,7 @@ fn memory_that_waits_is_no_reason_to_fail() {
         }
         // Nor for others, who may reclaim.
         let before = page_alloc::nr_free_pages();
-        let frame = |_| page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO);
+        let frame = |_| alloc_pages::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO);
         let taken: Vec<_> = (0..before + 100).map_while(frame).collect();
         assert_eq!(taken.len() as u32, before + 100);
         assert_eq!(vmalloc_stat().lazy_frames, 0);
@@ -443,7 +444,7 @@ fn reuse(m: &Machine) {
     }
     // Keeps the former pages from being the new ones.
     let _held: Vec<_> =
-        (0..3).map(|_| page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO)).collect();
+        (0..3).map(|_| alloc_pages::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO)).collect();
     let second = vmalloc(3 * PAGE_SIZE, Gfp::GFP_KERNEL).unwrap();
     assert_eq!(second, first);
     for i in 0..3 {
@@ -571,7 +572,7 @@ proptest! {
 }
 
 pub(super) fn some_frames(n: usize) -> Vec<Frame> {
-    (0..n).map(|_| page_alloc::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap()).collect()
+    (0..n).map(|_| alloc_pages::alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).unwrap()).collect()
 }
 
 #[test]

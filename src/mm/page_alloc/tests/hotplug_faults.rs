@@ -2,8 +2,8 @@
 
 use super::hotplug::{Objects, check, on_384m, section};
 use super::*;
+use crate::mm::alloc_pages::{FailPageAlloc, set_fail_page_alloc};
 use crate::mm::memory_hotplug::*;
-use crate::mm::page_alloc::{FailPageAlloc, set_fail_page_alloc};
 use crate::mm::sparse::Section;
 
 /// Each page that is asked for fails in turn, alone and with all that follow: the section is

@@ -30,6 +30,11 @@ use super::free_block as free_pages;
 use super::listed::free_pcp;
 use crate::addr::{Pfn, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::mm::alloc_pages::{
+    FailPageAlloc, alloc_pages, alloc_pages_bulk, alloc_pages_exact, alloc_pages_node,
+    set_fail_page_alloc,
+};
+use crate::mm::contig::alloc_contig_range;
 use crate::mm::mmzone::Migratetype;
 use crate::mm::page::{REFCOUNT_MAX, REFCOUNT_SATURATED};
 use crate::mm::validate::validate;

@@ -7,10 +7,11 @@
 use super::*;
 use crate::addr::{Order, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::Wmark;
 use crate::mm::page::Frame;
-use crate::mm::page_alloc::{alloc_pages, drain_all_pages, free_pages, zones};
+use crate::mm::page_alloc::{drain_all_pages, free_pages, zones};
 use crate::mm::slab::{SlabFlags, kmem_cache_create, kmem_cache_init};
 use std::format;
 use std::string::{String, ToString};

@@ -4,8 +4,9 @@
 use super::*;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::gfp::Gfp;
-use crate::mm::page_alloc::{alloc_pages, free_pages};
+use crate::mm::page_alloc::free_pages;
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;

@@ -7,9 +7,10 @@
 use super::*;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{
-    Extfrag, ExtfragEvents, alloc_pages, drain_all_pages, extfrag_events, free_pages, zones,
+    Extfrag, ExtfragEvents, drain_all_pages, extfrag_events, free_pages, zones,
 };
 use std::borrow::ToOwned;
 use std::format;

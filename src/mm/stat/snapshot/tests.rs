@@ -5,13 +5,12 @@ use crate::addr::{Pfn, PfnRange, PhysAddr};
 use crate::arch::hosted::Machine;
 use crate::firmware::fdt::Text;
 use crate::mm::alloc::KBox;
+use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::cma::{cma_alloc, cma_release};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{NodeId, ZoneLimits};
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::page_alloc::{
-    State, alloc_pages, drain_all_pages, free_area_init, free_pages, state_of,
-};
+use crate::mm::page_alloc::{State, drain_all_pages, free_area_init, free_pages, state_of};
 use crate::mm::validate::validate;
 use crate::mm::zsmalloc::ZsPool;
 use crate::mm::{init_mm, slab, sparse, vmalloc};

@@ -3,8 +3,9 @@
 use super::*;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::gfp::Gfp;
-use crate::mm::page_alloc::{alloc_pages, drain_all_pages, free_pages, zones};
+use crate::mm::page_alloc::{drain_all_pages, free_pages, zones};
 use crate::mm::vmstat::mod_node_page_state;
 use std::collections::BTreeMap;
 use std::string::{String, ToString};

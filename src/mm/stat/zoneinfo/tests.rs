@@ -4,8 +4,9 @@ use super::*;
 use crate::addr::{Order, PhysAddr, PhysRange};
 use crate::arch::NR_CPUS;
 use crate::arch::hosted::Machine;
+use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::gfp::Gfp;
-use crate::mm::page_alloc::{alloc_pages, free_pages, zones};
+use crate::mm::page_alloc::{free_pages, zones};
 use std::format;
 use std::string::{String, ToString};
 

@@ -5,12 +5,10 @@ use crate::addr::{Order, PhysAddr, PhysRange};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::arch::jump_label::StaticKey;
+use crate::mm::alloc_pages::{FailPageAlloc, alloc_pages, alloc_pages_bulk, set_fail_page_alloc};
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
-use crate::mm::page_alloc::{
-    self, FailPageAlloc, alloc_pages, alloc_pages_bulk, free_pages, free_pages_bulk, nr_used_pages,
-    set_fail_page_alloc,
-};
+use crate::mm::page_alloc::{self, free_pages, free_pages_bulk, nr_used_pages};
 use crate::mm::slab::{self, kfree, kmalloc, kmalloc_node};
 use crate::mm::validate;
 use std::vec::Vec;

@@ -5,11 +5,11 @@
 //! no memory, so that every allocation passes [`should_fail`].
 #![deny(unsafe_code)]
 
-use super::pcp::{self, FastPath};
 use crate::addr::Order;
 use crate::machine_local;
 use crate::mm::fault_inject::{Attr, FaultAttr};
 use crate::mm::gfp::Gfp;
+use crate::mm::page_alloc::{FastPath, set_fast_path};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Selection of the allocations that fail.
@@ -57,7 +57,7 @@ pub fn set_fail_page_alloc(which: Option<FailPageAlloc>) -> u32 {
         times,
     });
     let failed = FAIL_PAGE_ALLOC.set(attr);
-    pcp::set_fast_path(FastPath::Failures, which.is_none());
+    set_fast_path(FastPath::Failures, which.is_none());
     failed
 }
 

@@ -2,8 +2,7 @@
 //! memory (Linux: get_page_from_freelist, __alloc_pages_slowpath).
 #![deny(unsafe_code)]
 
-use super::fallback::Reach;
-use super::{deferred, fail, numa_node_id, pcp, prep_new_page, report};
+use super::{fail, report};
 use crate::addr::Order;
 use crate::arch::IrqMasked;
 use crate::arch::cpu;
@@ -19,6 +18,7 @@ use crate::mm::mmzone::{
     LockedZone, Migratetype, NodeId, Wmark, WmarkFlags, Zone, ZoneId, ZoneType, Zonelist,
 };
 use crate::mm::page::Frame;
+use crate::mm::page_alloc::{Reach, grow_zone, numa_node_id, pcp, prep_new_page};
 use crate::mm::shrinker::reclaimable;
 use crate::mm::vmscan::{MAX_RECLAIM_RETRIES, try_to_free_pages, wakeup_kswapd};
 use crate::sched::cond_resched;
@@ -166,7 +166,7 @@ fn rmqueue_beyond(
     flags: WmarkFlags,
 ) -> Option<Frame> {
     let cma = flags.contains(WmarkFlags::CMA);
-    while zone.deferred.load(Relaxed) != 0 && deferred::grow_zone(irq, zone.id()) {
+    while zone.deferred.load(Relaxed) != 0 && grow_zone(irq, zone.id()) {
         let gentle = Reach { cma, no_fragment: true };
         let found = rmqueue_within(irq, zone, request, flags, gentle);
         if found.is_some() {
