@@ -32,6 +32,7 @@ const RED_ACTIVE: u8 = 0xcc;
 /// An object that a check is about.
 struct Object<'a> {
     cache: &'a RawCache,
+    slab: Slab,
     slots: Slots,
     index: u16,
 }
@@ -41,7 +42,7 @@ impl<'a> Object<'a> {
         let slab = Slab::containing(at).filter(|slab| core::ptr::eq(slab.cache(), cache))?;
         let slots = slab.slots(cache);
         let index = slots.index_of(at)?;
-        Some(Self { cache, slots, index })
+        Some(Self { cache, slab, slots, index })
     }
 
     fn has(&self, flag: SlabFlags) -> bool {
@@ -177,12 +178,30 @@ impl<'a> Object<'a> {
     }
 }
 
+/// Fills what lies behind the last object of a new slab.
+pub(super) fn prepare_end(cache: &RawCache, slab: Slab) {
+    if cache.flags().contains(SlabFlags::POISON) {
+        slab.end_padding(cache).fill(POISON_INUSE);
+    }
+}
+
+/// Checks what lies behind the last object of a slab (Linux: slab_pad_check).
+fn check_end(cache: &RawCache, slab: Slab) {
+    if !cache.flags().contains(SlabFlags::POISON) {
+        return;
+    }
+    let padding = slab.end_padding(cache);
+    if let Some((first, last)) = padding.find_others(POISON_INUSE) {
+        report::end_padding(cache, slab, &padding, first, last, POISON_INUSE);
+    }
+}
+
 /// Brings object `index` of a new slab into the state of a free one.
-pub(super) fn prepare_object(cache: &RawCache, slots: &Slots, index: u16) {
+pub(super) fn prepare_object(cache: &RawCache, slab: Slab, slots: &Slots, index: u16) {
     if !cache.flags().intersects(SlabFlags::DEBUG) {
         return;
     }
-    let object = Object { cache, slots: *slots, index };
+    let object = Object { cache, slab, slots: *slots, index };
     object.fill_free();
     object.set_asked(cache.layout().object_size);
     if object.has(SlabFlags::POISON) {
@@ -197,6 +216,7 @@ pub(super) fn prepare_object(cache: &RawCache, slots: &Slots, index: u16) {
 /// Checks an object that was free until now, and marks it as allocated by `caller`.
 pub(super) fn check_allocated(cache: &RawCache, at: VirtAddr, caller: &'static Location<'static>) {
     let Some(object) = Object::find(cache, at) else { report::lost_object(cache, at) };
+    check_end(cache, object.slab);
     object.check_free();
     object.fill_red_zones(RED_ACTIVE);
     object.set_asked(cache.layout().object_size);
@@ -215,6 +235,7 @@ pub(super) fn check_allocated(cache: &RawCache, at: VirtAddr, caller: &'static L
 /// Checks an object that `caller` frees, and puts it into the state of a free one.
 pub(super) fn check_freed(cache: &RawCache, at: VirtAddr, caller: &'static Location<'static>) {
     let Some(object) = Object::find(cache, at) else { report::invalid_free(cache, at, caller) };
+    check_end(cache, object.slab);
     object.check_in_use();
     if object.has(SlabFlags::TRACE) {
         report::trace(cache, &object.slots, object.index, "free");
@@ -275,12 +296,13 @@ pub(super) fn validate_objects(cache: &RawCache, slab: Slab) {
     if !cache.flags().intersects(SlabFlags::DEBUG_METADATA) {
         return;
     }
+    check_end(cache, slab);
     let slots = slab.slots(cache);
     assert!(usize::from(slots.count()) <= MOST_OBJECTS, "{slab:?} has too many objects");
     let mut free = [0u64; MOST_OBJECTS / 64];
     slab.free_objects(cache).for_each(|n| free[usize::from(n) / 64] |= 1 << (n % 64));
     for index in 0..slots.count() {
-        let object = Object { cache, slots, index };
+        let object = Object { cache, slab, slots, index };
         if free[usize::from(index) / 64] >> (index % 64) & 1 != 0 {
             object.check_free();
         } else {

@@ -18,7 +18,7 @@ use super::layout::CacheLayout;
 use super::memory::{self, EarlyCell, Slots, StaticLink};
 use super::node::Node;
 use super::sheaf::SheafSlot;
-use super::slab::mark;
+use super::slab::{Slab, mark};
 use crate::addr::VirtAddr;
 use crate::arch::NR_CPUS;
 use crate::arch::irq::with_masked;
@@ -226,8 +226,8 @@ impl RawCache {
     }
 
     /// Brings object `index` of a new slab into the state of a free object.
-    pub(super) fn prepare(&self, slots: &Slots, index: u16) {
-        debug::prepare_object(self, slots, index);
+    pub(super) fn prepare(&self, slab: Slab, slots: &Slots, index: u16) {
+        debug::prepare_object(self, slab, slots, index);
         if let Some(ctor) = self.ctor
             && let Some(object) = memory::object_ptr(slots.address(index))
         {

@@ -207,6 +207,54 @@ impl Slots {
     }
 }
 
+/// The bytes of a slab that lie behind its last object.
+pub(super) struct EndPadding {
+    start: VirtAddr,
+    len: u32,
+}
+
+impl EndPadding {
+    /// The `len` bytes from `start` on.
+    ///
+    /// # Safety
+    /// They belong to a slab for as long as the value is used, and to none of its objects.
+    pub unsafe fn new(start: VirtAddr, len: u32) -> Self {
+        Self { start, len }
+    }
+
+    /// The first byte.
+    pub fn start(&self) -> VirtAddr {
+        self.start
+    }
+
+    /// The number of bytes.
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Fills them.
+    pub fn fill(&self, value: u8) {
+        let at = ptr::with_exposed_provenance_mut::<u8>(self.start.get());
+        // SAFETY: the bytes are nobody's but the slab allocator's, as `new` demands.
+        unsafe { at.write_bytes(value, self.len as usize) }
+    }
+
+    /// The byte at offset `at`, which `fill` wrote.
+    pub fn byte(&self, at: u32) -> u8 {
+        assert!(at < self.len);
+        // SAFETY: one of the bytes, as checked. Who writes it breaks the rule that is looked after.
+        unsafe {
+            ptr::with_exposed_provenance::<u8>(self.start.get() + at as usize).read_volatile()
+        }
+    }
+
+    /// The offsets of the first and the last byte that differ from `value`.
+    pub fn find_others(&self, value: u8) -> Option<(u32, u32)> {
+        let differs = |&at: &u32| self.byte(at) != value;
+        Some(((0..self.len).find(differs)?, (0..self.len).rfind(differs)?))
+    }
+}
+
 /// A value that is set before it is used, and read ever after.
 pub(super) struct EarlyCell<T>(UnsafeCell<T>);
 

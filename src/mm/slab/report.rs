@@ -7,7 +7,7 @@
 
 use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
-use super::memory::Slots;
+use super::memory::{EndPadding, Slots};
 use super::slab::{END, Slab};
 use super::track::{Track, TrackItem};
 use crate::addr::VirtAddr;
@@ -35,6 +35,64 @@ pub(super) fn object(
 ) -> ! {
     let trailer = Trailer { cache, slots, index };
     panic!("\n{DOUBLE}\nBUG {}: {what}\n{SINGLE}\n\n{detail}\n{trailer}", cache.name())
+}
+
+/// Says that bytes behind the last object of a slab were written, from the one at offset `first`
+/// to the one at offset `last`, that held `value`.
+#[cold]
+#[inline(never)]
+pub(super) fn end_padding(
+    cache: &RawCache,
+    slab: Slab,
+    padding: &EndPadding,
+    first: u32,
+    last: u32,
+    value: u8,
+) -> ! {
+    let (at, found) = (padding.start(), padding.byte(first));
+    let (from, to) = (at + first as usize, at + last as usize);
+    let (offset, start) = (from - slab.frame().virt(), first & !15);
+    let bytes = Bytes {
+        what: "Padding",
+        at: at + start as usize,
+        len: (padding.len() - start).min(SHOWN as u32),
+        byte: &|n| padding.byte(start + n),
+    };
+    panic!(
+        "\n{DOUBLE}\nBUG {}: Padding overwritten\n{SINGLE}\n\n{from}-{to} @offset={offset}. \
+         First byte {found:#x} instead of {value:#x}\nSlab {} objects={} used={}\n{bytes}",
+        cache.name(),
+        slab.frame().virt(),
+        slab.slots(cache).count(),
+        slab.in_use(),
+    )
+}
+
+/// Bytes, 16 in a line, in hexadecimal and as text.
+struct Bytes<'a> {
+    what: &'a str,
+    at: VirtAddr,
+    len: u32,
+    byte: &'a dyn Fn(u32) -> u8,
+}
+
+impl fmt::Display for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for start in (0..self.len).step_by(16) {
+            write!(f, "{:<8} {:016x}:", self.what, self.at.get() + start as usize)?;
+            let line = || (start..self.len.min(start + 16)).map(self.byte);
+            for byte in line() {
+                write!(f, " {byte:02x}")?;
+            }
+            write!(f, "{:pad$}  ", "", pad = 3 * (16 - line().count()))?;
+            for byte in line() {
+                let shown = byte.is_ascii_graphic() || byte == b' ';
+                write!(f, "{}", if shown { byte as char } else { '.' })?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
 }
 
 /// Logs what becomes of object `index`, `alloc` or `free`, with the bytes of one that is freed
@@ -119,21 +177,10 @@ impl Trailer<'_> {
 
     /// The bytes at offsets `from..to`, 16 in a line, in hexadecimal and as text.
     fn bytes(&self, f: &mut fmt::Formatter<'_>, what: &str, from: i32, to: i32) -> fmt::Result {
-        for start in (from..to).step_by(16) {
-            let at = self.slots.address(self.index).get().wrapping_add_signed(start as isize);
-            write!(f, "{what:<8} {at:016x}:")?;
-            let line = || (start..to.min(start + 16)).map(|at| self.slots.byte(self.index, at));
-            for byte in line() {
-                write!(f, " {byte:02x}")?;
-            }
-            write!(f, "{:pad$}  ", "", pad = 3 * (16 - line().count()))?;
-            for byte in line() {
-                let shown = byte.is_ascii_graphic() || byte == b' ';
-                write!(f, "{}", if shown { byte as char } else { '.' })?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
+        let at = self.slots.address(self.index).get().wrapping_add_signed(from as isize);
+        let byte = |n| self.slots.byte(self.index, from + n as i32);
+        let len = u32::try_from(to - from).unwrap_or(0);
+        write!(f, "{}", Bytes { what, at: VirtAddr::new(at), len, byte: &byte })
     }
 }
 

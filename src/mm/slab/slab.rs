@@ -10,10 +10,11 @@
 //! mixed with the cache's key and its own address, so a stray write is found when
 //! the link is next followed (Linux: SLAB_FREELIST_HARDENED).
 
+use super::debug;
 use super::flags::SlabFlags;
 use super::freelist;
 use super::kmem_cache::{RawCache, mix_link};
-use super::memory::{self, Slots};
+use super::memory::{self, EndPadding, Slots};
 use super::sheaf::SheafSlot;
 use crate::addr::{Order, VirtAddr};
 use crate::mm::alloc_pages;
@@ -78,7 +79,8 @@ impl Slab {
         let slab = Self(frame);
         let slots = slab.slots(cache);
         if cache.ctor().is_some() || cache.flags().intersects(SlabFlags::DEBUG) {
-            (0..slots.count()).for_each(|index| cache.prepare(&slots, index));
+            (0..slots.count()).for_each(|index| cache.prepare(slab, &slots, index));
+            debug::prepare_end(cache, slab);
         }
         let first = freelist::link(cache, &slots);
         slab.set_counters(0, first);
@@ -134,6 +136,15 @@ impl Slab {
         // SAFETY: its pages belong to the slab, whose cache has this layout, and hold
         // that many objects.
         unsafe { Slots::new(self.0.virt(), layout, layout.objects(self.order())) }
+    }
+
+    /// The bytes behind the last object. `cache` is its cache.
+    pub fn end_padding(self, cache: &RawCache) -> EndPadding {
+        assert!(self.0.page().owner() == core::ptr::from_ref(cache).addr());
+        let (layout, order) = (cache.layout(), self.order());
+        let used = u32::from(layout.objects(order)) * layout.size;
+        // SAFETY: its pages belong to the slab, and its objects end there.
+        unsafe { EndPadding::new(self.0.virt() + used as usize, order.bytes() as u32 - used) }
     }
 
     /// Number of allocated objects.

@@ -431,6 +431,52 @@ fn all_objects_are_looked_at() {
     });
 }
 
+/// What lies behind the last object of a slab is looked at by each check of one of its objects.
+#[test]
+fn a_write_behind_the_last_object() {
+    const FLAGS: [SlabFlags; 2] = [SlabFlags::POISON, SlabFlags::DEBUG_DEFAULT];
+    // Writes to the byte at the end of the slab's memory, or the first one behind its objects.
+    let spoil = |object: NonNull<u8>, at_end: bool| {
+        let slab = Slab::containing(VirtAddr::from_ptr(object.as_ptr())).expect("a slab");
+        let layout = slab.cache().layout();
+        let used = usize::from(layout.objects(slab.order())) * layout.size as usize;
+        assert!(used < slab.order().bytes(), "there is a rest");
+        let at = slab.frame().virt() + if at_end { slab.order().bytes() - 1 } else { used };
+        let byte = NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(at.get()));
+        write(byte.expect("an address"), 0, 0x11);
+        at.get() - slab.frame().virt().get()
+    };
+    let checks: [fn(&'static RawCache, NonNull<u8>); 3] = [
+        |cache, object| drop(free(cache, object)),
+        |cache, _| drop(alloc(cache)),
+        |_, _| validate(),
+    ];
+    for (flags, at_end) in FLAGS.into_iter().flat_map(|flags| [(flags, false), (flags, true)]) {
+        for check in checks {
+            let mut offset = 0;
+            let report = report(|| {
+                let cache = kmem_cache_create("victim", 700, 8, flags, None).expect("a cache");
+                let object = alloc(cache).0;
+                validate();
+                offset = spoil(object, at_end);
+                check(cache, object);
+            });
+            has(&report, &["BUG victim: Padding overwritten"]);
+            has(&report, &[&std::format!("@offset={offset}. First byte 0x11 instead of 0x5a")]);
+            has(&report, &["Padding  ", " 11"]);
+        }
+    }
+    // Without poison nobody looks.
+    on_machine(1024, |_| {
+        let cache =
+            kmem_cache_create("victim", 700, 8, SlabFlags::RED_ZONE, None).expect("a cache");
+        let object = alloc(cache).0;
+        spoil(object, true);
+        validate();
+        free(cache, object);
+    });
+}
+
 #[test]
 fn the_red_zone_begins_at_the_size_asked_for() {
     booted_with("FZPU", || {
