@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use granule::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use granule::arch::extable;
+use granule::arch::pgtable::KernelAttrs;
 use granule::arch::{layout, phys_to_virt};
 use granule::drivers::random;
 use granule::firmware::fdt::Node;
@@ -33,6 +34,7 @@ use granule::mm::ptdump;
 use granule::mm::reserved_mem::{
     Pool, RegionError, device_region, device_region_by_name, reserved_mem, reserved_mem_lookup,
 };
+use granule::mm::vmalloc::{self, VmArea};
 use granule::mm::zsmalloc::ZsPool;
 
 const MIB: u64 = 1 << 20;
@@ -248,6 +250,30 @@ kernel_tests! {
         assert_eq!(live_mappings(), 0);
         granule::mm::dma::shrink();
         assert!(swiotlb_exit());
+    }
+
+    /// An area of vmalloc may lead to no-map memory, of which the linear map has no page to read.
+    fn vread_passes_over_no_map_memory() {
+        bring_up_all();
+        let mut seen = 0;
+        for region in reserved_mem().iter().filter(|region| region.no_map) {
+            let frame = |at: PhysAddr| at.pfn().and_then(Frame::new);
+            let below = frame(region.range.start() - PAGE_SIZE as u64).expect("RAM");
+            let Some(hidden) = frame(region.range.start()) else { continue };
+            let area = VmArea::vmap(&[below, hidden, below], KernelAttrs::KERNEL_RO);
+            let at = area.as_ref().expect("memory").virt();
+            assert_eq!(mmu::read_at(at + PAGE_SIZE), Some(hidden.phys()), "it is mapped there");
+            let mut buffer = [1; 100];
+            // SAFETY: nobody writes to the pages meanwhile.
+            let mut read = |at| (unsafe { vmalloc::vread(at, &mut buffer) }, buffer);
+            assert_eq!(read(at + PAGE_SIZE), (0, [0; 100]), "{}", region.name);
+            let (found, bytes) = read(at + PAGE_SIZE - 60);
+            assert_eq!((found, &bytes[60..]), (60, &[0; 40][..]), "{}", region.name);
+            assert_eq!(read(at + 2 * PAGE_SIZE - 60).0, 40, "{}", region.name);
+            seen += 1;
+        }
+        assert!(seen > 0, "no no-map region shares a block with RAM");
+        vmalloc::vm_unmap_aliases();
     }
 
     /// By whatever address: of the fixmap, of vmalloc, of the image too.

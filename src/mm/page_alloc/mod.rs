@@ -319,7 +319,7 @@ fn clear_block(frame: Frame, order: Order) {
 /// that served until now. Returns how many pages (Linux: free_reserved_area).
 ///
 /// # Panics
-/// Where a frame of it is a hole, or the allocator's already.
+/// Where a frame of it is a hole, the allocator's already, or not in the linear map.
 ///
 /// # Safety
 /// The range is RAM that is mapped in the linear map, and nobody uses it any more.
@@ -347,6 +347,11 @@ fn release_reserved(irq: &arch::IrqMasked, range: PfnRange) -> u32 {
     for pfn in range.iter() {
         if Frame::new(pfn).map(state_of) != Some(State::Reserved) {
             check::bad_range(pfn, "reserved memory can't be freed");
+        }
+        // Memory that is marked no-map is reserved too, and has a descriptor.
+        let va = arch::layout::LINEAR.start() + pfn.phys().get() as usize;
+        if !arch::mmu::wait_mapped(va, irq) {
+            check::bad_range(pfn, "memory outside of the linear map can't be freed");
         }
     }
     let mut freed = 0;

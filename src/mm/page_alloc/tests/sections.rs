@@ -1,6 +1,10 @@
 //! Tests of sections coming up.
 
 use super::*;
+use crate::addr::VirtRange;
+use crate::arch::hosted::mmu::Config;
+use crate::arch::pgtable::{KernelAttrs, MapFlags};
+use crate::mm::init_mm;
 use crate::mm::mmzone::{MAX_NUMNODES, ZoneType};
 use crate::mm::sparse;
 
@@ -275,6 +279,31 @@ fn free_memory_is_not_given_twice() {
     on(&[ram(0x4000_0000, 16 * MIB)], |_| {
         // SAFETY: nobody uses it; it panics.
         unsafe { free_reserved_area(frames(0x4010_0000, 4096)) };
+    });
+}
+
+/// A page that the linear map lacks (no-map memory) is as reserved as any other, and is not given
+/// out: nobody could use it.
+#[test]
+#[should_panic(expected = "memory outside of the linear map can't be freed: frame 0x40802 is res")]
+fn memory_that_is_not_mapped_is_not_given() {
+    let ranges = [ram(0x4000_0000, 16 * MIB)];
+    Machine::run(&ranges, |m| {
+        let all = ranges[0].whole_pages();
+        start(ZoneLimits::default(), &[(0, all)], &[frames(0x4000_0000, 8 * MIB)]).unwrap();
+        init_mm::install(init_mm::new_root().unwrap());
+        m.mmu().attach(init_mm::root().unwrap(), Config::eager(1));
+        for mapped in [ram(0x4000_0000, 8 * MIB + 0x2000), ram(0x4080_3000, 8 * MIB - 0x3000)] {
+            let va = crate::arch::layout::LINEAR.start() + mapped.start().get() as usize;
+            let va = VirtRange::from_size(va, mapped.len() as usize);
+            let flags = MapFlags::empty();
+            init_mm::testing::map_range(va, mapped.start(), KernelAttrs::KERNEL, flags).unwrap();
+        }
+        // SAFETY: nobody uses it.
+        assert_eq!(unsafe { free_reserved_area(frames(0x4080_0000, 0x2000)) }, 2);
+        check_sums();
+        // SAFETY: none: it panics.
+        unsafe { free_reserved_area(frames(0x4080_1000 + 0x1000, 0x3000)) };
     });
 }
 
