@@ -1,5 +1,5 @@
-//! The kernel image: boots, reports, provokes a fault if it is asked for one, and listens to who
-//! sits at the console.
+//! Kernel image: boots, reports, causes a fault if it is asked for one, and runs the monitor on
+//! the console.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 

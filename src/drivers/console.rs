@@ -161,8 +161,8 @@ pub fn listen(interrupts: bool) {
     });
 }
 
-/// Takes what was typed from the UART; whether something waits to be [`read`]. From its
-/// interrupt or the tick, and from who waits for it. Any context but under the console's lock.
+/// Receives bytes from the UART. Returns true if any wait to be [`read`]. Called by its
+/// interrupt, by the tick and by waiters. Any context but under the console's lock.
 pub fn receive() -> bool {
     irq::with_masked(|irq| {
         let mut console = CONSOLE.lock(irq);
@@ -211,8 +211,9 @@ fn print_line(args: fmt::Arguments<'_>, logs: bool) {
     line.flush();
 }
 
-/// Reads the log from byte `from` on, counted since the boot; how many bytes, and where to
-/// go on. Of what is no longer kept the rest of the line is left out. Any context.
+/// Reads the log from byte `from` on, counted since the boot. Returns the number of bytes read,
+/// and where to go on. If bytes at `from` were overwritten, the rest of their line is left out.
+/// Any context.
 pub fn read_log(from: usize, into: &mut [u8]) -> (usize, usize) {
     irq::with_masked(|irq| {
         let end = CONSOLE.lock(irq).logged;

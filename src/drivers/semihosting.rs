@@ -86,7 +86,7 @@ impl HostFile {
         Ok(())
     }
 
-    /// Closes the file; whether the host has taken all.
+    /// Closes the file. Returns true if the host has taken all of it.
     #[must_use]
     pub fn finish(mut self) -> bool {
         self.flush().is_ok()

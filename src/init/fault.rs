@@ -29,8 +29,8 @@ impl fmt::Display for At {
     }
 }
 
-/// Resolves a fault that a tool has provoked to find a bug; whether it was one (Linux: the
-/// call of kfence_handle_page_fault in __do_kernel_fault).
+/// Resolves a fault on KFENCE's pool. Returns false if the fault is another (Linux: the call of
+/// kfence_handle_page_fault in __do_kernel_fault).
 pub(super) fn resolve(regs: &PtRegs) -> bool {
     let syndrome = Syndrome(regs.esr);
     let far = VirtAddr::new(regs.far as usize);

@@ -79,8 +79,8 @@ pub(super) struct Interrupts {
     pub redistributors: Redistributors,
 }
 
-/// Finds the interrupt controller and the timer; whether this CPU has interrupts now. Boot
-/// CPU, once vmalloc is up.
+/// Sets up the interrupt controller and the timer on the boot CPU, once vmalloc is up. The
+/// result says whether this CPU has interrupts now.
 pub(super) fn init(tree: &Tree<'_>) -> Interrupts {
     let mut interrupts = Interrupts { enabled: false, redistributors: Redistributors::none() };
     let timer = tree.timer();
@@ -117,7 +117,8 @@ pub(super) fn init(tree: &Tree<'_>) -> Interrupts {
     interrupts
 }
 
-/// Lets this CPU be interrupted, and starts its tick; whether it could. On each CPU.
+/// Enables this CPU's interrupts, and starts its tick. Returns false if it could not. Called on
+/// each CPU.
 pub(super) fn init_cpu() -> bool {
     if !irqchip::present() {
         return false;

@@ -99,8 +99,8 @@ pub fn request_irq(id: u32, handler: IrqHandler) -> Result<(), IrqchipError> {
     })
 }
 
-/// Calls `handler` no more when the interrupt `id` comes, and disables the line with its last
-/// handler. Whether it was there (Linux: free_irq). Boot CPU, any context.
+/// Removes `handler` from interrupt `id`, and disables the line with its last handler. Returns
+/// false if it was not registered (Linux: free_irq). Boot CPU, any context.
 ///
 /// # Errors
 /// `NotBootCpu`.

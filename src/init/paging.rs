@@ -198,7 +198,7 @@ fn next_mapped(memblock: &Memblock, from: PhysAddr) -> Option<PhysRange> {
         .find(|range| range.start() >= from && !range.is_empty())
 }
 
-/// Table pages for the vmemmap, from whoever brings a section up.
+/// Table pages for the vmemmap, from the caller that brings a section up.
 struct SectionAccess<'a> {
     page: &'a mut dyn FnMut() -> Option<Pfn>,
 }

@@ -5,8 +5,8 @@ use crate::firmware::cmdline::CommandLine;
 use crate::fs;
 use log::{error, info};
 
-/// Writes the state of memory to the file that the command line names, if it names one;
-/// whether all that it asked for was done.
+/// Writes the state of memory to the file that the command line names, if it names one. Returns
+/// false if it was asked for and could not be written.
 #[must_use]
 pub fn asked_for(line: &CommandLine<'_>) -> bool {
     let Some(path) = line.granule("snapshot") else { return true };

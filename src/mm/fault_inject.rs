@@ -63,8 +63,8 @@ impl FaultAttr {
         }
     }
 
-    /// Lets chances fail as `attr` says, or none; how many failed since the last call. Counts
-    /// start anew.
+    /// Lets chances fail as `attr` says, or none. Returns the number that failed since the last
+    /// call. Counts start anew.
     pub fn set(&self, attr: Option<Attr>) -> u32 {
         if let Some(attr) = attr {
             self.interval.store(attr.interval.max(1), Relaxed);

@@ -1,5 +1,5 @@
-//! Kernel threads on stacks from vmalloc (Linux: kernel/kthread.c, alloc_thread_stack_node
-//! of kernel/fork.c). What a thread is and does is [`crate::sched`]'s.
+//! Kernel threads on stacks from vmalloc (Linux: kernel/kthread.c, alloc_thread_stack_node of
+//! kernel/fork.c). Threads themselves are [`crate::sched`]'s.
 
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::CpuId;

@@ -177,8 +177,8 @@ impl Isolated {
         self.pages.iter().map(|(frame, _)| *frame)
     }
 
-    /// Isolates the page at `frame`, if there is room for one more and it is one that its owner can
-    /// move; whether it was (Linux: isolate_movable_page).
+    /// Isolates the page at `frame`, if there is room for one more and its owner can move it.
+    /// Returns true if it was isolated (Linux: isolate_movable_page).
     pub fn isolate(&mut self, frame: Frame) -> bool {
         if !is_movable(frame) {
             return false;

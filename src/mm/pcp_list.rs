@@ -71,7 +71,7 @@ impl PcpList {
         Some(frame)
     }
 
-    /// Puts a block of `order` on it; whether there was room.
+    /// Puts a block of `order` on the list. Returns false if the list now exceeds its room.
     #[inline(always)]
     pub(in crate::mm) fn push(&self, frame: Frame, order: Order) -> bool {
         let top = self.get();

@@ -41,9 +41,9 @@ impl Shrinker for Waiting {
     }
 }
 
-/// Lets what waits for a grace period be freed in the background, and by reclaim, from here on.
-/// It does so once; who may not sleep leaves it to the next. Whoever first has something to
-/// free later calls it; callers elsewhere need not.
+/// Starts the background thread and the shrinker that free what waits for a grace period. Does
+/// nothing after the first call, nor in a context that may not sleep: a later call then does it.
+/// Code that first has something to free later calls it; callers elsewhere need not.
 pub fn rcu_init() {
     if SHRINKER.load(Relaxed) && THREAD.load(Relaxed) || !may_sleep() || in_memalloc() {
         return;

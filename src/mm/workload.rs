@@ -111,7 +111,7 @@ impl Objects {
         });
     }
 
-    /// Frees one; whether there was one.
+    /// Frees one object. Returns false if there is none.
     fn remove(&mut self, which: usize) -> bool {
         let Some((_, object)) = swap_remove(&mut self.all, which) else { return false };
         self.pool.free(object);
@@ -304,7 +304,7 @@ impl Fragmented {
         })
     }
 
-    /// Frees something; whether there was anything.
+    /// Frees something. Returns false if there is nothing.
     fn free(&mut self, random: &mut Random, all: u32) -> bool {
         let which = random.below(usize::MAX);
         let much = self.block_pages > all / 100 * KERNEL_SHARE;

@@ -67,8 +67,8 @@ fn listen(boot: &Boot) {
     }
 }
 
-/// Waits until something was typed, for so many jiffies at most; whether it was. Other threads
-/// run meanwhile. A CPU without interrupts has no threads, and asks again and again.
+/// Waits until something was typed, for up to `jiffies`. Returns true if it was. Other threads
+/// run meanwhile. A CPU without interrupts has no threads, and polls.
 fn wait(jiffies: Option<u64>) -> bool {
     let ready = console::receive;
     if sched::current().is_none() {
@@ -87,7 +87,7 @@ fn wait(jiffies: Option<u64>) -> bool {
     }
 }
 
-/// Sleeps for `seconds`, or until a key; whether it was one, which is forgotten.
+/// Sleeps for `seconds`, or until a key is typed. Returns true if one was; it is discarded.
 pub(super) fn key_within(seconds: u32) -> bool {
     let pressed = wait(Some(u64::from(seconds) * HZ));
     while console::read().is_some() {}
@@ -176,7 +176,7 @@ pub fn run(boot: &Boot, lkdtm: Lkdtm) -> ! {
     }
 }
 
-/// Has a line typed; whether it was completed and not given up.
+/// Reads a line from the console. Returns true if it was completed and not given up.
 fn read(line: &mut Line) -> bool {
     let out = &mut Echo;
     loop {

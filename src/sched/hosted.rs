@@ -52,7 +52,7 @@ pub fn schedule() {
     let_others_run();
 }
 
-/// Lets others run; whether it did.
+/// Lets other threads run. Returns true.
 pub fn cond_resched() -> bool {
     let_others_run();
     true

@@ -130,7 +130,7 @@ impl KThread {
         self.id
     }
 
-    /// Wakes it, for the first time or again; whether it slept. Any context.
+    /// Wakes the thread, for the first time or again. Returns true if it slept. Any context.
     pub fn wake_up(&self) -> bool {
         sched::wake_up_process(self.id)
     }

@@ -1,6 +1,6 @@
-//! Read-copy-update (Linux: kernel/rcu/, include/linux/rcupdate.h): whoever reads what others
-//! replace takes no lock and waits for nobody, and whoever replaced it frees the old only when
-//! all who may have found it are done.
+//! Read-copy-update (Linux: kernel/rcu/, include/linux/rcupdate.h): readers of an object that
+//! others replace take no lock and wait for nobody; the old object is freed only when all
+//! readers that may have found it are done.
 //!
 //! A reader holds a [`RcuReadGuard`]. Under it no thread gives its CPU up: [`schedule()`]
 //! refuses. So a CPU that has switched threads, or was interrupted by its tick outside of all

@@ -184,8 +184,8 @@ impl RunQueue {
         self.idle = Some(slot);
     }
 
-    /// Wakes a thread if it sleeps in one of the states whose bits `states` has; whether it
-    /// did. Of a generation that is over none is woken.
+    /// Wakes a thread if it sleeps in one of the states whose bits `states` has. Returns true if
+    /// it did. A thread of an older generation is not woken.
     pub fn wake(&mut self, slot: Slot, generation: u32, states: u8) -> bool {
         let thread = &mut self.threads[slot.index()];
         if thread.generation != generation
@@ -305,7 +305,7 @@ impl RunQueue {
         })
     }
 
-    /// Asks a thread to end, and wakes it; whether it slept.
+    /// Asks a thread to end, and wakes it. Returns true if it slept.
     pub fn stop(&mut self, slot: Slot, generation: u32) -> bool {
         if self.life(slot, generation).is_none() {
             return false;

@@ -58,8 +58,8 @@ pub(crate) fn set_kick(kick: Kick) {
     KICK.store(kick as *mut (), Relaxed);
 }
 
-/// Interrupts another CPU, for it to look for something to do; whether there is such a CPU,
-/// with interrupts. Any context.
+/// Interrupts another CPU, for it to look for something to do. Returns false if there is no such
+/// CPU with interrupts. Any context.
 pub fn kick(cpu: CpuId) -> bool {
     let kick = KICK.load(Relaxed);
     let up = !kick.is_null() && with_masked(|irq| lock(cpu, irq).queue.is_up());
@@ -119,7 +119,7 @@ pub fn current() -> Option<ThreadId> {
     })
 }
 
-/// The thread that runs, and its name, for reports: `None` where they can't be had.
+/// Current thread and its name, for reports; `None` if they can't be read now.
 #[must_use]
 pub fn try_current() -> Option<(ThreadId, Comm)> {
     with_masked(|irq| {
@@ -176,7 +176,8 @@ pub fn schedule() {
     with_masked(switch);
 }
 
-/// [`schedule()`], if another thread waits for this CPU; whether one did. Process context.
+/// Calls [`schedule()`] if another thread waits for this CPU. Returns true if one did. Process
+/// context.
 #[track_caller]
 pub fn cond_resched() -> bool {
     let ready = with_masked(|irq| own(irq).queue.has_ready());
@@ -186,9 +187,9 @@ pub fn cond_resched() -> bool {
     ready
 }
 
-/// [`schedule()`]s, and is woken when `timeout` jiffies have passed, if not before; how many
-/// of them are left. In the state `Running` it comes back when the others had their turn. Process
-/// context.
+/// Calls [`schedule()`], to be woken when `timeout` jiffies have passed, if not before. Returns
+/// the number of jiffies left. In the state `Running` it returns once the other threads had
+/// their turn. Process context.
 #[track_caller]
 pub fn schedule_timeout(timeout: u64) -> u64 {
     let until = jiffies().saturating_add(timeout);
@@ -204,8 +205,8 @@ pub fn jiffies() -> u64 {
     cpu::ticks() / (cpu::timeout(1) / HZ).max(1)
 }
 
-/// Wakes a thread from either sleep; whether it slept. Any context, under any lock of
-/// lower rank. One that has ended is not woken.
+/// Wakes a thread from either kind of sleep. Returns true if it slept. Any context, under any
+/// lock of lower rank. A thread that has ended is not woken.
 pub fn wake_up_process(id: ThreadId) -> bool {
     with_masked(|irq| wake(id.cpu, irq, |rq| rq.wake(id.slot, id.generation, TASK_NORMAL)))
 }

@@ -100,8 +100,8 @@ impl WaitQueue {
         result
     }
 
-    /// [`WaitQueue::wait_event`], for so many jiffies at most. What is left of them, at least
-    /// 1, if `condition` came to hold; `None` if it did not.
+    /// Variant of [`WaitQueue::wait_event`] that waits at most `jiffies`. Returns the jiffies
+    /// left, at least 1, if `condition` came to hold; `None` if it did not.
     pub fn wait_event_timeout(
         &self,
         mut condition: impl FnMut() -> bool,

@@ -31,10 +31,10 @@ pub fn relax() {
     core::hint::spin_loop();
 }
 
-/// Waits while `word` is `seen`, or a while: until another CPU stores to it, an interrupt
-/// comes or an event. The exclusive load watches the word, and the store that ends that is
-/// an event (Arm ARM B2.17; Linux: __cmpwait). So the waiter takes no power, and its polls
-/// don't take the word's cache line from who holds the lock.
+/// Waits until another CPU stores to `word`, which is `seen` now, or until an interrupt or an
+/// event comes. The exclusive load watches the word, and the store that ends that is an event
+/// (Arm ARM B2.17; Linux: __cmpwait). So the waiter takes no power, and its polls don't take the
+/// word's cache line from the holder of the lock.
 #[inline]
 pub fn wait_changed(word: &AtomicU32, seen: u32) {
     // SAFETY: reads an aligned word. SEVL and the first WFE clear what events came before.

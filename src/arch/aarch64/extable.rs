@@ -99,9 +99,9 @@ pub unsafe fn probe_read32(at: VirtAddr) -> Option<u32> {
     (faulted != FAULTED).then_some(value)
 }
 
-/// Copies bytes from `from` on, as many as `to` has; whether all of them are mapped. Where not, `to`
-/// holds those before the first that is not. Others may be writing them: each byte is as it was or
-/// as it is. Any context (Linux: copy_from_kernel_nofault).
+/// Copies bytes from `from` on, as many as `to` has. Returns false if some of them are not
+/// mapped; `to` then holds those before the first that is not. Others may be writing the bytes:
+/// each is as it was or as it is. Any context (Linux: copy_from_kernel_nofault).
 ///
 /// # Safety
 /// What is mapped there, if anything, is memory.

@@ -36,9 +36,9 @@ instruction!(
     /// table walkers included.
     dsb_ishst, "dsb ishst"
 );
-/// Earlier accesses and TLB invalidations are complete on all CPUs of the inner shareable
-/// domain. What ends a sequence of TLB invalidations: where a CPU needs a second one
-/// ([`Workarounds::REPEAT_TLBI`]), one of any address does (Linux: __tlbi_sync_s1ish).
+/// Waits until earlier accesses and TLB invalidations are complete on all CPUs of the inner
+/// shareable domain. Ends a sequence of TLB invalidations: if a CPU needs a second one
+/// ([`Workarounds::REPEAT_TLBI`]), one of any address suffices (Linux: __tlbi_sync_s1ish).
 #[inline(always)]
 pub fn dsb_ish() {
     // SAFETY: as above.

@@ -55,8 +55,8 @@ pub fn vmemmap_base() -> usize {
     machine::current().vmemmap_base()
 }
 
-/// Sees to it that the frame at `pa` is one of the machine that the calling thread is a CPU of, and
-/// not of another that was had before.
+/// Checks that the frame at `pa` is one of the machine that the calling thread is a CPU of, and
+/// not of another that the thread was in before.
 ///
 /// # Panics
 /// Where it is not.
@@ -97,8 +97,8 @@ pub fn is_mapped(_: VirtAddr, _: &super::IrqMasked) -> bool {
 /// Branches of static keys ask their key here: there is nothing to patch.
 pub(in crate::arch) fn jump_label_update(_: &'static super::jump_label::StaticKey, _: bool) {}
 
-/// The word at `at`, of which others may be writing parts; `None` where that can't be had, as
-/// here, where the language is all that there is to go by.
+/// Returns `None`: on a host the language alone decides, and it does not allow reading a word of
+/// which others may be writing parts.
 ///
 /// # Safety
 /// `at` is a multiple of 8 in memory that may be read.
@@ -154,8 +154,8 @@ pub unsafe fn clear_page(pa: PhysAddr) {
     unsafe { ptr.write_bytes(0, PAGE_SIZE) }
 }
 
-/// Copies bytes from `from` on, as many as `to` has, each as it was or as it is while others write
-/// it; whether all are there, which the machine's RAM always is.
+/// Copies bytes from `from` on, as many as `to` has, each as it was or as it is while others
+/// write it. Returns true: the machine's RAM is always mapped.
 ///
 /// # Safety
 /// They are RAM.

@@ -79,7 +79,7 @@ pub struct Translation {
     pub valid: bool,
 }
 
-/// A tree of tables and the means to edit it. Whoever holds it is its only editor.
+/// Editor of a tree of tables. Its holder is the only one.
 pub struct Mapper<'a, A: TableAccess> {
     pub(super) root: TableAddr,
     pub(super) access: &'a mut A,

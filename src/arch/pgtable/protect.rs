@@ -163,10 +163,10 @@ impl<A: TableAccess> Mapper<'_, A> {
         Ok(owed)
     }
 
-    /// Like [`Mapper::set_valid`] for the one page at `va`, without excluding other editors:
-    /// whoever uses the page calls this, and nobody else changes it meanwhile. The tables on the
-    /// way to it must never be freed. `None` where it is no page, or one of a contiguous set
-    /// ([`Mapper::split_to_pages`] sees to it), with nothing changed.
+    /// Variant of [`Mapper::set_valid`] for the one page at `va`, without excluding other
+    /// editors: only the user of the page calls this, and nobody else changes it meanwhile. The
+    /// tables on the way to it must never be freed. `None`, with nothing changed, if it is no
+    /// page, or one of a contiguous set (see [`Mapper::split_to_pages`]).
     pub(crate) fn set_page_valid(&self, va: VirtAddr, valid: bool) -> Option<FlushOwed> {
         let mut owed = FlushOwed::NONE;
         let (Level::Pte, table, _) = self.lookup(va) else { return None };

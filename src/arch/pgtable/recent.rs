@@ -5,8 +5,8 @@ use super::descriptor::Level;
 use super::table::TableAddr;
 use crate::addr::{PhysAddr, VirtAddr};
 
-/// Tables of pages that were walked to lately, so that an edit near by needs no walk. Who
-/// lets go of a table of the tree makes it [forget](RecentTables::forget).
+/// Tables of pages that were walked to recently, so that an edit near by needs no walk. Code
+/// that frees a table of the tree makes it [forget](RecentTables::forget) the table first.
 #[derive(Debug)]
 pub struct RecentTables([Recent; RECENT_TABLES]);
 

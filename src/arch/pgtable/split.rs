@@ -8,8 +8,8 @@ use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 
 impl<A: TableAccess> Mapper<'_, A> {
-    /// Sees to it that no block and no contiguous set spans an end of `va`, so that
-    /// the range can be changed by itself. What it maps stays as it is, also on errors.
+    /// Splits blocks and contiguous sets so that none spans an end of `va`, and the range can be
+    /// changed by itself. The mapping stays as it is, also on errors.
     ///
     /// # Errors
     /// `Misaligned`, `OutOfRange`, `NoMemory`; `BreakBeforeMake` where a block can't be

@@ -137,8 +137,9 @@ impl Table {
             d = d.further(level.size());
         }
     }
-    /// Gives the entries from `first` on to `next`, and then to what `pages` yields, until
-    /// nothing is left, the table ends, or an entry or a page won't do. How many they are.
+    /// Sets the entries from `first` on to `next`, and then to the pages that `pages` yields,
+    /// until no page is left, the table ends, or an entry or a page won't do. Returns their
+    /// number.
     #[inline(always)]
     pub(super) fn set_pages(
         &self,
@@ -178,8 +179,8 @@ impl Table {
         }
         Some((first + low, first + high))
     }
-    /// Clears `count` entries from `first` on, fewer than a contiguous set has; whether one was
-    /// not clear. `None`, and nothing done, where they cut such a set or the table ends.
+    /// Clears `count` entries from `first` on, fewer than a contiguous set has. Returns true if
+    /// any was not clear; `None`, and nothing done, if they cut such a set or the table ends.
     #[inline(always)]
     pub(super) fn clear_few(&self, first: usize, count: usize) -> Option<bool> {
         let words = self.words.get(first..first + count)?;
@@ -221,9 +222,9 @@ impl Table {
         mmu::write_descriptor(&self.words[index], Descriptor::table(table.0));
     }
 
-    /// Hides a page from walkers or shows it, without a lock; whether that changed it.
-    /// `None` where the word is no page's, or one's in a contiguous set, or somebody else
-    /// changes it at this moment.
+    /// Makes a page present-invalid or valid, without a lock. Returns true if that changed it;
+    /// `None` if the word is no page's, or one's in a contiguous set, or another CPU changes it
+    /// at the same time.
     pub(super) fn exchange_valid(&self, index: usize, valid: bool) -> Option<bool> {
         let old = self.descriptor(index);
         if old.is_contiguous() {
@@ -296,7 +297,7 @@ impl Sets<'_> {
             }
         }
     }
-    /// Clears them; whether one was not clear.
+    /// Clears the entries. Returns true if any was not clear.
     #[inline(always)]
     pub(super) fn clear(&self) -> bool {
         let mut any = 0;

@@ -60,8 +60,8 @@ impl<A: TableAccess> Mapper<'_, A> {
         }
     }
 
-    /// Takes empty tables that translate any of `va` out of the tree, settles that and
-    /// `owed` by one flush, and frees them; how many.
+    /// Takes empty tables that translate any of `va` out of the tree, does that flush and `owed`
+    /// as one, and frees the tables. Returns their number.
     ///
     /// It can't be put off: until walkers have forgotten an empty table, they would miss
     /// what is mapped by a new one in its place.

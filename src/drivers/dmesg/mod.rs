@@ -41,8 +41,8 @@ impl<const N: usize> Ring<N> {
         (at + 1).min(end)
     }
 
-    /// The bytes from `from` on, as many as `into` takes; how many, and where to go on. What
-    /// was overwritten meanwhile is left out.
+    /// Copies the bytes from `from` on, as many as `into` takes. Returns their number, and where
+    /// to go on. Bytes that were overwritten meanwhile are left out.
     pub fn read(&self, from: usize, end: usize, into: &mut [u8]) -> (usize, usize) {
         let from = if end.saturating_sub(from) > N { self.first(end) } else { from };
         let count = end.saturating_sub(from).min(into.len());

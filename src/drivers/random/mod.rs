@@ -117,7 +117,8 @@ pub fn add_bootloader_randomness(seed: &[u8]) {
     with_generator(|generator| generator.mix(seed));
 }
 
-/// Mixes in the time and, where the CPU has it, RNDR; whether that gave any. Any context.
+/// Mixes in the time and, if the CPU has it, RNDR. Returns true if RNDR gave any bits. Any
+/// context.
 #[cfg(target_os = "none")]
 pub fn add_cpu_randomness() -> bool {
     let mut words = [clock::counter(), 0, 0, 0];

@@ -220,7 +220,8 @@ fn direct_compact(request: &Request, depth: Depth, mode: MigrateMode) -> Option<
     })
 }
 
-/// Gives a pageblock of the reserve of large blocks back; whether there was one.
+/// Gives a pageblock of the reserve for high-order atomic allocations back. Returns false if
+/// there was none.
 fn unreserve_highatomic(request: &Request) -> bool {
     request
         .zones()

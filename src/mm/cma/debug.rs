@@ -31,9 +31,9 @@ impl Cma {
         Ok(())
     }
 
-    /// Gives back up to `count` pages that [`Cma::alloc_mem`] allocated, the latest run first;
-    /// how many. A run is given back in parts only where the area is allocated in single pages.
-    /// For threads (Linux: cma_free_mem).
+    /// Frees up to `count` pages that [`Cma::alloc_mem`] allocated, the latest run first, and
+    /// returns their number. A run is freed in parts only if the area is allocated in single
+    /// pages. For threads (Linux: cma_free_mem).
     pub fn free_mem(&self, count: u32) -> u32 {
         let mut freed = 0;
         while freed < count {

@@ -49,8 +49,8 @@ impl CmaPages {
         PfnRange::new(self.frame.pfn(), self.frame.pfn() + self.count)
     }
 
-    /// Gives back the first `count` pages, and keeps the others; whether that can be: some are
-    /// left, and both parts are whole units of the area.
+    /// Frees the first `count` pages, and keeps the others. Returns false, and frees none,
+    /// unless some are left and both parts are whole units of the area.
     pub fn release_first(&mut self, count: u32) -> bool {
         let is_part = count > 0 && count < self.count;
         let rest = Frame::new(self.frame.pfn() + count).filter(|_| is_part);
@@ -109,10 +109,10 @@ impl Drop for CmaPages {
     }
 }
 
-/// Gives back the `count` pages from `frame` on that [`cma_alloc`] returned, or any part of
-/// it in whole units of the area; whether they are the area's. Pages that others hold too stay
-/// in use until the last [`put_page`](crate::mm::page_alloc::put_page), and allocations go around
-/// them. Any context (Linux: cma_release).
+/// Frees the `count` pages from `frame` on that [`cma_alloc`] returned, or any part of them in
+/// whole units of the area. Returns false if they are not the area's. Pages that others hold too
+/// stay in use until the last [`put_page`](crate::mm::page_alloc::put_page), and allocations go
+/// around them. Any context (Linux: cma_release).
 ///
 /// # Panics
 /// Where one of the pages is not allocated.

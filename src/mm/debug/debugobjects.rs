@@ -181,7 +181,7 @@ fn step(
     }
 }
 
-/// Sees to it that one more object can be noted; whether it can.
+/// Makes room to note one more object. Returns false if there is no memory for it.
 fn make_room() -> bool {
     while with_objects(|objects| objects.is_full()) {
         let room = with_objects(|objects| !objects.is_at_limit());

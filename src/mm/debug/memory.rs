@@ -45,7 +45,8 @@ pub(super) fn look<R>(frame: Frame, f: impl FnOnce(&[u8; PAGE_SIZE]) -> R) -> R 
     f(unsafe { bytes_of(frame) })
 }
 
-/// Shows a page in the linear map, or hides it; whether it is mapped by itself, so that it can be.
+/// Makes a page valid in the linear map, or invalid. Returns false if it is mapped by a block,
+/// and so can't be changed.
 ///
 /// Called by debug_pagealloc for pages that are free or about to be, and by KFENCE for pages of its
 /// pool that nobody has an object in.

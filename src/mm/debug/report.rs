@@ -30,7 +30,7 @@ macro_rules! report {
 }
 pub(in crate::mm) use report;
 
-/// The stack of whoever a report is about, the innermost return address first.
+/// Stack of the thread that a report is about, the innermost return address first.
 #[derive(Clone, Copy)]
 pub(super) enum Trail<'a> {
     /// Return addresses of the stack.

@@ -39,8 +39,8 @@ pub fn dma_alloc_contiguous(device: &Node<'_>, size: usize) -> Option<Frame> {
     cma_alloc(dev_get_cma_area(device)?, pages, alignment(pages))
 }
 
-/// Gives back what [`dma_alloc_contiguous`] returned for this
-/// device and size; whether it was such. Any context (Linux: dma_free_contiguous).
+/// Frees the memory that [`dma_alloc_contiguous`] returned for this device and size. Returns
+/// false if it was not such. Any context (Linux: dma_free_contiguous).
 ///
 /// # Panics
 /// Where one of the pages is not allocated, or others hold it.

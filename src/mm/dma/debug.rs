@@ -103,7 +103,7 @@ pub fn shrink() {
     }
 }
 
-/// Notes a mapping; whether there is memory for that.
+/// Notes a mapping. Returns false if there is no memory for that.
 pub fn add(
     at: DmaAddr,
     size: usize,

@@ -196,7 +196,7 @@ pub fn is_swiotlb_buffer(at: PhysAddr) -> bool {
     start.is_some_and(|start| PhysRange::from_size(start, ORDER.bytes() as u64).contains(at))
 }
 
-/// Gives the pool back if no buffer is in use; whether there is none any more.
+/// Frees the pool if no buffer is in use. Returns true if there is no pool any more.
 pub fn swiotlb_exit() -> bool {
     let (pages, busy) = with_masked(|irq| {
         let mut pool = POOL.lock(irq);

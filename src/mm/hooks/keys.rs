@@ -4,13 +4,13 @@ use crate::arch::jump_label::{StaticKey, static_branch_unlikely};
 use crate::machine_local;
 
 machine_local! {
-    /// Whether a tool wants to know of pages that are allocated and freed.
+    /// Enabled while a tool has to be called for pages that are allocated and freed.
     pub(in crate::mm) static PAGE_HOOKS: StaticKey = StaticKey::new();
-    /// Whether a tool wants to know of objects that are allocated.
+    /// Enabled while a tool has to be called for objects that are allocated.
     pub(in crate::mm) static SLAB_ALLOC_HOOKS: StaticKey = StaticKey::new();
-    /// Whether a tool wants to know of objects that are freed.
+    /// Enabled while a tool has to be called for objects that are freed.
     pub(in crate::mm) static SLAB_FREE_HOOKS: StaticKey = StaticKey::new();
-    /// Whether an event is on that is neither of pages nor of objects.
+    /// Enabled while any event is on that is neither of pages nor of objects.
     pub(in crate::mm) static RARE_EVENTS: StaticKey = StaticKey::new();
 }
 

@@ -78,9 +78,10 @@ pub(in crate::mm) trait Tools: Sync {
     fn object_allocated(&self, at: VirtAddr, size: usize, gfp: Gfp);
     /// An object is about to be freed, all `size` bytes of it; 0 where that is not known.
     fn object_freed(&self, at: VirtAddr, size: usize);
-    /// Whether memory is cleared when it is allocated, though `gfp` may not ask for that.
+    /// Returns true if memory is cleared when it is allocated, although `gfp` does not ask for
+    /// it.
     fn want_init_on_alloc(&self, gfp: Gfp) -> bool;
-    /// Whether memory is cleared when it is freed.
+    /// Returns true if memory is cleared when it is freed.
     fn want_init_on_free(&self) -> bool;
     /// KFENCE takes an allocation of `size` bytes, or not.
     fn kfence_alloc(&self, size: usize, align: usize, gfp: Gfp, owner: usize) -> Option<VirtAddr>;
@@ -106,7 +107,7 @@ machine_local! {
     static TOOLS: Once<&'static dyn Tools> = Once::new();
     /// Address of KFENCE's pool; 0 while there is none.
     static KFENCE_POOL: AtomicUsize = AtomicUsize::new(0);
-    /// Whether this CPU is inside of a tool.
+    /// True while this CPU runs a tool's code.
     static BUSY: PerCpu<Cell<bool>> = PerCpu::new([const { Cell::new(false) }; NR_CPUS]);
 }
 
@@ -198,13 +199,13 @@ pub(in crate::mm) fn object_freed(at: VirtAddr, size: usize) {
     }
 }
 
-/// Whether memory is cleared when it is allocated, though `gfp` may not ask for that
+/// Returns true if memory is cleared when it is allocated, although `gfp` does not ask for it
 /// (Linux: want_init_on_alloc).
 pub(in crate::mm) fn want_init_on_alloc(gfp: Gfp) -> bool {
     tools().is_some_and(|tools| tools.want_init_on_alloc(gfp))
 }
 
-/// Whether memory is cleared when it is freed (Linux: want_init_on_free).
+/// Returns true if memory is cleared when it is freed (Linux: want_init_on_free).
 pub(in crate::mm) fn want_init_on_free() -> bool {
     tools().is_some_and(Tools::want_init_on_free)
 }

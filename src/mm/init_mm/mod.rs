@@ -37,7 +37,7 @@ struct InitMm {
 machine_local! {
     static INIT_MM: SpinLock<InitMm> =
         SpinLock::new(Rank::PageTable, InitMm { root: None, recent: RecentTables::new() });
-    /// The same, for who takes no lock.
+    /// Copy of the PGD's address for code that takes no lock.
     static PGD: Once<TableAddr> = Once::new();
 }
 

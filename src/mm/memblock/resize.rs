@@ -9,7 +9,8 @@ use crate::addr::{PAGE_SIZE, PhysRange, align_up};
 /// nothing else, reachable, and gives it as slots for regions. `None` where it cannot.
 pub type Grow = fn(PhysRange) -> Option<&'static mut [Region]>;
 
-/// Fills a range of RAM that nobody uses with zeros; whether the CPU could reach it.
+/// Function that fills a range of RAM that nobody uses with zeros. Returns false if the CPU
+/// can't reach it.
 pub type Clear = fn(PhysRange) -> bool;
 
 /// The most regions of an array that a kernel makes reachable: arrays don't grow beyond it.

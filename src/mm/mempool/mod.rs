@@ -1,4 +1,4 @@
-//! Pools of elements that never run dry for who may sleep (Linux: mm/mempool.c).
+//! Pools of elements that always have one for a caller that may sleep (Linux: mm/mempool.c).
 //!
 //! A pool keeps a reserve of `min_nr` elements. An allocation asks the pool's backing
 //! first; where that has nothing, it takes from the reserve, and where that is empty too,

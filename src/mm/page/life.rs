@@ -46,8 +46,8 @@ impl Life<'_> {
         self.flags.fetch_and(!flags, Relaxed);
     }
 
-    /// Adds a reference for who holds one; how many there were. A count that is too large
-    /// saturates (Linux: refcount_inc).
+    /// Adds a reference for a holder of one, and returns the number before. A count that is too
+    /// large saturates (Linux: refcount_inc).
     #[inline]
     pub(super) fn get(self) -> u32 {
         let was = self.refcount.fetch_add(1, Relaxed);
@@ -57,17 +57,17 @@ impl Life<'_> {
         was
     }
 
-    /// Adds a reference if there is one, and not as many as can be counted; whether it did
-    /// (Linux: refcount_inc_not_zero).
+    /// Adds a reference if there is one, and the count has room. Returns true if it did (Linux:
+    /// refcount_inc_not_zero).
     #[inline]
     pub(super) fn try_get(self) -> bool {
         let next = |was: u32| (was != 0 && was < REFCOUNT_MAX).then(|| was + 1);
         self.refcount.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
-    /// Takes a reference away; how many there were. What all holders did is earlier than what
-    /// the caller does who takes the last one. A saturated count stays so, and its page in use
-    /// (Linux: refcount_dec_and_test).
+    /// Drops a reference, and returns the number before. Everything that the holders did comes
+    /// before what the caller does after dropping the last one. A saturated count stays so, and
+    /// its page in use (Linux: refcount_dec_and_test).
     #[inline]
     pub(super) fn put(self) -> u32 {
         let was = self.refcount.fetch_sub(1, Ordering::AcqRel);

@@ -245,14 +245,14 @@ impl Page {
     pub(in crate::mm) fn refcount_add(&self) -> u32 {
         self.life().get()
     }
-    /// Adds one to the reference count if somebody holds the page and the count has room;
-    /// whether it did; atomic (Linux: try_get_page, refcount_inc_not_zero).
+    /// Adds one to the reference count if the page is in use and the count has room. Returns
+    /// true if it did; atomic (Linux: try_get_page, refcount_inc_not_zero).
     pub(in crate::mm) fn refcount_try_add(&self) -> bool {
         self.life().try_get()
     }
-    /// Takes one off the reference count and returns what it was; atomic.
-    /// What the holders did is earlier than what the last one does next. A saturated count stays
-    /// as it is (Linux: refcount_dec_and_test).
+    /// Takes one off the reference count and returns what it was; atomic. Everything that the
+    /// holders did comes before what the last one does next. A saturated count stays as it is
+    /// (Linux: refcount_dec_and_test).
     pub(in crate::mm) fn refcount_sub(&self) -> u32 {
         self.life().put()
     }
@@ -293,9 +293,8 @@ impl Page {
         if is_plain { Order::new((own >> WORD_ORDER_SHIFT) as u8) } else { None }
     }
 
-    /// The first eight bytes.
-    /// What a holder did before it gave its reference back is earlier than what the caller does
-    /// next, who finds itself to be the last one.
+    /// The first eight bytes. The read is an acquire: what another holder did before it dropped
+    /// its reference comes before what the caller does if it finds itself to be the last.
     #[inline(always)]
     fn word(&self) -> u64 {
         // SAFETY: a descriptor is aligned. Of its parts the zone's lock, the owner and who

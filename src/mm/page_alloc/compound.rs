@@ -46,8 +46,8 @@ pub fn block_order(frame: Frame) -> Order {
     Order::new(frame.page().order()).unwrap_or(Order::ZERO)
 }
 
-/// Takes another reference to a page that the caller holds; of a compound page, to the
-/// whole. Any context. Whoever holds one gives it back with [`put_page`](super::put_page).
+/// Takes another reference to a page that the caller holds; of a compound page, to the whole.
+/// Any context. It is dropped with [`put_page`](super::put_page).
 ///
 /// A page that has had more than 2^31 - 1 references is never freed, and a line in the log says
 /// so.
@@ -68,9 +68,9 @@ pub fn get_page(frame: Frame) {
     }
 }
 
-/// Takes another reference as [`get_page`] does if somebody holds the page, and not too many do;
-/// whether it did. The page may have been freed and be another's by then: whoever does not hold
-/// it looks again at what it is. Any context (Linux: try_get_page).
+/// Takes another reference as [`get_page`] does if the page is in use and its count has room.
+/// Returns true if it did. The page may have been freed and be another's by then: a caller that
+/// did not hold it checks again what it is. Any context (Linux: try_get_page).
 #[must_use]
 pub fn try_get_page(frame: Frame) -> bool {
     let page = compound_head(frame).page();

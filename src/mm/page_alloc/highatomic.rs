@@ -26,7 +26,8 @@ impl LockedZone<'_> {
         add(&self.zone.reserved_highatomic, block);
     }
 
-    /// Gives one pageblock of the reserve that has free memory to `mt`; whether there was one.
+    /// Moves one pageblock of the reserve that has free memory to `mt`. Returns false if there
+    /// was none.
     pub(in crate::mm) fn unreserve_highatomic(&mut self, mt: Migratetype) -> bool {
         let reserve = Migratetype::HighAtomic;
         let lists = Order::ZERO.and_up().map(|order| self.list(order, reserve).head);

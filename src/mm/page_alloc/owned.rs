@@ -1,4 +1,4 @@
-//! Pages that give themselves back.
+//! Pages that are freed when they are dropped.
 
 use super::compound::{block_order, split_page};
 use super::contig::free_contig_range;

@@ -75,8 +75,8 @@ impl Map {
         Some(1 + (at + 1..self.len).take_while(goes_on).count() as u32)
     }
 
-    /// Gives the area that starts at `at` back; how many granules it had, `None` if there is
-    /// no such area.
+    /// Frees the area that starts at `at`. Returns the number of its granules; `None` if there
+    /// is no such area.
     pub fn free(&mut self, at: u32) -> Option<u32> {
         let granules = self.size(at)?;
         (at..at + granules).for_each(|n| set(&mut self.used, n, false));

@@ -63,9 +63,9 @@ impl RawCache {
         }
     }
 
-    /// Fills `objects` with objects of this cache, each as [`RawCache::alloc`] gives it;
-    /// whether there was memory for all. If not, none stays allocated, and all of
-    /// `objects` is `None`. Interrupts are masked for a sheaf at a time.
+    /// Fills `objects` with objects of this cache, as [`RawCache::alloc`] does. Returns false if
+    /// there was no memory for all; then none stays allocated, and all of `objects` is `None`.
+    /// Interrupts are masked for a sheaf at a time.
     #[must_use]
     #[track_caller]
     pub fn alloc_bulk(&'static self, gfp: Gfp, objects: &mut [Option<NonNull<u8>>]) -> bool {

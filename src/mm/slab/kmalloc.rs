@@ -27,7 +27,7 @@ use core::ptr::NonNull;
 
 /// The largest size that comes from a class; above are pages.
 pub const KMALLOC_MAX_CACHE_SIZE: usize = 8192;
-/// The largest size that can be had at all.
+/// Largest size that can be allocated.
 pub const KMALLOC_MAX_SIZE: usize = Order::MAX.bytes();
 /// Result of an allocation of 0 bytes. Freeing it does nothing (Linux: ZERO_SIZE_PTR).
 pub const ZERO_SIZE_PTR: NonNull<u8> =
@@ -457,8 +457,8 @@ pub(in crate::mm) unsafe fn kmalloc_room(ptr: *const u8) -> (usize, usize) {
     (sizes.room, sizes.asked)
 }
 
-/// Lets the first `size` bytes of the allocation at `ptr` be its user's, if there are so many,
-/// and guards the others where its cache is debugged; whether there are. With `__GFP_ZERO`
+/// Makes the first `size` bytes of the allocation at `ptr` its user's, if it has so many, and
+/// guards the others if its cache is debugged. Returns false if it has fewer. With `__GFP_ZERO`
 /// those past the old size are zero, as for [`krealloc`].
 ///
 /// # Safety

@@ -39,7 +39,7 @@ pub(super) struct CacheLayout {
     pub red_end: u32,
     /// Offset of the free link.
     pub offset: u32,
-    /// Offset of the tracks of who allocated and who freed the object; 0 without them.
+    /// Offset of the tracks of the last allocation and free of the object; 0 without them.
     pub track: u32,
     /// Offset of the size that was asked of kmalloc; 0 if it is not recorded.
     pub orig_size: u32,
@@ -161,8 +161,8 @@ const fn calculate_alignment(size: usize, align: usize, flags: SlabFlags) -> usi
     wanted
 }
 
-/// The order at which a slab holds enough objects and wastes little: a sixteenth
-/// if that can be had, then an eighth, and so on; else what one object needs.
+/// Chooses the order at which a slab holds enough objects and wastes little: at most a sixteenth
+/// if possible, then an eighth, and so on; else the order that one object needs.
 const fn calculate_order(size: usize, min_order: Order) -> Order {
     let largest = PAGE_SIZE << MAX_ORDER;
     if size > largest {

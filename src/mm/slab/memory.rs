@@ -151,8 +151,8 @@ impl Slots {
         unsafe { at.write(word) }
     }
 
-    /// Stores who called in two words at offset `at`: where he is, and a word that only
-    /// who knows `key` can make of that.
+    /// Stores a caller's location in two words at offset `at`: its address, and a checksum that
+    /// depends on `key`.
     pub fn set_location(&self, index: u16, at: u32, of: &'static Location<'static>, key: u64) {
         let word = ptr::from_ref(of).expose_provenance() as u64;
         self.set_word(index, at, word);

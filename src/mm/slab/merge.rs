@@ -90,7 +90,7 @@ fn is_alike(cache: &RawCache, layout: &CacheLayout, flags: SlabFlags) -> bool {
         && other.align.is_multiple_of(layout.align)
 }
 
-/// Takes a user off a cache that has another one; whether it had.
+/// Takes a user off a cache that has another one. Returns false if it has no other.
 pub(super) fn drop_alias(cache: &'static RawCache) -> bool {
     let gone = with_masked(|irq| {
         let _list = SLAB_CACHES.lock(irq);

@@ -87,8 +87,8 @@ impl SlabList {
 /// See the module's documentation.
 pub(super) struct Node {
     pub partial: SlabList,
-    /// Full slabs, of caches with `DEBUG_METADATA` (Linux: CONFIG_SLUB_DEBUG): whoever checks
-    /// all objects finds them there.
+    /// Full slabs, of caches with `DEBUG_METADATA`, so that all objects can be checked (Linux:
+    /// CONFIG_SLUB_DEBUG).
     pub full: SlabList,
     pub barn: Barn,
     /// Slabs, partial, full and empty.

@@ -271,8 +271,8 @@ pub(super) fn lost_object(cache: &RawCache, at: VirtAddr) -> ! {
     panic!("slab {}: {at} in a sheaf of it is no object of it", cache.name())
 }
 
-/// Names up to `limit` objects of `slab` that are still allocated, with who has them
-/// (Linux: list_slab_objects). The node's lock is held; says how many it named.
+/// Names up to `limit` objects of `slab` that are still allocated, with their tracks (Linux:
+/// list_slab_objects). The node's lock is held. Returns the number of them.
 pub(super) fn live_objects(cache: &RawCache, slab: Slab, limit: usize) -> usize {
     let slots = slab.slots(cache);
     let live = (0..slots.count()).filter(|&index| !slab.is_free(cache, index)).take(limit);

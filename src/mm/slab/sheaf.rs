@@ -227,8 +227,8 @@ impl SheafSlot {
     }
 }
 
-/// A sheaf in hand. It is in no CPU's slot and in no barn but this, so whoever has it
-/// may fill it, empty it, or give its memory back.
+/// Sheaf that is in no CPU's slot and in no barn: its holder may fill it, empty it, or free its
+/// memory.
 #[repr(transparent)]
 pub(super) struct OwnedSheaf(SheafSlot);
 

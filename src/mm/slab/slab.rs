@@ -218,8 +218,8 @@ impl Slab {
     }
 }
 
-/// A slab that gives objects and takes them back: as many in a row as there are. What it
-/// knows of itself is written down when it is closed.
+/// Slab that is open for a series of allocations or frees. Its counts are written back when it
+/// is closed.
 pub(super) struct Open<'a> {
     slab: Slab,
     cache: &'a RawCache,

@@ -53,7 +53,8 @@ impl Root {
         self.0[section / LEAF_SECTIONS].store(leaf, Ordering::Release);
     }
 
-    /// Says which blocks of `section` are up; whether it has a leaf. One CPU at a time.
+    /// Sets the blocks of `section` that are up. Returns false if it has no leaf. One CPU at a
+    /// time.
     #[must_use]
     pub fn set_blocks(&self, section: usize, blocks: u32) -> bool {
         let word = self.word(section);

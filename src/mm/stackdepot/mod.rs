@@ -123,7 +123,8 @@ fn find(first: Option<Handle>, hash: u32, entries: &[usize]) -> Option<Handle> {
     None
 }
 
-/// Takes the memory of the first records. Where it can't be had now, it is asked for again.
+/// Returns the table, and allocates it at first use. If there is no memory, a later call tries
+/// again.
 fn table() -> Option<&'static [AtomicU64]> {
     if let Some(table) = block(&TABLE, TABLE_ORDER) {
         return Some(table);
@@ -137,7 +138,7 @@ fn table() -> Option<&'static [AtomicU64]> {
     }
 }
 
-/// Takes the memory of the first records; whether there was some.
+/// Allocates the table. Returns false if there is no memory.
 pub(in crate::mm) fn early_init() -> bool {
     table().is_some()
 }

@@ -19,7 +19,7 @@ mod tests;
 /// Columns of a line: a terminal that has 80 goes to the next one behind the last.
 const COLUMNS: usize = 79;
 
-/// A line of a screen. What goes beyond it is cut off.
+/// Line of a screen. Text beyond its end is cut off.
 pub struct Line(ArrayString<COLUMNS>);
 
 impl Line {

@@ -56,8 +56,8 @@ impl From<AllocError> for TraceError {
     }
 }
 
-/// The CPUs' rings, taken out to be read; put back when dropped. What happens meanwhile is
-/// dropped, and counted.
+/// Rings of the CPUs, taken out to be read, and put back when dropped. Events that happen
+/// meanwhile are dropped and counted.
 pub struct Rings {
     pub(super) rings: [Option<Ring>; NR_CPUS],
     _control: MutexGuard<'static>,

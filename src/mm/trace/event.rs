@@ -120,7 +120,7 @@ impl Event {
         end.next_multiple_of(align)
     }
 
-    /// Writes the fields into `record`; how many bytes of it are used, a multiple of 4.
+    /// Writes the fields into `record`. Returns the number of bytes used, a multiple of 4.
     pub(super) fn encode(&self, values: &[Value<'_>], record: &mut [u8; MAX_RECORD]) -> usize {
         let mut end = self.fixed_len();
         for ((at, field), value) in self.layout().zip(values) {

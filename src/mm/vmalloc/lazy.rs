@@ -101,8 +101,8 @@ impl Held {
     pub const NONE: Self =
         Self { pages: ManuallyDrop::new(PageChain::EMPTY), claims: Claims::NONE };
 
-    /// Takes the backing of `area` over if it is of a kind that can be gathered; whether nothing
-    /// is left.
+    /// Takes over the backing of `area` if it is of a kind that can be gathered. Returns true if
+    /// nothing is left.
     #[inline(always)]
     pub fn gather(&mut self, area: &mut VmapArea) -> bool {
         let VmapArea { backing, phys, nr_pages, .. } = area;

@@ -211,11 +211,11 @@ fn free_area(va: VirtAddr) {
     }
 }
 
-/// Maps the pages of `frames` one after the other, as `prot` says; the address, or `None`
-/// where there are none or not enough of memory or addresses, with nothing kept, or where `prot`
-/// lets pages be written that may be code ([`mm::set_memory`](crate::mm::set_memory)). The pages
-/// stay the caller's: the addresses lead to them until [`vunmap`], and stale TLB entries do until
-/// [`vm_unmap_aliases`], whoever has the pages then. Process context.
+/// Maps the pages of `frames` one after the other, with `prot`. Returns the address, or `None`,
+/// with nothing kept, if there are no frames, not enough memory or addresses, or if `prot` lets
+/// pages be written that may be code ([`mm::set_memory`](crate::mm::set_memory)). The pages stay
+/// the caller's: the addresses lead to them until [`vunmap`], and stale TLB entries until
+/// [`vm_unmap_aliases`], even if the pages have another owner by then. Process context.
 #[track_caller]
 #[must_use]
 pub fn vmap(frames: &[Frame], prot: KernelAttrs) -> Option<VirtAddr> {
@@ -368,7 +368,7 @@ pub(super) fn dma_unmap(va: VirtAddr) {
     }
 }
 
-/// Ends what [`map_device`] began; whether there was such a mapping.
+/// Ends the mapping that [`map_device`] made. Returns false if there is none.
 pub(super) fn unmap_device(va: VirtAddr) -> bool {
     unmap_area(va, VmFlags::VM_IOREMAP)
 }

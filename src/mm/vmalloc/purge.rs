@@ -24,9 +24,9 @@ pub enum Wait {
     No,
 }
 
-/// Flushes what is lazily unmapped and gives back what waited for it; whether there was
-/// something. Areas that another CPU is dealing with are waited for, unless that
-/// could be this very CPU, below an interrupt (Linux: __purge_vmap_area_lazy).
+/// Flushes the TLBs for lazily unmapped areas, and frees their memory and addresses. Returns
+/// true if there were some. Areas that another CPU is purging are waited for, unless that could
+/// be this very CPU, below an interrupt (Linux: __purge_vmap_area_lazy).
 #[cold]
 #[inline(never)]
 pub fn purge(wait: Wait) -> bool {

@@ -100,9 +100,10 @@ impl VmapAreas {
         PurgeStart::Areas
     }
 
-    /// Reclaims the areas after the flush that wait in lists by size: moves the lists into the
-    /// pools or, where those would hold too much, puts them before `others`. Whether
-    /// that was all; the purge is over then. Else [`reclaim`](Self::reclaim) comes next.
+    /// Reclaims the areas that wait in lists by size, after the flush: moves the lists into the
+    /// pools or, if those would hold too much, puts them before `others`. Returns true if that
+    /// was all, and the purge is over; otherwise the caller goes on with
+    /// [`reclaim`](Self::reclaim).
     pub fn reclaim_sized(&mut self, _: &Flushed, others: &mut u32) -> bool {
         let Flushing { areas, lazy, lazy_frames } = &mut self.flushing;
         let fit = self.stat.pooled + *lazy <= self.limits.pool_max_pages;
@@ -121,9 +122,9 @@ impl VmapAreas {
         !self.purging
     }
 
-    /// Reclaims the other areas after that, a few at a time; what they held is put into
-    /// `out`. Whether areas are left; after the last, and once that is given back,
-    /// [`end_purge`](Self::end_purge).
+    /// Reclaims the other areas after that, a few at a time; their backing is put into `out`.
+    /// Returns true if areas are left; after the last, and once the backing is freed, the caller
+    /// calls [`end_purge`](Self::end_purge).
     pub fn reclaim(&mut self, head: &mut u32, out: &mut Freed) -> bool {
         let VmallocStat { mut lazy, mut lazy_frames, mut pooled, .. } = self.stat;
         let (mut at, mut left) = (AreaId::new(*head), BATCH);
@@ -154,7 +155,7 @@ impl VmapAreas {
         self.purging = false;
     }
 
-    /// Frees pooled addresses, a few at a time. Whether some are left.
+    /// Frees pooled addresses, a few at a time. Returns true if some are left.
     pub fn drain_pools(&mut self) -> bool {
         let mut budget = BATCH;
         for pages in 1..=POOLED_PAGES {

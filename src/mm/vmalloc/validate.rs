@@ -80,8 +80,8 @@ impl VmapAreas {
         }
     }
 
-    /// Calls `each` with the areas of the list that begins with `head`; how many they are, and
-    /// the last.
+    /// Calls `each` with the areas of the list that begins with `head`. Returns their number,
+    /// and the last.
     pub(super) fn each_of(
         &self,
         mut head: u32,

@@ -278,8 +278,8 @@ impl VmapAreas {
         Found::Unmapped { due: self.count_lazy(nr_pages, flags) }
     }
 
-    /// Adds `flags` to the area of vmalloc in use that maps all of `range`; whether there is
-    /// one.
+    /// Adds `flags` to the area of vmalloc in use that maps all of `range`. Returns false if
+    /// there is none.
     pub fn mark(&mut self, range: VirtRange, flags: VmFlags) -> bool {
         let Some(id) = self.space.find(range.start()) else { return false };
         let (whole, area) = self.space.get_mut(id);
@@ -293,8 +293,8 @@ impl VmapAreas {
         found
     }
 
-    /// Puts an area whose tables are cleared on the lazy list; whether that is
-    /// long enough now for a purge.
+    /// Puts an area whose tables are cleared on the lazy list. Returns true if that is long
+    /// enough for a purge.
     pub fn retire(&mut self, id: AreaId, owed: TlbFlush) -> bool {
         let (_, area) = self.space.get_mut(id);
         let (flags, nr_pages) = (area.flags, area.nr_pages as usize);
@@ -304,7 +304,8 @@ impl VmapAreas {
         self.count_lazy(nr_pages, flags)
     }
 
-    /// An area that mapped `nr_pages` pages is lazily unmapped; whether a purge is due.
+    /// Counts an area of `nr_pages` pages that is lazily unmapped. Returns true if a purge is
+    /// due.
     #[inline(always)]
     fn count_lazy(&mut self, nr_pages: usize, flags: VmFlags) -> bool {
         let VmallocStat { mapped, allocated: own, lazy, lazy_frames, .. } = &mut self.stat;

@@ -45,15 +45,15 @@ impl VmapAreas {
         Some(self.space.area(id).start() + first as usize * PAGE_SIZE)
     }
 
-    /// Gives the CPU a new block; whether a purge is due.
+    /// Gives the CPU a new block. Returns true if a purge is due.
     fn block_install(&mut self, cpu: CpuId, start: VirtAddr) -> bool {
         let id = self.space.find(start).expect("an area that was just allocated");
         let old = self.blocks[cpu.index()].replace(CurrentBlock { id, next: 0 });
         old.is_some_and(|old| self.block_put(old.id, BLOCK_PAGES - old.next, TlbFlush::NONE))
     }
 
-    /// Pages of a block that nobody uses any more, or never will. With the last of them the
-    /// block ends. Whether a purge is due.
+    /// Counts pages of a block that are no longer used, or never will be. The block ends with
+    /// the last of them. Returns true if a purge is due.
     fn block_put(&mut self, id: AreaId, count: u32, owed: TlbFlush) -> bool {
         self.owe(owed);
         let (range, area) = self.space.get_mut(id);
@@ -143,7 +143,7 @@ enum Put {
     Unmapped,
 }
 
-/// Gives back `count` pages of a block; whether they are some.
+/// Frees `count` pages of a block. Returns false if they are not a block's.
 fn put(va: VirtAddr, count: u32, what: Put) -> bool {
     let range = VirtRange::from_size(va, count as usize * PAGE_SIZE);
     let Some(id) = with_areas(|areas| areas.block_of(range)) else { return false };

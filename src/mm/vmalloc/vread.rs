@@ -38,7 +38,7 @@ pub(super) fn read(va: VirtAddr, buffer: &mut [u8]) -> usize {
     found
 }
 
-/// Copies a part of one page; whether there is one that can be read.
+/// Copies a part of one page. Returns false if there is none that can be read.
 fn read_page(at: VirtAddr, part: &mut [u8]) -> bool {
     with_areas(|areas| {
         // Who unmaps an area claims it under this lock first.

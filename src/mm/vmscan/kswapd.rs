@@ -62,7 +62,7 @@ impl Node {
         &NODES[node.index()]
     }
 
-    /// Leaves a request; whether the thread has to be told of it.
+    /// Leaves a request. Returns true if the thread has to be woken for it.
     fn ask(&self, wanted: Wanted) -> bool {
         self.order.fetch_max(u32::from(wanted.order.get()), Relaxed);
         self.highest.fetch_max(wanted.highest as u32, Relaxed);
@@ -156,7 +156,7 @@ pub fn kswapd(node: NodeId) {
     });
 }
 
-/// Does what the thread of `node` was asked for; whether there was anything.
+/// Serves the requests to the thread of `node`. Returns false if there were none.
 pub(super) fn work(node: NodeId) -> bool {
     let own = Node::of(node);
     let Some(mut wanted) = own.take() else { return false };

@@ -126,8 +126,8 @@ impl fmt::Display for VmscanStat {
     }
 }
 
-/// Reclaims for an allocation with `gfp`, ever deeper until something worth while came of
-/// it; how many objects were freed. Threads with interrupts on that may sleep, or the boot
+/// Reclaims for an allocation with `gfp`, with ever more pressure until enough was freed.
+/// Returns the number of objects freed. Threads with interrupts on that may sleep, or the boot
 /// (Linux: try_to_free_pages).
 pub(in crate::mm) fn try_to_free_pages(gfp: Gfp) -> usize {
     STAT.allocstall[gfp.zone().index()].fetch_add(1, Relaxed);

@@ -342,8 +342,8 @@ impl Pages {
         self.closing && self.isolated == 0
     }
 
-    /// Takes the marks off all pages, which are about to be freed, and keeps those from that which
-    /// are pinned, by pins that nobody can end any more; how many those are.
+    /// Takes the marks off all pages, which are about to be freed, and takes out those that are
+    /// pinned, by pins that nobody can end any more. Returns the number of those.
     pub fn unmark_all(&mut self) -> usize {
         self.table.iter().filter_map(|record| record.page.as_ref()).for_each(clear_page_movable);
         let pinned = self.table.iter_mut().filter(|record| record.pins > 0);

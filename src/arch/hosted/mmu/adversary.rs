@@ -104,7 +104,7 @@ impl State {
         &self.steps
     }
 
-    /// Counts a step; whether it is to be taken.
+    /// Counts a step. Returns true if it is to be taken.
     fn takes(&mut self, step: Step) -> bool {
         self.steps.push(step);
         match self.mutation {

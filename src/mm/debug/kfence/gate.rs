@@ -4,7 +4,7 @@
 use crate::sync::atomic::{AtomicU32, Ordering};
 
 const CLOSED: u32 = 0;
-/// Whoever opens it is about to take the key.
+/// The gate is being opened: its key is about to be turned on.
 const OPENING: u32 = 1;
 const OPEN: u32 = 2;
 

@@ -129,8 +129,8 @@ machine_local! {
     static SAMPLES: AtomicU32 = AtomicU32::new(0);
 }
 
-/// Takes the pool, if a sample is asked for every `ms` milliseconds and not never, and there
-/// is memory; whether it has one.
+/// Allocates the pool, if a sample is asked for every `ms` milliseconds and not never. Returns
+/// true if there is a pool.
 pub(super) fn alloc_pool(ms: u64) -> bool {
     INTERVAL.store(ms.saturating_mul(1_000_000), Relaxed);
     if ms == 0 {

@@ -270,8 +270,8 @@ impl State {
         self.objects.flags(node).contains(ObjectFlags::DEAD)
     }
 
-    /// Notes what an object's words come to; whether that has changed since the last scan
-    /// (Linux: update_checksum).
+    /// Stores the checksum of an object's words. Returns true if it has changed since the last
+    /// scan (Linux: update_checksum).
     fn note_checksum(&mut self, node: Node, sum: Checksum) -> bool {
         let was = self.objects.get(node, CRC);
         self.objects.set(node, CRC, sum.0.max(1));
