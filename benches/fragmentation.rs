@@ -1,5 +1,5 @@
-//! How much of an aged memory can be had as huge pages, with and without what is done for
-//! that: `scripts/bench` boots it four times, with `granule.bench=with` and the words
+//! Share of an aged memory that can be allocated as huge pages, with and without migratetypes
+//! and compaction: `scripts/bench` boots it four times, with `granule.bench=with` and the words
 //! `migratetypes` and `compaction`, as far as they are to be used, after commas.
 
 #![no_std]

@@ -1,4 +1,4 @@
-//! What the boot leaves behind.
+//! Tests of the state that the boot leaves behind.
 
 #![no_std]
 #![no_main]

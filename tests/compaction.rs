@@ -55,7 +55,8 @@ kernel_tests! {
         assert!(compact_stat().success > 0);
     }
 
-    /// Who can't wait gets nothing, and wakes the thread that sees to it for the next time.
+    /// An allocation that can't wait fails, and wakes the thread that compacts for the next
+    /// time.
     fn kcompactd_helps_those_who_cannot_wait() {
         set_compaction_proactiveness(0);
         let objects = scattered();
@@ -77,7 +78,7 @@ kernel_tests! {
         objects.check();
     }
 
-    /// Nobody asks for a block; the thread sees that memory is scattered.
+    /// The thread compacts without a request once memory is fragmented.
     fn kcompactd_compacts_unasked() {
         set_compaction_proactiveness(0);
         let objects = scattered();
@@ -97,8 +98,8 @@ kernel_tests! {
         objects.check();
     }
 
-    /// What can be had as blocks after the ageing trace is at least 95 % of what is free and
-    /// movable, though a seventh of memory is the kernel's own; and it is most of what is
+    /// Allocates blocks after the ageing trace: at least 95 % of what is free and movable can be
+    /// had as blocks, though a seventh of memory is the kernel's own; and it is most of what is
     /// free, because those pages lie together.
     fn after_an_ageing_trace() {
         for seed in [DEFAULT_SEED, 7, 0xdead_beef] {
@@ -136,8 +137,8 @@ kernel_tests! {
         give_back(blocks, order);
     }
 
-    /// It keeps to its share; unmovable, reclaimable and movable pages and objects of slabs stay.
-    /// The harness sees that all comes back.
+    /// Fragmented memory keeps to its share; unmovable, reclaimable and movable pages and
+    /// objects of slabs stay. The harness checks that all are freed.
     fn a_fragmented_machine() {
         let free = free_pages_now();
         let figures = || {

@@ -32,7 +32,7 @@ fn other_asked() -> bool {
     static_branch_unlikely!(OTHER)
 }
 
-/// As inlined code has it: several branches of one key in one function.
+/// Function with several branches of one key, as inlined code has.
 #[inline(never)]
 fn count() -> u32 {
     let mut n = 0;
@@ -84,7 +84,7 @@ kernel_tests! {
         KEY.dec();
     }
 
-    /// After the call each CPU has taken an exception, and so sees the key as it is.
+    /// Each CPU takes an exception during the call, and so sees the key's new state.
     fn all_cpus_see_a_key_after_they_were_kicked() {
         static ANSWER: [AtomicU32; NR_CPUS] = [const { AtomicU32::new(2) }; NR_CPUS];
         for round in 0..20 {

@@ -31,7 +31,7 @@ use granule::sched::jiffies;
 use granule::sync::{Rank, SpinLock};
 use says::assert_says;
 
-/// Where in its page an object is to lie.
+/// Side of its page on which an object is to lie.
 #[derive(Clone, Copy, PartialEq)]
 enum Side {
     Left,
@@ -382,7 +382,7 @@ kernel_tests! {
     }
 
     fn when_all_places_are_taken_nothing_is() {
-        /// One that is taken within some intervals.
+        /// Allocates until KFENCE takes an object, for some intervals.
         fn sampled() -> Option<*mut u8> {
             let (since, mut tried) = (jiffies(), 0);
             // And if the emulator was not run for a while, its timer comes next.

@@ -49,7 +49,7 @@ impl Hidden {
     fn virt(&self) -> VirtAddr {
         VirtAddr::new(self.address())
     }
-    /// What a report of it begins with.
+    /// Beginning of its report.
     #[inline(never)]
     fn title(&self) -> String {
         format!("unreferenced object {} (size ", self.virt())
@@ -102,7 +102,7 @@ fn forget() {
     core::hint::black_box(&frame);
 }
 
-/// What two scans find; a leak is one that stays as it is from the first to the second.
+/// Scans twice: a leak is an object that stays unchanged from the first to the second.
 fn scan() -> ScanResult {
     forget();
     kmemleak_scan(0);

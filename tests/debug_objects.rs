@@ -55,12 +55,12 @@ fn object() -> (NonNull<u8>, VirtAddr) {
     (object, VirtAddr::from_ptr(object.as_ptr()) + 64)
 }
 
-/// What is told of a step; nothing where it is right.
+/// Report of a step; empty if the step is right.
 fn told(step: fn(VirtAddr, ObjectType), at: VirtAddr) -> arrayvec::ArrayString<4096> {
     reports::of(|| step(at, TEST))
 }
 
-/// It never looks at itself: it may be asked after it was freed.
+/// Shrinker that never reads its own fields: it may be called after it was freed.
 struct Registered(#[expect(dead_code, reason = "so that it has an address")] [u8; 64]);
 
 impl Shrinker for Registered {

@@ -1,4 +1,4 @@
-//! Who allocated each page, on the running kernel.
+//! Tests of page_owner on the running kernel.
 //!
 //! Command line: page_owner=on cma=16M
 

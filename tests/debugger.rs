@@ -40,7 +40,7 @@ struct Sample {
     gfp: Gfp,
 }
 
-/// Where the debugger stops.
+/// Function at which the debugger stops.
 #[unsafe(no_mangle)]
 #[inline(never)]
 fn debugger_look(sample: &Sample) {

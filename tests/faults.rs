@@ -21,7 +21,7 @@ use granule::mm::kthread::{kthread_create_on_cpu, kthread_run};
 use granule::mm::{dma, page_alloc, percpu, slab};
 use scenario::{Failing, had};
 
-/// What the kernel alone can do: its own heap, and threads.
+/// Calls that only the kernel has: its own heap, and threads.
 fn extras() -> Option<()> {
     let mut vectors: [Vec<u8>; 3] = [const { Vec::new() }; 3];
     for (vector, size) in vectors.iter_mut().zip([100, 5000, 150_000]) {

@@ -19,8 +19,8 @@ use granule::mm::ioremap::ioremap;
 /// The PL031 of QEMU's machine virt, and its interrupt.
 const RTC: PhysAddr = PhysAddr::new(0x0901_0000);
 const RTC_IRQ: u32 = 32 + 2;
-/// Its registers: the time, the time to interrupt at, the interrupt's mask, what is pending,
-/// what clears it.
+/// Registers: the time, the time to interrupt at, the interrupt's mask, the raw status, and the
+/// clear register.
 const DR: usize = 0x00;
 const MR: usize = 0x04;
 const IMSC: usize = 0x10;
@@ -66,7 +66,7 @@ fn quiet() {
     write(ICR, 1);
 }
 
-/// How often each handler was called.
+/// Number of calls of each handler.
 static FIRST: AtomicU32 = AtomicU32::new(0);
 static SECOND: AtomicU32 = AtomicU32::new(0);
 

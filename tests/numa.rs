@@ -108,7 +108,7 @@ fn give_up_caches(_: CpuId) {
     with_masked(drain_local_pages);
 }
 
-/// What each zone has when no CPU keeps anything: managed, free, isolated, CMA's free.
+/// Figures of each zone when no CPU keeps any pages: managed, free, isolated, CMA's free.
 fn figures() -> Vec<(ZoneId, [u32; 4])> {
     let mut figures = Vec::with_capacity(ZoneId::COUNT);
     harness::settled_pages();
@@ -227,7 +227,7 @@ fn some_object(random: &mut Random, pool: &ZsPool, own: &mut [Option<(ZsHandle, 
 /// Steps of each CPU.
 const STEPS: u32 = 10_000;
 
-/// What each CPU does.
+/// Work of each CPU.
 fn work(seed: u64, pool: &ZsPool) -> i32 {
     let mut random = Random::new(seed);
     let mut objects = [None; 48];

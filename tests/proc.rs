@@ -46,7 +46,7 @@ fn text(path: &str) -> String {
     text
 }
 
-/// Whether a file can be read; some can only be written.
+/// Returns true if a file can be read; some can only be written.
 fn is_readable(path: &str) -> bool {
     fs::metadata(path).is_ok_and(|file| file.mode & 0o444 != 0)
 }
@@ -66,7 +66,7 @@ fn frames() -> impl Iterator<Item = Frame> {
     zones().flat_map(|zone| zone.spanned.iter()).filter_map(Frame::new)
 }
 
-/// How many frames have one of `flags`.
+/// Number of frames that have one of `flags`.
 fn flagged(flags: PageFlags) -> u64 {
     frames().filter(|frame| frame.page().flags().intersects(flags)).count() as u64
 }
@@ -297,7 +297,7 @@ fn compare() {
     assert_eq!(meminfo["CmaFree"], vmstat["nr_free_cma"] * 4);
 }
 
-/// By how much figures of /proc/vmstat change while `f` runs, on a CPU that keeps no pages.
+/// Differences of figures of /proc/vmstat over `f`, on a CPU that keeps no pages.
 fn changes(names: &[&str], f: impl FnOnce()) -> Vec<i64> {
     let read = || {
         drain_all_pages();

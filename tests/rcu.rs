@@ -182,7 +182,7 @@ fn nobody_sees_what_is_gone() {
     settle();
 }
 
-/// Nobody asks for it: the thread does it.
+/// The thread frees memory in the background, without a request.
 fn memory_is_freed_in_the_background() {
     for size in [64, 4096, 100_000, 5 << 20] {
         let at = kvmalloc(size, K).expect("memory");

@@ -58,7 +58,7 @@ fn pages(range: PhysRange) -> impl Iterator<Item = PhysAddr> {
     (range.start().get()..range.end().get()).step_by(PAGE_SIZE).map(PhysAddr::new)
 }
 
-/// Whether the linear map reaches `at`: its tables, the MMU and a read must agree.
+/// Returns true if the linear map reaches `at`: its tables, the MMU and a read must agree.
 fn is_mapped(at: PhysAddr) -> bool {
     let va = phys_to_virt(at);
     let mapped = init_mm::translate(va).is_some();
@@ -276,7 +276,7 @@ kernel_tests! {
         vmalloc::vm_unmap_aliases();
     }
 
-    /// By whatever address: of the fixmap, of vmalloc, of the image too.
+    /// Checks every address: of the fixmap, of vmalloc, of the image too.
     fn no_leaf_of_any_table_leads_to_a_no_map_page() {
         let hidden: Vec<_> = reserved_mem().iter().filter(|region| region.no_map).collect();
         // One of them is beside the device tree, which was mapped before anybody had read it.

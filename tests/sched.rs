@@ -82,7 +82,7 @@ unsafe impl Backing for OneElement {
     }
 }
 
-/// How often an interrupt has told the sleeper to wake up.
+/// Number of times that an interrupt has told the sleeper to wake up.
 static RUNG: AtomicU32 = AtomicU32::new(0);
 static BELL: WaitQueue = WaitQueue::new();
 

@@ -58,7 +58,7 @@ fn block(order: u8) -> (Frame, Order) {
     (alloc_pages(Gfp::GFP_KERNEL, order).expect("memory"), order)
 }
 
-/// What the MMU says of a page, and that nothing can be written and executed.
+/// Checks the MMU's answer for a page, and that nothing can be written and executed.
 fn check(va: VirtAddr, readable: bool, writable: bool) {
     assert_eq!(mmu::read_at(va).is_some(), readable, "a read of {va}");
     assert_eq!(mmu::write_at(va).is_some(), writable, "a write to {va}");

@@ -93,7 +93,7 @@ fn work(id: CpuId) {
     DONE[id.index()].fetch_add(STEPS, Ordering::AcqRel);
 }
 
-/// From the timer: what an interrupt handler may do.
+/// Allocations of an interrupt handler, made from the timer's.
 fn from_interrupt() {
     let page = alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO);
     let object = kmalloc(200, Gfp::GFP_ATOMIC);
@@ -112,7 +112,7 @@ fn keep_pages(_: CpuId) {
     pages.into_iter().flatten().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
 }
 
-/// What [`all_sizes`] leaves for any CPU to free.
+/// Objects that [`all_sizes`] leaves for any CPU to free.
 static SHARED: [AtomicPtr<u8>; 512] = [const { AtomicPtr::new(null_mut()) }; 512];
 
 /// Objects of all sizes, most of them freed by another CPU than the one that allocated them.
@@ -221,7 +221,7 @@ fn note_state(id: CpuId) {
     }
 }
 
-/// Where [`look`] reads, and what each CPU has found there.
+/// Address that [`look`] reads, and the value that each CPU has found there.
 static LOOK_AT: AtomicUsize = AtomicUsize::new(0);
 static FOUND: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 

@@ -125,7 +125,7 @@ fn fault() -> VirtAddr {
 }
 
 kernel_tests! {
-    /// What scripts/test has trace-cmd read too.
+    /// Records the events that scripts/test has trace-cmd read too.
     fn every_event_is_found_with_its_fields() {
         // One that is there from before the rings are is none of what is recorded.
         echo("*:*", "set_event");
@@ -257,7 +257,7 @@ kernel_tests! {
         off();
     }
 
-    /// On all CPUs at once, and with what threads in the background do.
+    /// Allocates on all CPUs at once, while threads in the background allocate too.
     fn pages_allocated_less_pages_freed_are_pages_in_use() {
         fn work(cpu: CpuId) {
             for n in 0..300u32 {

@@ -87,7 +87,8 @@ kernel_tests! {
         assert!(words(clean.virt(), 16 * PAGE_SIZE).iter().all(|&word| word == 0));
     }
 
-    /// In place as far as the pages reach, and elsewhere with the same bytes.
+    /// The area changes in place as far as its pages reach, and is copied with the same bytes
+    /// beyond that.
     fn an_area_grows_and_shrinks() {
         let bytes = |at: VirtAddr, len: usize| {
             let at = core::ptr::with_exposed_provenance_mut::<u8>(at.get());

@@ -1,21 +1,21 @@
-//! What is asked of every allocator here.
+//! Interface of the allocators that are compared.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
 /// An allocator, shared by the threads that use it.
 pub trait Contender: Sync {
-    /// How the lines call it.
+    /// Name in the output's lines.
     const NAME: &'static str;
-    /// Whether what was never freed comes back when it is dropped.
+    /// True if dropping it frees the objects that were never freed.
     const GIVES_ALL_BACK: bool;
-    /// What it hands out.
+    /// Object that it allocates.
     type Object: Copy + Send;
 
-    /// One that can hand out about `bytes` bytes at a time, as nearly as many as its manner of
-    /// using memory allows.
+    /// Creates one that can allocate about `bytes` bytes at a time, as nearly as its use of
+    /// memory allows.
     fn new(bytes: usize) -> Self;
 
-    /// What RAM the machine needs for one that can hand out `bytes`.
+    /// RAM that the machine needs for one that can allocate `bytes`.
     fn machine_bytes(_bytes: usize) -> usize {
         0
     }
@@ -29,7 +29,7 @@ pub trait Contender: Sync {
     /// It was allocated here with `layout`, and this is its only free.
     unsafe fn free(&self, object: Self::Object, layout: Layout);
 
-    /// Where `object` lies.
+    /// Address of `object`.
     fn address(object: Self::Object) -> usize;
 }
 
@@ -75,5 +75,5 @@ impl Drop for Region {
     }
 }
 
-/// What regions are aligned to.
+/// Alignment of regions.
 const PAGE: usize = 4096;

@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 
 /// Pairs of rounds, where nothing else is asked for.
 const ROUNDS: usize = 101;
-/// What the faster side's round takes at least, by the number of threads. Long beside what it
-/// takes to start one, and short beside the turns of a host that others use: so most pairs of
-/// rounds are had in one turn, and the median is one of them.
+/// Minimum time of the faster side's round, by the number of threads. It is long beside the
+/// start of a round, and short beside the time slices of a host that others use: so most pairs
+/// of rounds fall into one slice, and the median is one of them.
 const ROUND: [Duration; 2] = [Duration::from_micros(100), Duration::from_micros(500)];
 /// And the slower one's at most, about.
 const LONG_ROUND: Duration = Duration::from_millis(5);
 /// Operations of a thread that a ledger sees.
 const PROVED: usize = 5000;
 
-/// One side of a duel: makes the part of each thread.
+/// Side of a duel: makes the part of each thread.
 type Side<'a> = &'a (dyn Fn(usize) -> Part<'a> + Sync);
 
-/// Which duels are fought, and how long.
+/// Choice of the duels, and their length.
 pub struct Duels {
     rounds: usize,
     words: Vec<String>,
@@ -34,7 +34,7 @@ pub struct Duels {
 }
 
 impl Duels {
-    /// As the command line says.
+    /// Parses the command line.
     pub fn from_arguments() -> Self {
         let mut duels = Self {
             rounds: ROUNDS,
@@ -65,7 +65,7 @@ impl Duels {
         duels
     }
 
-    /// From now on, those of so many threads.
+    /// Sets the number of threads of later duels.
     pub fn of_threads(&mut self, threads: usize) {
         self.threads = threads;
     }
@@ -122,7 +122,7 @@ impl Duels {
         });
     }
 
-    /// What two threads do in a time over what one does, of `work`.
+    /// Compares the throughput of two threads with that of one, for `work`.
     pub fn scale<C: Contender>(&mut self, name: &str, work: impl Work) {
         let name = &format!("{name}_scaling");
         if !self.wants(name, 2) {
@@ -172,7 +172,7 @@ fn prove<C: Contender>(machine: &Machine, threads: usize, work: impl Work, conte
     ledger.end();
 }
 
-/// What the first thread tells the others.
+/// Orders of the first thread to the others.
 struct Orders {
     /// All wait here before a round and after it.
     barrier: Barrier,
@@ -212,8 +212,8 @@ impl Orders {
     }
 }
 
-/// How long the first side's round took over the second's, for each pair of rounds, and the
-/// operations of a round.
+/// Ratios of the first side's time to the second's, for each pair of rounds, and the operations
+/// of a round.
 fn contest(
     machine: &Machine,
     threads: usize,

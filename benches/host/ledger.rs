@@ -5,7 +5,7 @@ use std::alloc::Layout;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Where each live object begins and ends.
+/// Range of each live object.
 #[derive(Default)]
 struct Book(BTreeMap<usize, usize>);
 

@@ -70,7 +70,7 @@ fn on_machine(bytes: usize, f: impl FnOnce(&Machine)) {
     });
 }
 
-/// One of ours against others at the same work.
+/// Compares one of our allocators with others at the same work.
 macro_rules! duels {
     ($duels:expr, $name:expr, $threads:expr, $work:expr, $ours:ty: $($other:ty)*) => {
         $($duels.fight::<$ours, $other>($name, $threads, $work);)*

@@ -8,15 +8,15 @@ use std::ptr::with_exposed_provenance_mut;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-/// One thread's part of some work: does as many operations of it as it is told.
+/// Part of some work that one thread does: performs as many operations as it is told.
 pub type Part<'a> = Box<dyn FnMut(usize) + 'a>;
 
-/// What is done, by each thread.
+/// Work of all threads.
 pub trait Work: Copy + Sync {
-    /// What the threads share.
+    /// State that the threads share.
     type Shared<C: Contender>: Sync;
 
-    /// That.
+    /// Creates the shared state.
     fn share<C: Contender>(self) -> Self::Shared<C>;
 
     /// The part of thread number `thread`, which keeps its objects until it is dropped.
@@ -31,7 +31,7 @@ pub trait Work: Copy + Sync {
     fn bytes(self) -> usize;
 }
 
-/// How large objects are and what is done with them.
+/// Sizes of objects, and the calls made with them.
 pub trait Sizes: Copy + Sync + 'static {
     /// Bytes of the next object.
     fn next(self, random: &mut Random) -> u32;
@@ -68,7 +68,7 @@ const PAGE: u32 = 4096;
 pub struct Fixed(u32, Kind);
 
 impl Fixed {
-    /// Of `size` bytes.
+    /// Object of `size` bytes.
     pub const fn object(size: u32) -> Self {
         Self(size, Kind::Object)
     }
@@ -99,7 +99,7 @@ impl Sizes for Fixed {
 pub struct Mixed(Kind);
 
 impl Mixed {
-    /// From 8 to 4095 bytes, as many below 16 as from 2048.
+    /// Sizes from 8 to 4095 bytes, as many below 16 as from 2048.
     pub const OBJECTS: Self = Self(Kind::Object);
     /// Orders 0 to 3.
     pub const PAGES: Self = Self(Kind::Pages);
@@ -141,7 +141,7 @@ struct Objects<'a, C: Contender, S> {
     live: Vec<Live1<C>>,
 }
 
-/// What is written to the object at `address`.
+/// Value that is written to the object at `address`.
 fn tag(address: usize) -> usize {
     address ^ 0x5a5a_5a5a_5a5a_5a5a
 }
@@ -190,7 +190,7 @@ impl<C: Contender, S> Drop for Objects<'_, C, S> {
     }
 }
 
-/// One object at a time.
+/// Allocates and frees one object at a time.
 #[derive(Clone, Copy)]
 pub struct Pair<S>(pub S);
 
@@ -246,7 +246,7 @@ pub struct Live<S>(pub S, pub usize);
 
 /// Objects that are freed before as many are allocated.
 const RUN: usize = 100;
-/// From one of a run to the next. A prime, so that it meets no object twice.
+/// Distance from one object to the next of a run. It is prime, so no object is met twice.
 const STRIDE: usize = 7919;
 
 impl<S: Sizes> Work for Live<S> {

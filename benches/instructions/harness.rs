@@ -1,4 +1,4 @@
-//! How a benchmark is counted and printed.
+//! Counting and printing of benchmarks.
 
 use alloc::vec::Vec;
 use core::hint::black_box;
@@ -11,7 +11,7 @@ const ROUNDS: usize = 5;
 /// Operations of a round, where a benchmark says nothing else.
 pub const OPERATIONS: usize = 1000;
 
-/// As many empty slots for the objects of a batch.
+/// Empty slots for the objects of a batch.
 pub fn slots<T>(n: usize) -> Vec<Option<T>> {
     core::iter::repeat_with(|| None).take(n).collect()
 }
@@ -65,7 +65,7 @@ mod mark {
     }
 }
 
-/// What the rounds of one benchmark took.
+/// Instructions of the rounds of one benchmark.
 struct Rounds {
     took: [u64; ROUNDS],
 }
@@ -99,7 +99,7 @@ impl core::fmt::Display for Hundredths {
     }
 }
 
-/// What two readings of the counter take with nothing between them.
+/// Instructions of two readings of the counter with nothing between them.
 fn reading() -> u64 {
     let start = cpu::cycles();
     cpu::cycles() - start
@@ -125,13 +125,13 @@ fn count(row: Option<&str>, profiled: bool, reading: u64, work: impl FnOnce()) -
     took.saturating_sub(reading)
 }
 
-/// Which benchmarks are run.
+/// Choice of benchmarks.
 pub struct Bench {
     only: Option<&'static str>,
 }
 
 impl Bench {
-    /// That one alone, or all.
+    /// Chooses one benchmark, or all.
     pub fn new(only: Option<&'static str>) -> Self {
         mark::start();
         Self { only }
@@ -141,7 +141,7 @@ impl Bench {
         self.only.is_none_or(|only| only == name)
     }
 
-    /// Whether a benchmark is run whose name begins so.
+    /// Returns true if benchmarks whose names begin with `prefix` are run.
     pub fn wants(&self, prefix: &str) -> bool {
         self.only.is_none_or(|only| only.starts_with(prefix))
     }
@@ -169,18 +169,18 @@ impl Bench {
         });
     }
 
-    /// As [`pair_of`](Self::pair_of), the usual number of times.
+    /// Runs [`pair_of`](Self::pair_of), the usual number of times.
     pub fn pair(&self, name: &str, operation: impl FnMut()) {
         self.pair_of(name, OPERATIONS, operation);
     }
 
-    /// As [`pair`](Self::pair), with interrupts masked from the first round to the last.
+    /// Runs [`pair`](Self::pair) with interrupts masked from the first round to the last.
     pub fn masked_pair(&self, name: &str, operation: impl FnMut()) {
         with_masked(|_| self.pair(name, operation));
     }
 
-    /// One half of a round allocates `ops` objects into `state`, the other frees them all:
-    /// two benchmarks, by these names.
+    /// Runs rounds of two halves, which are two benchmarks by these names: one half allocates
+    /// `ops` objects into `state`, the other frees them all.
     pub fn halves<S: ?Sized>(
         &self,
         names: [&str; 2],
@@ -235,7 +235,7 @@ impl Bench {
         );
     }
 
-    /// As [`batch`](Self::batch), with interrupts masked from the first round to the last.
+    /// Runs [`batch`](Self::batch) with interrupts masked from the first round to the last.
     pub fn masked_batch<T>(
         &self,
         names: [&str; 2],

@@ -1,4 +1,4 @@
-//! What the kernel takes of RAM to manage it, for `scripts/bench metadata`.
+//! Memory that the kernel takes of RAM to manage it, for `scripts/bench metadata`.
 //!
 //! Descriptors come to life by section, when its memory is first used, so a kernel that has
 //! just booted has not paid for most of its RAM. Here all of RAM is allocated first, down to

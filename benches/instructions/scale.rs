@@ -1,4 +1,4 @@
-//! How kmalloc and vmalloc take many objects in use.
+//! Cost of kmalloc and vmalloc with many objects in use.
 
 use crate::harness::Bench;
 use core::hint::black_box;

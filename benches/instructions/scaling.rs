@@ -1,4 +1,4 @@
-//! What several CPUs do in the time of one, for `scripts/bench scaling`: QEMU runs each CPU
+//! Throughput of several CPUs relative to one, for `scripts/bench scaling`: QEMU runs each CPU
 //! in a thread of its own then, and time is the host's.
 //!
 //! Rounds of equal length in which one CPU works alternate with rounds in which two or more
@@ -30,14 +30,14 @@ const ROUNDS_A_SECOND: u64 = 50;
 /// Operations between two looks at the time.
 const OPERATIONS: u64 = 256;
 
-/// How many CPUs work in this round, and what they do.
+/// Number of CPUs that work in this round, and their work.
 static WORKING: AtomicUsize = AtomicUsize::new(0);
 static OPERATION: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// CPUs that are there, whether they may begin, and when they end.
 static READY: AtomicUsize = AtomicUsize::new(0);
 static GO: AtomicBool = AtomicBool::new(false);
 static END: AtomicU64 = AtomicU64::new(0);
-/// What each did.
+/// Operations that each CPU did.
 static DONE: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 
 /// Some operations of one kind.
@@ -61,7 +61,7 @@ fn objects() {
     }
 }
 
-/// What no CPU shares with another.
+/// Work that shares nothing between CPUs.
 fn registers() {
     for i in 0..OPERATIONS * 16 {
         black_box(i);
@@ -99,7 +99,7 @@ fn work(id: CpuId) {
     done.store(count, Ordering::Release);
 }
 
-/// What so many CPUs do in a round.
+/// Operations that so many CPUs do in a round.
 fn round(operations: Operations, cpus: usize) -> u64 {
     OPERATION.store(operations as *mut (), Ordering::Release);
     READY.store(0, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use granule::arch::CpuId;
 use granule::mm::kthread::kthread_create_on_cpu;
 use granule::sched::schedule;
 
-/// From one thread to another; every other operation is the way back, which is counted
+/// Switches from one thread to another; every other operation is the way back, which is counted
 /// with it.
 pub fn run(bench: &Bench) {
     static STOP: AtomicBool = AtomicBool::new(false);

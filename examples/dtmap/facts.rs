@@ -1,4 +1,4 @@
-//! What a tree says, fact by fact, in the words of `tests/data/dtbs/expected.json`.
+//! Content of a tree, fact by fact, in the words of `tests/data/dtbs/expected.json`.
 
 use crate::json::{Hex, List, Plain, Shown, object, pair, regs, strings};
 use granule::firmware::fdt::{

@@ -1,5 +1,5 @@
-//! How values are written: nothing is gathered first, so that no tree, however large
-//! its lists, makes this program take memory.
+//! Serialisation of values: nothing is gathered first, so that no tree, however large its lists,
+//! makes this program take memory.
 
 use granule::firmware::fdt::{Reg, Regs, Strings, Text};
 use serde_core::{Serialize, Serializer};
@@ -33,7 +33,8 @@ impl Serialize for Hex {
     }
 }
 
-/// What an iterator gives, as an array. It is asked for one as often as it is written.
+/// Items of an iterator as an array. The iterator is created anew each time the array is
+/// written.
 pub struct List<F>(pub F);
 
 impl<I: IntoIterator<Item: Serialize>, F: Fn() -> I> Serialize for List<F> {
@@ -42,7 +43,7 @@ impl<I: IntoIterator<Item: Serialize>, F: Fn() -> I> Serialize for List<F> {
     }
 }
 
-/// What is written as it is displayed.
+/// Value that is written as it is displayed.
 pub struct Shown<T>(pub T);
 
 impl<T: fmt::Display> Serialize for Shown<T> {

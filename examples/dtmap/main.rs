@@ -25,18 +25,18 @@ use std::process::ExitCode;
 /// taken can have facts.
 const MAX_OUTPUT: usize = 64 << 20;
 
-/// Why there is no answer.
+/// Reason why there is no answer.
 #[derive(Debug)]
 enum Failure {
     /// The arguments make no sense.
     Usage(String),
-    /// One line.
+    /// Error message of one line.
     Error(String),
-    /// Nobody listens any more.
+    /// Standard output was closed by its reader.
     Closed,
 }
 
-/// What the arguments ask for.
+/// Request by the arguments.
 struct Request {
     file: OsString,
     append: Option<String>,
@@ -92,7 +92,7 @@ fn run(arguments: impl Iterator<Item = OsString>, out: &mut dyn Write, err: &mut
     code
 }
 
-/// What the arguments ask for; `None` for help.
+/// Parses the arguments; `None` for help.
 fn request(mut arguments: impl Iterator<Item = OsString>) -> Result<Option<Request>, Failure> {
     let nothing = PhysRange::new(PhysAddr::new(0), PhysAddr::new(0));
     let (mut file, mut append, mut image, mut dtb_at) = (None, None, nothing, None);
@@ -198,9 +198,9 @@ fn describe(
     written(printed.and_then(|()| writeln!(out)).and_then(|()| out.flush()))
 }
 
-/// Whether a tree without RAM is a board's as it is shipped, which the boot loader completes:
-/// it names no RAM at all, or with sizes of zero, and it is not an emulator's, whose trees are
-/// complete, but has devices on a bus of the chip (Devicetree Specification 0.4, 4.5).
+/// Returns true if a tree without RAM is a board's as it is shipped, which the boot loader
+/// completes: it names no RAM at all, or with sizes of zero, and it is not an emulator's, whose
+/// trees are complete, but has devices on a bus of the chip (Devicetree Specification 0.4, 4.5).
 fn is_for_the_boot_loader(tree: &Tree<'_>) -> bool {
     let is_filled_in = tree.memory().any(|entry| entry.reg.size > 0);
     let is_emulated = tree.root().is_compatible("linux,dummy-virt");

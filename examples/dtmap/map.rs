@@ -1,4 +1,4 @@
-//! What the kernel makes of a tree: memblock and the zones.
+//! Memory layout that the kernel makes of a tree: memblock and the zones.
 
 use crate::json::{Hex, List, object};
 use granule::addr::{PfnRange, PhysRange};
@@ -18,15 +18,15 @@ const WIDTH: usize = 300;
 pub struct Map {
     memblock: Memblock,
     zones: [PfnRange; ZoneId::COUNT],
-    /// Why the kernel would not boot.
+    /// Reason why the kernel would not boot.
     pub refusal: Option<ScanError>,
-    /// What the kernel would warn of.
+    /// Warnings that the kernel would log.
     pub warnings: Vec<String>,
     /// Warnings past those.
     pub more_warnings: usize,
 }
 
-/// Where the machine has what is not in the tree.
+/// Addresses of the image and the tree, which the tree does not name.
 pub struct Places {
     /// The kernel's image; empty for none.
     pub image: PhysRange,

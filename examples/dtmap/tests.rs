@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// What the program did: exit code, standard output and error.
+/// Result of the program: exit code, standard output and error.
 struct Done {
     code: u8,
     out: String,
@@ -126,7 +126,7 @@ fn every_fact_of_every_good_tree() {
     }
 }
 
-/// What the program does not print and the reader must know as well.
+/// Checks facts that the program does not print.
 #[test]
 fn sizes_of_every_good_tree() {
     for sample in good() {

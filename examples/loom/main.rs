@@ -1,5 +1,5 @@
-//! What CPUs share without a lock, in every order of their steps and with every value that
-//! the memory model lets them see.
+//! Models of code that CPUs share without a lock, tried in every order of its steps and with
+//! every value that the memory model allows.
 //!
 //! The files below `src/` are the kernel's own, compiled with loom's atomics; `shim` stands
 //! for the machine under them.

@@ -64,7 +64,7 @@ pub fn try_lock_excludes_and_publishes() {
 pub fn what_is_asked_is_done() {
     struct Shared {
         request: Request,
-        /// What each of them made ready, and what was done of it.
+        /// Data that each of them made ready, and that was done with it.
         ready: [AtomicU32; 2],
         done: [AtomicU32; 2],
     }
@@ -136,8 +136,8 @@ pub fn no_wake_up_is_lost() {
     assert!(!waits.is_active());
 }
 
-/// One CPU brings up two sections of a leaf, while others look whether their descriptors are
-/// there, and read them where they are.
+/// Brings up two sections of a leaf on one CPU, while others check whether their descriptors are
+/// there, and read them if so.
 pub fn a_section_is_seen_whole_or_not_at_all() {
     struct Shared {
         root: Root,

@@ -1,4 +1,4 @@
-//! What stands for the machine under the files that are tried.
+//! Substitute for the machine under the files that are tried.
 
 use std::cell::Cell;
 
@@ -34,7 +34,7 @@ pub mod irq {
     pub fn with_masked<R>(f: impl FnOnce(&IrqMasked) -> R) -> R {
         f(&IrqMasked(()))
     }
-    /// Where threads wait, as all that is tried here does.
+    /// Returns false: all code that is tried here runs in threads.
     pub fn is_masked() -> bool {
         false
     }
@@ -131,8 +131,8 @@ pub mod atomic {
     atomic!(AtomicUsize, usize);
 }
 
-/// One CPU with threads, CPU 0, as `sched::schedule` has it: the same steps under the same
-/// lock, on the kernel's own queue.
+/// CPU 0 with threads, as `sched::schedule` has it: the same steps under the same lock, on the
+/// kernel's own queue.
 pub mod sched {
     use super::{CpuId, IrqMasked, cpu};
     use crate::sched::rq::RunQueue;

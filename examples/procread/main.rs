@@ -1,4 +1,4 @@
-//! What a library that others wrote, procfs-core, reads from files of /proc.
+//! Reader of /proc files by a third-party library, procfs-core.
 //!
 //!   procread DIRECTORY
 //!

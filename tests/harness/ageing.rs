@@ -25,15 +25,15 @@ pub fn free_pages_now() -> u32 {
     zones().map(|zone| zone.free()).sum()
 }
 
-/// What of memory could be had as whole pageblocks.
+/// Count of the memory that could be allocated as whole pageblocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Census {
     /// Free pages.
     pub free: u32,
     /// Pageblocks.
     pub pageblocks: u32,
-    /// Those of them that could be emptied: no page of theirs is in use but by an owner who
-    /// can move it.
+    /// Pageblocks among them that could be emptied: none of their pages is in use except by an
+    /// owner who can move it.
     pub emptiable: u32,
     /// Free pages of the emptiable pageblocks: what is free and movable. Their pages in use
     /// can be packed, and fill as many pageblocks as they fill; the rest can be had whole. A

@@ -12,7 +12,7 @@ fn physical(va: VirtAddr, par: u64) -> Option<PhysAddr> {
     (par & FAULT == 0).then(|| PhysAddr::new((par & PA) + va.page_offset() as u64))
 }
 
-/// Where a read at `va` would go; `None` if it would fault.
+/// Translates a read at `va`; `None` if it would fault.
 pub fn read_at(va: VirtAddr) -> Option<PhysAddr> {
     let par: u64;
     // SAFETY: translates an address and changes nothing but PAR_EL1.
@@ -23,7 +23,7 @@ pub fn read_at(va: VirtAddr) -> Option<PhysAddr> {
     physical(va, par)
 }
 
-/// Where a write at `va` would go; `None` if it would fault.
+/// Translates a write at `va`; `None` if it would fault.
 pub fn write_at(va: VirtAddr) -> Option<PhysAddr> {
     let par: u64;
     // SAFETY: as above.

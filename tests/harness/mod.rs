@@ -34,7 +34,7 @@ pub fn tree() -> Tree<'static> {
     *TREE.get().expect("set before the tests run")
 }
 
-/// One test.
+/// Test of an image.
 pub struct Test {
     /// `kernel::IMAGE::FUNCTION`.
     pub name: &'static str,
@@ -60,7 +60,7 @@ macro_rules! kernel_tests {
 
 static COMMAND_LINE: Once<CommandLine<'static>> = Once::new();
 
-/// What the command line says of `granule.NAME=`.
+/// Value of `granule.NAME=` on the command line.
 #[allow(dead_code, reason = "not every image is told something")]
 pub fn word(name: &str) -> Option<&'static str> {
     COMMAND_LINE.get()?.granule(name)
@@ -115,9 +115,8 @@ fn leaves_nothing(test: &Test) -> bool {
     before == after
 }
 
-/// How many pages are in use when all caches have given up what they keep, page tables left
-/// out, since those that a split of the linear map took stay, and what the tools that find
-/// bugs keep for themselves.
+/// Number of pages in use once all caches were shrunk. Page tables are left out, since those
+/// that a split of the linear map took stay, and so is the tools' own memory.
 pub fn settled_pages() -> u32 {
     vmalloc::shrink();
     slab::shrink_all();

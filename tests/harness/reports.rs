@@ -1,4 +1,4 @@
-//! What the tools that find bugs report, for tests that provoke it.
+//! Reports of the debugging tools, for tests that cause them.
 
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};

@@ -1,4 +1,4 @@
-//! What a text says.
+//! Checks of a text's content.
 
 /// Asserts that a text has all of `words`, in this order.
 #[track_caller]

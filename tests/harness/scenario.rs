@@ -48,7 +48,7 @@ impl<T: Copy> Drop for Held<T> {
 
 const QUIET: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
 
-/// What is made to fail.
+/// Kind of calls that are made to fail.
 #[derive(Clone, Copy, Debug)]
 pub enum Failing {
     /// Allocations of pages.
@@ -78,7 +78,7 @@ impl Failing {
     }
 }
 
-/// What a call is short of when it fails.
+/// Resource that a call lacks when it fails.
 #[derive(Clone, Copy, PartialEq)]
 enum Short {
     OfPages,
@@ -172,7 +172,7 @@ const CALLS: &[(&str, Short)] = &[
     ("soft_offline_page", OfPages),
 ];
 
-/// Those that can be made in the kernel alone.
+/// Calls that can only be made in the kernel.
 const KERNEL_CALLS: &[(&str, Short)] = &[
     ("kthread_run", OfPages),
     ("kthread_create_on_cpu", OfPages),
@@ -184,7 +184,7 @@ const KERNEL_CALLS: &[(&str, Short)] = &[
 const NR_CALLS: usize = CALLS.len() + KERNEL_CALLS.len();
 
 granule::machine_local! {
-    /// Which of the calls have failed.
+    /// Flags of the calls that have failed.
     static FAILED: [AtomicBool; NR_CALLS] = [const { AtomicBool::new(false) }; NR_CALLS];
 }
 
@@ -193,7 +193,7 @@ fn calls() -> impl Iterator<Item = (&'static str, Short)> {
     CALLS.iter().chain(more).copied()
 }
 
-/// What a call may come to.
+/// Result of a call.
 pub trait Outcome {
     fn is_failure(&self) -> bool;
 }
@@ -210,7 +210,7 @@ impl<T, E> Outcome for Result<T, E> {
     }
 }
 
-/// What the call of that name came to: failures are noted.
+/// Notes whether the call of that name failed, and returns its result.
 #[track_caller]
 pub fn had<O: Outcome>(call: &str, outcome: O) -> O {
     let Some(n) = calls().position(|(name, _)| name == call) else {

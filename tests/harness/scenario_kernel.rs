@@ -263,8 +263,8 @@ fn device_memory() -> Option<()> {
     Some(())
 }
 
-/// What is split stays so and needs memory once: this comes before all that may do without
-/// what failed.
+/// Splits the linear map, which stays split and needs memory once: comes before the calls that
+/// can do without what failed.
 pub fn direct_map() -> Option<()> {
     let apart = alloc_pages(QUIET, Order::PAGEBLOCK)?;
     // SAFETY: allocated here, and nobody uses it any more.
@@ -273,7 +273,7 @@ pub fn direct_map() -> Option<()> {
     changed(had("linear_map_split_to_ptes", linear_map_split_to_ptes(range)))
 }
 
-/// What is left unchanged for want of memory, where `f` may need tables.
+/// Returns `None` if a change was not made for lack of memory, where `f` may need tables.
 fn changed(result: Result<(), SetMemoryError>) -> Option<()> {
     assert!(matches!(result, Ok(()) | Err(SetMemoryError::NoMemory)), "{result:?}");
     result.ok()

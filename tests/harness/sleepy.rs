@@ -19,9 +19,9 @@ use granule::sync::{Once, Rank, SpinLock};
 /// The one page of the owner.
 static PAGE: SpinLock<Option<OwnedPage>> = SpinLock::new(Rank::ZsPool, None);
 static OWNER: Once<OwnerId> = Once::new();
-/// Whether the owner is asked to move its page, and sleeps.
+/// True while the owner is asked to move its page, and sleeps.
 static MOVING: AtomicBool = AtomicBool::new(false);
-/// Whether the second thread is about to wait.
+/// True when the second thread is about to wait.
 static WAITING: AtomicBool = AtomicBool::new(false);
 
 struct Sleepy;

@@ -27,7 +27,7 @@ pub enum Path {
     PageBatches,
     /// `kmalloc`, `kfree` of small sizes.
     Objects,
-    /// Those of blocks of pages.
+    /// `kmalloc`, `kfree` of sizes that are blocks of pages.
     LargeObjects,
     /// A cache's `alloc_bulk` and `free_bulk`.
     ObjectBatches(&'static RawCache),
@@ -181,12 +181,12 @@ pub struct Hand {
     random: Random,
     held: [Held; SLOTS],
     used: usize,
-    /// Whether it takes more than it gives back.
+    /// True while it allocates more than it frees.
     grows: bool,
 }
 
 impl Hand {
-    /// Nothing.
+    /// Creates a hand that holds nothing.
     pub fn new(who: Who) -> Self {
         let random = Random::new(if who == Who::Thread { 0x9e37_79b9 } else { 0x517c_c1b7 });
         Self { who, random, held: [Held::NONE; SLOTS], used: 0, grows: true }

@@ -22,7 +22,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 static RANDOM: SpinLock<Option<Random>> = SpinLock::new(Rank::Memblock, None);
 
-/// How many interrupts there were.
+/// Number of interrupts so far.
 pub fn count() -> u32 {
     COUNT.load(Relaxed)
 }

@@ -123,7 +123,7 @@ pub fn a_bad_page_is_not_freed_as_a_good_one() {
             }
             is_there
         }
-        /// Whether the page is to be kept out when it is freed.
+        /// Returns true if the page is marked, so that its free takes it out.
         fn fail(&self) -> bool {
             let is_allocated = || self.page.life().is_in_use() && self.page.flags() & PCP == 0;
             if !is_allocated() {
@@ -236,7 +236,7 @@ pub fn an_owner_that_is_alone_again_sees_what_others_did() {
 pub fn a_gate_lets_one_through_and_its_key_is_taken() {
     struct Shared {
         gate: Gate,
-        /// How often the key is taken.
+        /// Number of users that hold the key on.
         key: AtomicU32,
         opened: AtomicU32,
         through: AtomicU32,
@@ -282,7 +282,7 @@ pub fn a_gate_lets_one_through_and_its_key_is_taken() {
 pub fn a_fault_between_break_and_make_is_tried_again() {
     struct Shared {
         breaks: Breaks,
-        /// Whether a table's entry is valid.
+        /// True (1) while a table's entry is valid.
         valid: AtomicU32,
     }
     let shared = Arc::new(Shared { breaks: Breaks::new(), valid: AtomicU32::new(1) });

@@ -269,13 +269,14 @@ pub(in crate::mm) fn are_watched() -> bool {
     static_branch_unlikely!(hooks::PAGE_HOOKS)
 }
 
-/// One more tool wants to know of pages: from here on all go by way of its hooks.
+/// Turns the page hooks on for one more tool: from here on every allocation and free of pages
+/// calls them.
 pub(in crate::mm) fn watch_pages() {
     hooks::PAGE_HOOKS.inc();
     set_fast_path(FastPath::Hooks, false);
 }
 
-/// A tool has seen enough. One at a time.
+/// Turns the page hooks off for one tool. One call at a time.
 pub(in crate::mm) fn unwatch_pages() {
     hooks::PAGE_HOOKS.dec();
     set_fast_path(FastPath::Hooks, !hooks::PAGE_HOOKS.is_enabled());

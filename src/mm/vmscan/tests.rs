@@ -187,7 +187,7 @@ impl Shrinker for Grudging {
     fn name(&self) -> &'static str {
         "grudging"
     }
-    /// One page in every so many rounds, none in the others.
+    /// Reports one page in every so many rounds, and none in the others.
     fn count(&self, _: Gfp) -> usize {
         let round = self.rounds.fetch_add(1, Relaxed) + 1;
         usize::from(round.is_multiple_of(MAX_RECLAIM_RETRIES - 1))

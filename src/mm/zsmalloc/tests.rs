@@ -126,7 +126,7 @@ fn a_pinned_page_outlives_its_objects() {
     });
 }
 
-/// Of a page whose pin was forgotten somebody may have the frame for good: it is not freed, not
+/// The frame of a page whose pin was leaked may be in use for good: it is not freed, not
 /// even with its pool.
 #[test]
 fn a_page_that_is_pinned_for_good_is_kept() {
