@@ -72,9 +72,13 @@ fn wait_clear(block: Registers, offset: usize, bits: u32) -> Result<(), IrqchipE
     if clear { Ok(()) } else { Err(IrqchipError::Stuck) }
 }
 
+/// Registers that disable interrupts, and forget that they are pending or active.
+type Quiescing = [usize; 3];
+const QUIESCING: Quiescing = [ICENABLER0, ICPENDR0, ICACTIVER0];
+
 /// Disables the 32 interrupts of word `n`, and forgets that they are pending or active.
-fn quiesce(block: Registers, n: usize) {
-    for register in [ICENABLER0, ICPENDR0, ICACTIVER0] {
+fn quiesce(block: Registers, registers: Quiescing, n: usize) {
+    for register in registers {
         block.write(register + 4 * n, ALL);
     }
 }

@@ -2,8 +2,8 @@
 //! in memory, banked too.
 
 use super::{
-    ALL, CTLR, ICENABLER0, ITARGETSR0, Private, identify, quiesce, set_private_priorities,
-    shared_words,
+    ALL, CTLR, ICENABLER0, ITARGETSR0, Private, QUIESCING, identify, quiesce,
+    set_private_priorities, shared_words,
 };
 use crate::addr::VirtAddr;
 use crate::drivers::irqchip::{IRQCHIP, Irqchip, IrqchipError};
@@ -52,7 +52,7 @@ pub unsafe fn init(distributor: VirtAddr, interface: VirtAddr) -> Result<(), Irq
     identify(distributor, PIDR2, 1..=2)?;
     interface.probe(GICC_CTLR).ok_or(IrqchipError::NotThere)?;
     distributor.write(CTLR, 0);
-    shared_words(distributor).for_each(|n| quiesce(distributor, n));
+    shared_words(distributor).for_each(|n| quiesce(distributor, QUIESCING, n));
     // Bit 0 enables the group that this security state sees as its own.
     distributor.write(CTLR, 1);
     let gic = GicV2 { distributor, interface };
@@ -69,7 +69,7 @@ impl GicV2 {
         distributor.write(ICENABLER0, ALL);
         interface.write(GICC_PMR, 0xff);
         self.drop_active_priorities()?;
-        quiesce(distributor, 0);
+        quiesce(distributor, QUIESCING, 0);
         for i in 0..4 {
             distributor.write(GICD_CPENDSGIR0 + 4 * i, ALL);
         }

@@ -2,8 +2,8 @@
 //! and system registers.
 
 use super::{
-    CTLR, IGROUPR0, OWN, Private, identify, quiesce, set_private_priorities, shared_words,
-    wait_clear,
+    ALL, CTLR, IGROUPR0, OWN, Private, QUIESCING, Quiescing, TYPER, identify, quiesce,
+    set_private_priorities, shared_words, wait_clear,
 };
 use crate::addr::VirtAddr;
 use crate::arch::CpuId;
@@ -23,11 +23,23 @@ const GICD_CTLR_ENABLE: u32 = 1 << 4 | 1 << 1 | 1 << 0;
 /// A write is still on its way.
 const GICD_CTLR_RWP: u32 = 1 << 31;
 const GICR_CTLR_RWP: u32 = 1 << 3;
+/// Extended shared interrupts (GICv3.1), numbered from 4096 on: GICD_TYPER.ESPI tells whether there
+/// are any, and ESPI_range their words of 32, less one. They have registers of their own.
+const GICD_TYPER_ESPI: u32 = 1 << 8;
+const GICD_TYPER_ESPI_RANGE_SHIFT: u32 = 27;
+const GICD_IGROUPR0E: usize = 0x1000;
+const QUIESCING_EXTENDED: Quiescing = [0x1400, 0x1800, 0x1c00];
+/// Locality-specific interrupts (LPIs) are sent. Their pending bits are in memory.
+const GICR_CTLR_ENABLE_LPIS: u32 = 1 << 0;
 /// The redistributor.
 const GICR_TYPER: usize = 0x08;
 const GICR_TYPER_AFFINITY: usize = 0x0c;
 const GICR_TYPER_VLPIS: u32 = 1 << 1;
 const GICR_TYPER_LAST: u32 = 1 << 4;
+/// Extended private interrupts (GICv3.1), numbered from 1056 on: words of 32 of them. Their registers
+/// are behind those of the other private ones.
+const GICR_TYPER_PPI_WORDS_SHIFT: u32 = 27;
+const MAX_PPI_WORDS: u32 = 2;
 const GICR_WAKER: usize = 0x14;
 const GICR_WAKER_PROCESSOR_SLEEP: u32 = 1 << 1;
 const GICR_WAKER_CHILDREN_ASLEEP: u32 = 1 << 2;
@@ -54,14 +66,26 @@ pub unsafe fn init(distributor: VirtAddr) -> Result<(), IrqchipError> {
     distributor.write(CTLR, 0);
     wait_clear(distributor, CTLR, GICD_CTLR_RWP)?;
     for n in shared_words(distributor) {
-        quiesce(distributor, n);
-        distributor.write(IGROUPR0 + 4 * n, u32::MAX);
+        quiesce(distributor, QUIESCING, n);
+        distributor.write(IGROUPR0 + 4 * n, ALL);
+    }
+    for n in 0..extended_words(distributor.read(TYPER)) {
+        quiesce(distributor, QUIESCING_EXTENDED, n);
+        distributor.write(GICD_IGROUPR0E + 4 * n, ALL);
     }
     wait_clear(distributor, CTLR, GICD_CTLR_RWP)?;
     distributor.write(CTLR, GICD_CTLR_ENABLE);
     wait_clear(distributor, CTLR, GICD_CTLR_RWP)?;
     IRQCHIP.call_once(|| Irqchip::Gic(super::Gic::V3(GicV3 { distributor })));
     Ok(())
+}
+
+/// The words of extended shared interrupts, by GICD_TYPER.
+const fn extended_words(typer: u32) -> usize {
+    if typer & GICD_TYPER_ESPI == 0 {
+        return 0;
+    }
+    (typer >> GICD_TYPER_ESPI_RANGE_SHIFT) as usize + 1
 }
 
 /// Description that a redistributor gives of itself.
@@ -118,11 +142,32 @@ pub(super) fn init_cpu(sgi: Registers) -> Result<(), IrqchipError> {
     let own = sgi.before(GICR_SGI);
     own.write(GICR_WAKER, own.read(GICR_WAKER) & !GICR_WAKER_PROCESSOR_SLEEP);
     wait_clear(own, GICR_WAKER, GICR_WAKER_CHILDREN_ASLEEP)?;
-    quiesce(sgi, 0);
-    sgi.write(IGROUPR0, u32::MAX);
+    disable_lpis(own)?;
+    let extended = (own.read(GICR_TYPER) >> GICR_TYPER_PPI_WORDS_SHIFT).min(MAX_PPI_WORDS);
+    for n in 0..=extended as usize {
+        quiesce(sgi, QUIESCING, n);
+        sgi.write(IGROUPR0 + 4 * n, ALL);
+    }
     set_private_priorities(sgi);
     wait_clear(own, CTLR, GICR_CTLR_RWP)?;
     init_system_registers()
+}
+
+/// Stops this CPU's LPIs where a boot loader has left them on: the redistributor writes their pending
+/// bits into memory that the boot loader had given it, and that the kernel gives to others (Linux:
+/// redist_disable_lpis).
+fn disable_lpis(own: Registers) -> Result<(), IrqchipError> {
+    let ctlr = own.read(CTLR);
+    if ctlr & GICR_CTLR_ENABLE_LPIS == 0 {
+        return Ok(());
+    }
+    own.write(CTLR, ctlr & !GICR_CTLR_ENABLE_LPIS);
+    wait_clear(own, CTLR, GICR_CTLR_RWP)?;
+    // An implementation may keep them on for good (Arm IHI 0069, GICR_CTLR.EnableLPIs).
+    if own.read(CTLR) & GICR_CTLR_ENABLE_LPIS != 0 {
+        log::warn!("GICv3: the boot loader's LPIs can't be disabled, and write to memory");
+    }
+    Ok(())
 }
 
 impl GicV3 {
