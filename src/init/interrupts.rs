@@ -80,8 +80,18 @@ pub(super) struct Interrupts {
 }
 
 /// Sets up the interrupt controller and the timer on the boot CPU, once vmalloc is up. The
-/// result says whether this CPU has interrupts now.
+/// result says whether this CPU has interrupts now. Code that follows is process context in any
+/// case.
 pub(super) fn init(tree: &Tree<'_>) -> Interrupts {
+    let interrupts = find(tree);
+    if !interrupts.enabled {
+        // SAFETY: the boot calls this outside of any `with_masked`.
+        unsafe { arch_irq::enable_unhandled() };
+    }
+    interrupts
+}
+
+fn find(tree: &Tree<'_>) -> Interrupts {
     let mut interrupts = Interrupts { enabled: false, redistributors: Redistributors::none() };
     let timer = tree.timer();
     set_frequency(timer.as_ref());
@@ -113,13 +123,22 @@ pub(super) fn init(tree: &Tree<'_>) -> Interrupts {
     // SAFETY: once, before an interrupt can come; `handle` acknowledges each.
     unsafe { exception::set_irq_handler(handle) };
     interrupts.redistributors.assign(CpuId::BOOT, smp::mpidr());
-    interrupts.enabled = init_cpu();
+    interrupts.enabled = start_cpu();
     interrupts
 }
 
 /// Enables this CPU's interrupts, and starts its tick. Returns false if it could not. Called on
-/// each CPU.
+/// each CPU but the boot CPU.
 pub(super) fn init_cpu() -> bool {
+    let ready = start_cpu();
+    if !ready {
+        // SAFETY: the boot of this CPU calls this outside of any `with_masked`.
+        unsafe { arch_irq::enable_unhandled() };
+    }
+    ready
+}
+
+fn start_cpu() -> bool {
     if !irqchip::present() {
         return false;
     }

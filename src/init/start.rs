@@ -112,8 +112,8 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     let interrupts = interrupts::init(&tree);
     if interrupts.enabled {
         secondary::sched_init();
-        gfp::check_sleep();
     }
+    gfp::check_sleep();
     steps.done("interrupts");
     secondary::bring_up(&tree, dtb, interrupts.redistributors);
     mm::start_threads();

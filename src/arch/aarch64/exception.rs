@@ -1,12 +1,12 @@
 //! Exceptions taken to EL1: the registers that vectors.S saves, what the syndrome
 //! means, and who is told (Arm ARM D1.3, D24.2.40 ESR_EL1).
 
-use super::{extable, mmu};
+use super::{cpu, extable, mmu};
 use crate::addr::{VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
-use crate::arch::{CpuId, NR_CPUS};
+use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use core::fmt;
-use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
 
 /// The registers at an exception, as vectors.S lays them out.
 #[repr(C)]
@@ -99,6 +99,27 @@ pub(crate) fn unmask_serror() {
     unsafe { core::arch::asm!("msr daifclr, #4", options(nostack)) };
 }
 
+/// CPUs to which no IRQ should come, a bit each.
+static NO_IRQ: AtomicU32 = AtomicU32::new(0);
+
+/// Notes that nobody can handle an IRQ of this CPU.
+pub(super) fn expect_no_irq(irq: &IrqMasked) {
+    NO_IRQ.fetch_or(1 << cpu::id(irq).index(), Relaxed);
+}
+
+fn expects_no_irq() -> bool {
+    let cpus = NO_IRQ.load(Relaxed);
+    cpus != 0 && with_masked(|irq| cpus >> cpu::id(irq).index() & 1 != 0)
+}
+
+/// An IRQ that nobody can handle, nor end: it is masked where it interrupted, for good.
+#[cold]
+fn mask_irq(regs: &mut PtRegs) {
+    regs.spsr |= PSTATE_I;
+    log::warn!("an interrupt came, and no controller tells which: masked on this CPU");
+}
+
+const PSTATE_I: u64 = 1 << 7;
 const IRQ_FROM_EL1: u8 = 5;
 
 /// `hlt #0xf000`: a semihosting call. Where no host listens it is undefined.
@@ -145,6 +166,9 @@ unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
         if handler(regs) {
             return;
         }
+    }
+    if kind == Kind::Vector(IRQ_FROM_EL1) && expects_no_irq() {
+        return mask_irq(regs);
     }
     let irq = IRQ.load(Relaxed);
     if kind == Kind::Vector(IRQ_FROM_EL1) && !irq.is_null() {

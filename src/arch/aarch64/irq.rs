@@ -36,3 +36,15 @@ pub unsafe fn enable() {
     // SAFETY: as the caller says.
     unsafe { asm!("msr daifclr, #3", options(nostack)) };
 }
+
+/// Unmasks IRQs for good on a CPU that has no controller by which one could come: what follows is
+/// process context, as on a CPU that has one. FIQs stay masked, and an IRQ that comes all the same
+/// masks them again, with a warning.
+///
+/// # Safety
+/// As for [`enable`], but for handler and controller.
+pub(crate) unsafe fn enable_unhandled() {
+    with_masked(super::exception::expect_no_irq);
+    // SAFETY: as the caller says.
+    unsafe { asm!("msr daifclr, #2", options(nostack)) };
+}
