@@ -39,7 +39,7 @@ struct Object<'a> {
 
 impl<'a> Object<'a> {
     fn find(cache: &'a RawCache, at: VirtAddr) -> Option<Self> {
-        let slab = Slab::containing(at).filter(|slab| core::ptr::eq(slab.cache(), cache))?;
+        let slab = Slab::of_cache(cache, at)?;
         let slots = slab.slots(cache);
         let index = slots.index_of(at)?;
         Some(Self { cache, slab, slots, index })

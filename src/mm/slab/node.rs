@@ -240,7 +240,7 @@ fn open_for<'a>(
     object: VirtAddr,
     caller: &'static Location<'static>,
 ) -> Open<'a> {
-    let slab = Slab::containing(object).filter(|slab| core::ptr::eq(slab.cache(), cache));
+    let slab = Slab::of_cache(cache, object);
     let Some(slab) = slab else { super::report::invalid_free(cache, object, caller) };
     slab.open(cache)
 }

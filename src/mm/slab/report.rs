@@ -202,7 +202,7 @@ fn debugged(cache: &RawCache, at: VirtAddr) -> Option<(Slots, u16)> {
     if !cache.flags().intersects(SlabFlags::DEBUG) {
         return None;
     }
-    let slab = Slab::containing(at).filter(|slab| core::ptr::eq(slab.cache(), cache))?;
+    let slab = Slab::of_cache(cache, at)?;
     let slots = slab.slots(cache);
     Some((slots, slots.index_of(at)?))
 }
@@ -226,8 +226,7 @@ pub(super) fn double_free(cache: &RawCache, at: VirtAddr, caller: &Location<'_>)
 #[inline(never)]
 pub(super) fn invalid_free(cache: &RawCache, at: VirtAddr, caller: &Location<'_>) -> ! {
     // The object that it lies in, if there is one.
-    let inside = Slab::containing(at)
-        .filter(|slab| core::ptr::eq(slab.cache(), cache))
+    let inside = Slab::of_cache(cache, at)
         .map(|slab| slab.slots(cache))
         .and_then(|slots| Some((slots, slots.index_around(at)?)));
     if let Some((slots, index)) = inside

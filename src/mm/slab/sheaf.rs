@@ -75,7 +75,7 @@ impl SheafSlot {
     /// Creates a sheaf whose top is at `top`, which nobody may look at.
     #[cfg(test)]
     pub fn at(top: usize) -> Self {
-        Self { top: AtomicPtr::new(core::ptr::without_provenance_mut(top)) }
+        Self { top: AtomicPtr::new(core::ptr::with_exposed_provenance_mut(top)) }
     }
 
     #[inline(always)]
@@ -110,7 +110,11 @@ impl SheafSlot {
     /// called on any CPU: it reads the position of the top alone, as the sheaf's owner may free
     /// its memory meanwhile.
     pub fn count_from_afar(&self, capacity: u32) -> u32 {
-        let top = self.top.load(Ordering::Relaxed).addr();
+        Self::count_below(self.top_ptr(), capacity)
+    }
+
+    fn count_below(top: *mut usize, capacity: u32) -> u32 {
+        let top = top.addr();
         let is_none = top & !(SIZE - 1) == (&raw const NO_SHEAF).addr();
         let room = (top % SIZE / size_of::<usize>()) as u32;
         if is_none { 0 } else { capacity.saturating_sub(room) }
@@ -202,12 +206,16 @@ impl SheafSlot {
         (object != 0).then_some(VirtAddr::new(object))
     }
 
-    /// All objects in it, the last one put first. By another CPU only while its owner
-    /// does nothing.
-    pub fn iter(&self) -> impl Iterator<Item = VirtAddr> + Clone + '_ {
+    /// All objects in it, the last one put first, of a cache whose sheaves have room for
+    /// `capacity`. On another CPU than its owner's they are what is read there at the moment, and
+    /// no objects where the owner changes the sheaf or frees its memory meanwhile.
+    pub fn iter(&self, capacity: u32) -> impl Iterator<Item = VirtAddr> + Clone + use<> {
         let top = self.top_ptr();
-        // SAFETY: `count` objects lie from the top on.
-        (0..self.count() as usize).map(move |n| VirtAddr::new(unsafe { top.add(n).read() }))
+        let capacity = capacity.min(SHEAF_OBJECTS as u32);
+        // SAFETY: the words up to the capacity lie in the 512 bytes around the top, which are
+        // memory of the linear map, whoever has it by then. Nothing relies on their value.
+        let word = move |n: u32| unsafe { top.wrapping_add(n as usize).read_volatile() };
+        (0..Self::count_below(top, capacity)).map(move |n| VirtAddr::new(word(n)))
     }
 
     /// Puts `sheaf` here and hands out what was. By its owner alone, or while nobody

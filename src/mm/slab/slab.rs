@@ -44,6 +44,13 @@ impl Slab {
         in_slab.then(|| Self(compound_head(frame)))
     }
 
+    /// The slab of `cache` that the byte at `at` lies in. Nothing but descriptors is read, so `at`
+    /// may be any number, and its page may be freed meanwhile.
+    pub fn of_cache(cache: &RawCache, at: VirtAddr) -> Option<Self> {
+        Self::containing(at)
+            .filter(|slab| slab.0.page().owner() == core::ptr::from_ref(cache).addr())
+    }
+
     /// Makes a slab of `cache`, with all objects free and constructed, on no list; of
     /// `node`'s memory first, if that is given. Falls back to the smallest order where
     /// memory is short. Nobody else may hold a lock; masks and flags must allow what
@@ -317,8 +324,7 @@ pub(super) mod mark {
 
     /// `object` is freed by `caller`, and has not been put anywhere yet.
     pub fn freed(cache: &RawCache, object: VirtAddr, caller: &'static Location<'static>) {
-        let index = Slab::containing(object)
-            .filter(|slab| core::ptr::eq(slab.cache(), cache))
+        let index = Slab::of_cache(cache, object)
             .and_then(|slab| Some((slab.slots(cache), slab.slots(cache).index_of(object)?)));
         let Some((slots, index)) = index else { report::invalid_free(cache, object, caller) };
         let link = slots.link_or_data(index).map(|word| cache.decode(object, word));

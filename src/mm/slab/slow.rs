@@ -210,7 +210,9 @@ impl RawCache {
         discard: &mut SlabList,
     ) {
         let here = local(irq);
-        if nr_nodes() > 1 && cpu.spare.iter().any(|object| home_of(object) != here) {
+        if nr_nodes() > 1
+            && cpu.spare.iter(self.sheaf_capacity()).any(|object| home_of(object) != here)
+        {
             return self.flush(irq, &cpu.spare, caller, discard);
         }
         let mut node = self.node(here).lock(irq);

@@ -168,7 +168,7 @@ fn a_sheaf_is_last_in_first_out_and_takes_nothing_twice() {
             assert_eq!(sheaf.top(), Some(at(n)));
         }
         assert!(!sheaf.push(at(capacity)) && sheaf.room() == 0);
-        assert!(sheaf.iter().eq((0..capacity).rev().map(at)));
+        assert!(sheaf.iter(capacity).eq((0..capacity).rev().map(at)));
         for n in (0..capacity).rev() {
             assert_eq!(sheaf.pop(), Some(at(n)));
         }
@@ -187,6 +187,25 @@ fn a_sheaf_is_counted_without_a_look_into_it() {
     // Of another cache's, which the slot may have had just before.
     assert_eq!(room(60).count_from_afar(10), 0);
     assert_eq!(SheafSlot::new().count_from_afar(60), 0);
+}
+
+/// Whatever the memory of a sheaf is used for by the time another CPU looks at it, no more is read
+/// than there could be in the sheaf.
+#[test]
+fn a_look_from_afar_stays_within_the_sheaf() {
+    use super::sheaf::SheafSlot;
+    #[repr(align(512))]
+    struct Memory([usize; 64]);
+    // With what the capacity was written over too.
+    let memory = Memory([usize::MAX; 64]);
+    for (at, capacity, objects) in
+        [(0, 60, 60), (13, 60, 47), (60, 60, 0), (61, 10, 0), (0, 99, 62)]
+    {
+        let top = memory.0.as_ptr().wrapping_add(at).expose_provenance();
+        let sheaf = SheafSlot::at(top);
+        assert_eq!(sheaf.iter(capacity).count(), objects);
+        assert!(sheaf.iter(capacity).all(|object| object.get() == usize::MAX));
+    }
 }
 
 /// While a CPU gets an empty sheaf for its full one, another fills the node's barn up.
@@ -232,7 +251,9 @@ fn a_sheaf_is_filled_gathered_and_drained() {
     use super::sheaf::{OwnedSheaf, Sheaf};
     let at = |n: usize| VirtAddr::new(0x1000 + n);
     let sheaf = OwnedSheaf::of(std::boxed::Box::leak(Sheaf::new(10).into()));
-    let held = || -> Vec<usize> { sheaf.iter().map(|object| object.get() - 0x1000).collect() };
+    let held = || -> Vec<usize> {
+        sheaf.iter(sheaf.capacity()).map(|object| object.get() - 0x1000).collect()
+    };
     let mut few = 0..4;
     assert_eq!(sheaf.fill(|| few.next().map(at)), 4);
     assert_eq!(held(), [3, 2, 1, 0], "as many as there are");

@@ -19,7 +19,8 @@ use crate::mm::page::PageFlags;
 /// all objects, free and allocated.
 ///
 /// # Panics
-/// Where something is not as it must be, or other CPUs allocate and free meanwhile.
+/// Where something is not as it has to be. If other CPUs allocate and free meanwhile, their lists
+/// may look as if it was not.
 pub fn validate() {
     caches::pinned().for_each(|cache| cache.validate());
 }
@@ -105,12 +106,9 @@ impl RawCache {
         let name = self.name();
         let capacity = self.sheaf_capacity();
         for cpu in self.cpus().iter() {
-            for sheaf in [&cpu.main, &cpu.spare] {
-                let fits = sheaf.capacity() == 0 || sheaf.capacity() == capacity;
-                assert!(fits && sheaf.count() <= sheaf.capacity(), "{name}: a sheaf's counts");
-            }
-            let spare = &cpu.spare;
-            assert!(spare.count() == 0 || spare.room() == 0, "{name}: spare half full");
+            let spare = cpu.spare.count_from_afar(capacity);
+            assert!(spare == 0 || spare == capacity, "{name}: spare half full");
+            assert!(cpu.main.room() <= capacity, "{name}: a sheaf's counts");
         }
         let mut in_barns = 0;
         let mut in_use = 0;
@@ -129,12 +127,15 @@ impl RawCache {
                     full[..n].iter().map(|sheaf| -> &SheafSlot { sheaf }).chain(self.on_cpus());
                 self.validate_objects(sheaf, other.clone());
                 let is_home = |object| home_of(object) == id;
-                assert!(sheaf.iter().all(is_home), "{name}: another node's object in a barn");
+                assert!(
+                    sheaf.iter(capacity).all(is_home),
+                    "{name}: another node's object in a barn"
+                );
             }
         }
         let mut on_cpus = 0;
         for (n, sheaf) in self.on_cpus().enumerate() {
-            on_cpus += sheaf.count() as usize;
+            on_cpus += sheaf.count_from_afar(capacity) as usize;
             self.validate_objects(sheaf, self.on_cpus().take(n));
         }
         assert!(on_cpus + in_barns <= in_use, "{name}: more objects in sheaves than in use");
@@ -152,9 +153,11 @@ impl RawCache {
         others: impl Iterator<Item = &'a SheafSlot> + Clone,
     ) {
         let name = self.name();
-        for (n, object) in sheaf.iter().enumerate() {
+        let capacity = self.sheaf_capacity();
+        let others = others.flat_map(|sheaf| sheaf.iter(capacity));
+        for (n, object) in sheaf.iter(capacity).enumerate() {
             self.validate_free_object(object);
-            let twice = sheaf.iter().take(n).chain(others.clone().flat_map(SheafSlot::iter));
+            let twice = sheaf.iter(capacity).take(n).chain(others.clone());
             assert!(twice.into_iter().all(|o| o != object), "{name}: {object} is in sheaves twice");
         }
     }
@@ -162,7 +165,7 @@ impl RawCache {
     /// Checks an object that lies in a sheaf.
     fn validate_free_object(&self, object: VirtAddr) {
         let name = self.name();
-        let slab = Slab::containing(object).filter(|slab| core::ptr::eq(slab.cache(), self));
+        let slab = Slab::of_cache(self, object);
         let slab = slab.unwrap_or_else(|| panic!("{name}: {object} in a sheaf is no object of it"));
         let slots = slab.slots(self);
         let index = slots
