@@ -15,10 +15,13 @@
 //! [`super::page_alloc`] has the lists, and frees. It never reclaims.
 //!
 //! Lock order: none is held here.
+#![deny(unsafe_code)]
 
 mod bulk;
+#[expect(unsafe_code, reason = "frees what it has just allocated")]
 mod exact;
 mod fail;
+#[expect(unsafe_code, reason = "owns what it has just allocated")]
 mod owned;
 mod report;
 mod slowpath;
