@@ -6,7 +6,7 @@
 //! Permissions change in place and are flushed before the call returns.
 //!
 //! # Never writable and executable
-//! A mapping can't say so ([`KernelAttrs`]); here, making writable memory executable or
+//! A mapping can't say so ([`KernelAttrs`](crate::arch::pgtable::KernelAttrs)); here, making writable memory executable or
 //! executable memory writable is refused, so the order is read-only first, executable
 //! then, as in a module loader. Pages of vmalloc have a second mapping, the linear map's,
 //! which becomes read-only and writable along with theirs (Linux: rodata=full), and

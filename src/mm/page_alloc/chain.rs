@@ -18,7 +18,7 @@ const AT_ONCE: u32 = 64;
 /// Takes a chain of up to `most` single pages, a few, off this CPU's list, and sets the flags
 /// `marks` on each. Returns the first page and their number. They are none if the list is empty,
 /// or `gfp` asks for more than it has (zeros, an account, a node): the caller then goes to
-/// [`alloc_pages`](super::alloc_pages). Any context that `gfp` allows.
+/// [`alloc_pages`](crate::mm::alloc_pages::alloc_pages). Any context that `gfp` allows.
 #[inline(always)]
 pub(in crate::mm) fn alloc_pages_chain(
     gfp: Gfp,

@@ -99,7 +99,7 @@ pub(in crate::mm) fn prepare(range: PfnRange) {
     pageblocks(range).for_each(prepare_to_take);
 }
 
-/// Gives single pages back that [`alloc_contig_range`] allocated: what
+/// Gives single pages back that [`alloc_contig_range`](crate::mm::contig::alloc_contig_range) allocated: what
 /// [`free_contig_range`](super::free_contig_range) does.
 #[track_caller]
 pub(super) fn free_contig_range(range: PfnRange) {

@@ -18,7 +18,7 @@ const _: () = assert!(MAX_PCP.get() == 5);
 
 /// Allocates a block of at most [`MAX_PCP`] from this CPU's lists. `None` if they have no
 /// such block, or the order is higher. `gfp` must have none of [`NO_PCP_FLAGS`]; otherwise as
-/// [`alloc_pages`](super::alloc_pages).
+/// [`alloc_pages`](crate::mm::alloc_pages::alloc_pages).
 #[inline(always)]
 #[track_caller]
 pub(in crate::mm) fn alloc_pcp(gfp: Gfp, order: Order) -> Option<Frame> {

@@ -113,7 +113,7 @@ use crate::mm::page::{Frame, PageFlags};
 use crate::mm::sparse::{FreeRam, Populate};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Starts the page allocator: from here on [`alloc_pages`] works, and all of `free` is
+/// Starts the page allocator: from here on [`alloc_pages`](crate::mm::alloc_pages::alloc_pages) works, and all of `free` is
 /// its to give out. Costs as much as there are ranges, not as they are large, and brings
 /// up the first section of the zone that the kernel's own allocations prefer.
 ///

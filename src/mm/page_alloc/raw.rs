@@ -10,7 +10,7 @@ use super::{bulk, chain, compound, contig, free_block, listed};
 use crate::addr::{Order, PfnRange};
 use crate::mm::page::{Frame, PageFlags};
 
-/// Gives back the block of `order` at `frame` that [`alloc_pages`](super::alloc_pages)
+/// Gives back the block of `order` at `frame` that [`alloc_pages`](crate::mm::alloc_pages::alloc_pages)
 /// returned. Where others hold it too ([`get_page`](super::get_page)), the last
 /// [`put_page`] frees it; of a block that is no compound page they hold the first page alone,
 /// and the rest is freed now. Any context (Linux: __free_pages).
@@ -29,7 +29,7 @@ pub unsafe fn free_pages(frame: Frame, order: Order) {
     free_block(frame, order);
 }
 
-/// Gives back what [`alloc_pages_exact`](super::alloc_pages_exact) returned for `bytes`. Any
+/// Gives back what [`alloc_pages_exact`](crate::mm::alloc_pages::alloc_pages_exact) returned for `bytes`. Any
 /// context (Linux: free_pages_exact).
 ///
 /// # Panics
@@ -48,7 +48,7 @@ pub unsafe fn free_pages_exact(frame: Frame, bytes: usize) {
 /// Where nobody holds the page.
 ///
 /// # Safety
-/// The reference is the caller's: from [`alloc_pages`](super::alloc_pages) or
+/// The reference is the caller's: from [`alloc_pages`](crate::mm::alloc_pages::alloc_pages) or
 /// [`get_page`](super::get_page), and not given back before. The caller uses the memory no
 /// longer.
 #[track_caller]
@@ -68,7 +68,7 @@ pub unsafe fn split_page(frame: Frame, order: Order) {
     compound::split_page(frame, order);
 }
 
-/// Gives single pages back that [`alloc_contig_range`](super::alloc_contig_range) allocated;
+/// Gives single pages back that [`alloc_contig_range`](crate::mm::contig::alloc_contig_range) allocated;
 /// any part of what it did. Of a page that others hold too the last [`put_page`] frees it, and a
 /// line in the log says how many pages are like that. Any context (Linux: free_contig_range).
 ///
