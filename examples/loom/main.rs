@@ -11,8 +11,8 @@
 
 #![allow(dead_code, unused_imports, reason = "the kernel's files hold more than is tried here")]
 
-#[path = "../../src/arch/aarch64/breaks.rs"]
-mod breaks;
+#[path = "../../src/arch/aarch64/bbm_window.rs"]
+mod bbm_window;
 #[path = "../../src/mm/page_alloc/pcp/closed.rs"]
 mod closed;
 #[path = "../../src/mm/debug/kfence/gate.rs"]

@@ -47,9 +47,9 @@ impl TableAccess for EarlyAccess<'_> {
         fixmap::Slot::Table.address()
     }
 
-    fn breaks(&mut self, _: VirtRange) {}
+    fn begin_bbm(&mut self, _: VirtRange) {}
 
-    fn made(&mut self) {}
+    fn end_bbm(&mut self) {}
 
     fn may_break(&self, _: VirtRange) -> bool {
         // No walker has these tables yet.
@@ -223,9 +223,9 @@ impl TableAccess for SectionAccess<'_> {
         arch::phys_to_virt(table.phys())
     }
 
-    fn breaks(&mut self, _: VirtRange) {}
+    fn begin_bbm(&mut self, _: VirtRange) {}
 
-    fn made(&mut self) {}
+    fn end_bbm(&mut self) {}
 
     fn may_break(&self, _: VirtRange) -> bool {
         false

@@ -1,6 +1,6 @@
 //! Models of what memory management shares without a lock.
 
-use crate::breaks::Breaks;
+use crate::bbm_window::BbmWindow;
 use crate::closed::Closed;
 use crate::gate::Gate;
 use crate::life::Life;
@@ -281,28 +281,28 @@ pub fn a_gate_lets_one_through_and_its_key_is_taken() {
 /// at all.
 pub fn a_fault_between_break_and_make_is_tried_again() {
     struct Shared {
-        breaks: Breaks,
+        bbm: BbmWindow,
         /// True (1) while a table's entry is valid.
         valid: AtomicU32,
     }
-    let shared = Arc::new(Shared { breaks: Breaks::new(), valid: AtomicU32::new(1) });
+    let shared = Arc::new(Shared { bbm: BbmWindow::new(), valid: AtomicU32::new(1) });
     assert_eq!(shared.valid.load(Ordering::Relaxed), 1);
-    shared.breaks.breaks(0);
-    shared.breaks.made();
+    shared.bbm.begin(0);
+    shared.bbm.end();
     let other = Arc::clone(&shared);
     let reads = thread::spawn(move || {
         let is_mapped = || other.valid.load(Ordering::Acquire) == 1;
         if !is_mapped() {
-            assert!(other.breaks.is_spurious_fault(1, is_mapped), "a fault that was of a moment");
+            assert!(other.bbm.is_spurious_fault(1, is_mapped), "a fault that was of a moment");
         }
-        assert!(!other.breaks.is_spurious_fault(1, || false), "nothing is there");
+        assert!(!other.bbm.is_spurious_fault(1, || false), "nothing is there");
     });
     for _ in 0..2 {
-        shared.breaks.breaks(0);
+        shared.bbm.begin(0);
         shared.valid.store(0, Ordering::Release);
-        assert!(!shared.breaks.is_spurious_fault(0, || false), "its own fault");
+        assert!(!shared.bbm.is_spurious_fault(0, || false), "its own fault");
         shared.valid.store(1, Ordering::Release);
-        shared.breaks.made();
+        shared.bbm.end();
     }
     reads.join().expect("no panic");
 }

@@ -4,7 +4,7 @@
 //! Which of them to issue, and in which order, is
 //! decided in `arch::pgtable`; the hosted machine provides the same names.
 
-use super::breaks::Breaks;
+use super::bbm_window::BbmWindow;
 use super::{cpu, errata, probe};
 use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::arch::IrqMasked;
@@ -115,17 +115,17 @@ pub(in crate::arch) fn set_tlb_range(there: bool) {
     TLB_RANGE.store(there, Relaxed);
 }
 
-static BREAKS: Breaks = Breaks::new();
+static BBM_WINDOW: BbmWindow = BbmWindow::new();
 
-/// Begins a break: until [`made`], memory in use may be unmapped for a moment, and other CPUs
+/// Begins a break: until [`end_bbm`], memory in use may be unmapped for a moment, and other CPUs
 /// that fault retry. Called under the page-table lock, so there is one break at a time.
-pub(crate) fn breaks() {
-    BREAKS.breaks(with_masked(|irq| cpu::id(irq).index() as u32));
+pub(crate) fn begin_bbm() {
+    BBM_WINDOW.begin(with_masked(|irq| cpu::id(irq).index() as u32));
 }
 
 /// Ends the break: everything is mapped again, and visible to walkers.
-pub(crate) fn made() {
-    BREAKS.made();
+pub(crate) fn end_bbm() {
+    BBM_WINDOW.end();
 }
 
 /// Returns true if a translation fault at `va` was spurious and the access can be retried: the
@@ -140,7 +140,7 @@ pub(crate) fn is_spurious_fault(va: VirtAddr, irq: &IrqMasked) -> bool {
 /// Returns true if a read of `va` finds a translation; waits for another CPU's break to end.
 #[must_use]
 pub(crate) fn wait_mapped(va: VirtAddr, irq: &IrqMasked) -> bool {
-    BREAKS.is_spurious_fault(cpu::id(irq).index() as u32, || {
+    BBM_WINDOW.is_spurious_fault(cpu::id(irq).index() as u32, || {
         isb();
         probe::is_mapped(va, irq)
     })

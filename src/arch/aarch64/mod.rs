@@ -1,7 +1,7 @@
 //! The machine of `arch`'s interface, on bare metal.
 
 pub mod backtrace;
-mod breaks;
+mod bbm_window;
 pub mod cache;
 pub mod clock;
 pub mod cpu;

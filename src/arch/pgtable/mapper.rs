@@ -2,7 +2,7 @@
 //! `unmap`, `protect`, `split` and `walk`; what they share is here.
 //!
 //! Where something in use is unmapped for a moment, other CPUs may fault: they try again
-//! until it is over ([`mmu::breaks`], [`mmu::made`]; Linux retries such faults too:
+//! until it is over ([`mmu::begin_bbm`], [`mmu::end_bbm`]; Linux retries such faults too:
 //! is_spurious_el1_translation_fault).
 //!
 //! Order of things, in all of them (Arm ARM D8.17.1; Linux: set_pte, vunmap_range):

@@ -43,10 +43,10 @@ impl<A: TableAccess> Mapper<'_, A> {
         if in_place {
             self.protect_in(self.root, Level::Pgd, va, new, &mut owed);
         } else {
-            self.access.breaks(va);
+            self.access.begin_bbm(va);
             self.protect_by_break(self.root, Level::Pgd, va, new);
             publish();
-            self.access.made();
+            self.access.end_bbm();
         }
         Ok(owed)
     }

@@ -84,14 +84,14 @@ impl<A: TableAccess> Mapper<'_, A> {
             }
         });
         let index = s.level.index(s.va.start());
-        self.access.breaks(s.va);
+        self.access.begin_bbm(s.va);
         self.access.with(s.table, |t| t.clear(index));
         let mut owed = FlushOwed::NONE;
         owed.add(s.va, s.level.size());
         owed.flush_before_make(Reach::LastLevel);
         self.access.with(s.table, |t| t.set_table(index, new));
         publish();
-        self.access.made();
+        self.access.end_bbm();
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl<A: TableAccess> Mapper<'_, A> {
             return Err(MapError::BreakBeforeMake);
         }
         let index = level.index(va.start());
-        self.access.breaks(va);
+        self.access.begin_bbm(va);
         self.access.with(parent, |t| t.clear(index));
         let mut owed = FlushOwed::NONE;
         owed.add(va, down.size());
@@ -128,7 +128,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         let leaf = Leaf { pa, attrs, contiguous: false, valid: true };
         self.access.with(parent, |t| t.set_leaf(level, index, leaf));
         publish();
-        self.access.made();
+        self.access.end_bbm();
         self.access.free(table);
         Ok(())
     }
@@ -211,14 +211,14 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// Takes the contiguous bit away from a set, by break-before-make.
     fn unfold(&mut self, s: &Straddling) {
         let first = s.level.index(s.va.start());
-        self.access.breaks(s.va);
+        self.access.begin_bbm(s.va);
         self.rewrite(s.table, s.level, first, s.va, |leaf| Leaf { contiguous: false, ..leaf });
         publish();
-        self.access.made();
+        self.access.end_bbm();
     }
 
     /// Breaks the leaves of a contiguous set or a single one, invalidates, and makes
-    /// them anew as `change` says: between [`TableAccess::breaks`] and [`publish`].
+    /// them anew as `change` says: between [`TableAccess::begin_bbm`] and [`publish`].
     pub(super) fn rewrite(
         &mut self,
         table: TableAddr,

@@ -342,8 +342,8 @@ pub trait TableAccess {
     /// that runs meanwhile (this code, its stack) uses the range; other CPUs' faults in it are
     /// retried.
     fn may_break(&self, va: VirtRange) -> bool;
-    /// Begins a window, until [`TableAccess::made`], in which `va` may map nothing.
-    fn breaks(&mut self, va: VirtRange);
-    /// All is mapped again, and visible.
-    fn made(&mut self);
+    /// Begins a window, until [`TableAccess::end_bbm`], in which `va` may map nothing.
+    fn begin_bbm(&mut self, va: VirtRange);
+    /// Ends the window: all is mapped again, and visible.
+    fn end_bbm(&mut self);
 }

@@ -129,13 +129,13 @@ impl TableAccess for LinearAccess<'_> {
         !va.overlaps(layout::KIMAGE) && !va.overlaps(layout::VMEMMAP) && !va.contains(stack)
     }
 
-    fn breaks(&mut self, va: VirtRange) {
+    fn begin_bbm(&mut self, va: VirtRange) {
         self.broken = va;
-        arch::mmu::breaks();
+        arch::mmu::begin_bbm();
     }
 
-    fn made(&mut self) {
-        arch::mmu::made();
+    fn end_bbm(&mut self) {
+        arch::mmu::end_bbm();
         self.broken = Self::NOTHING;
     }
 }

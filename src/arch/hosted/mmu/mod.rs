@@ -279,13 +279,13 @@ pub(in crate::arch) fn set_tlb_range(there: bool) {
     machine::current().mmu().tlb_range.store(there, Relaxed);
 }
 
-/// Begins a break: until [`made`], memory in use may be unmapped for a moment, and other CPUs
+/// Begins a break: until [`end_bbm`], memory in use may be unmapped for a moment, and other CPUs
 /// that fault retry.
-pub(crate) fn breaks() {
+pub(crate) fn begin_bbm() {
     machine::current().mmu().breaks[0].fetch_add(1, SeqCst);
 }
 /// All is mapped again, and visible to walkers.
-pub(crate) fn made() {
+pub(crate) fn end_bbm() {
     let cpu = this_cpu();
     let mmu = machine::current().mmu();
     mmu.with(|s| s.assert_synchronized(cpu));

@@ -96,11 +96,11 @@ impl TableAccess for ArenaAccess {
     fn may_break(&self, _va: VirtRange) -> bool {
         self.breakable
     }
-    fn breaks(&mut self, _va: VirtRange) {
-        mmu::breaks();
+    fn begin_bbm(&mut self, _va: VirtRange) {
+        mmu::begin_bbm();
     }
-    fn made(&mut self) {
-        mmu::made();
+    fn end_bbm(&mut self) {
+        mmu::end_bbm();
     }
 }
 

@@ -6,22 +6,22 @@
 use crate::arch::atomic::{AtomicU32, Ordering, fence};
 use crate::arch::cpu;
 
-/// Breaks of the kernel's mappings, by one CPU at a time.
-pub(super) struct Breaks {
+/// BbmWindow of the kernel's mappings, by one CPU at a time.
+pub(super) struct BbmWindow {
     /// Number of breaks begun, and number of breaks over.
     counts: [AtomicU32; 2],
     /// CPU that is doing a break, plus 1; 0 for none.
     breaker: AtomicU32,
 }
 
-impl Breaks {
+impl BbmWindow {
     /// Creates the state in which no break has begun.
     pub(super) const fn new() -> Self {
         Self { counts: [AtomicU32::new(0), AtomicU32::new(0)], breaker: AtomicU32::new(0) }
     }
 
     /// Notes that CPU number `cpu` is about to break a mapping.
-    pub(super) fn breaks(&self, cpu: u32) {
+    pub(super) fn begin(&self, cpu: u32) {
         self.breaker.store(cpu + 1, Ordering::Relaxed);
         self.counts[0].fetch_add(1, Ordering::AcqRel);
         // Seen by whoever sees what is written to the tables from here on.
@@ -29,7 +29,7 @@ impl Breaks {
     }
 
     /// Notes that everything is mapped again, and visible to walkers.
-    pub(super) fn made(&self) {
+    pub(super) fn end(&self) {
         self.breaker.store(0, Ordering::Relaxed);
         self.counts[1].fetch_add(1, Ordering::Release);
     }
