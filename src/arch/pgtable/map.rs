@@ -1,8 +1,8 @@
 //! Mapping: new entries, and the tables on the way to them.
 #![deny(unsafe_code)]
 
+use super::cached::{map_cached, map_sets};
 use super::descriptor::{CONT_ENTRIES, KernelAttrs, Level, VA_BITS};
-use super::few::{map_few, map_sets};
 use super::flush::FlushOwed;
 use super::mapper::{MapError, MapFlags, Mapper, check, publish};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
@@ -59,7 +59,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     ) -> Result<(), MapError> {
         let mut pages = pages;
         let mut next = pages.next();
-        let (mapped, result) = map_few(self.access, va, &mut next, &mut pages, attrs);
+        let (mapped, result) = map_cached(self.access, va, &mut next, &mut pages, attrs);
         let at = va + mapped * PAGE_SIZE;
         match (result, next) {
             (Ok(()), None) => Ok(()),
@@ -71,7 +71,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// [`Mapper::map_pages`] from the end of `done` on: what is mapped there already has been
-    /// mapped by [`map_few`], and goes too where the rest can't be mapped.
+    /// mapped by [`map_cached`], and goes too where the rest can't be mapped.
     ///
     /// # Errors
     /// As for `map_pages`.

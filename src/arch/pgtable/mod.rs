@@ -6,9 +6,9 @@
 //! fit to run before the MMU is on. [`Mapper`] is the one place that edits tables;
 //! [`FlushOwed`] is the TLB invalidation that an edit leaves to do.
 
+mod cached;
 pub mod descriptor;
 pub mod explain;
-mod few;
 mod flush;
 pub mod mair;
 mod map;
@@ -25,8 +25,8 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use cached::{is_page_mapped, map_cached, unmap_cached};
 pub use descriptor::{Descriptor, KernelAttrs, Kind, Level, Permission};
-pub use few::{is_page_mapped, map_few, unmap_few};
 pub use flush::FlushOwed;
 pub use mair::{MAIR_EL1, MemoryType};
 pub use mapper::{MapError, MapFlags, Mapper, Translation};

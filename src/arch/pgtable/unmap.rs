@@ -1,8 +1,8 @@
 //! Unmapping, and the release of tables that map nothing any more.
 #![deny(unsafe_code)]
 
+use super::cached::unmap_cached;
 use super::descriptor::Level;
-use super::few::unmap_few;
 use super::flush::{FlushOwed, Reach};
 use super::mapper::{MapError, Mapper, check, parts};
 use super::table::{Entry, TableAccess, TableAddr};
@@ -24,7 +24,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         let mut owed = FlushOwed::NONE;
         if in_one_table
             && self.pte_table(va.start()).is_some()
-            && unmap_few(self.access, va.start(), va.len() / PAGE_SIZE, &mut owed)
+            && unmap_cached(self.access, va.start(), va.len() / PAGE_SIZE, &mut owed)
         {
             return Ok(owed);
         }

@@ -256,7 +256,7 @@ pub unsafe fn map_pages(
     let mut next = pages.next();
     let (mapped, result) = with_masked(|irq| {
         let recent = &mut INIT_MM.lock(irq).recent;
-        pgtable::map_few(&mut LinearAccess::new(recent), va, &mut next, &mut pages, attrs)
+        pgtable::map_cached(&mut LinearAccess::new(recent), va, &mut next, &mut pages, attrs)
     });
     match next {
         None => Ok(()),
@@ -267,7 +267,7 @@ pub unsafe fn map_pages(
     }
 }
 
-/// Maps what `map_few` left, or takes back what it mapped.
+/// Maps what `map_cached` left, or takes back what it mapped.
 #[cold]
 #[inline(never)]
 fn map_rest(
@@ -380,7 +380,7 @@ pub unsafe fn unmap(va: VirtRange) -> TlbFlush {
 #[track_caller]
 pub unsafe fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) {
     // SAFETY: as the caller says.
-    if !unsafe { unmap_few(irq, va, pages, owed) } {
+    if !unsafe { unmap_cached(irq, va, pages, owed) } {
         // SAFETY: as above.
         unsafe { unmap_any(VirtRange::from_size(va, pages * PAGE_SIZE), owed) };
     }
@@ -392,9 +392,14 @@ pub unsafe fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mu
 /// # Safety
 /// As for [`unmap`].
 #[inline(always)]
-pub unsafe fn unmap_few(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) -> bool {
+pub unsafe fn unmap_cached(
+    irq: &IrqMasked,
+    va: VirtAddr,
+    pages: usize,
+    owed: &mut TlbFlush,
+) -> bool {
     let recent = &mut INIT_MM.lock(irq).recent;
-    pgtable::unmap_few(&mut LinearAccess::new(recent), va, pages, &mut owed.0)
+    pgtable::unmap_cached(&mut LinearAccess::new(recent), va, pages, &mut owed.0)
 }
 
 /// [`unmap_pages`] where the first page is mapped; else `false`, and nothing done.

@@ -84,12 +84,17 @@ pub(super) fn unmap_pages(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mu
     unsafe { init_mm::unmap_pages(irq, va, pages, owed) };
 }
 
-/// [`init_mm::unmap_few`] of the vmalloc range.
+/// [`init_mm::unmap_cached`] of the vmalloc range.
 #[inline(always)]
-pub(super) fn unmap_few(irq: &IrqMasked, va: VirtAddr, pages: usize, owed: &mut TlbFlush) -> bool {
+pub(super) fn unmap_cached(
+    irq: &IrqMasked,
+    va: VirtAddr,
+    pages: usize,
+    owed: &mut TlbFlush,
+) -> bool {
     debug_assert!(is_ours(va, pages), "{va} is not vmalloc's");
     // SAFETY: as above.
-    unsafe { init_mm::unmap_few(irq, va, pages, owed) }
+    unsafe { init_mm::unmap_cached(irq, va, pages, owed) }
 }
 
 /// [`init_mm::unmap_mapped`] of the vmalloc range.

@@ -250,7 +250,7 @@ impl VmapAreas {
             || !flags.intersects(kinds)
             || flags.contains(VmFlags::VM_FLUSH_RESET_PERMS)
             || nr_pages > UNMAP_AT_ONCE
-            || !mapping::unmap_few(irq, va, nr_pages, &mut self.owed)
+            || !mapping::unmap_cached(irq, va, nr_pages, &mut self.owed)
         {
             return Unmap::NotDone;
         }

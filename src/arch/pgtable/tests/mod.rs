@@ -1,6 +1,6 @@
 //! The mapper on the misbehaving MMU.
 
-mod few;
+mod cached;
 mod model;
 mod mutations;
 mod scenarios;

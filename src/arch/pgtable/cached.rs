@@ -16,7 +16,7 @@ use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 /// the most. Returns the number mapped. If `next` is Some or the result is Err, the caller
 /// continues with [`Mapper::map_rest`](super::Mapper::map_rest).
 #[inline(always)]
-pub fn map_few<A: TableAccess>(
+pub fn map_cached<A: TableAccess>(
     access: &mut A,
     va: VirtAddr,
     next: &mut Option<PhysAddr>,
@@ -61,7 +61,7 @@ pub(super) fn map_sets<A: TableAccess>(
 /// [`Mapper::unmap`](super::Mapper::unmap) does, and owes the flush for it. `false`, and nothing
 /// done, where those are not of one remembered table or cut a contiguous set.
 #[inline(always)]
-pub fn unmap_few<A: TableAccess>(
+pub fn unmap_cached<A: TableAccess>(
     access: &mut A,
     va: VirtAddr,
     pages: usize,
