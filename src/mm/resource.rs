@@ -202,7 +202,7 @@ machine_local! {
     static IOMEM: Once<Resources> = Once::new();
 }
 
-/// Makes `resources` those of the machine. Once, at boot; further calls change nothing.
+/// Makes `resources` those of the machine, if it has none yet.
 pub fn set_iomem(resources: Resources) {
     IOMEM.call_once(|| resources);
 }

@@ -8,8 +8,9 @@ use crate::mm::memory_hotplug;
 use crate::mm::mmzone::ZoneId;
 use crate::mm::page_alloc::{num_poisoned_pages, validate_zone};
 
-/// Walks every list of every zone and CPU. While it runs no other CPU may use the
-/// allocator; it takes time in proportion to the free memory.
+/// Walks every list of every zone and CPU, in time proportional to the free memory. A CPU's list is
+/// its own and has no lock: while other CPUs allocate or free, what is reported of theirs may be no
+/// fault. Any context.
 ///
 /// # Errors
 /// The first [`Invalid`] found.

@@ -163,8 +163,11 @@ impl KThread {
         self.join()
     }
 
-    /// Makes it the thread that its CPU runs when no other is ready; it never sleeps or ends.
-    /// Before it runs, once for each CPU whose first thread isn't that.
+    /// Makes it the thread that its CPU runs when no other is ready, in the place of the one that
+    /// was. From here on it is a panic if it sleeps or ends.
+    ///
+    /// # Panics
+    /// Where it has ended.
     pub fn become_idle(self) {
         let id = self.id;
         with_masked(|irq| sched::lock(id.cpu, irq).queue.make_idle(id.slot));

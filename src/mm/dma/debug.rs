@@ -81,7 +81,8 @@ machine_local! {
     static ON: AtomicBool = AtomicBool::new(cfg!(debug_assertions));
 }
 
-/// Switches the check on or off, while nothing is mapped.
+/// Switches the check on or off. It knows of no mapping that was made while it was off: the end of
+/// one ends the kernel once the check is on.
 pub fn set_dma_debug(on: bool) {
     ON.store(on, Relaxed);
 }

@@ -163,8 +163,8 @@ pub(in crate::mm) fn setup_watermarks() {
 }
 
 /// Keeps `kib` KiB free instead of what the size of memory suggests, shared among the zones
-/// as their min watermarks (Linux: vm.min_free_kbytes). At boot, or while no other CPU
-/// allocates.
+/// as their min watermarks (Linux: vm.min_free_kbytes). An allocation on another CPU may see some
+/// of the marks changed and others not yet. Any thread.
 pub fn set_min_free_kbytes(kib: u64) {
     MIN_FREE_KBYTES.store(kib, Relaxed);
     setup_watermarks();

@@ -19,8 +19,8 @@ machine_local! {
         AtomicU32::new(if cfg!(target_os = "none") { 1 } else { (1 << NR_CPUS) - 1 });
 }
 
-/// Says that `cpu` is going to allocate: its node's memory is shared out anew among the
-/// lists of the CPUs near it. Before the CPU does (Linux: page_alloc_cpu_online).
+/// Counts `cpu` among those that allocate: its node's memory is shared out anew among the
+/// lists of the CPUs near it (Linux: page_alloc_cpu_online). Any thread.
 pub fn cpu_online(cpu: CpuId) {
     ONLINE.fetch_or(1 << cpu.index(), Relaxed);
     with_masked(|_| super::setup_watermarks());
@@ -60,7 +60,8 @@ pub fn numa_node_id() -> NodeId {
     with_masked(|irq| cpu_to_node(cpu::id(irq)))
 }
 
-/// Says which node `cpu` is near. At boot, before `cpu` allocates, or by itself.
+/// Says which node `cpu` is near. An allocation on `cpu` that is under way may still be of memory
+/// near the node from before. Any thread.
 pub fn set_cpu_numa_node(cpu: CpuId, node: NodeId) {
     CPU_NODE[cpu.index()].store(node.index() as u8, Relaxed);
     with_masked(|_| pcp::setup(cpu, node));
@@ -78,7 +79,8 @@ pub fn node_distance(from: NodeId, to: NodeId) -> u32 {
 }
 
 /// Says how far nodes are from each other: allocations that find nothing near go to the
-/// nearest first. At boot, before the second CPU is up.
+/// nearest first. An allocation on another CPU that is under way may find fewer zones than there
+/// are. Any thread.
 pub fn set_node_distances(distance: impl Fn(NodeId, NodeId) -> u32) {
     for from in NodeId::all() {
         for to in NodeId::all() {

@@ -34,8 +34,9 @@ impl fmt::Display for Invalid {
 
 impl core::error::Error for Invalid {}
 
-/// Checks the free lists and figures of a zone, and each CPU's lists of it. While it runs no
-/// other CPU may use the allocator; it takes time in proportion to the zone's free memory.
+/// Checks the free lists and figures of a zone, and each CPU's lists of it, in time proportional
+/// to the zone's free memory. While other CPUs allocate or free, what is reported of their lists
+/// may be no fault.
 ///
 /// # Errors
 /// The first [`Invalid`] found.

@@ -185,7 +185,7 @@ pub fn free_buffers() -> Result<(), TraceError> {
 }
 
 /// Gives a CPU that comes up a ring, where events are on; without memory for it, its events
-/// are dropped. At boot, before the CPU runs.
+/// are dropped. The records of one that has a ring already are dropped with that.
 pub fn add_cpu(cpu: CpuId) {
     if enabled() == 0 {
         return;

@@ -308,10 +308,10 @@ pub fn shrink() {
     mapping::free_tables();
 }
 
-/// Checks all areas, lists and counts; for tests and reports, while nothing else is done.
+/// Checks all areas, lists and counts; for tests and reports.
 ///
 /// # Panics
-/// Where an invariant is broken.
+/// Where an invariant is broken, or another CPU purges at the moment.
 pub fn validate() {
     with_areas(|areas| areas.validate());
     memtype::validate();
