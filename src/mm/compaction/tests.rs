@@ -87,6 +87,15 @@ impl Objects {
     }
 }
 
+impl Drop for Objects {
+    /// Keeps the pool where a test fails: it would wait for pages that are isolated for good.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            core::mem::forget(std::sync::Arc::clone(&self.pool));
+        }
+    }
+}
+
 #[test]
 fn scattered_memory_becomes_blocks() {
     on_machine(32, |_| {
