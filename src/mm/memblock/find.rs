@@ -14,7 +14,7 @@ pub enum Nodes {
     Any,
     /// All of them, but this one as long as it has such memory.
     Prefer(NodeId),
-    /// This one alone (Linux: exact_nid).
+    /// Allocates from this node only (Linux: exact_nid).
     Only(NodeId),
 }
 
@@ -35,7 +35,7 @@ impl Nodes {
 /// Bytes of an allocation when it is handed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Bytes {
-    /// As they were left.
+    /// Leaves the bytes as they are.
     Raw,
     Zeros,
 }

@@ -153,13 +153,13 @@ fn single_pages_at(pfn: Pfn) -> Frame {
     }
 }
 
-/// Why a single page that is freed is not plain.
+/// Reason why a single page that is freed is not plain.
 enum Unusual {
-    /// Others hold it, and its owner's reference has been given back.
+    /// The page has other references; its owner's was dropped.
     Shared,
-    /// It turned out to be bad.
+    /// The page is marked as bad.
     Poisoned,
-    /// It is plain now: others held it, and gave their references back meanwhile.
+    /// The page is plain now: the other references were dropped meanwhile.
     Plain,
 }
 

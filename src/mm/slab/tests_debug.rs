@@ -431,7 +431,7 @@ fn all_objects_are_looked_at() {
     });
 }
 
-/// What lies behind the last object of a slab is looked at by each check of one of its objects.
+/// Each check of one of a slab's objects checks the bytes behind its last object too.
 #[test]
 fn a_write_behind_the_last_object() {
     const FLAGS: [SlabFlags; 2] = [SlabFlags::POISON, SlabFlags::DEBUG_DEFAULT];
