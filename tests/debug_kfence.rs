@@ -23,6 +23,7 @@ use granule::mm::debug::{NUM_OBJECTS, is_kfence_address, kfence_samples};
 use granule::mm::gfp::Gfp;
 use granule::mm::mmzone::NodeId;
 use granule::mm::page::Frame;
+use granule::mm::page_alloc::drain_local_pages;
 use granule::mm::slab::{
     DestroyError, RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy,
     ksize, kzalloc, slab_of,
@@ -265,6 +266,8 @@ kernel_tests! {
             let object = allocate_here(64, None);
             free_there(object);
             let text = report_of(|| with_masked(|irq| {
+                // Whoever takes memory has to take a zone's lock for it.
+                drain_local_pages(irq);
                 let _held = ZONE.lock(irq);
                 read_by_way_of(n, object);
             }));
