@@ -1,7 +1,7 @@
 //! Operations, measured where the kernel runs. `scripts/bench` does more of them, and counts
 //! instructions exactly.
 
-use super::tty::Screen;
+use super::screen::Screen;
 use crate::addr::{Order, PAGE_SIZE};
 use crate::arch::irq::with_masked;
 use crate::arch::{cpu, pmu};

@@ -1,7 +1,7 @@
 //! Files: `cat`, `ls`, `echo`, and the log.
 #![deny(unsafe_code)]
 
-use super::tty::Screen;
+use super::screen::Screen;
 use crate::drivers::console;
 use crate::fs::{self, FsError};
 use core::fmt::{self, Write};

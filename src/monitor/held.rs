@@ -1,7 +1,7 @@
 //! Allocations from the prompt that are not freed yet.
 
 use super::command::GfpNames;
-use super::tty::Screen;
+use super::screen::Screen;
 use crate::addr::{Order, PAGE_SIZE, VirtAddr};
 use crate::mm::cma::{self, Cma, CmaPages};
 use crate::mm::gfp::Gfp;

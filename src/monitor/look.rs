@@ -1,7 +1,7 @@
 //! Looking: page tables, frames, the address space, slabs.
 #![deny(unsafe_code)]
 
-use super::tty::{Screen, key_within};
+use super::screen::{Screen, key_within};
 use crate::addr::{PAGE_SIZE, Pfn, VirtAddr};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::Kind;

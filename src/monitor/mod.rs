@@ -37,6 +37,8 @@ mod line;
 mod look;
 #[cfg(target_os = "none")]
 mod power;
+#[cfg(target_os = "none")]
+mod screen;
 #[cfg(test)]
 mod tests;
 #[cfg(target_os = "none")]

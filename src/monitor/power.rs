@@ -1,6 +1,6 @@
 //! The end of the machine: off, or from the start again.
 
-use super::tty::Screen;
+use super::screen::Screen;
 use crate::addr::PhysRange;
 use crate::arch::smccc::{self, Conduit};
 use crate::drivers::power::{BYTES, Bcm2835Pm};

@@ -5,24 +5,21 @@ use super::command::{COMMANDS, Command, find, parse};
 use super::complete::{self, Lists};
 use super::held::Held;
 use super::line::{Event, Line};
+use super::screen::{Screen, TYPED, key_within, wait};
 use super::work::Work;
 use super::{bench, files, look, power};
-use crate::arch::irq::{is_masked, with_masked};
+use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, cpu};
 use crate::drivers::{console, semihosting};
 use crate::init::Boot;
 use crate::init::interrupts::{self, IrqReturn};
 use crate::init::lkdtm::{self, Lkdtm};
-use crate::sched::{self, HZ, WaitQueue};
 use crate::{kprint, kprintln};
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
 use log::warn;
 
 const PROMPT: &str = "granule> ";
-
-/// Waiters for console input.
-static TYPED: WaitQueue = WaitQueue::new();
 
 /// Returns true if the monitor's prompt is to be shown: `granule.monitor` or
 /// `granule.monitor=off` decides; by default it is shown if there is no semihosting to give an
@@ -67,69 +64,6 @@ fn listen(boot: &Boot) {
     }
 }
 
-/// Waits until something was typed, for up to `jiffies`. Returns true if it was. Other threads
-/// run meanwhile. A CPU without interrupts has no threads, and polls.
-fn wait(jiffies: Option<u64>) -> bool {
-    let ready = console::receive;
-    if sched::current().is_none() {
-        let until = jiffies.map(|jiffies| sched::jiffies() + jiffies);
-        while !ready() && until.is_none_or(|until| sched::jiffies() < until) {
-            cpu::relax();
-        }
-        return ready();
-    }
-    match jiffies {
-        Some(jiffies) => TYPED.wait_event_timeout(ready, jiffies).is_some(),
-        None => {
-            TYPED.wait_event(ready);
-            true
-        }
-    }
-}
-
-/// Sleeps for `seconds`, or until a key is typed. Returns true if one was; it is discarded.
-pub(super) fn key_within(seconds: u32) -> bool {
-    let pressed = wait(Some(u64::from(seconds) * HZ));
-    while console::read().is_some() {}
-    pressed
-}
-
-/// Output of a command. After Ctrl-C every write fails.
-pub(super) struct Screen {
-    interrupted: bool,
-}
-
-impl Screen {
-    /// Returns true if Ctrl-C was typed since the command began.
-    pub fn is_interrupted(&mut self) -> bool {
-        self.interrupted = self.interrupted || console::interrupted();
-        self.interrupted
-    }
-
-    /// Lets other threads of this CPU run; an error at Ctrl-C.
-    pub fn pause(&mut self) -> fmt::Result {
-        if !is_masked() && sched::current().is_some() {
-            sched::cond_resched();
-        }
-        if self.is_interrupted() { Err(fmt::Error) } else { Ok(()) }
-    }
-
-    /// Clears the terminal.
-    pub fn clear(&mut self) -> fmt::Result {
-        self.write_str("\x1b[H\x1b[2J")
-    }
-}
-
-impl Write for Screen {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        if self.interrupted {
-            return Err(fmt::Error);
-        }
-        kprint!("{s}");
-        if s.contains('\n') { self.pause() } else { Ok(()) }
-    }
-}
-
 /// Echo of the line that is being typed.
 struct Echo;
 
@@ -167,7 +101,7 @@ pub fn run(boot: &Boot, lkdtm: Lkdtm) -> ! {
             continue;
         }
         let text = line.take();
-        let mut screen = Screen { interrupted: false };
+        let mut screen = Screen::new();
         // What fails for another reason than Ctrl-C has said why.
         let _ = session.execute(&text, &mut screen);
         if screen.is_interrupted() {

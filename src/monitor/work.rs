@@ -2,7 +2,7 @@
 #![deny(unsafe_code)]
 
 use super::held::Object;
-use super::tty::Screen;
+use super::screen::Screen;
 use crate::addr::Order;
 use crate::arch::CpuId;
 use crate::arch::{cpu, smp};

@@ -13,29 +13,15 @@
 //! - `TTBR0`: the image at its physical address, through the same PTE tables, for
 //!   the instructions around the switch.
 
+use super::boot_table::BootTable;
 use super::cache;
 use super::errata;
-use super::features::{field, id_register};
 use super::fixmap;
+use super::sysreg::{field, id_register};
 use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
 use crate::arch::layout;
 use crate::arch::pgtable::{Descriptor, KernelAttrs, Level, MAIR_EL1, tcr_el1};
 use core::arch::asm;
-use core::cell::UnsafeCell;
-
-/// Table of the boot: a page of descriptors.
-#[repr(C, align(4096))]
-pub(super) struct BootTable(pub(super) UnsafeCell<[u64; 512]>);
-
-// SAFETY: written by the boot CPU alone before others run; afterwards by `fixmap`
-// under its own rules.
-unsafe impl Sync for BootTable {}
-
-impl BootTable {
-    pub(super) const fn new() -> Self {
-        Self(UnsafeCell::new([0; 512]))
-    }
-}
 
 /// Tables for images up to 32 MiB in whatever position.
 const POOL_TABLES: usize = 30;

@@ -1,6 +1,6 @@
 //! Workarounds for errata of this machine's CPUs, collected as each CPU comes up.
 
-use super::features::id_register;
+use super::sysreg::id_register;
 use crate::arch::errata::{self, Erratum, Midr, Workarounds};
 use crate::arch::pgtable::IdMmfr;
 use core::arch::asm;

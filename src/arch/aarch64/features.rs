@@ -1,10 +1,10 @@
 //! Features of this CPU, from its ID registers (Arm ARM D24.2).
 
 use super::errata;
+use super::sysreg::{field, id_register};
 pub(super) use crate::arch::cpufeature::requirement_name;
 use crate::arch::cpufeature::{self, IdRegisters};
 use crate::arch::pgtable::IdMmfr;
-pub(super) use crate::arch::pgtable::field;
 use bitflags::bitflags;
 use core::arch::asm;
 use core::fmt;
@@ -43,19 +43,6 @@ bitflags! {
 
 static FEATURES: AtomicU32 = AtomicU32::new(0);
 static ZVA_BLOCK: AtomicUsize = AtomicUsize::new(0);
-
-macro_rules! id_register {
-    ($name:literal) => {{
-        let value: u64;
-        // SAFETY: reads an ID register, which has no side effect at EL1.
-        unsafe {
-            asm!(concat!("mrs {}, ", $name), out(reg) value,
-                options(nomem, nostack, preserves_flags));
-        }
-        value
-    }};
-}
-pub(super) use id_register;
 
 /// The ID registers of the boot CPU: MMFR0 to MMFR2, ISAR0, DFR0.
 static BOOT_CPU: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];

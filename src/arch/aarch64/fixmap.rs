@@ -9,7 +9,7 @@
 //! table is afterwards the page-table lock's holder's, that for instructions is who
 //! patches the image's.
 
-use super::early::BootTable;
+use super::boot_table::BootTable;
 use super::{features, mmu};
 use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::layout::FIXMAP;

@@ -2,6 +2,7 @@
 
 pub mod backtrace;
 mod bbm_window;
+mod boot_table;
 pub mod cache;
 pub mod clock;
 pub mod cpu;
@@ -24,6 +25,7 @@ pub(crate) mod rndr;
 pub(crate) mod smccc;
 pub mod smp;
 pub mod switch;
+mod sysreg;
 pub(crate) mod timer;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};

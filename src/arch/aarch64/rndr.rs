@@ -1,6 +1,6 @@
 //! RNDR: random numbers of the CPU's own (Arm ARM D24.2.149, FEAT_RNG).
 
-use super::features::{field, id_register};
+use super::sysreg::{field, id_register};
 use core::arch::asm;
 
 /// ID_AA64ISAR0_EL1.RNDR.

@@ -10,9 +10,9 @@
 //! `withdraw`s the offer. Whether a number is claimed or withdrawn is decided by one
 //! compare-exchange, and a core that loses it parks.
 
-use super::early::BootTable;
-use super::features::id_register;
+use super::boot_table::BootTable;
 use super::offer::{Offer, Progress};
+use super::sysreg::id_register;
 use super::{cache, image, mmu, paging};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::arch::pgtable::{Descriptor, KernelAttrs, Level, MAIR_EL1};
