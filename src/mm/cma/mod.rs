@@ -24,7 +24,7 @@ use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::contig::alloc_contig_range;
-use crate::mm::hooks::points;
+use crate::mm::hooks::{are_rare_events_on, points};
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{self, ContigError};
 use crate::sched::Mutex;
@@ -289,9 +289,13 @@ pub fn default_area() -> Option<&'static Cma> {
 /// For threads with interrupts on. [`CmaPages`] gives them back when it is dropped
 /// (Linux: cma_alloc).
 pub fn cma_alloc(area: &Cma, count: u32, align: Order) -> Option<Frame> {
-    points::cma_alloc_start(area.name(), count, align);
+    if are_rare_events_on() {
+        points::cma_alloc_start(area.name(), count, align);
+    }
     let frame = find_and_take(area, count, align);
-    points::cma_alloc_finish(area.name(), frame, count, align);
+    if are_rare_events_on() {
+        points::cma_alloc_finish(area.name(), frame, count, align);
+    }
     let (calls, pages) = match frame {
         Some(_) => (&area.successes, &area.pages_succeeded),
         None => (&area.failures, &area.pages_failed),

@@ -2,7 +2,7 @@
 
 use super::{Cma, cma_alloc};
 use crate::addr::{Order, PAGE_SIZE, Pfn, PfnRange};
-use crate::mm::hooks::points;
+use crate::mm::hooks::{are_rare_events_on, points};
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::free_contig_range;
 use core::mem::ManuallyDrop;
@@ -126,7 +126,9 @@ pub unsafe fn cma_release(area: &Cma, frame: Frame, count: u32) -> bool {
     if range.is_empty() || !area.range().contains_range(range) {
         return false;
     }
-    points::cma_release(area.name(), frame, count);
+    if are_rare_events_on() {
+        points::cma_release(area.name(), frame, count);
+    }
     // SAFETY: as the caller says.
     unsafe { free_contig_range(range) };
     area.with_bitmap(|declared, map| {
