@@ -112,28 +112,20 @@ pub(super) fn free_contig_range(range: PfnRange) {
         with_masked(|irq| {
             // Bad memory is marked under this lock, so the flags are looked at under it.
             let mut zone = frame.page().zone().zone().lock(irq);
-            let (mut poisoned, mut kept) = (false, 0);
-            for (n, page) in (0..).zip(frame.pages(order)) {
-                if !page.is_plain(Order::ZERO) {
-                    match look_at(page, || frame.within(order, n)) {
-                        Unusual::Poisoned => poisoned = true,
-                        Unusual::Shared => {
-                            kept += 1;
-                            continue;
-                        }
-                        Unusual::Plain => {}
-                    }
+            let let_go = |page: &Page| {
+                let is_plain = page.is_plain(Order::ZERO);
+                if is_plain {
+                    page.set_refcount(0);
                 }
-                page.set_refcount(0);
+                is_plain
+            };
+            if let Some(unusual) = frame.pages(order).iter().position(|page| !let_go(page)) {
+                shared += free_unusual_block(&mut zone, frame, order, unusual as u32);
+                return;
             }
             let mt = pageblock_migratetype(frame);
             let is_small = order < Order::PAGEBLOCK && order.pages() == range.len();
-            if kept > 0 {
-                free_unshared(&mut zone, frame, order, mt);
-                shared += kept;
-            } else if poisoned {
-                zone.free_good_part(frame, order);
-            } else if is_small && mt == Migratetype::Cma {
+            if is_small && mt == Migratetype::Cma {
                 zone.free_unmerged(frame, order, mt);
             } else {
                 zone.free_one(frame, order, mt);
@@ -153,51 +145,37 @@ fn single_pages_at(pfn: Pfn) -> Frame {
     }
 }
 
-/// Reason why a single page that is freed is not plain.
-enum Unusual {
-    /// The page has other references; its owner's was dropped.
-    Shared,
-    /// The page is marked as bad.
-    Poisoned,
-    /// The page is plain now: the other references were dropped meanwhile.
-    Plain,
-}
-
-/// Looks at a single page that is freed and is not plain, and gives its owner's reference back
-/// where others hold the page too.
+/// Frees a block of single pages of which the first that is not plain is the one numbered `unusual`;
+/// those before it have no reference any more. A page that others hold too loses its owner's
+/// reference, and the last who holds it frees it; bad memory stays out. Returns how many pages are
+/// held.
 #[cold]
 #[inline(never)]
 #[track_caller]
-fn look_at(page: &Page, frame: impl FnOnce() -> Frame) -> Unusual {
-    let flags = page.flags();
-    let is_odd = !(flags - PageFlags::HWPOISON).is_empty() || page.order() != 0;
-    if page.refcount() == 0 || is_odd {
-        check::bad_free(frame(), Order::ZERO);
-    }
-    if page.refcount() > 1 && page.refcount_sub() > 1 {
-        Unusual::Shared
-    } else if flags.contains(PageFlags::HWPOISON) {
-        Unusual::Poisoned
-    } else {
-        Unusual::Plain
-    }
-}
-
-/// Frees those pages of a block of single pages that nobody holds. The last one who holds one of
-/// the others frees that.
-#[cold]
-#[inline(never)]
-fn free_unshared(zone: &mut LockedZone<'_>, head: Frame, order: Order, mt: Migratetype) {
-    for frame in head.block(order) {
-        if frame.page().refcount() != 0 {
-            continue;
+fn free_unusual_block(zone: &mut LockedZone<'_>, head: Frame, order: Order, unusual: u32) -> u32 {
+    let mt = pageblock_migratetype(head);
+    let mut shared = 0;
+    for frame in head.block(order).skip(unusual as usize) {
+        let page = frame.page();
+        let is_odd = !(page.flags() - PageFlags::HWPOISON).is_empty() || page.order() != 0;
+        if page.refcount() == 0 || is_odd {
+            check::bad_free(frame, Order::ZERO);
         }
+        if page.refcount() > 1 && page.refcount_sub() > 1 {
+            shared += 1;
+        } else {
+            page.set_refcount(0);
+        }
+    }
+    // One that somebody gives back from here on waits for the zone's lock.
+    for frame in head.block(order).filter(|frame| frame.page().refcount() == 0) {
         if frame.page().flags().contains(PageFlags::HWPOISON) {
             zone.free_good_part(frame, Order::ZERO);
         } else {
             zone.free_one(frame, Order::ZERO, mt);
         }
     }
+    shared
 }
 
 /// Frees the pages of a range by themselves, as the tools want to be told of each.
