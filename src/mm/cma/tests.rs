@@ -65,41 +65,26 @@ fn take_all(gfp: Gfp) -> Vec<Frame> {
     core::iter::from_fn(|| alloc_pages(gfp, Order::ZERO)).collect()
 }
 
-/// Checks that a small piece that is released merges when the next one is released, or when the
-/// lists are drained.
 #[test]
-fn the_last_small_piece_merges_later() {
+fn a_small_piece_merges_when_it_is_released() {
     with_area(8, 0, |_, cma| {
         let free = || zones().next().unwrap().nr_free.map(|order| order[Migratetype::Cma.index()]);
         let whole = free();
-        let piece = |count: u32| {
+        for count in [1, 1, 4, 3, cma.range().len()] {
             let frame = cma_alloc(cma, count, Order::ZERO).unwrap();
             // SAFETY: allocated here, and nobody uses it any more.
             assert!(unsafe { cma_release(cma, frame, count) });
+            assert_eq!(free(), whole);
             check();
-            frame
-        };
-        let first = piece(1);
-        assert_eq!(free()[0], 2, "the piece and its buddy");
-        assert_eq!(piece(1), first);
-        assert_eq!(free()[0], 2);
-        piece(4);
-        assert_eq!((free()[0], free()[2]), (0, 2));
-        with_masked(drain_local_pages);
-        assert_eq!(free(), whole);
-        // Large ones don't stay behind, and take what did.
-        piece(1);
-        piece(cma.range().len());
-        assert_eq!(free(), whole);
-        // One whose buddy comes back is merged with it before its time.
-        let held = cma_alloc(cma, 1, Order::ZERO).unwrap();
-        let buddy = piece(1);
-        assert_eq!(buddy, held.buddy(Order::ZERO));
-        piece(2);
-        // SAFETY: allocated here, and nobody uses it any more.
-        assert!(unsafe { cma_release(cma, held, 1) });
-        check();
-        with_masked(drain_local_pages);
+        }
+        let held = [(); 2].map(|()| cma_alloc(cma, 1, Order::ZERO).unwrap());
+        assert_eq!(held[1], held[0].buddy(Order::ZERO));
+        for (frame, left) in held.into_iter().zip([1, 0]) {
+            // SAFETY: allocated here, and nobody uses it any more.
+            assert!(unsafe { cma_release(cma, frame, 1) });
+            assert_eq!(free()[0], left);
+            check();
+        }
         assert_eq!(free(), whole);
     });
 }

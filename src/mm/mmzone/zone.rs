@@ -3,7 +3,7 @@
 use super::{Migratetype, ZoneId};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
-use crate::mm::page::{Frame, Link};
+use crate::mm::page::Frame;
 use crate::sync::{Rank, SpinGuard, SpinLock};
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering::Relaxed};
 
@@ -30,8 +30,6 @@ pub struct Zone {
     /// Written through [`LockedZone::add_managed`] alone, under the zone's lock.
     managed: AtomicU32,
     pub(in crate::mm) cma: AtomicU32,
-    /// The free block that was left by itself, if it still is one (`page_alloc::contig`).
-    pub(in crate::mm) unmerged: Link,
     pub(in crate::mm) watermark: [AtomicU32; 4],
     /// Pages by which the watermarks except min are raised, since a pageblock was claimed by
     /// another migratetype.
@@ -61,7 +59,6 @@ impl Zone {
             offline: AtomicU32::new(0),
             managed: AtomicU32::new(0),
             cma: AtomicU32::new(0),
-            unmerged: Link::new(),
             watermark: [const { AtomicU32::new(0) }; 4],
             watermark_boost: AtomicU32::new(0),
             boosted: AtomicBool::new(false),

@@ -2,7 +2,7 @@
 //! free_contig_range), and the memory of CMA areas.
 #![deny(unsafe_code)]
 
-use super::buddy::{add, buddy_order, pageblock_migratetype};
+use super::buddy::{add, pageblock_migratetype};
 use super::isolation::{ContigError, free_block_around, mark_allocated, pageblocks, single_zone};
 use super::{are_watched, check, deferred, free_block};
 use crate::addr::{Order, Pfn, PfnRange};
@@ -66,31 +66,6 @@ impl LockedZone<'_> {
     }
 }
 
-impl LockedZone<'_> {
-    /// Frees a CMA block but defers its buddy merge until the next such free: small allocations
-    /// often repeat, and the next would have to split the merged block again.
-    fn free_unmerged(&mut self, frame: Frame, order: Order, mt: Migratetype) {
-        self.merge_late();
-        self.account_add(mt, order.pages());
-        self.add_to_free_list(frame, order, mt, false);
-        self.zone.unmerged.set(Some(frame));
-    }
-
-    /// Merges the block whose merge was deferred, if there is one. Called before pageblocks
-    /// change hands, and when memory is short.
-    pub(super) fn merge_late(&mut self) {
-        let Some(frame) = self.zone.unmerged.get() else { return };
-        self.zone.unmerged.set(None);
-        // It may be in use again, or have merged since.
-        if let Some(order) = buddy_order(frame).filter(|&order| order < Order::PAGEBLOCK) {
-            let mt = pageblock_migratetype(frame);
-            self.del_from_free_list(frame, order, mt);
-            self.account_sub(mt, order.pages());
-            self.free_one(frame, order, mt);
-        }
-    }
-}
-
 /// Allocates what the tools need to record the new owner of the pages. Called before the zone is
 /// locked, since under its lock nothing can be allocated.
 #[cold]
@@ -123,13 +98,7 @@ pub(super) fn free_contig_range(range: PfnRange) {
                 shared += free_unusual_block(&mut zone, frame, order, unusual as u32);
                 return;
             }
-            let mt = pageblock_migratetype(frame);
-            let is_small = order < Order::PAGEBLOCK && order.pages() == range.len();
-            if is_small && mt == Migratetype::Cma {
-                zone.free_unmerged(frame, order, mt);
-            } else {
-                zone.free_one(frame, order, mt);
-            }
+            zone.free_one(frame, order, pageblock_migratetype(frame));
         });
     }
     if shared > 0 {

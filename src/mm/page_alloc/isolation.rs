@@ -61,7 +61,6 @@ impl LockedZone<'_> {
         if mt == Migratetype::Isolate {
             return Err(ContigError::Busy(first.pfn()));
         }
-        self.merge_late();
         self.split_to_pageblock(first);
         self.move_freepages_block(first, mt, Migratetype::Isolate);
         Ok(())

@@ -135,8 +135,7 @@ fn validate_list(
         if order < Order::MAX && buddy_order(frame.buddy(order)) == Some(order) {
             let other = pageblock_migratetype(frame.buddy(order));
             let merges = other == mt || (other.is_mergeable() && mt.is_mergeable());
-            let later = [frame, frame.buddy(order)].map(Some).contains(&zone.zone.unmerged.get());
-            if merges && !(later && mt == Migratetype::Cma && order < Order::PAGEBLOCK) {
+            if merges {
                 return Err(("two free buddies were not merged", Some(frame)));
             }
         }

@@ -27,14 +27,10 @@ fn drain_zone(irq: &IrqMasked, id: ZoneId) {
     cpu.granted[id.index()].store(0, Relaxed);
 }
 
-/// Gives all that this CPU's lists hold back to the zones (Linux: drain_local_pages), where
-/// what was left to merge later merges now. Any context.
+/// Gives all that this CPU's lists hold back to the zones (Linux: drain_local_pages). Any context.
 pub fn drain_local_pages(irq: &IrqMasked) {
     for id in ZoneId::all() {
         drain_zone(irq, id);
-        if id.zone().unmerged.get().is_some() {
-            id.zone().lock(irq).merge_late();
-        }
     }
 }
 

@@ -172,35 +172,29 @@ fn take(range: PfnRange, at: u32, count: u32) -> PfnRange {
 }
 
 #[test]
-fn one_piece_alone_waits_to_merge() {
+fn small_pieces_merge_at_once() {
     with_cma(|range| {
         let whole = free_blocks();
-        let waits = || zone().zone().unmerged.get().map(|frame| frame.pfn());
-        let (one, four, three) = (take(range, 0, 1), take(range, 4, 4), take(range, 16, 3));
-        free_contig_range(one);
-        assert_eq!(waits(), Some(one.start()));
-        check_sums();
-        // The next takes its place, and not one that is no single block.
-        free_contig_range(four);
-        assert_eq!(waits(), Some(four.start()));
-        check_sums();
-        let two = take(range, 32, 1);
-        free_contig_range(two);
-        free_contig_range(three);
-        assert_eq!(waits(), Some(two.start()));
-        check_sums();
-        with_masked(drain_local_pages);
-        assert_eq!((waits(), free_blocks()), (None, whole));
+        for (at, count) in [(0, 1), (7, 1), (4, 4), (16, 3)] {
+            free_contig_range(take(range, at, count));
+            assert_eq!(free_blocks(), whole);
+            check_sums();
+        }
+        // Two neighbours: the second one's free merges both.
+        let (left, right) = (take(range, 8, 1), take(range, 9, 1));
+        free_contig_range(left);
+        assert_ne!(free_blocks(), whole);
+        free_contig_range(right);
+        assert_eq!(free_blocks(), whole);
     });
 }
 
 #[test]
-fn a_piece_that_waits_merges_before_its_pageblock_is_emptied() {
+fn a_piece_is_whole_again_when_its_pageblock_is_emptied() {
     with_cma(|range| {
         let whole = free_blocks();
         free_contig_range(take(range, 7, 1));
         start_isolate(zone(), range).unwrap();
-        assert_eq!(zone().zone().unmerged.get(), None);
         check_sums();
         undo_isolate(zone(), range);
         check_sums();
@@ -210,17 +204,7 @@ fn a_piece_that_waits_merges_before_its_pageblock_is_emptied() {
 
 #[test]
 fn buddies_that_nobody_merges_are_found() {
-    with_cma(|range| {
-        let waiting = &zone().zone().unmerged;
-        let apart = || validate().err().map(|invalid| invalid.what);
-        free_contig_range(take(range, 7, 1));
-        let piece = waiting.get();
-        waiting.set(None);
-        assert_eq!(apart(), Some("two free buddies were not merged"));
-        waiting.set(piece);
-        assert_eq!(apart(), None);
-        with_masked(drain_local_pages);
-        // Nothing but CMA's may wait.
+    with_cma(|_| {
         let pair = alloc_pages(KERNEL, order(1)).unwrap();
         with_masked(|irq| {
             let mut locked = zone().zone().lock(irq);
@@ -231,10 +215,19 @@ fn buddies_that_nobody_merges_are_found() {
                 locked.add_to_free_list(half, Order::ZERO, mt, false);
             }
         });
-        waiting.set(Some(pair));
-        assert_eq!(apart(), Some("two free buddies were not merged"));
-        with_masked(drain_local_pages);
-        assert_eq!(apart(), None);
+        let apart = validate().err().map(|invalid| invalid.what);
+        assert_eq!(apart, Some("two free buddies were not merged"));
+        // The next free of a neighbour merges them; here the pair is taken back as it was.
+        with_masked(|irq| {
+            let mut locked = zone().zone().lock(irq);
+            let mt = pageblock_migratetype(pair);
+            for half in pair.block(order(1)) {
+                locked.del_from_free_list(half, Order::ZERO, mt);
+                locked.account_sub(mt, 1);
+            }
+            locked.free_one(pair, order(1), mt);
+        });
+        assert_eq!(validate().err(), None);
     });
 }
 
