@@ -30,7 +30,7 @@ impl ContigPageInfo {
                 let blocks: u32 = Migratetype::ALL
                     .iter()
                     .filter(|&&mt| mt != Migratetype::Isolate)
-                    .map(|&mt| locked.list(size, mt).nr_free)
+                    .map(|&mt| locked.list(size, mt).nr_free())
                     .sum();
                 info.add(size, u64::from(blocks));
             }

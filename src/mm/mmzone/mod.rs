@@ -26,8 +26,8 @@ pub(in crate::mm) use watermark::setup_per_zone_wmarks;
 pub use watermark::{Wmark, WmarkFlags};
 #[cfg(test)]
 pub(in crate::mm) use watermark::{min_free_kbytes, zone_batchsize};
+pub(in crate::mm) use zone::LockedZone;
 pub use zone::Zone;
-pub(in crate::mm) use zone::{FreeList, LockedZone};
 pub use zonelist::Zonelist;
 pub(in crate::mm) use zonelist::build_zonelists;
 

@@ -234,6 +234,16 @@ impl Page {
     pub fn prev(&self) -> Option<Frame> {
         self.prev.get()
     }
+    /// The link to the next frame of the list that the frame is on.
+    #[inline]
+    pub(in crate::mm) fn next_link(&self) -> &Link {
+        &self.next
+    }
+    /// The link to the frame before.
+    #[inline]
+    pub(in crate::mm) fn prev_link(&self) -> &Link {
+        &self.prev
+    }
     /// Links the frame before.
     #[inline]
     pub(in crate::mm) fn set_prev(&self, prev: Option<Frame>) {

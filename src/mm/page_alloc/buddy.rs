@@ -3,12 +3,11 @@
 //!
 //! A block is on the list of its order and of the migratetype of its pageblocks; its head
 //! alone says so (`BUDDY`, `private` is the order), the frames inside are untouched.
-//! Two free buddies of the same order exist only where their pageblocks may not merge, or one
-//! of them is CMA's and merges later (`contig`).
+//! Two free buddies of the same order exist only where their pageblocks may not merge.
 #![deny(unsafe_code)]
 
 use crate::addr::Order;
-use crate::mm::mmzone::{FreeList, LockedZone, Migratetype, Zone};
+use crate::mm::mmzone::{LockedZone, Migratetype, Zone};
 use crate::mm::page::{Frame, PageFlags};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -77,21 +76,7 @@ impl LockedZone<'_> {
         page.set_flags(PageFlags::BUDDY);
         page.set_private(u32::from(order.get()));
         page.set_place(self.zone.id(), order);
-        let list = self.list_mut(order, mt);
-        let FreeList { head, tail, .. } = *list;
-        let (prev, next) = if last { (tail, None) } else { (None, head) };
-        page.set_prev(prev);
-        page.set_next(next);
-        match prev {
-            Some(prev) => prev.page().set_next(Some(frame)),
-            None => list.head = Some(frame),
-        }
-        match next {
-            Some(next) => next.page().set_prev(Some(frame)),
-            None => list.tail = Some(frame),
-        }
-        list.nr_free += 1;
-        if list.nr_free == 1 {
+        if self.list_mut(order, mt).add(frame, last) {
             let orders = &self.zone.orders[mt.index()];
             orders.store(orders.load(Relaxed) | 1 << order.get(), Relaxed);
         }
@@ -105,32 +90,14 @@ impl LockedZone<'_> {
         order: Order,
         mt: Migratetype,
     ) {
-        let page = frame.page();
-        let (prev, next) = (page.prev(), page.next());
-        let list = self.list_mut(order, mt);
-        let intact = match prev {
-            Some(prev) => prev.page().next() == Some(frame),
-            None => list.head == Some(frame),
-        } && match next {
-            Some(next) => next.page().prev() == Some(frame),
-            None => list.tail == Some(frame),
+        let Some(is_empty) = self.list_mut(order, mt).del(frame) else {
+            super::check::corrupted_list(frame, order, mt)
         };
-        if !intact || list.nr_free == 0 {
-            super::check::corrupted_list(frame, order, mt);
-        }
-        match prev {
-            Some(prev) => prev.page().set_next(next),
-            None => list.head = next,
-        }
-        match next {
-            Some(next) => next.page().set_prev(prev),
-            None => list.tail = prev,
-        }
-        list.nr_free -= 1;
-        if list.nr_free == 0 {
+        if is_empty {
             let orders = &self.zone.orders[mt.index()];
             orders.store(orders.load(Relaxed) & !(1 << order.get()), Relaxed);
         }
+        let page = frame.page();
         page.set_flags(PageFlags::empty());
         page.set_private(0);
     }
@@ -169,7 +136,7 @@ impl LockedZone<'_> {
             return None;
         }
         let current = Order::new(order.get() + fitting.trailing_zeros() as u8)?;
-        let frame = self.list(current, mt).head?;
+        let frame = self.list(current, mt).head()?;
         let taken = current.min(most);
         self.take(frame, taken, current, mt);
         Some((frame, taken))

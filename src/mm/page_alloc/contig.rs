@@ -56,11 +56,29 @@ impl LockedZone<'_> {
         self.del_from_free_list(head, order, mt);
         self.account_sub(mt, part.len());
         mark_allocated(part, self.zone.id());
+        self.free_around(head, order, part, mt);
+    }
+
+    /// Puts the parts of the block at `head`, which is on no list, that lie outside of `part` on
+    /// their lists: halves as long as one half holds all of `part`, then the ends of that one.
+    fn free_around(&mut self, mut head: Frame, mut order: Order, part: PfnRange, mt: Migratetype) {
+        while let Some(half) = order.down() {
+            let upper = head.buddy(half);
+            let (rest, with_part) = if part.end() <= upper.pfn() {
+                (upper, head)
+            } else if part.start() >= upper.pfn() {
+                (head, upper)
+            } else {
+                break;
+            };
+            self.add_to_free_list(rest, half, mt, false);
+            (head, order) = (with_part, half);
+        }
         // No two of these are buddies, nor is a buddy of one outside of the block free.
-        let below = PfnRange::new(block.start(), part.start()).blocks(Order::MAX);
-        let above = PfnRange::new(part.end(), block.end()).blocks(Order::MAX);
+        let below = PfnRange::new(head.pfn(), part.start()).blocks(Order::MAX);
+        let above = PfnRange::new(part.end(), head.pfn() + order.pages()).blocks(Order::MAX);
         for (pfn, rest) in below.chain(above) {
-            let first = head.within(order, pfn - block.start());
+            let first = head.within(order, pfn - head.pfn());
             self.add_to_free_list(first, rest, mt, false);
         }
     }

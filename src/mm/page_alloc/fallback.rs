@@ -101,7 +101,7 @@ impl LockedZone<'_> {
 
     /// The migratetype to take a block of `order` from (Linux: find_suitable_fallback).
     fn find_suitable_fallback(&self, order: Order, mt: Migratetype) -> Option<Migratetype> {
-        mt.fallbacks().iter().copied().find(|&from| self.list(order, from).nr_free != 0)
+        mt.fallbacks().iter().copied().find(|&from| self.list(order, from).nr_free() != 0)
     }
 
     /// Takes `order` off a block of `current` of type `from`, and its pageblock with it
@@ -113,7 +113,7 @@ impl LockedZone<'_> {
         from: Migratetype,
         mt: Migratetype,
     ) -> Option<Frame> {
-        let frame = self.list(current, from).head?;
+        let frame = self.list(current, from).head()?;
         if current >= Order::PAGEBLOCK {
             extfrag::note(mt, from, current, current.pages() / Order::PAGEBLOCK.pages());
             points::mm_page_alloc_extfrag(frame, order, current, mt, from, true);

@@ -30,7 +30,7 @@ impl LockedZone<'_> {
     /// was none.
     pub(in crate::mm) fn unreserve_highatomic(&mut self, mt: Migratetype) -> bool {
         let reserve = Migratetype::HighAtomic;
-        let lists = Order::ZERO.and_up().map(|order| self.list(order, reserve).head);
+        let lists = Order::ZERO.and_up().map(|order| self.list(order, reserve).head());
         let Some(frame) = lists.into_iter().find_map(|head| head) else { return false };
         let first = frame.align_down(Order::PAGEBLOCK);
         self.split_to_pageblock(first);

@@ -89,7 +89,7 @@ pub fn zone_info(id: ZoneId) -> ZoneInfo {
         let locked = zone.lock(irq);
         for order in Order::ZERO.and_up() {
             for mt in Migratetype::ALL {
-                nr_free[order.index()][mt.index()] = locked.list(order, mt).nr_free;
+                nr_free[order.index()][mt.index()] = locked.list(order, mt).nr_free();
             }
         }
         let mut pcp_count = [0; NR_CPUS];

@@ -51,8 +51,8 @@ pub(in crate::mm) fn validate_zone(irq: &IrqMasked, id: ZoneId) -> Result<(), In
         for order in Order::ZERO.and_up() {
             let blocks =
                 validate_list(&locked, order, mt).map_err(|(what, frame)| wrong(what, frame))?;
-            if blocks != locked.list(order, mt).nr_free {
-                return fail("a list's count is wrong", locked.list(order, mt).head);
+            if blocks != locked.list(order, mt).nr_free() {
+                return fail("a list's count is wrong", locked.list(order, mt).head());
             }
             let pages = blocks * order.pages();
             match mt {
@@ -104,7 +104,7 @@ fn validate_list(
     mt: Migratetype,
 ) -> Result<u32, (&'static str, Option<Frame>)> {
     let mut prev = None;
-    let mut at = zone.list(order, mt).head;
+    let mut at = zone.list(order, mt).head();
     let mut blocks = 0;
     while let Some(frame) = at {
         let page = frame.page();
@@ -146,7 +146,7 @@ fn validate_list(
         prev = Some(frame);
         at = page.next();
     }
-    match zone.list(order, mt).tail {
+    match zone.list(order, mt).tail() {
         tail if tail == prev => Ok(blocks),
         tail => Err(("a list's tail is wrong", tail)),
     }
