@@ -55,10 +55,10 @@ pub(super) fn sched_init() {
 /// reported, and the others go on. `dtb` is where the tree lies.
 pub(super) fn bring_up(tree: &Tree<'_>, dtb: PhysAddr, mut redistributors: Redistributors) {
     smp::init();
-    let Some(cpus) = tree.cpus() else { return };
+    let cpus = tree.cpus();
     let (mut number, mut seen) = (1, ArrayVec::<u64, NR_CPUS>::new());
     seen.push(smp::mpidr());
-    for core in cpus.iter().filter(Cpu::is_available) {
+    for core in cpus.iter().flat_map(|cpus| cpus.iter()).filter(Cpu::is_available) {
         let Some(mpidr) = core.mpidr().filter(|mpidr| mpidr & !smp::MPIDR_AFFINITY == 0) else {
             warn!("a cpu node without a usable reg is left out");
             continue;
