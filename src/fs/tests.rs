@@ -28,7 +28,7 @@ fn on_machine(f: impl FnOnce()) {
         unsafe { cma::cma_init_reserved_mem("linux,cma", area, Order::ZERO) }.unwrap();
         let free = [PfnRange::new(all.start(), area.start()), PfnRange::new(area.end(), all.end())];
         let present = [(NodeId::FIRST, all)].into_iter();
-        let mapped = sparse::mapped_from_the_start;
+        let mapped = sparse::Populate::Mapped;
         // SAFETY: as above.
         unsafe { free_area_init(ZoneLimits::default(), present, free.into_iter(), mapped) }
             .unwrap();

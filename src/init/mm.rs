@@ -18,6 +18,7 @@ use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc;
 use crate::mm::ptdump::{self, Run};
 use crate::mm::resource::{self, Resources};
+use crate::mm::sparse::Populate;
 use crate::mm::{cma, compaction, kthread, reserved_mem, slab, vmalloc, vmscan};
 use crate::sched;
 use crate::sync::{Once, Rank, SpinLock};
@@ -141,10 +142,10 @@ pub(super) fn mem_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
         let (limits, present) = (boot.zones.limits(), present(memblock));
         let free = memblock.free_mem_ranges(None).map(|free| free.range.whole_pages());
         let free = free.filter(|range| !range.is_empty());
+        let populate = Populate::Tables(paging::populate_vmemmap);
         // SAFETY: memblock's free memory is RAM that nobody reserved, and the linear
         // map covers all RAM but what is marked no-map, which free ranges leave out.
-        unsafe { page_alloc::free_area_init(limits, present, free, paging::populate_vmemmap) }
-            .map_err(Stop::Zones)
+        unsafe { page_alloc::free_area_init(limits, present, free, populate) }.map_err(Stop::Zones)
     })?;
     debug!("mem_init: {} zones", page_alloc::zones().count());
     Ok(())

@@ -67,7 +67,7 @@ pub(super) fn on_machine(f: impl FnOnce()) {
             PfnRange::new(area.end(), nodes[0].end()),
             nodes[1],
         ];
-        let mapped = sparse::mapped_from_the_start;
+        let mapped = sparse::Populate::Mapped;
         let limits = ZoneLimits::default();
         // SAFETY: as above.
         unsafe { free_area_init(limits, present, free.into_iter(), mapped) }.expect("sorted");

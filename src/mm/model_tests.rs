@@ -381,7 +381,7 @@ fn on_machine(f: impl FnOnce(&Machine, &'static Cma, Pfn)) {
             ZoneLimits { dma: pfn(4), dma32: pfn(4), movable: [pfn(RAM_MIB - 4); MAX_NUMNODES] };
         let present = [(NodeId::FIRST, all)].into_iter();
         let free = [PfnRange::new(all.start(), area.start()), PfnRange::new(area.end(), all.end())];
-        let mapped = sparse::mapped_from_the_start;
+        let mapped = sparse::Populate::Mapped;
         // SAFETY: as above.
         unsafe { free_area_init(limits, present, free.into_iter(), mapped) }.unwrap();
         cma::cma_init_reserved_areas();

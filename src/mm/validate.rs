@@ -6,7 +6,9 @@ pub use crate::mm::page_alloc::Invalid;
 use crate::arch::irq::with_masked;
 use crate::mm::memory_hotplug;
 use crate::mm::mmzone::ZoneId;
-use crate::mm::page_alloc::{num_poisoned_pages, validate_zone};
+use crate::mm::page_alloc::{
+    num_poisoned_pages, validate_deferred, validate_tables, validate_zone,
+};
 
 /// Walks every list of every zone and CPU, in time proportional to the free memory. A CPU's list is
 /// its own and has no lock: while other CPUs allocate or free, what is reported of theirs may be no
@@ -20,16 +22,13 @@ pub fn validate() -> Result<(), Invalid> {
         for zone in ZoneId::all() {
             let wrong = |(what, frame)| Invalid { what, zone, frame };
             poisoned += memory_hotplug::validate_zone(irq, zone).map_err(wrong)?;
+            validate_deferred(irq, zone).map_err(|what| wrong((what, None)))?;
             validate_zone(irq, zone)?;
         }
+        let wrong = |what| Invalid { what, zone: ZoneId::from_bits(0), frame: None };
         if poisoned != num_poisoned_pages() {
-            let zone = ZoneId::from_bits(0);
-            return Err(Invalid {
-                what: "the count of poisoned pages is wrong",
-                zone,
-                frame: None,
-            });
+            return Err(wrong("the count of poisoned pages is wrong"));
         }
-        Ok(())
+        validate_tables(irq).map_err(wrong)
     })
 }

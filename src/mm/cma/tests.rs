@@ -47,7 +47,7 @@ fn with_area_at(offset: u64, size: u64, per_bit: u8, f: impl FnOnce(&Machine, &'
         let cma = unsafe { cma_init_reserved_mem("linux,cma", area, per_bit) }.unwrap();
         let free = [PfnRange::new(all.start(), area.start()), PfnRange::new(area.end(), all.end())];
         let present = [(NodeId::FIRST, all)].into_iter();
-        let mapped = sparse::mapped_from_the_start;
+        let mapped = sparse::Populate::Mapped;
         let limits = ZoneLimits::default();
         // SAFETY: as above.
         unsafe { free_area_init(limits, present, free.into_iter(), mapped) }.unwrap();

@@ -93,7 +93,7 @@ fn the_zone_of_narrow_devices_is_tried_for_them() {
     Machine::run(&[ram], |_| {
         let pfn = |mib: u64| Pfn::new(((RAM + mib * MIB) >> 12) as u32);
         let limits = ZoneLimits { dma: pfn(4), dma32: pfn(16), ..ZoneLimits::default() };
-        let (all, mapped) = (ram.whole_pages(), sparse::mapped_from_the_start);
+        let (all, mapped) = (ram.whole_pages(), sparse::Populate::Mapped);
         let present = [(NodeId::FIRST, all)].into_iter();
         // SAFETY: the machine is fresh.
         unsafe { free_area_init(limits, present, [all].into_iter(), mapped) }.expect("memory");

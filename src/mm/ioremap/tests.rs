@@ -56,7 +56,7 @@ fn ioremap_refuses_ram_but_not_what_is_reserved() {
                 ZoneLimits::default(),
                 present,
                 [before, after].into_iter(),
-                sparse::mapped_from_the_start,
+                sparse::Populate::Mapped,
             )
         }
         .unwrap();

@@ -136,7 +136,8 @@ fn expect_state(range: PfnRange, state: MemoryState) -> Result<(), HotplugError>
 
 /// Brings up the descriptors of `range`, and checks that it is one zone's, without holes.
 fn check_range(range: PfnRange) -> Result<ZoneId, HotplugError> {
-    with_masked(|irq| online_range(irq, range)).map_err(|_| HotplugError::Invalid)?;
+    // What has not enough free memory for its descriptors is reserved nearly all.
+    with_masked(|irq| online_range(irq, range)).map_err(|error| HotplugError::Busy(error.0))?;
     let zone = single_zone(range)?;
     let hole = |frame: Frame| frame.page().flags().contains(PageFlags::HOLE);
     if range.iter().any(|pfn| Frame::new(pfn).is_none_or(hole)) {

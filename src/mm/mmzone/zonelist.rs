@@ -38,8 +38,9 @@ impl Zonelist {
     }
 }
 
-/// Fills in the zonelists for the zones that are populated now. `distance` is that of a
-/// node from another; nearer nodes come first, and of nodes as near the lower numbered.
+/// Fills in the zonelists with the zones that have RAM, which may all be reserved until later.
+/// `distance` is that of a node from another; nearer nodes come first, and of nodes as near the
+/// lower numbered.
 pub(in crate::mm) fn build_zonelists(distance: impl Fn(NodeId, NodeId) -> u32) {
     for node in NodeId::all() {
         let mut order = [NodeId::FIRST; super::MAX_NUMNODES];
@@ -51,7 +52,7 @@ pub(in crate::mm) fn build_zonelists(distance: impl Fn(NodeId, NodeId) -> u32) {
             .iter()
             .flat_map(|&n| ZoneType::ALL.iter().rev().map(move |&kind| ZoneId::new(n, kind)));
         let mut entries = ZONELISTS[node.index()].own.iter();
-        for id in zones.filter(|id| id.zone().is_populated()) {
+        for id in zones.filter(|id| id.zone().present() != 0) {
             if let Some(entry) = entries.next() {
                 entry.store(id.bits(), Relaxed);
             }

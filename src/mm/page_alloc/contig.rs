@@ -201,7 +201,7 @@ pub(in crate::mm) fn init_cma_reserved(
     range: PfnRange,
 ) -> Result<(), ContigError> {
     let invalid = |_| ContigError::Invalid;
-    deferred::online_range(irq, range).map_err(invalid)?;
+    deferred::online_reserved(irq, range).map_err(invalid)?;
     let id = single_zone(range)?;
     if !range.start().is_aligned(Order::PAGEBLOCK) || !range.end().is_aligned(Order::PAGEBLOCK) {
         return Err(ContigError::Invalid);

@@ -1,9 +1,9 @@
 //! Bringing memory up section by section (Linux: deferred_grow_zone, mm/mm_init.c).
 //!
 //! At boot the free ranges are only written down: that costs as much as there are ranges,
-//! however large they are. Their pages count as free. When a zone's free lists fall short,
-//! the next section with free memory of that zone gets its descriptors, made of its own
-//! lowest free pages, and what is left goes to the free lists.
+//! however large they are. Their pages count as free, except those that the descriptors will
+//! take (`memmap`). When a zone's free lists fall short, the next section with free memory of
+//! that zone gets its descriptors, and the rest of its free memory goes to the free lists.
 //!
 //! The ranges never change afterwards. Whether a section was brought up is known to
 //! [`sparse`]; a section is up or down as a whole.
@@ -12,6 +12,7 @@
 use super::buddy::{add, sub};
 use super::check::{State, state_of};
 use super::fallback::Reach;
+use super::memmap::{Ram, Tables};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
@@ -20,7 +21,7 @@ use crate::mm::hooks::points;
 use crate::mm::hooks::taken_off_list;
 use crate::mm::mmzone::{Migratetype, NodeId, ZoneId, ZoneLimits, ZoneType, zone_of, zones_of};
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::sparse::{self, FreeRam, MEMMAP_PAGES_PER_BLOCK, Populate, Section};
+use crate::mm::sparse::{self, FreeRam, Populate, Section};
 use crate::sync::{Rank, SpinLock};
 use arrayvec::ArrayVec;
 use core::fmt;
@@ -29,9 +30,6 @@ use core::sync::atomic::Ordering::Relaxed;
 /// Ranges that are remembered. The sections of those past it are brought up at once.
 const PRESENT_RANGES: usize = 64;
 const FREE_RANGES: usize = 128;
-/// Pages for the tables over the descriptors of a section: a page table of each level
-/// and a leaf of `sparse`'s.
-const TABLE_PAGES: u32 = 8;
 
 /// Reason why the allocator can't start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,9 +61,9 @@ impl fmt::Display for InitError {
 
 impl core::error::Error for InitError {}
 
-/// A section could not be brought up.
+/// The section that starts here could not be brought up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::mm) struct OnlineError;
+pub(in crate::mm) struct OnlineError(pub(in crate::mm) Pfn);
 
 /// Memory ranges from the firmware and memblock, and the progress of bringing up their sections.
 struct Sections {
@@ -73,6 +71,7 @@ struct Sections {
     free: ArrayVec<FreeRam, FREE_RANGES>,
     limits: ZoneLimits,
     populate: Populate,
+    tables: Tables,
     /// Below it, no section that is down has free memory of the zone.
     cursor: [Pfn; ZoneId::COUNT],
 }
@@ -113,12 +112,19 @@ pub(super) fn init(
             add(&zone.present, part.len());
         }
     }
-    for range in free.clone().map(FreeRam::range) {
-        for (id, part) in zones_of(limits, present.clone(), range) {
-            id.zone().lock(irq).add_managed(part.len());
-            add(&id.zone().deferred, part.len());
-        }
-    }
+    let ranges = present.clone().map(|(_, range)| range);
+    let tables = Tables::new(populate, ranges, free.clone()).ok_or(InitError::NoMemory)?;
+    let set_aside = tables.range();
+    let free = free.map(|ram| match ram.range().start() == set_aside.start() {
+        true => ram.split_at(set_aside.end()).1,
+        false => ram,
+    });
+    let ram =
+        Ram { limits, present: present.clone(), free: free.clone(), tables: &tables, populate };
+    ram.count_given(PfnRange::new(Pfn::new(0), Pfn::LIMIT), |id, pages| {
+        id.zone().lock(irq).add_managed(pages);
+        add(&id.zone().deferred, pages);
+    });
     // What can't be remembered comes up now, by whole sections.
     let left_out = present
         .clone()
@@ -134,7 +140,7 @@ pub(super) fn init(
                 let section = Section::of(at);
                 if sparse::populated_blocks(section) == 0 {
                     // What it lacks is reported there; the rest goes on without it.
-                    let _ = online(irq, section, limits, present.clone(), free.clone(), populate);
+                    let _ = online(irq, &ram, section);
                 }
                 at = section.end();
             }
@@ -145,6 +151,7 @@ pub(super) fn init(
         free: free.take(FREE_RANGES).collect(),
         limits,
         populate,
+        tables,
         cursor: [Pfn::new(0); ZoneId::COUNT],
     });
     Ok(())
@@ -169,9 +176,8 @@ pub(in crate::mm) fn grow_zone(irq: &IrqMasked, zone: ZoneId) -> bool {
     if zone.zone().deferred.load(Relaxed) == 0 {
         return false;
     }
+    let ram = sections.ram();
     let mut at = sections.cursor[zone.index()];
-    // A section that fails for want of memory may be tried again.
-    let mut failed = None;
     let found = loop {
         let Some(range) = sections.free.iter().map(|f| f.range()).find(|f| f.end() > at) else {
             break false;
@@ -181,19 +187,19 @@ pub(in crate::mm) fn grow_zone(irq: &IrqMasked, zone: ZoneId) -> bool {
         let (here, until) = zone_of(&sections.limits, sections.present.iter().copied(), block);
         if here != zone {
             at = until;
-        } else if sparse::populated_blocks(Section::of(at)) != 0 {
-            at = Section::of(at).end();
-        } else {
-            let section = Section::of(at);
-            if sections.online(irq, section).is_ok() {
-                at = section.end();
-                break true;
-            }
-            failed = failed.or(Some(at));
-            at = section.end();
+            continue;
+        }
+        let section = Section::of(at);
+        at = section.end();
+        if sparse::populated_blocks(section) == 0
+            && ram.gives(section)
+            && online(irq, &ram, section).is_ok()
+        {
+            break true;
         }
     };
-    sections.cursor[zone.index()] = failed.unwrap_or(at);
+    drop(ram);
+    sections.cursor[zone.index()] = at;
     found
 }
 
@@ -230,15 +236,34 @@ pub fn manages(range: PfnRange) -> bool {
     false
 }
 
-/// Brings up the sections of `range`: what is reserved in it gets descriptors.
+/// Brings up the sections of `range`, in which reserved memory is handed over. Where a section
+/// has less free memory than its descriptors take, they are made of free memory elsewhere, which
+/// is managed no more.
+pub(super) fn online_reserved(irq: &IrqMasked, range: PfnRange) -> Result<(), OnlineError> {
+    online_each(irq, range, |_| true)
+}
+
+/// Brings up the sections of `range`, each of its own free memory: no figure of managed pages
+/// changes. [`OnlineError`] for a section that has too little.
 pub(in crate::mm) fn online_range(irq: &IrqMasked, range: PfnRange) -> Result<(), OnlineError> {
-    let mut guard = SECTIONS.lock(irq);
-    let sections = guard.as_mut().ok_or(OnlineError)?;
+    online_each(irq, range, |lacking| lacking == 0)
+}
+
+fn online_each(
+    irq: &IrqMasked,
+    range: PfnRange,
+    may_lack: impl Fn(u32) -> bool,
+) -> Result<(), OnlineError> {
+    let guard = SECTIONS.lock(irq);
+    let ram = guard.as_ref().ok_or(OnlineError(range.start()))?.ram();
     let mut at = range.start();
     while at < range.end() {
         let section = Section::of(at);
         if sparse::populated_blocks(section) == 0 {
-            sections.online(irq, section)?;
+            if !may_lack(ram.lacking(section)) {
+                return Err(OnlineError(section.start()));
+            }
+            online(irq, &ram, section)?;
         }
         at = section.end();
     }
@@ -267,7 +292,7 @@ pub(in crate::mm) fn present_in(
 pub struct NotUp {
     /// Range of the frames, which have no descriptors.
     pub range: PfnRange,
-    /// Number of them that are free; the others are reserved.
+    /// Number of them that are free; the others are reserved, for their descriptors too.
     pub free: u32,
 }
 
@@ -301,48 +326,75 @@ impl Sections {
                 end = next(end);
             }
             let range = PfnRange::new(start, end);
-            let free = self.free.iter().map(|ram| ram.range().intersect(range).len()).sum();
-            (start < end).then_some(NotUp { range, free })
+            if range.is_empty() {
+                return None;
+            }
+            let mut free = 0;
+            self.ram().count_given(range, |id, pages| free += if id == zone { pages } else { 0 });
+            Some(NotUp { range, free })
         })
     }
 
-    fn online(&mut self, irq: &IrqMasked, section: Section) -> Result<(), OnlineError> {
+    fn ram(
+        &self,
+    ) -> Ram<
+        '_,
+        impl Iterator<Item = (NodeId, PfnRange)> + Clone,
+        impl Iterator<Item = FreeRam> + Clone,
+    > {
         let (present, free) = (self.present.iter().copied(), self.free.iter().copied());
-        online(irq, section, self.limits, present, free, self.populate)
+        let (tables, populate) = (&self.tables, self.populate);
+        Ram { limits: self.limits, present, free, tables, populate }
     }
 }
 
-/// Gives `section` its descriptors and frees what is left of its free memory.
-fn online(
-    irq: &IrqMasked,
-    section: Section,
-    limits: ZoneLimits,
-    present: impl Iterator<Item = (NodeId, PfnRange)> + Clone,
-    free: impl Iterator<Item = FreeRam> + Clone,
-    map: Populate,
-) -> Result<(), OnlineError> {
-    let here = section.frames();
-    let present_here = present.clone().map(|(_, range)| range.intersect(here));
-    let blocks = present_here.clone().fold(0, |bits, range| bits | section.blocks_of(range));
-    let free_here = free.clone().map(|ram| ram.range().intersect(here));
-    let own: u32 = free_here.clone().map(PfnRange::len).sum();
-    let need = blocks.count_ones() * MEMMAP_PAGES_PER_BLOCK + TABLE_PAGES;
-    let zones = |range| zones_of(limits, present.clone(), range);
-    if blocks == 0 {
-        return Err(OnlineError);
+/// Checks the count of pages of `zone` in sections that are not up.
+pub(in crate::mm) fn validate_deferred(irq: &IrqMasked, zone: ZoneId) -> Result<(), &'static str> {
+    let guard = SECTIONS.lock(irq);
+    let Some(sections) = guard.as_ref() else { return Ok(()) };
+    let (mut at, mut pages) = (Pfn::new(0), 0);
+    while let Some(part) = sections.next_not_up(zone, at) {
+        pages += part.free;
+        at = part.range.end();
     }
+    if pages != zone.zone().deferred.load(Relaxed) {
+        return Err("the count of pages that are not up is wrong");
+    }
+    Ok(())
+}
 
+/// Checks that no table is left to be made where all sections are up.
+pub(in crate::mm) fn validate_tables(irq: &IrqMasked) -> Result<(), &'static str> {
+    let guard = SECTIONS.lock(irq);
+    let Some(sections) = guard.as_ref().filter(|sections| !sections.present.is_full()) else {
+        return Ok(());
+    };
+    let down = ZoneId::all().any(|zone| sections.next_not_up(zone, Pfn::new(0)).is_some());
+    if !down && sections.tables.left() != 0 {
+        return Err("pages are kept for tables over descriptors, and all are up");
+    }
+    Ok(())
+}
+
+/// Gives `section` its descriptors and frees the rest of its free memory.
+fn online<P, F>(irq: &IrqMasked, ram: &Ram<'_, P, F>, section: Section) -> Result<(), OnlineError>
+where
+    P: Iterator<Item = (NodeId, PfnRange)> + Clone,
+    F: Iterator<Item = FreeRam> + Clone,
+{
+    let blocks = ram.blocks(section);
+    if blocks == 0 {
+        return Err(OnlineError(section.start()));
+    }
     // A section with too little free memory of its own borrows from the rest.
     let mut spare = None;
-    let mut spare_left = 0;
-    while own + spare_left < need {
+    for _ in 0..ram.lacking(section) {
         let Some(frame) = take_spare(irq) else {
             give_back_spare(irq, spare);
-            return Err(OnlineError);
+            return Err(OnlineError(section.start()));
         };
         frame.page().set_next(spare);
         spare = Some(frame);
-        spare_left += 1;
     }
     let mut next_spare = || {
         let frame: Frame = spare?;
@@ -352,27 +404,26 @@ fn online(
         frame.page().set_flags(PageFlags::VMEMMAP);
         Some(frame.pfn())
     };
-    let populated = sparse::populate(irq, section, blocks, free.clone(), &mut next_spare, map);
-    give_back_spare(irq, spare);
-    let used = match populated {
-        Ok(used) => used,
+    let mut table = || ram.tables.take();
+    let (free, populate) = (ram.free.clone(), ram.populate);
+    sparse::populate(irq, section, blocks, free, &mut next_spare, &mut table, populate)
         // There were pages enough, so the tables are not what they should be.
-        Err(error) => panic!("page allocator: section {:?}: {error}", here.phys()),
-    };
+        .unwrap_or_else(|error| {
+            panic!("page allocator: section {:?}: {error}", section.frames().phys())
+        });
 
-    prepare_blocks(section, blocks, present_here, |block| {
-        zone_of(&limits, present.clone(), block).0
-    });
-    for (id, part) in free_here.flat_map(zones) {
-        let zone = id.zone();
-        let left = PfnRange::new(part.start().max(used).min(part.end()), part.end());
-        for frame in PfnRange::new(part.start(), left.start()).iter().filter_map(Frame::new) {
-            frame.page().set_flags(PageFlags::VMEMMAP);
-        }
-        let mut locked = zone.lock(irq);
-        sub(&zone.deferred, part.len());
-        locked.sub_managed(part.len() - left.len());
-        for (pfn, order) in left.blocks(Order::MAX) {
+    let present = || ram.present.clone();
+    let present_here = present().map(|(_, range)| range.intersect(section.frames()));
+    prepare_blocks(section, blocks, present_here, |block| zone_of(&ram.limits, present(), block).0);
+    let mark = |range: PfnRange| {
+        range.iter().filter_map(Frame::new).for_each(|f| f.page().set_flags(PageFlags::VMEMMAP));
+    };
+    mark(ram.tables.range().intersect(section.frames()));
+    for part in ram.parts(section) {
+        mark(part.memmap);
+        let mut locked = part.zone.zone().lock(irq);
+        sub(&part.zone.zone().deferred, part.left.len());
+        for (pfn, order) in part.left.blocks(Order::MAX) {
             if let Some(frame) = Frame::new(pfn) {
                 locked.free_one(frame, order, Migratetype::Movable);
             }

@@ -9,6 +9,7 @@
 //! | `listed` | inlined allocation and free that use only these lists |
 //! | `highatomic` | the reserve of large blocks for atomic allocations |
 //! | `deferred` | initialisation of sections of memory when they are first needed |
+//! | `memmap` | the pages that their frame descriptors take |
 //! | `isolation` | emptying pageblocks |
 //! | `contig` | taking given ranges off the lists, and freeing them |
 //! | `compound` | compound pages and reference counts |
@@ -48,6 +49,7 @@ mod fallback;
 mod highatomic;
 mod isolation;
 mod listed;
+mod memmap;
 mod numa;
 mod owned;
 pub(in crate::mm) mod pcp;
@@ -68,7 +70,9 @@ pub use check::{State, state_of};
 pub use compound::{block_order, compound_head, get_page, try_get_page};
 pub(in crate::mm) use contig::{TakeFrom, prepare};
 pub use deferred::{InitError, NotUp, manages, not_up};
-pub(in crate::mm) use deferred::{grow_zone, online_range, present_in};
+pub(in crate::mm) use deferred::{
+    grow_zone, online_range, present_in, validate_deferred, validate_tables,
+};
 pub use extfrag::{Extfrag, ExtfragEvents, extfrag_events};
 pub(in crate::mm) use fallback::Reach;
 pub use fallback::set_group_by_mobility;
@@ -185,7 +189,7 @@ pub fn init_nodes(ram: &(impl Iterator<Item = (NodeId, crate::addr::PhysRange)> 
     let present = ram.clone().map(|(node, range)| (node, range.whole_pages()));
     let ranges = present.clone().map(|(_, range)| range);
     let limits = ZoneLimits::default();
-    let mapped = crate::mm::sparse::mapped_from_the_start;
+    let mapped = crate::mm::sparse::Populate::Mapped;
     assert!(ram.clone().all(|(_, range)| arch::hosted::has_ram(range)), "no RAM of this machine");
     // SAFETY: all RAM of a hosted machine is mapped, and fresh: what uses it comes from here.
     let result = unsafe { free_area_init(limits, present, ranges, mapped) };
@@ -327,7 +331,7 @@ fn clear_block(frame: Frame, order: Order) {
 #[track_caller]
 pub unsafe fn free_reserved_area(range: PfnRange) -> u32 {
     with_masked(|irq| {
-        if deferred::online_range(irq, range).is_err() {
+        if deferred::online_reserved(irq, range).is_err() {
             return 0;
         }
         release_reserved(irq, range)

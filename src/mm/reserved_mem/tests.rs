@@ -59,7 +59,7 @@ fn on_machine(builder: Builder, line: &'static str, f: impl FnOnce(Tree<'static>
         let boot = early_init_dt_scan(&mut memblock, handover, None, &mut sink).expect("memory");
         let free: Vec<_> =
             memblock.free_mem_ranges(None).map(|free| free.range.whole_pages()).collect();
-        let (limits, mapped) = (ZoneLimits::default(), sparse::mapped_from_the_start);
+        let (limits, mapped) = (ZoneLimits::default(), sparse::Populate::Mapped);
         // SAFETY: the machine is fresh, and what is reserved is left out.
         unsafe { free_area_init(limits, present(&memblock), free.into_iter(), mapped) }
             .expect("memory");

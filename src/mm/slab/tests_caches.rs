@@ -426,7 +426,7 @@ fn on_two_nodes(f: impl FnOnce(&Machine)) {
     Machine::run(&ranges, |m| {
         let pages = ranges.map(|range| range.whole_pages());
         let present = pages.iter().enumerate().map(|(n, &range)| (node(n), range));
-        let (limits, mapped) = (ZoneLimits::default(), sparse::mapped_from_the_start);
+        let (limits, mapped) = (ZoneLimits::default(), sparse::Populate::Mapped);
         // SAFETY: it is RAM of a fresh machine.
         unsafe { page_alloc::free_area_init(limits, present, pages.iter().copied(), mapped) }
             .expect("memory");

@@ -101,6 +101,12 @@ impl FreeRam {
     pub const fn range(self) -> PfnRange {
         self.0
     }
+    /// Cuts it in two at the frame `at`, held within it.
+    #[must_use]
+    pub fn split_at(self, at: Pfn) -> (Self, Self) {
+        let at = at.clamp(self.0.start(), self.0.end());
+        (Self(PfnRange::new(self.0.start(), at)), Self(PfnRange::new(at, self.0.end())))
+    }
 }
 
 /// Descriptors could not be mapped.
@@ -116,24 +122,52 @@ impl fmt::Display for PopulateError {
 impl core::error::Error for PopulateError {}
 
 /// Maps the frames of a `PhysRange` at a `VirtRange` of the vmemmap (as long, page
-/// aligned), writable, Normal. Pages for page tables come from the closure, uncleared.
-/// Runs with interrupts masked under `Rank::Section`, and may take no lock: the
+/// aligned), writable, Normal, by pages. Pages for page tables come from the closure,
+/// uncleared. Runs with interrupts masked under `Rank::Section`, and may take no lock: the
 /// vmemmap's tables are edited by nobody else.
-pub type Populate = fn(
+pub type MapVmemmap = fn(
     &IrqMasked,
     VirtRange,
     PhysRange,
     &mut dyn FnMut() -> Option<Pfn>,
 ) -> Result<(), PopulateError>;
 
-/// The [`Populate`] of a machine whose whole vmemmap is mapped from the start.
-pub fn mapped_from_the_start(
-    _: &IrqMasked,
-    _: VirtRange,
-    _: PhysRange,
-    _: &mut dyn FnMut() -> Option<Pfn>,
-) -> Result<(), PopulateError> {
-    Ok(())
+/// The way in which the vmemmap comes to be mapped.
+#[derive(Clone, Copy, Debug)]
+pub enum Populate {
+    /// By page tables of four levels, which grow with it.
+    Tables(MapVmemmap),
+    /// Not at all: the whole vmemmap of the machine is mapped from the start.
+    Mapped,
+}
+
+impl Populate {
+    /// Returns the number of pages that the tables over the descriptors of all RAM take: the
+    /// page tables of the vmemmap and the leaves of the table of sections. `present` is all
+    /// RAM, rising.
+    pub(super) fn table_pages(self, present: impl Iterator<Item = PfnRange> + Clone) -> u32 {
+        let leaves = nr_tables(present.clone(), |pfn| Section::of(pfn).0 as usize / LEAF_SECTIONS);
+        // A page table maps 2 MiB, a table of the next levels 1 GiB and 512 GiB.
+        let page_tables =
+            |shift: u32| nr_tables(present.clone(), |pfn| descriptor(pfn).get() >> shift);
+        match self {
+            Self::Tables(_) => leaves + [21, 30, 39].map(page_tables).iter().sum::<u32>(),
+            Self::Mapped => leaves,
+        }
+    }
+}
+
+/// Returns how many different tables serve the blocks that hold RAM, where `table` numbers the
+/// tables in the order of the frames that they serve.
+fn nr_tables(present: impl Iterator<Item = PfnRange>, table: impl Fn(Pfn) -> usize) -> u32 {
+    let mut counted = None;
+    let ranges = present.filter(|range| !range.is_empty()).map(|range| {
+        let first = table(range.start().align_down(Order::MAX));
+        let last = table(range.end().align_up(Order::MAX) - 1);
+        let again = counted.replace(last) == Some(first);
+        (last - first + 1) as u32 - u32::from(again)
+    });
+    ranges.sum()
 }
 
 machine_local! {
@@ -180,7 +214,7 @@ pub fn descriptor(pfn: Pfn) -> VirtAddr {
     VirtAddr::new(arch::vmemmap_base().wrapping_add(offset))
 }
 
-/// Takes pages off the lowest free RAM of a section, then off the spare list.
+/// Takes pages off the lowest free RAM of a section, then off the spare ones.
 struct Cursor<'a, I> {
     section: PfnRange,
     free: I,
@@ -215,10 +249,10 @@ impl<I: Iterator<Item = FreeRam>> Cursor<'_, I> {
     }
 }
 
-/// Brings up the descriptors of the `blocks` of `section` that hold RAM, all zeros. They
-/// and the tables over them are made of the lowest of the section's own `free` RAM, and
-/// where that ends of pages from `spare`, which were allocated for it. Returns the end of
-/// what was taken of `free`: frames of the section's free RAM below it are used up.
+/// Brings up the descriptors of the `blocks` of `section` that hold RAM, all zeros. They are
+/// made of the lowest of the section's own `free` RAM, and where that ends of pages from
+/// `spare`, which were allocated for it; the tables over them of pages from `table`, each of
+/// which is used for nothing else.
 ///
 /// The caller holds the lock that serialises this (`Rank::Section`), and calls it once
 /// for a section, whatever the outcome.
@@ -232,8 +266,9 @@ pub(super) fn populate(
     blocks: u32,
     free: impl Iterator<Item = FreeRam>,
     spare: &mut dyn FnMut() -> Option<Pfn>,
-    map: Populate,
-) -> Result<Pfn, PopulateError> {
+    table: &mut dyn FnMut() -> Option<FreeRam>,
+    populate: Populate,
+) -> Result<(), PopulateError> {
     assert!(populated_blocks(section) == 0, "section {section:?} is up already");
     let start = section.start();
     let none = PfnRange::new(start, start);
@@ -241,11 +276,19 @@ pub(super) fn populate(
 
     let number = section.0 as usize;
     if !ROOT.has_leaf(number) {
-        let leaf = cursor.take_cleared().ok_or(PopulateError)?;
-        // SAFETY: a cleared page of the section's own, as large as a leaf, in the linear map;
-        // any bytes are valid for a leaf.
-        unsafe { ROOT.add_leaf(number, arch::phys_to_virt(leaf.phys()).get()) };
+        let leaf = table().ok_or(PopulateError)?.range().start().phys();
+        // SAFETY: a page of free RAM (`FreeRam::new`) that is used for nothing else, in the
+        // linear map and as large as a leaf; zeros are valid for one.
+        unsafe {
+            arch::clear_page(leaf);
+            ROOT.add_leaf(number, arch::phys_to_virt(leaf).get());
+        }
     }
+    let mut table = || table().map(|ram| ram.range().start());
+    let mut map = |virt, phys: PfnRange| match populate {
+        Populate::Tables(map) => map(irq, virt, phys.phys(), &mut table),
+        Populate::Mapped => Ok(()),
+    };
 
     // What is taken is mapped in runs that are contiguous on both sides.
     let mut virt = VirtRange::new(VirtAddr::new(0), VirtAddr::new(0));
@@ -264,16 +307,16 @@ pub(super) fn populate(
                 continue;
             }
             if !phys.is_empty() {
-                map(irq, virt, phys.phys(), &mut || cursor.take())?;
+                map(virt, phys)?;
             }
             (virt, phys) = (page, PfnRange::new(backing, backing + 1));
         }
     }
     if !phys.is_empty() {
-        map(irq, virt, phys.phys(), &mut || cursor.take())?;
+        map(virt, phys)?;
     }
     if !ROOT.set_blocks(number, blocks) {
         return Err(PopulateError);
     }
-    Ok(cursor.at.start())
+    Ok(())
 }

@@ -263,7 +263,7 @@ fn watermarks_hold_and_reserves_open() {
         assert!(quiet(Gfp::GFP_ATOMIC) > 0);
         let after_atomic = zone().free();
         // Both that it is urgent and that it can't wait lower the mark.
-        assert!(after_atomic < min / 2 && after_atomic >= min * 3 / 8);
+        assert!(after_atomic < min - min / 2 && after_atomic >= min * 3 / 8);
         assert_eq!(quiet(Gfp::GFP_ATOMIC | Gfp::__GFP_NOMEMALLOC), 0);
         exhaust(KERNEL | Gfp::__GFP_MEMALLOC, Order::ZERO);
         assert_eq!(zone().free(), 0);
@@ -285,9 +285,11 @@ fn marks_are_linux_s() {
     assert_eq!(zone_batchsize(1 << 20), 63);
     on(&[ram(0x4000_0000, 16 * MIB)], |_| {
         let zone = ZoneId::all().map(ZoneId::zone).find(|z| z.is_populated()).unwrap();
-        assert_eq!(zone.watermark(Wmark::Min), 128);
-        assert_eq!(zone.watermark(Wmark::Low), 128 + 32);
-        assert_eq!(zone.watermark(Wmark::High), 128 + 64);
+        // Of 4096 pages 33 are descriptors and tables, which are not managed.
+        assert_eq!(min_free_kbytes(4063 * 4), 509);
+        assert_eq!(zone.watermark(Wmark::Min), 127);
+        assert_eq!(zone.watermark(Wmark::Low), 127 + 31);
+        assert_eq!(zone.watermark(Wmark::High), 127 + 62);
     });
 }
 

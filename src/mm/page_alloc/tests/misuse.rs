@@ -39,7 +39,7 @@ fn part_of_a_former_compound_that_is_in_use_again() {
         let head = alloc_pages(COMP, order(4)).unwrap();
         let tail = head.within(order(4), 5);
         free_pages(head, order(4));
-        let again = core::iter::from_fn(|| alloc_pages(KERNEL, order(2)));
+        let again = core::iter::from_fn(|| alloc_pages(KERNEL | Gfp::__GFP_MEMALLOC, order(2)));
         let there = |block: &Frame| block.block(order(2)).any(|page| page == tail);
         assert!(again.take(4000).any(|block| there(&block)));
         free_pages(tail, Order::ZERO);

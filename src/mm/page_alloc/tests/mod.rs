@@ -10,6 +10,7 @@ mod hotplug;
 mod hotplug_faults;
 mod hotplug_model;
 mod isolation;
+mod memmap;
 mod misuse;
 mod model;
 mod numa;

@@ -205,7 +205,7 @@ proptest! {
             };
             let free = ranges.iter().map(|r| r.whole_pages());
             let present = free.clone().map(|r| (NodeId::FIRST, r));
-            let mapped = crate::mm::sparse::mapped_from_the_start;
+            let mapped = crate::mm::sparse::Populate::Mapped;
             // SAFETY: all RAM of this machine is fresh.
             unsafe { free_area_init(limits, present, free.clone(), mapped) }.unwrap();
             run(m, Model {

@@ -11,12 +11,11 @@ fn marks() -> [u32; 4] {
 #[test]
 fn the_scale_factor_keeps_the_marks_apart() {
     on(&[ram(0x4000_0000, 16 * MIB)], |_| {
-        // Of 4096 pages 512 KiB are kept free: 128 pages, and a quarter of that between the
-        // marks, which is more than the thousandth of the zone.
+        // Of 4096 pages 4063 are managed. 509 KiB of them are kept free: 127 pages, and a
+        // quarter of that between the marks, which is more than the thousandth of the zone.
         assert_eq!(watermark_scale_factor(), 10);
-        assert_eq!(marks(), [128, 160, 192, 224]);
-        // 4063 are left when the descriptors are paid for, and of these 127 are kept free. A
-        // tenth of them is more than a quarter of that.
+        assert_eq!(marks(), [127, 158, 189, 220]);
+        // A tenth of the managed pages is more than a quarter of that.
         set_watermark_scale_factor(1000);
         assert_eq!(marks(), [127, 127 + 406, 127 + 812, 127 + 1218]);
         set_watermark_scale_factor(4000);

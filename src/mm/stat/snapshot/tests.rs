@@ -35,7 +35,7 @@ fn on_machine(f: impl FnOnce()) {
         let free =
             [PfnRange::new(low.start(), area.start()), PfnRange::new(area.end(), low.end()), high];
         let present = [low, high].into_iter().map(|range| (NodeId::FIRST, range));
-        let mapped = sparse::mapped_from_the_start;
+        let mapped = sparse::Populate::Mapped;
         // SAFETY: as above.
         unsafe { free_area_init(ZoneLimits::default(), present, free.into_iter(), mapped) }
             .unwrap();
