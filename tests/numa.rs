@@ -19,6 +19,7 @@ extern crate alloc;
 
 mod harness;
 
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -28,6 +29,7 @@ use granule::addr::{Order, PAGE_SIZE, Pfn, PfnRange};
 use granule::arch::CpuId;
 use granule::arch::irq::with_masked;
 use granule::arch::smp;
+use granule::fs;
 use granule::init::secondary;
 use granule::mm::alloc_pages::{
     alloc_pages, alloc_pages_bulk, alloc_pages_exact, alloc_pages_node,
@@ -40,8 +42,8 @@ use granule::mm::kthread::kthread_create_on_cpu;
 use granule::mm::mmzone::{NodeId, ZoneId, ZoneType};
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
-    cpu_to_node, drain_all_pages, drain_local_pages, free_contig_range, free_pages,
-    free_pages_exact, get_page, put_page, zones,
+    State, cpu_to_node, drain_all_pages, drain_local_pages, free_contig_range, free_pages,
+    free_pages_exact, get_page, put_page, state_of, zones,
 };
 use granule::mm::slab;
 use granule::mm::validate::validate;
@@ -293,7 +295,42 @@ fn work(seed: u64, pool: &ZsPool) -> i32 {
     0
 }
 
+/// The lines of `MemTotal` in /proc/meminfo and in the files of the nodes.
+fn mem_total() -> Vec<String> {
+    let mut lines = Vec::with_capacity(8);
+    let nodes = (0..4).map(|node| format!("/sys/devices/system/node/node{node}/meminfo"));
+    for path in core::iter::once(String::from("/proc/meminfo")).chain(nodes) {
+        let mut text = String::with_capacity(4096);
+        if fs::read(&path, &mut text).is_ok() {
+            lines.extend(text.lines().filter(|line| line.contains("MemTotal:")).map(String::from));
+        }
+    }
+    lines
+}
+
+/// Frames of each zone that the allocator manages, free or not. No zone reaches into another.
+fn walk() -> Vec<(ZoneId, u32)> {
+    let is_managed = |frame: &Frame| !matches!(state_of(*frame), State::Hole | State::Reserved);
+    let count = |range: PfnRange| range.iter().filter_map(Frame::new).filter(is_managed).count();
+    zones().map(|zone| (zone.id, count(zone.spanned) as u32)).collect()
+}
+
 kernel_tests! {
+    /// The first: the others bring all memory up.
+    fn mem_total_is_the_same_when_all_sections_are_up() {
+        let managed = || zones().map(|zone| (zone.id, zone.managed)).collect::<Vec<_>>();
+        let before = (mem_total(), managed());
+        assert!(before.0.len() >= 2, "{before:?}");
+        assert!(zones().any(|zone| zone.deferred != 0), "all memory is up already");
+        take_all_once();
+        assert!(zones().all(|zone| zone.deferred == 0), "not all memory is up");
+        assert_eq!((mem_total(), managed()), before);
+        assert_eq!(walk(), before.1);
+        let kib = before.1.iter().map(|(_, pages)| u64::from(*pages) * 4).sum::<u64>();
+        assert!(before.0[0].contains(&format!(" {kib} kB")), "{before:?}");
+        validate().expect("every invariant holds");
+    }
+
     fn nodes_have_the_memory_that_the_firmware_says() {
         let total = zones().map(|zone| zone.present).sum::<u32>() as usize >> 8;
         let sizes = numbers("node_sizes").unwrap_or_else(|| alloc::vec![total]);

@@ -198,7 +198,7 @@ fn next_mapped(memblock: &Memblock, from: PhysAddr) -> Option<PhysRange> {
         .find(|range| range.start() >= from && !range.is_empty())
 }
 
-/// Table pages for the vmemmap, from the caller that brings a section up.
+/// Access to the tables of the vmemmap; pages for new ones come from the caller.
 struct SectionAccess<'a> {
     page: &'a mut dyn FnMut() -> Option<Pfn>,
 }
@@ -211,7 +211,7 @@ impl TableAccess for SectionAccess<'_> {
     }
 
     fn free(&mut self, _: TableAddr) {
-        // Only a failed map gives tables back; the section's page stays with it.
+        // Only a failed map gives tables back; the page stays set aside for tables.
     }
 
     fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R {
@@ -232,7 +232,7 @@ impl TableAccess for SectionAccess<'_> {
     }
 }
 
-/// Maps frame descriptors: the kernel's `sparse::Populate`. The tables of the vmemmap
+/// Maps frame descriptors: the kernel's `sparse::MapVmemmap`. The tables of the vmemmap
 /// are edited here alone, under the lock of sections, so no other lock is needed.
 pub(super) fn populate_vmemmap(
     _: &IrqMasked,

@@ -5,8 +5,8 @@
 //! take (`memmap`). When a zone's free lists fall short, the next section with free memory of
 //! that zone gets its descriptors, and the rest of its free memory goes to the free lists.
 //!
-//! The ranges never change afterwards. Whether a section was brought up is known to
-//! [`sparse`]; a section is up or down as a whole.
+//! The ranges never change afterwards. A section is up or down as a whole, which [`sparse`]
+//! records.
 #![deny(unsafe_code)]
 
 use super::buddy::{add, sub};

@@ -1,13 +1,16 @@
 //! Sections: where frame descriptors exist (Linux: mm/sparse.c, mm/sparse-vmemmap.c).
 //!
-//! Descriptors lie in one virtual array, the vmemmap, at `vmemmap_base + 32 * pfn`. They
-//! come to life a section (128 MiB) at a time, and within it for those aligned 4 MiB
-//! blocks (the largest order of the buddy allocator) that hold any RAM, so a hole costs
-//! nothing, and a block of any order and its buddy always have descriptors.
+//! Descriptors lie in one virtual array, the vmemmap, at `vmemmap_base + 32 * pfn`. They are
+//! made for a section (128 MiB) at a time, and within it for those aligned 4 MiB blocks (the
+//! largest order of the buddy allocator) that hold any RAM, so a hole costs nothing, and a
+//! block of any order and its buddy always have descriptors.
 //!
-//! A table of two levels knows the blocks: frame number -> section -> one bit for each of
-//! its 32 blocks. A leaf serves 128 GiB and is a page of the first section brought up in
-//! it. Bits are only ever set, after the descriptors are mapped and zeroed.
+//! A table of two levels records the blocks: frame number -> section -> one bit for each of
+//! its 32 blocks. A leaf of it serves 128 GiB and is made when the first section there comes
+//! up. Bits are only ever set, after the descriptors are mapped and zeroed.
+//!
+//! The page allocator decides which pages become descriptors and tables
+//! (`page_alloc::memmap`).
 
 mod root;
 
@@ -30,7 +33,7 @@ pub const MEMMAP_PAGES_PER_BLOCK: u32 =
 
 const _: () = assert!(Section::FRAMES / Order::MAX.pages() == u32::BITS);
 
-/// 128 MiB of frames, whose descriptors come to life together.
+/// 128 MiB of frames, whose descriptors are made together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Section(u32);
 

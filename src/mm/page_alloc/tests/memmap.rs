@@ -238,7 +238,7 @@ fn descriptors_of_a_section_come_off_its_lowest_zones() {
     });
 }
 
-/// It would take more than it gives.
+/// Bringing it up would take more pages than it adds.
 #[test]
 fn a_section_with_too_little_free_memory_stays_down() {
     if cfg!(miri) {
