@@ -9,18 +9,16 @@
 //! records.
 #![deny(unsafe_code)]
 
-use super::buddy::{add, sub};
+use super::buddy::add;
 use super::check::{State, state_of};
-use super::fallback::Reach;
 use super::memmap::{Ram, Tables};
+use super::online::{OnlineError, online};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
-use crate::mm::hooks::points;
-use crate::mm::hooks::taken_off_list;
-use crate::mm::mmzone::{Migratetype, NodeId, ZoneId, ZoneLimits, ZoneType, zone_of, zones_of};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::mmzone::{NodeId, ZoneId, ZoneLimits, zone_of, zones_of};
+use crate::mm::page::Frame;
 use crate::mm::sparse::{self, FreeRam, Populate, Section};
 use crate::sync::{Rank, SpinLock};
 use arrayvec::ArrayVec;
@@ -60,10 +58,6 @@ impl fmt::Display for InitError {
 }
 
 impl core::error::Error for InitError {}
-
-/// The section that starts here could not be brought up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::mm) struct OnlineError(pub(in crate::mm) Pfn);
 
 /// Memory ranges from the firmware and memblock, and the progress of bringing up their sections.
 struct Sections {
@@ -374,113 +368,4 @@ pub(in crate::mm) fn validate_tables(irq: &IrqMasked) -> Result<(), &'static str
         return Err("pages are kept for tables over descriptors, and all are up");
     }
     Ok(())
-}
-
-/// Gives `section` its descriptors and frees the rest of its free memory.
-fn online<P, F>(irq: &IrqMasked, ram: &Ram<'_, P, F>, section: Section) -> Result<(), OnlineError>
-where
-    P: Iterator<Item = (NodeId, PfnRange)> + Clone,
-    F: Iterator<Item = FreeRam> + Clone,
-{
-    let blocks = ram.blocks(section);
-    if blocks == 0 {
-        return Err(OnlineError(section.start()));
-    }
-    // A section with too little free memory of its own borrows from the rest.
-    let mut spare = None;
-    for _ in 0..ram.lacking(section) {
-        let Some(frame) = take_spare(irq) else {
-            give_back_spare(irq, spare);
-            return Err(OnlineError(section.start()));
-        };
-        frame.page().set_next(spare);
-        spare = Some(frame);
-    }
-    let mut next_spare = || {
-        let frame: Frame = spare?;
-        spare = frame.page().next();
-        points::mm_page_free(frame, Order::ZERO);
-        frame.page().set_next(None);
-        frame.page().set_flags(PageFlags::VMEMMAP);
-        Some(frame.pfn())
-    };
-    let mut table = || ram.tables.take();
-    let (free, populate) = (ram.free.clone(), ram.populate);
-    sparse::populate(irq, section, blocks, free, &mut next_spare, &mut table, populate)
-        // There were pages enough, so the tables are not what they should be.
-        .unwrap_or_else(|error| {
-            panic!("page allocator: section {:?}: {error}", section.frames().phys())
-        });
-
-    let present = || ram.present.clone();
-    let present_here = present().map(|(_, range)| range.intersect(section.frames()));
-    prepare_blocks(section, blocks, present_here, |block| zone_of(&ram.limits, present(), block).0);
-    let mark = |range: PfnRange| {
-        range.iter().filter_map(Frame::new).for_each(|f| f.page().set_flags(PageFlags::VMEMMAP));
-    };
-    mark(ram.tables.range().intersect(section.frames()));
-    for part in ram.parts(section) {
-        mark(part.memmap);
-        let mut locked = part.zone.zone().lock(irq);
-        sub(&part.zone.zone().deferred, part.left.len());
-        for (pfn, order) in part.left.blocks(Order::MAX) {
-            if let Some(frame) = Frame::new(pfn) {
-                locked.free_one(frame, order, Migratetype::Movable);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Says of each block of a fresh section which zone it is in, and where it has holes;
-/// its pageblocks start as movable, which unmovable allocations then take over one by one.
-fn prepare_blocks(
-    section: Section,
-    blocks: u32,
-    present: impl Iterator<Item = PfnRange> + Clone,
-    zone_of: impl Fn(Pfn) -> ZoneId,
-) {
-    for n in (0..u32::BITS).filter(|n| blocks >> n & 1 != 0) {
-        let block = section.block(n);
-        let Some(first) = Frame::new(block.start()) else { continue };
-        first.page().set_place(zone_of(block.start()), Order::ZERO);
-        for at in (0..block.len()).step_by(Order::PAGEBLOCK.pages() as usize) {
-            first.within(Order::MAX, at).set_block_migratetype(Migratetype::Movable);
-        }
-        let mut at = block.start();
-        let ends = present.clone().map(|range| range.intersect(block)).filter(|r| !r.is_empty());
-        for range in ends.chain([PfnRange::new(block.end(), block.end())]) {
-            for hole in PfnRange::new(at, range.start()).iter() {
-                let frame = first.within(Order::MAX, hole - block.start());
-                frame.page().set_flags(PageFlags::HOLE);
-            }
-            at = range.end();
-        }
-    }
-}
-
-/// A page for another section's descriptors, from any zone that has one at hand; the zone does
-/// not manage it any more.
-fn take_spare(irq: &IrqMasked) -> Option<Frame> {
-    let reach = Reach { cma: false, no_fragment: false };
-    let take = |id: ZoneId| {
-        let mut zone = id.zone().lock(irq);
-        let frame = zone.rmqueue(Order::ZERO, Migratetype::Unmovable, reach)?;
-        zone.sub_managed(1);
-        Some(frame)
-    };
-    ZoneId::all()
-        .filter(|id| id.kind() != ZoneType::Movable)
-        .find_map(take)
-        .inspect(|&frame| taken_off_list(frame, Order::ZERO))
-}
-
-fn give_back_spare(irq: &IrqMasked, mut spare: Option<Frame>) {
-    while let Some(frame) = spare {
-        spare = frame.page().next();
-        let mut zone = frame.page().zone().zone().lock(irq);
-        zone.add_managed(1);
-        let mt = super::buddy::pageblock_migratetype(frame);
-        zone.free_one(frame, Order::ZERO, mt);
-    }
 }

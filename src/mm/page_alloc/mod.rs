@@ -10,6 +10,7 @@
 //! | `highatomic` | the reserve of large blocks for atomic allocations |
 //! | `deferred` | initialisation of sections of memory when they are first needed |
 //! | `memmap` | the pages that their frame descriptors take |
+//! | `online` | initialisation of one section |
 //! | `isolation` | emptying pageblocks |
 //! | `contig` | taking given ranges off the lists, and freeing them |
 //! | `compound` | compound pages and reference counts |
@@ -51,6 +52,7 @@ mod isolation;
 mod listed;
 mod memmap;
 mod numa;
+mod online;
 mod owned;
 pub(in crate::mm) mod pcp;
 mod poison;
