@@ -9,6 +9,7 @@ use crate::mm::mmzone::{MAX_NUMNODES, ZoneType};
 use crate::mm::sparse::{PopulateError, Section};
 use proptest::prelude::*;
 use std::cell::RefCell;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Pages of the descriptors of a section that is RAM throughout.
@@ -29,8 +30,8 @@ fn map_vmemmap(
     for at in (va.start().get()..va.end().get()).step_by(4096) {
         for shift in [39, 30, 21] {
             TABLES.with_borrow_mut(|tables| {
-                if !tables.contains_key(&(shift, at >> shift)) {
-                    tables.insert((shift, at >> shift), page().ok_or(PopulateError)?);
+                if let Entry::Vacant(table) = tables.entry((shift, at >> shift)) {
+                    table.insert(page().ok_or(PopulateError)?);
                 }
                 Ok(())
             })?;
