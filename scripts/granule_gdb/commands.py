@@ -54,7 +54,7 @@ def frame_number(text):
         if number == 0:
             raise Error(f"{text} is no frame")
         return page.from_link(number)
-    if name == "granule::addr::PhysAddr":
+    if name == "granule::addr::address::PhysAddr":
         return number >> page.PAGE_SHIFT
     return number
 
@@ -67,7 +67,7 @@ def address(text):
 
     if type_.code == gdb.TYPE_CODE_FUNC:
         return int(value.address)
-    named = type_.name in ("granule::addr::VirtAddr", "granule::addr::PhysAddr")
+    named = type_.name in ("granule::addr::address::VirtAddr", "granule::addr::address::PhysAddr")
     if type_.code in AGGREGATES and not named:
         if value.address is None:
             raise Error(f"{text} is not in memory")

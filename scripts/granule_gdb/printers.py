@@ -153,13 +153,13 @@ def variant(value):
 
 
 EXACT = {
-    "granule::addr::PhysAddr": number("PhysAddr({:#x})"),
-    "granule::addr::VirtAddr": number("VirtAddr({:#x})"),
-    "granule::addr::Pfn": number("Pfn({:#x})"),
-    "granule::addr::Order": number("Order({})"),
-    "granule::addr::PhysRange": range_of(),
-    "granule::addr::VirtRange": range_of(),
-    "granule::addr::PfnRange": range_of(),
+    "granule::addr::address::PhysAddr": number("PhysAddr({:#x})"),
+    "granule::addr::address::VirtAddr": number("VirtAddr({:#x})"),
+    "granule::addr::frame::Pfn": number("Pfn({:#x})"),
+    "granule::addr::frame::Order": number("Order({})"),
+    "granule::addr::range::PhysRange": range_of(),
+    "granule::addr::range::VirtRange": range_of(),
+    "granule::addr::range::PfnRange": range_of(),
     "granule::arch::CpuId": number("CpuId({})"),
     "granule::mm::page::frame::Frame": lambda v: Text(v, lambda v: frame_text(from_link(scalar(v)))),
     "granule::mm::page::Link": lambda v: Text(v, lambda v: optional_frame(scalar(v))),
@@ -178,7 +178,7 @@ EXACT = {
     "granule::mm::memblock::region::Region": lambda v: Text(v, region_text),
     "granule::arch::pgtable::descriptor::Descriptor": number("Descriptor({:#018x})"),
     "granule::arch::pgtable::descriptor::KernelAttrs": number("KernelAttrs({:#018x})"),
-    "granule::mm::mmzone::zone::FreeList": lambda v: List(
+    "granule::mm::page::free_list::FreeList": lambda v: List(
         v, "head", lambda at: f"{at['nr_free'].int()} blocks"
     ),
     "granule::mm::slab::node::SlabList": lambda v: List(v, "first", lambda at: f"{at['len'].int()} slabs"),

@@ -1,4 +1,4 @@
-//! `init_mm::unmap`, `unmap_pages`, `unmap_few` and `unmap_mapped`: take away what others use.
+//! `init_mm::unmap`, `unmap_pages`, `unmap_cached` and `unmap_mapped`: take away what others use.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ pub fn unmap(va: VirtRange) {
 pub fn unmap_some(va: VirtRange, owed: &mut TlbFlush) {
     with_masked(|irq| {
         init_mm::unmap_pages(irq, va.start(), 1, owed); //~ E0133
-        init_mm::unmap_few(irq, va.start(), 1, owed); //~ E0133
+        init_mm::unmap_cached(irq, va.start(), 1, owed); //~ E0133
         init_mm::unmap_mapped(irq, va.start(), 1, owed); //~ E0133
     });
 }

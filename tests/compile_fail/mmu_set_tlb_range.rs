@@ -7,5 +7,5 @@ use granule::arch::mmu;
 pub fn range() {
     mmu::dsb_ish();
     mmu::set_tlb_range(true); //~ E0603
-    mmu::breaks(); //~ E0603
+    mmu::begin_bbm(); //~ E0603
 }

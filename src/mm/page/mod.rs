@@ -16,6 +16,7 @@
 //! to two owners.
 
 mod frame;
+mod free_list;
 mod life;
 
 pub use frame::Frame;
@@ -27,6 +28,7 @@ use bitflags::bitflags;
 use core::mem::offset_of;
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed};
+pub(in crate::mm) use free_list::FreeList;
 use life::Life;
 pub(in crate::mm) use life::REFCOUNT_MAX;
 #[cfg(test)]
