@@ -27,7 +27,7 @@ use granule::mm::memory_hotplug::{
 };
 use granule::mm::page::{Frame, PageFlags};
 use granule::mm::page_alloc::{
-    Pages, PagesList, State, drain_all_pages, drain_local_pages, free_pages, nr_used_pages,
+    PageList, Pages, State, drain_all_pages, drain_local_pages, free_pages, nr_used_pages,
     num_poisoned_pages, state_of, zones,
 };
 use granule::mm::slab::shrink_all;
@@ -108,7 +108,7 @@ fn first_word(frame: Frame) -> *mut u64 {
 
 /// Takes all of memory once, so that every section is up.
 fn bring_up_all() {
-    let mut all = PagesList::new();
+    let mut all = PageList::<Pages>::new();
     while let Some(block) = Pages::alloc(KERNEL | Gfp::__GFP_NORETRY, Order::MAX) {
         all.push(block);
     }

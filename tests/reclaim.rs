@@ -9,7 +9,7 @@ mod harness;
 
 use granule::arch::irq::with_masked;
 use granule::mm::gfp::Gfp;
-use granule::mm::page_alloc::{OwnedPage, OwnedPages, zones};
+use granule::mm::page_alloc::{OwnedPage, PageList, zones};
 use granule::mm::shrinker::{Shrinker, register_shrinker};
 use granule::mm::vmscan::{VmscanStat, vmscan_stat};
 use granule::sched::msleep;
@@ -19,9 +19,9 @@ use granule::sync::{Once, Rank, SpinLock};
 const QUIET: Gfp = Gfp::__GFP_NOWARN;
 
 /// Holds pages until it is asked for them. They are linked through their descriptors.
-struct Cache(SpinLock<OwnedPages>);
+struct Cache(SpinLock<PageList<OwnedPage>>);
 
-static CACHE: Cache = Cache(SpinLock::new(Rank::ZsPool, OwnedPages::NONE));
+static CACHE: Cache = Cache(SpinLock::new(Rank::ZsPool, PageList::new()));
 
 impl Cache {
     fn put(&self, page: OwnedPage) {
@@ -135,7 +135,7 @@ kernel_tests! {
 
     fn who_may_sleep_gets_a_page_whatever_caches_hold() {
         CACHE.fill();
-        let mut taken = OwnedPages::NONE;
+        let mut taken = PageList::new();
         let pages = CACHE.len() / 2;
         for _ in 0..pages {
             taken.push(OwnedPage::alloc(Gfp::GFP_KERNEL).expect("the caches hold twice that"));

@@ -25,7 +25,7 @@ use granule::mm::debug::{is_kfence_address, report};
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
-    Pages, PagesList, drain_all_pages, drain_local_pages, free_pages, free_pages_bulk,
+    PageList, Pages, drain_all_pages, drain_local_pages, free_pages, free_pages_bulk,
     nr_used_pages, zones,
 };
 use granule::mm::slab::{self, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
@@ -86,7 +86,7 @@ fn granule_wants_events() -> bool {
 /// Takes all memory that may be had at once, and gives it back: other kinds' pageblocks are
 /// taken, and kswapd is woken.
 fn exhaust() {
-    let mut taken = PagesList::new();
+    let mut taken = PageList::<Pages>::new();
     for n in (0..11).rev() {
         while let Some(block) = Pages::alloc(Gfp::GFP_NOWAIT, order(n)) {
             taken.push(block);

@@ -182,7 +182,7 @@ EXACT = {
         v, "head", lambda at: f"{at['nr_free'].int()} blocks"
     ),
     "granule::mm::slab::node::SlabList": lambda v: List(v, "first", lambda at: f"{at['len'].int()} slabs"),
-    "granule::mm::vmalloc::page_chain::PageChain": lambda v: List(
+    "granule::mm::vmalloc::area_pages::AreaPages": lambda v: List(
         v, "head", lambda at: f"{at['len'].int()} pages"
     ),
 }

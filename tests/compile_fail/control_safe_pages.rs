@@ -6,17 +6,17 @@ use granule::addr::Order;
 use granule::mm::cma::{CmaPages, default_area};
 use granule::mm::dma::{DmaDevice, DmaMapping};
 use granule::mm::gfp::Gfp;
-use granule::mm::page_alloc::{OwnedPage, OwnedPages, Pages, PagesList, free_pages_bulk};
+use granule::mm::page_alloc::{OwnedPage, PageList, Pages, free_pages_bulk};
 use granule::mm::alloc_pages::alloc_pages_bulk;
 
 pub fn blocks() -> Option<u8> {
     let mut block = Pages::alloc(Gfp::GFP_KERNEL, Order::PAGEBLOCK)?;
     block.bytes_mut().fill(1);
-    let mut list = PagesList::new();
+    let mut list = PageList::<Pages>::new();
     list.push(block);
     list.push(OwnedPage::alloc(Gfp::GFP_KERNEL)?.into());
     let first = list.pop()?.bytes()[0];
-    let mut singles: OwnedPages = list.pop()?.split();
+    let mut singles: PageList<OwnedPage> = list.pop()?.split();
     singles.pop().map(|page| page.bytes()[0] + first)
 }
 

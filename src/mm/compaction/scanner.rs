@@ -9,7 +9,9 @@ use crate::mm::hooks::points;
 use crate::mm::migrate::{Isolated, MigrateMode, migrate_pages};
 use crate::mm::mmzone::{Migratetype, ZoneId};
 use crate::mm::page::{BlockSkip, Frame};
-use crate::mm::page_alloc::{OwnedPages, buddy_order, drain_local_pages, pageblock_migratetype};
+use crate::mm::page_alloc::{
+    OwnedPage, PageList, buddy_order, drain_local_pages, pageblock_migratetype,
+};
 
 /// Positions of the scanners, and the pages that they hold.
 pub(super) struct Scanners {
@@ -27,7 +29,7 @@ pub(super) struct Scanners {
     /// The end of the pageblocks that the falling one has not been through.
     free: Pfn,
     /// Free pages to move to.
-    pages: OwnedPages,
+    pages: PageList<OwnedPage>,
     /// Numbers of pages scanned and moved.
     pub scanned: u32,
     pub moved: u32,
@@ -45,7 +47,7 @@ pub(super) enum Step {
 impl Scanners {
     /// Scanners that start at these places in `zone`, for a block of `order`.
     pub fn new(zone: ZoneId, mode: MigrateMode, order: Order, migrate: Pfn, free: Pfn) -> Self {
-        let (pages, order) = (OwnedPages::NONE, order.min(Order::PAGEBLOCK));
+        let (pages, order) = (PageList::new(), order.min(Order::PAGEBLOCK));
         let (began, found, freed) = (migrate, false, false);
         Self { zone, mode, order, migrate, began, found, freed, free, pages, scanned: 0, moved: 0 }
     }
@@ -191,7 +193,7 @@ fn isolate_freepages(
     mode: MigrateMode,
     migrate: Pfn,
     free: &mut Pfn,
-    pages: &mut OwnedPages,
+    pages: &mut PageList<OwnedPage>,
 ) {
     let size = Order::PAGEBLOCK.pages();
     let lowest = migrate.align_up(Order::PAGEBLOCK);

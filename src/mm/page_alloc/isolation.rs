@@ -17,7 +17,7 @@ use crate::arch::irq::with_masked;
 use crate::mm::hooks::taken_off_list;
 use crate::mm::mmzone::{LockedZone, Migratetype, Wmark, WmarkFlags, ZoneId, ZoneType};
 use crate::mm::page::{Frame, PageFlags};
-use crate::mm::page_alloc::OwnedPages;
+use crate::mm::page_alloc::{OwnedPage, PageList};
 use core::fmt;
 
 /// Reason why a range could not be emptied.
@@ -91,7 +91,7 @@ impl LockedZone<'_> {
         &mut self,
         range: PfnRange,
         mt: Migratetype,
-        pages: &mut OwnedPages,
+        pages: &mut PageList<OwnedPage>,
     ) {
         let mut at = range.start();
         while at < range.end() {

@@ -16,7 +16,7 @@
 //! | `compound` | compound pages and reference counts |
 //! | `poison` | taking bad memory out of use |
 //! | `numa` | nodes and their distances |
-//! | `owned` | pages that are freed when they are dropped |
+//! | `owned`, `page_list` | pages that are freed when they are dropped, and lists of them |
 //! | `raw` | unsafe frees of pages by their frames |
 //! | `accounted` | pages that are charged |
 //! | `extfrag` | counts of mixed migratetypes |
@@ -54,6 +54,7 @@ mod memmap;
 mod numa;
 mod online;
 mod owned;
+mod page_list;
 pub(in crate::mm) mod pcp;
 mod poison;
 mod raw;
@@ -87,8 +88,9 @@ pub use numa::{
     cpu_dead, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id, set_cpu_numa_node,
     set_node_distances,
 };
-pub use owned::{ContigPages, OwnedPage, OwnedPages, Pages, PagesList};
+pub use owned::{ContigPages, OwnedPage, Pages};
 pub(in crate::mm) use owned::{clear_page_movable, inherit_charge, set_page_movable};
+pub use page_list::{PageList, PageOwner};
 pub(in crate::mm) use pcp::{FastPath, drain_all_pages_forced, set_fast_path};
 pub use pcp::{drain_all_pages, drain_if_requested, drain_local_pages};
 pub use poison::num_poisoned_pages;

@@ -1,7 +1,8 @@
 //! Pages that are freed when they are dropped.
 
-use super::compound::{block_order, split_page};
+use super::compound::split_page;
 use super::contig::free_contig_range;
+use super::page_list::PageList;
 use super::{accounted, free_block};
 use crate::addr::{Order, PAGE_SIZE, PfnRange};
 use crate::mm::page::{Frame, PageFlags};
@@ -56,11 +57,11 @@ impl Pages {
     /// Where it is a compound page.
     #[must_use]
     #[track_caller]
-    pub fn split(self) -> OwnedPages {
+    pub fn split(self) -> PageList<OwnedPage> {
         let (frame, order) = (self.frame, self.order);
         split_page(frame, order);
         core::mem::forget(self);
-        let mut pages = OwnedPages::NONE;
+        let mut pages = PageList::new();
         for single in frame.block(order).rev() {
             pages.push(OwnedPage(single));
         }
@@ -105,7 +106,7 @@ impl From<OwnedPage> for Pages {
 /// Whoever has the value has the page: nobody else reads, writes or frees it.
 #[derive(PartialEq, Eq, Debug)]
 #[repr(transparent)]
-pub struct OwnedPage(Frame);
+pub struct OwnedPage(pub(super) Frame);
 
 impl OwnedPage {
     /// The owner of a page that has just left the free lists, with its reference.
@@ -165,120 +166,6 @@ impl Drop for OwnedPage {
     }
 }
 
-/// A stack of pages, linked through their descriptors: it takes no memory of its own.
-#[derive(Debug)]
-pub struct OwnedPages {
-    top: Option<Frame>,
-    len: u32,
-}
-
-impl OwnedPages {
-    /// No pages.
-    pub const NONE: Self = Self { top: None, len: 0 };
-
-    /// Number of pages.
-    #[must_use]
-    pub const fn len(&self) -> u32 {
-        self.len
-    }
-
-    /// Returns true if there are none.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Puts a page on the stack.
-    pub fn push(&mut self, page: OwnedPage) {
-        page.0.page().set_next(self.top);
-        self.top = Some(page.0);
-        self.len += 1;
-        core::mem::forget(page);
-    }
-
-    /// Puts the pages of a block on the stack that has just left the free lists, each
-    /// with one reference.
-    pub(super) fn push_isolated(&mut self, head: Frame, order: Order) {
-        for frame in head.block(order) {
-            debug_assert!(frame.page().refcount() == 1);
-            self.push(OwnedPage(frame));
-        }
-    }
-
-    /// Takes the page that was put there last.
-    #[must_use]
-    pub fn pop(&mut self) -> Option<OwnedPage> {
-        let frame = self.top?;
-        let page = frame.page();
-        self.top = page.next();
-        page.set_next(None);
-        self.len -= 1;
-        Some(OwnedPage(frame))
-    }
-}
-
-impl Drop for OwnedPages {
-    fn drop(&mut self) {
-        while let Some(page) = self.pop() {
-            drop(page);
-        }
-    }
-}
-
-/// A stack of blocks of any orders, linked through their descriptors: it takes no memory of its
-/// own.
-#[derive(Debug, Default)]
-pub struct PagesList {
-    top: Option<Frame>,
-    len: usize,
-}
-
-impl PagesList {
-    /// No blocks.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { top: None, len: 0 }
-    }
-
-    /// Counts the blocks.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Returns true if there are none.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Puts a block on the stack.
-    pub fn push(&mut self, block: Pages) {
-        let frame = block.into_raw();
-        frame.page().set_next(self.top);
-        self.top = Some(frame);
-        self.len += 1;
-    }
-
-    /// Takes the block that was put there last.
-    #[must_use]
-    pub fn pop(&mut self) -> Option<Pages> {
-        let frame = self.top?;
-        self.top = frame.page().next();
-        frame.page().set_next(None);
-        self.len -= 1;
-        Some(Pages { frame, order: block_order(frame) })
-    }
-}
-
-impl Drop for PagesList {
-    fn drop(&mut self) {
-        while let Some(block) = self.pop() {
-            drop(block);
-        }
-    }
-}
-
 /// Single pages side by side, each by its only reference. They are freed when the value is
 /// dropped.
 #[derive(PartialEq, Eq, Debug)]
@@ -293,8 +180,8 @@ impl ContigPages {
 
     /// The pages one by one, the first one on top.
     #[must_use]
-    pub fn into_pages(self) -> OwnedPages {
-        let mut pages = OwnedPages::NONE;
+    pub fn into_pages(self) -> PageList<OwnedPage> {
+        let mut pages = PageList::new();
         for n in (0..self.0.len()).rev() {
             if let Some(frame) = Frame::new(self.0.start() + n) {
                 pages.push(OwnedPage(frame));

@@ -4,7 +4,7 @@
 //! calls a function of this file gives up the right to the pages, and has to have had it: hence
 //! they are `unsafe`. The values that keep such a right, and give the pages back when they are
 //! dropped, are [`Pages`](super::Pages), [`OwnedPage`](super::OwnedPage) and
-//! [`OwnedPages`](super::OwnedPages).
+//! [`PageList`](super::PageList).
 
 use super::{bulk, chain, compound, contig, free_block, listed};
 use crate::addr::{Order, PfnRange};

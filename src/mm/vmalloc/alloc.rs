@@ -2,8 +2,8 @@
 #![deny(unsafe_code)]
 
 use super::area::{Backing, VmFlags};
+use super::area_pages::{AreaPages, Frames, LARGE};
 use super::mapping;
-use super::page_chain::{Frames, LARGE, PageChain};
 use super::pages_of;
 use super::purge::{Wait, purge};
 use super::vm_area::{Request, or_purge};
@@ -48,8 +48,8 @@ fn small(
     caller: &'static Location<'static>,
 ) -> Option<VirtAddr> {
     let mut pages = match node {
-        None => PageChain::at_hand(nr_pages, gfp),
-        Some(_) => PageChain::EMPTY,
+        None => AreaPages::at_hand(nr_pages, gfp),
+        Some(_) => AreaPages::EMPTY,
     };
     if pages.len() < nr_pages {
         pages = complete(pages, nr_pages, gfp, node)?;
@@ -62,9 +62,9 @@ fn small(
 
 /// Pages until there are `nr_pages`; or `None`, and those that there were are given back.
 #[inline(never)]
-fn complete(pages: PageChain, nr_pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<PageChain> {
+fn complete(pages: AreaPages, nr_pages: u32, gfp: Gfp, node: Option<NodeId>) -> Option<AreaPages> {
     match pages.fill(nr_pages, gfp, node) {
-        None if purge(Wait::Yes) => PageChain::EMPTY.fill(nr_pages, gfp, node),
+        None if purge(Wait::Yes) => AreaPages::EMPTY.fill(nr_pages, gfp, node),
         filled => filled,
     }
 }
@@ -85,7 +85,7 @@ fn large(
     if nr_pages >= LOOKED_AT && nr_pages > page_alloc::totalram_pages() {
         return None;
     }
-    let pages = or_purge(|| PageChain::alloc_blocks(nr_pages, gfp, node))?;
+    let pages = or_purge(|| AreaPages::alloc_blocks(nr_pages, gfp, node))?;
     let in_blocks = nr_pages as usize >= PMD_SIZE / PAGE_SIZE;
     let align = align.max(if in_blocks { PMD_SIZE } else { CONT_PTE_SIZE });
     map(pages, align, gfp, caller, |used, heads| {
@@ -96,7 +96,7 @@ fn large(
 /// Finds addresses for `pages`, at a multiple of `align`, and has `map` map them there.
 #[inline(always)]
 fn map(
-    pages: PageChain,
+    pages: AreaPages,
     align: usize,
     gfp: Gfp,
     caller: &'static Location<'static>,

@@ -1,8 +1,8 @@
 //! Areas of the kernel's virtual address space (Linux: struct vm_struct, vmap_area).
 #![deny(unsafe_code)]
 
+use super::area_pages::AreaPages;
 use super::memtype::Reservation;
-use super::page_chain::PageChain;
 use crate::addr::{PhysAddr, VirtRange};
 use bitflags::bitflags;
 use core::fmt;
@@ -34,7 +34,7 @@ pub enum Backing {
     #[default]
     None,
     /// The area's own pages.
-    Pages(PageChain),
+    Pages(AreaPages),
     /// The claim to a memory type for a device's addresses.
     Io(Reservation),
 }

@@ -3,8 +3,8 @@
 #![deny(unsafe_code)]
 
 use super::area::{Backing, VmapArea};
+use super::area_pages::{AreaPages, free_singles};
 use super::memtype::{Claims, IoType, Reservation};
-use super::page_chain::{PageChain, free_singles};
 use super::slots::NIL;
 use super::va_space::AreaId;
 use crate::addr::PhysRange;
@@ -92,14 +92,14 @@ impl SizedLists {
 /// Backings of lazily freed areas; a purge must take and [release](Self::release) it (leaked on
 /// drop by design).
 pub struct Held {
-    pages: ManuallyDrop<PageChain>,
+    pages: ManuallyDrop<AreaPages>,
     claims: Claims,
 }
 
 impl Held {
     /// Empty set.
     pub const NONE: Self =
-        Self { pages: ManuallyDrop::new(PageChain::EMPTY), claims: Claims::NONE };
+        Self { pages: ManuallyDrop::new(AreaPages::EMPTY), claims: Claims::NONE };
 
     /// Takes over the backing of `area` if it is of a kind that can be gathered. Returns true if
     /// nothing is left.
@@ -126,7 +126,7 @@ impl Held {
     /// Gives all of it back, after the flush.
     #[inline(always)]
     pub fn release(&mut self, _: &Flushed) {
-        let pages = core::mem::replace(&mut *self.pages, PageChain::EMPTY);
+        let pages = core::mem::replace(&mut *self.pages, AreaPages::EMPTY);
         if pages.len() > 0 {
             free_singles(pages);
         }
@@ -148,7 +148,7 @@ impl Held {
     }
 
     /// Returns the pages, for checks.
-    pub fn pages(&self) -> &PageChain {
+    pub fn pages(&self) -> &AreaPages {
         &self.pages
     }
 }

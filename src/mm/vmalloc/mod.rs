@@ -17,7 +17,7 @@
 //!       tree       augmented AVL tree over slot numbers
 //!         slots      table of slots in single pages: all the `unsafe` there is
 //!           slot_page  such a page, while no table has it
-//!   page_chain   the pages of an area, linked through their descriptors
+//!   area_pages   the pages of an area, linked through their descriptors
 //!   memtype      which device addresses are mapped with which memory type
 //! ```
 //!
@@ -53,13 +53,13 @@
 
 mod alloc;
 mod area;
+#[expect(unsafe_code, reason = "owns pages through their descriptors")]
+mod area_pages;
 mod handle;
 mod lazy;
 #[expect(unsafe_code, reason = "edits the page tables of the vmalloc range")]
 mod mapping;
 pub mod memtype;
-#[expect(unsafe_code, reason = "owns pages through their descriptors")]
-mod page_chain;
 mod purge;
 #[expect(unsafe_code, reason = "declares what its callers answer for")]
 mod raw;

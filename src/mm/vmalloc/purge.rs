@@ -2,8 +2,8 @@
 #![deny(unsafe_code)]
 
 use super::area::Backing;
+use super::area_pages::AreaPages;
 use super::memtype::{self, Claim};
-use super::page_chain::PageChain;
 use super::reclaim::{BATCH, Purge, PurgeStart};
 use super::with_areas;
 use crate::arch::{cpu, irq};
@@ -72,7 +72,7 @@ fn reclaim_others(flushed: &Flushed, mut others: u32) {
 /// Backings of reclaimed areas, to be given back without the lock.
 pub struct Freed {
     claims: ArrayVec<Claim, BATCH>,
-    pages: ArrayVec<PageChain, BATCH>,
+    pages: ArrayVec<AreaPages, BATCH>,
 }
 
 impl Freed {

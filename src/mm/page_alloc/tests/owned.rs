@@ -59,7 +59,7 @@ fn a_block_is_split_into_pages_that_go_back_one_by_one() {
 #[test]
 fn a_list_of_blocks_keeps_their_orders() {
     on(&[ram(0x4000_0000, 64 * MIB)], |_| {
-        let mut list = PagesList::new();
+        let mut list = PageList::<Pages>::new();
         let orders = [0, 5, 10, 3, 0, 7];
         let heads = orders.map(|n| {
             let block = Pages::alloc(KERNEL, order(n)).unwrap();

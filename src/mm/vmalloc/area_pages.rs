@@ -18,12 +18,12 @@ use core::mem::ManuallyDrop;
 
 /// Owns pages; gives them back when dropped.
 #[derive(Debug)]
-pub struct PageChain {
+pub struct AreaPages {
     head: Option<Frame>,
     len: u32,
 }
 
-impl PageChain {
+impl AreaPages {
     /// No pages.
     pub const EMPTY: Self = Self { head: None, len: 0 };
 
@@ -156,7 +156,7 @@ impl Iterator for Frames {
     }
 }
 
-impl Iterator for PageChain {
+impl Iterator for AreaPages {
     type Item = Pages;
 
     /// Takes the first block out.
@@ -181,7 +181,7 @@ impl Iterator for PageChain {
     }
 }
 
-impl Drop for PageChain {
+impl Drop for AreaPages {
     /// # Panics
     /// Where a page of the chain was given to somebody else meanwhile.
     fn drop(&mut self) {
@@ -190,12 +190,12 @@ impl Drop for PageChain {
     }
 }
 
-/// Gives single pages back; what [`PageChain`]'s drop does, in less time.
+/// Gives single pages back; what [`AreaPages`]'s drop does, in less time.
 ///
 /// # Panics
 /// As that does.
 #[inline(never)]
-pub fn free_singles(mut chain: PageChain) {
+pub fn free_singles(mut chain: AreaPages) {
     loop {
         let (head, len) = (chain.head, chain.len);
         // SAFETY: the pages are the chain's, and what is freed of them leaves it.
