@@ -73,7 +73,7 @@ impl Map {
 
     /// The zones that hold RAM, by address.
     fn zones(&self) -> Vec<(ZoneId, PfnRange)> {
-        let all = ZoneId::all().map(|id| (id, self.zones[id.index()]));
+        let all = ZoneId::numbers().map(|id| (id, self.zones[id.index()]));
         let mut zones: Vec<_> = all.filter(|(_, span)| !span.is_empty()).collect();
         zones.sort_by_key(|(_, span)| span.start());
         zones

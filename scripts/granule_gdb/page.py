@@ -69,13 +69,8 @@ class Page:
 
     @property
     def zone(self):
-        """The number of its zone; right for heads of blocks."""
-        return self.place >> 4
-
-    @property
-    def order(self):
-        """The order with which its block last left the free lists."""
-        return self.place & 15
+        """The number of its zone, which is in the third descriptor of the largest block around it."""
+        return Page((self.pfn & ~((1 << MAX_ORDER) - 1)) + 2).block
 
 
 def kinds(type_name, path):

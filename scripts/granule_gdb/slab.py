@@ -3,7 +3,7 @@
 from . import source
 from .page import MAX_ORDER, Page, frame_text, from_link, phys
 from .target import Error
-from .values import lookup_type, static, typed
+from .values import Place, lookup_type, static, typed
 
 END = 0xFFFF
 LIST_LIMIT = 1 << 16
@@ -38,15 +38,23 @@ class Cache:
         for cpu, slot in enumerate(self._at["cpu"]):
             yield cpu, slot["main"].int(), slot["spare"].int()
 
+    def nodes(self):
+        """Its shares of all nodes (src/mm/slab/nodes.rs)."""
+        nodes = self._at["nodes"]
+        first, start = nodes["first"], nodes["further"].int()
+        yield first
+        for index in range(nodes["len"].int() if start else 0):
+            yield Place(first.type, start + index * first.type.sizeof)
+
     def barn(self):
         """The tops of the full and the empty sheaves of all nodes' barns."""
         for kind in ("full", "empty"):
-            barns = [node["barn"][kind] for node in self._at["nodes"]]
+            barns = [node["barn"][kind] for node in self.nodes()]
             yield kind, [barn["xs"][n].int() for barn in barns for n in range(barn["len"].int())]
 
     def sum(self, count):
         """A count of all nodes together: slabs, total or in_use."""
-        return sum(node[count].int() for node in self._at["nodes"])
+        return sum(node[count].int() for node in self.nodes())
 
     def in_sheaves(self):
         """Free objects in sheaves."""
@@ -69,7 +77,7 @@ class Cache:
     def partial(self):
         """Walks the partial slabs of all nodes: (frames, what is wrong or None)."""
         frames = []
-        for node in self._at["nodes"]:
+        for node in self.nodes():
             of_node, fault = self._partial_of(node)
             frames += of_node
             if fault:

@@ -3,7 +3,7 @@ src/mm/page_alloc). The lines that the kernel prints too are the kernel's, to th
 
 from . import source
 from .page import Page, frame_text, from_link, migratetypes, phys, zone_types
-from .values import static
+from .values import static, typed
 
 WALK_LIMIT = 1 << 20
 
@@ -40,8 +40,11 @@ class Zone:
 
     def per_cpu(self):
         """The lists of each CPU."""
+        first = static("granule::mm::ids::pcp_column::FIRST")[self.index].int()
+        if first == NO_COLUMN:
+            return []
         cpus = static("granule::mm::page_alloc::pcp::PCP")
-        return [PerCpu(cpu, self.index) for cpu in cpus]
+        return [PerCpu(cpu, self.index, first) for cpu in cpus]
 
     def title(self):
         """As it begins a line."""
@@ -50,9 +53,10 @@ class Zone:
 
 def zones():
     """The zones that hold RAM, by node and kind."""
-    all_zones = static("granule::mm::mmzone::ZONES")
-    for index in range(len(all_zones)):
-        zone = Zone(index, all_zones[index])
+    nodes = static("granule::mm::ids::nodes::NR_NODE_IDS").int()
+    all_zones = static("granule::mm::mmzone::node::ZONES")
+    for index in range(nodes * len(zone_types())):
+        zone = Zone(index, typed("granule::mm::mmzone::zone::Zone", all_zones[index].int()))
         if zone.present:
             yield zone
 
@@ -121,19 +125,18 @@ def walk(zone, order, mt, names):
 
 # The orders that have lists of CPUs, and their columns for each zone.
 PCP_ORDERS = (0, 1, 2, 3, 4, 5, 9)
-PCP_COLUMNS = 4
+PCP_COLUMNS = 3
+NO_COLUMN = 123
 
 
 class PerCpu:
     """A CPU's lists of a zone (src/mm/pcp_list.rs)."""
 
-    def __init__(self, pages, zone):
+    def __init__(self, pages, zone, first):
         self._granted = pages["granted"][zone].int()
         columns = [(row, n) for row in range(len(PCP_ORDERS)) for n in range(PCP_COLUMNS)]
         lists = pages["lists"]
-        self._words = {
-            (PCP_ORDERS[row], n): lists[row][zone * PCP_COLUMNS + n].int() for row, n in columns
-        }
+        self._words = {(PCP_ORDERS[row], n): lists[row][first + n].int() for row, n in columns}
 
     def count(self):
         """Pages on them, as they say: what was granted and is not room."""

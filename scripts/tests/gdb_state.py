@@ -132,9 +132,9 @@ def state_printers():
         if name == "gfp":
             expected = "Gfp(GFP_KERNEL | __GFP_ZERO)"
         same(run(f"print sample.{name}")[0].split(" = ", 1)[1], expected, name)
-    check(run("print granule::mm::mmzone::ZONES.value[0].free")[0].split(" = ")[1].isdigit())
-    check(run("print granule::mm::mmzone::ZONES.value[0].area")[0].split(" = ")[1].startswith("unlocked"))
-    lists = "granule::mm::mmzone::ZONES.value[0].area.value.value.lists"
+    check(run("print granule::mm::mmzone::node::FIRST_NODE.value.node_zones[0].free")[0].split(" = ")[1].isdigit())
+    check(run("print granule::mm::mmzone::node::FIRST_NODE.value.node_zones[0].area")[0].split(" = ")[1].startswith("unlocked"))
+    lists = "granule::mm::mmzone::node::FIRST_NODE.value.node_zones[0].area.value.value.lists"
     order = next(n for n in range(10, -1, -1) if value(f"{lists}[{n}][1].nr_free"))
     text = run(f"print {lists}[{order}][1]")[0].split(" = ", 1)[1]
     blocks = value(f"{lists}[{order}][1].nr_free")
@@ -149,7 +149,7 @@ def damage():
     """A bad link in a free list and a slab list, a bad count: each is named. Then all is
     as before."""
     machine = gdb.selected_inferior()
-    lists = "granule::mm::mmzone::ZONES.value[0].area.value.value.lists"
+    lists = "granule::mm::mmzone::node::FIRST_NODE.value.node_zones[0].area.value.value.lists"
     order = next(n for n in range(11) if value(f"{lists}[{n}][1].nr_free") > 1)
     head = machine.read_memory(value(f"&{lists}[{order}][1]"), 4)
     pfn = int.from_bytes(bytes(head), "little") - 1024

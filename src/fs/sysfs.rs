@@ -27,7 +27,11 @@ pub(super) const DEVICES: &[Node] = &[Node::Dir(
 fn node_name(n: usize) -> Option<&'static str> {
     let is_online = stat::nodes().any(|node| node.index() == n)
         || cpus_online().any(|cpu| cpu_to_node(cpu).index() == n);
-    ["node0", "node1", "node2", "node3"].get(n).copied().filter(|_| is_online)
+    const NAMES: [&str; MAX_NUMNODES] = [
+        "node0", "node1", "node2", "node3", "node4", "node5", "node6", "node7", "node8", "node9",
+        "node10", "node11", "node12", "node13", "node14", "node15",
+    ];
+    NAMES.get(n).copied().filter(|_| is_online)
 }
 
 const NODE: &[File] = &[

@@ -4,7 +4,7 @@
 use super::paging;
 use super::progress::Progress;
 use super::start::Stop;
-use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE, PhysAddr, PhysRange, VirtRange};
+use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtRange};
 use crate::arch::fixmap::MEMBLOCK_PAGES;
 use crate::arch::{self, NR_CPUS, irq, layout};
 use crate::arch::{features, fixmap, image};
@@ -12,9 +12,10 @@ use crate::drivers::random;
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::Tree;
 use crate::mm::heap::KERNEL_HEAP;
+use crate::mm::memblock::find::Nodes;
 use crate::mm::memblock::scan::{BootInfo, Handover, MemLimit, early_init_dt_scan, present};
 use crate::mm::memblock::{Kind, MAX_REGIONS, Memblock, Region, debugfs};
-use crate::mm::mmzone::NodeId;
+use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::mm::page_alloc;
 use crate::mm::ptdump::{self, Run};
 use crate::mm::resource::{self, Resources};
@@ -23,6 +24,8 @@ use crate::mm::{cma, compaction, kthread, reserved_mem, slab, vmalloc, vmscan};
 use crate::sched;
 use crate::sync::{Once, Rank, SpinLock};
 use alloc::vec::Vec;
+use core::alloc::Layout;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use log::{Level, debug, info};
 
@@ -136,9 +139,38 @@ pub(super) fn paging_init() -> Result<(), Stop> {
     })
 }
 
+/// Allocates memory on `node`, or elsewhere if there is none; not among what is kept for
+/// movable allocations, for it stays.
+fn alloc_on(
+    memblock: &mut Memblock,
+    boot: &BootInfo<'_>,
+    node: NodeId,
+    layout: Layout,
+) -> Option<NonNull<u8>> {
+    let (size, align) = (layout.size() as u64, layout.align() as u64);
+    let mut alloc = |below: Pfn, nodes: Nodes| {
+        let end = memblock.end_of_dram().min(below.phys());
+        let within = PhysRange::new(memblock.start_of_dram().min(end), end);
+        memblock.alloc_range_nid(size, align, within, nodes).ok()
+    };
+    let movable = &boot.zones.movable;
+    let lowest = movable.iter().copied().min().unwrap_or(Pfn::LIMIT);
+    let range = alloc(movable[node.index()], Nodes::Only(node))
+        .or_else(|| alloc(lowest, Nodes::Any))
+        .or_else(|| alloc(Pfn::LIMIT, Nodes::Any))?;
+    let at = arch::phys_to_virt(range.start()).get();
+    NonNull::new(core::ptr::with_exposed_provenance_mut(at))
+}
+
 /// Hands all free memory to the page allocator (Linux: free_area_init, mem_init).
 pub(super) fn mem_init(boot: &BootInfo<'_>) -> Result<(), Stop> {
     with_memblock(|memblock| {
+        let nids = memblock.memory().iter().filter_map(|region| region.nid);
+        let nodes = nids.fold(0u32, |nodes, nid| nodes | 1 << nid.index());
+        let nodes = NodeId::numbers().filter(|node| nodes >> node.index() & 1 != 0);
+        let alloc = |node, layout| alloc_on(memblock, boot, node, layout);
+        // SAFETY: memory of its own, which stays reserved.
+        unsafe { page_alloc::alloc_node_data(nodes, alloc) }.map_err(Stop::Zones)?;
         let (limits, present) = (boot.zones.limits(), present(memblock));
         let free = memblock.free_mem_ranges(None).map(|free| free.range.whole_pages());
         let free = free.filter(|range| !range.is_empty());
@@ -210,15 +242,25 @@ pub(super) fn vmalloc_init() {
     debug!("vmalloc: for {NR_CPUS} CPUs and {pages} pages");
 }
 
+/// Names of what there is once for each node.
+macro_rules! names_of_nodes {
+    ($name:literal) => {
+        names_of_nodes!($name: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    ($name:literal: $($node:literal)*) => {
+        [$(concat!($name, $node)),*]
+    };
+}
+
 /// Starts the threads that work on memory in the background. Where this CPU has no threads
 /// there are none.
 pub(super) fn start_threads() {
     if sched::current().is_none() {
         return;
     }
-    let threads: [(_, fn(NodeId)); 2] = [
-        (["kcompactd0", "kcompactd1", "kcompactd2", "kcompactd3"], compaction::kcompactd),
-        (["kswapd0", "kswapd1", "kswapd2", "kswapd3"], vmscan::kswapd),
+    let threads: [([&str; MAX_NUMNODES], fn(NodeId)); 2] = [
+        (names_of_nodes!("kcompactd"), compaction::kcompactd),
+        (names_of_nodes!("kswapd"), vmscan::kswapd),
     ];
     for (names, body) in threads {
         for (name, node) in names.into_iter().zip(NodeId::all()) {

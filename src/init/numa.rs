@@ -6,6 +6,8 @@ use crate::arch::smp;
 use crate::firmware::fdt::{Cpu, Tree};
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::mm::page_alloc;
+use arrayvec::ArrayString;
+use core::fmt::Write;
 use log::{info, warn};
 
 /// A node's distance from itself, and from another where nothing is said.
@@ -38,10 +40,12 @@ pub(super) fn init(tree: &Tree<'_>) {
     };
     page_alloc::set_node_distances(distance);
     for from in NodeId::all() {
-        let [a, b, c, d] = core::array::from_fn(|to| {
-            NodeId::new(to).map_or(REMOTE_DISTANCE, |to| distance(from, to))
-        });
-        info!("NUMA: distances from node {}: {a} {b} {c} {d}", from.index());
+        let mut line = ArrayString::<{ MAX_NUMNODES * " 4294967295".len() }>::new();
+        for to in NodeId::all() {
+            // There is room for the largest number, as often as there are nodes.
+            let _ = write!(line, " {}", distance(from, to));
+        }
+        info!("NUMA: distances from node {}:{line}", from.index());
     }
 }
 

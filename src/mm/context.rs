@@ -125,8 +125,10 @@ pub fn mems_allowed_scope<R>(nodes: &[NodeId], f: impl FnOnce() -> R) -> R {
     count_scopes(|count| count + 1);
     let _scope = Scope;
     let bit = |node: NodeId| 1u32 << (FORBIDDEN as usize + node.index());
-    let forbidden: u32 =
-        NodeId::all().filter(|node| !nodes.contains(node)).map(bit).fold(0, |all, one| all | one);
+    let forbidden: u32 = NodeId::numbers()
+        .filter(|node| !nodes.contains(node))
+        .map(bit)
+        .fold(0, |all, one| all | one);
     scope(|word| word & !(u32::MAX << FORBIDDEN) | forbidden, f)
 }
 

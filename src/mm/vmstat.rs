@@ -2,7 +2,6 @@
 //! them.
 #![deny(unsafe_code)]
 
-use crate::addr::Order;
 use crate::machine_local;
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::mm::page::Frame;
@@ -27,7 +26,7 @@ machine_local! {
 
 /// Adds to a figure of the node that `frame` lies on. Any context.
 pub(in crate::mm) fn mod_node_page_state(frame: Frame, item: NodeStat, by: isize) {
-    let node = frame.align_down(Order::MAX).page().zone().node();
+    let node = frame.zone().node();
     NODE_STAT[node.index()][item as usize].fetch_add(by, Relaxed);
 }
 

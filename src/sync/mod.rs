@@ -8,7 +8,9 @@ pub mod atomic;
 mod once;
 mod request;
 mod spinlock;
+mod static_ref;
 
 pub use once::Once;
 pub use request::{Request, Ticket};
 pub use spinlock::{Rank, SpinGuard, SpinLock};
+pub use static_ref::StaticRef;

@@ -148,6 +148,11 @@ impl<T> MachineLocal<T> {
     pub const fn new(value: T) -> Self {
         Self { value }
     }
+
+    /// Returns the value; in the initialiser of another static too.
+    pub const fn value(&'static self) -> &'static T {
+        &self.value
+    }
 }
 
 /// The address of a `machine_local!` static is that of its value: `static_branch_unlikely!`

@@ -198,6 +198,13 @@ impl<T> MachineLocal<T> {
     }
 }
 
+impl<T: Any + Send + Sync> MachineLocal<T> {
+    /// Returns this machine's value.
+    pub fn value(&'static self) -> &'static T {
+        self
+    }
+}
+
 impl<T: Any + Send + Sync> Deref for MachineLocal<T> {
     type Target = T;
 

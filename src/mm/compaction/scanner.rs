@@ -117,7 +117,7 @@ impl Scanners {
     /// The first frame of the pageblock at `start`, if that is of this zone.
     fn block(zone: ZoneId, start: Pfn) -> Option<Frame> {
         let first = Frame::new(start)?;
-        (first.align_down(Order::MAX).page().zone() == zone).then_some(first)
+        (first.zone() == zone).then_some(first)
     }
 
     /// The first frame of the pageblock at `start`, if pages are moved out of it (Linux:

@@ -16,7 +16,7 @@ impl fmt::Display for PageDump {
         let page = frame.page();
         let block = frame.align_down(Order::PAGEBLOCK);
         // Of a block's inside its head alone knows the zone.
-        let zone = frame.align_down(Order::MAX).page().zone();
+        let zone = frame.zone();
         writeln!(
             f,
             "pfn {:#x}: phys {}, virt {}, descriptor at {:#x}",

@@ -281,7 +281,7 @@ impl fmt::Display for PageOwner {
         for zone in ZoneId::all().map(ZoneId::zone) {
             let (mut at, end) = (zone.spanned().start(), zone.spanned().end());
             while at < end {
-                let Some(ext) = Frame::new(at).filter(|f| f.page().zone() == zone.id()) else {
+                let Some(ext) = Frame::new(at).filter(|f| f.zone() == zone.id()) else {
                     at = next_block(at);
                     continue;
                 };

@@ -106,7 +106,7 @@ fn the_zone_of_narrow_devices_is_tried_for_them() {
                 let last = memory.phys().end().get() - 1;
                 assert!(last <= mask, "{memory:?}");
                 let frame = Frame::new(memory.phys().start().pfn().expect("a frame"));
-                assert_eq!(frame.expect("RAM").page().zone().kind(), zone);
+                assert_eq!(frame.expect("RAM").zone().kind(), zone);
                 dma_free_coherent(memory);
             }
         }

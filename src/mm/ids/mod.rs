@@ -3,16 +3,19 @@
 #![deny(unsafe_code)]
 
 mod migratetype;
-#[expect(unsafe_code, reason = "an index that is never too large")]
+mod nodes;
+#[expect(unsafe_code, reason = "a byte that is a column again")]
 mod pcp_column;
 
 pub use migratetype::Migratetype;
+pub(in crate::mm) use nodes::node_set_possible;
+pub use nodes::nr_node_ids;
 pub(in crate::mm) use pcp_column::PcpColumn;
 
 use core::fmt;
 
-/// Nodes that a kernel can have.
-pub const MAX_NUMNODES: usize = 4;
+/// Nodes that a kernel can have (Linux: 1 << CONFIG_NODES_SHIFT, which is 16 by default on arm64).
+pub const MAX_NUMNODES: usize = 16;
 /// Kinds of zone.
 pub const MAX_NR_ZONES: usize = 4;
 
@@ -35,8 +38,13 @@ impl NodeId {
     pub const fn index(self) -> usize {
         self.0 as usize
     }
-    /// All nodes, rising.
-    pub fn all() -> impl Iterator<Item = Self> {
+    /// All nodes that this machine may have, rising: those up to the last that has memory or CPUs
+    /// (Linux: for_each_node).
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        (0..nr_node_ids() as u8).map(Self)
+    }
+    /// Every number of a node, rising, whether this machine has such a node or not.
+    pub fn numbers() -> impl Iterator<Item = Self> + Clone {
         (0..MAX_NUMNODES as u8).map(Self)
     }
 }
@@ -83,14 +91,14 @@ impl fmt::Display for ZoneType {
     }
 }
 
-/// A zone of a node, in four bits.
+/// A zone of a node, in six bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct ZoneId(u8);
 
 impl ZoneId {
     /// Bits of a zone's number.
-    pub const BITS: u32 = 4;
+    pub const BITS: u32 = 6;
     /// Number of ids.
     pub const COUNT: usize = 1 << Self::BITS;
 
@@ -127,8 +135,12 @@ impl ZoneId {
     pub const fn kind(self) -> ZoneType {
         ZoneType::ALL[(self.0 & 3) as usize]
     }
-    /// All zones, by node and kind.
-    pub fn all() -> impl Iterator<Item = Self> {
+    /// The zones of [all nodes](NodeId::all), by node and kind.
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        (0..(nr_node_ids() * MAX_NR_ZONES) as u8).map(Self)
+    }
+    /// Every number of a zone, by node and kind, whether this machine has such a node or not.
+    pub fn numbers() -> impl Iterator<Item = Self> + Clone {
         (0..Self::COUNT as u8).map(Self)
     }
 }

@@ -4,19 +4,23 @@
 //! Every aligned block of the largest order lies in one zone of one node: the limits
 //! that devices, the command line and the firmware give are rounded to it. So neither a
 //! pageblock nor a merge ever crosses a zone, and the zone of any frame stands in the
-//! descriptor of the first frame of its block.
+//! descriptor of the third frame of its block.
 #![deny(unsafe_code)]
 
 mod boost;
 mod limits;
+mod node;
 mod sysctl;
 mod watermark;
 mod zone;
 mod zonelist;
 
-pub use crate::mm::ids::{MAX_NR_ZONES, MAX_NUMNODES, Migratetype, NodeId, ZoneId, ZoneType};
+pub use crate::mm::ids::{
+    MAX_NR_ZONES, MAX_NUMNODES, Migratetype, NodeId, ZoneId, ZoneType, nr_node_ids,
+};
 pub use limits::{ZoneLimits, zone_spans};
 pub(in crate::mm) use limits::{zone_of, zones_of};
+pub(in crate::mm) use node::{NodeData, has_node_data, set_node_data};
 pub use sysctl::{
     lowmem_reserve_ratio, set_watermark_boost_factor, watermark_boost_factor,
     watermark_scale_factor,
@@ -31,17 +35,12 @@ pub use zone::Zone;
 pub use zonelist::Zonelist;
 pub(in crate::mm) use zonelist::build_zonelists;
 
-use crate::machine_local;
-
 impl ZoneId {
-    /// Returns the zone's figures and free lists.
+    /// Returns the zone's figures and free lists. Those of a node that has no memory are always
+    /// empty.
     #[inline]
     #[must_use]
     pub fn zone(self) -> &'static Zone {
-        &ZONES[self.index()]
+        node::zone(self)
     }
-}
-
-machine_local! {
-    static ZONES: [Zone; ZoneId::COUNT] = zone::all();
 }

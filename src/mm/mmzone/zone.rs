@@ -42,9 +42,9 @@ pub struct Zone {
 }
 
 impl Zone {
-    const fn new(id: u8) -> Self {
+    pub(super) const fn new(id: ZoneId) -> Self {
         Self {
-            id: ZoneId::from_bits(id),
+            id,
             area: SpinLock::new(Rank::Zone, FreeArea::new()),
             orders: [const { AtomicU16::new(0) }; Migratetype::COUNT],
             free: AtomicU32::new(0),
@@ -108,27 +108,6 @@ impl Zone {
     pub(in crate::mm) fn lock<'a>(&'a self, irq: &'a IrqMasked) -> LockedZone<'a> {
         LockedZone { zone: self, area: self.area.lock(irq) }
     }
-}
-
-pub(super) const fn all() -> [Zone; ZoneId::COUNT] {
-    [
-        Zone::new(0),
-        Zone::new(1),
-        Zone::new(2),
-        Zone::new(3),
-        Zone::new(4),
-        Zone::new(5),
-        Zone::new(6),
-        Zone::new(7),
-        Zone::new(8),
-        Zone::new(9),
-        Zone::new(10),
-        Zone::new(11),
-        Zone::new(12),
-        Zone::new(13),
-        Zone::new(14),
-        Zone::new(15),
-    ]
 }
 
 /// A zone's free blocks, by order and migratetype (Linux: struct free_area).

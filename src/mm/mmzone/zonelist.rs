@@ -21,10 +21,12 @@ machine_local! {
 }
 
 impl Zonelist {
-    /// The zonelist of `node`.
+    /// Returns the zonelist of `node`.
     #[must_use]
     pub fn of(node: NodeId) -> &'static Self {
-        &ZONELISTS[node.index()]
+        // That of a node that this machine does not have is the first one's.
+        let index = if node.index() < super::nr_node_ids() { node.index() } else { 0 };
+        &ZONELISTS[index]
     }
 
     /// The zones that are no wider than `highest`, best first.
@@ -43,14 +45,16 @@ impl Zonelist {
 /// lower numbered.
 pub(in crate::mm) fn build_zonelists(distance: impl Fn(NodeId, NodeId) -> u32) {
     for node in NodeId::all() {
-        let mut order = [NodeId::FIRST; super::MAX_NUMNODES];
-        for (slot, other) in order.iter_mut().zip(NodeId::all()) {
-            *slot = other;
-        }
-        order.sort_unstable_by_key(|&other| (other != node, distance(node, other), other));
-        let zones = order
-            .iter()
-            .flat_map(|&n| ZoneType::ALL.iter().rev().map(move |&kind| ZoneId::new(n, kind)));
+        let key = |other: NodeId| (other != node, distance(node, other), other);
+        // A sort of the core library would be larger than the rest of the module.
+        let mut last = None;
+        let order = core::iter::from_fn(|| {
+            let keys = NodeId::all().map(key).filter(|&key| last.is_none_or(|last| key > last));
+            last = Some(keys.min()?);
+            last.map(|(_, _, node)| node)
+        });
+        let zones =
+            order.flat_map(|n| ZoneType::ALL.iter().rev().map(move |&kind| ZoneId::new(n, kind)));
         let mut entries = ZONELISTS[node.index()].own.iter();
         for id in zones.filter(|id| id.zone().present() != 0) {
             if let Some(entry) = entries.next() {

@@ -3,7 +3,7 @@
 use super::{BLOCK_ISOLATED, BLOCK_OFFLINE, Page};
 use crate::addr::{Order, PAGE_SHIFT, Pfn, PhysAddr, VirtAddr};
 use crate::arch;
-use crate::mm::ids::{Migratetype, PcpColumn};
+use crate::mm::ids::{Migratetype, PcpColumn, ZoneId};
 use core::fmt;
 use core::num::NonZeroU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -111,7 +111,7 @@ impl Frame {
     pub(in crate::mm) fn pcp_column(self) -> Option<PcpColumn> {
         // SAFETY: `set_block` alone writes it, and a fresh descriptor is zero.
         unsafe {
-            PcpColumn::from_byte(self.align_down(Order::PAGEBLOCK).after().block.load(Relaxed))
+            PcpColumn::from_byte(self.align_down(Order::PAGEBLOCK).after::<1>().block.load(Relaxed))
         }
     }
     /// Says that the section of the pageblock that starts here is offline, until the
@@ -127,19 +127,32 @@ impl Frame {
             Migratetype::Isolate => self.page().block_kept_migratetype() as u8 | BLOCK_ISOLATED,
             mt => mt as u8,
         };
-        let zone = self.align_down(Order::MAX).page().zone();
-        self.set_block(block, PcpColumn::new(zone, mt));
+        self.set_block(block, PcpColumn::new(self.zone(), mt));
     }
     fn set_block(self, block: u8, column: Option<PcpColumn>) {
         debug_assert!(self.align_down(Order::PAGEBLOCK) == self);
         self.page().block.store(block, Relaxed);
-        self.after().block.store(PcpColumn::to_byte(column), Relaxed);
+        self.after::<1>().block.store(PcpColumn::to_byte(column), Relaxed);
     }
-    /// The descriptor after its own, which is the start of a block of several.
+    /// The descriptor `N` after that of the frame, which is the first of a pageblock.
     #[inline(always)]
-    fn after(self) -> &'static Page {
-        // SAFETY: as `page`, of the second frame of the block.
-        unsafe { &*self.page_ptr().wrapping_add(1) }
+    fn after<const N: usize>(self) -> &'static Page {
+        const { assert!(N < Order::PAGEBLOCK.pages() as usize) }
+        debug_assert!(self.align_down(Order::PAGEBLOCK) == self);
+        // SAFETY: as `page`, of another frame of the pageblock.
+        unsafe { &*self.page_ptr().wrapping_add(N) }
+    }
+
+    /// Returns the zone that the frame lies in (Linux: page_zonenum, page_to_nid).
+    #[inline]
+    pub(in crate::mm) fn zone(self) -> ZoneId {
+        ZoneId::from_bits(self.align_down(Order::MAX).after::<2>().block.load(Relaxed))
+    }
+    /// Sets the zone of the block of the largest order that starts here. Before any of its frames
+    /// is the allocator's.
+    pub(in crate::mm) fn set_zone(self, zone: ZoneId) {
+        debug_assert!(self.align_down(Order::MAX) == self);
+        self.after::<2>().block.store(zone.bits(), Relaxed);
     }
 
     /// Number by which it is stored, where `None` is 0.

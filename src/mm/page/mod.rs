@@ -6,10 +6,9 @@
 //! frame lies in, because descriptors come to life in such blocks ([`super::sparse`]).
 //!
 //! Who may write what: the owner of an allocated frame writes its flags, reference
-//! count, map count, `private`, links and `owner`. The frame's place (zone, node and
-//! the order it was allocated with) is the page allocator's; so is the pageblock's
-//! migratetype, which it writes while the frame belongs to somebody else: hence a
-//! byte of its own. A descriptor of all zeros is that of a reserved frame. Bad memory may
+//! count, map count, `private`, links and `owner`. The order that the frame was allocated
+//! with is the page allocator's; so are the pageblock's migratetype and the zone,
+//! which it writes while the frame belongs to somebody else: hence a byte of their own. A descriptor of all zeros is that of a reserved frame. Bad memory may
 //! be found at any time, whoever owns the frame: so owners add and remove their flags.
 //!
 //! Outside of `mm` descriptors can be read and not written: a wrong link or count gives a page
@@ -23,7 +22,7 @@ pub use frame::Frame;
 
 use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
 use crate::arch::{self, layout};
-use crate::mm::ids::{Migratetype, ZoneId};
+use crate::mm::ids::Migratetype;
 use bitflags::bitflags;
 use core::mem::offset_of;
 use core::num::NonZeroU32;
@@ -108,9 +107,10 @@ impl Default for Link {
 pub struct Page {
     refcount: AtomicU32,
     flags: AtomicU16,
-    place: AtomicU8,
+    order: AtomicU8,
     /// State of a pageblock: in its first frame the migratetype and compaction's skip hints, in
-    /// its second the per-CPU lists of its pages.
+    /// its second the per-CPU lists of its pages. In the third frame of a block of the largest
+    /// order, its zone.
     block: AtomicU8,
     mapcount: AtomicU32,
     private: AtomicU32,
@@ -125,10 +125,10 @@ const _: () = assert!(size_of::<Page>() == 32);
 const WORD_FLAGS_SHIFT: u32 = 32;
 /// Position of the order in them.
 const WORD_ORDER_SHIFT: u32 = 48;
-/// Bits of them that belong neither to the zone nor to the pageblock.
+/// Bits of them that do not belong to the pageblock.
 const WORD_OWN: u64 = (1 << 52) - 1;
 const _: () = assert!(
-    offset_of!(Page, flags) == 4 && offset_of!(Page, place) == 6 && offset_of!(Page, block) == 7
+    offset_of!(Page, flags) == 4 && offset_of!(Page, order) == 6 && offset_of!(Page, block) == 7
 );
 
 macro_rules! field {
@@ -315,30 +315,19 @@ impl Page {
         word.unwrap_or_else(|| {
             u64::from(self.refcount())
                 | u64::from(self.flags.load(Relaxed)) << WORD_FLAGS_SHIFT
-                | u64::from(self.place.load(Relaxed)) << WORD_ORDER_SHIFT
+                | u64::from(self.order()) << WORD_ORDER_SHIFT
         })
     }
 
-    /// The zone of the block that starts here; right for heads of blocks alone,
-    /// and for the first frame of each aligned block of [`Order::MAX`].
-    #[inline]
-    pub(in crate::mm) fn zone(&self) -> ZoneId {
-        self.place().zone()
-    }
     /// The order with which the block that starts here last left the free lists.
     #[inline]
     pub(in crate::mm) fn order(&self) -> u8 {
-        self.place().order()
+        self.order.load(Relaxed)
     }
-    /// Zone and order as one value.
+    /// Sets it.
     #[inline]
-    pub(in crate::mm) fn place(&self) -> Place {
-        Place(self.place.load(Relaxed))
-    }
-    /// Sets both.
-    #[inline]
-    pub(in crate::mm) fn set_place(&self, zone: ZoneId, order: Order) {
-        self.place.store(order.get() | zone.bits() << Place::ORDER_BITS, Relaxed);
+    pub(in crate::mm) fn set_order(&self, order: Order) {
+        self.order.store(order.get(), Relaxed);
     }
     /// The migratetype of the pageblock that starts here: `Isolate` while it is being emptied.
     #[inline]
@@ -391,19 +380,3 @@ bitflags! {
 const BLOCK_ISOLATED: u8 = 1 << 5;
 /// Bit of a pageblock's byte: its section is offline.
 const BLOCK_OFFLINE: u8 = 1 << 6;
-
-/// The zone and the order of a block.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::mm) struct Place(u8);
-
-impl Place {
-    const ORDER_BITS: u32 = 4;
-    #[inline]
-    pub(in crate::mm) fn zone(self) -> ZoneId {
-        ZoneId::from_bits(self.0 >> Self::ORDER_BITS)
-    }
-    #[inline]
-    pub(in crate::mm) fn order(self) -> u8 {
-        self.0 & ((1 << Self::ORDER_BITS) - 1)
-    }
-}

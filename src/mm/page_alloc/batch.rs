@@ -32,7 +32,6 @@ pub(super) fn refill(
         frame.page().set_refcount(1);
         return Some(frame);
     }
-    let id = zone.zone.id();
     while left > 0 {
         let most = Order::new(order.get() + left.ilog2() as u8).unwrap_or(Order::MAX);
         let Some((head, size)) = zone.rmqueue_run(order, most, mt, reach) else { break };
@@ -40,7 +39,7 @@ pub(super) fn refill(
         // From the end, so that the list hands them out rising.
         for at in (0..size.pages()).step_by(step as usize).rev() {
             let frame = head.within(size, at);
-            frame.page().set_place(id, order);
+            frame.page().set_order(order);
             frame.page().set_refcount(1);
             list.push(frame, order);
         }

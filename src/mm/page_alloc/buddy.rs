@@ -75,7 +75,7 @@ impl LockedZone<'_> {
         let page = frame.page();
         page.set_flags(PageFlags::BUDDY);
         page.set_private(u32::from(order.get()));
-        page.set_place(self.zone.id(), order);
+        page.set_order(order);
         if self.list_mut(order, mt).add(frame, last) {
             let orders = &self.zone.orders[mt.index()];
             orders.store(orders.load(Relaxed) | 1 << order.get(), Relaxed);
@@ -153,7 +153,7 @@ impl LockedZone<'_> {
         self.del_from_free_list(frame, current, mt);
         self.expand(frame, order, current, mt);
         self.account_sub(mt, order.pages());
-        frame.page().set_place(self.zone.id(), order);
+        frame.page().set_order(order);
     }
 
     /// Frees the block of `order` at `frame`, whose first pageblock is of `mt`, and merges it

@@ -132,13 +132,13 @@ pub(super) fn split_page(frame: Frame, order: Order) {
 /// Makes the pages of a block single ones, of which the first alone has references.
 fn make_single_pages(frame: Frame, order: Order) {
     let page = frame.page();
-    let (zone, charged) = (page.zone(), page.flags().contains(PageFlags::ACCOUNTED));
+    let charged = page.flags().contains(PageFlags::ACCOUNTED);
     page.remove_flags(PageFlags::HAS_HWPOISONED);
     split_page_hook(frame, order);
     for single in frame.block(order) {
         if charged {
             single.page().add_flags(PageFlags::ACCOUNTED);
         }
-        single.page().set_place(zone, Order::ZERO);
+        single.page().set_order(Order::ZERO);
     }
 }

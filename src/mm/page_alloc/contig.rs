@@ -55,7 +55,7 @@ impl LockedZone<'_> {
         let part = block.intersect(range);
         self.del_from_free_list(head, order, mt);
         self.account_sub(mt, part.len());
-        mark_allocated(part, self.zone.id());
+        mark_allocated(part);
         self.free_around(head, order, part, mt);
     }
 
@@ -104,7 +104,7 @@ pub(super) fn free_contig_range(range: PfnRange) {
         let frame = single_pages_at(pfn);
         with_masked(|irq| {
             // Bad memory is marked under this lock, so the flags are looked at under it.
-            let mut zone = frame.page().zone().zone().lock(irq);
+            let mut zone = frame.zone().zone().lock(irq);
             let let_go = |page: &Page| {
                 let is_plain = page.is_plain(Order::ZERO);
                 if is_plain {

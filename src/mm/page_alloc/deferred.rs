@@ -17,6 +17,7 @@ use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
+use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{NodeId, ZoneId, ZoneLimits, zone_of, zones_of};
 use crate::mm::page::Frame;
 use crate::mm::sparse::{self, FreeRam, Populate, Section};
@@ -100,6 +101,7 @@ pub(super) fn init(
         for (id, part) in zones_of(limits, present.clone(), range) {
             let zone = id.zone();
             if zone.present() == 0 {
+                PcpColumn::assign(id);
                 zone.start.store(part.start().get(), Relaxed);
             }
             zone.end.store(part.end().get(), Relaxed);

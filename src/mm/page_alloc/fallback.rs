@@ -123,7 +123,7 @@ impl LockedZone<'_> {
             self.del_from_free_list(frame, current, from);
             self.expand(frame, order, current, mt);
             self.account_sub(mt, order.pages());
-            frame.page().set_place(self.zone.id(), order);
+            frame.page().set_order(order);
             return Some(frame);
         }
         // Next time there shall be room for both kinds.

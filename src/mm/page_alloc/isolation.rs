@@ -107,7 +107,7 @@ impl LockedZone<'_> {
             self.del_from_free_list(frame, order, mt);
             self.account_sub(mt, order.pages());
             at = at + order.pages();
-            mark_allocated(PfnRange::new(frame.pfn(), at), self.zone.id());
+            mark_allocated(PfnRange::new(frame.pfn(), at));
             pages.push_isolated(frame, order);
         }
     }
@@ -124,11 +124,11 @@ pub(in crate::mm) fn free_block_around(pfn: Pfn) -> Option<(Frame, Order)> {
 }
 
 /// Makes single allocated pages of frames that were just taken off the lists.
-pub(super) fn mark_allocated(range: PfnRange, zone: ZoneId) {
+pub(super) fn mark_allocated(range: PfnRange) {
     for (pfn, order) in range.blocks(Order::MAX) {
         let Some(frame) = Frame::new(pfn) else { continue };
         for page in frame.pages(order) {
-            page.set_place(zone, Order::ZERO);
+            page.set_order(Order::ZERO);
             page.set_refcount(1);
         }
         if are_watched() {
@@ -147,7 +147,7 @@ pub(in crate::mm) fn pageblocks(range: PfnRange) -> impl DoubleEndedIterator<Ite
 
 /// Checks that all frames of `range` have descriptors and are of one zone, which is returned.
 pub(in crate::mm) fn single_zone(range: PfnRange) -> Result<ZoneId, ContigError> {
-    let zone = |pfn| Some(Frame::new(pfn)?.align_down(Order::MAX).page().zone());
+    let zone = |pfn| Some(Frame::new(pfn)?.zone());
     let first = zone(range.start()).ok_or(ContigError::Invalid)?;
     let size = Order::MAX.pages();
     let blocks = range.start().get() / size..range.end().get().div_ceil(size);

@@ -17,6 +17,7 @@
 //! | `poison` | taking bad memory out of use |
 //! | `numa` | nodes and their distances |
 //! | `owned`, `page_list` | pages that are freed when they are dropped, and lists of them |
+//! | `node_data` | memory for the zones of further nodes |
 //! | `raw` | unsafe frees of pages by their frames |
 //! | `accounted` | pages that are charged |
 //! | `extfrag` | counts of mixed migratetypes |
@@ -25,7 +26,7 @@
 //! | `validate` | checks of a zone |
 //!
 //! A block that is allocated has one reference, no flags (or `HEAD`, its tails `TAIL`),
-//! and its zone and order in its head's descriptor. A free block's frames have no
+//! and its order in its head's descriptor. A free block's frames have no
 //! references and its head is `BUDDY`, or `PCP` with the one reference that its next owner
 //! gets. What is neither was never the allocator's:
 //! the descriptor of a reserved frame is all zeros, with no references.
@@ -51,6 +52,7 @@ mod highatomic;
 mod isolation;
 mod listed;
 mod memmap;
+mod node_data;
 mod numa;
 mod online;
 mod owned;
@@ -84,6 +86,7 @@ pub(in crate::mm) use isolation::{
     free_block_around, pageblocks, single_zone, start_isolate, undo_isolate, unmovable_page,
 };
 pub(in crate::mm) use listed::{MAX_PCP, NO_PCP_FLAGS, alloc_pcp};
+pub use node_data::alloc_node_data;
 pub use numa::{
     cpu_dead, cpu_online, cpu_to_node, cpus_online, node_distance, numa_node_id, set_cpu_numa_node,
     set_node_distances,
@@ -125,6 +128,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// its to give out. Costs as much as there are ranges, not as they are large, and brings
 /// up the first section of the zone that the kernel's own allocations prefer.
 ///
+/// Nodes other than the first are given their zones before ([`alloc_node_data`]).
 /// `present` is all RAM with the node it belongs to, `free` the part of it that nobody
 /// uses; both in rising order. The frame descriptors' array is mapped through `populate`.
 ///
@@ -141,6 +145,12 @@ pub unsafe fn free_area_init(
 ) -> Result<(), InitError> {
     // SAFETY: the caller's promise is the same.
     let free = free.map(|range| unsafe { FreeRam::new(range) });
+    let nodes = present.clone().map(|(node, _)| node);
+    #[cfg(not(target_os = "none"))]
+    node_data::of_hosted_machine(nodes.clone());
+    if !nodes.clone().all(mmzone::has_node_data) {
+        return Err(InitError::NoMemory);
+    }
     with_masked(|irq| {
         deferred::init(irq, limits, present, free, populate)?;
         mmzone::build_zonelists(|a, b| u32::from(a != b));
@@ -257,7 +267,7 @@ fn free_unusual(frame: Frame, order: Order) {
 fn free_to_buddy(frame: Frame, order: Order) {
     let is_plain = with_masked(|irq| {
         // Of a block that is not plain the zone may be any; it is not freed then.
-        let mut zone = frame.page().zone().zone().lock(irq);
+        let mut zone = frame.zone().zone().lock(irq);
         if !frame.page().is_plain(order) {
             return false;
         }
@@ -366,7 +376,7 @@ fn release_reserved(irq: &arch::IrqMasked, range: PfnRange) -> u32 {
     let mut freed = 0;
     for (pfn, order) in range.blocks(Order::MAX) {
         let Some(frame) = Frame::new(pfn) else { continue };
-        let id: ZoneId = frame.align_down(Order::MAX).page().zone();
+        let id: ZoneId = frame.zone();
         let mut zone = id.zone().lock(irq);
         zone.add_managed(order.pages());
         let mt = buddy::pageblock_migratetype(frame);

@@ -6,6 +6,7 @@ use super::pcp;
 use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, NR_CPUS, cpu};
 use crate::machine_local;
+use crate::mm::ids::node_set_possible;
 use crate::mm::mmzone::{self, MAX_NUMNODES, NodeId};
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
@@ -63,6 +64,10 @@ pub fn numa_node_id() -> NodeId {
 /// Says which node `cpu` is near. An allocation on `cpu` that is under way may still be of memory
 /// near the node from before. Any thread.
 pub fn set_cpu_numa_node(cpu: CpuId, node: NodeId) {
+    if node_set_possible(node) {
+        // It has no memory: the zonelists of the others stay as they are.
+        with_masked(|_| mmzone::build_zonelists(node_distance));
+    }
     CPU_NODE[cpu.index()].store(node.index() as u8, Relaxed);
     with_masked(|_| pcp::setup(cpu, node));
 }
@@ -82,8 +87,8 @@ pub fn node_distance(from: NodeId, to: NodeId) -> u32 {
 /// nearest first. An allocation on another CPU that is under way may find fewer zones than there
 /// are. Any thread.
 pub fn set_node_distances(distance: impl Fn(NodeId, NodeId) -> u32) {
-    for from in NodeId::all() {
-        for to in NodeId::all() {
+    for from in NodeId::numbers() {
+        for to in NodeId::numbers() {
             DISTANCE[from.index()][to.index()].store(distance(from, to), Relaxed);
         }
     }

@@ -88,7 +88,7 @@ fn prepare_blocks(
     for n in (0..u32::BITS).filter(|n| blocks >> n & 1 != 0) {
         let block = section.block(n);
         let Some(first) = Frame::new(block.start()) else { continue };
-        first.page().set_place(zone_of(block.start()), Order::ZERO);
+        first.set_zone(zone_of(block.start()));
         for at in (0..block.len()).step_by(Order::PAGEBLOCK.pages() as usize) {
             first.within(Order::MAX, at).set_block_migratetype(Migratetype::Movable);
         }
@@ -123,7 +123,7 @@ fn take_spare(irq: &IrqMasked) -> Option<Frame> {
 fn give_back_spare(irq: &IrqMasked, mut spare: Option<Frame>) {
     while let Some(frame) = spare {
         spare = frame.page().next();
-        let mut zone = frame.page().zone().zone().lock(irq);
+        let mut zone = frame.zone().zone().lock(irq);
         zone.add_managed(1);
         let mt = pageblock_migratetype(frame);
         zone.free_one(frame, Order::ZERO, mt);

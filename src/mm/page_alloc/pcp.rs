@@ -49,7 +49,7 @@ pub(super) const ORDERS: [Order; 7] =
         _ => unreachable!(),
     };
 
-/// A CPU's lists, and what it needs beside them: 4 KiB.
+/// A CPU's lists, and what it needs beside them: 8 KiB.
 #[repr(align(4096))]
 pub(super) struct CpuPages {
     lists: [[PcpList; PcpColumn::COUNT]; ORDERS.len()],
@@ -64,7 +64,7 @@ pub(super) struct CpuPages {
     asked: AtomicBool,
 }
 
-const _: () = assert!(size_of::<CpuPages>() == 4096);
+const _: () = assert!(size_of::<CpuPages>() == 8192);
 
 /// Combinations of `__GFP_DMA`, `__GFP_HIGHMEM`, `__GFP_DMA32`, `__GFP_MOVABLE` and
 /// `__GFP_RECLAIMABLE`.
@@ -107,8 +107,8 @@ struct At {
 
 /// The lists of a zone.
 fn of_zone(zone: ZoneId) -> impl Iterator<Item = At> + Clone {
-    let first = zone.index() * PcpColumn::PER_ZONE;
-    let columns = first..first + Migratetype::PCPTYPES;
+    let first = PcpColumn::first_of(zone);
+    let columns = first..first + PcpColumn::PER_ZONE;
     (0..ORDERS.len()).flat_map(move |row| columns.clone().map(move |column| At { row, column }))
 }
 
@@ -143,9 +143,8 @@ impl CpuPages {
         if !zone.zone().is_populated() {
             return 0;
         }
-        let granted = self.granted[zone.index()].load(Relaxed);
-        let count = of_zone(zone)
-            .fold(granted, |count, at| count.wrapping_sub(self.at(at).get().room() as u32));
+        let mut count = self.granted[zone.index()].load(Relaxed);
+        self.each(zone, |list| count = count.wrapping_sub(list.get().room() as u32));
         u32::try_from(count as i32).unwrap_or(0)
     }
 
@@ -186,9 +185,9 @@ impl CpuPages {
     /// Each list of a zone.
     #[inline(always)]
     fn each(&self, zone: ZoneId, mut f: impl FnMut(&PcpList)) {
-        let first = zone.index() * PcpColumn::PER_ZONE;
+        let first = PcpColumn::first_of(zone);
         for row in &self.lists {
-            row[first..first + Migratetype::PCPTYPES].iter().for_each(&mut f);
+            row[first..first + PcpColumn::PER_ZONE].iter().for_each(&mut f);
         }
     }
 
@@ -295,7 +294,9 @@ pub(in crate::mm) fn alloc(
     reach: Reach,
 ) -> Option<Frame> {
     let row = row(order)?;
-    let column = PcpColumn::new(zone, mt)?;
+    let Some(column) = PcpColumn::new(zone, mt) else {
+        return zone.zone().lock(irq).rmqueue(order, mt, reach);
+    };
     let cpu = PCP.get(irq);
     drain_if_asked(irq);
     let list = cpu.list(row, column);
@@ -417,7 +418,7 @@ pub(super) fn free_pcppages_bulk(frame: Frame, order: Order) {
             return;
         }
         let Some(row) = row(order) else { return };
-        let id = frame.page().zone();
+        let id = frame.zone();
         // One that is being emptied since is drained soon.
         let Some(column) = frame.pcp_column() else { return };
         let (zone, cpu) = (id.zone(), PCP.get(irq));

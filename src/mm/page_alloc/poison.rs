@@ -54,7 +54,7 @@ impl LockedZone<'_> {
             let page = frame.page();
             if page.flags().contains(PageFlags::HWPOISON) {
                 page.set_flags(PageFlags::HWPOISON);
-                page.set_place(self.zone.id(), Order::ZERO);
+                page.set_order(Order::ZERO);
                 page.set_private(0);
                 page.set_owner(0);
                 self.free_run(PfnRange::new(free_from, frame.pfn()));
@@ -79,7 +79,7 @@ impl LockedZone<'_> {
 /// Frees a block without references, except for its bad frames.
 pub(super) fn free_good_part(head: Frame, order: Order) {
     with_masked(|irq| {
-        let mut zone = head.page().zone().zone().lock(irq);
+        let mut zone = head.zone().zone().lock(irq);
         head.page().set_refcount(0);
         zone.free_good_part(head, order);
     });
@@ -88,7 +88,7 @@ pub(super) fn free_good_part(head: Frame, order: Order) {
 /// Marks a frame as bad. It is counted by [`count_poisoned`] alone.
 pub(in crate::mm) fn mark_poisoned(frame: Frame) -> Marked {
     with_masked(|irq| {
-        let mut zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+        let mut zone = frame.zone().zone().lock(irq);
         match state_of(frame) {
             State::Free { head, order } => {
                 zone.take_page_off_buddy(frame, head, order);
@@ -112,7 +112,7 @@ pub(in crate::mm) fn mark_poisoned(frame: Frame) -> Marked {
 /// nor out.
 pub(in crate::mm) fn is_mark_kept(frame: Frame) -> bool {
     with_masked(|irq| {
-        let _zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+        let _zone = frame.zone().zone().lock(irq);
         let State::Allocated { head, order, .. } = state_of(frame) else { return false };
         let told = order == Order::ZERO || head.page().flags().contains(PageFlags::HAS_HWPOISONED);
         told && frame.page().flags().contains(PageFlags::HWPOISON)
@@ -122,7 +122,7 @@ pub(in crate::mm) fn is_mark_kept(frame: Frame) -> bool {
 /// Clears the mark of a frame that is not taken out, and is not to be.
 pub(in crate::mm) fn give_up_mark(frame: Frame) {
     with_masked(|irq| {
-        let _zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+        let _zone = frame.zone().zone().lock(irq);
         if state_of(frame) != State::Poisoned {
             frame.page().remove_flags(PageFlags::HWPOISON);
         }
@@ -141,7 +141,7 @@ pub(in crate::mm) fn page_handle_poison(page: OwnedPage) {
 /// online. Returns true if it was marked (Linux: put_page_back_buddy).
 pub(in crate::mm) fn put_page_back_buddy(frame: Frame) -> bool {
     with_masked(|irq| {
-        let mut zone = frame.align_down(Order::MAX).page().zone().zone().lock(irq);
+        let mut zone = frame.zone().zone().lock(irq);
         let page = frame.page();
         let bad = page.flags().contains(PageFlags::HWPOISON);
         let free = state_of(frame) == State::Poisoned && !page.flags().contains(PageFlags::OFFLINE);

@@ -112,7 +112,7 @@ fn validate_list(
             (page.prev() == prev, "a list's links disagree"),
             (buddy_order(frame) == Some(order), "a block on a list is not marked as free"),
             (page.flags() == PageFlags::BUDDY, "a free block has other flags"),
-            (page.zone() == zone.zone.id(), "a free block is of another zone"),
+            (frame.zone() == zone.zone.id(), "a free block is of another zone"),
             (frame.pfn().is_aligned(order), "a free block is not aligned"),
         ];
         if let Some((_, what)) = checks.iter().find(|(holds, _)| !holds) {
@@ -164,7 +164,7 @@ fn validate_cpu(cpu: CpuId, id: ZoneId) -> Result<(), (&'static str, Option<Fram
                 let page = frame.page();
                 let checks = [
                     (page.flags() == PageFlags::PCP, "a block on a CPU's list has other flags"),
-                    (page.zone() == id, "a block on a CPU's list is of another zone"),
+                    (frame.zone() == id, "a block on a CPU's list is of another zone"),
                     (page.order() == order.get(), "a block on a CPU's list is of another order"),
                     (frame.pfn().is_aligned(order), "a block on a CPU's list is not aligned"),
                     (page.refcount() == 1, "a block on a CPU's list has not one reference"),

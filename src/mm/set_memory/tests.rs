@@ -246,7 +246,7 @@ fn prepared_pages_come_and_go_without_lock_or_memory() {
         for _ in 0..3 {
             // As inside of the page allocator, with its locks' order to keep.
             crate::arch::irq::with_masked(|irq| {
-                let _zone = block.page().zone().zone().lock(irq);
+                let _zone = block.zone().zone().lock(irq);
                 assert!(kernel_map_pages(block, order, false));
             });
             for single in block.block(order) {

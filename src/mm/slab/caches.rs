@@ -7,21 +7,22 @@
 
 use super::flags::{CreateError, DestroyError, SlabFlags};
 use super::freelist::{self, mix};
-use super::kmalloc;
+use super::kmalloc::{self, kfree, kmalloc};
 use super::kmem_cache::{Constructor, RawCache};
 use super::layout::CacheLayout;
 use super::memory::{self, StaticLink};
 use super::merge;
+use super::nodes::Nodes;
 use super::report;
 use super::sheaf::Sheaf;
 use super::slab_debug::{debug_layout, kmem_cache_flags};
 use super::typesafe;
-use crate::addr::VirtAddr;
+use crate::addr::{Order, VirtAddr};
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::hooks::{self, ObjectType};
-use crate::mm::page_alloc;
+use crate::mm::page_alloc::{self, Pages};
 use crate::mm::rcu_gp::rcu_init;
 use crate::sched::WaitQueue;
 use crate::sync::{Rank, SpinLock};
@@ -92,13 +93,34 @@ pub fn kmem_cache_init(seed: u64) {
     KEY.store(seed, Relaxed);
     freelist::seed(mix(seed));
     let nodes = page_alloc::zones().map(|zone| zone.id.node().index() as u8 + 1).max();
-    NR_NODES.store(nodes.unwrap_or(1), Relaxed);
+    allocate_nodes(nodes.unwrap_or(1));
     for cache in [&*KMEM_CACHE, &*SHEAVES].into_iter().chain(kmalloc::caches()) {
         debug_from_command_line(cache);
         register(cache);
     }
     kmalloc::caches().for_each(|cache| cache.refcount.store(1, Relaxed));
     AVAILABLE.store(true, Relaxed);
+}
+
+/// Gives the caches of the image their shares of all nodes. Without memory for them the slab
+/// allocator takes all memory for one node's.
+fn allocate_nodes(nodes: u8) {
+    let of_one = Nodes::size_further(nodes.into());
+    if of_one == 0 {
+        return NR_NODES.store(nodes, Relaxed);
+    }
+    let caches = || [&*KMEM_CACHE, &*SHEAVES].into_iter().chain(kmalloc::caches());
+    let all = of_one * caches().count();
+    let pages = Order::for_bytes(all).and_then(|order| Pages::alloc(Gfp::GFP_NOWAIT, order));
+    let Some(start) = pages.map(|pages| pages.into_raw().virt()) else {
+        return log::warn!("SLUB: no {all} bytes for what there is on each of {nodes} nodes");
+    };
+    NR_NODES.store(nodes, Relaxed);
+    for (n, cache) in caches().enumerate() {
+        let Some(memory) = memory::object_ptr(start + n * of_one) else { continue };
+        // SAFETY: a part of its own of a block that stays allocated, of a cache that is not in use.
+        unsafe { cache.nodes().set_further(memory, nodes.into()) }
+    }
 }
 
 /// Gives a cache of the image the flags that `slab_debug=` has for it.
@@ -162,9 +184,21 @@ fn create(
     if let Some(alike) = merge::find_mergeable(name, &layout, flags, ctor)? {
         return Ok(alike);
     }
+    let nodes = usize::from(nr_nodes());
+    let further = match Nodes::size_further(nodes) {
+        0 => None,
+        size => Some(kmalloc(size, Gfp::GFP_KERNEL).ok_or(CreateError::NoMemory)?),
+    };
     let cache = RawCache::new(name, layout, flags, ctor, true);
-    let cache =
-        memory::allocate_value(&KMEM_CACHE, Gfp::GFP_KERNEL, cache).ok_or(CreateError::NoMemory)?;
+    if let Some(further) = further {
+        // SAFETY: allocated for this, and freed with the cache.
+        unsafe { cache.nodes().set_further(further, nodes) };
+    }
+    let Some(cache) = memory::allocate_value(&KMEM_CACHE, Gfp::GFP_KERNEL, cache) else {
+        // SAFETY: there is no cache that uses it.
+        further.inspect(|further| unsafe { kfree(further.as_ptr()) });
+        return Err(CreateError::NoMemory);
+    };
     cache.refcount.store(1, Relaxed);
     register(cache);
     if flags.contains(SlabFlags::TYPESAFE_BY_RCU) {
@@ -218,9 +252,12 @@ pub unsafe fn kmem_cache_destroy(cache: *const RawCache) -> Result<(), DestroyEr
     }
     hooks::debug_object_deactivate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     hooks::debug_object_free(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
+    let further = cache.nodes().memory_further();
     // SAFETY: it is on the list no more, has no slab that could name it, and the
     // caller answers for all other users.
     unsafe { memory::free_value(&KMEM_CACHE, cache) };
+    // SAFETY: allocated with the cache, which is gone.
+    further.inspect(|further| unsafe { kfree(further.as_ptr()) });
     Ok(())
 }
 
@@ -234,7 +271,7 @@ fn report_live(cache: &'static RawCache, live: usize) {
     log::error!("kmem_cache_destroy {name}: {live} objects are still allocated");
     with_masked(|irq| {
         let mut left = NAMED;
-        for node in cache.nodes() {
+        for node in cache.nodes().iter() {
             let node = node.lock(irq);
             for slab in node.partial.iter().chain(node.full.iter()) {
                 left -= report::live_objects(cache, slab, left);

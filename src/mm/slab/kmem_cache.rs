@@ -17,6 +17,7 @@ use super::hooks::Freed;
 use super::layout::CacheLayout;
 use super::memory::{self, EarlyCell, Slots, StaticLink};
 use super::node::Node;
+use super::nodes::Nodes;
 use super::sheaf::SheafSlot;
 use super::slab::{Slab, mark};
 use crate::addr::VirtAddr;
@@ -26,9 +27,9 @@ use crate::arch::jump_label::static_branch_unlikely;
 use crate::machine_local;
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::hooks::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
-use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
+use crate::mm::mmzone::NodeId;
 use crate::percpu::PerCpu;
-use crate::sync::{Rank, SpinLock};
+use crate::sync::SpinLock;
 use core::panic::Location;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -94,7 +95,7 @@ pub struct RawCache {
     pub(super) refcount: AtomicU32,
     /// Number of users that found it on the list and look at it.
     pub(super) pins: AtomicU32,
-    nodes: [SpinLock<Node>; MAX_NUMNODES],
+    nodes: Nodes,
 }
 
 impl RawCache {
@@ -115,7 +116,7 @@ impl RawCache {
             link: StaticLink::new(),
             refcount: AtomicU32::new(0),
             pins: AtomicU32::new(0),
-            nodes: [const { SpinLock::new(Rank::SlabNode, Node::new()) }; MAX_NUMNODES],
+            nodes: Nodes::new(),
         }
     }
 
@@ -150,10 +151,10 @@ impl RawCache {
     }
 
     pub(super) fn node(&self, id: NodeId) -> &SpinLock<Node> {
-        &self.nodes[id.index()]
+        self.nodes.get(id)
     }
 
-    pub(super) fn nodes(&self) -> &[SpinLock<Node>] {
+    pub(super) fn nodes(&self) -> &Nodes {
         &self.nodes
     }
 

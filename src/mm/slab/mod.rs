@@ -9,7 +9,7 @@
 //! | `memory` | the mechanism: all that touches the bytes of slabs |
 //! | `slab` | one slab: its freelist and its frame descriptors |
 //! | `sheaf`, `barn` | arrays of free objects: a CPU's, and a node's spare ones |
-//! | `node` | a cache's partial slabs and its barn on a node, under one lock |
+//! | `node`, `nodes` | a cache's partial slabs and its barn on a node, under one lock; on all nodes |
 //! | `freelist` | the order in which a new slab gives out its objects |
 //! | `kmem_cache`, `slow` | a cache: per-CPU fast paths; slow paths, shrinking |
 //! | `bulk` | many objects at once, and those of a given node |
@@ -41,6 +41,7 @@ mod layout;
 mod memory;
 mod merge;
 mod node;
+mod nodes;
 mod report;
 mod sheaf;
 #[expect(clippy::module_inception, reason = "one slab of the slab allocator")]

@@ -10,6 +10,7 @@
 //! mixed with the cache's key and its own address, so a stray write is found when
 //! the link is next followed (Linux: SLAB_FREELIST_HARDENED).
 
+use super::caches::nr_nodes;
 use super::debug;
 use super::flags::SlabFlags;
 use super::freelist;
@@ -118,9 +119,9 @@ impl Slab {
         Self(frame)
     }
 
-    /// The node whose memory it is.
+    /// The node whose memory it is; the first where the slab allocator knows no other.
     pub fn node(self) -> NodeId {
-        self.0.page().zone().node()
+        if nr_nodes() == 1 { NodeId::FIRST } else { self.0.zone().node() }
     }
 
     /// log2 of its pages.

@@ -77,7 +77,7 @@ impl SlabInfo {
             let counts = on_cpus.map(|slot| slot.count_from_afar(capacity));
             let mut in_sheaves = counts.sum::<u32>();
             let mut in_use = 0;
-            let of_all = NodeId::all().zip(cache.nodes());
+            let of_all = NodeId::all().zip(cache.nodes().iter());
             for (_, of_node) in of_all.filter(|(id, _)| node.is_none_or(|node| node == *id)) {
                 let node = of_node.lock(irq);
                 in_sheaves += node.barn.sheaves().0.iter().map(|sheaf| sheaf.count()).sum::<u32>();

@@ -33,7 +33,7 @@ pub(super) fn home_of(object: VirtAddr) -> NodeId {
         return NodeId::FIRST;
     }
     let block = Frame::from_virt(object).map(|frame| frame.align_down(Order::MAX));
-    block.map_or(NodeId::FIRST, |block| block.page().zone().node())
+    block.map_or(NodeId::FIRST, |block| block.zone().node())
 }
 
 /// The node that this CPU is near.
@@ -300,7 +300,9 @@ impl RawCache {
     ) {
         for slot in [&cpu.main, &cpu.spare] {
             let sheaf = slot.replace(OwnedSheaf::none());
-            self.flush(irq, &sheaf, caller, discard);
+            if sheaf.count() > 0 {
+                self.flush(irq, &sheaf, caller, discard);
+            }
             sheaf.release();
         }
     }
@@ -311,7 +313,7 @@ impl RawCache {
         caller: &'static Location<'static>,
         discard: &mut SlabList,
     ) {
-        for node in self.nodes() {
+        for node in self.nodes().iter() {
             loop {
                 let mut node = node.lock(irq);
                 let Some(sheaf) = node.barn.take() else {

@@ -441,7 +441,7 @@ fn on_two_nodes(f: impl FnOnce(&Machine)) {
 fn node_of(object: NonNull<u8>) -> usize {
     let at = crate::addr::VirtAddr::from_ptr(object.as_ptr());
     let block = Frame::from_virt(at).expect("RAM").align_down(crate::addr::Order::MAX);
-    block.page().zone().node().index()
+    block.zone().node().index()
 }
 
 fn free(object: NonNull<u8>) {

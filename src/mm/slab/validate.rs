@@ -29,7 +29,7 @@ impl RawCache {
     /// Checks this cache as [`validate`] does.
     pub fn validate(&'static self) {
         with_masked(|irq| {
-            for (id, node) in NodeId::all().zip(self.nodes()) {
+            for (id, node) in NodeId::all().zip(self.nodes().iter()) {
                 let node = node.lock(irq);
                 self.validate_partial(&node, id);
                 self.validate_full(&node, id);
@@ -112,7 +112,7 @@ impl RawCache {
         }
         let mut in_barns = 0;
         let mut in_use = 0;
-        for (id, node) in NodeId::all().zip(self.nodes()) {
+        for (id, node) in NodeId::all().zip(self.nodes().iter()) {
             let node = node.lock(irq);
             in_use += node.in_use;
             let (full, empty) = node.barn.sheaves();

@@ -3,7 +3,6 @@
 
 use crate::addr::{Order, PAGE_SIZE};
 use crate::mm::cma::{self, Cma};
-use crate::mm::mmzone::MAX_NUMNODES;
 use crate::mm::page_alloc::{self, ZoneInfo};
 use crate::mm::slab::{SlabInfo, slabinfo};
 use crate::mm::vmalloc;
@@ -149,9 +148,9 @@ impl fmt::Display for Row {
 }
 
 /// Rows of the table, but for the last, which is the sum. Where there are more zones than
-/// that, each row is a node.
+/// that, each row is a node; where there are more nodes than that, one row is all those that
+/// are left.
 const ROWS: usize = 5;
-const _: () = assert!(MAX_NUMNODES <= ROWS);
 
 /// Memory by zone or node, and what the allocators hold: eleven lines at most.
 pub struct Overview;
@@ -173,9 +172,18 @@ impl fmt::Display for Overview {
                 row(format_args!("Node {node} {kind}"), Row::of(core::iter::once(zone)))?;
             }
         } else {
-            for node in super::nodes() {
+            let nodes = super::nodes().count();
+            let single = if nodes > ROWS { ROWS - 1 } else { nodes };
+            for node in super::nodes().take(single) {
                 let zones = page_alloc::zones_on(node);
                 row(format_args!("Node {}", node.index()), Row::of(zones))?;
+            }
+            let mut rest = super::nodes().skip(single);
+            if let Some(first) = rest.next() {
+                let last = rest.last().unwrap_or(first);
+                let zones = page_alloc::zones().filter(|zone| zone.id.node() >= first);
+                let name = format_args!("Nodes {}-{}", first.index(), last.index());
+                row(name, Row::of(zones))?;
             }
         }
         if rows > 1 {

@@ -63,7 +63,7 @@ pub fn pageblocks(zone: &ZoneInfo) -> [u32; Migratetype::COUNT] {
     let span = zone.spanned;
     for n in span.start().get() / pages..span.end().get().div_ceil(pages) {
         let Some(first) = Frame::new(Pfn::new(n * pages)) else { continue };
-        if first.align_down(Order::MAX).page().zone() == zone.id {
+        if first.zone() == zone.id {
             count[first.page().block_migratetype().index()] += 1;
         }
     }

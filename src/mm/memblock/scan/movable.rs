@@ -59,7 +59,7 @@ impl Scan<'_, '_, '_> {
             }
         }
         let mut starts = none;
-        for node in NodeId::all() {
+        for node in NodeId::numbers() {
             starts[node.index()] = self.start_after(node, share(&nodes[node.index()], level));
         }
         // A node that begins in the highest zone's first block shares that block.

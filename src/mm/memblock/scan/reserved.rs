@@ -271,8 +271,9 @@ impl<'a> Scan<'_, '_, 'a> {
     ) -> Result<PhysRange, MemblockError> {
         let spans = self.spans;
         for kind in ZoneType::ALL {
-            let mut left: ArrayVec<PhysRange, MAX_NUMNODES> =
-                NodeId::all().map(|node| spans[ZoneId::new(node, kind).index()].phys()).collect();
+            let mut left: ArrayVec<PhysRange, MAX_NUMNODES> = NodeId::numbers()
+                .map(|node| spans[ZoneId::new(node, kind).index()].phys())
+                .collect();
             left.sort_unstable_by_key(|span| span.end());
             for span in left.iter().rev() {
                 match self.memblock.phys_alloc_range(size, align, span.intersect(within)) {

@@ -23,7 +23,7 @@ fn drain_zone(irq: &IrqMasked, id: ZoneId) {
     if let Some(first) = of_zone(id).next() {
         give_back(cpu, &mut id.zone().lock(irq), first, u32::MAX);
     }
-    of_zone(id).for_each(|at| cpu.at(at).add_room(-cpu.at(at).get().room()));
+    cpu.each(id, |list| list.add_room(-list.get().room()));
     cpu.granted[id.index()].store(0, Relaxed);
 }
 

@@ -41,11 +41,12 @@ pub(in crate::mm::page_alloc) fn setup(cpu: CpuId, node: NodeId) {
 }
 
 fn set_preferred(cpu: CpuId, node: NodeId, is_open: bool) {
+    let zonelist = Zonelist::of(node);
     for (bits, entry) in (0..).zip(&PCP.of(cpu).preferred) {
         let gfp = Gfp::from_bits_retain(bits);
         let both = Gfp::__GFP_MOVABLE | Gfp::__GFP_RECLAIMABLE;
         // A zone whose sections are all offline stays in the zonelists.
-        let mut zones = Zonelist::of(node).zones(gfp.zone());
+        let mut zones = zonelist.zones(gfp.zone());
         let best = zones.find(|id| id.zone().is_populated());
         let column = best
             .filter(|_| is_open && !gfp.contains(both))

@@ -148,7 +148,7 @@ fn a_hard_wall_keeps_to_the_thread_s_nodes() {
         let node = |gfp, n: u8| {
             let frame = alloc_pages(gfp, order(n)).unwrap();
             free_pages(frame, order(n));
-            frame.align_down(Order::MAX).page().zone().node()
+            frame.zone().node()
         };
         // There are pages at hand of both nodes.
         assert_eq!(node(user, 0), own);
@@ -168,7 +168,7 @@ fn a_hard_wall_keeps_to_the_thread_s_nodes() {
             });
             mems_allowed_scope(&[own, other], || assert_eq!(node(user, 1), own));
             let all = exhaust(user | Gfp::__GFP_MEMALLOC, Order::ZERO);
-            let there = |f: &Frame| f.align_down(Order::MAX).page().zone().node() == other;
+            let there = |f: &Frame| f.zone().node() == other;
             assert!(!all.is_empty() && all.iter().all(there));
             assert_eq!(alloc_pages(user, Order::ZERO), None, "though other nodes have memory");
             // Who can't go on without gets over the wall.

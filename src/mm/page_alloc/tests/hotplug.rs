@@ -353,7 +353,7 @@ fn a_zone_of_nothing_but_offline_sections() {
             ZoneLimits { movable: [section(2).start(); MAX_NUMNODES], ..ZoneLimits::default() };
         // SAFETY: the machine is fresh.
         unsafe { free_area_init(limits, present, all.into_iter(), Populate::Mapped) }.unwrap();
-        let kind = |page: Frame| page.page().zone().kind();
+        let kind = |page: Frame| page.zone().kind();
         let first = alloc_pages(MOVABLE, Order::ZERO).unwrap();
         assert_eq!(kind(first), ZoneType::Movable);
         free_pages(first, Order::ZERO);

@@ -116,7 +116,7 @@ fn count(sections: &[Section], is: impl Fn(Frame) -> bool) -> [u32; ZoneId::COUN
     let mut all = [0; ZoneId::COUNT];
     let frames = sections.iter().flat_map(|section| section.frames().iter());
     for frame in frames.filter_map(Frame::new).filter(|&frame| is(frame)) {
-        all[frame.align_down(Order::MAX).page().zone().index()] += 1;
+        all[frame.zone().index()] += 1;
     }
     all
 }
@@ -286,7 +286,7 @@ fn layout() -> impl Strategy<Value = Layout> {
     let banks = proptest::collection::vec(bank, 1..4);
     let cuts =
         proptest::collection::vec((0..150_000u32, prop_oneof![1..50u32, 1..40_000u32]), 0..6);
-    let limits = (0..150_000u32, 0..150_000u32, proptest::array::uniform4(0..250_000u32));
+    let limits = (0..150_000u32, 0..150_000u32, proptest::array::uniform16(0..250_000u32));
     (banks, cuts, limits).prop_map(|(banks, cuts, (dma, dma32, movable))| {
         let base = Pfn::new(0x4_0000);
         // It starts with enough for the kernel, which is free and not kept for movable pages.
@@ -387,7 +387,7 @@ impl Model<'_> {
                 let section = section(which);
                 let lost = self.offline.remove(&section);
                 assert_eq!(online_pages(section.frames()).is_ok(), lost.is_some());
-                let lost = lost.unwrap_or_default();
+                let lost = lost.unwrap_or([0; ZoneId::COUNT]);
                 self.managed.iter_mut().zip(lost).for_each(|(all, lost)| *all += lost);
             }
         }
@@ -417,7 +417,7 @@ impl Model<'_> {
             return self.reserved.push(range);
         }
         for pfn in range.iter() {
-            let zone = Frame::new(pfn).unwrap().align_down(Order::MAX).page().zone();
+            let zone = Frame::new(pfn).unwrap().zone();
             self.managed[zone.index()] += 1;
         }
     }

@@ -19,6 +19,7 @@ mod pcp_lists;
 mod poison;
 mod report;
 mod sections;
+mod sixteen_nodes;
 mod sysctl;
 
 use super::*;

@@ -130,7 +130,7 @@ fn what_is_being_emptied_takes_no_short_way() {
         let block = alloc_pages(KERNEL, order(2)).unwrap();
         let pageblock = block.align_down(Order::PAGEBLOCK).pfn();
         let range = PfnRange::new(pageblock, pageblock + Order::PAGEBLOCK.pages());
-        let id = block.page().zone();
+        let id = block.zone();
         start_isolate(id, range).unwrap();
         assert!(!free_pcp(block));
         free_pages(block, order(2));

@@ -107,7 +107,7 @@ fn zones_end_at_their_limits() {
 
         let first = |gfp| {
             let frame = alloc_pages(gfp, Order::ZERO).unwrap();
-            frame.page().zone().kind()
+            frame.zone().kind()
         };
         assert_eq!(first(Gfp::GFP_DMA), ZoneType::Dma);
         assert_eq!(first(Gfp::GFP_DMA32), ZoneType::Dma32);
@@ -117,15 +117,11 @@ fn zones_end_at_their_limits() {
         check_sums();
         // Wider zones fall back to narrower ones, never the other way.
         let all = exhaust(KERNEL, Order::ZERO);
-        let mut kinds: Vec<_> = all.iter().map(|f| f.page().zone().kind()).collect();
+        let mut kinds: Vec<_> = all.iter().map(|f| f.zone().kind()).collect();
         kinds.dedup();
         assert_eq!(kinds[..3], [ZoneType::Normal, ZoneType::Dma32, ZoneType::Dma]);
         assert!(!kinds.contains(&ZoneType::Movable));
-        assert!(
-            exhaust(MOVABLE, Order::ZERO)
-                .iter()
-                .all(|f| f.page().zone().kind() == ZoneType::Movable)
-        );
+        assert!(exhaust(MOVABLE, Order::ZERO).iter().all(|f| f.zone().kind() == ZoneType::Movable));
         check_sums();
     });
 }
@@ -167,7 +163,7 @@ fn nodes_have_zones_of_their_own() {
             spans,
             [(0, range(0x4_0000, 0x4_0c00), 3072), (1, range(0x4_0c00, 0x4_1800), 3072),]
         );
-        let node = |f: &Frame| f.page().zone().node().index();
+        let node = |f: &Frame| f.zone().node().index();
         let local = exhaust(KERNEL | Gfp::__GFP_THISNODE, Order::ZERO);
         assert!(local.iter().all(|f| node(f) == 0));
         let rest = exhaust(KERNEL, Order::ZERO);
@@ -197,9 +193,9 @@ fn each_node_has_its_own_start_of_movable_memory() {
         );
         // Movable memory of the nearest node comes first, then all that unmovable may use.
         let frame = alloc_pages(MOVABLE, Order::ZERO).unwrap();
-        assert_eq!(frame.page().zone().kind(), ZoneType::Movable);
+        assert_eq!(frame.zone().kind(), ZoneType::Movable);
         let kinds = exhaust(KERNEL, Order::ZERO);
-        assert!(kinds.iter().all(|f| f.page().zone().kind() == ZoneType::Dma));
+        assert!(kinds.iter().all(|f| f.zone().kind() == ZoneType::Dma));
         check_sums();
     });
 }
@@ -336,7 +332,7 @@ pub(super) fn on_three_nodes(f: impl FnOnce(&Machine)) {
 }
 
 fn node_of(frame: Frame) -> usize {
-    frame.align_down(Order::MAX).page().zone().node().index()
+    frame.zone().node().index()
 }
 
 #[test]
@@ -367,7 +363,8 @@ fn a_cpu_allocates_near_itself() {
 fn the_nearest_node_helps_out() {
     on_three_nodes(|_| {
         let far = [[10, 40, 20, 90], [40, 10, 30, 90], [20, 30, 10, 90], [90; 4]];
-        set_node_distances(|a, b| far[a.index()][b.index()]);
+        let row = |a: NodeId| far.get(a.index()).unwrap_or(&far[3]);
+        set_node_distances(|a, b| row(a).get(b.index()).copied().unwrap_or(90));
         let gfp = KERNEL | Gfp::__GFP_NOWARN;
         let take = |node: usize| {
             let mut nodes: Vec<_> =

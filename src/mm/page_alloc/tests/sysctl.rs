@@ -35,7 +35,7 @@ fn the_reserve_ratio_keeps_narrow_zones_for_those_who_need_them() {
         let limits = ZoneLimits {
             dma: Pfn::new(0x4_0800),
             dma32: Pfn::new(0x4_1000),
-            movable: [Pfn::new(0x4_3000); 4],
+            movable: [Pfn::new(0x4_3000); crate::mm::mmzone::MAX_NUMNODES],
         };
         sections::start(limits, &[(0, all)], &[all]).unwrap();
         let managed = |kind| ZoneId::new(NodeId::FIRST, kind).zone().managed();

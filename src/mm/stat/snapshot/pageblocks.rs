@@ -162,7 +162,7 @@ pub fn runs(zone: ZoneId, span: PfnRange) -> impl Iterator<Item = Run> {
     let numbers = span.start().get() / pages..span.end().get().div_ceil(pages);
     let mut blocks = numbers.filter_map(move |n| {
         let first = Frame::new(Pfn::new(n * pages))?;
-        let is_own = first.align_down(Order::MAX).page().zone() == zone;
+        let is_own = first.zone() == zone;
         is_own.then(|| (first.pfn(), Pageblock::of(first)))
     });
     let mut next = blocks.next();

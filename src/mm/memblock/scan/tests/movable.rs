@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::addr::Pfn;
+use crate::mm::mmzone::MAX_NUMNODES;
 use crate::mm::mmzone::{NodeId, ZoneId, ZoneType};
 
 const GIB: u64 = 1 << 30;
@@ -22,7 +23,9 @@ fn nodes(nodes: &[(u64, u64)]) -> Vec<u8> {
 fn starts(scanned: &Scanned) -> Vec<Option<u64>> {
     let zones = scanned.info().zones;
     let start = |pfn: Pfn| (pfn != Pfn::LIMIT).then_some(pfn.phys().get() / MIB);
-    zones.movable.into_iter().map(start).collect()
+    let mut starts: Vec<_> = zones.movable.into_iter().map(start).collect();
+    assert_eq!(starts.split_off(4), [None; MAX_NUMNODES - 4], "nodes that these machines lack");
+    starts
 }
 
 /// The same for one node with RAM from 1 GiB to 5 GiB, of which the last is above 4 GiB.

@@ -1,0 +1,54 @@
+//! Memory for the zones of each node that has memory (Linux: alloc_node_data). Those of the first
+//! node are part of the image.
+
+use super::InitError;
+use crate::mm::mmzone::{self, NodeData, NodeId};
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+/// Gives each node that `nodes` names, and that has none yet, its zones. `alloc` returns memory of
+/// a layout, on the node if it can. At boot, before
+/// [`free_area_init`](super::free_area_init) meets memory of another node than the first.
+///
+/// # Errors
+/// [`InitError::NoMemory`] where `alloc` has none.
+///
+/// # Safety
+/// What `alloc` returns is memory of the layout that lives for good and that nobody else uses.
+pub unsafe fn alloc_node_data(
+    nodes: impl Iterator<Item = NodeId>,
+    mut alloc: impl FnMut(NodeId, Layout) -> Option<NonNull<u8>>,
+) -> Result<(), InitError> {
+    for node in nodes {
+        if mmzone::has_node_data(node) {
+            continue;
+        }
+        let memory = alloc(node, Layout::new::<NodeData>()).ok_or(InitError::NoMemory)?;
+        let data = memory.cast::<NodeData>();
+        // SAFETY: memory for it, which is this node's alone for good.
+        let data = unsafe {
+            data.write(NodeData::new(node));
+            data.as_ref()
+        };
+        mmzone::set_node_data(node, data);
+    }
+    Ok(())
+}
+
+/// Does so for a hosted machine.
+#[cfg(not(target_os = "none"))]
+pub(super) fn of_hosted_machine(nodes: impl Iterator<Item = NodeId>) {
+    use crate::machine_local;
+    use std::sync::OnceLock;
+
+    machine_local! {
+        static NODES: [OnceLock<NodeData>; mmzone::MAX_NUMNODES] =
+            [const { OnceLock::new() }; mmzone::MAX_NUMNODES];
+    }
+    for node in nodes {
+        if !mmzone::has_node_data(node) {
+            let data = NODES.value()[node.index()].get_or_init(|| NodeData::new(node));
+            mmzone::set_node_data(node, data);
+        }
+    }
+}
