@@ -1,7 +1,7 @@
 //! Memory of one node and of several: what the firmware says of it, sums that add up to the
 //! page, and a stress of all CPUs after which every zone has what it had.
 //!
-//! `scripts/test` boots it on machines with 1, 2 and 4 nodes, and tells it by these words of
+//! `scripts/test` boots it on machines with 1 to 16 nodes, and tells it by these words of
 //! the command line what they are like; without them, the machine has one node.
 //!
 //! | word | what it says |
@@ -39,7 +39,7 @@ use granule::mm::compaction::compact_zone;
 use granule::mm::contig::alloc_contig_range;
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_create_on_cpu;
-use granule::mm::mmzone::{NodeId, ZoneId, ZoneType};
+use granule::mm::mmzone::{MAX_NUMNODES, NodeId, ZoneId, ZoneType, nr_node_ids};
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{
     State, cpu_to_node, drain_all_pages, drain_local_pages, free_contig_range, free_pages,
@@ -165,13 +165,13 @@ fn some_block(random: &mut Random) -> Option<(Frame, Order)> {
     let mut gfp = GFPS[random.below(GFPS.len())] | Gfp::__GFP_NOWARN | Gfp::__GFP_NORETRY;
     let frame = match random.below(4) {
         0 => {
-            let node = NodeId::new(random.below(4))?;
+            let node = NodeId::new(random.below(nr_node_ids()))?;
             gfp |= Gfp::__GFP_THISNODE;
             let frame = alloc_pages_node(node, gfp, order)?;
             assert_eq!(node_of(frame), node, "{frame:?} for {gfp:?}");
             frame
         }
-        1 => alloc_pages_node(NodeId::new(random.below(4))?, gfp, order)?,
+        1 => alloc_pages_node(NodeId::new(random.below(MAX_NUMNODES))?, gfp, order)?,
         _ => alloc_pages(gfp, order)?,
     };
     assert!(!gfp.contains(Gfp::__GFP_DMA) || frame.phys().get() < 1 << 32, "{frame:?}");
@@ -335,7 +335,7 @@ kernel_tests! {
         let total = zones().map(|zone| zone.present).sum::<u32>() as usize >> 8;
         let sizes = numbers("node_sizes").unwrap_or_else(|| alloc::vec![total]);
         assert_eq!(sizes.iter().sum::<usize>(), total, "MiB in all");
-        for node in NodeId::all() {
+        for node in NodeId::numbers() {
             let own = || zones().filter(|zone| zone.id.node() == node);
             let present: u32 = own().map(|zone| zone.present).sum();
             let wanted = sizes.get(node.index()).copied().unwrap_or(0);
@@ -372,8 +372,8 @@ kernel_tests! {
             // Single pages come from the zones in the same order, but are too many.
             while let Some(frame) = alloc_pages_node(node, LIGHT, Order::MAX) {
                 let from = node_of(frame).index();
-                if !seen.ends_with(|c: char| c.to_digit(10) == Some(from as u32)) {
-                    write!(seen, "{from}").expect("memory");
+                if !seen.ends_with(|c: char| c.to_digit(16) == Some(from as u32)) {
+                    write!(seen, "{from:x}").expect("memory");
                 }
                 blocks.push(frame);
             }
