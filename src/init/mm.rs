@@ -258,7 +258,8 @@ pub(super) fn start_threads() {
     if sched::current().is_none() {
         return;
     }
-    let threads: [([&str; MAX_NUMNODES], fn(NodeId)); 2] = [
+    type Names = [&'static str; MAX_NUMNODES];
+    let threads: [(Names, fn(NodeId)); 2] = [
         (names_of_nodes!("kcompactd"), compaction::kcompactd),
         (names_of_nodes!("kswapd"), vmscan::kswapd),
     ];
