@@ -23,6 +23,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use arrayvec::ArrayVec;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
 use granule::addr::{Order, PAGE_SIZE, Pfn, PfnRange};
@@ -111,8 +112,9 @@ fn give_up_caches(_: CpuId) {
 }
 
 /// Figures of each zone when no CPU keeps any pages: managed, free, isolated, CMA's free.
-fn figures() -> Vec<(ZoneId, [u32; 4])> {
-    let mut figures = Vec::with_capacity(ZoneId::COUNT);
+fn figures() -> ArrayVec<(ZoneId, [u32; 4]), { ZoneId::COUNT }> {
+    // Not on the heap, whose pages are counted.
+    let mut figures = ArrayVec::new();
     harness::settled_pages();
     secondary::on_each(give_up_caches);
     harness::settled_pages();
