@@ -125,10 +125,4 @@ pub mod workload;
 pub mod zsmalloc;
 
 #[cfg(test)]
-mod fault_tests;
-#[cfg(test)]
-mod model_tests;
-#[cfg(test)]
-mod storm_tests;
-#[cfg(test)]
 mod tests;

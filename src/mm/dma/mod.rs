@@ -38,12 +38,6 @@ mod streaming;
 mod swiotlb;
 
 #[cfg(test)]
-#[expect(unsafe_code, reason = "tests give pages back by their frames")]
-mod cma_tests;
-#[cfg(test)]
-#[expect(unsafe_code, reason = "looks at the bytes of blocks")]
-mod pool_tests;
-#[cfg(test)]
 #[expect(unsafe_code, reason = "looks at the bytes of pages")]
 mod tests;
 

@@ -58,12 +58,6 @@ mod validate;
 mod model;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_caches;
-#[cfg(test)]
-mod tests_debug;
-#[cfg(test)]
-mod tests_misuse;
 
 pub use caches::{
     kmem_cache_create, kmem_cache_destroy, kmem_cache_init, shrink_all, slab_is_available,

@@ -79,18 +79,7 @@ mod vread;
 
 #[cfg(test)]
 #[expect(unsafe_code, reason = "tests give pages back by their frames")]
-mod large_tests;
-#[cfg(test)]
-#[expect(unsafe_code, reason = "tests give pages back by their frames")]
-mod lazy_tests;
-#[cfg(test)]
-#[expect(unsafe_code, reason = "tests give pages back by their frames")]
-mod node_tests;
-#[cfg(test)]
-#[expect(unsafe_code, reason = "tests give pages back by their frames")]
 pub(in crate::mm) mod tests;
-#[cfg(test)]
-mod va_space_tests;
 
 pub use area::{VmFlags, VmallocInfo};
 pub use handle::VmArea;

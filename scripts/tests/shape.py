@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Checks the lengths of files of src, and names for which Linux or Rust has a word.
+
+    scripts/tests/shape.py [--list | --samples]
+
+No more than LONG_LIMIT files may have over LONG lines. None of the words of COINED may stand
+in code. --list prints the long files. --samples tries both on texts made here.
+"""
+
+import pathlib
+import re
+import sys
+
+LONG, LONG_LIMIT = 400, 9
+# Word: what stands in its place.
+COINED = {
+    "heed": "run_if_requested",
+    "Walls": "MemsAllowed",
+    "mm_word": "task_flags",
+    "LONG_WAY": "NO_PCP_FLAGS",
+    "alloc_listed": "alloc_pcp",
+    "free_listed": "free_pcp",
+    "OwnedPages": "PageList",
+    "PageChain": "AreaPages",
+    "PagesList": "PageList",
+    "from_inside": "from_raw",
+    "spill": "free_pcppages_bulk",
+    "graft": "link_table",
+    "provoke": "lkdtm",
+    "buried": "finish_task_switch",
+    "keep_out": "page_handle_poison",
+    "map_few": "map_cached",
+    "unmap_few": "unmap_cached",
+}
+
+ROOT = pathlib.Path(__file__).resolve().parents[2] / "src"
+
+
+def too_long(lengths):
+    """The complaint about lengths of files, if there is one."""
+    count = sum(length > LONG for length in lengths)
+    return f"{count} files of over {LONG} lines, {LONG_LIMIT} at most" if count > LONG_LIMIT else None
+
+
+def coined(text):
+    """(line, word) of each coined name in a file's code."""
+    pattern = re.compile(r"\b(" + "|".join(COINED) + r")\b")
+    for number, line in enumerate(text.splitlines(), 1):
+        for word in pattern.findall(line.split("//")[0]):
+            yield number, word
+
+
+def samples():
+    """Tries both checks at their limits."""
+    assert too_long([LONG] * 100 + [LONG + 1] * LONG_LIMIT) is None
+    assert too_long([LONG + 1] * (LONG_LIMIT + 1))
+    for word in COINED:
+        assert list(coined(f"// {word}\nlet x = {word}(1);\n")) == [(2, word)], word
+        assert not list(coined(f"fn x{word}y() {{}}\n")), word
+
+
+def main(*options):
+    if "--samples" in options:
+        return samples()
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(ROOT.rglob("*.rs"))}
+    lengths = {path: text.count("\n") for path, text in texts.items()}
+    if "--list" in options:
+        for path, length in sorted(lengths.items(), key=lambda item: -item[1]):
+            if length > LONG:
+                print(f"{length:5} {path.relative_to(ROOT.parent)}")
+    found = [(path, *place) for path, text in texts.items() for place in coined(text)]
+    for path, number, word in found:
+        print(f"{path.relative_to(ROOT.parent)}:{number}: {word}, which is called {COINED[word]}")
+    complaints = [too_long(lengths.values()), f"{len(found)} coined names" if found else None]
+    sys.exit("; ".join(filter(None, complaints)) or None)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
