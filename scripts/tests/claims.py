@@ -70,7 +70,7 @@ def is_there(name, scripts):
     return in_library(rest) if kind in ("host", "miri") else in_scripts(name, scripts)
 
 
-SAMPLES = """kernel::vmalloc::an_area kernel::debug_ host::mm::vmalloc host::mm::slab::tests_ board::left-gicv2
+SAMPLES = """kernel::vmalloc::an_area kernel::debug_ host::mm::vmalloc host::mm::slab::tests::cach board::left-gicv2
 boot::console-in house::compile_fail monitor::files fault::null"""
 NO_SAMPLES = """kernel::vmalloc::nonsense kernel::nope host::mm::nope host::mm::slab::testz_ boot::nonesuch board::clockwork
 house::nix loom::nix bench::nix fault::nix monitor::nix"""

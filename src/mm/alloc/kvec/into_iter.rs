@@ -1,4 +1,5 @@
 //! Iteration that takes the values.
+#![deny(unsafe_code)]
 
 use super::Vec;
 use crate::mm::alloc::Allocator;
