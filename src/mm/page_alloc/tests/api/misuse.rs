@@ -185,5 +185,5 @@ fn the_panic_is_located_at_the_caller() {
     });
     assert!(result.is_err());
     let place = place.lock().unwrap().clone().unwrap();
-    assert!(place.ends_with("api.rs"), "{place}");
+    assert!(place.ends_with("misuse.rs"), "{place}");
 }
