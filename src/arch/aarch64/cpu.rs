@@ -87,7 +87,8 @@ pub fn cycles() -> u64 {
     n
 }
 
-/// Stops this CPU for good.
+/// Stops this CPU for good. Inlined, so that its PC tells who stopped it.
+#[inline(always)]
 pub fn park() -> ! {
     loop {
         // SAFETY: masks everything and waits.
@@ -101,7 +102,9 @@ pub fn wait() {
     unsafe { asm!("wfe", options(nomem, nostack, preserves_flags)) };
 }
 
-/// Waits for an interrupt, which is taken when they are let in again.
+/// Waits for an interrupt, which is taken when they are let in again. Inlined, so that a CPU's PC
+/// tells who waits.
+#[inline(always)]
 pub fn wait_for_interrupt(_irq: &IrqMasked) {
     // SAFETY: only waits, with what was stored before visible to all.
     unsafe { asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
