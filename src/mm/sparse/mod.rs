@@ -14,6 +14,9 @@
 
 mod root;
 
+#[cfg(test)]
+mod tests;
+
 use crate::addr::{Order, PAGE_SIZE, Pfn, PfnRange, PhysRange, VirtAddr, VirtRange};
 use crate::arch::{self, IrqMasked};
 use crate::machine_local;
@@ -163,12 +166,13 @@ impl Populate {
 /// Returns how many different tables serve the blocks that hold RAM, where `table` numbers the
 /// tables in the order of the frames that they serve.
 fn nr_tables(present: impl Iterator<Item = PfnRange>, table: impl Fn(Pfn) -> usize) -> u32 {
-    let mut counted = None;
+    // The first table that was not counted.
+    let mut next = 0;
     let ranges = present.filter(|range| !range.is_empty()).map(|range| {
-        let first = table(range.start().align_down(Order::MAX));
-        let last = table(range.end().align_up(Order::MAX) - 1);
-        let again = counted.replace(last) == Some(first);
-        (last - first + 1) as u32 - u32::from(again)
+        let first = table(range.start().align_down(Order::MAX)).max(next);
+        let end = table(range.end().align_up(Order::MAX) - 1) + 1;
+        next = next.max(end);
+        end.saturating_sub(first) as u32
     });
     ranges.sum()
 }
