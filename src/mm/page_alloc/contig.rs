@@ -142,21 +142,22 @@ fn single_pages_at(pfn: Pfn) -> Frame {
 fn free_unusual_block(zone: &mut LockedZone<'_>, head: Frame, order: Order, unusual: u32) -> u32 {
     let mt = pageblock_migratetype(head);
     let mut shared = 0;
-    for frame in head.block(order).skip(unusual as usize) {
+    for (n, frame) in (0..).zip(head.block(order)) {
         let page = frame.page();
-        let is_odd = !(page.flags() - PageFlags::HWPOISON).is_empty() || page.order() != 0;
-        if page.refcount() == 0 || is_odd {
-            check::bad_free(frame, Order::ZERO);
-        }
-        if page.refcount() > 1 && page.refcount_sub() > 1 {
-            shared += 1;
-        } else {
+        if n >= unusual {
+            let is_odd = !(page.flags() - PageFlags::HWPOISON).is_empty() || page.order() != 0;
+            if page.refcount() == 0 || is_odd {
+                check::bad_free(frame, Order::ZERO);
+            }
+            // Decided once, by the reference that is dropped here: the other holder may drop his at
+            // any moment, without the zone's lock, and the last of the two frees the page.
+            if page.refcount() > 1 && page.refcount_sub() > 1 {
+                shared += 1;
+                continue;
+            }
             page.set_refcount(0);
         }
-    }
-    // One that somebody gives back from here on waits for the zone's lock.
-    for frame in head.block(order).filter(|frame| frame.page().refcount() == 0) {
-        if frame.page().flags().contains(PageFlags::HWPOISON) {
+        if page.flags().contains(PageFlags::HWPOISON) {
             zone.free_good_part(frame, Order::ZERO);
         } else {
             zone.free_one(frame, Order::ZERO, mt);

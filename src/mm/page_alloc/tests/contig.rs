@@ -3,6 +3,7 @@
 use super::*;
 use crate::mm::page_alloc::isolation::{start_isolate, undo_isolate};
 use crate::mm::zsmalloc::ZsPool;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 fn types(range: PfnRange) -> Vec<Migratetype> {
     range.blocks(order(9)).map(|(pfn, _)| pageblock_migratetype(Frame::new(pfn).unwrap())).collect()
@@ -149,7 +150,11 @@ fn what_is_in_use_and_movable_is_moved_out_of_any_pageblock() {
 
 /// Makes the pageblock at the start of the second 8 MiB CMA's; its range.
 fn with_cma(f: impl FnOnce(PfnRange)) {
-    on(&[ram(0x4000_0000, 32 * MIB)], |_| {
+    with_cma_of(|_, range| f(range));
+}
+
+fn with_cma_of(f: impl FnOnce(&Machine, PfnRange)) {
+    on(&[ram(0x4000_0000, 32 * MIB)], |m| {
         let range = frames(0x4080_0000, 2 * MIB);
         let first = Frame::new(range.start()).unwrap();
         with_masked(|irq| {
@@ -160,7 +165,7 @@ fn with_cma(f: impl FnOnce(PfnRange)) {
             locked.merge_pageblock(first, Migratetype::Cma);
         });
         check_sums();
-        f(range);
+        f(m, range);
     });
 }
 
@@ -262,6 +267,36 @@ fn a_range_with_shared_pages_is_freed_but_for_them() {
             }
         });
     }
+}
+
+/// A page that its owner and another holder give back at the same moment is freed by one of them.
+#[test]
+fn a_shared_page_is_freed_once() {
+    with_cma_of(|m, range| {
+        let used = nr_used_pages();
+        let rounds = if cfg!(miri) { 2 } else { 300 };
+        for _ in 0..rounds {
+            let part = take(range, 0, 512);
+            let held: Vec<_> = part.iter().step_by(3).map(|pfn| Frame::new(pfn).unwrap()).collect();
+            held.iter().for_each(|&page| get_page(page));
+            let ready = AtomicU32::new(0);
+            m.on_cpus(2, |cpu| {
+                ready.fetch_add(1, Relaxed);
+                while ready.load(Relaxed) < 2 {
+                    core::hint::spin_loop();
+                }
+                if cpu == 0 {
+                    free_contig_range(part);
+                } else {
+                    // Backwards: pages that the owner has let go of, and not come to again.
+                    held.iter().rev().for_each(|&page| put_page(page));
+                    with_masked(drain_local_pages);
+                }
+            });
+            assert_eq!(nr_used_pages(), used);
+            check_sums();
+        }
+    });
 }
 
 /// A shared page that turns out to be bad stays out when the last one gives it back, and one
