@@ -93,7 +93,7 @@ pub use numa::{
 };
 pub use owned::{ContigPages, OwnedPage, Pages};
 pub(in crate::mm) use owned::{clear_page_movable, inherit_charge, set_page_movable};
-pub use page_list::{PageList, PageOwner};
+pub use page_list::PageList;
 pub(in crate::mm) use pcp::{FastPath, drain_all_pages_forced, set_fast_path};
 pub use pcp::{drain_all_pages, drain_if_requested, drain_local_pages};
 pub use poison::num_poisoned_pages;

@@ -6,7 +6,11 @@ use crate::mm::page::Frame;
 use core::marker::PhantomData;
 
 /// Owner of the block of pages at a frame: [`OwnedPage`] or [`Pages`].
-pub trait PageOwner: Sized {
+///
+/// # Safety
+/// [`PageOwner::into_frame`] returns the first frame of pages to which the value has the only
+/// reference, so that their descriptors may be linked.
+pub unsafe trait PageOwner: Sized {
     /// Gives up the first frame.
     fn into_frame(self) -> Frame;
 
@@ -17,7 +21,8 @@ pub trait PageOwner: Sized {
     unsafe fn from_frame(frame: Frame) -> Self;
 }
 
-impl PageOwner for OwnedPage {
+// SAFETY: the page is the value's by its only reference.
+unsafe impl PageOwner for OwnedPage {
     fn into_frame(self) -> Frame {
         self.into_raw()
     }
@@ -27,7 +32,8 @@ impl PageOwner for OwnedPage {
     }
 }
 
-impl PageOwner for Pages {
+// SAFETY: the block is the value's by its only reference.
+unsafe impl PageOwner for Pages {
     fn into_frame(self) -> Frame {
         self.into_raw()
     }
