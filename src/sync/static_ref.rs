@@ -3,9 +3,7 @@
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-/// An atomic place that refers to a value that lives for good. What was written to the value
-/// before it was [set](Self::set) is seen by CPUs that are started later, and by others where
-/// something else orders the two.
+/// An atomic place that refers to a value that lives for good.
 #[repr(transparent)]
 pub struct StaticRef<T: 'static> {
     to: AtomicPtr<T>,
@@ -26,11 +24,16 @@ impl<T> StaticRef<T> {
     /// Returns the value referred to.
     #[inline(always)]
     pub fn get(&self) -> &'static T {
-        // SAFETY: only references that live for good are stored.
+        // SAFETY: only references that live for good are stored, and what was written to the value
+        // before is seen here, as `set`'s caller has promised.
         unsafe { &*self.to.load(Ordering::Relaxed) }
     }
     /// Lets it refer to `to`.
-    pub fn set(&self, to: &'static T) {
+    ///
+    /// # Safety
+    /// What was written to `to` happens before each [`get`](Self::get) that may return it: no other
+    /// CPU runs yet, say, and those are started after this call.
+    pub unsafe fn set(&self, to: &'static T) {
         self.to.store(core::ptr::from_ref(to).cast_mut(), Ordering::Release);
     }
 }

@@ -9,6 +9,7 @@
 
 mod boost;
 mod limits;
+#[expect(unsafe_code, reason = "zones are given to a node before other CPUs are started")]
 mod node;
 mod sysctl;
 mod watermark;

@@ -53,21 +53,25 @@ pub(super) fn zone(id: ZoneId) -> &'static Zone {
     ZONES[id.index()].get()
 }
 
-/// Whether the zones of `node` are there.
+/// Returns true if the zones of `node` are there.
 pub(in crate::mm) fn has_node_data(node: NodeId) -> bool {
     let zone = |node| zone(ZoneId::new(node, ZoneType::Normal));
     node == NodeId::FIRST || zone(node).id().node() == node
 }
 
-/// Gives `node` its zones. Before it has memory, at boot.
+/// Gives `node` its zones. Before it has memory.
 ///
 /// # Panics
 /// Where the zones are another node's, or the node has some.
-pub(in crate::mm) fn set_node_data(node: NodeId, data: &'static NodeData) {
+///
+/// # Safety
+/// At boot: other CPUs are started later.
+pub(in crate::mm) unsafe fn set_node_data(node: NodeId, data: &'static NodeData) {
     let is_own = data.node_zones.iter().all(|zone| zone.id().node() == node);
     assert!(is_own && !has_node_data(node), "zones of {node:?}");
     for (kind, zone) in ZoneType::ALL.into_iter().zip(&data.node_zones) {
-        ZONES[ZoneId::new(node, kind).index()].set(zone);
+        // SAFETY: other CPUs are started later, as the caller says.
+        unsafe { ZONES[ZoneId::new(node, kind).index()].set(zone) };
     }
     node_set_possible(node);
 }

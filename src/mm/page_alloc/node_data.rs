@@ -14,7 +14,8 @@ use core::ptr::NonNull;
 /// [`InitError::NoMemory`] where `alloc` has none.
 ///
 /// # Safety
-/// What `alloc` returns is memory of the layout that lives for good and that nobody else uses.
+/// What `alloc` returns is memory of the layout that lives for good and that nobody else uses. Other
+/// CPUs are started later.
 pub unsafe fn alloc_node_data(
     nodes: impl Iterator<Item = NodeId>,
     mut alloc: impl FnMut(NodeId, Layout) -> Option<NonNull<u8>>,
@@ -30,7 +31,8 @@ pub unsafe fn alloc_node_data(
             data.write(NodeData::new(node));
             data.as_ref()
         };
-        mmzone::set_node_data(node, data);
+        // SAFETY: as the caller says.
+        unsafe { mmzone::set_node_data(node, data) };
     }
     Ok(())
 }
@@ -48,7 +50,8 @@ pub(super) fn of_hosted_machine(nodes: impl Iterator<Item = NodeId>) {
     for node in nodes {
         if !mmzone::has_node_data(node) {
             let data = NODES.value()[node.index()].get_or_init(|| NodeData::new(node));
-            mmzone::set_node_data(node, data);
+            // SAFETY: the threads of a hosted machine's other CPUs are started later.
+            unsafe { mmzone::set_node_data(node, data) };
         }
     }
 }

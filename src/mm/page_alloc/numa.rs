@@ -62,7 +62,8 @@ pub fn numa_node_id() -> NodeId {
 }
 
 /// Says which node `cpu` is near. An allocation on `cpu` that is under way may still be of memory
-/// near the node from before. Any thread.
+/// near the node from before, and one that asks for a node that nobody named before may find nothing
+/// until this returns. Any thread.
 pub fn set_cpu_numa_node(cpu: CpuId, node: NodeId) {
     if node_set_possible(node) {
         // It has no memory: the zonelists of the others stay as they are.
