@@ -143,11 +143,15 @@ fn start_cpu() -> bool {
         return false;
     }
     let ready = irq::with_masked(|irq| {
-        irqchip::init_cpu(irq)?;
-        let timer = Private::from_id(TIMER_ID.load(Relaxed)).ok_or(IrqchipError::CannotEnable)?;
-        irqchip::enable(SGI_RESCHEDULE, irq)?;
-        irqchip::enable(SGI_STOP, irq)?;
-        irqchip::enable(timer, irq)
+        let enable = || {
+            irqchip::init_cpu(irq)?;
+            let timer = Private::from_id(TIMER_ID.load(Relaxed));
+            irqchip::enable(timer.ok_or(IrqchipError::CannotEnable)?, irq)?;
+            irqchip::enable(SGI_RESCHEDULE, irq)?;
+            irqchip::enable(SGI_STOP, irq)
+        };
+        // Without a tick the CPU is none that can be interrupted, by others neither.
+        enable().inspect_err(|_| irqchip::close_cpu(irq))
     });
     match ready {
         Ok(()) => {
@@ -156,7 +160,7 @@ fn start_cpu() -> bool {
             // the proof was for the closure alone; handler and controller were set up before.
             unsafe { arch_irq::enable() };
         }
-        Err(why) => warn!("this CPU has no interrupts: {why:?}"),
+        Err(why) => warn!("this CPU has no interrupts: {why:?}: {why}"),
     }
     ready.is_ok()
 }

@@ -6,7 +6,7 @@
 use crate::arch::atomic::{AtomicU32, Ordering, fence};
 use crate::arch::cpu;
 
-/// BbmWindow of the kernel's mappings, by one CPU at a time.
+/// Break-before-make windows of the kernel's mappings, opened by one CPU at a time.
 pub(super) struct BbmWindow {
     /// Number of breaks begun, and number of breaks over.
     counts: [AtomicU32; 2],

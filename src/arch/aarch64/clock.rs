@@ -29,7 +29,7 @@ pub(super) fn init() {
 
 /// Says how many ticks a second has, where the device tree knows better than the register. Boot
 /// CPU, while it is alone.
-pub fn set_frequency(hz: u64) {
+pub(crate) fn set_frequency(hz: u64) {
     FREQUENCY.store(hz, Relaxed);
     MULT.store(mult(hz), Relaxed);
 }

@@ -99,10 +99,10 @@ pub(crate) fn unmask_serror() {
     unsafe { core::arch::asm!("msr daifclr, #4", options(nostack)) };
 }
 
-/// CPUs to which no IRQ should come, a bit each.
+/// CPUs to which no interrupt should come, a bit each.
 static NO_IRQ: AtomicU32 = AtomicU32::new(0);
 
-/// Notes that nobody can handle an IRQ of this CPU.
+/// Notes that nobody can handle an interrupt of this CPU.
 pub(super) fn expect_no_irq(irq: &IrqMasked) {
     NO_IRQ.fetch_or(1 << cpu::id(irq).index(), Relaxed);
 }
@@ -112,15 +112,17 @@ fn expects_no_irq() -> bool {
     cpus != 0 && with_masked(|irq| cpus >> cpu::id(irq).index() & 1 != 0)
 }
 
-/// An IRQ that nobody can handle, nor end: it is masked where it interrupted, for good.
+/// Masks an interrupt that nobody can handle, nor end, where it interrupted.
 #[cold]
-fn mask_irq(regs: &mut PtRegs) {
-    regs.spsr |= PSTATE_I;
+fn mask_interrupt(regs: &mut PtRegs, mask: u64) {
+    regs.spsr |= mask;
     log::warn!("an interrupt came, and no controller tells which: masked on this CPU");
 }
 
 const PSTATE_I: u64 = 1 << 7;
+const PSTATE_F: u64 = 1 << 6;
 const IRQ_FROM_EL1: u8 = 5;
+const FIQ_FROM_EL1: u8 = 6;
 
 /// `hlt #0xf000`: a semihosting call. Where no host listens it is undefined.
 const SEMIHOSTING_HLT: u32 = 0xd45e_0000;
@@ -167,10 +169,13 @@ unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
             return;
         }
     }
-    if kind == Kind::Vector(IRQ_FROM_EL1) && expects_no_irq() {
-        return mask_irq(regs);
+    if kind == Kind::Vector(FIQ_FROM_EL1) && expects_no_irq() {
+        return mask_interrupt(regs, PSTATE_F);
     }
     let irq = IRQ.load(Relaxed);
+    if kind == Kind::Vector(IRQ_FROM_EL1) && expects_no_irq() {
+        return mask_interrupt(regs, PSTATE_I);
+    }
     if kind == Kind::Vector(IRQ_FROM_EL1) && !irq.is_null() {
         // SAFETY: `set_irq_handler` is the only writer, and stores an `IrqHandler`.
         let handler = unsafe { core::mem::transmute::<*mut (), IrqHandler>(irq) };

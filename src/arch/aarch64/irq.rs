@@ -17,13 +17,16 @@ pub fn with_masked<R>(f: impl FnOnce(&IrqMasked) -> R) -> R {
     result
 }
 
-/// Returns whether interrupts are masked on this CPU.
+/// Returns true if interrupts are masked on this CPU: IRQs and FIQs both, as [`with_masked`] and
+/// exceptions do. One of the two alone may be masked on a CPU that nobody can interrupt
+/// (`enable_unhandled`), in process context.
 #[must_use]
 pub fn is_masked() -> bool {
+    const BOTH: u64 = 3 << 6;
     let daif: u64;
-    // SAFETY: reads a flag.
+    // SAFETY: reads flags.
     unsafe { asm!("mrs {}, daif", out(reg) daif, options(nomem, nostack, preserves_flags)) };
-    daif & (1 << 7) != 0
+    daif & BOTH == BOTH
 }
 
 /// Unmasks interrupts on this CPU for good.
@@ -37,14 +40,14 @@ pub unsafe fn enable() {
     unsafe { asm!("msr daifclr, #3", options(nostack)) };
 }
 
-/// Unmasks IRQs for good on a CPU that has no controller by which one could come: what follows is
-/// process context, as on a CPU that has one. FIQs stay masked, and an IRQ that comes all the same
-/// masks them again, with a warning.
+/// Unmasks interrupts for good on a CPU that has no controller by which one could come: what
+/// follows is process context, as on a CPU that has one. An IRQ or FIQ that comes all the same is
+/// masked where it interrupted, with a warning, and the other of the two stays unmasked.
 ///
 /// # Safety
 /// As for [`enable`], but for handler and controller.
 pub(crate) unsafe fn enable_unhandled() {
     with_masked(super::exception::expect_no_irq);
     // SAFETY: as the caller says.
-    unsafe { asm!("msr daifclr, #2", options(nostack)) };
+    unsafe { asm!("msr daifclr, #3", options(nostack)) };
 }

@@ -195,7 +195,7 @@ pub unsafe fn take_back(cpu: CpuId) {
 ///
 /// # Errors
 /// The core is not up, and will not be.
-pub fn wait_up(cpu: CpuId) -> Result<(), NotUp> {
+pub(crate) fn wait_up(cpu: CpuId) -> Result<(), NotUp> {
     let own = &OFFERS[cpu.index()];
     let limit = super::cpu::ticks().saturating_add(super::cpu::timeout(START_SECONDS));
     loop {

@@ -86,7 +86,7 @@ impl fmt::Display for IrqchipError {
             Self::NoRedistributor => "no redistributor belongs to this CPU",
             Self::NotServed => "the interrupt controller does not serve this CPU",
             Self::CannotEnable => "the interrupt can't be enabled",
-            Self::Busy => "the interrupt has no room for another handler",
+            Self::Busy => "the interrupt has this handler already, or no room for another",
             Self::NotBootCpu => "devices' interrupts are handled by the boot CPU alone",
         })
     }
@@ -115,6 +115,16 @@ pub fn init_cpu(irq: &IrqMasked) -> Result<(), IrqchipError> {
     match IRQCHIP.get().ok_or(IrqchipError::None)? {
         Irqchip::Gic(gic) => gic.init_cpu(irq),
         Irqchip::Bcm2836(local) => local.init_cpu(),
+    }
+}
+
+/// Closes this CPU's interface, if it was opened: no interrupt reaches the CPU any more.
+pub fn close_cpu(irq: &IrqMasked) {
+    match IRQCHIP.get() {
+        Some(Irqchip::Gic(gic)) => gic.close_cpu(irq),
+        // All its interrupts are disabled again.
+        Some(Irqchip::Bcm2836(local)) => drop(local.init_cpu()),
+        None => {}
     }
 }
 

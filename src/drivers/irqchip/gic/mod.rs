@@ -108,6 +108,14 @@ impl Gic {
         }
     }
 
+    pub(super) fn close_cpu(&self, irq: &IrqMasked) {
+        match self {
+            Self::V2(gic) => gic.close_cpu(),
+            Self::V3(_) if self.private(irq).is_ok() => v3::close_cpu(),
+            Self::V3(_) => {}
+        }
+    }
+
     /// The registers of this CPU's private interrupts.
     fn private(&self, irq: &IrqMasked) -> Result<Registers, IrqchipError> {
         match self {

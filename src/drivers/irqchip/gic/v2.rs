@@ -79,6 +79,11 @@ impl GicV2 {
         Ok(())
     }
 
+    /// Signals no interrupt to this CPU any more.
+    pub(super) fn close_cpu(&self) {
+        self.interface.write(GICC_CTLR, 0);
+    }
+
     /// Forgets the priorities of interrupts that were taken and never ended: nothing of theirs
     /// or below would be signalled (Linux: gic_cpu_if_up).
     fn drop_active_priorities(&self) -> Result<(), IrqchipError> {

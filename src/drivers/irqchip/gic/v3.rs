@@ -229,6 +229,22 @@ fn init_system_registers() -> Result<(), IrqchipError> {
     Ok(())
 }
 
+/// Signals no interrupt to this CPU any more, if it has the registers for that.
+pub(super) fn close_cpu() {
+    if !features::has_gic_system_registers() {
+        return;
+    }
+    let sre: u64;
+    // SAFETY: the register is this CPU's and there; EL2 left it to EL1 (head.S).
+    unsafe {
+        asm!("mrs {}, S3_0_C12_C12_5", out(reg) sre, options(nostack, preserves_flags));
+    }
+    if sre & SRE != 0 {
+        // SAFETY: as above; with SRE set the register is there. ICC_IGRPEN1_EL1.
+        unsafe { asm!("msr S3_0_C12_C12_7, xzr", "isb", options(nostack, preserves_flags)) };
+    }
+}
+
 /// Forgets the priorities of interrupts that were taken and never ended: nothing of theirs or
 /// below would be signalled (Linux: gic_cpu_sys_reg_init). How many registers there are, of 32
 /// priorities each, goes by the bits of a priority; `pribits` is one less.
