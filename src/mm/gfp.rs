@@ -141,7 +141,7 @@ machine_local! {
 }
 
 /// Turns on the check that no allocation that may sleep is made with interrupts masked. Called
-/// at the end of the boot, if there are interrupts.
+/// once the boot has interrupts unmasked, with or without a controller.
 pub fn check_sleep() {
     SLEEP_IS_CHECKED.store(true, Relaxed);
 }

@@ -254,14 +254,19 @@ impl Pages {
     #[track_caller]
     pub fn pin(&mut self, slot: Slot) -> (u32, Frame) {
         let frame = self.frame(slot);
-        self.table[slot.page as usize].pins += 1;
+        let record = &mut self.table[slot.page as usize];
+        record.pins = record.pins.saturating_add(1);
         (slot.page, frame)
     }
 
     /// Ends a pin of page `n`; the page, if that was the last one and its last object is gone.
     pub fn unpin(&mut self, n: u32) -> Option<OwnedPage> {
         let record = &mut self.table[n as usize];
-        record.pins = record.pins.checked_sub(1).expect("zsmalloc: unpin of what is not pinned");
+        // As many pins as can be counted are there for good.
+        if record.pins != u32::MAX {
+            record.pins =
+                record.pins.checked_sub(1).expect("zsmalloc: unpin of what is not pinned");
+        }
         self.take_unused(n)
     }
 

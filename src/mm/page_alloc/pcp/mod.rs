@@ -294,11 +294,11 @@ pub(in crate::mm) fn alloc(
     reach: Reach,
 ) -> Option<Frame> {
     let row = row(order)?;
+    drain_if_asked(irq);
     let Some(column) = PcpColumn::new(zone, mt) else {
         return zone.zone().lock(irq).rmqueue(order, mt, reach);
     };
     let cpu = PCP.get(irq);
-    drain_if_asked(irq);
     let list = cpu.list(row, column);
     list.pop(order).or_else(|| {
         let frame = batch::refill(list, &mut zone.zone().lock(irq), order, mt, reach)?;
