@@ -84,6 +84,27 @@ kernel_tests! {
         KEY.dec();
     }
 
+    /// A page is mapped writable while an instruction in it is patched, which is no finding.
+    fn the_check_for_writable_code_bears_patching() {
+        static DONE: AtomicBool = AtomicBool::new(false);
+        static FOUND: AtomicUsize = AtomicUsize::new(0);
+        secondary::on_each(|cpu| {
+            if cpu == CpuId::BOOT {
+                for _ in 0..100 {
+                    FOUND.fetch_add(ptdump::check_wx(|_| ()), Ordering::Relaxed);
+                }
+                DONE.store(true, Ordering::Relaxed);
+            } else if cpu.index() == 1 {
+                while !DONE.load(Ordering::Relaxed) {
+                    KEY.inc();
+                    KEY.dec();
+                }
+            }
+        });
+        assert_eq!(FOUND.load(Ordering::Relaxed), 0);
+        assert!(!asked());
+    }
+
     /// Each CPU takes an exception during the call, and so sees the key's new state.
     fn all_cpus_see_a_key_after_they_were_kicked() {
         static ANSWER: [AtomicU32; NR_CPUS] = [const { AtomicU32::new(2) }; NR_CPUS];

@@ -59,10 +59,7 @@ impl StaticKey {
     }
 
     fn change(&'static self, by: i32) {
-        super::irq::with_masked(|_| {
-            while CHANGING.swap(true, Ordering::Acquire) {
-                super::cpu::relax();
-            }
+        let now = with_keys_locked(|| {
             let was = self.users.load(Ordering::Relaxed);
             let now = was.checked_add_signed(by);
             self.users.store(now.unwrap_or(was), Ordering::Relaxed);
@@ -71,9 +68,30 @@ impl StaticKey {
             {
                 super::jump_label_update(self, now != 0);
             }
-            CHANGING.store(false, Ordering::Release);
-            assert!(now.is_some(), "static key {self:p}: switched off, and nobody has it on");
+            now
         });
+        assert!(now.is_some(), "static key {self:p}: switched off, and nobody has it on");
+    }
+}
+
+/// Runs `f` while no CPU changes a key or its branches, with interrupts masked. `f` changes none
+/// itself (Linux: jump_label_lock).
+pub fn with_keys_locked<R>(f: impl FnOnce() -> R) -> R {
+    super::irq::with_masked(|_| {
+        while CHANGING.swap(true, Ordering::Acquire) {
+            super::cpu::relax();
+        }
+        let _unlock = Unlock;
+        f()
+    })
+}
+
+/// Unlocks the keys, also where a test panics.
+struct Unlock;
+
+impl Drop for Unlock {
+    fn drop(&mut self) {
+        CHANGING.store(false, Ordering::Release);
     }
 }
 

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 use crate::addr::{PAGE_SIZE, PhysRange, VirtAddr, VirtRange};
+use crate::arch::jump_label::with_keys_locked;
 use crate::arch::layout;
 use crate::arch::pgtable::{Level, MemoryType, Translation};
 use crate::mm::init_mm;
@@ -235,8 +236,15 @@ fn writable_elsewhere(code: VirtRange, report: &mut impl FnMut(&Run)) -> usize {
             let code = core::slice::from_ref(pages);
             init_mm::for_each_leaf(linear, |start, leaf| look(code, start, leaf));
         }
-        let others = VirtRange::new(layout::KIMAGE.start(), UPPER_HALF.end());
-        init_mm::for_each_leaf(others, |start, leaf| look(&frames, start, leaf));
+        // The fixmap is looked at by itself: code that is being patched is writable there.
+        let image = VirtRange::new(layout::KIMAGE.start(), layout::FIXMAP.start());
+        let rest = VirtRange::new(layout::FIXMAP.end(), UPPER_HALF.end());
+        for others in [image, rest] {
+            init_mm::for_each_leaf(others, |start, leaf| look(&frames, start, leaf));
+        }
+        with_keys_locked(|| {
+            init_mm::for_each_leaf(layout::FIXMAP, |start, leaf| look(&frames, start, leaf));
+        });
     }
     found
 }
