@@ -15,7 +15,7 @@ use granule::addr::Order;
 use granule::init::Boot;
 use granule::kprintln;
 use granule::mm::compaction::{ContigPageInfo, compact_stat};
-use granule::mm::workload::DEFAULT_SEED;
+use granule::workload::DEFAULT_SEED;
 
 granule::kernel_main!(main);
 

@@ -1,4 +1,4 @@
-"""Reads a snapshot of memory (src/mm/stat/snapshot/mod.rs) and checks that it is whole and adds up."""
+"""Reads a snapshot of memory (src/fs/snapshot/mod.rs) and checks that it is whole and adds up."""
 
 import json
 

@@ -1,10 +1,22 @@
 //! Granule: the memory subsystem of an AArch64 kernel.
 //!
 //! The rooms, from the top down; imports point down this list and never up:
-//! [`monitor`] is the prompt on the console, [`init`] boots, [`fs`] shows what `mm` says of itself as the files that Linux has, [`mm`] is
-//! everything hardware-independent, [`firmware`] reads untrusted bytes, [`sched`] runs kernel threads, [`drivers`] speak to devices, [`sync`]
-//! and [`percpu`] are locks and per-CPU data, [`arch`] is what the CPU does, [`addr`] are
-//! the address types.
+//!
+//! | room | what it is |
+//! | --- | --- |
+//! | [`monitor`] | the prompt on the console |
+//! | [`init`] | the boot |
+//! | [`fs`] | the files of `/proc` and `/sys`, under Linux's names |
+//! | [`workload`] | an ageing trace, for benchmarks and tests |
+//! | [`trace`], [`dma`], [`reserved_mem`], [`resource`], [`memremap`] | what Linux keeps beside mm: kernel/trace, kernel/dma, drivers/of/of_reserved_mem.c, kernel/resource.c, kernel/iomem.c |
+//! | [`mm`] | memory management, on floors of its own |
+//! | `collections`, [`fault_inject`] | what Linux has in lib/: trees, slots, bitmaps; failures on purpose |
+//! | [`firmware`] | device tree and command line: untrusted bytes in, plain values out |
+//! | [`sched`] | kernel threads |
+//! | [`drivers`] | devices |
+//! | [`sync`], [`percpu`] | locks and per-CPU data |
+//! | [`arch`] | what the CPU does |
+//! | [`addr`], [`prandom`] | the address types; numbers that repeat |
 
 #![no_std]
 
@@ -15,15 +27,27 @@ extern crate alloc;
 
 pub mod addr;
 pub mod arch;
+pub(crate) mod collections;
+pub mod dma;
 pub mod drivers;
+pub mod fault_inject;
 pub mod firmware;
 pub mod fs;
 pub mod init;
+pub mod memremap;
 pub mod mm;
 pub mod monitor;
 pub mod percpu;
+pub mod prandom;
+pub mod reserved_mem;
+pub mod resource;
 pub mod sched;
 pub mod sync;
+pub mod trace;
+pub mod workload;
+
+#[cfg(test)]
+mod tests;
 
 /// Declares statics that exist once per machine: plain statics on bare metal, one
 /// instance per emulated machine on a host. The initialiser is a constant expression.

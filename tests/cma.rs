@@ -20,8 +20,8 @@ use granule::mm::memory_failure::{soft_offline_page, unpoison_memory};
 use granule::mm::migrate::Isolated;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{OwnedPage, free_pages, nr_free_pages};
-use granule::mm::trace;
 use granule::mm::zsmalloc::{ZsHandle, ZsPool};
+use granule::trace;
 
 /// Pages of the area that the command line asks for.
 const PAGES: u32 = 64 << 8;

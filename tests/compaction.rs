@@ -23,8 +23,8 @@ use granule::mm::gfp::Gfp;
 use granule::mm::mmzone::NodeId;
 use granule::mm::page_alloc::free_pages;
 use granule::mm::slab::slabinfo;
-use granule::mm::workload::{DEFAULT_SEED, Objects, fragment};
 use granule::sched::msleep;
+use granule::workload::{DEFAULT_SEED, Objects, fragment};
 
 /// Memory filled to the last page with movable ones, of which half goes, spread evenly:
 /// not two free pages are neighbours.

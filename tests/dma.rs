@@ -15,13 +15,13 @@ use alloc::vec::Vec;
 use granule::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 use granule::arch::pgtable::MemoryType;
 use granule::arch::phys_to_virt;
-use granule::mm::alloc_pages::alloc_pages;
-use granule::mm::cma::default_area;
-use granule::mm::dma::{
+use granule::dma::{
     DmaAddr, DmaDevice, DmaDirection, DmaError, DmaPool, DmaRange, dma_alloc_coherent,
     dma_free_coherent, dma_map_single, dma_sync_single_for_cpu, dma_unmap_single,
     is_swiotlb_buffer, live_mappings, swiotlb_exit, swiotlb_init,
 };
+use granule::mm::alloc_pages::alloc_pages;
+use granule::mm::cma::default_area;
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
 use granule::mm::page_alloc::free_pages;
@@ -82,7 +82,7 @@ kernel_tests! {
         unsafe { free_pages(frame, Order::ZERO) };
         assert!(swiotlb_exit());
         assert_eq!(live_mappings(), 0);
-        granule::mm::dma::shrink();
+        granule::dma::shrink();
     }
 
     fn blocks_of_a_pool_are_not_cacheable_and_apart() {

@@ -15,10 +15,11 @@ use alloc::vec::Vec;
 use granule as root;
 use granule::arch::CpuId;
 use granule::arch::irq::with_masked;
+use granule::dma;
 use granule::init::secondary;
 use granule::mm::compaction::set_compaction_proactiveness;
 use granule::mm::kthread::{kthread_create_on_cpu, kthread_run};
-use granule::mm::{dma, page_alloc, percpu, slab};
+use granule::mm::{page_alloc, percpu, slab};
 use scenario::{Failing, had};
 
 /// Calls that only the kernel has: its own heap, and threads.

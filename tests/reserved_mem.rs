@@ -17,25 +17,25 @@ use granule::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use granule::arch::extable;
 use granule::arch::pgtable::KernelAttrs;
 use granule::arch::{layout, phys_to_virt};
+use granule::dma::{
+    DmaDevice, DmaDirection, DmaError, dma_map_page, dma_map_single, dma_unmap_single,
+    live_mappings, swiotlb_exit,
+};
+use granule::dma::{dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguous};
 use granule::drivers::random;
 use granule::firmware::fdt::Node;
 use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::cma::{Cma, areas, cma_alloc, cma_release, default_area};
-use granule::mm::dma::{
-    DmaDevice, DmaDirection, DmaError, dma_map_page, dma_map_single, dma_unmap_single,
-    live_mappings, swiotlb_exit,
-};
-use granule::mm::dma::{dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguous};
 use granule::mm::gfp::Gfp;
 use granule::mm::init_mm;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{State, free_pages, nr_free_pages, state_of};
 use granule::mm::ptdump;
-use granule::mm::reserved_mem::{
-    Pool, RegionError, device_region, device_region_by_name, reserved_mem, reserved_mem_lookup,
-};
 use granule::mm::vmalloc::{self, VmArea};
 use granule::mm::zsmalloc::ZsPool;
+use granule::reserved_mem::{
+    Pool, RegionError, device_region, device_region_by_name, reserved_mem, reserved_mem_lookup,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -248,7 +248,7 @@ kernel_tests! {
             assert_eq!(refused, Err(DmaError::Invalid), "{}", region.name);
         }
         assert_eq!(live_mappings(), 0);
-        granule::mm::dma::shrink();
+        granule::dma::shrink();
         assert!(swiotlb_exit());
     }
 

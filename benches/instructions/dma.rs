@@ -3,7 +3,7 @@
 
 use crate::harness::{Bench, OPERATIONS};
 use core::hint::black_box;
-use granule::mm::dma::{DmaDevice, dma_alloc_coherent, dma_free_coherent};
+use granule::dma::{DmaDevice, dma_alloc_coherent, dma_free_coherent};
 use granule::mm::gfp::Gfp;
 
 const DEVICE: DmaDevice<'static> =

@@ -10,7 +10,7 @@ AREA_LIMIT = 1 << 21
 
 
 class Slots:
-    """A table of slots (src/mm/vmalloc/slots.rs)."""
+    """A table of slots (src/collections/slots.rs)."""
 
     def __init__(self, table):
         self._at = table

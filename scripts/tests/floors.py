@@ -15,17 +15,16 @@ import sys
 
 # The floors, lowest first; src/mm/mod.rs has the same table.
 FLOORS = (
-    ("descriptors", "ids gfp page sparse pcp_list mmzone vmstat hooks fault_inject"),
+    ("descriptors", "ids gfp page sparse pcp_list mmzone vmstat hooks"),
     ("core", "page_alloc memblock"),
     ("reclaim", "context shrinker migrate compaction vmscan"),
     ("allocation", "alloc_pages"),
     (
         "objects, mappings, contiguous memory",
-        "contig memory_hotplug memory_failure zsmalloc stackdepot init_mm vmalloc ioremap memremap"
-        " set_memory kthread rcu_gp slab util alloc heap mempool percpu rcu cma reserved_mem"
-        " resource dma",
+        "contig memory_hotplug memory_failure zsmalloc stackdepot init_mm vmalloc ioremap"
+        " set_memory kthread rcu_gp slab util alloc heap mempool percpu rcu cma",
     ),
-    ("top", "debug stat ptdump validate trace workload"),
+    ("top", "debug stat ptdump validate"),
 )
 
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "src" / "mm"

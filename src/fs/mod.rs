@@ -9,11 +9,13 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `tree` | directories and files, and the way along a path |
+//! | `snapshot` | the state of memory as JSON |
 //! | `proc`, `debugfs`, `sysfs`, `tracing` | the files, by where they are mounted |
 #![deny(unsafe_code)]
 
 mod debugfs;
 mod proc;
+pub mod snapshot;
 mod sysfs;
 #[cfg(test)]
 #[expect(unsafe_code, reason = "a test reserves memory for an area")]
@@ -22,6 +24,7 @@ mod tracing;
 mod tree;
 
 pub use proc::{set_cmdline, set_model};
+pub use snapshot::Snapshot;
 pub use tree::Entry;
 
 use core::fmt;

@@ -1,9 +1,10 @@
 //! /proc.
 
+use super::Snapshot;
 use super::tree::{File, Node};
 use crate::firmware::fdt::Text;
-use crate::mm::resource::{IoMem, iomem};
 use crate::mm::stat;
+use crate::resource::{IoMem, iomem};
 use crate::sync::Once;
 
 crate::machine_local! {
@@ -17,8 +18,8 @@ pub fn set_model(text: Text<'static>) {
 }
 
 /// All of memory's state.
-pub(super) fn snapshot() -> stat::Snapshot<'static> {
-    stat::Snapshot {
+pub(super) fn snapshot() -> Snapshot<'static> {
+    Snapshot {
         model: MODEL.get().copied().unwrap_or(Text::new(b"")),
         cmdline: CMDLINE.get().copied().unwrap_or(""),
     }

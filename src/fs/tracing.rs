@@ -3,7 +3,7 @@
 use super::FsError;
 use super::tree::{File, Node};
 use crate::arch::{CpuId, NR_CPUS};
-use crate::mm::trace::{
+use crate::trace::{
     self, EVENTS, Format, HEADER_EVENT, HeaderPage, Rings, SavedCmdlines, Stats, Trace, TraceError,
 };
 use core::fmt;

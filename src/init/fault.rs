@@ -11,7 +11,7 @@ use crate::arch::{image, probe};
 use crate::drivers::console::print_dying;
 use crate::mm::debug::stackdepot::DEPTH;
 use crate::mm::debug::{FaultInfo, is_kfence_address, kfence_handle_page_fault};
-use crate::mm::trace;
+use crate::trace;
 use core::fmt;
 
 /// The image's symbol table.

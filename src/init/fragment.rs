@@ -1,7 +1,7 @@
 //! `granule.fragment[=SEED[,PERCENT]]`: memory as use leaves it.
 
 use crate::firmware::cmdline::CommandLine;
-use crate::mm::workload::{self, DEFAULT_SEED, Fragmented};
+use crate::workload::{self, DEFAULT_SEED, Fragmented};
 use log::{info, warn};
 
 /// The percentage of free memory where none is given.

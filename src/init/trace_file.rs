@@ -7,10 +7,10 @@
 use crate::arch::{CpuId, NR_CPUS};
 use crate::drivers::console;
 use crate::drivers::semihosting::HostFile;
-use crate::mm::trace::{
+use crate::sync::Once;
+use crate::trace::{
     self, EVENTS, Format, HEADER_EVENT, HeaderPage, Rings, SavedCmdlines, Sites, Trace,
 };
-use crate::sync::Once;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

@@ -8,12 +8,12 @@
 //!
 //! | floor | rooms |
 //! | --- | --- |
-//! | top: looks at all the others | [`debug`], [`stat`], [`ptdump`], [`validate`](mod@validate), [`trace`], [`workload`] |
-//! | 5: objects, kernel mappings, contiguous memory | [`slab`], [`util`], [`alloc`], [`heap`], [`mempool`], [`zsmalloc`], [`percpu`], [`rcu`], `rcu_gp`, [`stackdepot`] · [`init_mm`], [`vmalloc`], [`ioremap`], [`memremap`], [`set_memory`], `kthread` · [`contig`], [`cma`], [`reserved_mem`], [`resource`], [`dma`], [`memory_hotplug`], [`memory_failure`] |
+//! | top: looks at all the others | [`debug`], [`stat`], [`ptdump`], [`validate`](mod@validate) |
+//! | 5: objects, kernel mappings, contiguous memory | [`slab`], [`util`], [`alloc`], [`heap`], [`mempool`], [`zsmalloc`], [`percpu`], [`rcu`], `rcu_gp`, [`stackdepot`] · [`init_mm`], [`vmalloc`], [`ioremap`], [`set_memory`], `kthread` · [`contig`], [`cma`], [`memory_hotplug`], [`memory_failure`] |
 //! | 4: allocation of pages | [`alloc_pages`] |
 //! | 3: getting memory back | [`context`], [`shrinker`], [`migrate`], [`compaction`], [`vmscan`] |
 //! | 2: the core, which frees and never reclaims | [`page_alloc`], [`memblock`] |
-//! | 1: descriptors | [`ids`], [`gfp`], [`page`], [`sparse`], `pcp_list`, [`mmzone`], [`vmstat`], `hooks`, [`fault_inject`] |
+//! | 1: descriptors | [`ids`], [`gfp`], [`page`], [`sparse`], `pcp_list`, [`mmzone`], [`vmstat`], `hooks` |
 //!
 //! An allocation of pages is read in four files: `alloc_pages/mod.rs`, which takes from the CPU's
 //! lists (`page_alloc/pcp.rs`); `alloc_pages/slowpath.rs`, which goes through the zones
@@ -49,7 +49,7 @@
 //! | mm/page_alloc.c: \_\_alloc_pages_slowpath, alloc_pages_bulk, alloc_pages_exact | [`alloc_pages`] |
 //! | mm/page_alloc.c: alloc_contig_range | [`contig`] |
 //! | mm/page_isolation.c | `page_alloc/isolation.rs` |
-//! | mm/fail_page_alloc.c, mm/failslab.c, lib/fault-inject.c | `alloc_pages/fail.rs`, `slab/failslab.rs`, [`fault_inject`] |
+//! | mm/fail_page_alloc.c, mm/failslab.c, lib/fault-inject.c | `alloc_pages/fail.rs`, `slab/failslab.rs`, [`crate::fault_inject`] |
 //! | mm/migrate.c: movable_operations | [`migrate`] |
 //! | mm/compaction.c | [`compaction`] |
 //! | mm/vmscan.c, mm/shrinker.c | [`vmscan`], [`shrinker`] |
@@ -58,20 +58,20 @@
 //! | mm/init-mm.c, arch/arm64/mm/mmu.c | [`init_mm`] |
 //! | arch/arm64/mm/pageattr.c | [`set_memory`] |
 //! | mm/vmalloc.c | [`vmalloc`] |
-//! | mm/ioremap.c, kernel/iomem.c, kernel/resource.c | [`ioremap`], [`memremap`], [`resource`] |
+//! | mm/ioremap.c, kernel/iomem.c, kernel/resource.c | [`ioremap`], [`crate::memremap`], [`crate::resource`] |
 //! | mm/slub.c, mm/slab_common.c | [`slab`] |
 //! | mm/slab_common.c: kvfree_rcu | [`rcu`], `rcu_gp` |
 //! | mm/util.c, kvmalloc | [`util`] |
 //! | mm/percpu.c | [`percpu`] |
 //! | mm/mempool.c, mm/zsmalloc.c | [`mempool`], [`zsmalloc`] |
 //! | mm/cma.c | [`cma`] |
-//! | kernel/dma/, mm/dmapool.c | [`dma`] |
-//! | drivers/of/of_reserved_mem.c | [`reserved_mem`] |
+//! | kernel/dma/, mm/dmapool.c | [`crate::dma`] |
+//! | drivers/of/of_reserved_mem.c | [`crate::reserved_mem`] |
 //! | kernel/kthread.c, kernel/fork.c: thread stacks | `kthread` |
 //! | mm/page_ext.c, mm/page_owner.c, mm/page_poison.c, mm/kmemleak.c, mm/kfence/, lib/debugobjects.c | [`debug`] |
 //! | their calls in the allocators (post_alloc_hook, free_pages_prepare, kfence_alloc) | `hooks` |
 //! | lib/stackdepot.c | [`stackdepot`] |
-//! | include/trace/events/, kernel/trace/ | `hooks/points.rs`, [`trace`] |
+//! | include/trace/events/, kernel/trace/ | `hooks/points.rs`, [`crate::trace`] |
 //! | mm/vmstat.c, fs/proc/meminfo.c, mm/show_mem.c | [`stat`] |
 //! | mm/ptdump.c | [`ptdump`] |
 //! | rust/kernel/alloc/, rust/kernel/alloc/allocator.rs | [`alloc`], [`heap`] |
@@ -83,8 +83,6 @@ pub mod compaction;
 pub mod context;
 pub mod contig;
 pub mod debug;
-pub mod dma;
-pub mod fault_inject;
 pub mod gfp;
 pub mod heap;
 pub(crate) mod hooks;
@@ -97,7 +95,6 @@ pub mod memblock;
 pub mod memory_failure;
 pub mod memory_hotplug;
 pub mod mempool;
-pub mod memremap;
 pub mod migrate;
 pub mod mmzone;
 pub mod page;
@@ -107,22 +104,18 @@ pub mod percpu;
 pub mod ptdump;
 pub mod rcu;
 mod rcu_gp;
-pub mod reserved_mem;
-pub mod resource;
 pub mod set_memory;
 pub mod shrinker;
 pub mod slab;
 pub mod sparse;
 pub mod stackdepot;
 pub mod stat;
-pub mod trace;
 pub mod util;
 pub mod validate;
 pub mod vmalloc;
 pub mod vmscan;
 pub mod vmstat;
-pub mod workload;
 pub mod zsmalloc;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

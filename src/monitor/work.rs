@@ -11,9 +11,10 @@ use crate::mm::compaction::{ContigPageInfo, compact_zone};
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{self, nr_used_pages};
 use crate::mm::validate;
-use crate::mm::workload::{self, Fragmented, Random};
 use crate::mm::{cma, debug, slab, vmalloc};
+use crate::prandom::Random;
 use crate::sched;
+use crate::workload::{self, Fragmented};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

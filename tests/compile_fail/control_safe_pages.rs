@@ -4,7 +4,7 @@
 
 use granule::addr::Order;
 use granule::mm::cma::{CmaPages, default_area};
-use granule::mm::dma::{DmaDevice, DmaMapping};
+use granule::dma::{DmaDevice, DmaMapping};
 use granule::mm::gfp::Gfp;
 use granule::mm::page_alloc::{OwnedPage, PageList, Pages, free_pages_bulk};
 use granule::mm::alloc_pages::alloc_pages_bulk;

@@ -4,7 +4,7 @@
 
 use granule::firmware::fdt::Node;
 use granule::mm::cma::CmaPages;
-use granule::mm::dma::dma_free_contiguous;
+use granule::dma::dma_free_contiguous;
 
 pub fn under_its_owner(device: &Node<'_>, pages: &CmaPages) -> bool {
     dma_free_contiguous(device, pages.frame(), 4096) //~ E0133

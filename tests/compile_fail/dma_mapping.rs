@@ -2,7 +2,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-use granule::mm::dma::{DmaDevice, DmaMapping};
+use granule::dma::{DmaDevice, DmaMapping};
 
 pub fn while_mapped<'a>(device: &DmaDevice<'a>, bytes: &'a mut [u8]) -> Option<DmaMapping<'a>> {
     let mapping = DmaMapping::from_device(device, bytes).ok()?;

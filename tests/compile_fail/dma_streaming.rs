@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use granule::addr::VirtAddr;
-use granule::mm::dma::DmaDirection::FromDevice;
-use granule::mm::dma::{DmaAddr, DmaDevice};
-use granule::mm::dma::{dma_map_page, dma_map_single, dma_sync_single_for_cpu};
-use granule::mm::dma::{dma_sync_single_for_device, dma_unmap_single};
+use granule::dma::DmaDirection::FromDevice;
+use granule::dma::{DmaAddr, DmaDevice};
+use granule::dma::{dma_map_page, dma_map_single, dma_sync_single_for_cpu};
+use granule::dma::{dma_sync_single_for_device, dma_unmap_single};
 use granule::mm::page::Frame;
 
 pub fn any(device: &DmaDevice<'_>, frame: Frame, va: VirtAddr, at: DmaAddr) {

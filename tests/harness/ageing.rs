@@ -1,4 +1,4 @@
-//! Memory as use leaves it (`mm::workload`), and what of it can be had as large blocks.
+//! Memory as use leaves it (`workload`), and what of it can be had as large blocks.
 
 #![allow(dead_code, reason = "not every image uses all of it")]
 
@@ -11,7 +11,7 @@ use granule::mm::mmzone::ZoneId;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{State, drain_all_pages, free_pages, state_of, zones};
 
-pub use granule::mm::workload::{Fragmented, With};
+pub use granule::workload::{Fragmented, With};
 
 pub const MOVABLE: Gfp = Gfp::GFP_HIGHUSER_MOVABLE.union(Gfp::__GFP_NOWARN);
 pub const KERNEL: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);

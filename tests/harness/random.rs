@@ -1,4 +1,4 @@
 //! Numbers that repeat.
 
 #[allow(unused_imports, reason = "not every image draws numbers")]
-pub use granule::mm::workload::Random;
+pub use granule::prandom::Random;

@@ -2,18 +2,18 @@
 
 use super::granule::addr::{Order, PAGE_SIZE, PfnRange, PhysAddr, VirtAddr};
 use super::granule::arch::layout;
-use super::granule::mm::alloc::{AllocError, KBox, KVBox, KVVec, KVec, VBox, VVec};
-use super::granule::mm::alloc_pages::{alloc_pages, alloc_pages_bulk};
-use super::granule::mm::dma::{
+use super::granule::dma::{
     self, CoherentMemory, DmaAddr, DmaDevice, DmaDirection, DmaPool, DmaRange, dma_alloc_coherent,
     dma_free_coherent, dma_map_page, dma_map_single, dma_unmap_single, is_swiotlb_buffer,
     swiotlb_exit, swiotlb_init,
 };
+use super::granule::memremap::{MemRemap, MemremapFlags, memremap};
+use super::granule::mm::alloc::{AllocError, KBox, KVBox, KVVec, KVec, VBox, VVec};
+use super::granule::mm::alloc_pages::{alloc_pages, alloc_pages_bulk};
 use super::granule::mm::gfp::Gfp;
 use super::granule::mm::init_mm;
 use super::granule::mm::memory_failure::{soft_offline_page, unpoison_memory};
 use super::granule::mm::mempool::{KmallocPool, PagePool, SlabPool};
-use super::granule::mm::memremap::{MemRemap, MemremapFlags, memremap};
 use super::granule::mm::mmzone::NodeId;
 use super::granule::mm::page::Frame;
 use super::granule::mm::page_alloc::free_pages;

@@ -16,7 +16,7 @@ use granule::mm::page::Frame;
 use granule::mm::page_alloc::{OwnedPage, free_pages, free_pages_bulk};
 use granule::mm::slab::{RawCache, kfree, kmalloc};
 use granule::mm::vmalloc::{vfree, vm_map_ram, vm_unmap_ram, vmalloc};
-use granule::mm::workload::Random;
+use granule::prandom::Random;
 
 /// Kind of memory that is allocated and freed.
 #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@ use granule::arch::cpu;
 use granule::arch::irq::with_masked;
 use granule::init::interrupts;
 use granule::mm::slab::{shrink_all, slabinfo};
-use granule::mm::workload::Random;
+use granule::prandom::Random;
 use granule::sync::{Rank, SpinLock};
 
 /// The next interrupt comes so many nanoseconds after the last one's handler, at least and at

@@ -11,7 +11,6 @@
 //! Lock order: one allocation at a time works on pageblocks (`WORKING`, a mutex: the owners
 //! that move pages may sleep); an area's bit map has a lock of `Rank::Cma`, held for the bit map alone.
 
-mod bitmap;
 mod debug;
 mod memory;
 mod pages;
@@ -22,6 +21,7 @@ pub use pages::{CmaPages, cma_release};
 
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::irq::with_masked;
+use crate::collections::bitmap::Bitmap;
 use crate::machine_local;
 use crate::mm::contig::alloc_contig_range;
 use crate::mm::hooks::{are_rare_events_on, points};
@@ -30,7 +30,6 @@ use crate::mm::page_alloc::{self, ContigError};
 use crate::sched::Mutex;
 use crate::sync::{Once, Rank, SpinLock};
 use arrayvec::ArrayString;
-use bitmap::Bitmap;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use memory::Words;

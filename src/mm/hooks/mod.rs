@@ -1,5 +1,5 @@
 //! Hooks of the allocators: what the debugging tools ([`crate::mm::debug`]) and the trace points
-//! ([`crate::mm::trace`]) want to know of, without an import of either.
+//! ([`crate::trace`]) want to know of, without an import of either.
 //!
 //! Each kind of hook stands behind a static key, a `nop` while it is off. Whoever switches a key
 //! on has registered a sink before: [`register_tools`] for the tools, [`points::set_sink`] for
@@ -8,9 +8,9 @@
 
 #[cfg_attr(target_os = "none", expect(unsafe_code, reason = "static keys are patched code"))]
 mod keys;
-pub(in crate::mm) mod points;
+pub(crate) mod points;
 
-pub(in crate::mm) use keys::{
+pub(crate) use keys::{
     PAGE_HOOKS, RARE_EVENTS, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS, are_areas_watched,
     are_freed_areas_watched, are_rare_events_on,
 };

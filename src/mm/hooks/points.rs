@@ -1,4 +1,4 @@
-//! Trace points: functions that the rest of `mm` calls. [`crate::mm::trace`] records the events.
+//! Trace points: functions that the rest of `mm` calls. [`crate::trace`] records the events.
 
 use super::are_rare_events_on;
 use crate::addr::{Order, Pfn, VirtAddr, VirtRange};
@@ -13,14 +13,14 @@ use core::panic::Location;
 type Site = &'static Location<'static>;
 
 /// Function that records events.
-pub(in crate::mm) type Sink = fn(&Event<'_>);
+pub(crate) type Sink = fn(&Event<'_>);
 
 machine_local! {
     static SINK: Once<Sink> = Once::new();
 }
 
 /// Lets `sink` record the events. The first one counts.
-pub(in crate::mm) fn set_sink(sink: Sink) {
+pub(crate) fn set_sink(sink: Sink) {
     SINK.call_once(|| sink);
 }
 
@@ -32,7 +32,7 @@ fn emit(event: &Event<'_>) {
 
 /// State of a compaction run: the zone's start and end, and the two scanners.
 #[derive(Clone, Copy)]
-pub(in crate::mm) struct Scan {
+pub(crate) struct Scan {
     pub start: Pfn,
     pub migrate: Pfn,
     pub free: Pfn,
@@ -48,7 +48,7 @@ macro_rules! points {
         $($arg:ident: $ty:ty),*
     })*) => {
         /// Event of a trace point, with plain values.
-        pub(in crate::mm) enum Event<'a> {
+        pub(crate) enum Event<'a> {
             $($(#[$doc])* $id { $($arg: $ty),* },)*
             /// Lazily freed areas are flushed.
             PurgeVmapAreaLazy { range: VirtRange, purged: usize },
@@ -56,7 +56,7 @@ macro_rules! points {
         $(
             $(#[$doc])*
             #[inline(always)]
-            pub(in crate::mm) fn $name $(<$life>)? ($($arg: $ty),*) {
+            pub(crate) fn $name $(<$life>)? ($($arg: $ty),*) {
                 /// Out of line: it takes no room where nothing is recorded.
                 #[cold]
                 #[inline(never)]
@@ -134,7 +134,7 @@ points! {
 
 /// Lazily freed areas are flushed: `what` gives the range and the number of areas.
 #[inline(always)]
-pub(in crate::mm) fn purge_vmap_area_lazy(what: impl FnOnce() -> (VirtRange, usize)) {
+pub(crate) fn purge_vmap_area_lazy(what: impl FnOnce() -> (VirtRange, usize)) {
     #[cold]
     #[inline(never)]
     fn on(what: impl FnOnce() -> (VirtRange, usize)) {

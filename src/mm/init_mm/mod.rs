@@ -567,7 +567,7 @@ mod tests;
 /// Edits for tests, each of which has a machine of its own, whose memory it does not use by the
 /// addresses that it edits.
 #[cfg(test)]
-pub(in crate::mm) mod testing {
+pub(crate) mod testing {
     use super::*;
 
     /// [`super::map_range`].

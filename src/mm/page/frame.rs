@@ -145,7 +145,7 @@ impl Frame {
 
     /// Returns the zone that the frame lies in (Linux: page_zonenum, page_to_nid).
     #[inline]
-    pub(in crate::mm) fn zone(self) -> ZoneId {
+    pub(crate) fn zone(self) -> ZoneId {
         ZoneId::from_bits(self.align_down(Order::MAX).after::<2>().block.load(Relaxed))
     }
     /// Sets the zone of the block of the largest order that starts here. Before any of its frames

@@ -331,7 +331,7 @@ impl Page {
     }
     /// The migratetype of the pageblock that starts here: `Isolate` while it is being emptied.
     #[inline]
-    pub(in crate::mm) fn block_migratetype(&self) -> Migratetype {
+    pub(crate) fn block_migratetype(&self) -> Migratetype {
         let block = self.block.load(Relaxed);
         if block & BLOCK_ISOLATED != 0 {
             Migratetype::Isolate

@@ -289,13 +289,13 @@ pub(in crate::mm) fn are_watched() -> bool {
 
 /// Turns the page hooks on for one more tool: from here on every allocation and free of pages
 /// calls them.
-pub(in crate::mm) fn watch_pages() {
+pub(crate) fn watch_pages() {
     hooks::PAGE_HOOKS.inc();
     set_fast_path(FastPath::Hooks, false);
 }
 
 /// Turns the page hooks off for one tool. One call at a time.
-pub(in crate::mm) fn unwatch_pages() {
+pub(crate) fn unwatch_pages() {
     hooks::PAGE_HOOKS.dec();
     set_fast_path(FastPath::Hooks, !hooks::PAGE_HOOKS.is_enabled());
 }

@@ -9,8 +9,8 @@
 use super::caches;
 use super::flags::SlabFlags;
 use super::kmem_cache::RawCache;
+use crate::fault_inject::{Attr, FaultAttr};
 use crate::machine_local;
-use crate::mm::fault_inject::{Attr, FaultAttr};
 use crate::mm::gfp::Gfp;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

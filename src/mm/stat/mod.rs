@@ -11,7 +11,6 @@
 //! | `slabinfo` | `/proc/slabinfo` |
 //! | `overview` | the same for people, on part of a screen |
 //! | `boot_report` | the same for people, in full |
-//! | `snapshot` | all of it as JSON |
 //!
 //! A zone's figures are read under its lock, all at once; nothing is printed under a lock, and
 //! nothing is allocated.
@@ -19,12 +18,11 @@
 
 mod boot_report;
 mod cma;
-mod meminfo;
+pub(crate) mod meminfo;
 mod overview;
 mod pagetypeinfo;
 mod slabinfo;
-pub mod snapshot;
-mod vmstat;
+pub(crate) mod vmstat;
 mod zoneinfo;
 
 pub use boot_report::{CmaAreas, FreeBlocks, MemSummary, Slabs, Zones};
@@ -33,7 +31,6 @@ pub use meminfo::{MemInfo, NodeMemInfo, si_mem_available};
 pub use overview::{Line, Overview};
 pub use pagetypeinfo::{ExtfragIndex, PageTypeInfo, UnusableIndex, pageblocks};
 pub use slabinfo::SlabInfoFile;
-pub use snapshot::Snapshot;
 pub use vmstat::{NodeVmStat, VmStat};
 pub use zoneinfo::{BuddyInfo, ZoneInfoFile};
 

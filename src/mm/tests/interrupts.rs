@@ -11,8 +11,8 @@ use crate::arch::hosted::Machine;
 use crate::arch::hosted::irq::with_interrupts;
 use crate::mm::slab::{self, SlabFlags, kmem_cache_create, kmem_cache_destroy};
 use crate::mm::validate;
-use crate::mm::workload::Random;
 use crate::mm::{init_mm, page_alloc, vmalloc};
+use crate::prandom::Random;
 use std::cell::RefCell;
 use storm::{Areas, Hand, Path, Who, end_area, new_area};
 

@@ -4,7 +4,7 @@
 mod interrupts;
 mod model;
 
-pub(in crate::mm) mod faults;
+pub(crate) mod two_nodes;
 
 use crate::addr::{Order, PAGE_SIZE, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;

@@ -5,9 +5,9 @@
 use super::area::{Backing, VmapArea};
 use super::area_pages::{AreaPages, free_singles};
 use super::memtype::{Claims, IoType, Reservation};
-use super::slots::NIL;
 use super::va_space::AreaId;
 use crate::addr::PhysRange;
+use crate::collections::slots::NIL;
 use crate::mm::init_mm::Flushed;
 use core::mem::ManuallyDrop;
 

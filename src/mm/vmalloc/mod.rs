@@ -14,9 +14,7 @@
 //!     validate     whether lists and counts are as they should be
 //!     lazy         what waits for a flush, in lists by size
 //!     va_space   which addresses are whose: lowest gap that fits, O(log areas)
-//!       tree       augmented AVL tree over slot numbers
-//!         slots      table of slots in single pages: all the `unsafe` there is
-//!           slot_page  such a page, while no table has it
+//!       slot_page  page of the tree of areas (`collections::tree`), while no tree has it
 //!   area_pages   the pages of an area, linked through their descriptors
 //!   memtype      which device addresses are mapped with which memory type
 //! ```
@@ -66,9 +64,6 @@ mod raw;
 mod reclaim;
 #[expect(unsafe_code, reason = "owns pages by their addresses")]
 pub mod slot_page;
-#[expect(unsafe_code, reason = "the mechanism that the policy above stands on")]
-pub(in crate::mm) mod slots;
-pub(in crate::mm) mod tree;
 pub mod va_space;
 mod validate;
 mod vm_area;
@@ -79,7 +74,7 @@ mod vread;
 
 #[cfg(test)]
 #[expect(unsafe_code, reason = "tests give pages back by their frames")]
-pub(in crate::mm) mod tests;
+pub(crate) mod tests;
 
 pub use area::{VmFlags, VmallocInfo};
 pub use handle::VmArea;
@@ -341,9 +336,9 @@ pub(super) fn map_device<E>(
     Ok(request.map_found(found, |used| mapping::map_range(used, phys.start(), attrs)))
 }
 
-/// Maps contiguous memory once more, with another memory type, for `mm::dma`.
+/// Maps contiguous memory once more, with another memory type, for [`crate::dma`].
 #[track_caller]
-pub(super) fn dma_remap(memory: PhysRange, attrs: KernelAttrs, gfp: Gfp) -> Option<VirtAddr> {
+pub(crate) fn dma_remap(memory: PhysRange, attrs: KernelAttrs, gfp: Gfp) -> Option<VirtAddr> {
     let nr_pages = pages_of(usize::try_from(memory.len()).ok()?)?;
     let request = Request::new(nr_pages, VmFlags::VM_DMA_COHERENT, gfp);
     request.map(Backing::None, |used| mapping::map_range(used, memory.start(), attrs))
@@ -351,7 +346,7 @@ pub(super) fn dma_remap(memory: PhysRange, attrs: KernelAttrs, gfp: Gfp) -> Opti
 
 /// Ends what [`dma_remap`] began.
 #[track_caller]
-pub(super) fn dma_unmap(va: VirtAddr) {
+pub(crate) fn dma_unmap(va: VirtAddr) {
     if !unmap_area(va, VmFlags::VM_DMA_COHERENT) {
         bad_address("dma_free_coherent", va);
     }

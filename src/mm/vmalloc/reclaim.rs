@@ -5,10 +5,10 @@
 use super::area::VmapArea;
 use super::lazy::{Held, SizedLists};
 use super::purge::Freed;
-use super::slots::NIL;
 use super::va_space::AreaId;
 use super::vmap_areas::{GUARD_PAGES, POOLED_PAGES, VmallocStat, VmapAreas, allocated};
 use crate::addr::PAGE_SIZE;
+use crate::collections::slots::NIL;
 use crate::mm::init_mm::{Flushed, TlbFlush};
 
 /// Areas that are dealt with in one holding of the lock.

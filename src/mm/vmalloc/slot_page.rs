@@ -1,6 +1,7 @@
 //! Pages for a `SlotTable`, while nobody's table has them.
 
 use crate::addr::VirtAddr;
+use crate::collections::slots::TablePage;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::OwnedPage;
@@ -30,5 +31,18 @@ impl SlotPage {
         let frame = frame.expect("a page of the table came from the page allocator");
         // SAFETY: as the caller says.
         Self(unsafe { OwnedPage::from_raw(frame) })
+    }
+}
+
+// SAFETY: a page of the allocator lies in the linear map, aligned to its size, and is the owner's
+// alone.
+unsafe impl TablePage for SlotPage {
+    fn into_address(self) -> usize {
+        self.into_address()
+    }
+
+    unsafe fn from_address(address: usize) -> Self {
+        // SAFETY: as the caller says.
+        unsafe { Self::from_address(address) }
     }
 }

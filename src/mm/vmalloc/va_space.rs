@@ -10,9 +10,9 @@
 #![deny(unsafe_code)]
 
 use super::slot_page::SlotPage;
-use super::slots::NIL;
-use super::tree::{Item, Link, Side, Tree};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::collections::slots::NIL;
+use crate::collections::tree::{Item, Link, Side, Tree};
 use core::fmt;
 
 /// Names an area of a [`VaSpace`] for as long as it is allocated.
@@ -99,7 +99,7 @@ const RECENT: usize = 1024;
 /// A range of addresses and the areas in it. See the module's documentation.
 pub struct VaSpace<T> {
     range: VirtRange,
-    tree: Tree<Area<T>>,
+    tree: Tree<Area<T>, SlotPage>,
     /// End of the highest area: all above is free.
     top: VirtAddr,
     /// Recently used areas: the last one noted for each [`recent_slot`] of a first address,

@@ -3,11 +3,11 @@
 
 use super::VmFlags;
 use super::area::{Backing, State, VmapArea};
-use super::slots::NIL;
 use super::va_space::AreaId;
 use super::vmap_areas::{GUARD_PAGES, VmallocStat, VmapAreas, allocated};
 use super::vmap_block::BLOCK_PAGES;
 use crate::addr::{PAGE_SIZE, VirtRange};
+use crate::collections::slots::NIL;
 
 impl VmapAreas {
     /// Checks the space, the lists and the counts, while no purge is under way.

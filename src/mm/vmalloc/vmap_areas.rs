@@ -13,12 +13,12 @@ use super::lazy::{Held, SIZED_PAGES, SizedLists};
 use super::mapping;
 use super::reclaim::{Flushing, Others};
 use super::slot_page::SlotPage;
-use super::slots::NIL;
 use super::va_space::{AreaId, VaError, VaRequest, VaSpace};
 use super::vm_area::Request;
 use super::vmap_block::CurrentBlock;
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::{IrqMasked, NR_CPUS};
+use crate::collections::slots::NIL;
 use crate::mm::init_mm::TlbFlush;
 use core::mem::ManuallyDrop;
 

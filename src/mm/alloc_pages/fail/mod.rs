@@ -6,8 +6,8 @@
 #![deny(unsafe_code)]
 
 use crate::addr::Order;
+use crate::fault_inject::{Attr, FaultAttr};
 use crate::machine_local;
-use crate::mm::fault_inject::{Attr, FaultAttr};
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{FastPath, set_fast_path};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};

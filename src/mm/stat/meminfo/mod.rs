@@ -108,7 +108,7 @@ impl fmt::Display for MemInfo {
 }
 
 /// Calls `of` for each line: name, and value in kB.
-pub(super) fn for_each(of: &mut dyn FnMut(&str, usize) -> fmt::Result) -> fmt::Result {
+pub(crate) fn for_each(of: &mut dyn FnMut(&str, usize) -> fmt::Result) -> fmt::Result {
     let sums = Sums::of(page_alloc::zones());
     let slab = slab_pages(None);
     let vm = vmalloc::vmalloc_stat();

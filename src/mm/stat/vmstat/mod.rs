@@ -26,7 +26,7 @@ use core::fmt;
 mod tests;
 
 /// A line.
-pub(super) type Item = (&'static str, u64);
+pub(crate) type Item = (&'static str, u64);
 
 /// A zone's figures, in pages (Linux: enum zone_stat_item).
 pub(super) fn zone_items(zone: &ZoneInfo) -> [Item; 12] {
@@ -158,7 +158,7 @@ impl fmt::Display for VmStat {
 }
 
 /// Returns the lines of the file.
-pub(super) fn items() -> impl Iterator<Item = Item> {
+pub(crate) fn items() -> impl Iterator<Item = Item> {
     let zones = sum_of(page_alloc::zones()).into_iter().flatten();
     zones.chain(node_items(None)).chain(events())
 }

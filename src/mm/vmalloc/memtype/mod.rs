@@ -10,10 +10,10 @@
 #![deny(unsafe_code)]
 
 use super::slot_page::SlotPage;
-use super::slots::NIL;
-use super::tree::{Item, Side, Tree};
 use crate::addr::{PAGE_SHIFT, PhysAddr, PhysRange};
 use crate::arch::irq::with_masked;
+use crate::collections::slots::NIL;
+use crate::collections::tree::{Item, Side, Tree};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::sync::{Rank, SpinLock};
@@ -72,7 +72,7 @@ impl Item for Span {
 }
 
 /// The ranges of each type; they may overlap within one.
-struct MemTypes([Tree<Span>; 3]);
+struct MemTypes([Tree<Span, SlotPage>; 3]);
 
 machine_local! {
     // Taken with no other lock held; the rank keeps it so.
@@ -200,7 +200,7 @@ impl MemTypes {
 /// Returns whether an item of `tree` overlaps `range`. If the left subtree reaches beyond the
 /// start of `range`, it holds an overlap or what reaches so far starts after `range`, and so
 /// does all on the right.
-fn overlaps(tree: &Tree<Span>, range: PhysRange) -> bool {
+fn overlaps(tree: &Tree<Span, SlotPage>, range: PhysRange) -> bool {
     let mut at = tree.root().top;
     while at != NIL {
         let node = tree.node(at);

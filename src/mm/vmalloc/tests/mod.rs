@@ -23,13 +23,13 @@ use std::format;
 use std::vec::Vec;
 
 /// Runs `f` on a machine of `kib` KiB of RAM.
-pub(in crate::mm) fn machine<R>(kib: u64, f: impl FnOnce(&Machine) -> R) -> R {
+pub(crate) fn machine<R>(kib: u64, f: impl FnOnce(&Machine) -> R) -> R {
     // Now and then a CPU walks what is being stored: enough to find what is forgotten.
     let mmu = Config { eagerness: 40, ..Config::eager(1) };
     machine_with(kib, mmu, f)
 }
 
-pub(in crate::mm) fn machine_with<R>(kib: u64, mmu: Config, f: impl FnOnce(&Machine) -> R) -> R {
+pub(crate) fn machine_with<R>(kib: u64, mmu: Config, f: impl FnOnce(&Machine) -> R) -> R {
     let ram = [PhysRange::from_size(PhysAddr::new(0x4000_0000), kib << 10)];
     Machine::run(&ram, |m| {
         page_alloc::init(m.ram());
@@ -41,13 +41,13 @@ pub(in crate::mm) fn machine_with<R>(kib: u64, mmu: Config, f: impl FnOnce(&Mach
 
 /// [`super::vfree`].
 #[track_caller]
-pub(in crate::mm) fn vfree(va: VirtAddr) {
+pub(crate) fn vfree(va: VirtAddr) {
     free_area(va);
 }
 
 /// [`super::vunmap`].
 #[track_caller]
-pub(in crate::mm) fn vunmap(va: VirtAddr) {
+pub(crate) fn vunmap(va: VirtAddr) {
     unmap_area_of_vmap(va);
 }
 
@@ -58,7 +58,7 @@ pub(super) fn vm_unmap_ram(va: VirtAddr, pages: usize) {
 }
 
 /// [`super::vread`].
-pub(in crate::mm) fn vread(va: VirtAddr, buffer: &mut [u8]) -> usize {
+pub(crate) fn vread(va: VirtAddr, buffer: &mut [u8]) -> usize {
     super::vread::read(va, buffer)
 }
 
@@ -68,7 +68,7 @@ pub(super) fn take_all() -> Vec<Frame> {
 }
 
 /// Returns the number of allocated pages.
-pub(in crate::mm) fn used_pages() -> u32 {
+pub(crate) fn used_pages() -> u32 {
     validate::validate().unwrap();
     page_alloc::nr_used_pages()
 }

@@ -4,7 +4,7 @@ use super::vfree;
 use crate::addr::{Order, PhysAddr};
 use crate::mm::alloc_pages::alloc_pages_node;
 use crate::mm::page_alloc::free_pages;
-use crate::mm::tests::faults::on_machine;
+use crate::mm::tests::two_nodes::on_two_nodes as on_machine;
 use crate::mm::vmalloc::*;
 use std::vec::Vec;
 

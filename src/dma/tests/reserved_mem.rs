@@ -1,21 +1,22 @@
 //! Tests from device trees to the memory that devices get.
 
-use super::*;
-use crate::addr::{Order, PhysAddr};
+use crate::addr::{Order, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::dma::{dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguous};
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::Tree;
 use crate::firmware::fdt::tests::Builder;
 use crate::mm::cma::{
-    cma_alloc, cma_init_reserved_areas, cma_init_reserved_mem, cma_release, default_area,
-    set_default_area,
+    self, Cma, cma_alloc, cma_init_reserved_areas, cma_init_reserved_mem, cma_release,
+    default_area, set_default_area,
 };
-use crate::mm::dma::{dev_get_cma_area, dma_alloc_contiguous, dma_free_contiguous};
 use crate::mm::memblock::Memblock;
 use crate::mm::memblock::scan::{Handover, early_init_dt_scan, present};
 use crate::mm::page_alloc::{ZoneLimits, free_area_init, nr_used_pages};
 use crate::mm::sparse;
 use crate::mm::validate::validate;
+use crate::reserved_mem::*;
+use core::fmt;
 use std::boxed::Box;
 use std::vec::Vec;
 

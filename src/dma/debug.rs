@@ -7,11 +7,11 @@
 
 use super::{DmaAddr, DmaDevice, DmaDirection};
 use crate::arch::irq::with_masked;
+use crate::collections::slots::NIL;
+use crate::collections::tree::{Item, Link, Side, Tree};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::vmalloc::slot_page::SlotPage;
-use crate::mm::vmalloc::slots::NIL;
-use crate::mm::vmalloc::tree::{Item, Link, Side, Tree};
 use crate::sync::{Rank, SpinLock};
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -46,7 +46,7 @@ impl Item for Mapping {
 /// may be mapped more than once: a device may read what another reads (Linux:
 /// bucket_find_contain).
 fn find(
-    mappings: &Tree<Mapping>,
+    mappings: &Tree<Mapping, SlotPage>,
     (at, end): (u64, u64),
     is_it: &impl Fn(&Mapping) -> bool,
 ) -> Option<u32> {
@@ -55,7 +55,7 @@ fn find(
 
 /// [`find`] in the subtree of `top`.
 fn find_below(
-    mappings: &Tree<Mapping>,
+    mappings: &Tree<Mapping, SlotPage>,
     top: u32,
     (at, end): (u64, u64),
     is_it: &impl Fn(&Mapping) -> bool,
@@ -77,7 +77,7 @@ fn find_below(
 
 machine_local! {
     // Taken with no other lock held; the rank keeps it so.
-    static MAPPINGS: SpinLock<Tree<Mapping>> = SpinLock::new(Rank::Vmap, Tree::new());
+    static MAPPINGS: SpinLock<Tree<Mapping, SlotPage>> = SpinLock::new(Rank::Vmap, Tree::new());
     static ON: AtomicBool = AtomicBool::new(cfg!(debug_assertions));
 }
 

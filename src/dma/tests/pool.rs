@@ -1,13 +1,13 @@
 //! Pools of coherent blocks, against a set of what is allocated.
 
+use super::on_two_nodes as on_machine;
 use crate::addr::PAGE_SIZE;
 use crate::arch::phys_to_virt;
+use crate::dma::*;
 use crate::mm::cma::default_area;
-use crate::mm::dma::*;
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc;
 use crate::mm::slab;
-use crate::mm::tests::faults::on_machine;
 use std::vec::Vec;
 
 const DISK: DmaDevice<'static> =

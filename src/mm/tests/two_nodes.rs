@@ -1,56 +1,16 @@
-//! Allocations that fail, each in turn, on the emulated machine; in the kernel the image
-//! `faults` does the same.
+//! A machine of two nodes on which all of `mm` is up.
 
-#[path = "../../../tests/harness/scenario.rs"]
-mod scenario;
-
-use crate as root;
 use crate::addr::{Order, PfnRange, PhysAddr, PhysRange, VirtRange};
 use crate::arch::hosted::Machine;
 use crate::arch::hosted::mmu::Config;
 use crate::arch::layout;
 use crate::arch::pgtable::{KernelAttrs, MapFlags};
-use crate::mm::heap::{EarlyBuffer, KernelHeap};
 use crate::mm::mmzone::NodeId;
-use crate::mm::page_alloc::{ZoneLimits, drain_all_pages, free_area_init};
-use crate::mm::{cma, dma, init_mm, percpu, slab, sparse, vmalloc};
-use core::alloc::{GlobalAlloc, Layout};
-use scenario::Failing;
-
-/// The heap, which on this machine is the kernel's in name alone.
-fn extras() -> Option<()> {
-    static BUFFER: EarlyBuffer = EarlyBuffer::new();
-    // SAFETY: its buffer serves only before the slab allocator is up, which it is here.
-    let heap = unsafe { KernelHeap::new(&BUFFER) };
-    for size in [100, 5000, 300_000] {
-        let layout = Layout::from_size_align(size, 16).expect("a layout");
-        // SAFETY: sizes are not zero, and what was allocated is freed with its layout.
-        unsafe {
-            let at = heap.alloc(layout);
-            if at.is_null() {
-                return None;
-            }
-            let grown = heap.realloc(at, layout, 2 * size);
-            if grown.is_null() {
-                heap.dealloc(at, layout);
-                return None;
-            }
-            heap.dealloc(grown, Layout::from_size_align(2 * size, 16).expect("a layout"));
-        }
-    }
-    Some(())
-}
-
-fn settle() {
-    dma::shrink();
-    percpu::shrink();
-    vmalloc::shrink();
-    slab::shrink_all();
-    drain_all_pages();
-}
+use crate::mm::page_alloc::{ZoneLimits, free_area_init};
+use crate::mm::{cma, init_mm, slab, sparse, vmalloc};
 
 /// Two nodes of 24 MiB, and an area of 4 MiB in the first.
-pub(in crate::mm) fn on_machine(f: impl FnOnce()) {
+pub(crate) fn on_two_nodes(f: impl FnOnce()) {
     const MIB: u64 = 1 << 20;
     const RAM: u64 = 0x4000_0000;
     let range = |start, size| PhysRange::from_size(PhysAddr::new(start), size);
@@ -84,16 +44,5 @@ pub(in crate::mm) fn on_machine(f: impl FnOnce()) {
         f();
         vmalloc::validate();
         slab::validate();
-        assert_eq!(dma::live_mappings(), 0);
     });
-}
-
-#[test]
-fn each_allocation_fails_and_nothing_is_lost() {
-    on_machine(|| scenario::fail_each_call(Failing::Pages));
-}
-
-#[test]
-fn each_object_fails_and_nothing_is_lost() {
-    on_machine(|| scenario::fail_each_call(Failing::Objects));
 }

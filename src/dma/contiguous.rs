@@ -9,7 +9,7 @@ use crate::addr::{Order, PAGE_SIZE};
 use crate::firmware::fdt::Node;
 use crate::mm::cma::{Cma, cma_alloc, cma_release, default_area};
 use crate::mm::page::Frame;
-use crate::mm::reserved_mem::{Pool, device_region};
+use crate::reserved_mem::{Pool, device_region};
 
 /// The most that an allocation is aligned to by itself (Linux: CONFIG_CMA_ALIGNMENT, 8).
 const MAX_ALIGNMENT: u8 = 8;

@@ -11,7 +11,7 @@
 //!
 //! The table never allocates by itself. Where a slot or a directory is missing,
 //! [`SlotTable::insert`] hands the value back, and the caller, who can drop its lock
-//! and may sleep, fetches a [`SlotPage`] and donates it. Pages without a live
+//! and may sleep, fetches a [`TablePage`] and donates it. Pages without a live
 //! slot come back to the caller in the same way, all but one, and so do directories without
 //! a page.
 //!
@@ -19,11 +19,27 @@
 //! read, so a stale number is a panic and never a wild access; slot 0 of every page
 //! is its header, so number 0 is never a slot: links use it as null.
 
-use super::slot_page::SlotPage;
 use crate::addr::PAGE_SIZE;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
+
+/// A page of memory that a table can own, made and freed by the room that has the pages.
+///
+/// # Safety
+/// `into_address` returns the address of `PAGE_SIZE` bytes, aligned to that, with exposed
+/// provenance, which nobody else uses until they are passed to `from_address`.
+pub unsafe trait TablePage: Sized {
+    /// Gives up ownership and returns the page's address.
+    fn into_address(self) -> usize;
+
+    /// Takes ownership of the page back.
+    ///
+    /// # Safety
+    /// `address` is the result of `into_address`, passed for the first time since, and nobody
+    /// uses the page.
+    unsafe fn from_address(address: usize) -> Self;
+}
 
 /// No slot.
 pub const NIL: u32 = 0;
@@ -63,9 +79,9 @@ struct Header {
     prev: u32,
 }
 
-/// A table of `T`s. See the module's documentation. Tables of statics end with the machine: what is
+/// A table of `T`s in pages of type `P`. See the module's documentation. Tables of statics end with the machine: what is
 /// in one when it is dropped is not, nor are its pages given back. [`SlotTable::clear`] does that.
-pub struct SlotTable<T> {
+pub struct SlotTable<T, P> {
     root: [usize; ROOT],
     /// Slot pages of each directory.
     used: [u16; ROOT],
@@ -84,10 +100,10 @@ pub struct SlotTable<T> {
     /// Number of the spare page, if there is one.
     spare: u32,
     live: usize,
-    of: PhantomData<T>,
+    of: PhantomData<(T, fn() -> P)>,
 }
 
-impl<T> SlotTable<T> {
+impl<T, P: TablePage> SlotTable<T, P> {
     const SLOT_SIZE: usize = size_of::<Slot<T>>().next_power_of_two();
     /// log2 of the slots of a page, the header included.
     const SHIFT: u32 = (PAGE_SIZE / Self::SLOT_SIZE).ilog2();
@@ -193,7 +209,7 @@ impl<T> SlotTable<T> {
     /// # Panics
     /// Where the slot is not live: freed twice.
     #[track_caller]
-    pub fn remove(&mut self, number: u32) -> (T, Option<SlotPage>) {
+    pub fn remove(&mut self, number: u32) -> (T, Option<P>) {
         let Some(slot) = self.live_slot(number) else { stale(number) };
         let page = number >> Self::SHIFT;
         let header = self.header(page);
@@ -229,7 +245,7 @@ impl<T> SlotTable<T> {
     /// Takes in a page, as slots or as the directory that is missing for them:
     /// donate until [`SlotTable::has_room`]. Gives the page back where it is not needed
     /// or where the table has reached its largest size.
-    pub fn donate(&mut self, page: SlotPage) -> Result<(), SlotPage> {
+    pub fn donate(&mut self, page: P) -> Result<(), P> {
         let number = if self.holes != NO_PAGE { self.holes } else { self.next_entry() };
         let at = (number >> DIR_SHIFT) as usize;
         if self.has_room() || at >= ROOT {
@@ -277,7 +293,7 @@ impl<T> SlotTable<T> {
 
     /// Takes a page out that holds nothing: the spare one, and directories without a page. Call
     /// until `None`.
-    pub fn shrink(&mut self) -> Option<SlotPage> {
+    pub fn shrink(&mut self) -> Option<P> {
         if self.empty > 0 {
             self.empty -= 1;
             return Some(self.release(self.spare));
@@ -454,7 +470,7 @@ impl<T> SlotTable<T> {
     }
 
     /// Takes directory `at` out of the table where it is there and has no page.
-    fn release_directory(&mut self, at: usize) -> Option<SlotPage> {
+    fn release_directory(&mut self, at: usize) -> Option<P> {
         if self.root[at] == 0 || self.used[at] != 0 {
             return None;
         }
@@ -480,7 +496,7 @@ impl<T> SlotTable<T> {
         }
         let address = core::mem::take(&mut self.root[at]);
         // SAFETY: the table had it, and nothing in the table leads there any more.
-        let page = unsafe { SlotPage::from_address(address) };
+        let page = unsafe { P::from_address(address) };
         // Entries behind the last directory were never used.
         while let Some(last) = self.entries.checked_sub(1)
             && self.root[(last >> DIR_SHIFT) as usize] == 0
@@ -491,7 +507,7 @@ impl<T> SlotTable<T> {
     }
 
     /// Takes `page`, which has no live slot, out of the table.
-    fn release(&mut self, page: u32) -> SlotPage {
+    fn release(&mut self, page: u32) -> P {
         self.unlink(page);
         self.pages -= 1;
         let dir = (page >> DIR_SHIFT) as usize;
@@ -502,7 +518,7 @@ impl<T> SlotTable<T> {
         let hole = (core::mem::replace(&mut self.holes, page) as usize) << 1 | HOLE;
         let address = core::mem::replace(self.entry(page), hole);
         // SAFETY: the table had it, and nothing in the table leads there any more.
-        unsafe { SlotPage::from_address(address) }
+        unsafe { P::from_address(address) }
     }
 }
 

@@ -14,7 +14,7 @@
 //!
 //! # Cost while off
 //! Trace points for pages and objects are called by the hooks behind the static keys of
-//! [`debug`](super::debug), and add nothing to the paths. All others are behind one more key,
+//! [`debug`](crate::mm::debug), and add nothing to the paths. All others are behind one more key,
 //! `RARE_EVENTS`: a `nop` each.
 //!
 //! # Writing

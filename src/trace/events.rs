@@ -9,7 +9,7 @@ use Arg::Field as F;
 /// An event's place in [`EVENTS`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(in crate::mm) enum Id {
+pub(crate) enum Id {
     MmPageAlloc,
     MmPageFree,
     MmPageAllocExtfrag,

@@ -6,14 +6,14 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A bit map over words that its owner guards by a lock.
 #[derive(Clone, Copy)]
-pub(super) struct Bitmap<'a> {
+pub(crate) struct Bitmap<'a> {
     words: &'a [AtomicU64],
     bits: usize,
 }
 
 impl<'a> Bitmap<'a> {
     /// A map of `bits` bits; `None` where `words` are too few.
-    pub(super) fn new(words: &'a [AtomicU64], bits: usize) -> Option<Self> {
+    pub(crate) fn new(words: &'a [AtomicU64], bits: usize) -> Option<Self> {
         (bits.div_ceil(64) <= words.len()).then_some(Self { words, bits })
     }
 
@@ -22,7 +22,7 @@ impl<'a> Bitmap<'a> {
     }
 
     /// Bits `32 * n` and up, those behind the end clear; `None` where all are.
-    pub(super) fn word32(&self, n: usize) -> Option<u32> {
+    pub(crate) fn word32(&self, n: usize) -> Option<u32> {
         (n * 32 < self.bits).then(|| (self.get(n / 2) >> (n % 2 * 32)) as u32)
     }
 
@@ -46,7 +46,7 @@ impl<'a> Bitmap<'a> {
 
     /// The first run of `count` clear bits at or after `from` whose first bit plus `offset`
     /// is a multiple of `align`, a power of two.
-    pub(super) fn find_zero_area(
+    pub(crate) fn find_zero_area(
         &self,
         from: usize,
         count: usize,
@@ -79,25 +79,25 @@ impl<'a> Bitmap<'a> {
     }
 
     /// Sets the bits of `range`.
-    pub(super) fn set(&self, range: Range<usize>) {
+    pub(crate) fn set(&self, range: Range<usize>) {
         self.each(range, |word, mask| word.store(word.load(Relaxed) | mask, Relaxed));
     }
     /// Clears the bits of `range`.
-    pub(super) fn clear(&self, range: Range<usize>) {
+    pub(crate) fn clear(&self, range: Range<usize>) {
         self.each(range, |word, mask| word.store(word.load(Relaxed) & !mask, Relaxed));
     }
     /// Counts the set bits of `range`.
-    pub(super) fn count(&self, range: Range<usize>) -> usize {
+    pub(crate) fn count(&self, range: Range<usize>) -> usize {
         let mut count = 0;
         self.each(range, |word, mask| count += (word.load(Relaxed) & mask).count_ones() as usize);
         count
     }
     /// Returns the number of bits.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bits
     }
     /// The longest run of clear bits.
-    pub(super) fn longest_zero_area(&self) -> usize {
+    pub(crate) fn longest_zero_area(&self) -> usize {
         let (mut longest, mut at) = (0, 0);
         while at < self.bits {
             let start = self.find_next(at, self.bits, false);

@@ -1,14 +1,10 @@
 //! The regions of `/reserved-memory` for the devices that refer to them (Linux:
 //! drivers/of/of_reserved_mem.c).
 //!
-//! The scan of the device tree reserved them ([`super::memblock::scan`]); here they are
+//! The scan of the device tree reserved them ([`crate::mm::memblock::scan`]); here they are
 //! found again by the phandles of a device's `memory-region`. The table is written once, at
 //! boot, when the CMA areas are active.
 #![deny(unsafe_code)]
-
-#[cfg(test)]
-#[expect(unsafe_code, reason = "tests give pages back by their frames")]
-mod tests;
 
 use crate::addr::PhysRange;
 use crate::firmware::fdt::Node;

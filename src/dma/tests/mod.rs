@@ -6,6 +6,7 @@ mod coherent;
 mod misuse;
 mod owned;
 mod pool;
+mod reserved_mem;
 
 use super::*;
 use crate::addr::{Order, PAGE_SIZE, VirtAddr, VirtRange};
@@ -43,6 +44,14 @@ fn bytes(ram: PhysRange) -> &'static mut [u8] {
     let at = core::ptr::with_exposed_provenance_mut(phys_to_virt(ram.start()).get());
     // SAFETY: RAM of this machine that the test has allocated, by one slice at a time.
     unsafe { core::slice::from_raw_parts_mut(at, ram.len() as usize) }
+}
+
+/// Runs `f` on a machine of two nodes; it unmaps what it maps.
+fn on_two_nodes(f: impl FnOnce()) {
+    crate::mm::tests::two_nodes::on_two_nodes(|| {
+        f();
+        assert_eq!(live_mappings(), 0);
+    });
 }
 
 fn page() -> Frame {

@@ -1,15 +1,15 @@
 //! Coherent memory of CMA's, and where that has none.
 
+use super::on_two_nodes as on_machine;
 use crate::addr::{Order, PAGE_SIZE, Pfn, PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
+use crate::dma::*;
 use crate::mm::cma::{CmaPages, cma_alloc, cma_release, default_area};
-use crate::mm::dma::*;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{NodeId, ZoneType};
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{ZoneLimits, free_area_init, nr_used_pages};
 use crate::mm::sparse;
-use crate::mm::tests::faults::on_machine;
 use std::vec::Vec;
 
 #[test]

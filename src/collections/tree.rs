@@ -9,8 +9,7 @@
 //! deep where a red-black tree is 2 log2(n).
 #![deny(unsafe_code)]
 
-use super::slot_page::SlotPage;
-use super::slots::{NIL, SlotTable};
+use super::slots::{NIL, SlotTable, TablePage};
 
 /// Value that a [`Tree`] holds, with a key and a sum.
 pub trait Item {
@@ -97,16 +96,16 @@ impl Path {
     }
 }
 
-/// The tree. See the module's documentation.
-pub struct Tree<I: Item> {
-    slots: SlotTable<Node<I>>,
+/// The tree, whose items lie in pages of type `P`. See the module's documentation.
+pub struct Tree<I: Item, P> {
+    slots: SlotTable<Node<I>, P>,
     root: Link<I::Sum>,
     /// Nodes read, as a measure of work.
     #[cfg(test)]
     pub steps: core::cell::Cell<usize>,
 }
 
-impl<I: Item> Tree<I> {
+impl<I: Item, P: TablePage> Tree<I, P> {
     const NONE: Link<I::Sum> = Link { top: NIL, height: 0, sum: I::EMPTY };
 
     /// An empty tree.
@@ -159,12 +158,12 @@ impl<I: Item> Tree<I> {
     }
 
     /// Takes a page for slots (see [`SlotTable::donate`]).
-    pub fn donate(&mut self, page: SlotPage) -> Result<(), SlotPage> {
+    pub fn donate(&mut self, page: P) -> Result<(), P> {
         self.slots.donate(page)
     }
 
     /// Gives a page back that holds no slot, if there is one.
-    pub fn shrink(&mut self) -> Option<SlotPage> {
+    pub fn shrink(&mut self) -> Option<P> {
         self.slots.shrink()
     }
 
@@ -238,7 +237,7 @@ impl<I: Item> Tree<I> {
     /// # Panics
     /// Where the number is stale.
     #[track_caller]
-    pub fn remove(&mut self, number: u32, successor: impl FnOnce(&mut I)) -> (I, Option<SlotPage>) {
+    pub fn remove(&mut self, number: u32, successor: impl FnOnce(&mut I)) -> (I, Option<P>) {
         let node = self.node(number);
         let (key, sides) = ((node.item.key(), number), node.sides);
         let [left, right] = sides;

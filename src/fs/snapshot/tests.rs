@@ -227,7 +227,7 @@ fn figures_are_those_of_the_files() {
         };
         for (key, text) in [
             ("meminfo", crate::mm::stat::MemInfo.to_string()),
-            ("vmstat", super::super::VmStat.to_string()),
+            ("vmstat", crate::mm::stat::VmStat.to_string()),
         ] {
             let mut lines = 0;
             for (name, value) in text.lines().map(figure) {

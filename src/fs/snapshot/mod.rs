@@ -14,8 +14,6 @@ pub mod pageblocks;
 #[expect(unsafe_code, reason = "a test hands over the memory of its machine")]
 mod tests;
 
-use super::vmstat;
-use super::{meminfo, nodes, pageblocks as pageblocks_by_type};
 use crate::addr::{Order, PAGE_SIZE, PhysRange, VirtRange};
 use crate::arch::cpu;
 use crate::firmware::fdt::Text;
@@ -28,10 +26,11 @@ use crate::mm::page_alloc::{
     ZoneInfo, cpu_to_node, cpus_online, node_distance, not_up, num_poisoned_pages, zones,
 };
 use crate::mm::ptdump;
-use crate::mm::reserved_mem::{Pool, reserved_mem};
-use crate::mm::resource::iomem;
 use crate::mm::slab::{SlabFlags, slabinfo};
+use crate::mm::stat::{meminfo, nodes, pageblocks as pageblocks_by_type, vmstat};
 use crate::mm::vmalloc::{VmFlags, vmalloc_stat, vmallocinfo};
+use crate::reserved_mem::{Pool, reserved_mem};
+use crate::resource::iomem;
 use core::fmt;
 use json::Json;
 use pageblocks::Fill;

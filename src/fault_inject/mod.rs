@@ -42,7 +42,7 @@ impl Attr {
 }
 
 /// Attributes in force, and how often they were asked and said yes.
-pub(in crate::mm) struct FaultAttr {
+pub(crate) struct FaultAttr {
     on: AtomicBool,
     interval: AtomicU32,
     probability: AtomicU32,

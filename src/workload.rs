@@ -17,6 +17,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{Pages, set_group_by_mobility, zones};
 use crate::mm::zsmalloc::{ZsHandle, ZsPool};
+use crate::prandom::Random;
 use crate::sched::cond_resched;
 
 /// Turns of filling and emptying.
@@ -37,25 +38,6 @@ const KERNEL: Gfp = Gfp::GFP_KERNEL.union(Gfp::__GFP_NOWARN);
 
 /// The seed where none is given.
 pub const DEFAULT_SEED: u64 = 20_261_121;
-
-/// Numbers that repeat from run to run (xorshift64*).
-pub struct Random(u64);
-
-impl Random {
-    /// A sequence of its own for each two seeds.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
-    /// A number below `limit`, which is not 0.
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize) % limit
-    }
-}
 
 /// Free pages of all zones, of which others may take and give meanwhile.
 fn free_now() -> u32 {

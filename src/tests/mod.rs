@@ -1,0 +1,4 @@
+//! Tests of all rooms together.
+#![expect(unsafe_code, reason = "tests use the raw interfaces")]
+
+mod faults;
