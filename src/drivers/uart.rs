@@ -3,69 +3,132 @@
 //! The line's speed and format, and whether there are FIFOs, are what the firmware set. A
 //! UART receives from [`Uart::listen`] on.
 
-use super::mmio::Registers;
+use super::mmio::{Probe, ReadOnly, ReadWrite, block};
 use crate::addr::VirtAddr;
-use crate::arch::extable::probe_read32;
+use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
+use tock_registers::{register_bitfields, register_structs};
+
+// PL011 (Arm DDI 0183, 3.3).
+register_bitfields! { u32,
+    UARTDR [
+        /// Bytes were lost before this one.
+        OE OFFSET(11) NUMBITS(1) [],
+        BE OFFSET(10) NUMBITS(1) [],
+        PE OFFSET(9) NUMBITS(1) [],
+        FE OFFSET(8) NUMBITS(1) [],
+        DATA OFFSET(0) NUMBITS(8) [],
+    ],
+    UARTFR [
+        /// There is no room for a byte to send.
+        TXFF OFFSET(5) NUMBITS(1) [],
+        /// No byte was received.
+        RXFE OFFSET(4) NUMBITS(1) [],
+        /// A byte is still being sent.
+        BUSY OFFSET(3) NUMBITS(1) [],
+    ],
+    UARTCR [
+        RXE OFFSET(9) NUMBITS(1) [],
+        UARTEN OFFSET(0) NUMBITS(1) [],
+    ],
+    UARTIMSC [
+        /// Bytes were received and then none for a while.
+        RTIM OFFSET(6) NUMBITS(1) [],
+        RXIM OFFSET(4) NUMBITS(1) [],
+    ],
+}
+
+register_structs! {
+    Pl011 {
+        (0x00 => dr: ReadWrite<u32, UARTDR::Register>),
+        (0x04 => _rsr_ecr),
+        (0x18 => fr: ReadOnly<u32, UARTFR::Register>),
+        (0x1c => _line),
+        (0x30 => cr: ReadWrite<u32, UARTCR::Register>),
+        (0x34 => _ifls),
+        (0x38 => imsc: ReadWrite<u32, UARTIMSC::Register>),
+        (0x3c => @END),
+    },
+    /// Identification of a PrimeCell, at the end of its page (Arm DDI 0183, 3.3.17 and 3.3.18).
+    PrimeCell {
+        (0x00 => periph_id: [ReadOnly<u32>; 4]),
+        (0x10 => cell_id: [ReadOnly<u32>; 4]),
+        (0x20 => @END),
+    }
+}
+
+/// Place of a PrimeCell's identification among its registers.
+const PRIMECELL: usize = 0xfe0;
+/// UARTPeriphID0 and 1 of a PL011, whose part number is 0x011: the bits that count, and their value.
+const PL011_PERIPH_ID: [(u32, u32); 2] = [(0xff, 0x11), (0x0f, 0x00)];
+/// UARTPCellID0 to 3.
+const CELL_ID: [u32; 4] = [0x0d, 0xf0, 0x05, 0xb1];
+
+// The mini UART, a 16550 with 32-bit registers (BCM2711 ARM Peripherals, 2.2.2).
+register_bitfields! { u32,
+    AUX_ENABLES [
+        MINI_UART OFFSET(0) NUMBITS(1) [],
+    ],
+    AUX_MU_IO [
+        DATA OFFSET(0) NUMBITS(8) [],
+    ],
+    /// The bits are those of a 16550. The manual has others, and does not name bit 2, without which
+    /// no interrupt comes (errata to it).
+    AUX_MU_IER [
+        RECEIVED OFFSET(0) NUMBITS(1) [],
+        LINE_STATUS OFFSET(2) NUMBITS(1) [],
+    ],
+    AUX_MU_LSR [
+        /// All has been sent.
+        TRANSMITTER_IDLE OFFSET(6) NUMBITS(1) [],
+        /// There is room for a byte to send.
+        TRANSMITTER_EMPTY OFFSET(5) NUMBITS(1) [],
+        OVERRUN OFFSET(1) NUMBITS(1) [],
+        DATA_READY OFFSET(0) NUMBITS(1) [],
+    ],
+    AUX_MU_CNTL [
+        RECEIVER_ENABLE OFFSET(0) NUMBITS(1) [],
+    ],
+}
+
+register_structs! {
+    /// Registers of all devices of the block, before those of the mini UART.
+    Aux {
+        (0x00 => _irq),
+        (0x04 => enables: ReadOnly<u32, AUX_ENABLES::Register>),
+        (0x08 => _reserved),
+        (0x40 => @END),
+    },
+    MiniUart {
+        (0x00 => io: ReadWrite<u32, AUX_MU_IO::Register>),
+        (0x04 => ier: ReadWrite<u32, AUX_MU_IER::Register>),
+        (0x08 => _line),
+        (0x14 => lsr: ReadOnly<u32, AUX_MU_LSR::Register>),
+        (0x18 => _modem),
+        (0x20 => cntl: ReadWrite<u32, AUX_MU_CNTL::Register>),
+        (0x24 => @END),
+    }
+}
 
 /// A UART.
-pub struct Uart {
-    kind: &'static Kind,
-    registers: Registers,
+pub struct Uart(Registers);
+
+#[derive(Clone, Copy)]
+enum Registers {
+    Pl011(&'static Pl011),
+    MiniUart(&'static MiniUart),
 }
 
-/// Method to check that a UART is present.
-enum Proof {
-    /// Identification registers of a PrimeCell.
-    PrimeCell,
-    /// Bit in AUX_ENABLES.
-    AuxEnables,
+/// A kind of UART that there is a driver for.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// Arm's PrimeCell UART.
+    Pl011,
+    /// The Raspberry Pi's mini UART.
+    MiniUart,
 }
 
-/// PL011's UARTPeriphID0 and 1, whose part number is 0x011, and UARTPCellID0 to 3 (Arm DDI 0183,
-/// 3.3.17 and 3.3.18): offset, the bits that count, and what they are.
-const PRIMECELL_PL011: [(usize, u32, u32); 6] = [
-    (0xfe0, 0xff, 0x11),
-    (0xfe4, 0x0f, 0x00),
-    (0xff0, 0xff, 0x0d),
-    (0xff4, 0xff, 0xf0),
-    (0xff8, 0xff, 0x05),
-    (0xffc, 0xff, 0xb1),
-];
-
-/// Distance from AUX_ENABLES to the mini UART's registers in bytes.
-const AUX_ENABLES: usize = 0x3c;
-const ENABLES_MINI_UART: u32 = 1 << 0;
-
-/// Register layout of a kind of UART.
-pub struct Kind {
-    compatible: &'static str,
-    bytes: u64,
-    proof: Proof,
-    /// The data register: what is written is sent.
-    data: usize,
-    /// The status register.
-    status: usize,
-    /// Bits of the status register, after XOR with `inverted`, that say that there is no room
-    /// for a byte to send.
-    full: u32,
-    /// Bits, likewise, that say that a byte is still being sent.
-    busy: u32,
-    inverted: u32,
-    /// Bits of the status register that say that no byte was received.
-    empty: u32,
-    /// Bits beside a received byte that say that it is broken.
-    broken: u32,
-    /// Bits beside a received byte that say that others were lost.
-    overrun: u32,
-    /// Bits of the status register that say that bytes were lost.
-    status_overrun: u32,
-    /// The register that lets received bytes interrupt, and its bits for that.
-    mask: usize,
-    interrupts: u32,
-    /// The register that lets the UART receive, and its bits for that.
-    control: usize,
-    receives: u32,
-}
+/// The kinds that there are drivers for.
+pub static DRIVERS: [Kind; 2] = [Kind::Pl011, Kind::MiniUart];
 
 /// Event on the receive line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,65 +139,23 @@ pub enum Received {
     Broken,
 }
 
-/// `arm,pl011` (Arm DDI 0183): UARTDR with FE, PE, BE and OE; UARTFR.TXFF, BUSY and RXFE;
-/// UARTIMSC.RXIM and RTIM; UARTCR.UARTEN and RXE.
-static PL011: Kind = Kind {
-    compatible: "arm,pl011",
-    bytes: 0x3c,
-    proof: Proof::PrimeCell,
-    data: 0x00,
-    status: 0x18,
-    full: 1 << 5,
-    busy: 1 << 3,
-    inverted: 0,
-    empty: 1 << 4,
-    broken: 7 << 8,
-    overrun: 1 << 11,
-    status_overrun: 0,
-    mask: 0x38,
-    interrupts: 1 << 4 | 1 << 6,
-    control: 0x30,
-    receives: 1 << 9 | 1 << 0,
-};
-
-/// `brcm,bcm2835-aux-uart`, a 16550 with 32-bit registers (BCM2711 ARM Peripherals, 2.2.2):
-/// AUX_MU_IO; AUX_MU_LSR's transmitter empty and idle, data ready and overrun; AUX_MU_IER's
-/// bit for received data, which is that of a 16550 and not what the manual says; AUX_MU_CNTL's
-/// receiver enable.
-static MINI: Kind = Kind {
-    compatible: "brcm,bcm2835-aux-uart",
-    bytes: 0x24,
-    proof: Proof::AuxEnables,
-    data: 0x00,
-    status: 0x14,
-    full: 1 << 5,
-    busy: 1 << 6,
-    inverted: 1 << 5 | 1 << 6 | 1 << 0,
-    empty: 1 << 0,
-    broken: 0,
-    overrun: 0,
-    status_overrun: 1 << 1,
-    mask: 0x04,
-    // The peripherals' manual does not tell of bit 2, without which none comes (errata to it).
-    interrupts: 1 << 0 | 1 << 2,
-    control: 0x20,
-    receives: 1 << 0,
-};
-
-/// The kinds that there are drivers for.
-pub static DRIVERS: [&Kind; 2] = [&PL011, &MINI];
-
 impl Kind {
     /// The device tree's name of it.
     #[must_use]
-    pub const fn compatible(&self) -> &'static str {
-        self.compatible
+    pub const fn compatible(self) -> &'static str {
+        match self {
+            Self::Pl011 => "arm,pl011",
+            Self::MiniUart => "brcm,bcm2835-aux-uart",
+        }
     }
 
     /// Bytes from its first register to the end of the last that the driver uses.
     #[must_use]
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Pl011 => size_of::<Pl011>() as u64,
+            Self::MiniUart => size_of::<MiniUart>() as u64,
+        }
     }
 
     /// A UART of this kind whose registers are mapped at `base`, for a mini UART with the page
@@ -146,47 +167,65 @@ impl Kind {
     /// `base` is a mapping of such registers as device memory that stays, of a page if `identify`
     /// says so, and nothing else uses them.
     #[must_use]
-    pub unsafe fn probe(&'static self, base: VirtAddr, identify: bool) -> Option<Uart> {
-        // SAFETY: as the caller says; reading the flags has no effect.
-        unsafe { probe_read32(base + self.status)? };
-        let word = |at| {
-            // SAFETY: as the caller says; reading these has no effect.
-            unsafe { probe_read32(at) }
-        };
-        let is_it = match self.proof {
-            Proof::PrimeCell => {
-                !identify
-                    || PRIMECELL_PL011.iter().all(|&(offset, mask, id)| {
-                        word(base + offset).is_some_and(|word| word & mask == id)
-                    })
+    pub unsafe fn probe(self, base: VirtAddr, identify: bool) -> Option<Uart> {
+        let registers = match self {
+            Self::Pl011 => {
+                // SAFETY: as the caller says.
+                let uart: &Pl011 = unsafe { block(base)? };
+                uart.fr.probe()?;
+                // SAFETY: the end of the page that begins at `base`, as the caller says.
+                let is_pl011 = || unsafe { block(base + PRIMECELL) }.is_some_and(is_pl011);
+                (!identify || is_pl011()).then_some(Registers::Pl011(uart))
             }
-            // Before the UART's registers, for all devices of the block.
-            Proof::AuxEnables => {
-                base.page_offset() >= AUX_ENABLES
-                    && word(VirtAddr::new(base.get() - AUX_ENABLES))
-                        .is_some_and(|enables| enables & ENABLES_MINI_UART != 0)
+            Self::MiniUart => {
+                // SAFETY: as the caller says.
+                let uart: &MiniUart = unsafe { block(base)? };
+                uart.lsr.probe()?;
+                if base.page_offset() < size_of::<Aux>() {
+                    return None;
+                }
+                // SAFETY: in the page of the registers, which is mapped, as the caller says.
+                let aux: &Aux = unsafe { block(base - size_of::<Aux>())? };
+                let enables = aux.enables.probe()?;
+                AUX_ENABLES::MINI_UART.is_set(enables).then_some(Registers::MiniUart(uart))
             }
         };
-        // SAFETY: as the caller says.
-        is_it.then(|| Uart { kind: self, registers: unsafe { Registers::new(base) } })
+        registers.map(Uart)
     }
+}
+
+/// Returns true if a PrimeCell says that it is a PL011.
+fn is_pl011(primecell: &PrimeCell) -> bool {
+    let says = |register: &ReadOnly<u32>, mask, id| {
+        register.probe().is_some_and(|value| value & mask == id)
+    };
+    primecell
+        .periph_id
+        .iter()
+        .zip(PL011_PERIPH_ID)
+        .all(|(register, (mask, id))| says(register, mask, id))
+        && primecell.cell_id.iter().zip(CELL_ID).all(|(register, id)| says(register, 0xff, id))
 }
 
 impl Uart {
     /// Duplicates the handle, for a kernel that is about to end. Output of the two handles may
     /// mix on the wire.
     pub(super) const fn again(&self) -> Self {
-        Self { kind: self.kind, registers: self.registers }
-    }
-
-    fn status(&self) -> u32 {
-        self.registers.read(self.kind.status) ^ self.kind.inverted
+        Self(self.0)
     }
 
     /// Sends a byte, waiting until there is room for it.
     pub fn send(&mut self, byte: u8) {
-        while self.status() & self.kind.full != 0 {}
-        self.registers.write(self.kind.data, u32::from(byte));
+        match self.0 {
+            Registers::Pl011(uart) => {
+                while uart.fr.is_set(UARTFR::TXFF) {}
+                uart.dr.set(byte.into());
+            }
+            Registers::MiniUart(uart) => {
+                while !uart.lsr.is_set(AUX_MU_LSR::TRANSMITTER_EMPTY) {}
+                uart.io.set(byte.into());
+            }
+        }
     }
 
     /// Sends a text, with a carriage return before each line feed.
@@ -199,32 +238,56 @@ impl Uart {
         }
     }
 
-    /// Lets the UART receive, and interrupt when it has if `interrupts` says so.
+    /// Lets the UART receive, and interrupt when it has if `interrupts` says so. No other event
+    /// interrupts then: a boot loader may have left some on that nobody answers.
     pub fn listen(&mut self, interrupts: bool) {
-        let Kind { control, receives, mask, interrupts: bits, .. } = *self.kind;
-        self.registers.write(control, self.registers.read(control) | receives);
-        // No others: whoever came before may have left some on that nobody answers.
-        self.registers.write(mask, if interrupts { bits } else { 0 });
+        match self.0 {
+            Registers::Pl011(uart) => {
+                uart.cr.modify(UARTCR::RXE::SET + UARTCR::UARTEN::SET);
+                let on = u32::from(interrupts);
+                uart.imsc.write(UARTIMSC::RXIM.val(on) + UARTIMSC::RTIM.val(on));
+            }
+            Registers::MiniUart(uart) => {
+                uart.cntl.modify(AUX_MU_CNTL::RECEIVER_ENABLE::SET);
+                let on = u32::from(interrupts);
+                uart.ier.write(AUX_MU_IER::RECEIVED.val(on) + AUX_MU_IER::LINE_STATUS.val(on));
+            }
+        }
     }
 
     /// Reads the first of the received bytes. The flag says that bytes were lost before or after
     /// it because nobody read them in time. `None` if nothing was received.
     pub fn receive(&mut self) -> Option<(Received, bool)> {
-        let status = self.status();
-        if status & self.kind.empty != 0 {
-            return None;
+        match self.0 {
+            Registers::Pl011(uart) => {
+                if uart.fr.is_set(UARTFR::RXFE) {
+                    return None;
+                }
+                let data = uart.dr.extract();
+                let broken = [UARTDR::FE, UARTDR::PE, UARTDR::BE];
+                let received = if broken.into_iter().any(|error| data.is_set(error)) {
+                    Received::Broken
+                } else {
+                    Received::Byte(data.read(UARTDR::DATA) as u8)
+                };
+                Some((received, data.is_set(UARTDR::OE)))
+            }
+            Registers::MiniUart(uart) => {
+                let status = uart.lsr.extract();
+                if !status.is_set(AUX_MU_LSR::DATA_READY) {
+                    return None;
+                }
+                let data = uart.io.read(AUX_MU_IO::DATA);
+                Some((Received::Byte(data as u8), status.is_set(AUX_MU_LSR::OVERRUN)))
+            }
         }
-        let data = self.registers.read(self.kind.data);
-        let lost = data & self.kind.overrun != 0 || status & self.kind.status_overrun != 0;
-        let what = match data & self.kind.broken {
-            0 => Received::Byte(data as u8),
-            _ => Received::Broken,
-        };
-        Some((what, lost))
     }
 
     /// Waits until all has left the wire.
     pub fn flush(&mut self) {
-        while self.status() & self.kind.busy != 0 {}
+        match self.0 {
+            Registers::Pl011(uart) => while uart.fr.is_set(UARTFR::BUSY) {},
+            Registers::MiniUart(uart) => while !uart.lsr.is_set(AUX_MU_LSR::TRANSMITTER_IDLE) {},
+        }
     }
 }

@@ -10,47 +10,78 @@ use super::{IRQCHIP, Irqchip, IrqchipError, Private};
 use crate::addr::VirtAddr;
 use crate::arch::CpuId;
 use crate::arch::smp;
-use crate::drivers::mmio::Registers;
+use crate::drivers::mmio::{Probe, ReadOnly, ReadWrite, WriteOnly, block};
 use core::arch::asm;
+use tock_registers::interfaces::{Readable, Writeable};
+use tock_registers::{register_bitfields, register_structs};
 
 /// The controller of four cores.
-pub(super) struct Bcm2836(Registers);
+pub(super) struct Bcm2836(&'static LocalPeripherals);
 
 /// Bytes of registers.
-pub const BYTES: u64 = 0x100;
+pub const BYTES: u64 = size_of::<LocalPeripherals>() as u64;
 
-const CONTROL: usize = 0x00;
-const PRESCALER: usize = 0x08;
+const CORES: usize = 4;
+const MAILBOXES: usize = 4;
+
+register_structs! {
+    LocalPeripherals {
+        (0x00 => control: ReadWrite<u32>),
+        (0x04 => _reserved_04),
+        (0x08 => prescaler: ReadWrite<u32>),
+        (0x0c => _others),
+        /// Clears the cores that the performance counters interrupt.
+        (0x14 => pmu_routing_clear: WriteOnly<u32>),
+        (0x18 => _reserved_18),
+        /// Lets outstanding AXI accesses interrupt.
+        (0x30 => axi_irq: ReadWrite<u32>),
+        /// The timer that all cores share.
+        (0x34 => local_timer: ReadWrite<u32>),
+        (0x38 => local_timer_clear: WriteOnly<u32, LOCAL_TIMER_CLEAR::Register>),
+        (0x3c => _reserved_3c),
+        /// A core's timers that interrupt as IRQ (3:0) and as FIQ (7:4).
+        (0x40 => timer_control: [ReadWrite<u32>; CORES]),
+        /// A core's mailboxes that interrupt, likewise.
+        (0x50 => mailbox_control: [ReadWrite<u32>; CORES]),
+        /// A core's pending interrupts: lines 0 to 3 are the timers', 4 to 7 the mailboxes', then
+        /// the rest.
+        (0x60 => irq_source: [ReadOnly<u32>; CORES]),
+        (0x70 => _fiq_source),
+        /// Sets bits of a core's mailboxes.
+        (0x80 => mailbox_set: [[WriteOnly<u32>; MAILBOXES]; CORES]),
+        /// A core's mailboxes; clears the bits that are written.
+        (0xc0 => mailbox_clear: [[ReadWrite<u32>; MAILBOXES]; CORES]),
+        (0x100 => @END),
+    },
+
+    /// The controller of the devices (Broadcom, BCM2835 ARM Peripherals, 7; Linux:
+    /// drivers/irqchip/irq-bcm2835.c), whose interrupt is a line of this one.
+    ArmControl {
+        (0x00 => _pending),
+        /// Device that has the FIQ.
+        (0x0c => fiq: ReadWrite<u32>),
+        (0x10 => _enable),
+        (0x1c => disable: [WriteOnly<u32>; 3]),
+        (0x28 => @END),
+    }
+}
+
+register_bitfields! { u32,
+    LOCAL_TIMER_CLEAR [
+        /// The timer has expired.
+        EXPIRED OFFSET(31) NUMBITS(1) [],
+        RELOAD OFFSET(30) NUMBITS(1) [],
+    ],
+}
+
 /// The prescaler's value for each tick of the crystal to be one of the counter.
 const PRESCALER_ONE: u32 = 1 << 31;
-
-/// Register that clears the cores that the performance counters interrupt.
-const PMU_ROUTING_CLEAR: usize = 0x14;
-/// Register that lets outstanding AXI accesses interrupt.
-const AXI_IRQ: usize = 0x30;
-/// The timer that all cores share, and its flag of being expired.
-const LOCAL_TIMER: usize = 0x34;
-const LOCAL_TIMER_CLEAR: usize = 0x38;
-
-const CORES: u64 = 4;
-/// Registers of one word for each core: its timers that interrupt as IRQ (3:0) and as FIQ (7:4).
-const TIMER_CONTROL: usize = 0x40;
-/// Registers of one word for each core: its mailboxes that interrupt.
-const MAILBOX_CONTROL: usize = 0x50;
-/// Registers of one word for each core, of pending interrupts: lines 0 to 3 are the timers', 4
-/// to 7 the mailboxes', then the rest.
-const IRQ_SOURCE: usize = 0x60;
-/// Registers of four words for each core: writes set bits of its mailboxes.
-const MAILBOX_SET: usize = 0x80;
-/// Registers of four words for each core: reads return its mailboxes, writes clear bits.
-const MAILBOX_CLEAR: usize = 0xc0;
 
 const TIMER_LINES: u32 = 4;
 /// The line of the virtual timer.
 pub const VIRTUAL_TIMER_LINE: u32 = 3;
 const MAILBOX_LINE: u32 = 4;
-const MAILBOXES: u32 = 4;
-const MAILBOX_LAST: u32 = MAILBOX_LINE + MAILBOXES - 1;
+const MAILBOX_LAST: u32 = MAILBOX_LINE + MAILBOXES as u32 - 1;
 const PMU_LINE: u32 = 9;
 const LOCAL_TIMER_LINE: u32 = 11;
 /// First of the controller's own lines among the numbers of private interrupts.
@@ -72,31 +103,29 @@ pub const fn id(line: u32) -> u32 {
 /// nothing else uses them.
 pub unsafe fn init(registers: VirtAddr) -> Result<(), IrqchipError> {
     // SAFETY: as the caller says.
-    let registers = unsafe { Registers::new(registers) };
-    registers.probe(CONTROL).ok_or(IrqchipError::NotThere)?;
+    let registers: Option<&LocalPeripherals> = unsafe { block(registers) };
+    let registers = registers.ok_or(IrqchipError::NotThere)?;
+    registers.control.probe().ok_or(IrqchipError::NotThere)?;
     // The counters follow the crystal, as CNTFRQ_EL0 says; not every firmware sees to it.
-    registers.write(CONTROL, 0);
-    registers.write(PRESCALER, PRESCALER_ONE);
+    registers.control.set(0);
+    registers.prescaler.set(PRESCALER_ONE);
     quiesce_shared(registers);
     IRQCHIP.call_once(|| Irqchip::Bcm2836(Bcm2836(registers)));
     Ok(())
 }
 
 /// Switches off what interrupts a core of the cores' choice.
-fn quiesce_shared(registers: Registers) {
-    registers.write(PMU_ROUTING_CLEAR, 0xff);
-    registers.write(AXI_IRQ, 0);
-    registers.write(LOCAL_TIMER, 0);
-    registers.write(LOCAL_TIMER_CLEAR, 3 << 30);
+fn quiesce_shared(registers: &LocalPeripherals) {
+    registers.pmu_routing_clear.set(0xff);
+    registers.axi_irq.set(0);
+    registers.local_timer.set(0);
+    registers
+        .local_timer_clear
+        .write(LOCAL_TIMER_CLEAR::EXPIRED::SET + LOCAL_TIMER_CLEAR::RELOAD::SET);
 }
 
-/// The controller of the devices (Broadcom, BCM2835 ARM Peripherals, 7; Linux:
-/// drivers/irqchip/irq-bcm2835.c), whose interrupt is a line of this one: which device has the
-/// FIQ, and what disables them all.
-const ARMCTRL_FIQ: usize = 0x0c;
-const ARMCTRL_DISABLE: [usize; 3] = [0x1c, 0x20, 0x24];
-/// Bytes of its registers.
-pub const ARMCTRL_BYTES: u64 = 0x28;
+/// Bytes of the registers of the devices' controller.
+pub const ARMCTRL_BYTES: u64 = size_of::<ArmControl>() as u64;
 
 /// Disables all interrupts of the devices, which nobody handles. Boot CPU.
 ///
@@ -105,27 +134,25 @@ pub const ARMCTRL_BYTES: u64 = 0x28;
 /// memory.
 pub unsafe fn quiesce_armctrl(registers: VirtAddr) {
     // SAFETY: as the caller says; not used beyond this function.
-    let registers = unsafe { Registers::new(registers) };
-    if registers.probe(ARMCTRL_FIQ).is_some() {
-        registers.write(ARMCTRL_FIQ, 0);
-        ARMCTRL_DISABLE.iter().for_each(|&offset| registers.write(offset, u32::MAX));
+    let Some(registers): Option<&ArmControl> = (unsafe { block(registers) }) else { return };
+    if registers.fiq.probe().is_some() {
+        registers.fiq.set(0);
+        registers.disable.iter().for_each(|disable| disable.set(u32::MAX));
     }
 }
 
 /// A core's number, which is its Aff0.
 fn core(affinity: u64) -> Result<usize, IrqchipError> {
-    let core = affinity & 0xff;
-    if core < CORES { Ok(core as usize) } else { Err(IrqchipError::NotServed) }
+    let core = (affinity & 0xff) as usize;
+    if core < CORES { Ok(core) } else { Err(IrqchipError::NotServed) }
 }
 
 impl Bcm2836 {
     pub(super) fn init_cpu(&self) -> Result<(), IrqchipError> {
         let core = core(smp::mpidr())?;
-        self.0.write(TIMER_CONTROL + 4 * core, 0);
-        self.0.write(MAILBOX_CONTROL + 4 * core, 0);
-        for mailbox in 0..MAILBOXES as usize {
-            self.0.write(MAILBOX_CLEAR + 16 * core + 4 * mailbox, u32::MAX);
-        }
+        self.0.timer_control[core].set(0);
+        self.0.mailbox_control[core].set(0);
+        self.0.mailbox_clear[core].iter().for_each(|mailbox| mailbox.set(u32::MAX));
         Ok(())
     }
 
@@ -133,12 +160,12 @@ impl Bcm2836 {
         let core = core(smp::mpidr())?;
         let (control, bit) = match u32::from(private.0).checked_sub(FIRST_LINE) {
             // All that come by mailbox 0.
-            None => (MAILBOX_CONTROL + 4 * core, 1),
-            Some(line) if line < TIMER_LINES => (TIMER_CONTROL + 4 * core, 1 << line),
+            None => (&self.0.mailbox_control[core], 1),
+            Some(line) if line < TIMER_LINES => (&self.0.timer_control[core], 1 << line),
             Some(_) => return Err(IrqchipError::CannotEnable),
         };
-        self.0.write(control, self.0.read(control) | bit);
-        let enabled = self.0.read(control) & bit != 0;
+        control.set(control.get() | bit);
+        let enabled = control.get() & bit != 0;
         if enabled { Ok(()) } else { Err(IrqchipError::CannotEnable) }
     }
 
@@ -147,11 +174,11 @@ impl Bcm2836 {
     pub(super) fn disable(&self, private: Private) {
         let Ok(core) = core(smp::mpidr()) else { return };
         let Some(line) = u32::from(private.0).checked_sub(FIRST_LINE) else { return };
-        let clear = |offset: usize, bit: u32| self.0.write(offset, self.0.read(offset) & !bit);
+        let clear = |control: &ReadWrite<u32>, bit: u32| control.set(control.get() & !bit);
         match line {
-            0..TIMER_LINES => clear(TIMER_CONTROL + 4 * core, 0x11 << line),
+            0..TIMER_LINES => clear(&self.0.timer_control[core], 0x11 << line),
             MAILBOX_LINE..=MAILBOX_LAST => {
-                clear(MAILBOX_CONTROL + 4 * core, 0x11 << (line - MAILBOX_LINE))
+                clear(&self.0.mailbox_control[core], 0x11 << (line - MAILBOX_LINE))
             }
             PMU_LINE..=LOCAL_TIMER_LINE => quiesce_shared(self.0),
             _ => {}
@@ -161,19 +188,19 @@ impl Bcm2836 {
     pub(super) fn send(&self, sgi: Private, to: CpuId) {
         // One that is not served never enabled it.
         if let Ok(core) = core(smp::affinity(to)) {
-            self.0.write(MAILBOX_SET + 16 * core, sgi.bit());
+            self.0.mailbox_set[core][0].set(sgi.bit());
         }
     }
 
     pub(super) fn handle(&self, mut f: impl FnMut(u32)) {
         let Ok(core) = core(smp::mpidr()) else { return };
-        let source = self.0.read(IRQ_SOURCE + 4 * core);
+        let source = self.0.irq_source[core].get();
         for line in (0..u32::BITS).filter(|line| source >> line & 1 != 0) {
             if line != MAILBOX_LINE {
                 f(id(line));
                 continue;
             }
-            let sent = take_mailbox(self.0.at(MAILBOX_CLEAR + 16 * core));
+            let sent = take_mailbox(&self.0.mailbox_clear[core][0]);
             (0..FIRST_LINE).filter(|sgi| sent >> sgi & 1 != 0).for_each(&mut f);
         }
     }
@@ -183,9 +210,9 @@ impl Bcm2836 {
 /// that is set after its clearing interrupts again. So the clearing must have been done before
 /// anybody looks for what the interrupt tells of.
 #[inline(never)]
-fn take_mailbox(mailbox: Registers) -> u32 {
-    let sent = mailbox.read(0);
-    mailbox.write(0, sent);
+fn take_mailbox(mailbox: &ReadWrite<u32>) -> u32 {
+    let sent = mailbox.get();
+    mailbox.set(sent);
     // SAFETY: a barrier.
     unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
     sent

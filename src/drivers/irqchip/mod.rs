@@ -46,10 +46,10 @@ impl Shared {
     pub fn from_id(id: u32) -> Option<Self> {
         u16::try_from(id).ok().filter(|id| (32..1020).contains(id)).map(Self)
     }
-    /// Position of its bit among those of all interrupts: the byte offset of a word, and a mask
+    /// Position of its bit among those of all interrupts: the number of a word, and a mask
     /// within that word.
     const fn place(self) -> (usize, u32) {
-        (4 * (self.0 as usize / 32), 1 << (self.0 % 32))
+        (self.0 as usize / 32, 1 << (self.0 % 32))
     }
 }
 

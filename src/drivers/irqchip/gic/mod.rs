@@ -7,14 +7,19 @@
 //! Nothing is known of the state that firmware or a boot loader left: interrupts may be enabled,
 //! pending, or taken and never ended. All that is undone before the first interrupt is let in.
 
+mod registers;
 pub mod v2;
 pub mod v3;
 
 use super::{IrqchipError, Private, Shared};
 use crate::arch::smp;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
-use crate::drivers::mmio::Registers;
+use crate::drivers::mmio::{Probe, ReadOnly, ReadWrite};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use registers::{Bits, GICC_IAR, GICD_TYPER, InterruptRegisters, PIDR2};
+use tock_registers::RegisterLongName;
+use tock_registers::fields::Field;
+use tock_registers::interfaces::{Readable, Writeable};
 
 /// A GIC.
 pub(super) enum Gic {
@@ -26,25 +31,6 @@ pub(super) enum Gic {
 /// address of a GICv3's redistributor; 0 before it is known.
 static OWN: [AtomicUsize; NR_CPUS] = [const { AtomicUsize::new(0) }; NR_CPUS];
 
-// Registers of both distributors and, for private interrupts, of the SGI page of a
-// GICv3's redistributor: a bit for each interrupt, or a byte for its priority.
-const CTLR: usize = 0x000;
-const TYPER: usize = 0x004;
-const IGROUPR0: usize = 0x080;
-const ISENABLER0: usize = 0x100;
-const ICENABLER0: usize = 0x180;
-const ICPENDR0: usize = 0x280;
-const ICACTIVER0: usize = 0x380;
-const IPRIORITYR0: usize = 0x400;
-/// Distributors': which CPUs get a shared interrupt (GICv2: a byte each; GICv3: 8 bytes), and
-/// whether its edge counts (2 bits each).
-const ITARGETSR0: usize = 0x800;
-const ICFGR0: usize = 0xc00;
-const IROUTER0: usize = 0x6000;
-
-/// GICD_TYPER: interrupts, in words of 32, less one.
-const TYPER_IT_LINES: u32 = 0x1f;
-const PIDR2_ARCH_REV_SHIFT: u32 = 4;
 /// Reads after which a register that should change is given up.
 const PATIENCE: u32 = 1 << 22;
 
@@ -55,56 +41,63 @@ const PRIORITIES: u32 = 0xa0a0_a0a0;
 /// All of a word of interrupts.
 const ALL: u32 = u32::MAX;
 
-/// Checks that a block of registers says at `pidr2` to be of a GIC of such a version.
+/// Checks that a block of registers says by its PIDR2 to be of a GIC of such a version.
 fn identify(
-    block: Registers,
-    pidr2: usize,
+    pidr2: &ReadOnly<u32, PIDR2::Register>,
     versions: core::ops::RangeInclusive<u32>,
 ) -> Result<(), IrqchipError> {
-    let version = block.probe(pidr2).map(|pidr2| pidr2 >> PIDR2_ARCH_REV_SHIFT & 0xf);
+    let version = pidr2.probe().map(|pidr2| PIDR2::ARCH_REV.read(pidr2));
     let is_one = version.is_some_and(|version| versions.contains(&version));
     if is_one { Ok(()) } else { Err(IrqchipError::NotThere) }
 }
 
-/// Waits until `bits` of a register are clear.
-fn wait_clear(block: Registers, offset: usize, bits: u32) -> Result<(), IrqchipError> {
-    let clear = (0..PATIENCE).any(|_| block.read(offset) & bits == 0);
+/// Waits until a field of a register is clear.
+fn wait_clear<R: RegisterLongName>(
+    register: &impl Readable<T = u32, R = R>,
+    field: Field<u32, R>,
+) -> Result<(), IrqchipError> {
+    let clear = (0..PATIENCE).any(|_| !register.is_set(field));
     if clear { Ok(()) } else { Err(IrqchipError::Stuck) }
 }
 
 /// Registers that disable interrupts, and forget that they are pending or active.
-type Quiescing = [usize; 3];
-const QUIESCING: Quiescing = [ICENABLER0, ICPENDR0, ICACTIVER0];
+type Quiescing<'a> = [&'a Bits; 3];
 
 /// Disables the 32 interrupts of word `n`, and forgets that they are pending or active.
-fn quiesce(block: Registers, registers: Quiescing, n: usize) {
+fn quiesce(registers: Quiescing<'_>, n: usize) {
     for register in registers {
-        block.write(register + 4 * n, ALL);
+        register[n].set(ALL);
+    }
+}
+
+impl InterruptRegisters {
+    const fn quiescing(&self) -> Quiescing<'_> {
+        [&self.icenabler, &self.icpendr, &self.icactiver]
+    }
+
+    /// Gives the private interrupts their priority.
+    fn set_private_priorities(&self) {
+        for register in &self.ipriorityr[..8] {
+            register.set(PRIORITIES);
+        }
     }
 }
 
 /// The words of shared interrupts that a distributor has.
-fn shared_words(distributor: Registers) -> core::ops::RangeInclusive<usize> {
-    1..=(distributor.read(TYPER) & TYPER_IT_LINES) as usize
-}
-
-/// Gives the private interrupts of this CPU their priority.
-fn set_private_priorities(block: Registers) {
-    for i in 0..8 {
-        block.write(IPRIORITYR0 + 4 * i, PRIORITIES);
-    }
+fn shared_words(typer: &ReadOnly<u32, GICD_TYPER::Register>) -> core::ops::RangeInclusive<usize> {
+    1..=typer.read(GICD_TYPER::IT_LINES_NUMBER) as usize
 }
 
 /// A field of several bits in a word, replaced.
-fn update(block: Registers, offset: usize, mask: u32, value: u32) {
-    block.write(offset, block.read(offset) & !mask | value);
+fn update(register: &ReadWrite<u32>, mask: u32, value: u32) {
+    register.set(register.get() & !mask | value);
 }
 
 impl Gic {
     pub(super) fn init_cpu(&self, irq: &IrqMasked) -> Result<(), IrqchipError> {
         match self {
             Self::V2(gic) => gic.init_cpu(&OWN[cpu::id(irq).index()]),
-            Self::V3(_) => v3::init_cpu(self.private(irq)?),
+            Self::V3(_) => v3::init_cpu(v3::redistributor(&OWN[cpu::id(irq).index()])?),
         }
     }
 
@@ -117,63 +110,64 @@ impl Gic {
     }
 
     /// The registers of this CPU's private interrupts.
-    fn private(&self, irq: &IrqMasked) -> Result<Registers, IrqchipError> {
+    fn private(&self, irq: &IrqMasked) -> Result<&'static InterruptRegisters, IrqchipError> {
         match self {
-            Self::V2(gic) => Ok(gic.distributor),
-            Self::V3(_) => v3::own_sgi_page(&OWN[cpu::id(irq).index()]),
+            Self::V2(gic) => Ok(&gic.distributor.interrupts),
+            Self::V3(_) => Ok(&v3::redistributor(&OWN[cpu::id(irq).index()])?.private),
         }
     }
 
-    fn distributor(&self) -> Registers {
+    /// The registers of shared interrupts.
+    const fn shared(&self) -> &'static InterruptRegisters {
         match self {
-            Self::V2(gic) => gic.distributor,
-            Self::V3(gic) => gic.distributor,
+            Self::V2(gic) => &gic.distributor.interrupts,
+            Self::V3(gic) => &gic.distributor.interrupts,
         }
     }
 
     pub(super) fn enable(&self, private: Private, irq: &IrqMasked) -> Result<(), IrqchipError> {
-        let enables = self.private(irq)?;
-        enables.write(ISENABLER0, private.bit());
-        let enabled = enables.read(ISENABLER0) & private.bit() != 0;
+        let enables = &self.private(irq)?.isenabler[0];
+        enables.set(private.bit());
+        let enabled = enables.get() & private.bit() != 0;
         if enabled { Ok(()) } else { Err(IrqchipError::CannotEnable) }
     }
 
     pub(super) fn disable(&self, private: Private, irq: &IrqMasked) {
-        if let Ok(block) = self.private(irq) {
-            block.write(ICENABLER0, private.bit());
+        if let Ok(registers) = self.private(irq) {
+            registers.icenabler[0].set(private.bit());
         }
     }
 
     pub(super) fn disable_shared(&self, shared: Shared) {
-        let (of_32, bit) = shared.place();
-        self.distributor().write(ICENABLER0 + of_32, bit);
+        let (word, bit) = shared.place();
+        self.shared().icenabler[word].set(bit);
     }
 
     pub(super) fn enable_shared(&self, shared: Shared) -> Result<(), IrqchipError> {
         let n = usize::from(shared.0);
-        let (of_32, bit) = shared.place();
-        let distributor = self.distributor();
+        let (word, bit) = shared.place();
+        let registers = self.shared();
         let byte = 8 * (n % 4) as u32;
         // It must be off while it is set up (Arm IHI 0048, 4.3.13).
-        distributor.write(ICENABLER0 + of_32, bit);
+        registers.icenabler[word].set(bit);
         if let Self::V3(gic) = self {
             gic.wait()?;
         }
-        update(distributor, IPRIORITYR0 + (n & !3), 0xff << byte, PRIORITIES & 0xff << byte);
-        update(distributor, ICFGR0 + 4 * (n / 16), 3 << (2 * (n % 16)), 0);
+        update(&registers.ipriorityr[n / 4], 0xff << byte, PRIORITIES & 0xff << byte);
+        update(&registers.icfgr[n / 16], 3 << (2 * (n % 16)), 0);
         match self {
             Self::V2(gic) => {
                 let own = u32::from(gic.own_target()) << byte;
-                update(distributor, ITARGETSR0 + (n & !3), 0xff << byte, own);
+                update(&registers.itargetsr[n / 4], 0xff << byte, own);
             }
-            Self::V3(_) => {
-                update(distributor, IGROUPR0 + of_32, 0, bit);
-                let affinity = smp::mpidr() & 0xff_00ff_ffff;
-                distributor.write_u64(IROUTER0 + 8 * n, affinity);
+            Self::V3(gic) => {
+                update(&registers.igroupr[word], 0, bit);
+                gic.distributor.irouter[n].set(smp::mpidr() & 0xff_00ff_ffff);
             }
         }
-        distributor.write(ISENABLER0 + of_32, bit);
-        let enabled = distributor.read(ISENABLER0 + of_32) & bit != 0;
+        let enables = &registers.isenabler[word];
+        enables.set(bit);
+        let enabled = enables.get() & bit != 0;
         if enabled { Ok(()) } else { Err(IrqchipError::CannotEnable) }
     }
 
@@ -189,10 +183,11 @@ impl Gic {
             Self::V2(gic) => loop {
                 // An SGI's sender goes back with its number.
                 let acknowledged = v2::acknowledge(gic.interface);
-                if SPECIAL.contains(&(acknowledged & 0x3ff)) {
+                let id = acknowledged.read(GICC_IAR::INTID);
+                if SPECIAL.contains(&id) {
                     break;
                 }
-                f(acknowledged & 0x3ff);
+                f(id);
                 gic.end(acknowledged);
             },
             Self::V3(_) => loop {

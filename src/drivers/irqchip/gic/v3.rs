@@ -1,54 +1,29 @@
 //! GICv3 and GICv4: a distributor, for each CPU a redistributor of two or more frames of 64 KiB,
 //! and system registers.
 
-use super::{
-    ALL, CTLR, IGROUPR0, OWN, Private, QUIESCING, Quiescing, TYPER, identify, quiesce,
-    set_private_priorities, shared_words, wait_clear,
+use super::registers::{
+    DistributorV3, GICD_CTLR, GICD_TYPER, GICR_CTLR, GICR_TYPER, GICR_WAKER, RedistributorFrame,
+    RedistributorPage,
 };
+use super::{ALL, OWN, Private, Quiescing, identify, quiesce, shared_words, wait_clear};
 use crate::addr::VirtAddr;
 use crate::arch::CpuId;
 use crate::arch::features;
 use crate::drivers::irqchip::{IRQCHIP, Irqchip, IrqchipError};
-use crate::drivers::mmio::Registers;
+use crate::drivers::mmio::block;
 use core::arch::asm;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
 
 /// A GICv3 or v4.
 pub(in crate::drivers::irqchip) struct GicV3 {
-    pub(super) distributor: Registers,
+    pub(super) distributor: &'static DistributorV3,
 }
 
-/// The distributor: affinity routing, and both groups of this security state.
-const GICD_CTLR_ENABLE: u32 = 1 << 4 | 1 << 1 | 1 << 0;
-/// A write is still on its way.
-const GICD_CTLR_RWP: u32 = 1 << 31;
-const GICR_CTLR_RWP: u32 = 1 << 3;
-/// Extended shared interrupts (GICv3.1), numbered from 4096 on: GICD_TYPER.ESPI tells whether there
-/// are any, and ESPI_range their words of 32, less one. They have registers of their own.
-const GICD_TYPER_ESPI: u32 = 1 << 8;
-const GICD_TYPER_ESPI_RANGE_SHIFT: u32 = 27;
-const GICD_IGROUPR0E: usize = 0x1000;
-const QUIESCING_EXTENDED: Quiescing = [0x1400, 0x1800, 0x1c00];
-/// Locality-specific interrupts (LPIs) are sent. Their pending bits are in memory.
-const GICR_CTLR_ENABLE_LPIS: u32 = 1 << 0;
-/// The redistributor.
-const GICR_TYPER: usize = 0x08;
-const GICR_TYPER_AFFINITY: usize = 0x0c;
-const GICR_TYPER_VLPIS: u32 = 1 << 1;
-const GICR_TYPER_LAST: u32 = 1 << 4;
-/// Extended private interrupts (GICv3.1), numbered from 1056 on: words of 32 of them. Their registers
-/// are behind those of the other private ones.
-const GICR_TYPER_PPI_WORDS_SHIFT: u32 = 27;
+/// Words of extended private interrupts that there can be.
 const MAX_PPI_WORDS: u32 = 2;
-const GICR_WAKER: usize = 0x14;
-const GICR_WAKER_PROCESSOR_SLEEP: u32 = 1 << 1;
-const GICR_WAKER_CHILDREN_ASLEEP: u32 = 1 << 2;
-/// The SGI page of a redistributor.
-const GICR_SGI: usize = 64 << 10;
 /// Bytes of a redistributor without virtual LPIs; one with them has twice as many.
-pub const REDISTRIBUTOR_BYTES: usize = 2 * GICR_SGI;
-/// The end of a block of 64 KiB.
-const PIDR2: usize = 0xffe8;
+pub const REDISTRIBUTOR_BYTES: usize = size_of::<RedistributorFrame>();
 
 /// Uses a GICv3 with its distributor mapped at this address, 64 KiB at least. Boot CPU, once;
 /// each CPU's redistributor is told by [`set_redistributor`].
@@ -61,31 +36,42 @@ const PIDR2: usize = 0xffe8;
 /// nothing else uses them.
 pub unsafe fn init(distributor: VirtAddr) -> Result<(), IrqchipError> {
     // SAFETY: as the caller says.
-    let distributor = unsafe { Registers::new(distributor) };
-    identify(distributor, PIDR2, 3..=4)?;
-    distributor.write(CTLR, 0);
-    wait_clear(distributor, CTLR, GICD_CTLR_RWP)?;
-    for n in shared_words(distributor) {
-        quiesce(distributor, QUIESCING, n);
-        distributor.write(IGROUPR0 + 4 * n, ALL);
+    let distributor: Option<&DistributorV3> = unsafe { block(distributor) };
+    let distributor = distributor.ok_or(IrqchipError::NotThere)?;
+    identify(&distributor.pidr2, 3..=4)?;
+    distributor.ctlr.set(0);
+    wait_clear(&distributor.ctlr, GICD_CTLR::RWP)?;
+    let interrupts = &distributor.interrupts;
+    for n in shared_words(&distributor.typer) {
+        quiesce(interrupts.quiescing(), n);
+        interrupts.igroupr[n].set(ALL);
     }
-    for n in 0..extended_words(distributor.read(TYPER)) {
-        quiesce(distributor, QUIESCING_EXTENDED, n);
-        distributor.write(GICD_IGROUPR0E + 4 * n, ALL);
+    for n in 0..extended_words(distributor) {
+        quiesce(distributor.quiescing_extended(), n);
+        distributor.igroupr_e[n].set(ALL);
     }
-    wait_clear(distributor, CTLR, GICD_CTLR_RWP)?;
-    distributor.write(CTLR, GICD_CTLR_ENABLE);
-    wait_clear(distributor, CTLR, GICD_CTLR_RWP)?;
+    wait_clear(&distributor.ctlr, GICD_CTLR::RWP)?;
+    distributor
+        .ctlr
+        .write(GICD_CTLR::ARE::SET + GICD_CTLR::ENABLE_1::SET + GICD_CTLR::ENABLE_0::SET);
+    wait_clear(&distributor.ctlr, GICD_CTLR::RWP)?;
     IRQCHIP.call_once(|| Irqchip::Gic(super::Gic::V3(GicV3 { distributor })));
     Ok(())
 }
 
-/// The words of extended shared interrupts, by GICD_TYPER.
-const fn extended_words(typer: u32) -> usize {
-    if typer & GICD_TYPER_ESPI == 0 {
+impl DistributorV3 {
+    const fn quiescing_extended(&self) -> Quiescing<'_> {
+        [&self.icenabler_e, &self.icpendr_e, &self.icactiver_e]
+    }
+}
+
+/// The words of extended shared interrupts.
+fn extended_words(distributor: &DistributorV3) -> usize {
+    let typer = distributor.typer.extract();
+    if !typer.is_set(GICD_TYPER::ESPI) {
         return 0;
     }
-    (typer >> GICD_TYPER_ESPI_RANGE_SHIFT) as usize + 1
+    typer.read(GICD_TYPER::ESPI_RANGE) as usize + 1
 }
 
 /// Description that a redistributor gives of itself.
@@ -108,13 +94,13 @@ pub struct Redistributor {
 #[must_use]
 pub unsafe fn look_at(frame: VirtAddr) -> Option<Redistributor> {
     // SAFETY: as the caller says; not used beyond this function.
-    let frame = unsafe { Registers::new(frame) };
-    identify(frame, PIDR2, 3..=4).ok()?;
-    let typer = frame.read(GICR_TYPER);
+    let RedistributorFrame { own, .. } = unsafe { block(frame)? };
+    identify(&own.pidr2, 3..=4).ok()?;
+    let typer = own.typer.extract();
     Some(Redistributor {
-        affinity: frame.read(GICR_TYPER_AFFINITY),
-        is_last: typer & GICR_TYPER_LAST != 0,
-        bytes: REDISTRIBUTOR_BYTES << u32::from(typer & GICR_TYPER_VLPIS != 0),
+        affinity: own.typer_affinity.get(),
+        is_last: typer.is_set(GICR_TYPER::LAST),
+        bytes: REDISTRIBUTOR_BYTES << u32::from(typer.is_set(GICR_TYPER::VLPIS)),
     })
 }
 
@@ -128,43 +114,42 @@ pub unsafe fn set_redistributor(cpu: CpuId, frame: Option<VirtAddr>) {
     OWN[cpu.index()].store(frame.map_or(0, VirtAddr::get), Relaxed);
 }
 
-/// The registers of a CPU's private interrupts.
-pub(super) fn own_sgi_page(own: &AtomicUsize) -> Result<Registers, IrqchipError> {
-    match own.load(Relaxed) {
-        0 => Err(IrqchipError::NoRedistributor),
-        // SAFETY: `set_redistributor`'s caller promised it.
-        frame => Ok(unsafe { Registers::new(VirtAddr::new(frame + GICR_SGI)) }),
-    }
+/// A CPU's redistributor.
+pub(super) fn redistributor(
+    own: &AtomicUsize,
+) -> Result<&'static RedistributorFrame, IrqchipError> {
+    // SAFETY: `set_redistributor`'s caller promised it; there is none at address 0.
+    unsafe { block(VirtAddr::new(own.load(Relaxed))) }.ok_or(IrqchipError::NoRedistributor)
 }
 
-/// Readies this CPU's redistributor, whose SGI page this is, and its system registers.
-pub(super) fn init_cpu(sgi: Registers) -> Result<(), IrqchipError> {
-    let own = sgi.before(GICR_SGI);
-    own.write(GICR_WAKER, own.read(GICR_WAKER) & !GICR_WAKER_PROCESSOR_SLEEP);
-    wait_clear(own, GICR_WAKER, GICR_WAKER_CHILDREN_ASLEEP)?;
+/// Readies this CPU's redistributor and its system registers.
+pub(super) fn init_cpu(redistributor: &RedistributorFrame) -> Result<(), IrqchipError> {
+    let RedistributorFrame { own, private, .. } = redistributor;
+    own.waker.modify(GICR_WAKER::PROCESSOR_SLEEP::CLEAR);
+    wait_clear(&own.waker, GICR_WAKER::CHILDREN_ASLEEP)?;
     disable_lpis(own)?;
-    let extended = (own.read(GICR_TYPER) >> GICR_TYPER_PPI_WORDS_SHIFT).min(MAX_PPI_WORDS);
+    let extended = own.typer.read(GICR_TYPER::PPI_NUM).min(MAX_PPI_WORDS);
     for n in 0..=extended as usize {
-        quiesce(sgi, QUIESCING, n);
-        sgi.write(IGROUPR0 + 4 * n, ALL);
+        quiesce(private.quiescing(), n);
+        private.igroupr[n].set(ALL);
     }
-    set_private_priorities(sgi);
-    wait_clear(own, CTLR, GICR_CTLR_RWP)?;
+    private.set_private_priorities();
+    wait_clear(&own.ctlr, GICR_CTLR::RWP)?;
     init_system_registers()
 }
 
 /// Stops this CPU's LPIs where a boot loader has left them on: the redistributor writes their pending
 /// bits into memory that the boot loader had given it, and that the kernel gives to others (Linux:
 /// redist_disable_lpis).
-fn disable_lpis(own: Registers) -> Result<(), IrqchipError> {
-    let ctlr = own.read(CTLR);
-    if ctlr & GICR_CTLR_ENABLE_LPIS == 0 {
+fn disable_lpis(own: &RedistributorPage) -> Result<(), IrqchipError> {
+    let ctlr = own.ctlr.extract();
+    if !ctlr.is_set(GICR_CTLR::ENABLE_LPIS) {
         return Ok(());
     }
-    own.write(CTLR, ctlr & !GICR_CTLR_ENABLE_LPIS);
-    wait_clear(own, CTLR, GICR_CTLR_RWP)?;
+    own.ctlr.modify_no_read(ctlr, GICR_CTLR::ENABLE_LPIS::CLEAR);
+    wait_clear(&own.ctlr, GICR_CTLR::RWP)?;
     // An implementation may keep them on for good (Arm IHI 0069, GICR_CTLR.EnableLPIs).
-    if own.read(CTLR) & GICR_CTLR_ENABLE_LPIS != 0 {
+    if own.ctlr.is_set(GICR_CTLR::ENABLE_LPIS) {
         log::warn!("GICv3: the boot loader's LPIs can't be disabled, and write to memory");
     }
     Ok(())
@@ -173,7 +158,7 @@ fn disable_lpis(own: Registers) -> Result<(), IrqchipError> {
 impl GicV3 {
     /// Waits until the distributor has done what was written.
     pub(super) fn wait(&self) -> Result<(), IrqchipError> {
-        wait_clear(self.distributor, CTLR, GICD_CTLR_RWP)
+        wait_clear(&self.distributor.ctlr, GICD_CTLR::RWP)
     }
 }
 
