@@ -7,6 +7,7 @@ mod hostile;
 mod interrupts;
 mod mutate;
 mod small;
+mod third_reader;
 pub(crate) mod work;
 
 pub(crate) use build::Builder;
