@@ -95,6 +95,8 @@ pub mod layout {
 #[cfg(target_os = "none")]
 mod atomic;
 #[cfg(any(target_os = "none", test))]
+pub(crate) mod atomic_fn;
+#[cfg(any(target_os = "none", test))]
 pub mod clocksource;
 #[cfg(any(target_os = "none", test))]
 pub mod cpufeature;

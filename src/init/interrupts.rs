@@ -4,6 +4,7 @@ use super::irq as actions;
 pub use super::irq::{IrqReturn, MAX_ACTIONS, UNHANDLED_LIMIT, free_irq, request_irq};
 use super::redistributors::Redistributors;
 use crate::addr::{PhysRange, VirtAddr};
+use crate::arch::atomic_fn::AtomicFn;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, irq};
 use crate::arch::{clock, cpu, exception, irq as arch_irq, smp, timer};
 use crate::drivers::irqchip::gic::{v2, v3};
@@ -13,7 +14,7 @@ use crate::mm::debug::kfence_tick;
 use crate::mm::ioremap::ioremap;
 use crate::mm::page_alloc;
 use crate::sched::{self, HZ};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use log::{info, warn};
 
 /// The interrupt that has a CPU look for something to do (Linux: IPI_RESCHEDULE).
@@ -26,7 +27,7 @@ const SGI_STOP_ID: u32 = 1;
 static TIMER_ID: AtomicU32 = AtomicU32::new(timer::DEFAULT_INTERRUPT);
 static TICKS: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 static RESCHEDULES: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
-static TICK_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static TICK_HOOK: AtomicFn<fn()> = AtomicFn::none();
 
 /// Number of timer interrupts of this CPU.
 #[must_use]
@@ -43,7 +44,7 @@ pub fn reschedules(cpu: CpuId) -> u64 {
 
 /// Calls `hook` from each tick on each CPU, with interrupts masked; one hook at a time.
 pub fn set_tick_hook(hook: Option<fn()>) {
-    TICK_HOOK.store(hook.map_or(core::ptr::null_mut(), |hook| hook as *mut ()), Relaxed);
+    TICK_HOOK.store(hook, Relaxed);
 }
 
 /// Has the clock run at the frequency that the device tree names, if CNTFRQ_EL0 tells none that
@@ -288,10 +289,7 @@ fn tick(irq: &IrqMasked) {
     count(&TICKS, irq);
     sched::tick(irq);
     kfence_tick();
-    let hook = TICK_HOOK.load(Relaxed);
-    if !hook.is_null() {
-        // SAFETY: `set_tick_hook` is the only writer, and stores a `fn()`.
-        let hook = unsafe { core::mem::transmute::<*mut (), fn()>(hook) };
+    if let Some(hook) = TICK_HOOK.load(Relaxed) {
         hook();
     }
 }

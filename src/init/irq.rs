@@ -4,10 +4,12 @@
 //! device's. A line that nobody answers for is disabled, so that a device which asks for ever
 //! does not keep the CPU from all else.
 
+use crate::arch::atomic_fn::AtomicFn;
 use crate::arch::{CpuId, IrqMasked, cpu, irq};
 use crate::drivers::irqchip::{self, IrqchipError, Shared};
+use core::ptr::fn_addr_eq;
 use core::sync::atomic::{
-    AtomicPtr, AtomicU32,
+    AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 use log::warn;
@@ -28,7 +30,7 @@ pub type IrqHandler = fn() -> IrqReturn;
 struct Action {
     /// The line; 0, which is a private one's number, where this is free.
     id: AtomicU32,
-    handler: AtomicPtr<()>,
+    handler: AtomicFn<IrqHandler>,
     /// Interrupts of the line in a row that nobody has handled; kept in its first action.
     unhandled: AtomicU32,
 }
@@ -39,11 +41,7 @@ pub const MAX_ACTIONS: usize = 32;
 pub const UNHANDLED_LIMIT: u32 = 1000;
 
 static ACTIONS: [Action; MAX_ACTIONS] = [const {
-    Action {
-        id: AtomicU32::new(0),
-        handler: AtomicPtr::new(core::ptr::null_mut()),
-        unhandled: AtomicU32::new(0),
-    }
+    Action { id: AtomicU32::new(0), handler: AtomicFn::none(), unhandled: AtomicU32::new(0) }
 }; MAX_ACTIONS];
 
 /// The interrupts that there was a warning of, a bit each; those beyond share the last.
@@ -56,14 +54,12 @@ fn actions_of(id: u32) -> impl Iterator<Item = &'static Action> {
 
 impl Action {
     fn is(&self, handler: IrqHandler) -> bool {
-        self.handler.load(Relaxed) == handler as *mut ()
+        self.handler.load(Relaxed).is_some_and(|own| fn_addr_eq(own, handler))
     }
 
+    /// Calls the handler, which was stored before the id.
     fn call(&self) -> IrqReturn {
-        // SAFETY: `request_irq` is the only writer, and stores an `IrqHandler` before the id.
-        let handler =
-            unsafe { core::mem::transmute::<*mut (), IrqHandler>(self.handler.load(Relaxed)) };
-        handler()
+        self.handler.load(Relaxed).map_or(IrqReturn::None, |handler| handler())
     }
 }
 
@@ -93,7 +89,7 @@ pub fn request_irq(id: u32, handler: IrqHandler) -> Result<(), IrqchipError> {
         // A line that was disabled for want of an answer is tried again.
         actions_of(id).for_each(|action| action.unhandled.store(0, Relaxed));
         free.unhandled.store(0, Relaxed);
-        free.handler.store(handler as *mut (), Relaxed);
+        free.handler.store(Some(handler), Relaxed);
         free.id.store(id, Release);
         irqchip::enable_shared(shared, irq).inspect_err(|_| free.id.store(0, Relaxed))
     })

@@ -3,6 +3,7 @@
 use super::redistributors::Redistributors;
 use super::{interrupts, numa};
 use crate::addr::{PhysAddr, PhysRange, VirtAddr};
+use crate::arch::atomic_fn::AtomicFn;
 use crate::arch::exception::{self, EMERGENCY_STACK_SIZE};
 use crate::arch::extable::probe_read32;
 use crate::arch::smccc::{self, Conduit};
@@ -18,7 +19,7 @@ use crate::mm::{debug, kthread, page_alloc, vmalloc};
 use crate::sched;
 use crate::trace;
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::Ordering;
 use log::{info, warn};
 
 /// The idle threads of the CPUs, as Linux calls them.
@@ -255,25 +256,22 @@ unsafe extern "C" fn secondary_start_kernel(number: u64) -> ! {
 }
 
 /// Work for other CPUs; see [`on_each`].
-static WORK: [AtomicPtr<()>; NR_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; NR_CPUS];
+static WORK: [AtomicFn<fn(CpuId)>; NR_CPUS] = [const { AtomicFn::none() }; NR_CPUS];
 
 /// Idle loop of a CPU that is not the boot CPU. Without interrupts the CPU has no threads, and
 /// only waits for work.
 fn idle(id: CpuId, interrupted: bool) -> ! {
     loop {
-        let work = WORK[id.index()].load(Ordering::Acquire);
-        if work.is_null() {
+        let Some(work) = WORK[id.index()].load(Ordering::Acquire) else {
             if interrupted {
-                sched::do_idle(|| !WORK[id.index()].load(Ordering::Acquire).is_null());
+                sched::do_idle(|| WORK[id.index()].load(Ordering::Acquire).is_some());
             } else {
                 cpu::wait();
             }
             continue;
-        }
-        // SAFETY: `on_each` is the only writer, and stores a `fn(CpuId)`.
-        let work = unsafe { core::mem::transmute::<*mut (), fn(CpuId)>(work) };
+        };
         work(id);
-        WORK[id.index()].store(core::ptr::null_mut(), Ordering::Release);
+        WORK[id.index()].store(None, Ordering::Release);
     }
 }
 
@@ -288,12 +286,12 @@ pub fn on_each(work: fn(CpuId)) {
         assert!(cpu::id(irq) == CpuId::BOOT, "on_each: not on the boot CPU")
     });
     for other in smp::online().skip(1) {
-        WORK[other.index()].store(work as *mut (), Ordering::Release);
+        WORK[other.index()].store(Some(work), Ordering::Release);
         interrupts::kick(other);
     }
     work(CpuId::BOOT);
     for other in smp::online().skip(1) {
-        while !WORK[other.index()].load(Ordering::Acquire).is_null() {
+        while WORK[other.index()].load(Ordering::Acquire).is_some() {
             // A thread that keeps the idle one from running there may wait for one of here.
             if !sched::cond_resched() {
                 cpu::relax();

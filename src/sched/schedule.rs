@@ -10,9 +10,8 @@ use crate::arch::switch::{SavedSp, cpu_switch_to};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
 use crate::machine_local;
 use crate::percpu::PerCpu;
-use crate::sync::{Rank, SpinGuard, SpinLock};
+use crate::sync::{Once, Rank, SpinGuard, SpinLock};
 use core::cell::Cell;
-use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 /// Function that frees a thread's stack.
 pub type Release = fn(crate::addr::VirtRange);
@@ -51,21 +50,19 @@ machine_local! {
 /// Tells a CPU that has something to do to leave its sleep.
 type Kick = fn(CpuId);
 
-static KICK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static KICK: Once<Kick> = Once::new();
 
 /// Registers who interrupts other CPUs. Once, before the second is up.
 pub(crate) fn set_kick(kick: Kick) {
-    KICK.store(kick as *mut (), Relaxed);
+    KICK.call_once(|| kick);
 }
 
 /// Interrupts another CPU, for it to look for something to do. Returns false if there is no such
 /// CPU with interrupts. Any context.
 pub fn kick(cpu: CpuId) -> bool {
-    let kick = KICK.load(Relaxed);
-    let up = !kick.is_null() && with_masked(|irq| lock(cpu, irq).queue.is_up());
+    let Some(kick) = KICK.get() else { return false };
+    let up = with_masked(|irq| lock(cpu, irq).queue.is_up());
     if up {
-        // SAFETY: `set_kick` is the only writer, and stores a `Kick`.
-        let kick = unsafe { core::mem::transmute::<*mut (), Kick>(kick) };
         kick(cpu);
     }
     up
@@ -223,13 +220,12 @@ pub(super) fn wake(cpu: CpuId, irq: &IrqMasked, f: impl FnOnce(&mut RunQueue) ->
     let sleeps = rq.queue.is_idle();
     drop(rq);
     // On this CPU the interrupt or the thread that wakes comes back to the idle thread.
-    if woken && sleeps && cpu != cpu::id(irq) {
-        let kick = KICK.load(Relaxed);
-        if !kick.is_null() {
-            // SAFETY: `set_kick` is the only writer, and stores a `Kick`.
-            let kick = unsafe { core::mem::transmute::<*mut (), Kick>(kick) };
-            kick(cpu);
-        }
+    if woken
+        && sleeps
+        && cpu != cpu::id(irq)
+        && let Some(kick) = KICK.get()
+    {
+        kick(cpu);
     }
     woken
 }

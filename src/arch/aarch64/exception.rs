@@ -3,10 +3,12 @@
 
 use super::{cpu, extable, mmu};
 use crate::addr::{VirtAddr, VirtRange};
+use crate::arch::atomic_fn::{AtomicFn, FnPointer};
 use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
+use spin::Once;
 
 /// The registers at an exception, as vectors.S lays them out.
 #[repr(C)]
@@ -51,7 +53,10 @@ impl fmt::Display for Kind {
 /// Handler that ends the kernel on an exception that nobody resolves.
 pub type FatalHandler = fn(&PtRegs, Kind) -> !;
 
-static FATAL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static FATAL: AtomicFn<FatalHandler> = AtomicFn::none();
+
+// SAFETY: a pointer to a function.
+unsafe impl FnPointer for FatalHandler {}
 
 /// Registers the handler that reports fatal exceptions.
 ///
@@ -59,14 +64,14 @@ static FATAL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// Called once, by the boot CPU, before the others are up. The handler ends the kernel, and
 /// allocates nothing: the exception may have come from an allocator.
 pub(crate) unsafe fn set_fatal_handler(handler: FatalHandler) {
-    FATAL.store(handler as *mut (), Relaxed);
+    FATAL.store(Some(handler), Relaxed);
 }
 
 /// Handler that tries to resolve a data abort at EL1. Returns true if the access can be made
 /// again.
 pub type FaultHandler = fn(&PtRegs) -> bool;
 
-static FAULT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static FAULT: Once<FaultHandler> = Once::new();
 
 /// Registers the handler that resolves data aborts.
 ///
@@ -74,13 +79,13 @@ static FAULT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// Called once. The handler says that it has resolved a fault only where the access can be made
 /// again; it runs in the context of the access, with interrupts masked.
 pub(crate) unsafe fn set_fault_handler(handler: FaultHandler) {
-    FAULT.store(handler as *mut (), Relaxed);
+    FAULT.call_once(|| handler);
 }
 
 /// Handler of interrupts.
 pub type IrqHandler = fn();
 
-static IRQ: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static IRQ: Once<IrqHandler> = Once::new();
 
 /// Registers the handler of interrupts, for all CPUs.
 ///
@@ -88,7 +93,7 @@ static IRQ: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// Called once, before interrupts are unmasked on any CPU. The handler acknowledges every
 /// interrupt of the controller, runs with interrupts masked and leaves them so.
 pub(crate) unsafe fn set_irq_handler(handler: IrqHandler) {
-    IRQ.store(handler as *mut (), Relaxed);
+    IRQ.call_once(|| handler);
 }
 
 /// Lets SErrors in on this CPU, for good: one that firmware left pending, and any that comes, is
@@ -161,24 +166,21 @@ unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
         regs.elr = fixup;
         return;
     }
-    let fault = FAULT.load(Relaxed);
-    if kind == Kind::Vector(4) && regs.esr >> 26 & 0x3f == EC_DATA_ABORT && !fault.is_null() {
-        // SAFETY: `set_fault_handler` is the only writer, and stores a `FaultHandler`.
-        let handler = unsafe { core::mem::transmute::<*mut (), FaultHandler>(fault) };
-        if handler(regs) {
-            return;
-        }
+    if kind == Kind::Vector(4)
+        && regs.esr >> 26 & 0x3f == EC_DATA_ABORT
+        && FAULT.get().is_some_and(|handler| handler(regs))
+    {
+        return;
     }
     if kind == Kind::Vector(FIQ_FROM_EL1) && expects_no_irq() {
         return mask_interrupt(regs, PSTATE_F);
     }
-    let irq = IRQ.load(Relaxed);
     if kind == Kind::Vector(IRQ_FROM_EL1) && expects_no_irq() {
         return mask_interrupt(regs, PSTATE_I);
     }
-    if kind == Kind::Vector(IRQ_FROM_EL1) && !irq.is_null() {
-        // SAFETY: `set_irq_handler` is the only writer, and stores an `IrqHandler`.
-        let handler = unsafe { core::mem::transmute::<*mut (), IrqHandler>(irq) };
+    if kind == Kind::Vector(IRQ_FROM_EL1)
+        && let Some(handler) = IRQ.get()
+    {
         return handler();
     }
     fatal(regs, kind)
@@ -228,13 +230,10 @@ unsafe extern "C" fn stack_overflow_handler(regs: &mut PtRegs) -> ! {
 }
 
 fn fatal(regs: &PtRegs, kind: Kind) -> ! {
-    let handler = FATAL.load(Relaxed);
-    if handler.is_null() {
-        super::early::report_fault(regs.esr, regs.elr, regs.far, 4, regs.x[30]);
+    match FATAL.load(Relaxed) {
+        Some(handler) => handler(regs, kind),
+        None => super::early::report_fault(regs.esr, regs.elr, regs.far, 4, regs.x[30]),
     }
-    // SAFETY: `set_fatal_handler` is the only writer, and stores a `FatalHandler`.
-    let handler = unsafe { core::mem::transmute::<*mut (), FatalHandler>(handler) };
-    handler(regs, kind)
 }
 
 /// A syndrome in words.
