@@ -69,6 +69,31 @@ macro_rules! machine_local {
     )*};
 }
 
+/// Declares statics of which each CPU has one (Linux: DEFINE_PER_CPU): [`percpu::PerCpu`]. The
+/// initialiser is a constant expression.
+#[macro_export]
+macro_rules! per_cpu {
+    ($($(#[$meta:meta])* $vis:vis static $name:ident: $ty:ty = $init:expr;)*) => {$(
+        $(#[$meta])*
+        #[cfg(target_os = "none")]
+        #[allow(unsafe_code, reason = "the section is what PerCpu asks for")]
+        #[unsafe(link_section = ".percpu")]
+        $vis static $name: $crate::percpu::PerCpu<$ty> = {
+            let value: $ty = $init;
+            // SAFETY: a static of that section.
+            unsafe { $crate::percpu::PerCpu::new(value) }
+        };
+        $(#[$meta])*
+        #[cfg(not(target_os = "none"))]
+        $vis static $name: $crate::arch::MachineLocal<$crate::percpu::PerCpu<$ty>> = {
+            fn init() -> $crate::percpu::PerCpu<$ty> {
+                $crate::percpu::PerCpu::new([const { $init }; $crate::arch::NR_CPUS])
+            }
+            $crate::arch::MachineLocal::new(init)
+        };
+    )*};
+}
+
 /// Defines the main function of a kernel image: `fn(&Boot) -> u8`, which runs when
 /// the boot is done and gives the exit code.
 #[macro_export]

@@ -32,6 +32,7 @@ use granule::mm::slab::{
     RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy,
 };
 use granule::mm::vmalloc::{vfree, vmalloc};
+use granule::percpu::possible_cpus;
 use harness::Random;
 use says::assert_says;
 
@@ -144,6 +145,23 @@ kernel_tests! {
         assert_says(&text, &[&kept.title()]);
         assert_eq!(found, 1);
         kept.free();
+    }
+
+    fn each_cpu_s_variables_are_looked_through() {
+        granule::per_cpu! {
+            static KEPT: AtomicUsize = AtomicUsize::new(0);
+        }
+        for cpu in possible_cpus() {
+            let kept = leak_here(120);
+            KEPT.of(cpu).store(kept.address(), Relaxed);
+            assert!(nothing_new(), "{cpu:?}");
+            KEPT.of(cpu).store(0, Relaxed);
+            let mut found = 0;
+            let text = reports::of(|| found = scan().new_leaks);
+            assert_eq!(found, 1, "{cpu:?}");
+            assert_says(&text, &[&kept.title()]);
+            kept.free();
+        }
     }
 
     fn the_file_shows_leaks_until_they_are_cleared() {

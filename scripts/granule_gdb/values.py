@@ -15,8 +15,9 @@ from .target import Error, read, read_int
 WRAPPERS = (
     ("granule::arch::aarch64::MachineLocal<", "value"),
     ("granule::sync::spinlock::SpinLock<", "value"),
-    ("granule::percpu::PerCpu<", "slots"),
-    ("granule::percpu::Slot<", "__0"),
+    ("granule::percpu::units::PerCpu<", "__0"),
+    ("granule::percpu::array::CpuArray<", "slots"),
+    ("granule::percpu::array::Slot<", "__0"),
     ("granule::mm::slab::memory::EarlyCell<", "__0"),
     ("core::cell::UnsafeCell<", "value"),
     ("core::cell::Cell<", "value"),
@@ -239,6 +240,13 @@ def static(name):
             f"no static {name} in the symbols: no debugging information, or it was optimised away"
         )
     return found
+
+
+def per_cpu(name):
+    """The values of a per-CPU static, CPU by CPU (src/percpu/units.rs)."""
+    own, cpus = static(name), static("granule::percpu::units::UNITS").int()
+    distance = source.start_of("PERCPU") - source.start_of("KIMAGE")
+    return [Place(own.type, own.address + cpu * distance) for cpu in range(cpus)]
 
 
 def typed(name, address):

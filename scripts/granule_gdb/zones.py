@@ -3,7 +3,7 @@ src/mm/page_alloc). The lines that the kernel prints too are the kernel's, to th
 
 from . import source
 from .page import Page, frame_text, from_link, migratetypes, phys, zone_types
-from .values import static, typed
+from .values import per_cpu, static, typed
 
 WALK_LIMIT = 1 << 20
 
@@ -43,7 +43,7 @@ class Zone:
         first = static("granule::mm::ids::pcp_column::FIRST")[self.index].int()
         if first == NO_COLUMN:
             return []
-        cpus = static("granule::mm::page_alloc::pcp::PCP")
+        cpus = per_cpu("granule::mm::page_alloc::pcp::PCP")
         return [PerCpu(cpu, self.index, first) for cpu in cpus]
 
     def title(self):

@@ -177,9 +177,8 @@ def damage():
     slab = 0xFFFF_FE00_0000_0000 + 32 * slab
     damaged(slab + 24, 8, lambda owner: owner + 64, "gr slabs", "debugger: ")
     damaged(slab + 20, 4, lambda link: link ^ 0x400, "gr slabs", "debugger: the way back")
-    pcp = next(f"granule::mm::page_alloc::pcp::PCP.value.slots[{cpu}].__0.granted[{zone}]"
-               for cpu in range(8) for zone in range(8)
-               if value(f"granule::mm::page_alloc::pcp::PCP.value.slots[{cpu}].__0.granted[{zone}].v.value"))
+    pcp = next(f"granule::mm::page_alloc::pcp::PCP.__0.granted[{zone}]" for zone in range(8)
+               if value(f"granule::mm::page_alloc::pcp::PCP.__0.granted[{zone}].v.value"))
     damaged(value(f"&{pcp}"), 4, lambda count: count + 1, "gr buddy", "its lists hold")
     sound(run("gr buddy"))
     sound(run("gr slabs"))

@@ -81,7 +81,11 @@ pub mod layout {
     /// The linear map: physical address + `PAGE_OFFSET`, for all 16 TiB that a PFN reaches.
     pub const LINEAR: VirtRange = range(0xffff_0000_0000_0000, 0xffff_1000_0000_0000);
     /// The kernel image, wherever in RAM it was loaded.
-    pub const KIMAGE: VirtRange = range(0xffff_8000_0000_0000, 0xffff_8000_4000_0000);
+    pub const KIMAGE: VirtRange = range(0xffff_8000_0000_0000, 0xffff_8000_0100_0000);
+    /// Per-CPU statics of the CPUs but the boot CPU, whose lie in the image.
+    pub const PERCPU: VirtRange = range(0xffff_8000_0100_0000, 0xffff_8001_0000_0000);
+    /// Distance from the per-CPU statics of a CPU to those of the next one, in bytes.
+    pub const PERCPU_STRIDE: usize = 0x0100_0000;
     /// vmalloc, vmap and ioremap.
     pub const VMALLOC: VirtRange = range(0xffff_8001_0000_0000, 0xffff_f000_0000_0000);
     /// The frame descriptors: 32 bytes for each of 2^32 frames.

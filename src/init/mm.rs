@@ -1,9 +1,9 @@
 //! `mm_init`: from what the boot loader handed over to a working allocator stack
 //! (Linux: mm/mm_init.c, mm_core_init).
 
-use super::paging;
 use super::progress::Progress;
 use super::start::Stop;
+use super::{paging, secondary};
 use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtRange};
 use crate::arch::fixmap::MEMBLOCK_PAGES;
 use crate::arch::{self, NR_CPUS, irq, layout};
@@ -132,9 +132,9 @@ fn clear_mapped(range: PhysRange) -> bool {
 }
 
 /// Builds the final page tables.
-pub(super) fn paging_init() -> Result<(), Stop> {
+pub(super) fn paging_init(tree: &Tree<'_>) -> Result<(), Stop> {
     with_memblock(|memblock| {
-        paging::paging_init(memblock)?;
+        paging::paging_init(memblock, secondary::nr_possible(tree))?;
         memblock.set_clear(clear_mapped);
         Ok(())
     })

@@ -6,12 +6,13 @@ use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::pgtable::{
     KernelAttrs, MapError, MapFlags, Mapper, Table, TableAccess, TableAddr,
 };
-use crate::arch::{self, IrqMasked, irq, layout};
+use crate::arch::{self, CpuId, IrqMasked, irq, layout};
 use crate::arch::{fixmap, image, paging};
 use crate::mm::debug::linear_map_flags;
 use crate::mm::init_mm;
 use crate::mm::memblock::Memblock;
 use crate::mm::sparse::PopulateError;
+use crate::percpu;
 use log::info;
 
 /// Table pages from memblock, through the fixmap's window: there is no linear map yet.
@@ -60,14 +61,20 @@ impl TableAccess for EarlyAccess<'_> {
 /// Builds the final tables and makes them the upper half's: the image section by
 /// section, the linear map over all RAM that may be mapped, and the fixmap. Then the
 /// first tables are of no more use, but for the fixmap's, and their pages are freed.
-pub(super) fn paging_init(memblock: &mut Memblock) -> Result<(), Stop> {
+///
+/// Maps per-CPU data for `cpus` CPUs too, or for as many as there is memory for.
+pub(super) fn paging_init(memblock: &mut Memblock, cpus: usize) -> Result<(), Stop> {
     let mut access = EarlyAccess { memblock, tables: 0 };
     let root = build(&mut access).map_err(Stop::PageTables)?;
+    let cpus = map_units(root, &mut access, cpus);
     let tables = access.tables;
 
     // SAFETY: the new tables map the image, the fixmap and the stack as the old ones
     // do; the identity map is still there.
     irq::with_masked(|_| unsafe { paging::switch_ttbr1(root.phys()) });
+    // SAFETY: `map_units` has mapped so many, and nothing that was called so far has a per-CPU
+    // variable.
+    unsafe { percpu::setup_per_cpu_areas(cpus) };
     paging::drop_identity_map();
     paging::forbid_writable_code();
     init_mm::install(root);
@@ -111,6 +118,24 @@ fn build(access: &mut EarlyAccess<'_>) -> Result<TableAddr, MapError> {
     }
     map_image_outside_ram(root, access, &[read_only, symbols])?;
     Ok(root)
+}
+
+/// Maps the units of per-CPU data of the CPUs from 1 to `cpus`, each to memory of its own. Returns the
+/// number of CPUs that have one, the boot CPU counted, which has its own in the image: fewer where
+/// memory is short.
+fn map_units(root: TableAddr, access: &mut EarlyAccess<'_>, cpus: usize) -> usize {
+    let bytes = image::percpu().len() as u64;
+    for id in (1..cpus).filter_map(CpuId::new) {
+        let Ok(memory) = access.memblock.phys_alloc(bytes, PAGE_SIZE as u64) else {
+            return id.index();
+        };
+        let mut mapper = Mapper::new(root, access);
+        let to = memory.start();
+        if mapper.map(percpu::unit(id), to, KernelAttrs::KERNEL, MapFlags::empty()).is_err() {
+            return id.index();
+        }
+    }
+    cpus
 }
 
 /// Maps what of the image's writable part a tree leaves out of RAM: the fixmap's tables lie

@@ -16,6 +16,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::ioremap::ioremap_cache;
 use crate::mm::{debug, kthread, page_alloc, vmalloc};
+use crate::percpu::nr_cpu_ids;
 use crate::sched;
 use crate::trace;
 use arrayvec::ArrayVec;
@@ -53,6 +54,14 @@ pub(super) fn sched_init() {
     }
 }
 
+/// Number of CPUs that may come up: the boot CPU, and the others that the device tree names.
+pub(super) fn nr_possible(tree: &Tree<'_>) -> usize {
+    let cpus = tree.cpus();
+    let cores = cpus.iter().flat_map(|cpus| cpus.iter()).filter(Cpu::is_available);
+    let others = cores.filter(|core| core.mpidr().is_some_and(|mpidr| mpidr != smp::mpidr()));
+    1 + others.take(NR_CPUS - 1).count()
+}
+
 /// Brings up the cores of the device tree, one after the other. One that fails is
 /// reported, and the others go on. `dtb` is where the tree lies.
 pub(super) fn bring_up(tree: &Tree<'_>, dtb: PhysAddr, mut redistributors: Redistributors) {
@@ -75,6 +84,10 @@ pub(super) fn bring_up(tree: &Tree<'_>, dtb: PhysAddr, mut redistributors: Redis
             warn!("core {mpidr:#x}: left out, this kernel is built for {NR_CPUS} CPUs");
             continue;
         };
+        if number >= nr_cpu_ids() {
+            warn!("core {mpidr:#x} did not start: no memory for its per-CPU data");
+            continue;
+        }
         redistributors.assign(id, mpidr);
         match start(tree, dtb, &core, id, mpidr) {
             Started::Up => {}

@@ -83,7 +83,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     setup::randomness(chosen.as_ref());
     steps.done("memblock");
     let tools = setup::debug(&cmdline);
-    mm::paging_init()?;
+    mm::paging_init(&tree)?;
     steps.done("paging_init");
 
     // From here to vmalloc: Linux's mm_core_init. docs/decisions/0010 has what differs.

@@ -4,9 +4,9 @@
 //! After a line `granule trace 1` it is made of parts: a line with a name and how many bytes
 //! follow, and these. The pages of records are in Linux's format.
 
-use crate::arch::{CpuId, NR_CPUS};
 use crate::drivers::console;
 use crate::drivers::semihosting::HostFile;
+use crate::percpu::possible_cpus;
 use crate::sync::Once;
 use crate::trace::{
     self, EVENTS, Format, HEADER_EVENT, HeaderPage, Rings, SavedCmdlines, Sites, Trace,
@@ -53,7 +53,7 @@ fn parts(out: &mut HostFile, rings: &Rings) -> fmt::Result {
     part(out, "kallsyms", &Sites)?;
     part(out, "saved_cmdlines", &SavedCmdlines(rings))?;
     part(out, "trace", &Trace::new(rings, None))?;
-    for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
+    for cpu in possible_cpus() {
         let pages = rings.nr_pages(cpu);
         writeln!(out, "cpu{} {}", cpu.index(), pages * crate::addr::PAGE_SIZE)?;
         let mut written = Ok(());

@@ -6,7 +6,8 @@ use super::task::{CreateError, ThreadId};
 use crate::addr::VirtRange;
 use crate::arch::irq::with_masked;
 use crate::arch::switch::{THREAD_ALIGN, THREAD_SIZE, prepare};
-use crate::arch::{CpuId, NR_CPUS, irq};
+use crate::arch::{CpuId, irq};
+use crate::percpu::possible_cpus;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -69,10 +70,9 @@ where
     let data = core::ptr::with_exposed_provenance_mut::<F>(place.get());
     let f = ManuallyDrop::new(f);
     let created = with_masked(|irq| {
-        let mut rq = sched::lock(cpu, irq);
-        if !rq.queue.is_up() {
+        let Some(mut rq) = sched::lock_if_up(cpu, irq) else {
             return Err((CreateError::NoCpu, stack));
-        }
+        };
         let Some(slot) = rq.queue.create(name) else {
             return Err((CreateError::TooMany, stack));
         };
@@ -118,8 +118,8 @@ extern "C" fn run<F: FnOnce() -> i32>(data: *mut ()) -> ! {
 /// has the boot to do.
 #[must_use]
 pub fn least_loaded_cpu() -> CpuId {
-    let up = |cpu: &CpuId| with_masked(|irq| sched::lock(*cpu, irq).queue.is_up());
-    let cpus = (0..NR_CPUS).rev().filter_map(CpuId::new).filter(up);
+    let up = |cpu: &CpuId| with_masked(|irq| sched::lock_if_up(*cpu, irq).is_some());
+    let cpus = possible_cpus().rev().filter(up);
     cpus.min_by_key(|&cpu| sched::threads(cpu)).unwrap_or(CpuId::BOOT)
 }
 

@@ -32,7 +32,8 @@ use crate::arch::IrqMasked;
 use crate::arch::irq::{is_masked, with_masked};
 use crate::arch::{CpuId, NR_CPUS, cpu};
 use crate::machine_local;
-use crate::percpu::PerCpu;
+use crate::per_cpu;
+use crate::percpu::possible_cpus;
 use crate::sync::{Rank, SpinLock};
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -74,8 +75,11 @@ struct Queue {
 // SAFETY: what is on the list was given up to it, by `call_rcu`.
 unsafe impl Send for Queue {}
 
+per_cpu! {
+    static CPUS: CpuState = CpuState::new();
+}
+
 machine_local! {
-    static CPUS: PerCpu<CpuState> = PerCpu::new([const { CpuState::new() }; NR_CPUS]);
     static QUEUE: SpinLock<Queue> = SpinLock::new(
         Rank::Rcu,
         Queue { first: ptr::null_mut(), last: ptr::null_mut() },
@@ -193,7 +197,7 @@ pub fn synchronize_rcu() {
     let waits_for = |id: &CpuId| *id != own && !is_through(*id, passed[id.index()]);
     let mut round = 0u32;
     loop {
-        let mut behind = (0..NR_CPUS).filter_map(CpuId::new).filter(waits_for).peekable();
+        let mut behind = possible_cpus().filter(waits_for).peekable();
         if behind.peek().is_none() {
             break;
         }

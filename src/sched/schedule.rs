@@ -7,9 +7,9 @@ use super::task::{NR_THREADS, Slot, TASK_NORMAL, TaskState, ThreadId};
 use super::wait::WaitQueue;
 use crate::arch::irq::{is_masked, with_masked};
 use crate::arch::switch::{SavedSp, cpu_switch_to};
-use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
+use crate::arch::{CpuId, IrqMasked, cpu};
 use crate::machine_local;
-use crate::percpu::PerCpu;
+use crate::per_cpu;
 use crate::sync::{Once, Rank, SpinGuard, SpinLock};
 use core::cell::Cell;
 
@@ -34,15 +34,15 @@ impl Rq {
     }
 }
 
-machine_local! {
-    static RUNQUEUES: PerCpu<SpinLock<Rq>> =
-        PerCpu::new([const { SpinLock::new(Rank::RunQueue, Rq::new()) }; NR_CPUS]);
+per_cpu! {
+    static RUNQUEUES: SpinLock<Rq> = SpinLock::new(Rank::RunQueue, Rq::new());
     /// Saved stack pointers of a CPU's threads that don't run. Used by that CPU alone.
-    static SAVED: PerCpu<[SavedSp; NR_THREADS]> =
-        PerCpu::new([const { [const { SavedSp::none() }; NR_THREADS] }; NR_CPUS]);
+    static SAVED: [SavedSp; NR_THREADS] = [const { SavedSp::none() }; NR_THREADS];
     /// The thread that ended and whose stack this CPU is about to leave.
-    static ENDED: PerCpu<Cell<Option<Slot>>> =
-        PerCpu::new([const { Cell::new(None) }; NR_CPUS]);
+    static ENDED: Cell<Option<Slot>> = Cell::new(None);
+}
+
+machine_local! {
     /// Waiters for a thread's end.
     pub(super) static ENDS: WaitQueue = WaitQueue::new();
 }
@@ -61,7 +61,7 @@ pub(crate) fn set_kick(kick: Kick) {
 /// CPU with interrupts. Any context.
 pub fn kick(cpu: CpuId) -> bool {
     let Some(kick) = KICK.get() else { return false };
-    let up = with_masked(|irq| lock(cpu, irq).queue.is_up());
+    let up = with_masked(|irq| lock_if_up(cpu, irq).is_some());
     if up {
         kick(cpu);
     }
@@ -71,6 +71,11 @@ pub fn kick(cpu: CpuId) -> bool {
 /// A CPU's threads.
 pub(super) fn lock(cpu: CpuId, irq: &IrqMasked) -> SpinGuard<'_, Rq> {
     RUNQUEUES.of(cpu).lock(irq)
+}
+
+/// A CPU's threads; `None` if it is not up, or there is no such CPU.
+pub(super) fn lock_if_up(cpu: CpuId, irq: &IrqMasked) -> Option<SpinGuard<'_, Rq>> {
+    RUNQUEUES.try_of(cpu).map(|rq| rq.lock(irq)).filter(|rq| rq.queue.is_up())
 }
 
 fn own(irq: &IrqMasked) -> SpinGuard<'_, Rq> {
@@ -136,7 +141,7 @@ pub fn current_comm() -> Option<Comm> {
 /// Number of threads of a CPU, its first included.
 #[must_use]
 pub fn threads(cpu: CpuId) -> usize {
-    with_masked(|irq| lock(cpu, irq).queue.nr_threads())
+    with_masked(|irq| lock_if_up(cpu, irq).map_or(0, |rq| rq.queue.nr_threads()))
 }
 
 /// Returns true if the calling context may sleep: interrupts are not masked (as they are in

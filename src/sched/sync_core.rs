@@ -3,8 +3,9 @@
 
 use super::{kick, schedule};
 use crate::arch::irq::{is_masked, with_masked};
-use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
+use crate::arch::{IrqMasked, NR_CPUS, cpu};
 use crate::machine_local;
+use crate::percpu::possible_cpus;
 use crate::sync::Request;
 
 machine_local! {
@@ -22,7 +23,7 @@ machine_local! {
 pub fn kick_all_cpus_sync() {
     assert!(!is_masked(), "kick_all_cpus_sync with interrupts masked");
     let own = with_masked(cpu::id);
-    let others = || (0..NR_CPUS).filter_map(CpuId::new).filter(|&id| id != own);
+    let others = || possible_cpus().filter(|&id| id != own);
     let mut tickets = [None; NR_CPUS];
     for id in others() {
         let ticket = SYNC[id.index()].ask();

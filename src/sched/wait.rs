@@ -9,7 +9,8 @@ use super::{
     wake_slot,
 };
 use crate::arch::irq::{is_masked, with_masked};
-use crate::arch::{CpuId, NR_CPUS, cpu};
+use crate::arch::{NR_CPUS, cpu};
+use crate::percpu::possible_cpus;
 use crate::sync::{Rank, SpinLock};
 use core::fmt;
 
@@ -162,7 +163,7 @@ impl WaitQueue {
     fn wake(&self, states: u8) {
         with_masked(|irq| {
             let waiters = *self.waiters.lock(irq);
-            for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
+            for cpu in possible_cpus() {
                 let bits = waiters[cpu.index()];
                 for slot in Slot::all().filter(|slot| bits & slot.bit() != 0) {
                     wake_slot(cpu, slot, states, irq);

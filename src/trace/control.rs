@@ -11,6 +11,7 @@ use crate::mm::alloc::AllocError;
 use crate::mm::hooks::points::set_sink;
 use crate::mm::hooks::{RARE_EVENTS, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::page_alloc::{cpus_online, unwatch_pages, watch_pages};
+use crate::percpu::possible_cpus;
 use crate::sched::{Mutex, MutexGuard};
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -113,7 +114,7 @@ impl Drop for Rings {
 }
 
 fn cpus() -> impl Iterator<Item = CpuId> {
-    (0..NR_CPUS).filter_map(CpuId::new)
+    possible_cpus()
 }
 
 /// Puts `ring` in the place of a CPU's, which is returned.

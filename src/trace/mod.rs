@@ -56,7 +56,7 @@ pub use text::{HEADER_EVENT, HeaderPage, SavedCmdlines, Stats, Trace};
 use crate::arch::irq::{is_masked, with_masked};
 use crate::arch::{NR_CPUS, cpu};
 use crate::machine_local;
-use crate::percpu::PerCpu;
+use crate::per_cpu;
 use crate::sched::{self, NR_THREADS};
 use crate::sync::{Rank, SpinLock};
 use core::mem::ManuallyDrop;
@@ -66,14 +66,16 @@ use event::{MAX_RECORD, Value};
 use events::Id;
 use ring::Ring;
 
+per_cpu! {
+    /// A ring that is there ends with the machine.
+    static RINGS: SpinLock<Option<ManuallyDrop<Ring>>> = SpinLock::new(Rank::Trace, None);
+}
+
 machine_local! {
     /// The events that are on, a bit for each.
     static ENABLED: AtomicU32 = AtomicU32::new(0);
     /// True while records are written (Linux: tracing_on).
     static RECORDING: AtomicBool = AtomicBool::new(true);
-    /// A ring that is there ends with the machine.
-    static RINGS: PerCpu<SpinLock<Option<ManuallyDrop<Ring>>>> =
-        PerCpu::new([const { SpinLock::new(Rank::Trace, None) }; NR_CPUS]);
     /// Records of each CPU that found its ring taken, or none.
     static DROPPED: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 }

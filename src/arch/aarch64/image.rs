@@ -8,6 +8,8 @@ unsafe extern "C" {
     static _text: u8;
     static _etext: u8;
     static _erodata: u8;
+    static __per_cpu_start: u8;
+    static __per_cpu_end: u8;
     static _edata: u8;
     static _boot_tables: u8;
     static _boot_tables_end: u8;
@@ -57,6 +59,12 @@ pub fn rodata() -> VirtRange {
 #[must_use]
 pub fn data() -> VirtRange {
     VirtRange::new(symbol!(_erodata), symbol!(_end))
+}
+
+/// The boot CPU's unit of per-CPU statics: whole pages.
+#[must_use]
+pub fn percpu() -> VirtRange {
+    VirtRange::new(symbol!(__per_cpu_start), symbol!(__per_cpu_end))
 }
 
 /// The page tables of the first mappings, given back when the final ones are live.

@@ -16,12 +16,11 @@ pub(crate) use keys::{
 };
 
 use crate::addr::{Order, VirtAddr};
-use crate::arch::NR_CPUS;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::page::Frame;
-use crate::percpu::PerCpu;
+use crate::per_cpu;
 use crate::sync::Once;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -103,12 +102,15 @@ pub(in crate::mm) trait Tools: Sync {
     fn debug_object_free(&self, at: VirtAddr, kind: ObjectType);
 }
 
+per_cpu! {
+    /// True while this CPU runs a tool's code.
+    static BUSY: Cell<bool> = Cell::new(false);
+}
+
 machine_local! {
     static TOOLS: Once<&'static dyn Tools> = Once::new();
     /// Address of KFENCE's pool; 0 while there is none.
     static KFENCE_POOL: AtomicUsize = AtomicUsize::new(0);
-    /// True while this CPU runs a tool's code.
-    static BUSY: PerCpu<Cell<bool>> = PerCpu::new([const { Cell::new(false) }; NR_CPUS]);
 }
 
 /// Lets the hooks call `tools`. The first ones count.

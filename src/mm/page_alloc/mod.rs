@@ -114,7 +114,7 @@ pub(in crate::mm) use validate::validate_zone;
 use crate::addr::{Order, PfnRange};
 use crate::arch::irq::with_masked;
 use crate::arch::jump_label::static_branch_unlikely;
-use crate::arch::{self, CpuId, NR_CPUS};
+use crate::arch::{self};
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::hooks;
@@ -122,6 +122,7 @@ pub use crate::mm::mmzone::ZoneLimits;
 use crate::mm::mmzone::{self, NodeId, ZoneId, ZoneType, Zonelist};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::sparse::{FreeRam, Populate};
+use crate::percpu::possible_cpus;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Starts the page allocator: from here on [`alloc_pages`](crate::mm::alloc_pages::alloc_pages) works, and all of `free` is
@@ -175,7 +176,7 @@ pub(in crate::mm) fn setup_watermarks() {
     let min_free = MIN_FREE_KBYTES.load(Relaxed);
     let min_free = if min_free == u64::MAX { None } else { Some(min_free) };
     mmzone::setup_per_zone_wmarks(numa::cpus_near, min_free);
-    for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
+    for cpu in possible_cpus() {
         pcp::setup(cpu, cpu_to_node(cpu));
     }
 }

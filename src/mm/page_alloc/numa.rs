@@ -8,6 +8,7 @@ use crate::arch::{CpuId, NR_CPUS, cpu};
 use crate::machine_local;
 use crate::mm::ids::node_set_possible;
 use crate::mm::mmzone::{self, MAX_NUMNODES, NodeId};
+use crate::percpu::{nr_cpu_ids, possible_cpus};
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 machine_local! {
@@ -37,7 +38,7 @@ pub fn cpu_dead(cpu: CpuId) {
 /// The CPUs that allocate, rising.
 pub fn cpus_online() -> impl Iterator<Item = CpuId> {
     let online = ONLINE.load(Relaxed);
-    (0..NR_CPUS).filter_map(CpuId::new).filter(move |id| online >> id.index() & 1 != 0)
+    possible_cpus().filter(move |id| online >> id.index() & 1 != 0)
 }
 
 /// Number of online CPUs of `node`; all online CPUs if it has none, since any of them may fall
@@ -70,7 +71,10 @@ pub fn set_cpu_numa_node(cpu: CpuId, node: NodeId) {
         with_masked(|_| mmzone::build_zonelists(node_distance));
     }
     CPU_NODE[cpu.index()].store(node.index() as u8, Relaxed);
-    with_masked(|_| pcp::setup(cpu, node));
+    // One that has no per-CPU data will not come up, and has no lists.
+    if cpu.index() < nr_cpu_ids() {
+        with_masked(|_| pcp::setup(cpu, node));
+    }
 }
 
 /// Distance from node `from` to node `to`; 10 is a node's distance from itself (Linux:
@@ -95,7 +99,7 @@ pub fn set_node_distances(distance: impl Fn(NodeId, NodeId) -> u32) {
     }
     with_masked(|_| {
         mmzone::build_zonelists(distance);
-        for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
+        for cpu in possible_cpus() {
             pcp::setup(cpu, cpu_to_node(cpu));
         }
     });

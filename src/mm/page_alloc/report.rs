@@ -4,9 +4,10 @@
 
 use super::pcp;
 use crate::addr::{Order, PfnRange};
+use crate::arch::NR_CPUS;
 use crate::arch::irq::with_masked;
-use crate::arch::{CpuId, NR_CPUS};
 use crate::mm::mmzone::{MAX_NR_ZONES, Migratetype, NodeId, Wmark, Zone, ZoneId, ZoneType};
+use crate::percpu::possible_cpus;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -93,7 +94,7 @@ pub fn zone_info(id: ZoneId) -> ZoneInfo {
             }
         }
         let mut pcp_count = [0; NR_CPUS];
-        for (count, cpu) in pcp_count.iter_mut().zip((0..NR_CPUS).filter_map(CpuId::new)) {
+        for (count, cpu) in pcp_count.iter_mut().zip(possible_cpus()) {
             *count = pcp::of(cpu).count(id);
         }
         ZoneInfo {

@@ -4,10 +4,11 @@
 use super::buddy::{buddy_order, pageblock_migratetype};
 use super::pcp;
 use crate::addr::Order;
-use crate::arch::{CpuId, IrqMasked, NR_CPUS};
+use crate::arch::{CpuId, IrqMasked};
 use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
 use crate::mm::page::{Frame, PageFlags};
+use crate::percpu::possible_cpus;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -81,7 +82,7 @@ pub(in crate::mm) fn validate_zone(irq: &IrqMasked, id: ZoneId) -> Result<(), In
             return fail(what, None);
         }
     }
-    for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
+    for cpu in possible_cpus() {
         validate_cpu(cpu, id).map_err(|(what, frame)| wrong(what, frame))?;
     }
     if highatomic > zone.reserved_highatomic.load(Relaxed) {

@@ -15,9 +15,10 @@ use core::ops::ControlFlow;
 mod tests;
 
 /// Parts of the upper half, rising.
-pub const MARKERS: [(&str, VirtRange); 5] = [
+pub const MARKERS: [(&str, VirtRange); 6] = [
     ("Linear mapping", layout::LINEAR),
     ("Kernel image", layout::KIMAGE),
+    ("Per-CPU data", layout::PERCPU),
     ("vmalloc area", layout::VMALLOC),
     ("vmemmap", layout::VMEMMAP),
     ("Fixmap", layout::FIXMAP),

@@ -28,7 +28,7 @@ use crate::machine_local;
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::hooks::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::mmzone::NodeId;
-use crate::percpu::PerCpu;
+use crate::percpu::CpuArray;
 use crate::sync::SpinLock;
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -83,7 +83,7 @@ pub(super) fn mix_link(key: u64, object: VirtAddr, link: u64) -> u64 {
 #[repr(C)]
 pub struct RawCache {
     // First, so that a CPU's sheaves take no offset.
-    cpu: PerCpu<CpuSheaves>,
+    cpu: CpuArray<CpuSheaves>,
     setup: EarlyCell<Setup>,
     key: AtomicU64,
     ctor: Option<Constructor>,
@@ -108,7 +108,7 @@ impl RawCache {
         sheaves: bool,
     ) -> Self {
         Self {
-            cpu: PerCpu::new([const { CpuSheaves::new() }; NR_CPUS]),
+            cpu: CpuArray::new([const { CpuSheaves::new() }; NR_CPUS]),
             setup: EarlyCell::new(Setup::new(layout, flags, sheaves)),
             key: AtomicU64::new(0),
             ctor,
@@ -158,7 +158,7 @@ impl RawCache {
         &self.nodes
     }
 
-    pub(super) fn cpus(&self) -> &PerCpu<CpuSheaves> {
+    pub(super) fn cpus(&self) -> &CpuArray<CpuSheaves> {
         &self.cpu
     }
 

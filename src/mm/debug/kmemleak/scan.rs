@@ -9,6 +9,7 @@ use super::super::stackdepot::{Handle, Stack};
 use super::{State, kmemleak_on, with_state};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::{cpu, stack_pointer};
+use crate::percpu;
 use crate::sched;
 use core::fmt;
 
@@ -193,7 +194,7 @@ pub fn scan(min_age: u64) -> ScanResult {
     // What lies below the stack pointer is nobody's any more.
     let here = stack_pointer();
     let roots = with_state(|state| state.roots.clone());
-    for root in roots {
+    for root in roots.into_iter().chain(percpu::units()) {
         let live = if root.contains(here) { VirtRange::new(here, root.end()) } else { root };
         pieces(live, |piece| with_state(|state| state.scan_words(piece)));
         sched::cond_resched();

@@ -7,9 +7,10 @@
 
 use super::{DRAIN, PCP, give_back, of_zone, setup};
 use crate::arch::irq::{is_masked, with_masked};
-use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
+use crate::arch::{IrqMasked, NR_CPUS, cpu};
 use crate::mm::mmzone::ZoneId;
 use crate::mm::page_alloc::cpu_to_node;
+use crate::percpu::possible_cpus;
 use crate::sched;
 use crate::sync::Ticket;
 use core::sync::atomic::Ordering::{self, Relaxed};
@@ -61,7 +62,7 @@ enum Whom {
 fn ask_to_drain(irq: &IrqMasked, whom: Whom) -> [Option<Ticket>; NR_CPUS] {
     let own = cpu::id(irq);
     let mut tickets = [None; NR_CPUS];
-    for id in (0..NR_CPUS).filter_map(CpuId::new).filter(|&id| id != own) {
+    for id in possible_cpus().filter(|&id| id != own) {
         let other = PCP.of(id);
         if whom == Whom::Users && !ZoneId::all().any(|zone| other.is_used(zone)) {
             continue;

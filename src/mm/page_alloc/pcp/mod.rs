@@ -35,7 +35,7 @@ use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::pcp_list::{ColumnLink, PcpList, Top};
-use crate::percpu::PerCpu;
+use crate::per_cpu;
 use crate::sync::Request;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use drain::drain_if_asked;
@@ -76,8 +76,11 @@ const _: () = assert!(
         && Gfp::__GFP_RECLAIMABLE.bits() == 16
 );
 
+per_cpu! {
+    static PCP: CpuPages = CpuPages::new();
+}
+
 machine_local! {
-    static PCP: PerCpu<CpuPages> = PerCpu::new([const { CpuPages::new() }; NR_CPUS]);
     /// Requests to each CPU to drain its lists, which it is interrupted for.
     static DRAIN: [Request; NR_CPUS] = [const { Request::new() }; NR_CPUS];
 }

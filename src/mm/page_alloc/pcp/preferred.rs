@@ -4,12 +4,13 @@
 
 use super::PCP;
 use super::closed::Closed;
-use crate::arch::{CpuId, NR_CPUS};
+use crate::arch::CpuId;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{NodeId, Zonelist};
 use crate::mm::page_alloc::cpu_to_node;
+use crate::percpu::possible_cpus;
 
 machine_local! {
     /// Reasons why the fast path is closed, a bit for each [`FastPath`].
@@ -30,7 +31,7 @@ pub(in crate::mm) enum FastPath {
 /// Clears (`open`) or sets a reason that closes the fast path, on all CPUs.
 pub(in crate::mm) fn set_fast_path(why: FastPath, open: bool) {
     CLOSED.set(why as u32, open);
-    for cpu in (0..NR_CPUS).filter_map(CpuId::new) {
+    for cpu in possible_cpus() {
         setup(cpu, cpu_to_node(cpu));
     }
 }

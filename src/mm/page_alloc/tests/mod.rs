@@ -31,6 +31,7 @@ use super::contig::free_contig_range;
 use super::free_block as free_pages;
 use super::listed::free_pcp;
 use crate::addr::{Pfn, PhysAddr, PhysRange};
+use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
 use crate::mm::alloc_pages::{
     FailPageAlloc, alloc_pages, alloc_pages_bulk, alloc_pages_exact, alloc_pages_node,

@@ -1,14 +1,9 @@
-//! Per-CPU data.
-//!
-//! A [`PerCpu`] holds one value for each CPU. A CPU reaches its own with proof that
-//! interrupts are masked, so nothing else runs on it meanwhile; no lock and no
-//! atomic instruction is needed. Values use `Cell`s, or relaxed atomics where
-//! other CPUs may look at them.
+//! A value for each CPU in one place.
 
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
 
-/// Per-CPU variable: a `T` for each CPU, on cache lines of its own.
-pub struct PerCpu<T> {
+/// Array with a `T` for each of [`NR_CPUS`] CPUs, on cache lines of its own.
+pub struct CpuArray<T> {
     slots: [Slot<T>; NR_CPUS],
 }
 
@@ -17,11 +12,11 @@ struct Slot<T>(T);
 
 // SAFETY: slot `i` is reached by CPU `i` alone with interrupts masked (`get`), by
 // anyone only where `T: Sync` (`of`, `iter`), or through `&mut`.
-unsafe impl<T: Send> Sync for PerCpu<T> {}
+unsafe impl<T: Send> Sync for CpuArray<T> {}
 
-impl<T> PerCpu<T> {
+impl<T> CpuArray<T> {
     /// Creates the variable from a value per CPU, in the order of CPU numbers:
-    /// `PerCpu::new([const { T::new() }; NR_CPUS])`.
+    /// `CpuArray::new([const { T::new() }; NR_CPUS])`.
     pub const fn new(values: [T; NR_CPUS]) -> Self {
         let values = core::mem::ManuallyDrop::new(values);
         let mut slots = [const { core::mem::MaybeUninit::<Slot<T>>::uninit() }; NR_CPUS];
@@ -51,6 +46,14 @@ impl<T> PerCpu<T> {
         T: Sync,
     {
         &self.slots[id.index()].0
+    }
+
+    /// The same; the hosted machine has all CPUs.
+    pub fn try_of(&self, id: CpuId) -> Option<&T>
+    where
+        T: Sync,
+    {
+        Some(self.of(id))
     }
 
     /// All values in the order of CPU numbers; their CPUs may be changing them.
