@@ -38,7 +38,7 @@ register_structs! {
 /// Bytes of the registers used here.
 pub const BYTES: u64 = size_of::<PowerManagement>() as u64;
 
-/// The bits of [`PM_RSTS::PARTITION`]: partition 63, which has the firmware halt.
+/// The bits of `PM_RSTS::PARTITION`: partition 63, which has the firmware halt.
 const PARTITION_HALT: u32 = 0x555;
 /// Some ticks.
 const SOON: u32 = 10;
