@@ -34,6 +34,15 @@ mod arch {
     pub use crate::shim::{CpuId, IrqMasked, NR_CPUS, cpu, irq};
 }
 
+/// Per-CPU data: each CPU of a model has some.
+mod percpu {
+    use crate::arch::{CpuId, NR_CPUS};
+
+    pub fn possible_cpus() -> impl DoubleEndedIterator<Item = CpuId> + Clone {
+        (0..NR_CPUS).filter_map(CpuId::new)
+    }
+}
+
 type Model = (&'static str, fn());
 
 const MODELS: [Model; 13] = [
