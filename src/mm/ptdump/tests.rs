@@ -35,22 +35,22 @@ fn like_neighbours_are_one_line() {
         let is = |line: usize, words: &str| {
             assert_eq!(lines[line], words.split(' ').collect::<Vec<_>>(), "{text}");
         };
-        is(4, "---[ vmalloc area start ]---");
+        is(6, "---[ vmalloc area start ]---");
         // The columns of Linux.
         assert_eq!(
-            text.lines().nth(5),
+            text.lines().nth(7),
             Some(
                 "0xffff800100000000-0xffff800100003000          12K PTE       RW NX SHD AF            UXN    MEM/NORMAL"
             )
         );
-        is(5, "0xffff800100000000-0xffff800100003000 12K PTE RW NX SHD AF UXN MEM/NORMAL");
-        is(6, "0xffff800100003000-0xffff800100004000 4K PTE ro NX SHD AF UXN MEM/NORMAL");
-        is(7, "0xffff800100005000-0xffff800100006000 4K PTE ro NX SHD AF UXN MEM/NORMAL");
-        is(8, "0xffff800100010000-0xffff800100030000 128K PTE ro x SHD AF CON UXN GP MEM/NORMAL");
-        is(9, "0xffff800100200000-0xffff800100800000 6M PMD RW NX AF BLK UXN MEM/NORMAL-NC");
-        is(10, "0xffff800140000000-0xffff800180000000 1G PUD RW NX AF BLK UXN DEVICE/nGnRE");
-        is(11, "---[ vmalloc area end ]---");
-        assert_eq!(lines.len(), 16);
+        is(7, "0xffff800100000000-0xffff800100003000 12K PTE RW NX SHD AF UXN MEM/NORMAL");
+        is(8, "0xffff800100003000-0xffff800100004000 4K PTE ro NX SHD AF UXN MEM/NORMAL");
+        is(9, "0xffff800100005000-0xffff800100006000 4K PTE ro NX SHD AF UXN MEM/NORMAL");
+        is(10, "0xffff800100010000-0xffff800100030000 128K PTE ro x SHD AF CON UXN GP MEM/NORMAL");
+        is(11, "0xffff800100200000-0xffff800100800000 6M PMD RW NX AF BLK UXN MEM/NORMAL-NC");
+        is(12, "0xffff800140000000-0xffff800180000000 1G PUD RW NX AF BLK UXN DEVICE/nGnRE");
+        is(13, "---[ vmalloc area end ]---");
+        assert_eq!(lines.len(), 18);
         assert_eq!(check_wx(|run| panic!("{run}")), 0);
     });
 }
