@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod pages;
+mod record;
 #[cfg(test)]
 mod tests;
 

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 use super::ZsInfo;
+use super::record::{List, NONE, Record};
 use crate::addr::PAGE_SIZE;
 use crate::mm::migrate::clear_page_movable;
 use crate::mm::page::Frame;
@@ -14,55 +15,12 @@ use alloc::vec::Vec;
 
 /// The most slots of a page: a word has a bit for each.
 const MAX_SLOTS: usize = 64;
-/// The end of a list.
-const NONE: u32 = u32::MAX;
 
 /// A place for an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Slot {
     pub page: u32,
     pub index: u8,
-}
-
-/// A page, or the place for one.
-pub(super) struct Record {
-    page: Option<OwnedPage>,
-    /// A bit for each slot with an object.
-    used: u64,
-    /// Number of slots that the page is cut into; 0 without a page.
-    per_page: u8,
-    isolated: bool,
-    pins: u32,
-    next: u32,
-    prev: u32,
-}
-
-impl Record {
-    const EMPTY: Self =
-        Self { page: None, used: 0, per_page: 0, isolated: false, pins: 0, next: NONE, prev: NONE };
-
-    fn has_room(&self) -> bool {
-        self.page.is_some() && self.used.count_ones() < u32::from(self.per_page)
-    }
-
-    /// The list that it belongs on.
-    fn list(&self) -> Option<List> {
-        match (&self.page, self.has_room()) {
-            (None, _) => Some(List::Free),
-            (Some(_), true) => Some(List::Partial(self.per_page)),
-            (Some(_), false) => None,
-        }
-    }
-
-    fn is_unused(&self) -> bool {
-        self.used == 0 && !self.isolated && self.pins == 0
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum List {
-    Free,
-    Partial(u8),
 }
 
 /// The pages of a pool.
@@ -254,20 +212,20 @@ impl Pages {
     #[track_caller]
     pub fn pin(&mut self, slot: Slot) -> (u32, Frame) {
         let frame = self.frame(slot);
-        let record = &mut self.table[slot.page as usize];
-        record.pins = record.pins.saturating_add(1);
+        self.table[slot.page as usize].pin();
         (slot.page, frame)
     }
 
     /// Ends a pin of page `n`; the page, if that was the last one and its last object is gone.
     pub fn unpin(&mut self, n: u32) -> Option<OwnedPage> {
-        let record = &mut self.table[n as usize];
-        // As many pins as can be counted are there for good.
-        if record.pins != u32::MAX {
-            record.pins =
-                record.pins.checked_sub(1).expect("zsmalloc: unpin of what is not pinned");
-        }
+        self.table[n as usize].unpin();
         self.take_unused(n)
+    }
+
+    /// The record of a page, for tests.
+    #[cfg(test)]
+    pub fn record(&mut self, n: u32) -> &mut Record {
+        &mut self.table[n as usize]
     }
 
     // Moving.

@@ -142,6 +142,29 @@ fn a_page_that_is_pinned_for_good_is_kept() {
     });
 }
 
+/// More pins than can be counted keep their page for good: its count does not start again at 0,
+/// and no end of a pin makes it smaller.
+#[test]
+fn pins_that_cannot_be_counted_last_for_good() {
+    on_machine(1024, |_| {
+        let before = used_pages();
+        let pool = ZsPool::new().unwrap();
+        let object = pool.malloc(4096, K).unwrap();
+        let mut pins = std::vec![pool.pin(object)];
+        pool.with_pages(|pages| pages.record(pins[0].page).pins = u32::MAX - 1);
+        pins.extend([pool.pin(object), pool.pin(object), pool.pin(object)]);
+        pool.free(object);
+        let (page, frame) = (pins[0].page, pins[0].frame());
+        drop(pins);
+        assert_eq!(pool.with_pages(|pages| pages.record(page).pins), u32::MAX);
+        pool.validate().unwrap();
+        assert_eq!((pool.info().pages, used_pages()), (1, before + 1));
+        assert!(!Isolated::new().isolate(frame));
+        drop(pool);
+        assert_eq!((used_pages(), frame.page().refcount()), (before + 1, 1));
+    });
+}
+
 /// Pages of a pool lie among movable ones, say whose they are, and no longer when they are the
 /// pool's no more.
 #[test]

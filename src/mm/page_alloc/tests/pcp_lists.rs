@@ -85,7 +85,7 @@ fn an_atomic_allocation_that_fails_drains_no_other_cpu() {
 
 /// A CPU's list that is full is the one in use: what others hold goes back to the zone first.
 #[test]
-fn a_list_that_spills_is_spared_while_others_hold_blocks() {
+fn a_full_list_is_spared_while_others_hold_blocks() {
     on(&[ram(0x4000_0000, 64 * MIB)], |_| {
         let bulk = |pages: &mut Vec<Frame>| {
             let take = pages.split_off(pages.len() - 8);
@@ -105,15 +105,15 @@ fn a_list_that_spills_is_spared_while_others_hold_blocks() {
             let column = pages[0].pcp_column().unwrap();
             let held = |row| pcp::of(CpuId::BOOT).blocks(row, column).count();
             free_all(pairs, 1);
-            let (mut own, mut others, mut spills) = (held(0), held(1), 0);
+            let (mut own, mut others, mut given_back) = (held(0), held(1), 0);
             // As long as they hold as much as goes back at a time.
             while 2 * others >= batch as usize {
                 one(&mut pages);
-                assert!(held(0) > own, "{own} pages, {others} pairs, after {spills} spills");
-                spills += u32::from(held(1) < others);
+                assert!(held(0) > own, "{own} pages, {others} pairs, after {given_back} times");
+                given_back += u32::from(held(1) < others);
                 (own, others) = (held(0), held(1));
             }
-            assert!(spills > 0);
+            assert!(given_back > 0);
             // There is nobody else's to give back.
             while held(0) > own {
                 own = held(0);
