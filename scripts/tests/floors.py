@@ -36,10 +36,18 @@ def is_test(path):
     return "test" in path.stem or any("test" in part for part in path.relative_to(ROOT).parts[:-1])
 
 
-def code_of(path):
-    """The file's text without comments, and without what stands after a #[cfg(test)] item."""
-    text = re.sub(r"//[^\n]*", "", path.read_text(encoding="utf-8"))
-    return re.sub(r"#\[cfg\(test\)\]\s*(pub(\([^)]*\))?\s+)?(mod|use)[^;{]*(;|\{.*)", "", text, flags=re.S | re.M)
+def code_of(text):
+    """A file's text without comments, and without modules and imports for tests alone."""
+    text = re.sub(r"//[^\n]*", "", text)
+    head = re.compile(r"#\[cfg\(test\)\]\s*(?:#\[[^\]]*\]\s*)*(?:pub(?:\([^)]*\))?\s+)?(?:use\b[^;]*;|mod\s+\w+\s*[;{])")
+    while match := head.search(text):
+        end = match.end()
+        depth = text[end - 1] == "{"
+        while depth and end < len(text):
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            end += 1
+        text = text[: match.start()] + text[end:]
+    return text
 
 
 def first_names(group):
@@ -78,7 +86,7 @@ def imports():
         room = name.parts[0].removesuffix(".rs")
         if room not in known or is_test(path):
             continue
-        for target in sorted(targets(name, code_of(path))):
+        for target in sorted(targets(name, code_of(path.read_text(encoding="utf-8")))):
             if target in known and target != room:
                 yield name, room, target
 
@@ -153,6 +161,17 @@ def samples():
     for name, text, expected in texts:
         found = targets(pathlib.PurePath(name), text)
         assert found == expected, (name, text, found)
+    # What is for tests alone is left out, and nothing behind it.
+    behind = "\nuse crate::mm::stat::nodes;"
+    for text in (
+        "// use crate::mm::debug::a;",
+        "#[cfg(test)]\nuse crate::mm::debug::{a, b::{c, d}};",
+        "#[cfg(test)]\npub(in crate::mm) use crate::mm::debug::a;",
+        "#[cfg(test)]\n#[expect(unsafe_code, reason = \"tests\")]\nmod tests;",
+        "#[cfg(test)] mod tests { use crate::mm::debug::a; fn f() { crate::mm::debug::b() } }",
+    ):
+        found = targets(pathlib.PurePath("slab/a.rs"), code_of(text + behind))
+        assert found == {"stat"}, (text, found)
 
 
 def main(*options):

@@ -14,7 +14,7 @@ import re
 import sys
 
 # Percent of all doc blocks.
-HEADLESS_LIMIT, VAGUE_LIMIT = 2.0, 9.0
+HEADLESS_LIMIT, VAGUE_LIMIT = 0.1, 0.5
 HEADLESS = "What Who Whose Which That Of It They As".split()
 VAGUE = (
     "Its Them Where How By With For From To In On At Before After Such Those These This Both"
@@ -65,13 +65,13 @@ def samples():
     """Counts texts with as many such openings as are allowed, and with one more."""
     for words, limit in ((HEADLESS, HEADLESS_LIMIT), (VAGUE, VAGUE_LIMIT)):
         for word in words:
-            for number in (int(limit), int(limit) + 1):
+            for number in (round(10 * limit), round(10 * limit) + 1):
                 opening = f"/// {word} is it.\n/// What goes on is no opening.\nfn f() {{}}\n"
                 plain = "//! Plain.\n/// Plain.\n// What no doc comment says.\n//// Nor this.\n"
-                text = opening * number + plain * 50
-                found = [text for _, text in blocks_of(text)][: 100]
-                assert len(found) == 100
-                assert bool(verdict(shares(found))) == (number > limit), (word, number)
+                text = opening * number + plain * 500
+                found = [text for _, text in blocks_of(text)][:1000]
+                assert len(found) == 1000
+                assert bool(verdict(shares(found))) == (number > 10 * limit), (word, number)
 
 
 def main(*options):

@@ -4,14 +4,14 @@
     scripts/tests/shape.py [--list | --samples]
 
 No more than LONG_LIMIT files may have over LONG lines. None of the words of COINED may stand
-in code. --list prints the long files. --samples tries both on texts made here.
+in code, alone or as a part of a name, whatever its case and its ending. --list prints the long files. --samples tries both on texts made here.
 """
 
 import pathlib
 import re
 import sys
 
-LONG, LONG_LIMIT = 400, 9
+LONG, LONG_LIMIT = 400, 8
 # Word: what stands in its place.
 COINED = {
     "heed": "run_if_requested",
@@ -42,12 +42,22 @@ def too_long(lengths):
     return f"{count} files of over {LONG} lines, {LONG_LIMIT} at most" if count > LONG_LIMIT else None
 
 
+def parts(name):
+    """A name's words in small letters, between underscores: `PageChain2` is `page_chain2`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+COINED_PARTS = {parts(word): word for word in COINED}
+# Any of them, as whole words within a name.
+COINED_PATTERN = re.compile(rf"(?:^|_)({'|'.join(COINED_PARTS)})(?:s|d|ed|ing|er)?(?:\d*)(?=_|$)")
+
+
 def coined(text):
     """(line, word) of each coined name in a file's code."""
-    pattern = re.compile(r"\b(" + "|".join(COINED) + r")\b")
     for number, line in enumerate(text.splitlines(), 1):
-        for word in pattern.findall(line.split("//")[0]):
-            yield number, word
+        for name in re.findall(r"[A-Za-z_]\w*", line.split("//")[0]):
+            for word in COINED_PATTERN.findall(parts(name)):
+                yield number, COINED_PARTS[word]
 
 
 def samples():
@@ -56,7 +66,13 @@ def samples():
     assert too_long([LONG + 1] * (LONG_LIMIT + 1))
     for word in COINED:
         assert list(coined(f"// {word}\nlet x = {word}(1);\n")) == [(2, word)], word
+        for name in (f"the_{word}", f"{word}_of_it", f"a_{word}2_b", f"{parts(word)}s", parts(word).upper()):
+            assert list(coined(f"fn {name}() {{}}\n")) == [(1, word)], (word, name)
+        camel = parts(word).title().replace("_", "")
+        assert list(coined(f"impl My{camel}Type for X {{}}\n")) == [(1, word)], (word, camel)
+        # A part of a longer word is another word.
         assert not list(coined(f"fn x{word}y() {{}}\n")), word
+    assert not list(coined("let wheedle = unheed + spillway + OwnedPage + chained_page;"))
 
 
 def main(*options):
