@@ -45,7 +45,7 @@ pub fn alloc_contig_range(range: PfnRange) -> Result<(), ContigError> {
         prepare(range);
     }
     let take = |from| with_masked(|irq| zone.zone().lock(irq).take_range(range, from));
-    if take(TakeFrom::Use).is_ok() {
+    if take(TakeFrom::NotIsolated).is_ok() {
         return Ok(());
     }
     if let Some(pfn) = unmovable_page(range, |_| false) {

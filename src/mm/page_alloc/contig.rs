@@ -16,7 +16,7 @@ use crate::mm::page::{Frame, Page, PageFlags};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::mm) enum TakeFrom {
     /// Pageblocks of any type, but for isolated ones.
-    Use,
+    NotIsolated,
     /// Pageblocks that the caller isolated.
     Isolated,
 }

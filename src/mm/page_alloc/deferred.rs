@@ -39,6 +39,8 @@ pub enum InitError {
     NotPresent(PfnRange),
     /// There is no free memory, or not enough for its own descriptors.
     NoMemory,
+    /// RAM is on a node that was given no zones ([`alloc_node_data`](super::alloc_node_data)).
+    NoZones(NodeId),
     /// The allocator is up already.
     Again,
 }
@@ -53,6 +55,7 @@ impl fmt::Display for InitError {
                 write!(f, "free memory range {:?} lies outside RAM", range.phys())
             }
             Self::NoMemory => f.write_str("no free memory"),
+            Self::NoZones(node) => write!(f, "node {} has RAM and no zones", node.index()),
             Self::Again => f.write_str("the page allocator is up already"),
         }
     }
@@ -118,8 +121,9 @@ pub(super) fn init(
     let ram =
         Ram { limits, present: present.clone(), free: free.clone(), tables: &tables, populate };
     ram.count_given(PfnRange::new(Pfn::new(0), Pfn::LIMIT), |id, pages| {
-        id.zone().lock(irq).add_managed(pages);
-        add(&id.zone().deferred, pages);
+        let mut zone = id.zone().lock(irq);
+        zone.add_managed(pages);
+        add(&zone.zone.deferred, pages);
     });
     // What can't be remembered comes up now, by whole sections.
     let left_out = present
@@ -134,9 +138,10 @@ pub(super) fn init(
             let mut at = range.start().max(first.start());
             while at < range.end() {
                 let section = Section::of(at);
-                if sparse::populated_blocks(section) == 0 {
-                    // What it lacks is reported there; the rest goes on without it.
-                    let _ = online(irq, &ram, section);
+                if sparse::populated_blocks(section) == 0
+                    && let Err(error) = online(irq, &ram, section)
+                {
+                    log::warn!("page allocator: {error}");
                 }
                 at = section.end();
             }

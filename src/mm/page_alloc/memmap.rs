@@ -9,7 +9,9 @@
 //!   at boot. Their number follows from where there is RAM.
 //!
 //! A section with no more free pages than its descriptors take has nothing to give: all its
-//! pages count as reserved, and it comes up only if reserved memory in it is handed over.
+//! pages count as reserved, and it comes up only if reserved memory in it is handed over, or if its
+//! ranges are more than `deferred` remembers. Its descriptors are then made of pages of other
+//! sections, which their zones manage no longer.
 #![deny(unsafe_code)]
 
 use crate::addr::{Order, Pfn, PfnRange};

@@ -149,9 +149,7 @@ pub unsafe fn free_area_init(
     let nodes = present.clone().map(|(node, _)| node);
     #[cfg(not(target_os = "none"))]
     node_data::of_hosted_machine(nodes.clone());
-    if !nodes.clone().all(mmzone::has_node_data) {
-        return Err(InitError::NoMemory);
-    }
+    node_data::check(nodes)?;
     with_masked(|irq| {
         deferred::init(irq, limits, present, free, populate)?;
         mmzone::build_zonelists(|a, b| u32::from(a != b));

@@ -37,7 +37,17 @@ pub unsafe fn alloc_node_data(
     Ok(())
 }
 
-/// Does so for a hosted machine.
+/// Checks that each node that `nodes` names has zones.
+///
+/// # Errors
+/// [`InitError::NoZones`], with the first that has none.
+pub(super) fn check(mut nodes: impl Iterator<Item = NodeId>) -> Result<(), InitError> {
+    nodes
+        .find(|&node| !mmzone::has_node_data(node))
+        .map_or(Ok(()), |node| Err(InitError::NoZones(node)))
+}
+
+/// Gives each node that `nodes` names, and that has none yet, its zones on a hosted machine.
 #[cfg(not(target_os = "none"))]
 pub(super) fn of_hosted_machine(nodes: impl Iterator<Item = NodeId>) {
     use crate::machine_local;

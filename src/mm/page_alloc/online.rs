@@ -5,17 +5,26 @@
 
 use super::buddy::{pageblock_migratetype, sub};
 use super::fallback::Reach;
-use super::memmap::Ram;
+use super::memmap::{Part, Ram};
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::mm::hooks::{points, taken_off_list};
 use crate::mm::mmzone::{Migratetype, NodeId, ZoneId, ZoneType, zone_of};
 use crate::mm::page::{Frame, PageFlags};
 use crate::mm::sparse::{self, FreeRam, Section};
+use core::fmt;
 
 /// The section that starts here could not be brought up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::mm) struct OnlineError(pub(in crate::mm) Pfn);
+
+impl fmt::Display for OnlineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "section {:?} stays down, no memory for descriptors", self.0.phys())
+    }
+}
+
+impl core::error::Error for OnlineError {}
 
 /// Gives `section` its descriptors and frees the rest of its free memory.
 pub(super) fn online<P, F>(
@@ -34,7 +43,8 @@ where
     // A section with too little free memory of its own borrows from the rest.
     let mut spare = None;
     for _ in 0..ram.lacking(section) {
-        let Some(frame) = take_spare(irq) else {
+        let frame = take_spare(irq).or_else(|| grow(irq, ram).then(|| take_spare(irq)).flatten());
+        let Some(frame) = frame else {
             give_back_spare(irq, spare);
             return Err(OnlineError(section.start()));
         };
@@ -118,6 +128,22 @@ fn take_spare(irq: &IrqMasked) -> Option<Frame> {
         .filter(|id| id.kind() != ZoneType::Movable)
         .find_map(take)
         .inspect(|&frame| taken_off_list(frame, Order::ZERO))
+}
+
+/// Brings up the first section that is down and has pages for [`take_spare`], when the free lists
+/// have none. Returns true if there was one.
+fn grow<P, F>(irq: &IrqMasked, ram: &Ram<'_, P, F>) -> bool
+where
+    P: Iterator<Item = (NodeId, PfnRange)> + Clone,
+    F: Iterator<Item = FreeRam> + Clone,
+{
+    let serves = |section: &Section| {
+        let is_spare = |part: &Part| !part.left.is_empty() && part.zone.kind() != ZoneType::Movable;
+        sparse::populated_blocks(*section) == 0 && ram.parts(*section).any(|part| is_spare(&part))
+    };
+    let mut sections = ram.free.clone().flat_map(|free| Section::all_of(free.range()));
+    // It gives pages, so it takes none of others.
+    sections.find(serves).is_some_and(|section| online(irq, ram, section).is_ok())
 }
 
 fn give_back_spare(irq: &IrqMasked, mut spare: Option<Frame>) {

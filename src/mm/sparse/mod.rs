@@ -72,6 +72,12 @@ impl Section {
     pub const fn frames(self) -> PfnRange {
         PfnRange::new(self.start(), self.end())
     }
+    /// The sections that frames of `range` lie in.
+    pub fn all_of(range: PfnRange) -> impl Iterator<Item = Self> + Clone {
+        let first = Self::of(range.start()).0;
+        let end = if range.is_empty() { first } else { Self::of(range.end() - 1).0 + 1 };
+        (first..end).map(Self)
+    }
     /// The bits of the blocks that `range` touches.
     #[must_use]
     pub const fn blocks_of(self, range: PfnRange) -> u32 {

@@ -70,10 +70,7 @@ impl Layout {
 
     /// The sections that hold RAM.
     fn sections(&self) -> Vec<Section> {
-        let all = self.present.iter().flat_map(|(_, range)| {
-            (Section::of(range.start()).number()..=Section::of(range.end() - 1).number())
-                .map(|number| Section::of(Pfn::new(number * Section::FRAMES)))
-        });
+        let all = self.present.iter().flat_map(|&(_, range)| Section::all_of(range));
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -111,6 +108,17 @@ fn managed() -> [u32; ZoneId::COUNT] {
     all
 }
 
+/// Pages of all zones in sections that are not up.
+fn deferred() -> [u32; ZoneId::COUNT] {
+    let mut all = [0; ZoneId::COUNT];
+    zones().for_each(|zone| all[zone.id.index()] = zone.deferred);
+    all
+}
+
+fn is_managed(frame: Frame) -> bool {
+    !matches!(state_of(frame), State::Hole | State::Reserved | State::Offline)
+}
+
 /// Frames of `sections` that satisfy `is`, by zones.
 fn count(sections: &[Section], is: impl Fn(Frame) -> bool) -> [u32; ZoneId::COUNT] {
     let mut all = [0; ZoneId::COUNT];
@@ -128,9 +136,7 @@ fn holds_memmap(frame: Frame) -> bool {
 /// Checks the figures of all zones against a walk of all frames.
 fn check_walk(layout: &Layout) {
     check_sums();
-    let here = count(&layout.sections(), |frame| {
-        !matches!(state_of(frame), State::Hole | State::Reserved | State::Offline)
-    });
+    let here = count(&layout.sections(), is_managed);
     for zone in zones() {
         assert_eq!(here[zone.id.index()] + zone.deferred, zone.managed, "{zone}");
     }
@@ -404,14 +410,20 @@ impl Model<'_> {
         }
         let range = self.reserved.swap_remove(which % self.reserved.len());
         let up: Vec<_> = self.sections.iter().copied().filter(|&section| is_up(section)).collect();
-        let before = count(&up, holds_memmap);
+        let before = (count(&up, holds_memmap), deferred());
         // SAFETY: nobody uses it.
         let given = unsafe { free_reserved_area(range) };
         assert!(given == range.len() || given == 0);
-        let borrowed = count(&up, holds_memmap);
-        for (all, (before, after)) in self.managed.iter_mut().zip(before.into_iter().zip(borrowed))
-        {
-            *all -= after - before;
+        let after = (count(&up, holds_memmap), deferred());
+        // The free memory of sections that came up is on the free lists, but for what it lent.
+        let new = self.sections.iter().copied();
+        let new =
+            new.filter(|section| is_up(*section) && !up.contains(section)).collect::<Vec<_>>();
+        let there =
+            count(&new, |frame| is_managed(frame) && (given == 0 || !range.contains(frame.pfn())));
+        for (zone, managed) in self.managed.iter_mut().enumerate() {
+            let lent = before.1[zone] - after.1[zone] - there[zone];
+            *managed -= after.0[zone] - before.0[zone] + lent;
         }
         if given == 0 {
             return self.reserved.push(range);

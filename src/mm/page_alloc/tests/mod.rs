@@ -20,6 +20,7 @@ mod poison;
 mod report;
 mod sections;
 mod sixteen_nodes;
+mod spare;
 mod sysctl;
 
 use super::*;

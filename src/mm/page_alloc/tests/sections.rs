@@ -225,23 +225,6 @@ fn reserved_memory_stays_away_until_it_is_given() {
 }
 
 #[test]
-fn a_section_without_free_memory_borrows_its_descriptors() {
-    let ranges = [ram(0x4000_0000, 16 * MIB), ram(0x4800_0000, 16 * MIB)];
-    Machine::run(&ranges, |_| {
-        let [a, b] = ranges.map(|r| r.whole_pages());
-        start(ZoneLimits::default(), &[(0, a), (0, b)], &[a]).unwrap();
-        assert!(Frame::new(b.start()).is_none());
-        let before = zones().next().unwrap();
-        // SAFETY: nobody uses it.
-        assert_eq!(unsafe { free_reserved_area(b) }, b.len());
-        check_sums();
-        let after = zones().next().unwrap();
-        assert_eq!(after.managed, before.managed + b.len() - 32);
-        assert_eq!(after.used(), before.used());
-    });
-}
-
-#[test]
 #[should_panic(expected = "reserved memory can't be freed: frame 0x40100 is free")]
 fn free_memory_is_not_given_twice() {
     on(&[ram(0x4000_0000, 16 * MIB)], |_| {
