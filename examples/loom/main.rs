@@ -11,6 +11,8 @@
 
 #![allow(dead_code, unused_imports, reason = "the kernel's files hold more than is tried here")]
 
+#[path = "../../src/arch/asid/mod.rs"]
+mod asid;
 #[path = "../../src/arch/aarch64/bbm_window.rs"]
 mod bbm_window;
 #[path = "../../src/mm/page_alloc/pcp/closed.rs"]
@@ -45,7 +47,7 @@ mod percpu {
 
 type Model = (&'static str, fn());
 
-const MODELS: [Model; 13] = [
+const MODELS: [Model; 15] = [
     ("spinlock_excludes_and_publishes", models::spinlock_excludes_and_publishes),
     ("try_lock_excludes_and_publishes", models::try_lock_excludes_and_publishes),
     ("what_is_asked_is_done", models::what_is_asked_is_done),
@@ -76,6 +78,14 @@ const MODELS: [Model; 13] = [
     (
         "a_late_core_parks_or_has_its_stack_for_itself",
         models::mm::a_late_core_parks_or_has_its_stack_for_itself,
+    ),
+    (
+        "a_switch_during_a_roll_over_shares_no_asid",
+        models::asid::a_switch_during_a_roll_over_shares_no_asid,
+    ),
+    (
+        "a_change_reaches_a_context_that_begins_to_run",
+        models::asid::a_change_reaches_a_context_that_begins_to_run,
     ),
 ];
 

@@ -1,5 +1,6 @@
 //! The protocols, each as short as it can be and still go wrong.
 
+pub mod asid;
 pub mod mm;
 
 use crate::arch::irq::with_masked;

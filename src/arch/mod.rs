@@ -33,7 +33,7 @@
 //! | `clock`, `timer`, `pmu`, `rndr`, `smccc` | counters, the generic timer, random numbers, firmware calls |
 //!
 //! `pgtable/` holds what both machines share: the descriptor format and the one
-//! place that edits page tables. `errata` is the table of the CPUs' errata, `clocksource` the
+//! place that edits page tables. [`asid`] gives address space identifiers to contexts. `errata` is the table of the CPUs' errata, `clocksource` the
 //! arithmetic of the clock, `cpufeature` what all cores must have.
 
 use core::marker::PhantomData;
@@ -96,7 +96,7 @@ pub mod layout {
     pub const FIXMAP: VirtRange = range(0xffff_ff80_0000_0000, 0xffff_ff80_0100_0000);
 }
 
-#[cfg(target_os = "none")]
+pub mod asid;
 mod atomic;
 #[cfg(any(target_os = "none", test))]
 pub(crate) mod atomic_fn;
