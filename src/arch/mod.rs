@@ -33,7 +33,8 @@
 //! | `clock`, `timer`, `pmu`, `rndr`, `smccc` | counters, the generic timer, random numbers, firmware calls |
 //!
 //! `pgtable/` holds what both machines share: the descriptor format and the one
-//! place that edits page tables. [`asid`] gives address space identifiers to contexts. `errata` is the table of the CPUs' errata, `clocksource` the
+//! place that edits page tables. [`asid`] gives address space identifiers to contexts. `esr` decodes the
+//! reasons for exceptions. `errata` is the table of the CPUs' errata, `clocksource` the
 //! arithmetic of the clock, `cpufeature` what all cores must have.
 
 use core::marker::PhantomData;
@@ -106,6 +107,8 @@ pub mod clocksource;
 pub mod cpufeature;
 #[cfg(any(target_os = "none", test))]
 pub mod errata;
+#[cfg(any(target_os = "none", test))]
+pub mod esr;
 pub mod jump_label;
 pub mod lines;
 pub mod pgtable;

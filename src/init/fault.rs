@@ -3,7 +3,8 @@
 use super::kallsyms::{Symbolized, Symbols};
 use crate::addr::VirtAddr;
 use crate::arch::backtrace::Backtrace;
-use crate::arch::exception::{Kind, PtRegs, Syndrome};
+use crate::arch::esr::Syndrome;
+use crate::arch::exception::{Kind, PtRegs};
 use crate::arch::irq::with_masked;
 use crate::arch::layout;
 use crate::arch::pgtable::explain::{Start, Walk};

@@ -1,9 +1,9 @@
-//! Exceptions taken to EL1: the registers that vectors.S saves, what the syndrome
-//! means, and who is told (Arm ARM D1.3, D24.2.40 ESR_EL1).
+//! Exceptions taken to EL1: the registers that vectors.S saves, and who is told (Arm ARM D1.3).
 
 use super::{cpu, extable, mmu};
 use crate::addr::{VirtAddr, VirtRange};
 use crate::arch::atomic_fn::{AtomicFn, FnPointer};
+use crate::arch::esr::Syndrome;
 use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use core::fmt;
@@ -132,9 +132,6 @@ const FIQ_FROM_EL1: u8 = 6;
 /// `hlt #0xf000`: a semihosting call. Where no host listens it is undefined.
 const SEMIHOSTING_HLT: u32 = 0xd45e_0000;
 
-const EC_UNKNOWN: u64 = 0x00;
-const EC_DATA_ABORT: u64 = 0x25;
-
 /// vectors.S comes here with every exception but those that found no stack.
 ///
 /// # Safety
@@ -142,7 +139,8 @@ const EC_DATA_ABORT: u64 = 0x25;
 #[unsafe(no_mangle)]
 unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
     let kind = Kind::Vector(vector as u8);
-    if kind == Kind::Vector(4) && regs.esr >> 26 & 0x3f == EC_UNKNOWN {
+    let syndrome = Syndrome(regs.esr);
+    if kind == Kind::Vector(4) && syndrome.is_undefined() {
         // SAFETY: the CPU fetched an instruction from there a moment ago.
         let instruction = unsafe { (regs.elr as *const u32).read() };
         if instruction == SEMIHOSTING_HLT {
@@ -153,13 +151,13 @@ unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
     }
     // Interrupts stay masked until the handler returns: vectors.S enables none.
     if kind == Kind::Vector(4)
-        && Syndrome(regs.esr).is_translation_fault()
+        && syndrome.is_translation_fault()
         && with_masked(|irq| mmu::is_spurious_fault(VirtAddr::new(regs.far as usize), irq))
     {
         return;
     }
     if kind == Kind::Vector(4)
-        && matches!(regs.esr >> 26 & 0x3f, EC_DATA_ABORT | EC_UNKNOWN)
+        && (syndrome.is_data_abort_at_el1() || syndrome.is_undefined())
         && let Some((fixup, x0)) = extable::fixup(regs.elr)
     {
         regs.x[0] = x0;
@@ -167,7 +165,7 @@ unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
         return;
     }
     if kind == Kind::Vector(4)
-        && regs.esr >> 26 & 0x3f == EC_DATA_ABORT
+        && syndrome.is_data_abort_at_el1()
         && FAULT.get().is_some_and(|handler| handler(regs))
     {
         return;
@@ -233,81 +231,6 @@ fn fatal(regs: &PtRegs, kind: Kind) -> ! {
     match FATAL.load(Relaxed) {
         Some(handler) => handler(regs, kind),
         None => super::early::report_fault(regs.esr, regs.elr, regs.far, 4, regs.x[30]),
-    }
-}
-
-/// A syndrome in words.
-pub struct Syndrome(pub u64);
-
-impl Syndrome {
-    /// Returns true if FAR_EL1 holds an address.
-    #[must_use]
-    pub fn has_address(&self) -> bool {
-        matches!(self.class(), 0x20 | 0x21 | 0x22 | 0x24 | 0x25 | 0x34 | 0x35)
-            && !(self.is_abort() && self.0 & (1 << 10) != 0 && self.0 & 0x3f == 0x10)
-    }
-    /// Returns true for a data abort on a write.
-    #[must_use]
-    pub fn is_write(&self) -> bool {
-        matches!(self.class(), 0x24 | 0x25) && self.0 & (1 << 6) != 0
-    }
-    /// Returns true if a load, a store or a fetch at EL1 found no translation.
-    #[must_use]
-    pub fn is_translation_fault(&self) -> bool {
-        matches!(self.class(), 0x21 | 0x25) && matches!(self.0 & 0x3f, 0x04..=0x07)
-    }
-    fn class(&self) -> u64 {
-        self.0 >> 26 & 0x3f
-    }
-    fn is_abort(&self) -> bool {
-        matches!(self.class(), 0x20 | 0x21 | 0x24 | 0x25)
-    }
-}
-
-impl fmt::Display for Syndrome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let class = match self.class() {
-            0x00 => "unknown reason (an undefined instruction)",
-            0x01 => "trapped WFI or WFE",
-            0x07 => "floating point or SIMD, which the kernel does not use",
-            0x0d => "branch target (BTI)",
-            0x0e => "illegal execution state",
-            0x15 => "SVC",
-            0x16 => "HVC",
-            0x17 => "SMC",
-            0x18 => "trapped system register access",
-            0x20 | 0x21 => "instruction abort",
-            0x22 => "misaligned program counter",
-            0x24 | 0x25 => "data abort",
-            0x26 => "misaligned stack pointer",
-            0x2f => "SError",
-            0x3c => "BRK",
-            _ => "reserved or unexpected class",
-        };
-        write!(f, "{class}")?;
-        if self.is_abort() {
-            let status = self.0 & 0x3f;
-            let what = match status {
-                0x00..=0x03 => "address size fault",
-                0x04..=0x07 => "translation fault",
-                0x08..=0x0b => "access flag fault",
-                0x0c..=0x0f => "permission fault",
-                0x10 => "synchronous external abort",
-                0x14..=0x17 => "external abort on a table walk",
-                0x21 => "alignment fault",
-                0x30 => "TLB conflict",
-                0x31 => "unsupported atomic hardware update",
-                _ => "other fault",
-            };
-            write!(f, ", {what}")?;
-            if matches!(status, 0x00..=0x0f | 0x14..=0x17) {
-                write!(f, ", level {}", status & 3)?;
-            }
-            if matches!(self.class(), 0x24 | 0x25) {
-                f.write_str(if self.is_write() { ", on a write" } else { ", on a read" })?;
-            }
-        }
-        write!(f, " (EC {:#04x}, ISS {:#09x})", self.class(), self.0 & 0x1ff_ffff)
     }
 }
 
