@@ -31,6 +31,7 @@
 //! | `fixmap`, `paging` | mappings of the boot |
 //! | `switch` | from one thread's registers to another's |
 //! | `clock`, `timer`, `pmu`, `rndr`, `smccc` | counters, the generic timer, random numbers, firmware calls |
+//! | `sysreg` | system registers and instructions that `aarch64-cpu` lacks |
 //!
 //! `pgtable/` holds what both machines share: the descriptor format and the one
 //! place that edits page tables. [`asid`] gives address space identifiers to contexts. `esr` decodes the
@@ -56,7 +57,7 @@ pub use aarch64::{
 };
 #[cfg(target_os = "none")]
 pub(crate) use aarch64::{
-    close_table_window, init, open_table_window, paging, probe, rndr, smccc, timer,
+    close_table_window, init, open_table_window, paging, probe, rndr, smccc, sysreg, timer,
 };
 
 #[cfg(not(target_os = "none"))]

@@ -4,36 +4,29 @@
 //! walker and our own loads before the MMU is on, other cores that wait with
 //! their caches off, devices.
 
+use super::sysreg::{CTR, CTR_EL0, dc_civac, dc_cvac, dc_ivac, dmb_sy, dsb_sy};
 use super::{errata, phys_to_virt};
 use crate::addr::{PhysRange, VirtAddr, VirtRange};
 use crate::arch::errata::Workarounds;
 use crate::arch::lines::Lines;
-use core::arch::asm;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use tock_registers::interfaces::Readable;
 
 /// The smallest line of any data cache of a CPU that is up, in bytes.
 static LINE: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// The most that a write-back of any of them takes along, in bytes.
 static GRANULE: AtomicU64 = AtomicU64::new(0);
 
-#[inline(always)]
-fn ctr() -> u64 {
-    let ctr: u64;
-    // SAFETY: reads an ID register.
-    unsafe { asm!("mrs {}, ctr_el0", out(reg) ctr, options(nomem, nostack, preserves_flags)) };
-    ctr
-}
-
 /// The smallest line of this CPU's data caches, in bytes (CTR_EL0.DminLine).
 #[inline(always)]
 fn own_line_size() -> usize {
-    4 << ((ctr() >> 16) & 0xf)
+    4 << CTR_EL0.read(CTR::DminLine)
 }
 
 /// Notes this CPU's caches. On each CPU, before it maintains any.
 pub(super) fn init_cpu() {
     LINE.fetch_min(own_line_size(), Relaxed);
-    let granule = match ctr() >> 24 & 0xf {
+    let granule = match CTR_EL0.read(CTR::CWG) {
         0 => 128,
         cwg => 4 << cwg,
     };
@@ -58,14 +51,12 @@ pub fn line_size() -> usize {
 /// matters is dirty in a cache.
 #[inline(always)]
 pub unsafe fn invalidate_poc(start: usize, end: usize) {
-    // SAFETY: a barrier.
-    unsafe { asm!("dmb sy", options(nostack, preserves_flags)) };
+    dmb_sy();
     for line in Lines::of(start, end, own_line_size()) {
         // SAFETY: the caller owns the range.
-        unsafe { asm!("dc ivac, {}", in(reg) line.at, options(nostack, preserves_flags)) };
+        unsafe { dc_ivac(line.at) };
     }
-    // SAFETY: a barrier.
-    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+    dsb_sy();
 }
 
 /// Writes back what the caches hold of `start..end` to the point of coherency.
@@ -79,14 +70,13 @@ pub unsafe fn clean_poc(start: usize, end: usize) {
         // SAFETY: neither changes a byte; the caller says that it is mapped.
         unsafe {
             if invalidate_too {
-                asm!("dc civac, {}", in(reg) line.at, options(nostack, preserves_flags));
+                dc_civac(line.at);
             } else {
-                asm!("dc cvac, {}", in(reg) line.at, options(nostack, preserves_flags));
+                dc_cvac(line.at);
             }
         }
     }
-    // SAFETY: a barrier.
-    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+    dsb_sy();
 }
 
 /// The most that a write-back takes along, in bytes (CTR_EL0.CWG; 128 where it is not told,
@@ -125,14 +115,13 @@ pub unsafe fn dcache_inval_poc(ram: PhysRange) {
         // CPU wrote is meant to be lost.
         unsafe {
             if line.whole {
-                asm!("dc ivac, {}", in(reg) line.at, options(nostack, preserves_flags));
+                dc_ivac(line.at);
             } else {
-                asm!("dc civac, {}", in(reg) line.at, options(nostack, preserves_flags));
+                dc_civac(line.at);
             }
         }
     }
-    // SAFETY: a barrier.
-    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+    dsb_sy();
 }
 
 /// Writes back and drops what the caches hold of RAM that is mapped at `at`, and need not be in
@@ -145,8 +134,7 @@ pub unsafe fn dcache_clean_inval_poc_at(at: VirtAddr, ram: PhysRange) {
     let range = VirtRange::from_size(at, ram.len() as usize);
     for line in Lines::of(range.start().get(), range.end().get(), line_size()) {
         // SAFETY: changes no byte of memory, which is mapped, as the caller says.
-        unsafe { asm!("dc civac, {}", in(reg) line.at, options(nostack, preserves_flags)) };
+        unsafe { dc_civac(line.at) };
     }
-    // SAFETY: a barrier.
-    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+    dsb_sy();
 }

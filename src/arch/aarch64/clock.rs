@@ -6,8 +6,9 @@
 //! CPU, or by the device tree: each core has a CNTFRQ_EL0 of its own, and firmware may have
 //! forgotten some of them.
 
+use super::sysreg;
 use crate::arch::clocksource::{mult, nanoseconds, settled};
-use core::arch::asm;
+use aarch64_cpu::registers::{CNTFRQ_EL0, Readable};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Value of the counter when the kernel started.
@@ -39,21 +40,13 @@ pub(crate) fn set_frequency(hz: u64) {
 /// Read twice, for the Cortex-A73's erratum 858921: see [`settled`].
 #[must_use]
 pub fn counter() -> u64 {
-    let (first, second): (u64, u64);
-    // SAFETY: reads a counter. No `nomem`: it must stay where it was put.
-    unsafe {
-        asm!("isb", "mrs {}, cntvct_el0", "mrs {}, cntvct_el0", out(reg) first, out(reg) second,
-            options(nostack, preserves_flags));
-    }
+    let (first, second) = sysreg::virtual_counter_twice();
     settled(first, second)
 }
 
 /// Reads CNTFRQ_EL0 of this core: the counter's frequency in Hz, 0 if firmware left it unset.
 fn cntfrq() -> u64 {
-    let hz: u64;
-    // SAFETY: reads a register.
-    unsafe { asm!("mrs {}, cntfrq_el0", out(reg) hz, options(nomem, nostack, preserves_flags)) };
-    hz & 0xffff_ffff
+    CNTFRQ_EL0.get() & 0xffff_ffff
 }
 
 /// Ticks since the kernel's start.

@@ -1,7 +1,9 @@
 //! CPU number, waiting, and the cycle counter.
 
 pub use super::clock::{sched_clock, tick_frequency, ticks, timeout};
+use super::sysreg;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
+use aarch64_cpu::registers::{Readable, TPIDR_EL1};
 use core::arch::asm;
 use core::cell::Cell;
 use core::sync::atomic::AtomicU32;
@@ -18,9 +20,7 @@ static HELD: Held = Held([const { Cell::new(0) }; NR_CPUS]);
 #[inline(always)]
 #[must_use]
 pub fn id(_irq: &IrqMasked) -> CpuId {
-    let n: usize;
-    // SAFETY: reads a register that the kernel alone writes.
-    unsafe { asm!("mrs {}, tpidr_el1", out(reg) n, options(nomem, nostack, preserves_flags)) };
+    let n = TPIDR_EL1.get() as usize;
     // SAFETY: set to a number below NR_CPUS when the CPU came up.
     unsafe { CpuId::new(n).unwrap_unchecked() }
 }
@@ -81,18 +81,16 @@ pub(crate) fn held_ranks<R>(irq: &IrqMasked, f: impl FnOnce(&Cell<u32>) -> R) ->
 #[inline]
 #[must_use]
 pub fn cycles() -> u64 {
-    let n: u64;
-    // SAFETY: reads a counter. No `nomem`: it must stay where it was put.
-    unsafe { asm!("isb", "mrs {}, pmccntr_el0", out(reg) n, options(nostack, preserves_flags)) };
-    n
+    sysreg::cycle_counter()
 }
 
 /// Stops this CPU for good. Inlined, so that its PC tells who stopped it.
 #[inline(always)]
 pub fn park() -> ! {
     loop {
-        // SAFETY: masks everything and waits.
-        unsafe { asm!("msr daifset, #0xf", "wfe", options(nomem, nostack)) };
+        sysreg::mask_exceptions();
+        // SAFETY: only waits.
+        unsafe { asm!("wfe", options(nomem, nostack, preserves_flags)) };
     }
 }
 

@@ -17,11 +17,13 @@ use super::boot_table::BootTable;
 use super::cache;
 use super::errata;
 use super::fixmap;
-use super::sysreg::{field, id_register};
+use super::sysreg::{dsb_nsh, ic_iallu, isb, tlbi_vmalle1};
 use crate::addr::{PAGE_SIZE, PMD_SIZE, PhysAddr, VirtAddr};
 use crate::arch::layout;
-use crate::arch::pgtable::{Descriptor, KernelAttrs, Level, MAIR_EL1, tcr_el1};
-use core::arch::asm;
+use crate::arch::pgtable::{self, Descriptor, KernelAttrs, Level, tcr_el1};
+use aarch64_cpu::registers::{
+    CurrentEL, MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1, Writeable,
+};
 
 /// Tables for images up to 32 MiB in whatever position.
 const POOL_TABLES: usize = 30;
@@ -164,35 +166,29 @@ unsafe extern "C" fn early_map(image: usize) {
     // SAFETY: again: a line that was fetched while the tables were written is stale.
     unsafe { cache::invalidate_poc(keep, tables_end) };
 
-    let sctlr: u64 = 0x30d0_0800 // RES1, and SPAN until PAN is known to be there
-        | 1 << 0  // M: the MMU
-        | 1 << 2  // C: data caches
-        | 1 << 3  // SA: stack alignment
-        | 1 << 12; // I: instruction caches
-    // SAFETY: both halves are mapped as the next instructions need them.
-    unsafe {
-        asm!(
-            "msr mair_el1, {mair}",
-            "msr tcr_el1, {tcr}",
-            "msr ttbr0_el1, {ttbr0}",
-            "msr ttbr1_el1, {ttbr1}",
-            "isb",
-            "tlbi vmalle1",
-            "dsb nsh",
-            "ic iallu",
-            "dsb nsh",
-            "isb",
-            "msr sctlr_el1, {sctlr}",
-            "isb",
-            mair = in(reg) MAIR_EL1,
-            tcr = in(reg) tcr_el1(&id, false),
-            ttbr0 = in(reg) identity,
-            ttbr1 = in(reg) kernel,
-            sctlr = in(reg) sctlr,
-            options(nostack, preserves_flags)
-        );
-    }
+    // Both halves are mapped as the next instructions need them. No access to memory is moved over
+    // the barriers, so the tables are written before, and what follows comes with the MMU on.
+    MAIR_EL1.set(pgtable::MAIR_EL1);
+    TCR_EL1.set(tcr_el1(&id, false));
+    TTBR0_EL1.set(identity as u64);
+    TTBR1_EL1.set(kernel as u64);
+    isb();
+    tlbi_vmalle1();
+    dsb_nsh();
+    ic_iallu();
+    dsb_nsh();
+    isb();
+    SCTLR_EL1.set(SCTLR_MMU_ON);
+    isb();
 }
+
+/// SCTLR_EL1 with RES1 bits, SPAN until PAN is known to be there, stack alignment checked, MMU and
+/// caches on.
+const SCTLR_MMU_ON: u64 = 0x30d0_0800
+    | SCTLR_EL1::M::Enable.value
+    | SCTLR_EL1::C::Cacheable.value
+    | SCTLR_EL1::SA::Enable.value
+    | SCTLR_EL1::I::Cacheable.value;
 
 /// Links a PTE table below `root` for the 2 MiB at `va`.
 #[inline(always)]
@@ -265,7 +261,7 @@ pub(super) fn report_fault(esr: u64, elr: u64, far: u64, vector: u64, lr: u64) -
     put(c"\n  image at ");
     put_hex(here!(_text) as u64);
     put(c", CurrentEL ");
-    put_hex(field(id_register!("CurrentEL"), 0) >> 2);
+    put_hex(CurrentEL.read(CurrentEL::EL));
     put(c"\n");
     exit()
 }

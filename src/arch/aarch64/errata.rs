@@ -1,9 +1,12 @@
 //! Workarounds for errata of this machine's CPUs, collected as each CPU comes up.
 
-use super::sysreg::id_register;
+use super::sysreg::{dsb_nsh, isb, tlbi_vmalle1};
 use crate::arch::errata::{self, Erratum, Midr, Workarounds};
 use crate::arch::pgtable::IdMmfr;
-use core::arch::asm;
+use aarch64_cpu::registers::{
+    ID_AA64ISAR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1, MIDR_EL1,
+    ReadWriteable, Readable, TCR_EL1,
+};
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -12,7 +15,7 @@ static NEEDS: AtomicU32 = AtomicU32::new(0);
 
 #[inline(always)]
 fn midr() -> Midr {
-    Midr::new(id_register!("midr_el1"))
+    Midr::new(MIDR_EL1.get())
 }
 
 /// Reads this CPU's ID registers, less the features that its errata break (Linux: sanitised
@@ -20,10 +23,10 @@ fn midr() -> Midr {
 #[inline(always)]
 pub(super) fn id_registers() -> IdMmfr {
     let id = IdMmfr {
-        mmfr0: id_register!("id_aa64mmfr0_el1"),
-        mmfr1: id_register!("id_aa64mmfr1_el1"),
-        mmfr2: id_register!("id_aa64mmfr2_el1"),
-        isar0: id_register!("id_aa64isar0_el1"),
+        mmfr0: ID_AA64MMFR0_EL1.get(),
+        mmfr1: ID_AA64MMFR1_EL1.get(),
+        mmfr2: ID_AA64MMFR2_EL1.get(),
+        isar0: ID_AA64ISAR0_EL1.get(),
     };
     errata::sanitise(id, errata::workarounds(midr()))
 }
@@ -34,21 +37,13 @@ pub(super) fn init_cpu() {
     NEEDS.fetch_or(needs.bits(), Relaxed);
     if needs.contains(Workarounds::NO_DIRTY_STATE) {
         // The boot CPU, whose TCR_EL1 this is, may be one of another kind.
-        // SAFETY: no table has an entry that would let hardware keep the dirty state; HD
-        // may be held in the TLB, hence the invalidation.
-        unsafe {
-            asm!(
-                "mrs {t}, tcr_el1",
-                "bic {t}, {t}, #(1 << 40)", // HD
-                "msr tcr_el1, {t}",
-                "isb",
-                "tlbi vmalle1",
-                "dsb nsh",
-                "isb",
-                t = out(reg) _,
-                options(nostack, preserves_flags)
-            );
-        }
+        // No table has an entry that would let hardware keep the dirty state; HD may be held in
+        // the TLB, hence the invalidation.
+        TCR_EL1.modify(TCR_EL1::HD::Disable);
+        isb();
+        tlbi_vmalle1();
+        dsb_nsh();
+        isb();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Exceptions taken to EL1: the registers that vectors.S saves, and who is told (Arm ARM D1.3).
 
-use super::{cpu, extable, mmu};
+use super::{cpu, extable, mmu, sysreg};
 use crate::addr::{VirtAddr, VirtRange};
 use crate::arch::atomic_fn::{AtomicFn, FnPointer};
 use crate::arch::esr::Syndrome;
@@ -100,8 +100,7 @@ pub(crate) unsafe fn set_irq_handler(handler: IrqHandler) {
 /// reported (Linux: setup_arch, local_daif_restore). On each CPU, once its vectors are in place
 /// and there is a console. The handlers of other exceptions run with them masked.
 pub(crate) fn unmask_serror() {
-    // SAFETY: whoever is interrupted by one does not go on.
-    unsafe { core::arch::asm!("msr daifclr, #4", options(nostack)) };
+    sysreg::unmask_serror();
 }
 
 /// CPUs to which no interrupt should come, a bit each.

@@ -1,14 +1,18 @@
 //! Features of this CPU, from its ID registers (Arm ARM D24.2).
 
 use super::errata;
-use super::sysreg::{field, id_register};
+use super::sysreg::{self, DCZID, DCZID_EL0, ID_AA64PFR0, ID_AA64PFR1, SCTLR};
 pub(super) use crate::arch::cpufeature::requirement_name;
 use crate::arch::cpufeature::{self, IdRegisters};
 use crate::arch::pgtable::IdMmfr;
+use aarch64_cpu::registers::{
+    ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, MIDR_EL1, Readable,
+    SCTLR_EL1, Writeable,
+};
 use bitflags::bitflags;
-use core::arch::asm;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use tock_registers::fields::Field;
 
 bitflags! {
     /// Optional features that concern memory.
@@ -48,7 +52,7 @@ static ZVA_BLOCK: AtomicUsize = AtomicUsize::new(0);
 static BOOT_CPU: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
 
 fn id_registers() -> IdRegisters {
-    IdRegisters { mm: errata::id_registers(), dfr0: id_register!("id_aa64dfr0_el1") }
+    IdRegisters { mm: errata::id_registers(), dfr0: ID_AA64DFR0_EL1.get() }
 }
 
 /// Checks that this CPU has what the kernel uses, by the features of the boot CPU. Called first
@@ -64,26 +68,26 @@ pub(super) fn check_cpu() -> Result<(), usize> {
 
 /// Reads the ID registers.
 fn detect() -> Features {
-    let IdRegisters { mm: IdMmfr { mmfr0, mmfr1, mmfr2, isar0 }, dfr0 } = id_registers();
+    let id = id_registers();
+    let IdRegisters { mm: IdMmfr { mmfr0, mmfr1, mmfr2, isar0 }, dfr0 } = id;
     for (word, value) in BOOT_CPU.iter().zip([mmfr0, mmfr1, mmfr2, isar0, dfr0]) {
         word.store(value, Relaxed);
     }
-    let pfr1 = id_register!("id_aa64pfr1_el1");
-
+    let mm = &id.mm;
     let mut bits = 0;
     let mut note = |there: bool, feature: Features| bits |= if there { feature.bits() } else { 0 };
-    note(field(mmfr1, 20) >= 1, Features::PAN);
-    note(field(mmfr1, 0) >= 1, Features::HAF);
-    note(field(mmfr1, 0) >= 2, Features::HDBS);
-    note(field(mmfr1, 4) == 2, Features::VMID16);
-    note(field(mmfr0, 4) == 2, Features::ASID16);
-    note(field(mmfr2, 0) >= 1, Features::CNP);
-    note(field(mmfr2, 60) >= 1, Features::E0PD);
-    note(field(mmfr2, 52) >= 2, Features::BBML2);
-    note(field(pfr1, 0) >= 1, Features::BTI);
-    note(field(isar0, 20) >= 2, Features::LSE);
-    note(field(isar0, 56) >= 2, Features::TLBIRANGE);
-    note((1..15).contains(&field(dfr0, 8)), Features::PMU);
+    note(mm.has_pan(), Features::PAN);
+    note(mm.has_access_flag_update(), Features::HAF);
+    note(mm.has_dirty_state(), Features::HDBS);
+    note(mm.vmid_bits() == 16, Features::VMID16);
+    note(mm.asid_bits() == 16, Features::ASID16);
+    note(mm.has_cnp(), Features::CNP);
+    note(mm.has_e0pd(), Features::E0PD);
+    note(mm.bbm_level() >= 2, Features::BBML2);
+    note(ID_AA64PFR1::BT.is_set(ID_AA64PFR1_EL1.get()), Features::BTI);
+    note(mm.has_lse(), Features::LSE);
+    note(mm.has_tlb_range(), Features::TLBIRANGE);
+    note(id.has_pmu(), Features::PMU);
     Features::from_bits_retain(bits)
 }
 
@@ -99,8 +103,8 @@ pub(super) fn init() {
 
 /// The bytes that DC ZVA clears on this CPU; 0 where it must not be used.
 fn own_zva_block() -> usize {
-    let dczid = id_register!("dczid_el0");
-    if dczid & 1 << 4 == 0 { 4 << (dczid & 0xf) } else { 0 }
+    let dczid = DCZID_EL0.extract();
+    if dczid.is_set(DCZID::DZP) { 0 } else { 4 << dczid.read(DCZID::BS) }
 }
 
 /// Switches on, on this CPU, what needs only a bit: PAN; and notes its errata, its cache lines
@@ -112,19 +116,10 @@ pub(super) fn init_cpu() {
     // is cleared twice. 0, for none, is the smallest.
     ZVA_BLOCK.fetch_min(own_zva_block(), Relaxed);
     if features().contains(Features::PAN) {
-        // SAFETY: SCTLR_EL1.SPAN = 0 sets PSTATE.PAN on each exception to EL1, and
-        // the second write sets it now; the kernel has no business with EL0's memory.
-        unsafe {
-            asm!(
-                "mrs {t}, sctlr_el1",
-                "bic {t}, {t}, #(1 << 23)",
-                "msr sctlr_el1, {t}",
-                "isb",
-                ".inst 0xd500419f", // msr pan, #1
-                t = out(reg) _,
-                options(nostack)
-            );
-        }
+        // SPAN clear sets PSTATE.PAN on each exception to EL1; and it is set now.
+        SCTLR_EL1.set(SCTLR::SPAN::CLEAR.modify(SCTLR_EL1.get()));
+        sysreg::isb();
+        sysreg::set_pan();
     }
 }
 
@@ -175,7 +170,7 @@ impl fmt::Display for Features {
 /// Returns true if the CPU has the system registers of a GICv3 (ID_AA64PFR0_EL1.GIC).
 #[must_use]
 pub fn has_gic_system_registers() -> bool {
-    field(id_register!("id_aa64pfr0_el1"), 24) != 0
+    ID_AA64PFR0::GIC.is_set(ID_AA64PFR0_EL1.get())
 }
 
 /// The bytes that DC ZVA clears on all CPUs, or 0 where it must not be used on one of them.
@@ -191,12 +186,13 @@ pub struct CpuName(u64);
 /// Reads the calling CPU's name from MIDR_EL1.
 #[must_use]
 pub fn cpu_name() -> CpuName {
-    CpuName(id_register!("midr_el1"))
+    CpuName(MIDR_EL1.get())
 }
 
 impl fmt::Display for CpuName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (implementer, part) = ((self.0 >> 24) & 0xff, (self.0 >> 4) & 0xfff);
+        let field = |field: Field<u64, MIDR_EL1::Register>| field.read(self.0);
+        let (implementer, part) = (field(MIDR_EL1::Implementer), field(MIDR_EL1::PartNum));
         let name = match (implementer, part) {
             (0x41, 0xd03) => "Cortex-A53",
             (0x41, 0xd04) => "Cortex-A35",
@@ -211,7 +207,7 @@ impl fmt::Display for CpuName {
             (0x00, 0x051) => "QEMU max",
             _ => "unknown CPU",
         };
-        let (variant, revision) = ((self.0 >> 20) & 0xf, self.0 & 0xf);
+        let (variant, revision) = (field(MIDR_EL1::Variant), field(MIDR_EL1::Revision));
         write!(f, "{name} r{variant}p{revision} (MIDR {:#010x})", self.0)
     }
 }
@@ -219,7 +215,7 @@ impl fmt::Display for CpuName {
 /// The bits of a physical address that the CPU can emit (ID_AA64MMFR0_EL1.PARange).
 #[must_use]
 pub fn physical_address_bits() -> u32 {
-    match field(id_register!("id_aa64mmfr0_el1"), 0) {
+    match ID_AA64MMFR0_EL1.read(ID_AA64MMFR0_EL1::PARange) {
         0 => 32,
         1 => 36,
         2 => 40,

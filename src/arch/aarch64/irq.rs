@@ -1,19 +1,18 @@
 //! Interrupt masking: PSTATE.I and PSTATE.F.
 
+use super::sysreg;
 use crate::arch::IrqMasked;
-use core::arch::asm;
+use aarch64_cpu::registers::{DAIF, Readable};
 
 /// Runs `f` with interrupts masked on this CPU, and restores the mask afterwards.
 #[inline(always)]
 pub fn with_masked<R>(f: impl FnOnce(&IrqMasked) -> R) -> R {
-    let daif: u64;
-    // SAFETY: masking interrupts breaks nobody's assumption. No `nomem`: memory
-    // accesses inside must not move out.
-    unsafe { asm!("mrs {}, daif", "msr daifset, #3", out(reg) daif, options(nostack)) };
+    // Memory accesses inside don't move out over this, nor over the other end.
+    let daif = sysreg::save_and_mask_interrupts();
     // SAFETY: masked just now, until the mask is restored after `f`.
     let result = f(&unsafe { IrqMasked::assume() });
     // SAFETY: restores the mask that was there.
-    unsafe { asm!("msr daif, {}", in(reg) daif, options(nostack)) };
+    unsafe { sysreg::restore_interrupts(daif) };
     result
 }
 
@@ -22,11 +21,7 @@ pub fn with_masked<R>(f: impl FnOnce(&IrqMasked) -> R) -> R {
 /// (`enable_unhandled`), in process context.
 #[must_use]
 pub fn is_masked() -> bool {
-    const BOTH: u64 = 3 << 6;
-    let daif: u64;
-    // SAFETY: reads flags.
-    unsafe { asm!("mrs {}, daif", out(reg) daif, options(nomem, nostack, preserves_flags)) };
-    daif & BOTH == BOTH
+    DAIF.matches_all(DAIF::I::Masked + DAIF::F::Masked)
 }
 
 /// Unmasks interrupts on this CPU for good.
@@ -37,7 +32,7 @@ pub fn is_masked() -> bool {
 /// current stack has room for the handler.
 pub unsafe fn enable() {
     // SAFETY: as the caller says.
-    unsafe { asm!("msr daifclr, #3", options(nostack)) };
+    unsafe { sysreg::unmask_interrupts() };
 }
 
 /// Unmasks interrupts for good on a CPU that has no controller by which one could come: what
@@ -49,5 +44,5 @@ pub unsafe fn enable() {
 pub(crate) unsafe fn enable_unhandled() {
     with_masked(super::exception::expect_no_irq);
     // SAFETY: as the caller says.
-    unsafe { asm!("msr daifclr, #3", options(nostack)) };
+    unsafe { sysreg::unmask_interrupts() };
 }

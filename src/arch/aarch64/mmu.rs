@@ -5,7 +5,9 @@
 //! decided in `arch::pgtable`; the hosted machine provides the same names.
 
 use super::bbm_window::BbmWindow;
-use super::{cpu, errata, probe};
+use super::sysreg::{DCZID, DCZID_EL0};
+pub use super::sysreg::{dsb_ishst, dsb_nsh, isb, tlbi_vmalle1, tlbi_vmalle1is};
+use super::{cpu, errata, probe, sysreg};
 use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::arch::IrqMasked;
 use crate::arch::errata::Workarounds;
@@ -13,92 +15,46 @@ use crate::arch::irq::with_masked;
 use crate::arch::lines::{Line, Lines};
 use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
 use crate::arch::pgtable::tlbi::{RangeOp, VaOp};
-use core::arch::asm;
 use core::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{AcqRel, Relaxed},
 };
+use tock_registers::interfaces::Readable;
 
-macro_rules! instruction {
-    ($(#[$doc:meta])* $name:ident, $asm:literal) => {
-        $(#[$doc])*
-        #[inline(always)]
-        pub fn $name() {
-            // SAFETY: orders memory accesses or drops cached translations, which is
-            // harmless at any time; no `nomem`, so that the compiler keeps order too.
-            unsafe { asm!($asm, options(nostack, preserves_flags)) }
-        }
-    };
-}
-
-instruction!(
-    /// Earlier stores are visible to all CPUs of the inner shareable domain, their
-    /// table walkers included.
-    dsb_ishst, "dsb ishst"
-);
 /// Waits until earlier accesses and TLB invalidations are complete on all CPUs of the inner
 /// shareable domain. Ends a sequence of TLB invalidations: if a CPU needs a second one
 /// ([`Workarounds::REPEAT_TLBI`]), one of any address suffices (Linux: __tlbi_sync_s1ish).
 #[inline(always)]
 pub fn dsb_ish() {
-    // SAFETY: as above.
-    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) }
+    sysreg::dsb_ish();
     if errata::workarounds().contains(Workarounds::REPEAT_TLBI) {
-        // SAFETY: as above.
-        unsafe { asm!("tlbi vale1is, xzr", "dsb ish", options(nostack, preserves_flags)) }
+        sysreg::tlbi_vale1is_zero();
+        sysreg::dsb_ish();
     }
 }
-instruction!(
-    /// Earlier accesses and local TLB invalidations are complete for this CPU.
-    dsb_nsh, "dsb nsh"
-);
-instruction!(
-    /// Synchronizes the context: later instructions are fetched and translated anew.
-    isb, "isb"
-);
-instruction!(
-    /// Drops all EL1&0 translations on all CPUs.
-    tlbi_vmalle1is, "tlbi vmalle1is"
-);
-instruction!(
-    /// Drops all EL1&0 translations on this CPU.
-    tlbi_vmalle1, "tlbi vmalle1"
-);
 
 /// Drops what is cached of `va`, of all ASIDs, at all levels, on all CPUs.
 #[inline(always)]
 pub fn tlbi_vaae1is(va: impl Into<VaOp>) {
-    let operand = va.into().operand();
-    // SAFETY: as above.
-    unsafe { asm!("tlbi vaae1is, {}", in(reg) operand, options(nostack, preserves_flags)) }
+    sysreg::tlbi_vaae1is(va.into().operand());
 }
 
 /// Drops what is cached of `va`, of all ASIDs, at the last level, on all CPUs.
 #[inline(always)]
 pub fn tlbi_vaale1is(va: impl Into<VaOp>) {
-    let operand = va.into().operand();
-    // SAFETY: as above.
-    unsafe { asm!("tlbi vaale1is, {}", in(reg) operand, options(nostack, preserves_flags)) }
+    sysreg::tlbi_vaale1is(va.into().operand());
 }
 
 /// Range form of [`tlbi_vaae1is`]. The CPU must have FEAT_TLBIRANGE ([`has_tlb_range`]).
 #[inline(always)]
 pub(crate) fn tlbi_rvaae1is(op: RangeOp) {
-    // TLBI RVAAE1IS by its number: assemblers know the name only from Armv8.4 on.
-    // SAFETY: as above.
-    unsafe {
-        asm!("sys #0, c8, c2, #3, {}", in(reg) op.operand(), options(nostack, preserves_flags));
-    }
+    sysreg::tlbi_rvaae1is(op.operand());
 }
 
 /// Range form of [`tlbi_vaale1is`]. The CPU must have FEAT_TLBIRANGE ([`has_tlb_range`]).
 #[inline(always)]
 pub(crate) fn tlbi_rvaale1is(op: RangeOp) {
-    // TLBI RVAALE1IS.
-    // SAFETY: as above.
-    unsafe {
-        asm!("sys #0, c8, c2, #7, {}", in(reg) op.operand(), options(nostack, preserves_flags));
-    }
+    sysreg::tlbi_rvaale1is(op.operand());
 }
 
 static TLB_RANGE: AtomicBool = AtomicBool::new(false);
@@ -168,12 +124,9 @@ pub(crate) fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descri
 
 /// Invalidates all words of a table, which lies in Normal memory.
 pub(crate) fn clear_table(words: &[AtomicU64; PTRS_PER_TABLE]) {
-    let dczid: u64;
-    // SAFETY: reads an ID register.
-    unsafe { asm!("mrs {}, dczid_el0", out(reg) dczid, options(nomem, nostack, preserves_flags)) };
-    // DZP (bit 4) forbids DC ZVA; BS (3:0) is log2 of the words of 4 bytes that it zeroes.
-    let block = 4usize << (dczid & 0xf);
-    if dczid & 1 << 4 != 0 || block > PAGE_SIZE {
+    let dczid = DCZID_EL0.extract();
+    let block = 4usize << dczid.read(DCZID::BS);
+    if dczid.is_set(DCZID::DZP) || block > PAGE_SIZE {
         words.iter().for_each(|w| w.store(0, Relaxed));
         return;
     }
@@ -181,6 +134,6 @@ pub(crate) fn clear_table(words: &[AtomicU64; PTRS_PER_TABLE]) {
     for Line { at, .. } in Lines::of(start, start + PAGE_SIZE, block) {
         // SAFETY: zeroes `block` bytes within the table: it is page-aligned, as every
         // `Table` is, and its words may be written through a shared borrow.
-        unsafe { asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags)) };
+        unsafe { sysreg::dc_zva(at) };
     }
 }

@@ -25,7 +25,7 @@ pub(crate) mod rndr;
 pub(crate) mod smccc;
 pub mod smp;
 pub mod switch;
-mod sysreg;
+pub(crate) mod sysreg;
 pub(crate) mod timer;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
@@ -133,7 +133,7 @@ pub unsafe fn clear_page(pa: PhysAddr) {
     }
     for Line { at, .. } in Lines::of(start, start + PAGE_SIZE, block) {
         // SAFETY: the caller owns the frame; a block is a power of two of at most 2 KiB.
-        unsafe { core::arch::asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags)) };
+        unsafe { sysreg::dc_zva(at) };
     }
 }
 

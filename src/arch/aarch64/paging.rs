@@ -1,8 +1,12 @@
 //! Changes of the translation tables as a whole (Arm ARM D8.17).
 
 use super::features::{self, Features};
+use super::sysreg::{dsb_nsh, isb, tlbi_vmalle1};
 use super::{image, mmu};
 use crate::addr::{PhysAddr, VirtAddr};
+use aarch64_cpu::registers::{
+    ReadWriteable, Readable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1, Writeable,
+};
 use core::arch::asm;
 
 /// A table without an entry.
@@ -60,74 +64,45 @@ pub(crate) unsafe fn switch_ttbr1(pgd: PhysAddr) {
 /// Stops walks of the lower half: the identity map has served. Nothing of the kernel
 /// lies there until processes come.
 pub(crate) fn drop_identity_map() {
-    // SAFETY: the kernel runs in the upper half by now; EPD0 makes each access to the
-    // lower half a fault, and the TLB forgets what it knew of it.
-    unsafe {
-        asm!(
-            "mrs {t}, tcr_el1",
-            "orr {t}, {t}, {epd0}",
-            "msr tcr_el1, {t}",
-            "msr ttbr0_el1, xzr",
-            "isb",
-            "tlbi vmalle1",
-            "dsb nsh",
-            "isb",
-            t = out(reg) _,
-            epd0 = const TCR_EPD0,
-            options(nostack)
-        );
-    }
+    // The kernel runs in the upper half by now; EPD0 makes each access to the lower half a fault,
+    // and the TLB forgets what it knew of it.
+    TCR_EL1.modify(TCR_EL1::EPD0::DisableTTBR0Walks);
+    TTBR0_EL1.set(0);
+    isb();
+    forget_translations();
+}
+
+/// Drops this CPU's translations, once what changes them is in place.
+fn forget_translations() {
+    tlbi_vmalle1();
+    dsb_nsh();
+    isb();
 }
 
 /// Has the MMU take all that may be written for not executable, whatever its descriptor says
 /// (SCTLR_EL1.WXN). On the final tables: the first ones map the image as it was loaded. Other CPUs
 /// take SCTLR_EL1 over from this one.
 pub(crate) fn forbid_writable_code() {
-    const WXN: u64 = 1 << 19;
-    // SAFETY: nothing that runs is mapped to be written any more; TLBs may hold what WXN was.
-    unsafe {
-        asm!(
-            "mrs {t}, sctlr_el1",
-            "orr {t}, {t}, {wxn}",
-            "msr sctlr_el1, {t}",
-            "isb",
-            "tlbi vmalle1",
-            "dsb nsh",
-            "isb",
-            t = out(reg) _,
-            wxn = const WXN,
-            options(nostack)
-        );
-    }
+    // Nothing that runs is mapped to be written any more; TLBs may hold what WXN was.
+    SCTLR_EL1.modify(SCTLR_EL1::WXN::Enable);
+    isb();
+    forget_translations();
 }
 
-/// TCR_EL1.EPD0: no walks of the lower half.
-pub(super) const TCR_EPD0: u64 = 1 << 7;
-
-macro_rules! register {
-    ($(#[$doc:meta])* $name:ident, $register:literal) => {
-        $(#[$doc])*
-        #[must_use]
-        pub fn $name() -> u64 {
-            let value: u64;
-            // SAFETY: reads a register.
-            unsafe {
-                asm!(concat!("mrs {}, ", $register), out(reg) value,
-                    options(nomem, nostack, preserves_flags));
-            }
-            value
-        }
-    };
+/// TCR_EL1 as it is.
+#[must_use]
+pub fn tcr() -> u64 {
+    TCR_EL1.get()
 }
-register!(
-    /// TCR_EL1 as it is.
-    tcr, "tcr_el1"
-);
-register!(
-    /// SCTLR_EL1 as it is.
-    sctlr, "sctlr_el1"
-);
-register!(
-    /// TTBR1_EL1 as it is.
-    ttbr1, "ttbr1_el1"
-);
+
+/// SCTLR_EL1 as it is.
+#[must_use]
+pub fn sctlr() -> u64 {
+    SCTLR_EL1.get()
+}
+
+/// TTBR1_EL1 as it is.
+#[must_use]
+pub fn ttbr1() -> u64 {
+    TTBR1_EL1.get()
+}

@@ -2,10 +2,10 @@
 //! arch/arm64/kernel/patching.c, aarch64_insn_write).
 
 use super::errata;
+use super::sysreg::{dc_civac, dc_cvau, dsb_ish, ic_ivau, isb};
 use super::{fixmap, image};
 use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::arch::errata::Workarounds;
-use core::arch::asm;
 use core::fmt;
 
 /// An instruction of A64.
@@ -73,11 +73,13 @@ fn sync_instruction(at: VirtAddr) {
     // SAFETY: cache maintenance of mapped memory, and barriers, change no byte.
     unsafe {
         if clean_to_memory {
-            asm!("dc civac, {}", in(reg) at.get(), options(nostack, preserves_flags));
+            dc_civac(at.get());
         } else {
-            asm!("dc cvau, {}", in(reg) at.get(), options(nostack, preserves_flags));
+            dc_cvau(at.get());
         }
-        asm!("dsb ish", "ic ivau, {}", "dsb ish", "isb", in(reg) at.get(),
-            options(nostack, preserves_flags));
+        dsb_ish();
+        ic_ivau(at.get());
+        dsb_ish();
+        isb();
     }
 }

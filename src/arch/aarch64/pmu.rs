@@ -1,7 +1,8 @@
 //! Counting instructions (Arm ARM D13, the Performance Monitors Extension).
 
 use super::features::{self, Features};
-use core::arch::asm;
+use super::sysreg::{self, PMCEID0_EL0, PMCNTENSET_EL0, PMCR, PMCR_EL0, PMEVTYPER0_EL0};
+use tock_registers::interfaces::{Readable, Writeable};
 
 /// The event INST_RETIRED: an instruction was executed, architecturally.
 const INST_RETIRED: u64 = 0x08;
@@ -14,31 +15,15 @@ pub fn instructions() -> Option<u64> {
     if !features::features().contains(Features::PMU) {
         return None;
     }
-    let (has, control): (u64, u64);
-    // SAFETY: the registers are there.
-    unsafe {
-        asm!("mrs {}, pmceid0_el0", "mrs {}, pmcr_el0", out(reg) has, out(reg) control,
-            options(nomem, nostack, preserves_flags));
-    }
-    let counters = control >> 11 & 0x1f;
-    if has >> INST_RETIRED & 1 == 0 || counters == 0 {
+    let there = PMCEID0_EL0.get() >> INST_RETIRED & 1 != 0;
+    if !there || !PMCR_EL0.is_set(PMCR::N) {
         return None;
     }
-    let (event, enabled): (u64, u64);
-    // SAFETY: there is a first event counter.
-    unsafe {
-        asm!("mrs {}, pmevtyper0_el0", "mrs {}, pmcntenset_el0", out(reg) event, out(reg) enabled,
-            options(nomem, nostack, preserves_flags));
+    // There is a first event counter, and nobody else's.
+    if PMEVTYPER0_EL0.get() != INST_RETIRED || PMCNTENSET_EL0.get() & 1 == 0 {
+        PMEVTYPER0_EL0.set(INST_RETIRED);
+        PMCNTENSET_EL0.set(1);
+        sysreg::isb();
     }
-    if event != INST_RETIRED || enabled & 1 == 0 {
-        // SAFETY: the first event counter is there, and nobody else's.
-        unsafe {
-            asm!("msr pmevtyper0_el0, {}", "msr pmcntenset_el0, {}", "isb",
-                in(reg) INST_RETIRED, in(reg) 1u64, options(nomem, nostack, preserves_flags));
-        }
-    }
-    let n: u64;
-    // SAFETY: reads a counter. No `nomem`: it must stay where it was put.
-    unsafe { asm!("isb", "mrs {}, pmevcntr0_el0", out(reg) n, options(nostack, preserves_flags)) };
-    Some(n)
+    Some(sysreg::event_counter())
 }

@@ -2,14 +2,13 @@
 //! trusted to be mapped, or to be memory.
 
 use super::image;
+use super::sysreg::{at_s1e1r, dmb_sy, isb};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::arch::pgtable::explain::Bases;
 use crate::arch::{IrqMasked, layout, phys_to_virt};
-use core::arch::asm;
+use aarch64_cpu::registers::{PAR_EL1, Readable, TTBR0_EL1};
 use core::ptr::with_exposed_provenance;
 
-/// PAR_EL1.F: the translation failed.
-const PAR_F: u64 = 1 << 0;
 /// PAR_EL1.PA.
 const PAR_PA: u64 = 0x0000_ffff_ffff_f000;
 /// PAR_EL1.ATTR, as an `Attr` field of MAIR_EL1: a zero in its upper half is Device memory.
@@ -18,7 +17,7 @@ const PAR_ATTR_SHIFT: u32 = 56;
 /// Returns whether a read of `va` would find a translation now, memory or not.
 #[must_use]
 pub fn is_mapped(va: VirtAddr, _irq: &IrqMasked) -> bool {
-    translate(va) & PAR_F == 0
+    !PAR_EL1::F.is_set(translate(va))
 }
 
 /// The frame of memory that `va` leads to, as the MMU finds it; `None` where a read would
@@ -28,27 +27,18 @@ pub fn is_mapped(va: VirtAddr, _irq: &IrqMasked) -> bool {
 #[must_use]
 pub fn memory_at(va: VirtAddr, _irq: &IrqMasked) -> Option<PhysAddr> {
     let par = translate(va);
-    let is_memory = par & PAR_F == 0 && par >> PAR_ATTR_SHIFT & 0xf0 != 0;
+    let is_memory = !PAR_EL1::F.is_set(par) && par >> PAR_ATTR_SHIFT & 0xf0 != 0;
     is_memory.then_some(PhysAddr::new(par & PAR_PA))
 }
 
-/// PAR_EL1 for a read of `va`.
+/// PAR_EL1 for a read of `va`. With interrupts masked: nobody else uses the register then.
 fn translate(va: VirtAddr) -> u64 {
-    let par: u64;
-    // SAFETY: translates and writes PAR_EL1, which nobody else uses with interrupts masked.
-    unsafe {
-        asm!(
-            "at s1e1r, {va}",
-            "isb",
-            // A Cortex-A77 wants barriers round the read (erratum 1508412).
-            "dmb sy",
-            "mrs {par}, par_el1",
-            "dmb sy",
-            va = in(reg) va.get(),
-            par = out(reg) par,
-            options(nostack, preserves_flags)
-        );
-    }
+    at_s1e1r(va.get() as u64);
+    isb();
+    // A Cortex-A77 wants barriers round the read (erratum 1508412).
+    dmb_sy();
+    let par = PAR_EL1.get();
+    dmb_sy();
     par
 }
 
@@ -85,8 +75,5 @@ pub fn read_phys(pa: PhysAddr, irq: &IrqMasked) -> Option<u64> {
 /// The registers that say where this CPU's walks begin.
 #[must_use]
 pub fn bases() -> Bases {
-    let ttbr0: u64;
-    // SAFETY: reads a register.
-    unsafe { asm!("mrs {}, ttbr0_el1", out(reg) ttbr0, options(nomem, nostack, preserves_flags)) };
-    Bases { tcr: super::paging::tcr(), ttbr0, ttbr1: super::paging::ttbr1() }
+    Bases { tcr: super::paging::tcr(), ttbr0: TTBR0_EL1.get(), ttbr1: super::paging::ttbr1() }
 }

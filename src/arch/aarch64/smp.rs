@@ -12,11 +12,11 @@
 
 use super::boot_table::BootTable;
 use super::offer::{Offer, Progress};
-use super::sysreg::id_register;
 use super::{cache, image, mmu, paging};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::arch::pgtable::{Descriptor, KernelAttrs, Level, MAIR_EL1};
 use crate::arch::{CpuId, NR_CPUS};
+use aarch64_cpu::registers::{MPIDR_EL1, Readable, TCR_EL1};
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -96,7 +96,7 @@ pub const MPIDR_AFFINITY: u64 = 0xff_00ff_ffff;
 /// Reads this core's affinity, the Aff fields of MPIDR_EL1.
 #[must_use]
 pub fn mpidr() -> u64 {
-    id_register!("mpidr_el1") & MPIDR_AFFINITY
+    MPIDR_EL1.get() & MPIDR_AFFINITY
 }
 
 /// The CPUs that are up, a bit each.
@@ -142,7 +142,7 @@ pub(crate) fn init() {
 
     let data = &SECONDARY_DATA;
     // The upper half is walked, the lower one for the identity map.
-    let tcr = paging::tcr() & !paging::TCR_EPD0;
+    let tcr = TCR_EL1::EPD0::EnableTTBR0Walks.modify(paging::tcr());
     // SAFETY: no other core was started yet.
     unsafe {
         data.mair.get().write(MAIR_EL1);

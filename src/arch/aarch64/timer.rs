@@ -1,7 +1,8 @@
 //! Timer of the calling CPU: the virtual timer of EL1 (Arm ARM D12.2.4).
 
 use super::clock;
-use core::arch::asm;
+use super::sysreg::isb;
+use aarch64_cpu::registers::{CNTV_CTL_EL0, CNTV_CVAL_EL0, Writeable};
 
 /// The GIC's number of its interrupt where the device tree names none: PPI 11.
 pub const DEFAULT_INTERRUPT: u32 = 27;
@@ -13,15 +14,7 @@ pub const DEFAULT_INTERRUPT: u32 = 27;
 /// in time. So a tick may come early, once in the counter's life, and none is lost.
 pub fn fire_in(ticks: u64) {
     let at = clock::counter().wrapping_add(ticks);
-    // SAFETY: the timer is this CPU's own, and the kernel's alone.
-    unsafe {
-        asm!(
-            "msr cntv_cval_el0, {at}",
-            "msr cntv_ctl_el0, {on}", // ENABLE, not IMASK
-            "isb",
-            at = in(reg) at,
-            on = in(reg) 1u64,
-            options(nostack, preserves_flags)
-        );
-    }
+    CNTV_CVAL_EL0.set(at);
+    CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET); // and not IMASK
+    isb();
 }

@@ -6,7 +6,8 @@
 //! undefined there.
 #![deny(unsafe_code)]
 
-use super::pgtable::{IdMmfr, field};
+use super::pgtable::IdMmfr;
+use aarch64_cpu::registers::ID_AA64DFR0_EL1;
 
 #[cfg(test)]
 mod tests;
@@ -22,8 +23,9 @@ pub struct IdRegisters {
 
 impl IdRegisters {
     /// Returns true if the PMU is a PMUv3 (ID_AA64DFR0_EL1.PMUVer).
-    fn has_pmu(&self) -> bool {
-        (1..15).contains(&field(self.dfr0, 8))
+    #[must_use]
+    pub fn has_pmu(&self) -> bool {
+        (1..15).contains(&ID_AA64DFR0_EL1::PMUVer.read(self.dfr0))
     }
 }
 
@@ -45,14 +47,16 @@ const fn require(
 
 /// Features that the kernel uses on all CPUs.
 const REQUIREMENTS: [Requirement; 8] = [
-    require("the boot CPU's PAN", 1, |id| field(id.mm.mmfr1, 20)),
-    require("the boot CPU's TLBI by range", 2, |id| field(id.mm.isar0, 56)),
-    require("the boot CPU's access flag by hardware", 1, |id| field(id.mm.mmfr1, 0)),
-    require("the boot CPU's ASIDs of 16 bits", 2, |id| field(id.mm.mmfr0, 4)),
-    require("the boot CPU's common TLB entries", 1, |id| field(id.mm.mmfr2, 0)),
-    require("the boot CPU's E0PD", 1, |id| field(id.mm.mmfr2, 60)),
-    require("the boot CPU's cycle counter", 1, |id| u64::from(id.has_pmu())),
-    require("the boot CPU's physical addresses", 0, |id| field(id.mm.mmfr0, 0).min(5)),
+    require("the boot CPU's PAN", 1, |id| id.mm.has_pan().into()),
+    require("the boot CPU's TLBI by range", 1, |id| id.mm.has_tlb_range().into()),
+    require("the boot CPU's access flag by hardware", 1, |id| {
+        id.mm.has_access_flag_update().into()
+    }),
+    require("the boot CPU's ASIDs of 16 bits", 16, |id| id.mm.asid_bits().into()),
+    require("the boot CPU's common TLB entries", 1, |id| id.mm.has_cnp().into()),
+    require("the boot CPU's E0PD", 1, |id| id.mm.has_e0pd().into()),
+    require("the boot CPU's cycle counter", 1, |id| id.has_pmu().into()),
+    require("the boot CPU's physical addresses", 0, |id| id.mm.pa_bits().into()),
 ];
 
 /// Checks that a core has what the kernel uses on all CPUs, by the features of the boot CPU.

@@ -33,6 +33,5 @@ pub use mapper::{MapError, MapFlags, Mapper, Translation};
 pub use recent::RecentTables;
 pub use table::{Entry, Leaf, Table, TableAccess, TableAddr};
 #[cfg(any(target_os = "none", test))]
-pub(in crate::arch) use tcr::field;
 pub use tcr::{IdMmfr, tcr_el1};
 pub use walk::{BadTree, TreeStats};

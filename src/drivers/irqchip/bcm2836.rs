@@ -10,8 +10,8 @@ use super::{IRQCHIP, Irqchip, IrqchipError, Private};
 use crate::addr::VirtAddr;
 use crate::arch::CpuId;
 use crate::arch::smp;
+use crate::arch::sysreg::dsb_sy;
 use crate::drivers::mmio::{Probe, ReadOnly, ReadWrite, WriteOnly, block};
-use core::arch::asm;
 use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::{register_bitfields, register_structs};
 
@@ -213,7 +213,6 @@ impl Bcm2836 {
 fn take_mailbox(mailbox: &ReadWrite<u32>) -> u32 {
     let sent = mailbox.get();
     mailbox.set(sent);
-    // SAFETY: a barrier.
-    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+    dsb_sy();
     sent
 }

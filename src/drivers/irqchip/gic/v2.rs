@@ -6,9 +6,9 @@ use super::registers::{
 };
 use super::{ALL, Private, identify, quiesce, shared_words};
 use crate::addr::VirtAddr;
+use crate::arch::sysreg::dmb_ishld;
 use crate::drivers::irqchip::{IRQCHIP, Irqchip, IrqchipError};
 use crate::drivers::mmio::{Probe, block};
-use core::arch::asm;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tock_registers::LocalRegisterCopy;
 use tock_registers::interfaces::{Readable, Writeable};
@@ -117,7 +117,6 @@ impl GicV2 {
 #[inline(never)]
 pub(super) fn acknowledge(interface: &CpuInterface) -> Acknowledged {
     let acknowledged = interface.iar.extract();
-    // SAFETY: a barrier.
-    unsafe { asm!("dmb ishld", options(nostack, preserves_flags)) };
+    dmb_ishld();
     acknowledged
 }

@@ -9,9 +9,13 @@ use super::{ALL, OWN, Private, Quiescing, identify, quiesce, shared_words, wait_
 use crate::addr::VirtAddr;
 use crate::arch::CpuId;
 use crate::arch::features;
+use crate::arch::sysreg::{
+    ICC_AP1R0_EL1, ICC_AP1R1_EL1, ICC_AP1R2_EL1, ICC_AP1R3_EL1, ICC_CTLR, ICC_CTLR_EL1,
+    ICC_EOIR1_EL1, ICC_IAR, ICC_IAR1_EL1, ICC_IGRPEN, ICC_IGRPEN1_EL1, ICC_PMR_EL1, ICC_SGI1R_EL1,
+    ICC_SGIR, ICC_SRE, ICC_SRE_EL1, dsb_sy, isb,
+};
 use crate::drivers::irqchip::{IRQCHIP, Irqchip, IrqchipError};
 use crate::drivers::mmio::block;
-use core::arch::asm;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
 
@@ -162,71 +166,32 @@ impl GicV3 {
     }
 }
 
-/// ICC_SRE_EL1.SRE.
-const SRE: u64 = 1;
-/// ICC_CTLR_EL1.PRIbits: bits of a priority, less one.
-const PRIBITS_SHIFT: u64 = 8;
-
-/// The CPU interface: system registers, for group 1.
+/// The CPU interface: system registers, for group 1. EL2 left them to EL1 (head.S).
 fn init_system_registers() -> Result<(), IrqchipError> {
     if !features::has_gic_system_registers() {
         return Err(IrqchipError::NoSystemRegisters);
     }
-    let sre: u64;
-    // SAFETY: the registers are this CPU's and there; EL2 left them to EL1 (head.S).
-    unsafe {
-        asm!(
-            "mrs {sre}, S3_0_C12_C12_5", // ICC_SRE_EL1
-            "orr {sre}, {sre}, #1",
-            "msr S3_0_C12_C12_5, {sre}",
-            "isb",
-            "mrs {sre}, S3_0_C12_C12_5",
-            sre = out(reg) sre,
-            options(nostack, preserves_flags)
-        );
-    }
-    if sre & SRE == 0 {
+    ICC_SRE_EL1.modify(ICC_SRE::SRE::SET);
+    isb();
+    if !ICC_SRE_EL1.is_set(ICC_SRE::SRE) {
         return Err(IrqchipError::NoSystemRegisters);
     }
-    let ctlr: u64;
-    // SAFETY: as above. All priorities pass; the end of an interrupt deactivates it.
-    unsafe {
-        asm!(
-            "msr S3_0_C4_C6_0, {mask}",     // ICC_PMR_EL1
-            "msr S3_0_C12_C12_4, xzr",      // ICC_CTLR_EL1
-            "isb",
-            "mrs {ctlr}, S3_0_C12_C12_4",
-            mask = in(reg) 0xffu64,
-            ctlr = out(reg) ctlr,
-            options(nostack, preserves_flags)
-        );
-    }
-    drop_active_priorities(ctlr >> PRIBITS_SHIFT & 7);
-    // SAFETY: as above.
-    unsafe {
-        asm!(
-            "msr S3_0_C12_C12_7, {enable}", // ICC_IGRPEN1_EL1
-            "isb",
-            enable = in(reg) 1u64,
-            options(nostack, preserves_flags)
-        );
-    }
+    // All priorities pass; the end of an interrupt deactivates it.
+    ICC_PMR_EL1.set(0xff);
+    ICC_CTLR_EL1.set(0);
+    isb();
+    drop_active_priorities(ICC_CTLR_EL1.read(ICC_CTLR::PRIbits));
+    ICC_IGRPEN1_EL1.write(ICC_IGRPEN::Enable::SET);
+    isb();
     Ok(())
 }
 
 /// Signals no interrupt to this CPU any more, if it has the registers for that.
 pub(super) fn close_cpu() {
-    if !features::has_gic_system_registers() {
-        return;
-    }
-    let sre: u64;
-    // SAFETY: the register is this CPU's and there; EL2 left it to EL1 (head.S).
-    unsafe {
-        asm!("mrs {}, S3_0_C12_C12_5", out(reg) sre, options(nostack, preserves_flags));
-    }
-    if sre & SRE != 0 {
-        // SAFETY: as above; with SRE set the register is there. ICC_IGRPEN1_EL1.
-        unsafe { asm!("msr S3_0_C12_C12_7, xzr", "isb", options(nostack, preserves_flags)) };
+    // With SRE set the other register is there.
+    if features::has_gic_system_registers() && ICC_SRE_EL1.is_set(ICC_SRE::SRE) {
+        ICC_IGRPEN1_EL1.write(ICC_IGRPEN::Enable::CLEAR);
+        isb();
     }
 }
 
@@ -234,52 +199,41 @@ pub(super) fn close_cpu() {
 /// below would be signalled (Linux: gic_cpu_sys_reg_init). How many registers there are, of 32
 /// priorities each, goes by the bits of a priority; `pribits` is one less.
 fn drop_active_priorities(pribits: u64) {
-    // SAFETY: ICC_AP1R0_EL1 to AP1R3: of this CPU, and there, as the bits say.
-    unsafe {
-        if pribits >= 6 {
-            asm!(
-                "msr S3_0_C12_C9_3, xzr",
-                "msr S3_0_C12_C9_2, xzr",
-                options(nostack, preserves_flags)
-            );
-        }
-        if pribits >= 5 {
-            asm!("msr S3_0_C12_C9_1, xzr", options(nostack, preserves_flags));
-        }
-        asm!("msr S3_0_C12_C9_0, xzr", "isb", options(nostack, preserves_flags));
+    if pribits >= 6 {
+        ICC_AP1R3_EL1.set(0);
+        ICC_AP1R2_EL1.set(0);
     }
+    if pribits >= 5 {
+        ICC_AP1R1_EL1.set(0);
+    }
+    ICC_AP1R0_EL1.set(0);
+    isb();
 }
 
 pub(super) fn send(sgi: Private, affinity: u64) {
     let [a0, a1, a2, _, a3, ..] = affinity.to_le_bytes();
-    let value = 1u64 << (a0 & 15)
-        | u64::from(a1) << 16
-        | u64::from(sgi.0) << 24
-        | u64::from(a2) << 32
-        | u64::from(a0 >> 4) << 44
-        | u64::from(a3) << 48;
-    // SAFETY: ICC_SGI1R_EL1: interrupts another CPU, which is ready for it.
-    unsafe {
-        asm!("msr S3_0_C12_C11_5, {}", "isb", in(reg) value, options(nostack, preserves_flags));
-    }
+    ICC_SGI1R_EL1.write(
+        ICC_SGIR::TargetList.val(1 << (a0 & 15))
+            + ICC_SGIR::RS.val((a0 >> 4).into())
+            + ICC_SGIR::Aff1.val(a1.into())
+            + ICC_SGIR::Aff2.val(a2.into())
+            + ICC_SGIR::Aff3.val(a3.into())
+            + ICC_SGIR::INTID.val(sgi.0.into()),
+    );
+    isb();
 }
 
 /// Takes the pending interrupt of highest priority. What its sender stored before it sent is
 /// visible afterwards (Linux: gic_read_iar).
 #[inline(never)]
 pub(super) fn acknowledge() -> u32 {
-    let id: u64;
-    // SAFETY: ICC_IAR1_EL1: takes the pending interrupt.
-    unsafe {
-        asm!("mrs {}, S3_0_C12_C12_0", "dsb sy", out(reg) id, options(nostack, preserves_flags));
-    }
-    id as u32 & 0xff_ffff
+    let id = ICC_IAR1_EL1.read(ICC_IAR::INTID);
+    dsb_sy();
+    id as u32
 }
 
+/// Ends an interrupt that was acknowledged.
 pub(super) fn end(id: u32) {
-    // SAFETY: ICC_EOIR1_EL1: of an interrupt that was acknowledged.
-    unsafe {
-        asm!("msr S3_0_C12_C12_1, {}", "isb", in(reg) u64::from(id),
-            options(nostack, preserves_flags));
-    }
+    ICC_EOIR1_EL1.set(id.into());
+    isb();
 }
