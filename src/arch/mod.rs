@@ -30,12 +30,11 @@
 //! | `exception`, `backtrace`, `extable`, `probe` | faults, and reading what may fault |
 //! | `fixmap`, `paging` | mappings of the boot |
 //! | `switch` | from one thread's registers to another's |
-//! | `el0_entry`, `mmu_context` | running code at EL0, and the tables that it runs on |
 //! | `clock`, `timer`, `pmu`, `rndr`, `smccc` | counters, the generic timer, random numbers, firmware calls |
 //! | `sysreg` | system registers and instructions that `aarch64-cpu` lacks |
 //!
 //! `pgtable/` holds what both machines share: the descriptor format and the one
-//! place that edits page tables. [`asid`] gives address space identifiers to contexts. `esr` decodes the
+//! place that edits page tables. [`cpumask`] has sets of CPUs. [`asid`] gives address space identifiers to contexts. `esr` decodes the
 //! reasons for exceptions. `errata` is the table of the CPUs' errata, `clocksource` the
 //! arithmetic of the clock, `cpufeature` what all cores must have.
 
@@ -53,8 +52,8 @@ pub use aarch64::{
 };
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    backtrace, clock, el0_entry, errata as cpu_errata, exception, extable, features, fixmap, image,
-    mmu_context, pmu, smp, switch,
+    backtrace, clock, errata as cpu_errata, exception, extable, features, fixmap, image, pmu, smp,
+    switch,
 };
 #[cfg(target_os = "none")]
 pub(crate) use aarch64::{
@@ -107,9 +106,9 @@ pub(crate) mod atomic_fn;
 pub mod clocksource;
 #[cfg(any(target_os = "none", test))]
 pub mod cpufeature;
+pub mod cpumask;
 #[cfg(any(target_os = "none", test))]
 pub mod errata;
-#[cfg(any(target_os = "none", test))]
 pub mod esr;
 pub mod jump_label;
 pub mod lines;

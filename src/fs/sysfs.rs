@@ -2,9 +2,11 @@
 
 use super::tree::{File, Node};
 use crate::arch::NR_CPUS;
+use crate::arch::cpumask::Hex;
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::mm::page_alloc::{cpu_to_node, cpus_online, node_distance};
 use crate::mm::stat;
+use crate::percpu::nr_cpu_ids;
 use core::fmt;
 
 pub(super) const DEVICES: &[Node] = &[Node::Dir(
@@ -37,9 +39,8 @@ fn node_name(n: usize) -> Option<&'static str> {
 const NODE: &[File] = &[
     File::new("cpulist", |n, out| writeln!(out, "{}", List(|cpu| is_near(n, cpu)))),
     File::new("cpumap", |n, out| {
-        let mask =
-            (0..NR_CPUS).filter(|&cpu| is_near(n, cpu)).fold(0u32, |mask, cpu| mask | 1 << cpu);
-        writeln!(out, "{mask:0width$x}", width = NR_CPUS.div_ceil(4))
+        let near = cpus_online().filter(|&cpu| cpu_to_node(cpu).index() == n).collect();
+        writeln!(out, "{}", Hex(near, nr_cpu_ids()))
     }),
     File::new("distance", distance),
     File::new("meminfo", |n, out| of_node(n, |node| write!(out, "{}", stat::NodeMemInfo(node)))),
@@ -68,8 +69,8 @@ fn distance(n: usize, out: &mut dyn fmt::Write) -> fmt::Result {
 /// The numbers that are in a set, runs of them as `0-3` (Linux: %*pbl).
 struct List<F>(F);
 
-/// Numbers that can be in a [`List`].
-const NUMBERS: usize = 64;
+/// Numbers that can be in a [`List`]: those of CPUs and of nodes.
+const NUMBERS: usize = if NR_CPUS > MAX_NUMNODES { NR_CPUS } else { MAX_NUMNODES };
 
 impl<F: Fn(usize) -> bool> fmt::Display for List<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 use super::FsError;
 use super::tree::{File, Node};
 use crate::arch::{CpuId, NR_CPUS};
+use crate::percpu::{Names, nr_cpu_ids};
 use crate::trace::{
     self, EVENTS, Format, HEADER_EVENT, HeaderPage, Rings, SavedCmdlines, Stats, Trace, TraceError,
 };
@@ -163,5 +164,6 @@ fn buffer_size(_: usize, out: &mut dyn fmt::Write) -> fmt::Result {
 }
 
 fn cpu_name(n: usize) -> Option<&'static str> {
-    ["cpu0", "cpu1", "cpu2", "cpu3", "cpu4", "cpu5", "cpu6", "cpu7"].get(n).copied()
+    static NAMES: Names<6> = Names::new("cpu");
+    NAMES.get(n).filter(|_| n < nr_cpu_ids())
 }

@@ -5,7 +5,8 @@ pub use super::irq::{IrqReturn, MAX_ACTIONS, UNHANDLED_LIMIT, free_irq, request_
 use super::redistributors::Redistributors;
 use crate::addr::{PhysRange, VirtAddr};
 use crate::arch::atomic_fn::AtomicFn;
-use crate::arch::{CpuId, IrqMasked, NR_CPUS, irq};
+use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
+use crate::arch::{CpuId, IrqMasked, irq};
 use crate::arch::{clock, cpu, exception, irq as arch_irq, smp, timer};
 use crate::drivers::irqchip::gic::{v2, v3};
 use crate::drivers::irqchip::{self, IrqchipError, Private, bcm2836};
@@ -13,6 +14,7 @@ use crate::firmware::fdt::{Gic, InterruptController, Timer, Tree};
 use crate::mm::debug::kfence_tick;
 use crate::mm::ioremap::ioremap;
 use crate::mm::page_alloc;
+use crate::per_cpu;
 use crate::sched::{self, HZ};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use log::{info, warn};
@@ -25,21 +27,23 @@ const SGI_STOP: Private = Private::sgi(1);
 const SGI_STOP_ID: u32 = 1;
 
 static TIMER_ID: AtomicU32 = AtomicU32::new(timer::DEFAULT_INTERRUPT);
-static TICKS: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
-static RESCHEDULES: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
+per_cpu! {
+    static TICKS: AtomicU64 = AtomicU64::new(0);
+    static RESCHEDULES: AtomicU64 = AtomicU64::new(0);
+}
 static TICK_HOOK: AtomicFn<fn()> = AtomicFn::none();
 
 /// Number of timer interrupts of this CPU.
 #[must_use]
 pub fn ticks(cpu: CpuId) -> u64 {
-    TICKS[cpu.index()].load(Relaxed)
+    TICKS.try_of(cpu).map_or(0, |ticks| ticks.load(Relaxed))
 }
 
 /// Number of times that other CPUs have had this one look for something to do (Linux:
 /// "Rescheduling interrupts" of /proc/interrupts).
 #[must_use]
 pub fn reschedules(cpu: CpuId) -> u64 {
-    RESCHEDULES[cpu.index()].load(Relaxed)
+    RESCHEDULES.try_of(cpu).map_or(0, |count| count.load(Relaxed))
 }
 
 /// Calls `hook` from each tick on each CPU, with interrupts masked; one hook at a time.
@@ -172,33 +176,34 @@ pub(super) fn kick(cpu: CpuId) {
     cpu::wake_all();
 }
 
-/// The CPUs that have stopped for the end, a bit each.
-static STOPPED: AtomicU32 = AtomicU32::new(0);
+/// The CPUs that have stopped for the end.
+static STOPPED: AtomicCpuMask = AtomicCpuMask::new(CpuMask::NONE);
 /// Seconds to wait for the other CPUs at the end: one may be in a long section with interrupts
 /// masked, or the host may be busy.
 const STOP_SECONDS: u64 = 10;
 
 /// Stops all other CPUs, for the end, and waits for them. The CPUs that have stopped, and
-/// those that did not in time, a bit each.
-pub(super) fn stop_others() -> (u32, u32) {
+/// those that did not in time.
+pub(super) fn stop_others() -> (CpuMask, CpuMask) {
     let others = irq::with_masked(|irq| {
         let own = cpu::id(irq);
         for other in smp::online().filter(|&other| other != own) {
             irqchip::send(SGI_STOP, other, irq);
         }
-        smp::online_mask() & !(1 << own.index())
+        smp::online_mask().without_cpu(own)
     });
     let limit = cpu::ticks().saturating_add(cpu::timeout(STOP_SECONDS));
-    while irqchip::present() && STOPPED.load(Relaxed) & others != others && cpu::ticks() < limit {
+    let running = || others.and_not(STOPPED.load(Relaxed));
+    while irqchip::present() && !running().is_empty() && cpu::ticks() < limit {
         cpu::relax();
     }
-    let stopped = STOPPED.load(Relaxed) & others;
-    (stopped, others & !stopped)
+    let running = running();
+    (others.and_not(running), running)
 }
 
 /// Stops this CPU: another one ends the machine.
 pub(super) fn stop() -> ! {
-    irq::with_masked(|irq| STOPPED.fetch_or(1 << cpu::id(irq).index(), Relaxed));
+    irq::with_masked(|irq| STOPPED.set(cpu::id(irq), Relaxed));
     cpu::park()
 }
 
@@ -267,7 +272,7 @@ fn handle() {
         irqchip::handle(irq, |id| match id {
             // Taking it has ended the wait.
             SGI_RESCHEDULE_ID => {
-                count(&RESCHEDULES, irq);
+                count(RESCHEDULES.get(irq));
                 page_alloc::drain_if_requested(irq);
                 sched::sync_core_if_requested(irq);
             }
@@ -279,14 +284,13 @@ fn handle() {
 }
 
 /// Adds 1 to this CPU's counter, which nobody else writes.
-fn count(counters: &[AtomicU64; NR_CPUS], irq: &IrqMasked) {
-    let counter = &counters[cpu::id(irq).index()];
+fn count(counter: &AtomicU64) {
     counter.store(counter.load(Relaxed) + 1, Relaxed);
 }
 
 fn tick(irq: &IrqMasked) {
     timer::fire_in(cpu::tick_frequency() / HZ);
-    count(&TICKS, irq);
+    count(TICKS.get(irq));
     sched::tick(irq);
     kfence_tick();
     if let Some(hook) = TICK_HOOK.load(Relaxed) {

@@ -6,7 +6,7 @@ use super::start::Stop;
 use super::{paging, secondary};
 use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtRange};
 use crate::arch::fixmap::MEMBLOCK_PAGES;
-use crate::arch::{self, NR_CPUS, irq, layout};
+use crate::arch::{self, irq, layout};
 use crate::arch::{features, fixmap, image};
 use crate::drivers::random;
 use crate::firmware::cmdline::CommandLine;
@@ -20,6 +20,7 @@ use crate::mm::page_alloc;
 use crate::mm::ptdump::{self, Run};
 use crate::mm::sparse::Populate;
 use crate::mm::{cma, compaction, kthread, slab, vmalloc, vmscan};
+use crate::percpu::nr_cpu_ids;
 use crate::reserved_mem;
 use crate::resource::{self, Resources};
 use crate::sched;
@@ -239,8 +240,9 @@ pub(super) fn kmem_cache_init() -> Result<(), Stop> {
 /// Sets the bounds of vmalloc.
 pub(super) fn vmalloc_init() {
     let pages: u32 = page_alloc::zones().map(|zone| zone.managed).sum();
-    vmalloc::init(NR_CPUS, pages as usize);
-    debug!("vmalloc: for {NR_CPUS} CPUs and {pages} pages");
+    let cpus = nr_cpu_ids();
+    vmalloc::init(cpus, pages as usize);
+    debug!("vmalloc: for {cpus} CPUs and {pages} pages");
 }
 
 /// Names of what there is once for each node.

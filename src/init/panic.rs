@@ -6,6 +6,7 @@
 
 use super::{fault, interrupts, trace_file};
 use crate::arch::backtrace::Backtrace;
+use crate::arch::cpumask::CpuMask;
 use crate::arch::irq::with_masked;
 use crate::arch::{cpu, exception};
 use crate::drivers::{console, semihosting};
@@ -40,22 +41,22 @@ fn stop_others() {
         console::print_dying(format_args!(", thread {comm},"));
     }
     console::print_dying(format_args!(" reports"));
-    if stopped != 0 {
+    if !stopped.is_empty() {
         console::print_dying(format_args!(", stopped: {}", Cpus(stopped)));
     }
-    if running != 0 {
+    if !running.is_empty() {
         console::print_dying(format_args!(", NOT stopped: {}", Cpus(running)));
     }
     console::print_dying(format_args!("\n"));
 }
 
-/// CPUs by their numbers, from a bit each.
-struct Cpus(u32);
+/// CPUs by their numbers.
+struct Cpus(CpuMask);
 
 impl fmt::Display for Cpus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CPU")?;
-        (0..u32::BITS).filter(|n| self.0 >> n & 1 != 0).try_for_each(|n| write!(f, " {n}"))
+        self.0.iter().try_for_each(|cpu| write!(f, " {}", cpu.index()))
     }
 }
 

@@ -23,8 +23,9 @@ pub struct Redistributors {
     regions: ArrayVec<PhysRange, MAX_REGIONS>,
     /// Bytes from one to the next; where it is not said, each tells.
     stride: Option<u64>,
-    /// Pieces that stay mapped.
-    mapped: ArrayVec<(PhysRange, VirtAddr), NR_CPUS>,
+    /// Pieces that stay mapped: as many as hold the redistributors of [`NR_CPUS`] CPUs, with
+    /// virtual LPIs.
+    mapped: ArrayVec<(PhysRange, VirtAddr), { NR_CPUS.div_ceil(4) }>,
 }
 
 /// A walk's next step.

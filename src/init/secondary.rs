@@ -16,7 +16,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::ioremap::ioremap_cache;
 use crate::mm::{debug, kthread, page_alloc, vmalloc};
-use crate::percpu::nr_cpu_ids;
+use crate::percpu::{Names, nr_cpu_ids};
 use crate::sched;
 use crate::trace;
 use arrayvec::ArrayVec;
@@ -24,23 +24,19 @@ use core::sync::atomic::Ordering;
 use log::{info, warn};
 
 /// The idle threads of the CPUs, as Linux calls them.
-const IDLE_NAMES: [&str; NR_CPUS] = [
-    "swapper/0",
-    "swapper/1",
-    "swapper/2",
-    "swapper/3",
-    "swapper/4",
-    "swapper/5",
-    "swapper/6",
-    "swapper/7",
-];
+static IDLE_NAMES: Names<11> = Names::new("swapper/");
+
+/// The name of the idle thread of a CPU.
+fn idle_name(cpu: CpuId) -> &'static str {
+    IDLE_NAMES.get(cpu.index()).unwrap_or("swapper")
+}
 
 /// The boot becomes the first thread, and the boot CPU has threads from now on. What it runs
 /// when all of them sleep has a stack of its own. Boot CPU, once it has interrupts.
 pub(super) fn sched_init() {
     sched::set_kick(interrupts::kick);
     sched::init_cpu("init");
-    let idle = kthread::kthread_create_on_cpu(IDLE_NAMES[0], CpuId::BOOT, || {
+    let idle = kthread::kthread_create_on_cpu(idle_name(CpuId::BOOT), CpuId::BOOT, || {
         loop {
             sched::do_idle(|| false);
         }
@@ -106,7 +102,7 @@ pub(super) fn bring_up(tree: &Tree<'_>, dtb: PhysAddr, mut redistributors: Redis
         number += 1;
         let _ = seen.try_push(mpidr);
     }
-    info!("SMP: {} of {NR_CPUS} CPUs up", smp::online().count());
+    info!("SMP: {} CPUs up", smp::online().count());
 }
 
 /// Result of starting a core.
@@ -261,7 +257,7 @@ unsafe extern "C" fn secondary_start_kernel(number: u64) -> ! {
     exception::unmask_serror();
     let interrupted = interrupts::init_cpu();
     if interrupted {
-        sched::init_cpu(IDLE_NAMES[id.index()]);
+        sched::init_cpu(idle_name(id));
         sched::make_idle();
     }
     smp::came_up(id);

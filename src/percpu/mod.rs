@@ -11,10 +11,12 @@
 //! costs nothing. `setup_per_cpu_areas` makes the copies while the boot CPU is alone.
 
 mod array;
+mod names;
 #[cfg(target_os = "none")]
 mod units;
 
 pub use array::CpuArray;
+pub use names::Names;
 #[cfg(target_os = "none")]
 pub use units::{PerCpu, nr_cpu_ids, setup_per_cpu_areas, unit};
 

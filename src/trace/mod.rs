@@ -53,8 +53,8 @@ pub use points::page_fault_kernel;
 pub use sites::Sites;
 pub use text::{HEADER_EVENT, HeaderPage, SavedCmdlines, Stats, Trace};
 
+use crate::arch::cpu;
 use crate::arch::irq::{is_masked, with_masked};
-use crate::arch::{NR_CPUS, cpu};
 use crate::machine_local;
 use crate::per_cpu;
 use crate::sched::{self, NR_THREADS};
@@ -69,6 +69,8 @@ use ring::Ring;
 per_cpu! {
     /// A ring that is there ends with the machine.
     static RINGS: SpinLock<Option<ManuallyDrop<Ring>>> = SpinLock::new(Rank::Trace, None);
+    /// Records of the CPU that found its ring taken, or none.
+    static DROPPED: AtomicU64 = AtomicU64::new(0);
 }
 
 machine_local! {
@@ -76,8 +78,6 @@ machine_local! {
     static ENABLED: AtomicU32 = AtomicU32::new(0);
     /// True while records are written (Linux: tracing_on).
     static RECORDING: AtomicBool = AtomicBool::new(true);
-    /// Records of each CPU that found its ring taken, or none.
-    static DROPPED: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 }
 
 const _: () = assert!(events::COUNT <= u32::BITS as usize);
@@ -113,7 +113,7 @@ fn record(id: Id, encode: impl FnOnce(&crate::arch::IrqMasked, &mut [u8; MAX_REC
     with_masked(|irq| {
         let mut ring = RINGS.get(irq).try_lock(irq);
         let Some(ring) = ring.as_mut().and_then(|ring| ring.as_mut()) else {
-            DROPPED[cpu::id(irq).index()].fetch_add(1, Relaxed);
+            DROPPED.get(irq).fetch_add(1, Relaxed);
             return;
         };
         let mut bytes = [0; MAX_RECORD];

@@ -160,7 +160,11 @@ impl fmt::Display for Stats<'_> {
         writeln!(f, "bytes: {}", of(|ring| ring.bytes() as u64))?;
         writeln!(f, "oldest event ts: {old:>5}.{old_us:06}")?;
         writeln!(f, "now ts: {now:>5}.{now_us:06}")?;
-        writeln!(f, "dropped events: {}", DROPPED[self.1.index()].load(Relaxed))?;
+        writeln!(
+            f,
+            "dropped events: {}",
+            DROPPED.try_of(self.1).map_or(0, |dropped| dropped.load(Relaxed))
+        )?;
         writeln!(f, "read events: 0")
     }
 }

@@ -1,22 +1,22 @@
 //! Exceptions taken to EL1: the registers that vectors.S saves, and who is told (Arm ARM D1.3).
 
 use super::{cpu, extable, mmu, sysreg};
-use crate::addr::{UserAddr, VirtAddr, VirtRange};
+use crate::addr::{VirtAddr, VirtRange};
 use crate::arch::atomic_fn::{AtomicFn, FnPointer};
+use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
 use crate::arch::esr::Syndrome;
 use crate::arch::irq::with_masked;
-use crate::arch::{CpuId, IrqMasked, NR_CPUS, layout};
+use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use core::fmt;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use spin::Once;
 
 /// The registers at an exception, as vectors.S lays them out.
 #[repr(C)]
-#[derive(Clone)]
 pub struct PtRegs {
     /// x0 to x30.
     pub x: [u64; 31],
-    /// The stack pointer: SP_EL0 of EL0.
+    /// The stack pointer.
     pub sp: u64,
     /// ELR_EL1: where it happened.
     pub elr: u64,
@@ -30,23 +30,6 @@ pub struct PtRegs {
 }
 
 const _: () = assert!(size_of::<PtRegs>() == 304);
-
-impl PtRegs {
-    /// The registers of a program at EL0 that begins at `pc` with the stack pointer `sp`: all
-    /// others are 0 (Linux: start_thread).
-    #[must_use]
-    pub const fn user(pc: UserAddr, sp: UserAddr) -> Self {
-        Self {
-            x: [0; 31],
-            sp: sp.get() as u64,
-            elr: pc.get() as u64,
-            spsr: 0,
-            esr: 0,
-            far: 0,
-            record: [0; 2],
-        }
-    }
-}
 
 /// Vector that was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,17 +104,17 @@ pub(crate) fn unmask_serror() {
     sysreg::unmask_serror();
 }
 
-/// CPUs to which no interrupt should come, a bit each.
-static NO_IRQ: AtomicU32 = AtomicU32::new(0);
+/// CPUs to which no interrupt should come.
+static NO_IRQ: AtomicCpuMask = AtomicCpuMask::new(CpuMask::NONE);
 
 /// Notes that nobody can handle an interrupt of this CPU.
 pub(super) fn expect_no_irq(irq: &IrqMasked) {
-    NO_IRQ.fetch_or(1 << cpu::id(irq).index(), Relaxed);
+    NO_IRQ.set(cpu::id(irq), Relaxed);
 }
 
 fn expects_no_irq() -> bool {
     let cpus = NO_IRQ.load(Relaxed);
-    cpus != 0 && with_masked(|irq| cpus >> cpu::id(irq).index() & 1 != 0)
+    !cpus.is_empty() && with_masked(|irq| cpus.contains(cpu::id(irq)))
 }
 
 /// Masks an interrupt that nobody can handle, nor end, where it interrupted.
@@ -187,37 +170,19 @@ unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
     {
         return;
     }
-    if kind == Kind::Vector(FIQ_FROM_EL1) && handle_fiq(regs) {
-        return;
+    if kind == Kind::Vector(FIQ_FROM_EL1) && expects_no_irq() {
+        return mask_interrupt(regs, PSTATE_F);
     }
-    if kind == Kind::Vector(IRQ_FROM_EL1) && handle_irq(regs) {
-        return;
+    if kind == Kind::Vector(IRQ_FROM_EL1) && expects_no_irq() {
+        return mask_interrupt(regs, PSTATE_I);
+    }
+    if kind == Kind::Vector(IRQ_FROM_EL1)
+        && let Some(handler) = IRQ.get()
+    {
+        return handler();
     }
     fatal(regs, kind)
 }
-
-/// Handles a FIQ that interrupted the code of `regs`; false where it is not known what to do.
-pub(super) fn handle_fiq(regs: &mut PtRegs) -> bool {
-    let masks = expects_no_irq();
-    if masks {
-        mask_interrupt(regs, PSTATE_F);
-    }
-    masks
-}
-
-/// Handles an IRQ that interrupted the code of `regs`; false where nobody can.
-pub(super) fn handle_irq(regs: &mut PtRegs) -> bool {
-    if expects_no_irq() {
-        mask_interrupt(regs, PSTATE_I);
-        return true;
-    }
-    let Some(handler) = IRQ.get() else { return false };
-    handler();
-    true
-}
-
-/// vectors.S takes the top three bits of the 48 of its table's address for this number.
-const _: () = assert!(layout::KIMAGE.start().get() >> 45 & 7 == 4);
 
 /// Bytes of an emergency stack.
 pub const EMERGENCY_STACK_SIZE: usize = 8 << 10;
@@ -262,8 +227,7 @@ unsafe extern "C" fn stack_overflow_handler(regs: &mut PtRegs) -> ! {
     fatal(regs, Kind::StackOverflow)
 }
 
-/// Ends the kernel with a report.
-pub(super) fn fatal(regs: &PtRegs, kind: Kind) -> ! {
+fn fatal(regs: &PtRegs, kind: Kind) -> ! {
     match FATAL.load(Relaxed) {
         Some(handler) => handler(regs, kind),
         None => super::early::report_fault(regs.esr, regs.elr, regs.far, 4, regs.x[30]),

@@ -14,12 +14,13 @@ use super::boot_table::BootTable;
 use super::offer::{Offer, Progress};
 use super::{cache, image, mmu, paging};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
 use crate::arch::pgtable::{Descriptor, KernelAttrs, Level, MAIR_EL1};
 use crate::arch::{CpuId, NR_CPUS};
 use aarch64_cpu::registers::{MPIDR_EL1, Readable, TCR_EL1};
 use core::arch::asm;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Data that head.S reads on a starting core, in this order: first for all cores, then for each.
 #[repr(C, align(256))]
@@ -79,8 +80,8 @@ pub enum NotUp {
 /// The identity map of `.idmap.text`: PGD, PUD, PMD, PTE.
 static IDMAP: [BootTable; 4] = [const { BootTable::new() }; 4];
 
-/// A bit for each CPU that is up.
-static ONLINE: AtomicU32 = AtomicU32::new(1);
+/// The CPUs that are up.
+static ONLINE: AtomicCpuMask = AtomicCpuMask::new(CpuMask::of(CpuId::BOOT));
 /// The affinity of each CPU that is up.
 static AFFINITY: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 
@@ -99,16 +100,15 @@ pub fn mpidr() -> u64 {
     MPIDR_EL1.get() & MPIDR_AFFINITY
 }
 
-/// The CPUs that are up, a bit each.
+/// The CPUs that are up (Linux: cpu_online_mask).
 #[must_use]
-pub fn online_mask() -> u32 {
+pub fn online_mask() -> CpuMask {
     ONLINE.load(Ordering::Acquire)
 }
 
 /// The CPUs that are up.
 pub fn online() -> impl Iterator<Item = CpuId> {
-    let mask = online_mask();
-    (0..NR_CPUS).filter(move |&n| mask >> n & 1 != 0).filter_map(CpuId::new)
+    online_mask().iter()
 }
 
 /// The affinity of a CPU that is up.
@@ -250,7 +250,7 @@ pub(crate) fn init_cpu(cpu: CpuId) {
 
 /// Reports to the boot CPU that the calling core is up.
 pub(crate) fn came_up(cpu: CpuId) {
-    ONLINE.fetch_or(1 << cpu.index(), Ordering::AcqRel);
+    ONLINE.set(cpu, Ordering::AcqRel);
     OFFERS[cpu.index()].came_up();
 }
 

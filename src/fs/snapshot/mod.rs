@@ -23,7 +23,7 @@ use crate::mm::memblock::debugfs;
 use crate::mm::memblock::{Kind, RegionFlags};
 use crate::mm::mmzone::Migratetype;
 use crate::mm::page_alloc::{
-    ZoneInfo, cpu_to_node, cpus_online, node_distance, not_up, num_poisoned_pages, zones,
+    ZoneInfo, cpu_to_node, cpus_online, node_distance, not_up, num_poisoned_pages, pcp_count, zones,
 };
 use crate::mm::ptdump;
 use crate::mm::slab::{SlabFlags, slabinfo};
@@ -164,7 +164,7 @@ fn write_zone(json: &mut Json<'_>, zone: &ZoneInfo) -> fmt::Result {
         ("pcp_batch", zone.pcp_batch),
     ];
     json.members(figures.map(|(name, pages)| (name, u64::from(pages))))?;
-    let on_cpus = cpus_online().map(|cpu| zone.pcp_count[cpu.index()]);
+    let on_cpus = cpus_online().map(|cpu| pcp_count(zone.id, cpu));
     json.key("pcp_by_cpu")?.numbers(on_cpus)?;
     json.key("lowmem_reserve")?.numbers(zone.lowmem_reserve)?;
     json.key("pageblocks")?.numbers(pageblocks_by_type(zone))?;

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 use super::pcp;
+use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
 use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, NR_CPUS, cpu};
 use crate::machine_local;
@@ -16,29 +17,31 @@ machine_local! {
     static DISTANCE: [[AtomicU32; MAX_NUMNODES]; MAX_NUMNODES] =
         [const { [const { AtomicU32::new(0) }; MAX_NUMNODES] }; MAX_NUMNODES];
     static CPU_NODE: [AtomicU8; NR_CPUS] = [const { AtomicU8::new(0) }; NR_CPUS];
-    /// The CPUs that allocate: bit n is CPU n's. A hosted machine's are there from the start.
-    static ONLINE: AtomicU32 =
-        AtomicU32::new(if cfg!(target_os = "none") { 1 } else { (1 << NR_CPUS) - 1 });
+    /// The CPUs that allocate. A hosted machine's are there from the start.
+    static ONLINE: AtomicCpuMask = AtomicCpuMask::new(if cfg!(target_os = "none") {
+        CpuMask::of(CpuId::BOOT)
+    } else {
+        CpuMask::ALL
+    });
 }
 
 /// Counts `cpu` among those that allocate: its node's memory is shared out anew among the
 /// lists of the CPUs near it (Linux: page_alloc_cpu_online). Any thread.
 pub fn cpu_online(cpu: CpuId) {
-    ONLINE.fetch_or(1 << cpu.index(), Relaxed);
+    ONLINE.set(cpu, Relaxed);
     with_masked(|_| super::setup_watermarks());
 }
 
 /// Takes back [`cpu_online`] for a CPU that did not come, or came and allocated nothing (Linux:
 /// page_alloc_cpu_dead).
 pub fn cpu_dead(cpu: CpuId) {
-    ONLINE.fetch_and(!(1 << cpu.index()), Relaxed);
+    ONLINE.clear(cpu, Relaxed);
     with_masked(|_| super::setup_watermarks());
 }
 
 /// The CPUs that allocate, rising.
 pub fn cpus_online() -> impl Iterator<Item = CpuId> {
-    let online = ONLINE.load(Relaxed);
-    possible_cpus().filter(move |id| online >> id.index() & 1 != 0)
+    ONLINE.load(Relaxed).iter()
 }
 
 /// Number of online CPUs of `node`; all online CPUs if it has none, since any of them may fall

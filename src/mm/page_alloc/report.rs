@@ -4,10 +4,10 @@
 
 use super::pcp;
 use crate::addr::{Order, PfnRange};
-use crate::arch::NR_CPUS;
+use crate::arch::CpuId;
 use crate::arch::irq::with_masked;
 use crate::mm::mmzone::{MAX_NR_ZONES, Migratetype, NodeId, Wmark, Zone, ZoneId, ZoneType};
-use crate::percpu::possible_cpus;
+use crate::percpu::{nr_cpu_ids, possible_cpus};
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -37,8 +37,6 @@ pub struct ZoneInfo {
     pub deferred: u32,
     /// Number of pages on the per-CPU lists.
     pub pcp: u32,
-    /// The same by CPU.
-    pub pcp_count: [u32; NR_CPUS],
     /// Free and CMA's.
     pub free_cma: u32,
     /// The marks min, low and high.
@@ -81,6 +79,12 @@ impl ZoneInfo {
     }
 }
 
+/// Number of pages of a zone on the lists of a CPU; 0 for one that has none.
+#[must_use]
+pub fn pcp_count(id: ZoneId, cpu: CpuId) -> u32 {
+    if cpu.index() < nr_cpu_ids() { pcp::of(cpu).count(id) } else { 0 }
+}
+
 /// The figures of a zone, whether it has RAM or not.
 #[must_use]
 pub fn zone_info(id: ZoneId) -> ZoneInfo {
@@ -93,10 +97,6 @@ pub fn zone_info(id: ZoneId) -> ZoneInfo {
                 nr_free[order.index()][mt.index()] = locked.list(order, mt).nr_free();
             }
         }
-        let mut pcp_count = [0; NR_CPUS];
-        for (count, cpu) in pcp_count.iter_mut().zip(possible_cpus()) {
-            *count = pcp::of(cpu).count(id);
-        }
         ZoneInfo {
             id,
             spanned: zone.spanned(),
@@ -107,8 +107,7 @@ pub fn zone_info(id: ZoneId) -> ZoneInfo {
             buddy: zone.free.load(Relaxed),
             isolated: zone.isolated.load(Relaxed),
             deferred: zone.deferred.load(Relaxed),
-            pcp: pcp_count.iter().fold(0, |sum, &count| sum.wrapping_add(count)),
-            pcp_count,
+            pcp: possible_cpus().fold(0, |sum, cpu| sum.wrapping_add(pcp_count(id, cpu))),
             free_cma: zone.free_cma.load(Relaxed),
             watermarks: [Wmark::Min, Wmark::Low, Wmark::High].map(|mark| zone.watermark(mark)),
             promo: zone.watermark(Wmark::Promo),

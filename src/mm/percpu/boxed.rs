@@ -1,9 +1,10 @@
 //! A value for each CPU.
 
 use super::{Area, alloc_area, free_area};
-use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
+use crate::arch::{CpuId, IrqMasked, cpu};
 use crate::mm::alloc::AllocError;
 use crate::mm::gfp::Gfp;
+use crate::percpu::{nr_cpu_ids, possible_cpus};
 use core::alloc::Layout;
 use core::marker::PhantomData;
 
@@ -23,10 +24,6 @@ unsafe impl<T: Send> Send for PerCpuBox<T> {}
 // anyone only where `T: Sync` (`of`, `iter`), or through `&mut`.
 unsafe impl<T: Send> Sync for PerCpuBox<T> {}
 
-fn cpus() -> impl Iterator<Item = CpuId> + Clone {
-    (0..NR_CPUS).filter_map(CpuId::new)
-}
-
 impl<T> PerCpuBox<T> {
     /// A value for each CPU, by `make`. Any context that `gfp` is fit for.
     ///
@@ -35,31 +32,41 @@ impl<T> PerCpuBox<T> {
     /// [`PERCPU_MAX_SIZE`](super::PERCPU_MAX_SIZE), or aligned to more than a page.
     pub fn new(mut make: impl FnMut(CpuId) -> T, gfp: Gfp) -> Result<Self, AllocError> {
         let area = alloc_area(Layout::new::<T>(), gfp)?;
-        for cpu in cpus() {
-            // SAFETY: the area was allocated just now, for a `T` in each unit.
+        for cpu in possible_cpus() {
+            // SAFETY: the area was allocated just now, for a `T` in the unit of each of these CPUs.
             unsafe { area.units.at(cpu, area.offset).cast::<T>().write(make(cpu)) };
         }
         Ok(Self { area, of: PhantomData })
     }
 
+    /// Address of the value of a CPU.
+    ///
+    /// # Safety
+    /// `cpu` is below [`nr_cpu_ids`].
     #[inline(always)]
-    fn at(&self, cpu: CpuId) -> *mut T {
-        // SAFETY: the area is this box's, and so allocated.
+    unsafe fn at(&self, cpu: CpuId) -> *mut T {
+        // SAFETY: the area is this box's, and so allocated; the rest is the caller's.
         unsafe { self.area.units.at(cpu, self.area.offset).cast() }
     }
 
     /// Returns the calling CPU's value (Linux: this_cpu_ptr).
     #[inline]
     pub fn get<'a>(&'a self, irq: &'a IrqMasked) -> &'a T {
-        // SAFETY: it holds a value, which nobody else reaches while interrupts are masked.
+        // SAFETY: this CPU is up, and so has one; nobody else reaches it while interrupts are
+        // masked.
         unsafe { &*self.at(cpu::id(irq)) }
     }
 
     /// CPU `id`'s value, which that CPU may be changing (Linux: per_cpu_ptr).
+    ///
+    /// # Panics
+    /// There is no such CPU: `id` is not below [`nr_cpu_ids`].
+    #[track_caller]
     pub fn of(&self, id: CpuId) -> &T
     where
         T: Sync,
     {
+        assert!(id.index() < nr_cpu_ids(), "{id:?} has no per-CPU data");
         // SAFETY: it holds a value, which may be shared.
         unsafe { &*self.at(id) }
     }
@@ -69,13 +76,13 @@ impl<T> PerCpuBox<T> {
     where
         T: Sync,
     {
-        cpus().map(|cpu| self.of(cpu))
+        possible_cpus().map(|cpu| self.of(cpu))
     }
 
     /// All values, while nobody else can reach them.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         // SAFETY: each holds a value, and is given out once, under the only borrow.
-        cpus().map(|cpu| unsafe { &mut *self.at(cpu) })
+        possible_cpus().map(|cpu| unsafe { &mut *self.at(cpu) })
     }
 }
 
@@ -91,7 +98,7 @@ impl<T: Default> PerCpuBox<T> {
 
 impl<T> Drop for PerCpuBox<T> {
     fn drop(&mut self) {
-        for cpu in cpus() {
+        for cpu in possible_cpus() {
             // SAFETY: it holds a value, which is dropped once.
             unsafe { self.at(cpu).drop_in_place() };
         }

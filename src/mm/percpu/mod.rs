@@ -22,11 +22,11 @@ mod units;
 pub use boxed::PerCpuBox;
 
 use crate::addr::PAGE_SIZE;
-use crate::arch::NR_CPUS;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::alloc::{AllocError, KBox};
 use crate::mm::gfp::{Gfp, might_alloc};
+use crate::percpu::nr_cpu_ids;
 use crate::sync::{Rank, SpinLock};
 use core::alloc::Layout;
 use core::mem::ManuallyDrop;
@@ -162,7 +162,7 @@ pub fn pcpu_nr_pages() -> usize {
     let mut pages = 0;
     with_masked(|irq| {
         for_each_chunk(&mut CHUNKS.lock(irq), |chunk| -> Option<()> {
-            pages += chunk.units.bytes() * NR_CPUS / PAGE_SIZE;
+            pages += chunk.units.bytes() * nr_cpu_ids() / PAGE_SIZE;
             None
         })
     });

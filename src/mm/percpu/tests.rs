@@ -55,7 +55,7 @@ fn each_cpu_has_a_value_of_its_own() {
         assert_eq!(of_all.of(CpuId::new(3).expect("a CPU")).load(Relaxed), 100);
         let mut counts = counts;
         let sum: u64 = counts.iter_mut().map(|own| own.get()).sum();
-        assert_eq!(sum, (0..NR_CPUS as u64).sum::<u64>() * 1000 + 400);
+        assert_eq!(sum, (0..nr_cpu_ids() as u64).sum::<u64>() * 1000 + 400);
         assert!(pcpu_nr_pages() > 0);
         drop((counts, zeros, of_all));
         assert_eq!(used_pages(), before);
@@ -76,11 +76,11 @@ fn values_are_aligned_dropped_and_of_any_size() {
             assert!(core::ptr::from_ref(value).addr().is_multiple_of(256));
             assert_eq!(usize::from(value.0), n);
         }
-        assert_eq!(Arc::strong_count(&all), 1 + NR_CPUS);
+        assert_eq!(Arc::strong_count(&all), 1 + nr_cpu_ids());
         drop(wide);
         assert_eq!(Arc::strong_count(&all), 1);
         let none = PerCpuBox::new(|_| (), K).expect("memory");
-        assert_eq!(none.iter().count(), NR_CPUS);
+        assert_eq!(none.iter().count(), nr_cpu_ids());
         assert!(PerCpuBox::new(|_| [7u8; PERCPU_MAX_SIZE], K).is_ok());
         assert!(PerCpuBox::new(|_| [7u8; PERCPU_MAX_SIZE + 1], K).is_err());
         #[repr(align(8192))]
@@ -122,11 +122,11 @@ fn empty_chunks_go_back() {
     on_machine(8, |_| {
         let one = || PerCpuBox::new(|_| [0u8; UNIT], K).expect("memory");
         let all: Vec<_> = (0..4).map(|_| one()).collect();
-        assert_eq!(pcpu_nr_pages(), 4 * UNIT * NR_CPUS / PAGE_SIZE);
+        assert_eq!(pcpu_nr_pages(), 4 * UNIT * nr_cpu_ids() / PAGE_SIZE);
         drop(all);
-        assert_eq!(pcpu_nr_pages(), UNIT * NR_CPUS / PAGE_SIZE);
+        assert_eq!(pcpu_nr_pages(), UNIT * nr_cpu_ids() / PAGE_SIZE);
         drop(one());
-        assert_eq!(pcpu_nr_pages(), UNIT * NR_CPUS / PAGE_SIZE);
+        assert_eq!(pcpu_nr_pages(), UNIT * nr_cpu_ids() / PAGE_SIZE);
     });
 }
 

@@ -122,7 +122,9 @@ const fn limits(cpus: usize, ram_pages: usize) -> Limits {
     Limits {
         lazy_max_pages: LAZY_MAX_PAGES,
         lazy_max_frames: if share < LAZY_MAX_FRAMES { share } else { LAZY_MAX_FRAMES },
-        pool_max_pages: (cpus.ilog2() as usize + 1) * (32 << 20 >> PAGE_SHIFT),
+        // A machine of few CPUs has no reason to keep less than one of eight.
+        pool_max_pages: (if cpus < 8 { 8 } else { cpus }.ilog2() as usize + 1)
+            * (32 << 20 >> PAGE_SHIFT),
     }
 }
 

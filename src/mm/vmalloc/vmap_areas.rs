@@ -96,10 +96,10 @@ pub struct VmapAreas {
     pub(super) pools: [u32; POOLED_PAGES],
     pub(super) others: Others,
     pub(super) flushing: Flushing,
-    /// Block that a CPU's next few pages come from, by CPU.
-    pub(super) blocks: [Option<CurrentBlock>; NR_CPUS],
     /// Space that ends with the machine.
     pub(super) space: ManuallyDrop<VaSpace<VmapArea>>,
+    /// Block that a CPU's next few pages come from, by CPU.
+    pub(super) blocks: [Option<CurrentBlock>; NR_CPUS],
 }
 
 /// Returns the number of an area's pages that vmalloc allocated: all or none.

@@ -18,6 +18,7 @@ use crate::arch::{CpuId, cpu, irq};
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm::{self, TlbFlush};
 use crate::mm::page::Frame;
+use crate::percpu::nr_cpu_ids;
 
 /// Pages of a block.
 pub const BLOCK_PAGES: u32 = 256;
@@ -64,7 +65,8 @@ impl VmapAreas {
         }
         (area.state, area.dirty) = (State::Unmapping, 0);
         // A CPU that handed out all of it has it yet.
-        if let Some(current) = self.blocks.iter_mut().find(|b| b.is_some_and(|b| b.id == id)) {
+        let blocks = &mut self.blocks[..nr_cpu_ids()];
+        if let Some(current) = blocks.iter_mut().find(|b| b.is_some_and(|b| b.id == id)) {
             *current = None;
         }
         self.retire(id, TlbFlush::NONE)
@@ -82,7 +84,7 @@ impl VmapAreas {
 
     /// Ends the CPUs' blocks of which nothing is in use.
     fn retire_idle_blocks(&mut self) {
-        for cpu in 0..self.blocks.len() {
+        for cpu in 0..nr_cpu_ids() {
             let idle = self.blocks[cpu].filter(|b| self.space.get(b.id).dirty == b.next);
             if let Some(block) = idle {
                 self.blocks[cpu] = None;

@@ -33,6 +33,12 @@ impl Request {
         Ticket(self.asked.fetch_add(1, Ordering::AcqRel).wrapping_add(1))
     }
 
+    /// Returns the ticket of the latest request. Whoever has made one, and waits for this ticket,
+    /// waits for its own request too, and need not keep its ticket.
+    pub fn last(&self) -> Ticket {
+        Ticket(self.asked.load(Ordering::Acquire))
+    }
+
     /// Returns whether a request is answered; if so the caller sees the effects of the run.
     #[must_use]
     pub fn is_answered(&self, ticket: Ticket) -> bool {

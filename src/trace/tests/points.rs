@@ -320,7 +320,7 @@ fn nothing_is_lost_uncounted_while_others_read() {
         let rings = Rings::take();
         for (cpu, ring) in rings.rings.iter().take(4).enumerate() {
             let ring = ring.as_ref().unwrap();
-            let dropped = DROPPED[cpu].load(Relaxed);
+            let dropped = DROPPED.of(CpuId::new(cpu).unwrap()).load(Relaxed);
             assert_eq!(ring.written() + dropped, EACH as u64, "CPU {cpu}");
             assert_eq!(ring.records().count() as u64, ring.entries());
             let mut last = (0, 0);

@@ -6,13 +6,13 @@
 #![deny(unsafe_code)]
 
 use super::{DRAIN, PCP, give_back, of_zone, setup};
+use crate::arch::cpumask::CpuMask;
 use crate::arch::irq::{is_masked, with_masked};
-use crate::arch::{IrqMasked, NR_CPUS, cpu};
+use crate::arch::{IrqMasked, cpu};
 use crate::mm::mmzone::ZoneId;
 use crate::mm::page_alloc::cpu_to_node;
 use crate::percpu::possible_cpus;
 use crate::sched;
-use crate::sync::Ticket;
 use core::sync::atomic::Ordering::{self, Relaxed};
 
 /// Gives all that this CPU's lists of a zone hold back to it, and what they were granted.
@@ -57,19 +57,19 @@ enum Whom {
 }
 
 /// Drains this CPU's lists, and asks the other CPUs to drain theirs: those that can be
-/// interrupted do so at once, the others at their next allocation. Returns the tickets of the
-/// requests to CPUs that were interrupted. Any context.
-fn ask_to_drain(irq: &IrqMasked, whom: Whom) -> [Option<Ticket>; NR_CPUS] {
+/// interrupted do so at once, the others at their next allocation. Returns the CPUs that were
+/// interrupted. Any context.
+fn ask_to_drain(irq: &IrqMasked, whom: Whom) -> CpuMask {
     let own = cpu::id(irq);
-    let mut tickets = [None; NR_CPUS];
+    let mut interrupted = CpuMask::NONE;
     for id in possible_cpus().filter(|&id| id != own) {
         let other = PCP.of(id);
         if whom == Whom::Users && !ZoneId::all().any(|zone| other.is_used(zone)) {
             continue;
         }
-        let ticket = DRAIN[id.index()].ask();
+        let _ticket = DRAIN.of(id).ask();
         if sched::kick(id) {
-            tickets[id.index()] = Some(ticket);
+            interrupted = interrupted.and_cpu(id);
         } else {
             // Its next allocation then goes by way of the zones, and looks.
             other.preferred.iter().for_each(|entry| entry.set(None));
@@ -77,7 +77,7 @@ fn ask_to_drain(irq: &IrqMasked, whom: Whom) -> [Option<Ticket>; NR_CPUS] {
         }
     }
     drain_local_pages(irq);
-    tickets
+    interrupted
 }
 
 /// Drains the lists of all CPUs, as far as they can be interrupted, and waits for that.
@@ -100,14 +100,14 @@ pub(in crate::mm) fn drain_all_pages_forced() -> bool {
 fn drain(whom: Whom) -> bool {
     /// Poll limit before we stop waiting for a CPU's drain.
     const PATIENCE: u32 = 1 << 26;
-    let tickets = with_masked(|irq| ask_to_drain(irq, whom));
+    let interrupted = with_masked(|irq| ask_to_drain(irq, whom));
     if is_masked() {
         return false;
     }
     let mut all = true;
-    for (request, ticket) in DRAIN.iter().zip(tickets) {
-        let Some(ticket) = ticket else { continue };
-        let mut looks = 0;
+    for id in interrupted.iter() {
+        let request = DRAIN.of(id);
+        let (ticket, mut looks) = (request.last(), 0);
         while !request.is_answered(ticket) && looks < PATIENCE {
             cpu::relax();
             looks += 1;
@@ -119,5 +119,5 @@ fn drain(whom: Whom) -> bool {
 
 /// Drains this CPU's lists if another asked for it. Called by the interrupt with which it asks.
 pub fn drain_if_requested(irq: &IrqMasked) {
-    DRAIN[cpu::id(irq).index()].run_if_requested(|| drain_local_pages(irq));
+    DRAIN.get(irq).run_if_requested(|| drain_local_pages(irq));
 }

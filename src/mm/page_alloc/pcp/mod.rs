@@ -28,12 +28,11 @@ use super::batch::{self, Chunk};
 use super::fallback::Reach;
 use crate::addr::Order;
 use crate::arch::irq::with_masked;
-use crate::arch::{CpuId, IrqMasked, NR_CPUS};
-use crate::machine_local;
+use crate::arch::{CpuId, IrqMasked};
 use crate::mm::gfp::Gfp;
 use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
-use crate::mm::page::{Frame, PageType};
+use crate::mm::page::{Frame, PageFlags};
 use crate::mm::pcp_list::{ColumnLink, PcpList, Top};
 use crate::per_cpu;
 use crate::sync::Request;
@@ -78,11 +77,8 @@ const _: () = assert!(
 
 per_cpu! {
     static PCP: CpuPages = CpuPages::new();
-}
-
-machine_local! {
-    /// Requests to each CPU to drain its lists, which it is interrupted for.
-    static DRAIN: [Request; NR_CPUS] = [const { Request::new() }; NR_CPUS];
+    /// Requests to the CPU to drain its lists, which it is interrupted for.
+    static DRAIN: Request = Request::new();
 }
 
 /// The row of `order` in a CPU's lists, if it has one (Linux: order_to_pindex).
@@ -217,7 +213,7 @@ pub(in crate::mm) fn alloc_fast(irq: &IrqMasked, gfp: Gfp, order: Order) -> Opti
     let row = row(order)?;
     let cpu = PCP.get(irq);
     let frame = cpu.list(row, preferred(cpu, gfp)?).pop(order)?;
-    frame.page().set_type(PageType::None);
+    frame.page().set_flags(PageFlags::empty());
     Some(frame)
 }
 
@@ -279,7 +275,7 @@ fn pop_into(pages: &mut [Option<OwnedPage>], mut top: Option<Frame>) -> (Option<
     {
         let page = frame.page();
         top = page.next();
-        page.set_type(PageType::None);
+        page.set_flags(PageFlags::empty());
         if let Some(entry) = entries.next() {
             // It is empty: there is nothing to drop.
             core::mem::forget(entry.replace(OwnedPage::of(frame)));
@@ -401,7 +397,7 @@ fn push_alike(
             break;
         }
         page.set_next(top);
-        page.set_type(PageType::Pcp);
+        page.set_flags(PageFlags::PCP);
         top = Some(frame);
         if let Some(entry) = entries.next() {
             core::mem::forget(entry.take());

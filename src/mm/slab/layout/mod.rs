@@ -15,7 +15,6 @@ use super::flags::{CreateError, SlabFlags};
 use super::sheaf::SHEAF_OBJECTS;
 use super::track::Track;
 use crate::addr::{Order, PAGE_SIZE};
-use crate::arch::NR_CPUS;
 
 #[cfg(test)]
 mod tests;
@@ -26,8 +25,9 @@ pub(super) const WORD: usize = 8;
 const CACHE_LINE: usize = 64;
 /// The largest slab that is taken for the sake of packing (Linux: slab_max_order).
 const MAX_ORDER: u8 = 3;
-/// Number of objects that a slab should have at least (Linux: slab_min_objects, from the CPUs).
-const MIN_OBJECTS: usize = 4 * ((usize::BITS - NR_CPUS.leading_zeros()) as usize + 1);
+/// Number of objects that a slab should have at least. Linux takes it from the CPUs that there
+/// are (slab_min_objects). Layouts are constants here, and those of a machine of eight CPUs.
+const MIN_OBJECTS: usize = 4 * (8usize.ilog2() as usize + 2);
 
 /// The geometry of a cache's objects and slabs. Sizes in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -92,7 +92,7 @@ fn show(
     for cpu in cpus_online() {
         writeln!(f, "    cpu: {}", cpu.index())?;
         for (name, figure) in [
-            ("count", zone.pcp_count[cpu.index()]),
+            ("count", page_alloc::pcp_count(zone.id, cpu)),
             ("high", zone.pcp_high),
             ("batch", zone.pcp_batch),
             // The size of the lists is not adapted.

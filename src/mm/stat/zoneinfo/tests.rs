@@ -6,7 +6,7 @@ use crate::arch::NR_CPUS;
 use crate::arch::hosted::Machine;
 use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::gfp::Gfp;
-use crate::mm::page_alloc::{free_pages, zones};
+use crate::mm::page_alloc::{cpus_online, free_pages, pcp_count, zones};
 use std::format;
 use std::string::{String, ToString};
 
@@ -40,7 +40,8 @@ fn what_the_lists_hold_and_the_cpus_keep_is_free() {
         // SAFETY: allocated here, and nobody uses it any more.
         unsafe { free_pages(other, Order::ZERO) };
         let zone = zones().next().expect("a zone");
-        assert!(zone.pcp > 0 && zone.pcp == zone.pcp_count.iter().sum::<u32>());
+        let counts = cpus_online().map(|cpu| pcp_count(zone.id, cpu));
+        assert!(zone.pcp > 0 && zone.pcp == counts.sum::<u32>());
         let listed: u32 = Order::ZERO.and_up().map(|order| zone.blocks(order) << order.get()).sum();
         assert_eq!(listed + zone.pcp, 4062);
         let text = ZoneInfoFile.to_string();
