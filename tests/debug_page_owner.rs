@@ -26,7 +26,7 @@ use granule::mm::debug::stackdepot::{self, Handle, Stack};
 use granule::mm::debug::{Comm, Owner, PageOwner, Stacks, metadata_pages, owner_of, page_owner_on};
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_run;
-use granule::mm::page::{Frame, Page, PageFlags};
+use granule::mm::page::{Frame, Page, PageType};
 use granule::mm::page_alloc::{block_order, free_pages, nr_used_pages, split_page, zones};
 use granule::sched::schedule;
 use granule::{kprint, kprintln};
@@ -97,7 +97,7 @@ fn print_for_page_owner_sort() {
             None => pids.push((owner.pid, owner.comm(), 1)),
         }
         let cma = area.range().contains(frame.pfn());
-        let slab = frame.page().flags().contains(PageFlags::SLAB);
+        let slab = frame.page().is_type(PageType::Slab);
         assert!(!(cma && slab), "what can't be moved is not CMA's to lend");
         kinds[if slab {
             0

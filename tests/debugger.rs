@@ -54,7 +54,7 @@ fn say_page(what: &str, frame: Frame) {
     kprintln!(
         "look: page {what} {:#x} {:?} refcount {refcount} mapcount {mapcount} owner {:#x}; {}",
         frame.pfn().get(),
-        page.flags(),
+        page.marks(),
         page.owner(),
         state_of(frame)
     );
@@ -170,7 +170,7 @@ kernel_tests! {
             frame: single,
             some_frame: Some(block),
             no_frame: None,
-            page_flags: PageFlags::SLAB | PageFlags::HEAD,
+            page_flags: PageFlags::HEAD | PageFlags::MOVABLE,
             no_flags: PageFlags::empty(),
             slab_flags: SlabFlags::POISON | SlabFlags::HWCACHE_ALIGN,
             zone: ZoneId::from_bits(6),

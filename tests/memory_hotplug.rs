@@ -25,7 +25,7 @@ use granule::mm::memory_failure::{soft_offline_page, unpoison_memory};
 use granule::mm::memory_hotplug::{
     HotplugError, MemoryState, offline_pages, online_pages, section_state, sections,
 };
-use granule::mm::page::{Frame, PageFlags};
+use granule::mm::page::{Frame, PageType};
 use granule::mm::page_alloc::{
     PageList, Pages, State, drain_all_pages, drain_local_pages, free_pages, nr_used_pages,
     num_poisoned_pages, state_of, zones,
@@ -184,7 +184,7 @@ fn figures() -> Vec<(u32, u32, PfnRange, u32)> {
 fn free_sections() -> Vec<PfnRange> {
     let reserved = |pfn| {
         let frame = Frame::new(pfn).expect("it is up");
-        state_of(frame) == State::Reserved && !frame.page().flags().contains(PageFlags::VMEMMAP)
+        state_of(frame) == State::Reserved && !frame.page().is_type(PageType::Vmemmap)
     };
     let all = sections().map(|(section, _)| section.frames());
     all.filter(|range| !range.iter().any(reserved)).collect()
@@ -273,7 +273,7 @@ kernel_tests! {
         assert_eq!(section_state(Section::of(range.start())), Some(MemoryState::Offline));
         // All but the frames that hold descriptors.
         let frames = range.iter().filter_map(Frame::new);
-        let memmap = frames.filter(|frame| frame.page().flags().contains(PageFlags::VMEMMAP));
+        let memmap = frames.filter(|frame| frame.page().is_type(PageType::Vmemmap));
         assert_eq!(total(), before - (range.len() - memmap.count() as u32));
         let blocks = stat::MemoryBlocks.to_string();
         granule::kprint!("{blocks}");

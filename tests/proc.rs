@@ -28,7 +28,7 @@ use granule::mm::alloc_pages::{FailPageAlloc, alloc_pages, set_fail_page_alloc};
 use granule::mm::cma::{CmaPages, cma_alloc, cma_release, default_area};
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_create_on_cpu;
-use granule::mm::page::{Frame, PageFlags};
+use granule::mm::page::{Frame, PageType};
 use granule::mm::page_alloc::{self, ZoneInfo, drain_all_pages, free_pages, zones};
 use granule::mm::slab::{SlabFlags, SlabInfo, kmem_cache_create, kmem_cache_destroy, slabinfo};
 use granule::mm::stat::si_mem_available;
@@ -66,9 +66,9 @@ fn frames() -> impl Iterator<Item = Frame> {
     zones().flat_map(|zone| zone.spanned.iter()).filter_map(Frame::new)
 }
 
-/// Number of frames that have one of `flags`.
-fn flagged(flags: PageFlags) -> u64 {
-    frames().filter(|frame| frame.page().flags().intersects(flags)).count() as u64
+/// Number of frames of this type.
+fn typed(page_type: PageType) -> u64 {
+    frames().filter(|frame| frame.page().is_type(page_type)).count() as u64
 }
 
 /// All checks of all allocators.
@@ -84,11 +84,9 @@ fn validate() {
 fn walked_free() -> u64 {
     let pages = |frame: Frame| {
         let page = frame.page();
-        match page.flags() {
-            flags if flags.contains(PageFlags::BUDDY) => 1u64 << page.private(),
-            flags if flags.contains(PageFlags::PCP) => {
-                u64::from(page_alloc::block_order(frame).pages())
-            }
+        match page.page_type() {
+            PageType::Buddy => 1u64 << page.private(),
+            PageType::Pcp => u64::from(page_alloc::block_order(frame).pages()),
             _ => 0,
         }
     };
@@ -123,8 +121,8 @@ impl Seen {
             fs::read(path, text).unwrap_or_else(|why| panic!("{path}: {why}"));
         }
         caches.extend(slabinfo());
-        let (free, slabs) = (walked_free(), flagged(PageFlags::SLAB));
-        let seen = Self { texts, caches, free, slabs, tables: flagged(PageFlags::TABLE) };
+        let (free, slabs) = (walked_free(), typed(PageType::Slab));
+        let seen = Self { texts, caches, free, slabs, tables: typed(PageType::Table) };
         assert!(
             seen.texts.iter().all(|text| text.capacity() == ROOM) && seen.caches.capacity() == 200
         );

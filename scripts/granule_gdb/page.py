@@ -63,9 +63,12 @@ class Page:
         """The frame before it on its list."""
         return from_link(self._at["prev"].int())
 
-    def has(self, flag):
-        """Whether it has this flag."""
-        return self.flags & source.page_flag(flag) != 0
+    def has(self, mark):
+        """Whether it is of this type, or has this flag."""
+        number = source.page_type(mark)
+        if number is not None:
+            return self.flags & source.PAGE_TYPE_MASK == number
+        return self.flags & source.page_flag(mark) != 0
 
     @property
     def zone(self):
@@ -146,7 +149,7 @@ def show(pfn):
     page = Page(pfn)
     yield f"  descriptor at {page.address:#x}"
     yield (
-        f"  PageFlags({source.page_flags(page.flags)}) refcount {page.refcount} "
+        f"  PageMarks({source.page_marks(page.flags)}) refcount {page.refcount} "
         f"mapcount {page.mapcount} owner {page.owner:#x}"
     )
     words, head_pfn = state(pfn)
@@ -159,7 +162,7 @@ def show(pfn):
     zone = Page(pfn & ~((1 << MAX_ORDER) - 1)).zone
     yield f"  zone {zone_name(zone)}, pageblock {pfn & ~((1 << PAGEBLOCK) - 1):#x} is {migratetype(pfn)}"
     if head_pfn != pfn:
-        yield f"  the head has PageFlags({source.page_flags(head.flags)})"
+        yield f"  the head has PageMarks({source.page_marks(head.flags)})"
     if page.has("SLAB"):
         from .slab import slab_line
 

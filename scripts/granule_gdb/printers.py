@@ -130,7 +130,7 @@ def page_text(value):
         f"{name} {frame_text(link)}" for name, link in (("next", page.next), ("prev", page.prev)) if link is not None
     )
     return (
-        f"Page of {frame_text(pfn)}: PageFlags({source.page_flags(page.flags)}), refcount {page.refcount}, "
+        f"Page of {frame_text(pfn)}: PageMarks({source.page_marks(page.flags)}), refcount {page.refcount}, "
         f"mapcount {page.mapcount}, private {page.private}, owner {page.owner:#x}"
         + (f", {links}" if links else "")
     )
@@ -167,7 +167,7 @@ EXACT = {
         v, lambda v: optional_frame(scalar(v))
     ),
     "granule::mm::page::Page": lambda v: Text(v, page_text),
-    "granule::mm::page::PageFlags": flags("PageFlags", "mm/page/mod.rs"),
+    "granule::mm::page::flags::PageFlags": flags("PageFlags", "mm/page/flags.rs"),
     "granule::mm::gfp::Gfp": flags("Gfp", "mm/gfp.rs", composites=True),
     "granule::mm::mmzone::watermark::WmarkFlags": flags("WmarkFlags", "mm/mmzone/watermark.rs"),
     "granule::mm::ids::ZoneId": lambda v: Text(v, lambda v: zone_name(scalar(v))),

@@ -66,16 +66,41 @@ def render(value, table, composites=False):
     return " | ".join(names)
 
 
-def page_flags(value):
-    """The words of `PageFlags`."""
-    return render(value, flags("mm/page/mod.rs", "PageFlags"))
+PAGE_FLAGS = "mm/page/flags.rs"
+# Bits of a descriptor's `flags` that hold the page's type.
+PAGE_TYPE_MASK = 0xF
+
+
+@functools.lru_cache(maxsize=None)
+def page_types():
+    """Numbers of the types of pages, by the names that reports give them."""
+    found = re.search(r"pub enum PageType \{(.*?)\n\}", _text(PAGE_FLAGS), re.S)
+    numbers = {}
+    for variant in re.finditer(r"^    (\w+) = ([^,]+),", found.group(1) if found else "", re.M):
+        name = kind_name(PAGE_FLAGS, variant.group(1))
+        numbers[name] = _evaluate(variant.group(2), {})
+    return numbers
+
+
+def page_type(name):
+    """The number of a type of pages, or None where the name is a flag's."""
+    return page_types().get(name)
+
+
+def page_marks(value):
+    """The words of `PageMarks`: a page's type and its flags."""
+    number, left = value & PAGE_TYPE_MASK, value & ~PAGE_TYPE_MASK
+    names = [name for name, known in page_types().items() if known == number and name]
+    if left or not names:
+        names.append(render(left, flags(PAGE_FLAGS, "PageFlags")))
+    return " | ".join(names)
 
 
 def page_flag(name):
     """The bit of a page flag."""
-    table = dict(flags("mm/page/mod.rs", "PageFlags"))
+    table = dict(flags(PAGE_FLAGS, "PageFlags"))
     if name not in table:
-        raise Error(f"src/mm/page/mod.rs has no flag {name}: is the source at {ROOT} the kernel's?")
+        raise Error(f"src/{PAGE_FLAGS} has no flag {name}: is the source at {ROOT} the kernel's?")
     return table[name]
 
 

@@ -112,7 +112,7 @@ def walk(zone, order, mt, names):
             return count, f"{where}: it goes on after its {count} blocks, at {frame_text(at)}"
         if not page.has("BUDDY") or page.private != order:
             return count, (
-                f"{where}: {frame_text(at)} is PageFlags({source.page_flags(page.flags)}), "
+                f"{where}: {frame_text(at)} is PageMarks({source.page_marks(page.flags)}), "
                 f"private {page.private}"
             )
         if page.prev != before:

@@ -19,11 +19,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2] / "src"
 ROOMS = ("mm/page/", "mm/page_alloc/", "mm/slab/", "mm/pcp_list.rs")
 KNOWN = """
 mm/compaction/scanner.rs add_block_skip clear_block_skip
-mm/debug/kfence/mod.rs add_flags set_owner
-mm/init_mm/mod.rs add_flags remove_flags
-mm/memory_hotplug/mod.rs add_flags remove_flags set_block_migratetype set_block_offline
+mm/debug/kfence/mod.rs add_type set_owner
+mm/init_mm/mod.rs add_type clear_type
+mm/memory_hotplug/mod.rs add_type clear_type set_block_migratetype set_block_offline
 mm/mmzone/zone.rs FreeList
-mm/vmalloc/area_pages.rs add_flags remove_flags set_next
+mm/vmalloc/area_pages.rs add_type clear_type set_next
 """
 # Types of src/mm/page whose methods write links.
 LISTS = {"FreeList"}
@@ -64,7 +64,7 @@ def writers(text):
 
 def all_writers():
     found = set(LISTS)
-    for name in ("mod.rs", "frame.rs"):
+    for name in ("mod.rs", "frame.rs", "user.rs"):
         found |= set(writers((ROOT / "mm/page" / name).read_text(encoding="utf-8")))
     # `Link::set` writes the link that `next_link` and `prev_link` lend.
     return {name for name in found if not name.startswith("$")} - {"set"}
@@ -148,7 +148,7 @@ def samples():
     ], lines
     # The functions as they are.
     must = "set_next set_prev next_link prev_link set_flags add_flags remove_flags set_order set_zone hand_out set_owner"
-    must += " set_refcount set_mapcount set_private refcount_add refcount_try_add refcount_sub set_block_offline"
+    must += " set_refcount set_slab_word set_private refcount_add refcount_try_add refcount_sub set_block_offline"
     must += " set_block_migratetype add_block_skip clear_block_skip FreeList"
     assert set(must.split()) <= all_writers(), set(must.split()) - all_writers()
 

@@ -30,6 +30,7 @@
 //! | `exception`, `backtrace`, `extable`, `probe` | faults, and reading what may fault |
 //! | `fixmap`, `paging` | mappings of the boot |
 //! | `switch` | from one thread's registers to another's |
+//! | `el0_entry`, `mmu_context` | running code at EL0, and the tables that it runs on |
 //! | `clock`, `timer`, `pmu`, `rndr`, `smccc` | counters, the generic timer, random numbers, firmware calls |
 //! | `sysreg` | system registers and instructions that `aarch64-cpu` lacks |
 //!
@@ -52,8 +53,8 @@ pub use aarch64::{
 };
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    backtrace, clock, errata as cpu_errata, exception, extable, features, fixmap, image, pmu, smp,
-    switch,
+    backtrace, clock, el0_entry, errata as cpu_errata, exception, extable, features, fixmap, image,
+    mmu_context, pmu, smp, switch,
 };
 #[cfg(target_os = "none")]
 pub(crate) use aarch64::{

@@ -39,6 +39,7 @@ const FAULTS: &[(&str, &str, fn())] = &[
     ("console", "panic while a CPU that is dead holds the console's lock", console),
     ("console_fault", "read through a null pointer with the console's lock held", console_fault),
     ("overflow_twice", "overflow the stack, and the emergency stack too", overflow_twice),
+    ("overflow_registers", "take an exception below the stack with known registers", registers),
     ("panic", "panic", || panic!("granule.fault=panic")),
 ];
 
@@ -238,6 +239,41 @@ fn overflow_twice() {
     // SAFETY: not sound, and meant so: the kernel ends, by way of another handler.
     unsafe { exception::set_fatal_handler(again) };
     kthread();
+}
+
+/// All registers are in the report, and those of a user's thread are as they were.
+#[inline(never)]
+fn registers() {
+    fn report(regs: &exception::PtRegs, kind: exception::Kind) -> ! {
+        let (tpidr, tpidrro): (u64, u64);
+        // SAFETY: reads registers.
+        unsafe {
+            core::arch::asm!("mrs {}, tpidr_el0", "mrs {}, tpidrro_el0", out(reg) tpidr,
+                out(reg) tpidrro, options(nomem, nostack, preserves_flags));
+        }
+        console::print_dying(format_args!("TPIDR_EL0 {tpidr:#x}, TPIDRRO_EL0 {tpidrro:#x}\n"));
+        panic::fatal_exception(regs, kind)
+    }
+    // SAFETY: not sound, and meant so: the kernel ends, by way of another handler.
+    unsafe { exception::set_fatal_handler(report) };
+    // SAFETY: not sound, and meant so: where no stack is, an instruction is undefined.
+    unsafe {
+        core::arch::asm!(
+            "mov x0, #0xb00",
+            "msr tpidr_el0, x0",
+            "mov x0, #0xc00",
+            "msr tpidrro_el0, x0",
+            "sub sp, sp, #16, lsl #12",
+            ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22",
+            "mov x\\n, #(0xa00 + \\n)",
+            ".endr",
+            ".irp n, 23, 24, 25, 26, 27, 28",
+            "mov x\\n, #(0xa00 + \\n)",
+            ".endr",
+            "udf #0",
+            options(noreturn)
+        );
+    }
 }
 
 /// Misuse of kmalloc, which `slab_debug=` finds.

@@ -60,7 +60,8 @@ bitflags! {
         const __GFP_ZERO = 1 << 17;
         /// Allocates from the preferred node, or fails.
         const __GFP_THISNODE = 1 << 18;
-        /// Charged: counted while in use (`nr_accounted_pages`), as there are no control groups.
+        /// Charged to a control group, of which there are none: the allocation is traced as
+        /// accounted, and like any other.
         const __GFP_ACCOUNT = 1 << 19;
         /// Allocates from the thread's allowed nodes only (`mems_allowed_scope`).
         const __GFP_HARDWALL = 1 << 20;

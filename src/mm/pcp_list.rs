@@ -3,7 +3,7 @@
 
 use crate::addr::Order;
 use crate::mm::ids::PcpColumn;
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageType};
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// A stack of free blocks through the descriptors' `next`, and how many pages more it may
@@ -77,7 +77,7 @@ impl PcpList {
         let top = self.get();
         let page = frame.page();
         page.set_next(top.frame());
-        page.set_flags(PageFlags::PCP);
+        page.set_type(PageType::Pcp);
         let top = top.after(Some(frame), -(order.pages() as i32));
         self.set(top);
         top.room() >= 0

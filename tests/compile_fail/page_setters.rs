@@ -11,9 +11,9 @@ pub fn forged(frame: Frame, other: Frame) -> u32 {
     page.set_prev(Some(other)); //~ E0624
     page.set_private(1); //~ E0624
     page.set_refcount(1); //~ E0624
-    page.set_mapcount(1); //~ E0624
-    page.add_flags(PageFlags::SLAB); //~ E0624
-    page.remove_flags(PageFlags::SLAB); //~ E0624
-    let _ = (other, PageFlags::SLAB);
+    page.set_slab_word(1); //~ E0624
+    page.add_flags(PageFlags::MOVABLE); //~ E0624
+    page.remove_flags(PageFlags::MOVABLE); //~ E0624
+    let _ = (other, PageFlags::MOVABLE);
     page.refcount()
 }

@@ -1,22 +1,23 @@
 //! Exceptions taken to EL1: the registers that vectors.S saves, and who is told (Arm ARM D1.3).
 
 use super::{cpu, extable, mmu, sysreg};
-use crate::addr::{VirtAddr, VirtRange};
+use crate::addr::{UserAddr, VirtAddr, VirtRange};
 use crate::arch::atomic_fn::{AtomicFn, FnPointer};
 use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
 use crate::arch::esr::Syndrome;
 use crate::arch::irq::with_masked;
-use crate::arch::{CpuId, IrqMasked, NR_CPUS};
+use crate::arch::{CpuId, IrqMasked, NR_CPUS, layout};
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use spin::Once;
 
 /// The registers at an exception, as vectors.S lays them out.
 #[repr(C)]
+#[derive(Clone)]
 pub struct PtRegs {
     /// x0 to x30.
     pub x: [u64; 31],
-    /// The stack pointer.
+    /// The stack pointer: SP_EL0 of EL0.
     pub sp: u64,
     /// ELR_EL1: where it happened.
     pub elr: u64,
@@ -30,6 +31,23 @@ pub struct PtRegs {
 }
 
 const _: () = assert!(size_of::<PtRegs>() == 304);
+
+impl PtRegs {
+    /// The registers of a program at EL0 that begins at `pc` with the stack pointer `sp`: all
+    /// others are 0 (Linux: start_thread).
+    #[must_use]
+    pub const fn user(pc: UserAddr, sp: UserAddr) -> Self {
+        Self {
+            x: [0; 31],
+            sp: sp.get() as u64,
+            elr: pc.get() as u64,
+            spsr: 0,
+            esr: 0,
+            far: 0,
+            record: [0; 2],
+        }
+    }
+}
 
 /// Vector that was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,19 +188,37 @@ unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
     {
         return;
     }
-    if kind == Kind::Vector(FIQ_FROM_EL1) && expects_no_irq() {
-        return mask_interrupt(regs, PSTATE_F);
+    if kind == Kind::Vector(FIQ_FROM_EL1) && handle_fiq(regs) {
+        return;
     }
-    if kind == Kind::Vector(IRQ_FROM_EL1) && expects_no_irq() {
-        return mask_interrupt(regs, PSTATE_I);
-    }
-    if kind == Kind::Vector(IRQ_FROM_EL1)
-        && let Some(handler) = IRQ.get()
-    {
-        return handler();
+    if kind == Kind::Vector(IRQ_FROM_EL1) && handle_irq(regs) {
+        return;
     }
     fatal(regs, kind)
 }
+
+/// Handles a FIQ that interrupted the code of `regs`; false where it is not known what to do.
+pub(super) fn handle_fiq(regs: &mut PtRegs) -> bool {
+    let masks = expects_no_irq();
+    if masks {
+        mask_interrupt(regs, PSTATE_F);
+    }
+    masks
+}
+
+/// Handles an IRQ that interrupted the code of `regs`; false where nobody can.
+pub(super) fn handle_irq(regs: &mut PtRegs) -> bool {
+    if expects_no_irq() {
+        mask_interrupt(regs, PSTATE_I);
+        return true;
+    }
+    let Some(handler) = IRQ.get() else { return false };
+    handler();
+    true
+}
+
+/// vectors.S takes the top three bits of the 48 of its table's address for this number.
+const _: () = assert!(layout::KIMAGE.start().get() >> 45 & 7 == 4);
 
 /// Bytes of an emergency stack.
 pub const EMERGENCY_STACK_SIZE: usize = 8 << 10;
@@ -227,7 +263,8 @@ unsafe extern "C" fn stack_overflow_handler(regs: &mut PtRegs) -> ! {
     fatal(regs, Kind::StackOverflow)
 }
 
-fn fatal(regs: &PtRegs, kind: Kind) -> ! {
+/// Ends the kernel with a report.
+pub(super) fn fatal(regs: &PtRegs, kind: Kind) -> ! {
     match FATAL.load(Relaxed) {
         Some(handler) => handler(regs, kind),
         None => super::early::report_fault(regs.esr, regs.elr, regs.far, 4, regs.x[30]),

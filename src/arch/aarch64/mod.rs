@@ -7,6 +7,7 @@ pub mod cache;
 pub mod clock;
 pub mod cpu;
 pub(crate) mod early;
+pub mod el0_entry;
 pub mod errata;
 pub mod exception;
 pub mod extable;
@@ -16,6 +17,7 @@ pub mod image;
 pub mod irq;
 pub mod jump_label;
 pub mod mmu;
+pub mod mmu_context;
 mod offer;
 pub(crate) mod paging;
 pub(crate) mod patching;
@@ -33,7 +35,7 @@ use crate::arch::lines::{Line, Lines};
 use core::ops::Deref;
 
 core::arch::global_asm!(include_str!("../../../boot/head.S"));
-core::arch::global_asm!(include_str!("vectors.S"));
+core::arch::global_asm!(include_str!("el0_entry.S"), include_str!("vectors.S"));
 
 /// First thing in the high half: notes where the image lies and what the CPU can do.
 pub(crate) fn init(image: PhysAddr) {

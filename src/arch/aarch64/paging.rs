@@ -11,11 +11,12 @@ use core::arch::asm;
 
 /// A table without an entry.
 #[repr(align(4096))]
-struct EmptyTable {
+pub(super) struct EmptyTable {
     _words: [u64; 512],
 }
 
-static RESERVED_PG_DIR: EmptyTable = EmptyTable { _words: [0; 512] };
+/// Tables that map nothing.
+pub(super) static RESERVED_PG_DIR: EmptyTable = EmptyTable { _words: [0; 512] };
 
 core::arch::global_asm!(
     ".section .idmap.text, \"ax\"",

@@ -24,10 +24,9 @@
     stp     x0, x1, [sp]
     mov     x0, #\kind
     b       exception_entry
-1:  msr     tpidrro_el0, x0         // the overflown SP, less a frame
-    sub     x0, sp, x0
-    msr     tpidr_el0, x0           // x0
-    mov     x0, #\kind
+1:  sub     x0, sp, x0              // x0, as it was
+    msr     cntv_cval_el0, x0
+    sub     sp, sp, x0              // the overflown SP, less a frame
     b       stack_overflow
 .endm
 
@@ -42,10 +41,10 @@ vectors:
     ventry  5
     ventry  6
     ventry  7
-    ventry  8                       // lower EL, AArch64
-    ventry  9
-    ventry  10
-    ventry  11
+    el0_ventry 8                    // lower EL, AArch64: el0_entry.S
+    el0_ventry 9
+    el0_ventry 10
+    el0_ventry 11
     ventry  12                      // lower EL, AArch32
     ventry  13
     ventry  14
@@ -110,23 +109,29 @@ exception_entry:
 /*
  * The registers go to this CPU's emergency stack, and it ends there. Those stacks lie at
  * multiples of twice STACK_SIZE too, so that an overflow of one begins again at its top.
+ *
+ * There is one register to work with, x0, which CNTV_CVAL_EL0 keeps: the CPU needs no timer any
+ * more. TPIDR_EL0 and TPIDRRO_EL0 are the user's. The number n of the CPU goes above the 48 bits of
+ * the table's address; its shifted copy adds 8 * n, and 4 as the top of those 48 bits (exception.rs).
  */
 stack_overflow:
-    adrp    x0, EMERGENCY_STACKS
-    add     x0, x0, :lo12:EMERGENCY_STACKS
-    mov     sp, x0
     mrs     x0, tpidr_el1
-    add     sp, sp, x0, lsl #3
-    mov     x0, sp
-    ldr     x0, [x0]
+    lsl     x0, x0, #48
+    movk    x0, #:abs_g2_nc:EMERGENCY_STACKS
+    movk    x0, #:abs_g1_nc:EMERGENCY_STACKS
+    movk    x0, #:abs_g0_nc:EMERGENCY_STACKS
+    add     x0, x0, x0, lsr #45
+    orr     x0, x0, #0xffff000000000000
+    ldur    x0, [x0, #-4]
     cbz     x0, 1f
-    sub     sp, x0, #FRAME_SIZE
-    str     x1, [sp, #8]
-    mrs     x1, tpidr_el0
-    str     x1, [sp]
+    sub     x0, x0, #FRAME_SIZE
+    str     x1, [x0, #8]
+    mov     x1, sp
+    mov     sp, x0
+    mrs     x0, cntv_cval_el0
+    str     x0, [sp]
     save_frame
-    mrs     x21, tpidrro_el0
-    add     x21, x21, #FRAME_SIZE
+    add     x21, x1, #FRAME_SIZE
     stp     x30, x21, [sp, #240]
     mov     x0, sp
     bl      stack_overflow_handler

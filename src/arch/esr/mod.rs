@@ -272,12 +272,20 @@ impl Syndrome {
         self.class() == ec::DATA_ABORT
     }
 
+    /// Returns true for SVC.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_svc(self) -> bool {
+        self.class() == ec::SVC
+    }
+
     /// Returns true for an undefined instruction.
     #[must_use]
     pub fn is_undefined(self) -> bool {
         self.class() == ec::UNKNOWN
     }
 
+    #[inline(always)]
     fn class(self) -> u8 {
         (self.0 >> 26 & 0x3f) as u8
     }

@@ -5,7 +5,7 @@
 
 use crate::addr::{Order, Pfn, PfnRange};
 use crate::mm::mmzone::{Migratetype, ZoneId};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, Page, PageFlags, PageType};
 use crate::mm::page_alloc::{State, state_of};
 
 /// Use of a page.
@@ -116,14 +116,12 @@ impl Pageblock {
             State::PerCpu { head, order } => (Fill::PerCpu, rest(head, order)),
             State::Allocated { head, order, .. } => {
                 // The marks of a block stand on its first page.
-                (self.in_use(head.page().flags()), rest(head, order))
+                (self.in_use(head.page()), rest(head, order))
             }
             State::Hole => (Fill::Hole, 1),
             State::Poisoned => (Fill::Poisoned, 1),
             State::Offline => (Fill::Offline, 1),
-            State::Reserved if frame.page().flags().contains(PageFlags::VMEMMAP) => {
-                (Fill::Vmemmap, 1)
-            }
+            State::Reserved if frame.page().is_type(PageType::Vmemmap) => (Fill::Vmemmap, 1),
             State::Reserved => (Fill::Reserved, 1),
         };
         self.fill[fill as usize] += pages;
@@ -131,18 +129,15 @@ impl Pageblock {
     }
 
     /// Returns the use of an allocated block, by its marks.
-    fn in_use(&self, flags: PageFlags) -> Fill {
-        let marks = [
-            (PageFlags::SLAB, Fill::Slab),
-            (PageFlags::TABLE, Fill::PageTable),
-            (PageFlags::VMALLOC, Fill::Vmalloc),
-            (PageFlags::MOVABLE, Fill::Movable),
-        ];
-        let marked = marks.into_iter().find(|(mark, _)| flags.contains(*mark));
-        marked.map_or(
-            if self.migratetype == Migratetype::Cma { Fill::Cma } else { Fill::Allocated },
-            |(_, fill)| fill,
-        )
+    fn in_use(&self, page: &Page) -> Fill {
+        match page.page_type() {
+            PageType::Slab => Fill::Slab,
+            PageType::Table => Fill::PageTable,
+            PageType::Vmalloc => Fill::Vmalloc,
+            _ if page.flags().contains(PageFlags::MOVABLE) => Fill::Movable,
+            _ if self.migratetype == Migratetype::Cma => Fill::Cma,
+            _ => Fill::Allocated,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::mm::alloc_pages::alloc_pages;
 use crate::mm::cma::{cma_alloc, cma_release};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{NodeId, ZoneLimits};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageFlags, PageType};
 use crate::mm::page_alloc::{State, drain_all_pages, free_area_init, free_pages, state_of};
 use crate::mm::validate::validate;
 use crate::mm::zsmalloc::ZsPool;
@@ -63,9 +63,9 @@ fn numbers(value: &Value) -> Vec<u32> {
 
 /// Derives the use of a frame from its state alone.
 fn fill_of(frame: Frame, is_cma: bool) -> Result<Fill, Order> {
-    let flags = match state_of(frame) {
-        State::Allocated { head, .. } => head.page().flags(),
-        _ => frame.page().flags(),
+    let page = match state_of(frame) {
+        State::Allocated { head, .. } => head.page(),
+        _ => frame.page(),
     };
     Ok(match state_of(frame) {
         State::Free { order, .. } => return Err(order),
@@ -73,12 +73,12 @@ fn fill_of(frame: Frame, is_cma: bool) -> Result<Fill, Order> {
         State::Hole => Fill::Hole,
         State::Poisoned => Fill::Poisoned,
         State::Offline => Fill::Offline,
-        State::Reserved if flags.contains(PageFlags::VMEMMAP) => Fill::Vmemmap,
+        State::Reserved if page.is_type(PageType::Vmemmap) => Fill::Vmemmap,
         State::Reserved => Fill::Reserved,
-        State::Allocated { .. } if flags.contains(PageFlags::SLAB) => Fill::Slab,
-        State::Allocated { .. } if flags.contains(PageFlags::TABLE) => Fill::PageTable,
-        State::Allocated { .. } if flags.contains(PageFlags::VMALLOC) => Fill::Vmalloc,
-        State::Allocated { .. } if flags.contains(PageFlags::MOVABLE) => Fill::Movable,
+        State::Allocated { .. } if page.is_type(PageType::Slab) => Fill::Slab,
+        State::Allocated { .. } if page.is_type(PageType::Table) => Fill::PageTable,
+        State::Allocated { .. } if page.is_type(PageType::Vmalloc) => Fill::Vmalloc,
+        State::Allocated { .. } if page.flags().contains(PageFlags::MOVABLE) => Fill::Movable,
         State::Allocated { .. } if is_cma => Fill::Cma,
         State::Allocated { .. } => Fill::Allocated,
     })

@@ -10,7 +10,7 @@ use crate::mm::page_alloc::{AT_ONCE, OwnedPage, pcp};
 /// (Linux: alloc_pages_bulk).
 pub fn alloc_pages_bulk(gfp: Gfp, pages: &mut [Option<OwnedPage>]) -> usize {
     might_alloc(gfp);
-    let plain = !gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ACCOUNT | Gfp::__GFP_ZERO);
+    let plain = !gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ZERO);
     let mut full = 0;
     while full < pages.len() {
         if plain {

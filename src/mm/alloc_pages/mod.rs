@@ -52,7 +52,7 @@ use crate::mm::page_alloc::{dress_new_page, numa_node_id, pcp};
 pub fn alloc_pages(gfp: Gfp, order: Order) -> Option<Frame> {
     might_alloc(gfp);
     if pcp::has_lists(order)
-        && !gfp.intersects(Gfp::__GFP_THISNODE.union(Gfp::__GFP_ACCOUNT))
+        && !gfp.contains(Gfp::__GFP_THISNODE)
         && let Some(frame) = with_masked(|irq| pcp::alloc_fast(irq, gfp, order))
     {
         // Where others are to be told, nothing comes this way.

@@ -36,8 +36,8 @@ impl fmt::Display for PageDump {
         {
             writeln!(f, "  order     {}", order.get())?;
         }
-        write!(f, "  flags     {:#x}", page.flags().bits())?;
-        page.flags().iter_names().try_for_each(|(name, _)| write!(f, " {name}"))?;
+        write!(f, "  flags     {:#x}", page.marks().bits())?;
+        page.marks().names().try_for_each(|name| write!(f, " {name}"))?;
         writeln!(f, "\n  refcount  {}", page.refcount())?;
         if let Some(slab) = slab_of(frame) {
             return writeln!(
@@ -52,6 +52,13 @@ impl fmt::Display for PageDump {
             let head = page.prev().map_or(0, |head| head.pfn().get());
             writeln!(f, "  head      pfn {head:#x}")?;
         }
-        writeln!(f, "  owner     {:#x}", page.owner())
+        match page.mapping() {
+            Some(mapping) => {
+                let (kind, object, index) = (mapping.kind(), mapping.object(), mapping.index());
+                writeln!(f, "  mapping   {kind:?} {object:#x}, index {index:#x}")?;
+                writeln!(f, "  user      {:?}", page.user_flags())
+            }
+            None => writeln!(f, "  owner     {:#x}", page.owner()),
+        }
     }
 }

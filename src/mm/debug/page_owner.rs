@@ -13,7 +13,7 @@ use crate::arch::cpu;
 use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::{Migratetype, ZoneId};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageMarks};
 use crate::mm::page_alloc::pageblock_migratetype;
 use crate::mm::sparse::Section;
 use crate::sched;
@@ -220,11 +220,11 @@ impl fmt::Display for Names {
 }
 
 /// Flags of a page by name, in small letters (Linux: %pGp): page_owner_sort looks for `slab`.
-struct PageNames(PageFlags);
+struct PageNames(PageMarks);
 
 impl fmt::Display for PageNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, (name, _)) in self.0.iter_names().enumerate() {
+        for (n, name) in self.0.names().enumerate() {
             f.write_str(if n == 0 { "" } else { "|" })?;
             name.chars().try_for_each(|c| f.write_char(c.to_ascii_lowercase()))?;
         }
@@ -326,8 +326,8 @@ fn record(f: &mut fmt::Formatter<'_>, pfn: Pfn, owner: &Owner) -> fmt::Result {
         owner.gfp.migratetype(),
         pfn.get() >> Order::PAGEBLOCK.get(),
         block,
-        frame.page().flags().bits(),
-        PageNames(frame.page().flags())
+        frame.page().marks().bits(),
+        PageNames(frame.page().marks())
     )?;
     writeln!(f, "{}", Stack(owner.handle))
 }

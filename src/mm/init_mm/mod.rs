@@ -21,7 +21,7 @@ use crate::arch::{self, IrqMasked, layout};
 use crate::machine_local;
 use crate::mm::alloc_pages;
 use crate::mm::gfp::Gfp;
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageFlags, PageType};
 use crate::mm::page_alloc;
 use crate::mm::vmstat::{NodeStat, mod_node_page_state, node_page_state};
 use crate::sync::{Once, Rank, SpinLock};
@@ -66,7 +66,7 @@ impl<'a> LinearAccess<'a> {
 impl TableAccess for LinearAccess<'_> {
     fn alloc(&mut self) -> Option<TableAddr> {
         let frame = alloc_pages::alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO)?;
-        frame.page().add_flags(PageFlags::TABLE);
+        frame.page().add_type(PageType::Table, PageFlags::empty());
         mod_node_page_state(frame, NodeStat::PageTable, 1);
         // SAFETY: the frame was just allocated, and its one use is as a table; the
         // editor clears it before it reads it.
@@ -80,8 +80,8 @@ impl TableAccess for LinearAccess<'_> {
         let Some(frame) = pa.pfn().and_then(Frame::new) else {
             return;
         };
-        if frame.page().flags().contains(PageFlags::TABLE) {
-            frame.page().remove_flags(PageFlags::TABLE);
+        if frame.page().is_type(PageType::Table) {
+            frame.page().clear_type(PageFlags::empty());
             mod_node_page_state(frame, NodeStat::PageTable, -1);
             // SAFETY: allocated above as a table, which the editor has unlinked, and which no
             // walker has in a TLB any more.

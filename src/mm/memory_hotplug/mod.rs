@@ -23,7 +23,7 @@ use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::irq::with_masked;
 use crate::mm::contig::migrate_range;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageFlags, PageType};
 use crate::mm::page_alloc::{
     ContigError, State, add, buddy_order, drain_all_pages, free_block_around, online_range,
     pageblocks, setup_watermarks, single_zone, start_isolate, state_of, sub, undo_isolate,
@@ -139,7 +139,7 @@ fn check_range(range: PfnRange) -> Result<ZoneId, HotplugError> {
     // What has not enough free memory for its descriptors is reserved nearly all.
     with_masked(|irq| online_range(irq, range)).map_err(|error| HotplugError::Busy(error.0))?;
     let zone = single_zone(range)?;
-    let hole = |frame: Frame| frame.page().flags().contains(PageFlags::HOLE);
+    let hole = |frame: Frame| frame.page().is_type(PageType::Hole);
     if range.iter().any(|pfn| Frame::new(pfn).is_none_or(hole)) {
         return Err(HotplugError::Invalid);
     }
@@ -154,7 +154,7 @@ fn cma_block(range: PfnRange) -> Option<Pfn> {
 
 /// Returns true if a frame may stay where it is in a section that goes offline.
 fn may_stay(frame: Frame) -> bool {
-    frame.page().flags().contains(PageFlags::VMEMMAP) || state_of(frame) == State::Poisoned
+    frame.page().is_type(PageType::Vmemmap) || state_of(frame) == State::Poisoned
 }
 
 /// Moves what is in use out of `range`, whose pageblocks are isolated, and takes it offline.
@@ -191,8 +191,8 @@ impl LockedZone<'_> {
                 self.del_from_free_list(frame, order, Migratetype::Isolate);
                 self.account_sub(Migratetype::Isolate, order.pages());
             }
-            if !frame.page().flags().contains(PageFlags::VMEMMAP) {
-                frame.page().add_flags(PageFlags::OFFLINE);
+            if !frame.page().is_type(PageType::Vmemmap) {
+                frame.page().add_type(PageType::Offline, PageFlags::empty());
                 managed += 1;
             }
         }
@@ -219,10 +219,13 @@ impl LockedZone<'_> {
         let mut free_from = start;
         for frame in first.block(Order::MAX) {
             let page = frame.page();
-            let flags = page.flags();
-            managed += u32::from(flags.contains(PageFlags::OFFLINE));
-            page.remove_flags(PageFlags::OFFLINE);
-            if flags != PageFlags::OFFLINE {
+            let is_offline = page.is_type(PageType::Offline);
+            let is_good = is_offline && page.flags().is_empty();
+            if is_offline {
+                managed += 1;
+                page.clear_type(PageFlags::empty());
+            }
+            if !is_good {
                 self.free_range(PfnRange::new(free_from, frame.pfn()));
                 free_from = frame.pfn() + 1;
             }

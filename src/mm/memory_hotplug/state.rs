@@ -7,7 +7,7 @@ use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::mmzone::ZoneId;
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageFlags, PageType};
 use crate::mm::page_alloc::present_in;
 use crate::mm::sparse::{self, Section};
 use crate::sched::{Mutex, MutexGuard};
@@ -171,10 +171,10 @@ pub(in crate::mm) fn validate_zone(
         let is_offline = is_offline(section);
         offline += if is_offline { part.len() } else { 0 };
         for frame in part.iter().filter_map(Frame::new) {
-            let flags = frame.page().flags();
-            let vmemmap = flags.contains(PageFlags::VMEMMAP);
-            poisoned += u32::from(flags.contains(PageFlags::HWPOISON));
-            let what = if flags.contains(PageFlags::OFFLINE) != (is_offline && !vmemmap) {
+            let page = frame.page();
+            let vmemmap = page.is_type(PageType::Vmemmap);
+            poisoned += u32::from(page.flags().contains(PageFlags::HWPOISON));
+            let what = if page.is_type(PageType::Offline) != (is_offline && !vmemmap) {
                 "a frame is not marked as its section is"
             } else if is_offline && frame.page().refcount() != 0 {
                 "a frame of an offline section has references"

@@ -134,7 +134,6 @@ pub fn set_page_movable(page: &OwnedPage, owner: OwnerId, private: u32) {
 pub fn inherit_mark(from: &OwnedPage, new: &OwnedPage) {
     let old = from.frame().page();
     page_alloc::set_page_movable(new, old.owner(), old.private());
-    page_alloc::inherit_charge(from, new);
 }
 
 /// Takes the mark off a page.

@@ -5,20 +5,36 @@
 //! descriptor, or reached within the aligned block of [`Order::MAX`] that another
 //! frame lies in, because descriptors come to life in such blocks ([`super::sparse`]).
 //!
-//! Who may write what: the owner of an allocated frame writes its flags, reference
+//! Who may write what: the owner of an allocated frame writes its type, flags, reference
 //! count, map count, `private`, links and `owner`. The order that the frame was allocated
 //! with is the page allocator's; so are the pageblock's migratetype and the zone,
-//! which it writes while the frame belongs to somebody else: hence a byte of their own. A descriptor of all zeros is that of a reserved frame. Bad memory may
+//! which it writes while the frame belongs to somebody else: hence a byte of their own.
+//! A descriptor of all zeros is that of a reserved frame. Bad memory may
 //! be found at any time, whoever owns the frame: so owners add and remove their flags.
+//!
+//! | field | a free block | a slab | a page of users (`user`) |
+//! | --- | --- | --- | --- |
+//! | `refcount` | 0 | 1 | references; one for all mappings |
+//! | `flags` | type and flags | type and flags | no type; flags of the page cache too |
+//! | `mapcount` | 0 | objects in use, first free one | further mappings, [`UserFlags`] |
+//! | `private` | order | | swap entry, or the file system's |
+//! | `next`, `prev` | free list | list of slabs; a tail's head | LRU list |
+//! | `owner` | | cache | [`Mapping`]: object and index |
 //!
 //! Outside of `mm` descriptors can be read and not written: a wrong link or count gives a page
 //! to two owners.
 
+mod flags;
 mod frame;
 mod free_list;
 mod life;
+#[cfg(test)]
+mod tests;
+mod user;
 
+pub use flags::{PageFlags, PageMarks, PageType};
 pub use frame::Frame;
+pub use user::{MAPCOUNT_MAX, Mapping, MappingKind, UserFlags};
 
 use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
 use crate::arch::{self, layout};
@@ -32,41 +48,6 @@ use life::Life;
 pub(in crate::mm) use life::REFCOUNT_MAX;
 #[cfg(test)]
 pub(in crate::mm) use life::REFCOUNT_SATURATED;
-
-bitflags! {
-    /// Flags of a frame (Linux: enum pageflags).
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub struct PageFlags: u16 {
-        /// No RAM here: the frame has a descriptor because its neighbours need one.
-        const HOLE = 1 << 0;
-        /// The head of a free block in a buddy list; `private` is its order.
-        const BUDDY = 1 << 1;
-        /// Part of a slab; `owner` is its cache.
-        const SLAB = 1 << 2;
-        /// The head of a compound page.
-        const HEAD = 1 << 3;
-        /// A tail of a compound page; `prev` is its head.
-        const TAIL = 1 << 4;
-        /// The block is on a per-CPU list.
-        const PCP = 1 << 5;
-        /// An owner is registered who can move it.
-        const MOVABLE = 1 << 6;
-        /// Bad memory: never to be handed out.
-        const HWPOISON = 1 << 7;
-        /// Holds a page table.
-        const TABLE = 1 << 8;
-        /// Backs part of the vmalloc area.
-        const VMALLOC = 1 << 9;
-        /// Reserved: holds descriptors, or what finds them (Linux: PageVmemmapSelfHosted).
-        const VMEMMAP = 1 << 10;
-        /// The frame is in a section that is offline, and must not be allocated.
-        const OFFLINE = 1 << 11;
-        /// A block of several pages, of which some are `HWPOISON`.
-        const HAS_HWPOISONED = 1 << 12;
-        /// Charged; of a block, its first frame alone.
-        const ACCOUNTED = 1 << 13;
-    }
-}
 
 /// A place that remembers a frame or none; atomic, accessed relaxed.
 ///
@@ -121,7 +102,7 @@ pub struct Page {
 
 const _: () = assert!(size_of::<Page>() == 32);
 
-/// Position of the flags in the first eight bytes, read as one number.
+/// Position of type and flags in the first eight bytes, read as one number.
 const WORD_FLAGS_SHIFT: u32 = 32;
 /// Position of the order in them.
 const WORD_ORDER_SHIFT: u32 = 48;
@@ -159,16 +140,22 @@ impl Page {
     pub(in crate::mm) fn set_refcount(&self, references: u32) {
         self.refcount.store(references, Relaxed);
     }
-    field!(
-        /// Number of page-table entries that map it; in a slab, state of the slab allocator.
-        mapcount, set_mapcount, u32
-    );
+    /// Word of the slab allocator in a slab's head, where a page of users has its map count.
+    #[inline]
+    pub(in crate::mm) fn slab_word(&self) -> u32 {
+        self.mapcount.load(Relaxed)
+    }
+    /// Sets it.
+    #[inline]
+    pub(in crate::mm) fn set_slab_word(&self, word: u32) {
+        self.mapcount.store(word, Relaxed);
+    }
     field!(
         /// The order of a free block, or the owner's own.
         private, set_private, u32
     );
     field!(
-        /// User of the frame: a slab's cache, a movable page's owner.
+        /// Owner of the frame: a slab's cache, a movable page's owner, a user page's [`Mapping`].
         owner, set_owner, usize
     );
 
@@ -196,23 +183,60 @@ impl Page {
         unsafe { &*core::ptr::with_exposed_provenance::<Self>(at) }
     }
 
-    /// Flags of the frame.
-    #[inline]
-    pub fn flags(&self) -> PageFlags {
-        PageFlags::from_bits_retain(self.flags.load(Relaxed))
+    /// Type and flags of the page, read at once.
+    #[inline(always)]
+    pub fn marks(&self) -> PageMarks {
+        PageMarks(self.flags.load(Relaxed))
     }
-    /// Says what the frame is, and forgets what it was: for the allocator, while nobody
-    /// else has it.
+    /// Flags of the page.
+    #[inline(always)]
+    pub fn flags(&self) -> PageFlags {
+        self.marks().flags()
+    }
+    /// Type of the page.
+    #[inline]
+    pub fn page_type(&self) -> PageType {
+        self.marks().page_type()
+    }
+    /// Returns true if the page is of `page_type`.
+    #[inline(always)]
+    pub fn is_type(&self, page_type: PageType) -> bool {
+        self.marks().is_type(page_type)
+    }
+    /// Returns true if the page is part of a slab.
+    #[inline(always)]
+    pub fn is_slab(&self) -> bool {
+        self.is_type(PageType::Slab)
+    }
+    /// Makes the page one of `page_type` without flags: for the allocator, while nobody else has
+    /// the page.
+    #[inline]
+    pub(in crate::mm) fn set_type(&self, page_type: PageType) {
+        self.flags.store(page_type as u16, Relaxed);
+    }
+    /// Makes the page one with `flags` and without a type: for the allocator, while nobody else
+    /// has the page.
     #[inline]
     pub(in crate::mm) fn set_flags(&self, flags: PageFlags) {
         self.flags.store(flags.bits(), Relaxed);
     }
-    /// Adds marks; atomic.
+    /// Gives a page without a type `page_type`, and adds `flags`; atomic.
+    #[inline]
+    pub(in crate::mm) fn add_type(&self, page_type: PageType, flags: PageFlags) {
+        debug_assert!(self.is_type(PageType::None), "{page_type:?} page is {:?}", self.marks());
+        self.life().mark(page_type.with(flags));
+    }
+    /// Takes the type and `flags` away; atomic.
+    #[inline]
+    pub(in crate::mm) fn clear_type(&self, flags: PageFlags) {
+        self.life().unmark(flags::TYPE_MASK | flags.bits());
+    }
+    /// Adds flags; atomic.
     #[inline]
     pub(in crate::mm) fn add_flags(&self, flags: PageFlags) {
         self.life().mark(flags.bits());
     }
-    /// Takes marks away; atomic.
+    /// Takes flags away; atomic.
     #[inline]
     pub(in crate::mm) fn remove_flags(&self, flags: PageFlags) {
         self.life().unmark(flags.bits());
@@ -281,19 +305,19 @@ impl Page {
         self.life().is_in_use()
     }
 
-    /// Returns true if the block that starts here is allocated with `order`, has no flags, and
-    /// has one reference: then its holder can free it.
+    /// Returns true if the block that starts here is allocated with `order`, has no type and no
+    /// flags, and has one reference: then its holder can free it.
     #[inline(always)]
     pub(in crate::mm) fn is_plain(&self, order: Order) -> bool {
-        self.is_marked(order, PageFlags::empty())
+        self.is_plain_of(order, PageType::None)
     }
 
-    /// Returns true if the block that starts here is allocated with `order`, has exactly the
-    /// flags `marks`, and has one reference.
+    /// Returns true if the block that starts here is allocated with `order`, is of `page_type`,
+    /// has no flags, and has one reference.
     #[inline(always)]
-    pub(in crate::mm) fn is_marked(&self, order: Order, marks: PageFlags) -> bool {
+    pub(in crate::mm) fn is_plain_of(&self, order: Order, page_type: PageType) -> bool {
         let order = u64::from(order.get()) << WORD_ORDER_SHIFT;
-        self.word() & WORD_OWN == 1 | u64::from(marks.bits()) << WORD_FLAGS_SHIFT | order
+        self.word() & WORD_OWN == 1 | (page_type as u64) << WORD_FLAGS_SHIFT | order
     }
 
     /// The order with which the block that starts here is allocated, if it is, has no marks,

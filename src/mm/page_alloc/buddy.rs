@@ -8,7 +8,7 @@
 
 use crate::addr::Order;
 use crate::mm::mmzone::{LockedZone, Migratetype, Zone};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageType};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The migratetype of the pageblock that `frame` lies in. It changes under the zone's lock.
@@ -21,7 +21,7 @@ pub(in crate::mm) fn pageblock_migratetype(frame: Frame) -> Migratetype {
 /// of the frame's zone.
 pub(in crate::mm) fn buddy_order(frame: Frame) -> Option<Order> {
     let page = frame.page();
-    if page.flags().contains(PageFlags::BUDDY) { Order::new(page.private() as u8) } else { None }
+    if page.is_type(PageType::Buddy) { Order::new(page.private() as u8) } else { None }
 }
 
 /// Adds to a figure that is written under the zone's lock alone.
@@ -73,7 +73,7 @@ impl LockedZone<'_> {
         last: bool,
     ) {
         let page = frame.page();
-        page.set_flags(PageFlags::BUDDY);
+        page.set_type(PageType::Buddy);
         page.set_private(u32::from(order.get()));
         page.set_order(order);
         if self.list_mut(order, mt).add(frame, last) {
@@ -98,7 +98,7 @@ impl LockedZone<'_> {
             orders.store(orders.load(Relaxed) & !(1 << order.get()), Relaxed);
         }
         let page = frame.page();
-        page.set_flags(PageFlags::empty());
+        page.set_type(PageType::None);
         page.set_private(0);
     }
 

@@ -10,30 +10,30 @@ use crate::addr::Order;
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::mm::gfp::{Gfp, might_alloc};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageType};
 
 /// Pages that are freed in one go, with interrupts masked.
 const AT_ONCE: u32 = 64;
 
 /// Takes a chain of up to `most` single pages, a few, off this CPU's list, and sets the flags
 /// `marks` on each. Returns the first page and their number. They are none if the list is empty,
-/// or `gfp` asks for more than it has (zeros, an account, a node): the caller then goes to
+/// or `gfp` asks for more than it has (zeros, a node): the caller then goes to
 /// [`alloc_pages`](crate::mm::alloc_pages::alloc_pages). Any context that `gfp` allows.
 #[inline(always)]
 pub(in crate::mm) fn alloc_pages_chain(
     gfp: Gfp,
     most: u32,
-    marks: PageFlags,
+    page_type: PageType,
 ) -> (Option<Frame>, u32) {
     might_alloc(gfp);
-    if gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ACCOUNT | Gfp::__GFP_ZERO) {
+    if gfp.intersects(Gfp::__GFP_THISNODE | Gfp::__GFP_ZERO) {
         return (None, 0);
     }
-    with_masked(|irq| take(irq, gfp, most, marks))
+    with_masked(|irq| take(irq, gfp, most, page_type))
 }
 
 #[inline(always)]
-fn take(irq: &IrqMasked, gfp: Gfp, most: u32, marks: PageFlags) -> (Option<Frame>, u32) {
+fn take(irq: &IrqMasked, gfp: Gfp, most: u32, page_type: PageType) -> (Option<Frame>, u32) {
     let Some(list) = pcp::preferred_list(irq, gfp) else { return (None, 0) };
     let top = list.get();
     let (mut next, mut last, mut count) = (top.frame(), None, 0);
@@ -41,7 +41,7 @@ fn take(irq: &IrqMasked, gfp: Gfp, most: u32, marks: PageFlags) -> (Option<Frame
         && count < most
     {
         let page = frame.page();
-        page.set_flags(marks);
+        page.set_type(page_type);
         (next, last) = (page.next(), Some(page));
         count += 1;
     }
@@ -58,7 +58,7 @@ fn take(irq: &IrqMasked, gfp: Gfp, most: u32, marks: PageFlags) -> (Option<Frame
 pub(super) fn free_pages_chain(
     mut head: Option<Frame>,
     mut len: u32,
-    marks: PageFlags,
+    page_type: PageType,
 ) -> (Option<Frame>, u32) {
     if are_watched() {
         return (head, len);
@@ -66,7 +66,8 @@ pub(super) fn free_pages_chain(
     while let Some(first) = head
         && len > 0
     {
-        let (next, count, is_full) = with_masked(|irq| put(irq, first, len.min(AT_ONCE), marks));
+        let (next, count, is_full) =
+            with_masked(|irq| put(irq, first, len.min(AT_ONCE), page_type));
         (head, len) = (next, len - count);
         if is_full {
             pcp::free_pcppages_bulk(first, Order::ZERO);
@@ -81,7 +82,12 @@ pub(super) fn free_pages_chain(
 /// Puts up to `most` pages of the chain from `first` on this CPU's list, those of one pageblock.
 /// Returns the page after them, their number, and whether the list is full.
 #[inline(always)]
-fn put(irq: &IrqMasked, first: Frame, most: u32, marks: PageFlags) -> (Option<Frame>, u32, bool) {
+fn put(
+    irq: &IrqMasked,
+    first: Frame,
+    most: u32,
+    page_type: PageType,
+) -> (Option<Frame>, u32, bool) {
     let Some(list) = pcp::list_of(irq, first) else { return (Some(first), 0, false) };
     let pageblock = first.align_down(Order::PAGEBLOCK);
     let (mut next, mut last, mut count) = (Some(first), None, 0);
@@ -90,10 +96,10 @@ fn put(irq: &IrqMasked, first: Frame, most: u32, marks: PageFlags) -> (Option<Fr
         && count < most
     {
         let page = frame.page();
-        if !page.is_marked(Order::ZERO, marks) {
+        if !page.is_plain_of(Order::ZERO, page_type) {
             break;
         }
-        page.set_flags(PageFlags::PCP);
+        page.set_type(PageType::Pcp);
         (next, last) = (page.next(), Some(page));
         count += 1;
     }

@@ -4,7 +4,7 @@
 use super::buddy::buddy_order;
 use crate::addr::{Order, Pfn};
 use crate::mm::mmzone::Migratetype;
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageFlags, PageType};
 use core::fmt;
 
 /// State of a frame in the page allocator.
@@ -65,7 +65,7 @@ impl fmt::Display for State {
 /// block around it may be. A frame whose state changes meanwhile may be told as none of both.
 #[must_use]
 pub fn state_of(frame: Frame) -> State {
-    if frame.page().flags().contains(PageFlags::HOLE) {
+    if frame.page().is_type(PageType::Hole) {
         return State::Hole;
     }
     for around in Order::ZERO.and_up() {
@@ -80,7 +80,7 @@ pub fn state_of(frame: Frame) -> State {
         let Some(order) = Order::new(page.order()).filter(|&order| order >= around) else {
             continue;
         };
-        if page.flags().contains(PageFlags::PCP) {
+        if page.is_type(PageType::Pcp) {
             return State::PerCpu { head, order };
         }
         if page.is_in_use() {
@@ -90,7 +90,7 @@ pub fn state_of(frame: Frame) -> State {
     if frame.page().flags().contains(PageFlags::HWPOISON) {
         return State::Poisoned;
     }
-    if frame.page().flags().contains(PageFlags::OFFLINE) {
+    if frame.page().is_type(PageType::Offline) {
         return State::Offline;
     }
     State::Reserved
@@ -115,7 +115,7 @@ pub(super) fn bad_free(frame: Frame, order: Order) -> ! {
     };
     panic!(
         "page allocator: {why}: {frame:?} as order {order}: it is {state}, flags {:?}, mapcount {}",
-        page.flags(),
+        page.marks(),
         page.mapcount()
     );
 }
@@ -129,7 +129,7 @@ pub(in crate::mm) fn corrupted_list(frame: Frame, order: Order, mt: Migratetype)
          prev {:?}, next {:?}, flags {:?}",
         page.prev(),
         page.next(),
-        page.flags()
+        page.marks()
     );
 }
 

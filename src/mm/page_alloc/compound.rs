@@ -5,7 +5,7 @@
 use super::check;
 use crate::addr::Order;
 use crate::mm::hooks::split_page_hook;
-use crate::mm::page::{Frame, PageFlags, REFCOUNT_MAX};
+use crate::mm::page::{Frame, PageFlags, PageType, REFCOUNT_MAX};
 
 /// Makes the block of `order` at `head` one compound page.
 pub(super) fn prep_compound(head: Frame, order: Order) {
@@ -22,7 +22,9 @@ pub(super) fn prep_compound(head: Frame, order: Order) {
 pub(super) fn unprep_compound(head: Frame, order: Order) {
     for tail in head.block(order).skip(1) {
         let page = tail.page();
-        if page.flags() - PageFlags::HWPOISON != PageFlags::TAIL || page.prev() != Some(head) {
+        let flags = page.flags() - PageFlags::HWPOISON;
+        let is_tail = flags == PageFlags::TAIL && page.is_type(PageType::None);
+        if !is_tail || page.prev() != Some(head) {
             check::bad_free(tail, order);
         }
         page.remove_flags(PageFlags::TAIL);
@@ -57,7 +59,7 @@ pub fn block_order(frame: Frame) -> Order {
 #[track_caller]
 pub fn get_page(frame: Frame) {
     let head = compound_head(frame);
-    let free = head.page().flags().contains(PageFlags::PCP);
+    let free = head.page().is_type(PageType::Pcp);
     let was = head.page().refcount_add();
     if was == 0 || free {
         head.page().set_refcount(u32::from(free));
@@ -74,7 +76,7 @@ pub fn get_page(frame: Frame) {
 #[must_use]
 pub fn try_get_page(frame: Frame) -> bool {
     let page = compound_head(frame).page();
-    !page.flags().contains(PageFlags::PCP) && page.refcount_try_add()
+    !page.is_type(PageType::Pcp) && page.refcount_try_add()
 }
 
 /// Gives a reference back: what [`put_page`](super::put_page) does.
@@ -132,13 +134,9 @@ pub(super) fn split_page(frame: Frame, order: Order) {
 /// Makes the pages of a block single ones, of which the first alone has references.
 fn make_single_pages(frame: Frame, order: Order) {
     let page = frame.page();
-    let charged = page.flags().contains(PageFlags::ACCOUNTED);
     page.remove_flags(PageFlags::HAS_HWPOISONED);
     split_page_hook(frame, order);
     for single in frame.block(order) {
-        if charged {
-            single.page().add_flags(PageFlags::ACCOUNTED);
-        }
         single.page().set_order(Order::ZERO);
     }
 }

@@ -10,7 +10,7 @@ use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::mm::hooks::prepare_to_take;
 use crate::mm::mmzone::{LockedZone, Migratetype};
-use crate::mm::page::{Frame, Page, PageFlags};
+use crate::mm::page::{Frame, Page, PageFlags, PageType};
 
 /// Pageblocks in which free blocks may be taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,7 +145,8 @@ fn free_unusual_block(zone: &mut LockedZone<'_>, head: Frame, order: Order, unus
     for (n, frame) in (0..).zip(head.block(order)) {
         let page = frame.page();
         if n >= unusual {
-            let is_odd = !(page.flags() - PageFlags::HWPOISON).is_empty() || page.order() != 0;
+            let is_plain = page.is_type(PageType::None) && page.order() == 0;
+            let is_odd = !is_plain || !(page.flags() - PageFlags::HWPOISON).is_empty();
             if page.refcount() == 0 || is_odd {
                 check::bad_free(frame, Order::ZERO);
             }

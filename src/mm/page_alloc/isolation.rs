@@ -16,7 +16,7 @@ use crate::arch::cpu;
 use crate::arch::irq::with_masked;
 use crate::mm::hooks::taken_off_list;
 use crate::mm::mmzone::{LockedZone, Migratetype, Wmark, WmarkFlags, ZoneId, ZoneType};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageType};
 use crate::mm::page_alloc::{OwnedPage, PageList};
 use core::fmt;
 
@@ -181,8 +181,10 @@ pub(in crate::mm) fn undo_isolate(zone: ZoneId, range: PfnRange) {
     }
 }
 
-/// Pages so marked are never moved.
-const UNMOVABLE: PageFlags = PageFlags::SLAB.union(PageFlags::TABLE).union(PageFlags::VMALLOC);
+/// Returns true if pages of this type are never moved.
+const fn is_unmovable(page_type: PageType) -> bool {
+    matches!(page_type, PageType::Slab | PageType::Table | PageType::Vmalloc)
+}
 /// Looks after which a frame that seems reserved is: one that is just being allocated or
 /// freed looks like it for a moment.
 const RESERVED_LOOKS: u32 = 100;
@@ -206,7 +208,7 @@ pub(in crate::mm) fn unmovable_page(range: PfnRange, stays: impl Fn(Frame) -> bo
             State::Free { head, order } | State::PerCpu { head, order } => {
                 head.pfn() + order.pages()
             }
-            State::Allocated { head, order, .. } if !head.page().flags().intersects(UNMOVABLE) => {
+            State::Allocated { head, order, .. } if !is_unmovable(head.page().page_type()) => {
                 head.pfn() + order.pages()
             }
             State::Reserved if !stays(frame) && !(0..RESERVED_LOOKS).all(reserved) => at + 1,

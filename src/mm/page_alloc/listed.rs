@@ -10,7 +10,7 @@ use crate::mm::page::Frame;
 
 /// GFP flags that [`alloc_pcp`] does not support.
 pub(in crate::mm) const NO_PCP_FLAGS: Gfp =
-    Gfp::__GFP_ZERO.union(Gfp::__GFP_COMP).union(Gfp::__GFP_ACCOUNT).union(Gfp::__GFP_THISNODE);
+    Gfp::__GFP_ZERO.union(Gfp::__GFP_COMP).union(Gfp::__GFP_THISNODE);
 
 /// The largest order that is allocated and freed here; the rows of the lists have a gap above.
 pub(in crate::mm) const MAX_PCP: Order = pcp::ORDERS[5];

@@ -19,7 +19,6 @@
 //! | `owned`, `page_list` | pages that are freed when they are dropped, and lists of them |
 //! | `node_data` | memory for the zones of further nodes |
 //! | `raw` | unsafe frees of pages by their frames |
-//! | `accounted` | pages that are charged |
 //! | `extfrag` | counts of mixed migratetypes |
 //! | `sysctl` | setting watermarks and reserves |
 //! | `check` | checks of frees |
@@ -37,7 +36,6 @@
 //! Lock order: `Rank::Section`, then one zone's lock (`Rank::Zone`). Per-CPU lists are
 //! reached with interrupts masked.
 
-mod accounted;
 mod batch;
 mod buddy;
 mod bulk;
@@ -66,7 +64,6 @@ mod sysctl;
 mod tests;
 mod validate;
 
-pub use accounted::nr_accounted_pages;
 pub(in crate::mm) use buddy::{add, buddy_order, pageblock_migratetype, sub};
 pub(in crate::mm) use bulk::AT_ONCE;
 pub use bulk::free_pages_bulk;
@@ -92,7 +89,7 @@ pub use numa::{
     set_node_distances,
 };
 pub use owned::{ContigPages, OwnedPage, Pages};
-pub(in crate::mm) use owned::{clear_page_movable, inherit_charge, set_page_movable};
+pub(in crate::mm) use owned::{clear_page_movable, set_page_movable};
 pub use page_list::PageList;
 pub(in crate::mm) use pcp::{FastPath, drain_all_pages_forced, set_fast_path};
 pub use pcp::{drain_all_pages, drain_if_requested, drain_local_pages};
@@ -120,7 +117,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::hooks;
 pub use crate::mm::mmzone::ZoneLimits;
 use crate::mm::mmzone::{self, NodeId, ZoneId, ZoneType, Zonelist};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageFlags, PageType};
 use crate::mm::sparse::{FreeRam, Populate};
 use crate::percpu::possible_cpus;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -236,26 +233,25 @@ fn free_block(frame: Frame, order: Order) {
 #[track_caller]
 fn free_unusual(frame: Frame, order: Order) {
     let page = frame.page();
-    // Marks that say what the page was good for, and need no undoing.
-    let harmless =
-        PageFlags::TABLE | PageFlags::VMALLOC | PageFlags::MOVABLE | PageFlags::ACCOUNTED;
+    // Types that say what the page was good for, and need no undoing.
+    let harmless = matches!(page.page_type(), PageType::None | PageType::Table | PageType::Vmalloc);
     let bad = PageFlags::HWPOISON | PageFlags::HAS_HWPOISONED;
-    let flags = page.flags() - harmless - bad;
+    let flags = page.flags() - PageFlags::MOVABLE - bad;
     let references = page.refcount();
-    if references == 0 || page.order() != order.get() || !(flags - PageFlags::HEAD).is_empty() {
+    let is_bad = !harmless || !(flags - PageFlags::HEAD).is_empty();
+    if references == 0 || page.order() != order.get() || is_bad {
         check::bad_free(frame, order);
     }
     if references > 1 {
         return compound::put_shared(frame, order);
     }
-    accounted::uncharge(frame, order);
     if flags.contains(PageFlags::HEAD) {
         compound::unprep_compound(frame, order);
     }
     if page.flags().intersects(bad) {
         return poison::free_good_part(frame, order);
     }
-    page.remove_flags(harmless);
+    page.clear_type(PageFlags::MOVABLE);
     free_block(frame, order);
 }
 
@@ -303,9 +299,6 @@ pub(crate) fn unwatch_pages() {
 pub(in crate::mm) fn prep_new_page(frame: Frame, order: Order, gfp: Gfp) {
     frame.page().hand_out();
     dress_new_page(frame, order, gfp, || {
-        if gfp.contains(Gfp::__GFP_ACCOUNT) {
-            accounted::charge(frame, order);
-        }
         if are_watched() {
             hooks::post_alloc_hook(frame, order, gfp);
         }

@@ -10,7 +10,7 @@ use crate::addr::{Order, Pfn, PfnRange};
 use crate::arch::IrqMasked;
 use crate::mm::hooks::{points, taken_off_list};
 use crate::mm::mmzone::{Migratetype, NodeId, ZoneId, ZoneType, zone_of};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageType};
 use crate::mm::sparse::{self, FreeRam, Section};
 use core::fmt;
 
@@ -56,7 +56,7 @@ where
         spare = frame.page().next();
         points::mm_page_free(frame, Order::ZERO);
         frame.page().set_next(None);
-        frame.page().set_flags(PageFlags::VMEMMAP);
+        frame.page().set_type(PageType::Vmemmap);
         Some(frame.pfn())
     };
     let mut table = || ram.tables.take();
@@ -71,7 +71,7 @@ where
     let present_here = present().map(|(_, range)| range.intersect(section.frames()));
     prepare_blocks(section, blocks, present_here, |block| zone_of(&ram.limits, present(), block).0);
     let mark = |range: PfnRange| {
-        range.iter().filter_map(Frame::new).for_each(|f| f.page().set_flags(PageFlags::VMEMMAP));
+        range.iter().filter_map(Frame::new).for_each(|f| f.page().set_type(PageType::Vmemmap));
     };
     mark(ram.tables.range().intersect(section.frames()));
     for part in ram.parts(section) {
@@ -107,7 +107,7 @@ fn prepare_blocks(
         for range in ends.chain([PfnRange::new(block.end(), block.end())]) {
             for hole in PfnRange::new(at, range.start()).iter() {
                 let frame = first.within(Order::MAX, hole - block.start());
-                frame.page().set_flags(PageFlags::HOLE);
+                frame.page().set_type(PageType::Hole);
             }
             at = range.end();
         }

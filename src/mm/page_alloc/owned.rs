@@ -2,8 +2,8 @@
 
 use super::compound::split_page;
 use super::contig::free_contig_range;
+use super::free_block;
 use super::page_list::PageList;
-use super::{accounted, free_block};
 use crate::addr::{Order, PAGE_SIZE, PfnRange};
 use crate::mm::page::{Frame, PageFlags};
 use core::mem::ManuallyDrop;
@@ -230,9 +230,4 @@ pub(in crate::mm) fn clear_page_movable(page: &OwnedPage) {
     page.remove_flags(PageFlags::MOVABLE);
     page.set_private(0);
     page.set_owner(0);
-}
-
-/// Charges `new` for what `old` is charged, in whose place it is.
-pub(in crate::mm) fn inherit_charge(old: &OwnedPage, new: &OwnedPage) {
-    accounted::inherit(old.0, new.0);
 }

@@ -12,7 +12,7 @@ use crate::addr::{Order, PfnRange};
 use crate::arch::irq::with_masked;
 use crate::machine_local;
 use crate::mm::mmzone::LockedZone;
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageFlags, PageType};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 machine_local! {
@@ -60,7 +60,7 @@ impl LockedZone<'_> {
                 self.free_run(PfnRange::new(free_from, frame.pfn()));
                 free_from = frame.pfn() + 1;
             } else {
-                page.set_flags(PageFlags::empty());
+                page.set_type(PageType::None);
             }
         }
         self.free_run(PfnRange::new(free_from, end));
@@ -144,7 +144,7 @@ pub(in crate::mm) fn put_page_back_buddy(frame: Frame) -> bool {
         let mut zone = frame.zone().zone().lock(irq);
         let page = frame.page();
         let bad = page.flags().contains(PageFlags::HWPOISON);
-        let free = state_of(frame) == State::Poisoned && !page.flags().contains(PageFlags::OFFLINE);
+        let free = state_of(frame) == State::Poisoned && !page.is_type(PageType::Offline);
         page.remove_flags(PageFlags::HWPOISON);
         if bad && free {
             let mt = pageblock_migratetype(frame);

@@ -8,7 +8,7 @@
 
 use super::{bulk, chain, compound, contig, free_block, listed};
 use crate::addr::{Order, PfnRange};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageType};
 
 /// Gives back the block of `order` at `frame` that [`alloc_pages`](crate::mm::alloc_pages::alloc_pages)
 /// returned. Where others hold it too ([`get_page`](super::get_page)), the last
@@ -82,9 +82,9 @@ pub unsafe fn free_contig_range(range: PfnRange) {
     contig::free_contig_range(range);
 }
 
-/// Frees the first pages of a chain of `len`: those that have `marks` and no others, and are
-/// held once. The first that is not like that, and how many are left with it. Where others
-/// are to be told of each, that is the first of all. Any context.
+/// Frees the first pages of a chain of `len`: those of `page_type` without flags and with one
+/// reference. Returns the first page not freed and the count remaining; if page hooks are on,
+/// frees none. Any context.
 ///
 /// # Safety
 /// As for [`free_pages`], of each page of the chain.
@@ -92,9 +92,9 @@ pub unsafe fn free_contig_range(range: PfnRange) {
 pub(in crate::mm) unsafe fn free_pages_chain(
     head: Option<Frame>,
     len: u32,
-    marks: PageFlags,
+    page_type: PageType,
 ) -> (Option<Frame>, u32) {
-    chain::free_pages_chain(head, len, marks)
+    chain::free_pages_chain(head, len, page_type)
 }
 
 /// Frees the block at `frame` to this CPU's lists, if its order is at most

@@ -7,7 +7,7 @@ use crate::addr::Order;
 use crate::arch::{CpuId, IrqMasked};
 use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageType};
 use crate::percpu::possible_cpus;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
@@ -112,7 +112,7 @@ fn validate_list(
         let checks = [
             (page.prev() == prev, "a list's links disagree"),
             (buddy_order(frame) == Some(order), "a block on a list is not marked as free"),
-            (page.flags() == PageFlags::BUDDY, "a free block has other flags"),
+            (page.marks() == PageType::Buddy, "a free block has other flags"),
             (frame.zone() == zone.zone.id(), "a free block is of another zone"),
             (frame.pfn().is_aligned(order), "a free block is not aligned"),
         ];
@@ -123,7 +123,10 @@ fn validate_list(
             if inner.page().refcount() != 0 {
                 return Err(("a free page has references", Some(inner)));
             }
-            if inner != frame && !inner.page().flags().is_empty() {
+            if inner.page().mapcount() != 0 || !inner.page().user_flags().is_empty() {
+                return Err(("a free page is marked as mapped", Some(inner)));
+            }
+            if inner != frame && inner.page().marks() != PageType::None {
                 return Err(("a page inside a free block has flags", Some(inner)));
             }
             if inner.pfn().is_aligned(Order::PAGEBLOCK) && pageblock_migratetype(inner) != mt {
@@ -164,7 +167,7 @@ fn validate_cpu(cpu: CpuId, id: ZoneId) -> Result<(), (&'static str, Option<Fram
             for frame in pcp.blocks(row, column) {
                 let page = frame.page();
                 let checks = [
-                    (page.flags() == PageFlags::PCP, "a block on a CPU's list has other flags"),
+                    (page.marks() == PageType::Pcp, "a block on a CPU's list has other flags"),
                     (frame.zone() == id, "a block on a CPU's list is of another zone"),
                     (page.order() == order.get(), "a block on a CPU's list is of another order"),
                     (frame.pfn().is_aligned(order), "a block on a CPU's list is not aligned"),

@@ -25,7 +25,7 @@ use crate::addr::{Order, PAGE_SIZE, Pfn, PfnRange, PhysAddr, VirtAddr, VirtRange
 use crate::arch::layout;
 use crate::arch::pgtable::{MapError, Permission};
 use crate::mm::init_mm::{self, TlbFlush, for_each_alias, linear_address_of, note_code};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageType};
 use crate::mm::page_alloc::{State, state_of};
 use crate::mm::vmalloc::{self, VmFlags};
 use arrayvec::ArrayVec;
@@ -305,7 +305,7 @@ pub fn kernel_page_present(frame: Frame) -> bool {
 }
 
 fn set_block(frame: Frame, order: Order, valid: bool) -> Option<TlbFlush> {
-    debug_assert!(!frame.page().flags().contains(PageFlags::HOLE));
+    debug_assert!(!frame.page().is_type(PageType::Hole));
     let mut owed = TlbFlush::NONE;
     for single in frame.block(order) {
         let va = linear_address_of(single.phys())?;

@@ -20,7 +20,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::hooks::points;
 use crate::mm::hooks::{self, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::mmzone::NodeId;
-use crate::mm::page::{Frame, Page, PageFlags};
+use crate::mm::page::{Frame, Page};
 use crate::mm::page_alloc::{self, MAX_PCP, NO_PCP_FLAGS, alloc_pcp, free_pcp};
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -283,7 +283,7 @@ unsafe fn cache_of(at: VirtAddr) -> Option<&'static RawCache> {
         // SAFETY: it lies in the linear map, and the caller answers for the rest.
         unsafe { Page::of_virt_unchecked(at) }
     };
-    if !page.flags().contains(PageFlags::SLAB) {
+    if !page.is_slab() {
         return None;
     }
     // SAFETY: a frame marked SLAB has its cache in `owner`, which lives while it has

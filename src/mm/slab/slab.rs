@@ -21,7 +21,7 @@ use crate::addr::{Order, VirtAddr};
 use crate::mm::alloc_pages;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageFlags, PageType};
 use crate::mm::page_alloc::{self, block_order, compound_head};
 use core::panic::Location;
 
@@ -41,7 +41,7 @@ impl Slab {
     /// The slab that the byte at `at` lies in.
     pub fn containing(at: VirtAddr) -> Option<Self> {
         let frame = Frame::from_virt(at)?;
-        let in_slab = frame.page().flags().contains(PageFlags::SLAB);
+        let in_slab = frame.page().is_slab();
         in_slab.then(|| Self(compound_head(frame)))
     }
 
@@ -78,10 +78,10 @@ impl Slab {
             let page = part.page();
             page.set_owner(owner);
             if part == frame {
-                page.add_flags(PageFlags::SLAB | PageFlags::HEAD);
+                page.add_type(PageType::Slab, PageFlags::HEAD);
             } else {
                 page.set_prev(Some(frame));
-                page.add_flags(PageFlags::SLAB | PageFlags::TAIL);
+                page.add_type(PageType::Slab, PageFlags::TAIL);
             }
         }
         let slab = Self(frame);
@@ -99,9 +99,9 @@ impl Slab {
     pub fn release(self) {
         assert!(self.in_use() == 0, "release of {self:?}, which has objects in use");
         let order = self.order();
-        self.0.page().set_mapcount(0);
+        self.0.page().set_slab_word(0);
         for part in self.0.block(order) {
-            part.page().remove_flags(PageFlags::SLAB | PageFlags::HEAD | PageFlags::TAIL);
+            part.page().clear_type(PageFlags::HEAD | PageFlags::TAIL);
             part.page().set_owner(0);
         }
         // SAFETY: allocated as this slab, which has no objects and is on no list.
@@ -115,7 +115,7 @@ impl Slab {
 
     /// Takes it for a slab: it came off a list of slabs.
     pub fn from_frame(frame: Frame) -> Self {
-        debug_assert!(frame.page().flags().contains(PageFlags::SLAB | PageFlags::HEAD));
+        debug_assert!(frame.page().is_slab() && frame.page().flags().contains(PageFlags::HEAD));
         Self(frame)
     }
 
@@ -157,16 +157,16 @@ impl Slab {
 
     /// Number of allocated objects.
     pub fn in_use(self) -> u16 {
-        (self.0.page().mapcount() >> 16) as u16
+        (self.0.page().slab_word() >> 16) as u16
     }
 
     /// The first free object; `END` if there is none.
     pub fn first_free(self) -> u16 {
-        self.0.page().mapcount() as u16
+        self.0.page().slab_word() as u16
     }
 
     fn set_counters(self, in_use: u16, first_free: u16) {
-        self.0.page().set_mapcount(u32::from(in_use) << 16 | u32::from(first_free));
+        self.0.page().set_slab_word(u32::from(in_use) << 16 | u32::from(first_free));
     }
 
     /// Opens it, to take objects or to put some back. The node's lock is held until

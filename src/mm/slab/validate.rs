@@ -13,7 +13,7 @@ use crate::addr::VirtAddr;
 use crate::arch::IrqMasked;
 use crate::arch::irq::with_masked;
 use crate::mm::mmzone::NodeId;
-use crate::mm::page::PageFlags;
+use crate::mm::page::{PageFlags, PageType};
 
 /// Walks all caches, slabs, freelists and sheaves; of caches with red zones, poison or tracks
 /// all objects, free and allocated.
@@ -83,9 +83,13 @@ impl RawCache {
         for frame in head.block(order) {
             let page = frame.page();
             let part = if frame == head { PageFlags::HEAD } else { PageFlags::TAIL };
-            let of_pages = PageFlags::HWPOISON | PageFlags::HAS_HWPOISONED | PageFlags::ACCOUNTED;
+            let of_pages = PageFlags::HWPOISON | PageFlags::HAS_HWPOISONED;
             let flags = page.flags() - of_pages;
-            assert_eq!(flags, PageFlags::SLAB | part, "{name}: {frame:?} of {slab:?}");
+            assert_eq!(
+                (page.page_type(), flags),
+                (PageType::Slab, part),
+                "{name}: {frame:?} of {slab:?}"
+            );
             assert_eq!(page.owner(), head.page().owner(), "{name}: owner of {frame:?}");
             assert!(frame == head || page.prev() == Some(head), "{name}: head of {frame:?}");
         }

@@ -12,7 +12,7 @@
 use crate::addr::{CONT_PTE_SIZE, Order, PAGE_SIZE, PhysAddr};
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageFlags, PageType};
 use crate::mm::page_alloc::{self, Pages};
 use core::mem::ManuallyDrop;
 
@@ -30,7 +30,7 @@ impl AreaPages {
     /// Up to `pages` single pages, as far as this CPU has them at hand.
     #[inline(always)]
     pub(super) fn at_hand(pages: u32, gfp: Gfp) -> Self {
-        let (head, len) = page_alloc::alloc_pages_chain(gfp, pages, PageFlags::VMALLOC);
+        let (head, len) = page_alloc::alloc_pages_chain(gfp, pages, PageType::Vmalloc);
         Self { head, len }
     }
 
@@ -79,7 +79,7 @@ impl AreaPages {
     fn push(&mut self, block: Pages) {
         let (order, frame) = (block.order(), block.into_raw());
         let page = frame.page();
-        page.add_flags(PageFlags::VMALLOC);
+        page.add_type(PageType::Vmalloc, PageFlags::empty());
         page.set_next(self.head);
         self.head = Some(frame);
         self.len += order.pages();
@@ -168,14 +168,14 @@ impl Iterator for AreaPages {
         let frame = self.head?;
         let page = frame.page();
         let order = if page.order() == 0 { Order::ZERO } else { order_of(frame) };
-        if !page.flags().contains(PageFlags::VMALLOC) || self.len < order.pages() {
+        if !page.is_type(PageType::Vmalloc) || self.len < order.pages() {
             // Whose the rest is can't be told any more.
             core::mem::forget(core::mem::replace(self, Self::EMPTY));
             not_ours(frame);
         }
         self.head = page.next();
         self.len -= order.pages();
-        page.remove_flags(PageFlags::VMALLOC);
+        page.clear_type(PageFlags::empty());
         // SAFETY: the chain had the block, and has it no longer.
         Some(unsafe { Pages::from_raw(frame, order) })
     }
@@ -199,7 +199,7 @@ pub fn free_singles(mut chain: AreaPages) {
     loop {
         let (head, len) = (chain.head, chain.len);
         // SAFETY: the pages are the chain's, and what is freed of them leaves it.
-        let left = unsafe { page_alloc::free_pages_chain(head, len, PageFlags::VMALLOC) };
+        let left = unsafe { page_alloc::free_pages_chain(head, len, PageType::Vmalloc) };
         (chain.head, chain.len) = left;
         // One that takes more than a place on a list, or is not ours.
         let Some(page) = chain.next() else { break };
@@ -212,6 +212,6 @@ pub fn free_singles(mut chain: AreaPages) {
 fn not_ours(frame: Frame) -> ! {
     panic!(
         "{frame:?} backs a vmalloc area and was freed or used behind its back: {:?}",
-        frame.page().flags()
+        frame.page().marks()
     );
 }

@@ -1,13 +1,14 @@
 //! The state of the MMU and what it makes of each step of software.
 
 use super::choice::{Config, Mutation, Rng, Step};
-use super::tlb::{Cached, Scope, Tlb};
+use super::context::{Context, Half, Tree};
+use super::scope::Scope;
+use super::tables::Linked;
+use super::tlb::{Cached, Tlb};
 use super::walker::UPPER_HALF;
-use super::word_at;
-use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
-use crate::arch::pgtable::descriptor::{Descriptor, Kind, Level, PTRS_PER_TABLE};
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::arch::pgtable::descriptor::{Descriptor, Level};
 use crate::arch::{CpuId, NR_CPUS};
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
@@ -16,36 +17,49 @@ use std::vec::Vec;
 pub(super) struct Pending {
     pub cpu: CpuId,
     /// Number of the store among that CPU's stores, counted from one.
-    number: u64,
+    pub number: u64,
     pub old: Descriptor,
     /// True if an instruction could have been translated by the old word alone: not where that
     /// led to a table, whose words can't be read any more once it is freed.
-    decides: bool,
+    pub decides: bool,
     /// The storing CPU's own walker sees it.
     pub seen_by_self: bool,
 }
 
 /// Vector clock: the number of each CPU's stores to tables that came before an event.
-#[derive(Clone, Copy, Default)]
-struct Clock([u64; NR_CPUS]);
+#[derive(Clone, Default)]
+pub(super) struct Clock(BTreeMap<CpuId, u64>);
 
 impl Clock {
     fn join(&mut self, other: &Self) {
-        for (own, theirs) in self.0.iter_mut().zip(other.0) {
+        for (&cpu, &theirs) in &other.0 {
+            let own = self.0.entry(cpu).or_default();
             *own = theirs.max(*own);
         }
     }
 
     fn is_after(&self, store: &Pending) -> bool {
-        store.number <= self.0[store.cpu.index()]
+        store.number <= self.0.get(&store.cpu).copied().unwrap_or(0)
+    }
+
+    /// Counts a store by `cpu`; its number.
+    pub fn count(&mut self, cpu: CpuId) -> u64 {
+        let number = self.0.entry(cpu).or_default();
+        *number += 1;
+        *number
     }
 }
 
-#[derive(Default)]
 pub(super) struct Cpu {
     pub tlb: Tlb,
+    /// Registers as last written.
+    pub current: Context,
+    /// Former values of the registers: until `isb`, walks may use these.
+    former: Vec<Context>,
+    /// PSTATE.PAN.
+    pub pan: bool,
     /// The stores that it has made, and those that it has learnt of through locks.
-    clock: Clock,
+    pub clock: Clock,
     /// Invalidations issued and not complete, and whether they reach all CPUs.
     issued: Vec<(Scope, bool)>,
     /// Until `isb`, instructions in flight may use these ...
@@ -54,19 +68,35 @@ pub(super) struct Cpu {
     pub in_flight: BTreeMap<PhysAddr, Vec<Descriptor>>,
 }
 
-/// A table that is linked into the tree.
-#[derive(Clone, Copy)]
-struct Linked {
-    level: Level,
-    va: VirtAddr,
+impl Cpu {
+    fn new() -> Self {
+        Self {
+            tlb: Tlb::default(),
+            current: Context::INITIAL,
+            former: Vec::new(),
+            pan: true,
+            clock: Clock::default(),
+            issued: Vec::new(),
+            limbo: Vec::new(),
+            in_flight: BTreeMap::new(),
+        }
+    }
+
+    /// The registers that a walk may use: those written last, and until `isb` those before.
+    pub fn contexts(&self) -> impl Iterator<Item = Context> {
+        core::iter::once(self.current).chain(self.former.iter().copied())
+    }
 }
 
 pub(super) struct State {
     pub rng: Rng,
     pub config: Config,
     pub root: PhysAddr,
-    pub cpus: [Cpu; NR_CPUS],
-    linked: BTreeMap<PhysAddr, Linked>,
+    pub cpus: Vec<Cpu>,
+    /// Places at which each table is linked into the trees that may be walked.
+    pub linked: BTreeMap<PhysAddr, Vec<Linked>>,
+    /// Programs write to their memory whenever that matters.
+    pub programs: bool,
     /// Clock of each lock's last holder at its release.
     locks: BTreeMap<usize, Clock>,
     pub pending: BTreeMap<PhysAddr, Vec<Pending>>,
@@ -83,15 +113,16 @@ impl State {
             rng: Rng(config.seed),
             config,
             root,
-            cpus: Default::default(),
+            cpus: (0..NR_CPUS).map(|_| Cpu::new()).collect(),
             linked: BTreeMap::new(),
+            programs: false,
             locks: BTreeMap::new(),
             pending: BTreeMap::new(),
             recent: Vec::new(),
             mutation: None,
             steps: Vec::new(),
         };
-        state.link(root, Level::Pgd, UPPER_HALF);
+        state.link(root, Linked { tree: Tree::Kernel, level: Level::Pgd, va: UPPER_HALF });
         state
     }
 
@@ -105,7 +136,7 @@ impl State {
     }
 
     /// Counts a step. Returns true if it is to be taken.
-    fn takes(&mut self, step: Step) -> bool {
+    pub fn takes(&mut self, step: Step) -> bool {
         self.steps.push(step);
         match self.mutation {
             Some(Mutation::Without(kind)) => kind != step,
@@ -164,7 +195,7 @@ impl State {
     pub fn all_meet(&mut self) {
         let mut all = Clock::default();
         self.cpus.iter().for_each(|cpu| all.join(&cpu.clock));
-        self.cpus.iter_mut().for_each(|cpu| cpu.clock = all);
+        self.cpus.iter_mut().for_each(|cpu| cpu.clock = all.clone());
     }
 
     /// `cpu` says that what it broke is mapped again: from here on a fault is one.
@@ -183,14 +214,6 @@ impl State {
         );
     }
 
-    /// A store by `cpu` that nobody sees for sure.
-    fn pend(&mut self, cpu: CpuId, pa: PhysAddr, old: Descriptor, decides: bool) {
-        let number = &mut self.cpus[cpu.index()].clock.0[cpu.index()];
-        *number += 1;
-        let pending = Pending { cpu, number: *number, old, decides, seen_by_self: false };
-        self.pending.entry(pa).or_default().push(pending);
-    }
-
     /// A DSB by `cpu`: its earlier invalidations are complete, on all CPUs or on its own.
     pub fn invalidations_complete(&mut self, cpu: CpuId, on_all: bool) {
         let issued = core::mem::take(&mut self.cpus[cpu.index()].issued);
@@ -206,7 +229,7 @@ impl State {
                 for (i, other) in self.cpus.iter_mut().enumerate() {
                     drop(other.tlb.drop_scope(scope));
                     if i != cpu.index() {
-                        other.limbo.retain(|c| !scope.covers(c.va));
+                        other.limbo.retain(|c| !scope.covers(c.va, c.asid));
                     }
                 }
             }
@@ -223,122 +246,44 @@ impl State {
         let cpu = &mut self.cpus[cpu.index()];
         cpu.limbo.clear();
         cpu.in_flight.clear();
+        for left in core::mem::take(&mut cpu.former) {
+            self.leave(left);
+        }
+    }
+
+    /// Writes one of `cpu`'s registers, as `write` does. Until its `isb` the CPU may use the former
+    /// value, whatever it uses of registers that it has written since the last one.
+    pub fn write_register(&mut self, cpu: CpuId, write: impl Fn(Context) -> Context) {
+        let here = &mut self.cpus[cpu.index()];
+        let before: Vec<Context> = here.contexts().collect();
+        here.current = write(here.current);
+        here.former = before.iter().skip(1).map(|&c| write(c)).chain(before.clone()).collect();
+        for context in self.cpus[cpu.index()].contexts().collect::<Vec<_>>() {
+            if let Some(tree) = context.user() {
+                self.enter(tree, context.start_level(Half::Lower));
+            }
+        }
     }
 
     /// A TLBI by `cpu`: takes effect when it is complete.
     pub fn invalidate(&mut self, cpu: CpuId, scope: Scope, broadcast: bool) {
+        // The CPU's own register says how wide an ASID is.
+        let mask = self.cpus[cpu.index()].current.tcr.asid_mask();
+        let scope = Scope { asid: scope.asid.map(|asid| asid & mask), ..scope };
         for (pa, stores) in &self.pending {
-            let Some((va, level)) = self.address_of(*pa) else {
-                continue;
-            };
-            let spans = VirtRange::from_size(va, level.size());
             let clock = &self.cpus[cpu.index()].clock;
-            let overtakes = stores.iter().any(|p| clock.is_after(p) && p.old.is_valid());
-            assert!(
-                !(overtakes && scope.covers(spans)),
-                "TLBI before dsb: the invalidation of {spans:?} may overtake the store to its \
-                 {level:?} descriptor"
-            );
+            if !stores.iter().any(|p| clock.is_after(p) && p.old.is_valid()) {
+                continue;
+            }
+            for Linked { tree, level, va } in self.places_of(*pa) {
+                let spans = VirtRange::from_size(va, level.size());
+                assert!(
+                    !scope.covers_tree(spans, tree, &self.asids_of(tree)),
+                    "TLBI before dsb: the invalidation of {spans:?} may overtake the store to \
+                     its {level:?} descriptor"
+                );
+            }
         }
         self.cpus[cpu.index()].issued.push((scope, broadcast));
-    }
-
-    // Stores.
-
-    /// A store of `new` to a table's word by `cpu`.
-    pub fn store(&mut self, cpu: CpuId, word: &AtomicU64, new: Descriptor) {
-        let pa = super::super::virt_to_phys(VirtAddr::from_ptr(core::ptr::from_ref(word)));
-        let old = Descriptor::from_bits(word.load(Relaxed));
-        let place = self.address_of(pa);
-        if old.is_valid() && !new.is_valid() && place.is_some() && !self.takes(Step::Break) {
-            return;
-        }
-        if let Some((va, level)) = place {
-            self.check_change(va, level, old, new);
-            self.recent_push(va);
-            self.walk_by_all(va);
-        }
-        word.store(new.bits(), Relaxed);
-        let decides = place.is_some_and(|(_, level)| !matches!(old.kind(level), Kind::Table(_)));
-        self.pend(cpu, pa, old, decides);
-        let Some((va, level)) = place else { return };
-        if old != new {
-            if let Kind::Table(table) = old.kind(level) {
-                self.unlink(table);
-            }
-            if let (Kind::Table(table), Some(down)) = (new.kind(level), level.down()) {
-                self.link(table, down, va);
-            }
-        }
-        self.walk_by_all(va);
-    }
-
-    /// All words of a table that isn't linked are made invalid by `cpu`.
-    pub fn clear_table(&mut self, cpu: CpuId, words: &[AtomicU64; PTRS_PER_TABLE]) {
-        let pa = super::super::virt_to_phys(VirtAddr::from_ptr(words));
-        assert!(!self.linked.contains_key(&pa), "the table at {pa} is cleared while linked");
-        for (i, cpu) in self.cpus.iter().enumerate() {
-            assert!(
-                !cpu.tlb.points_at(pa),
-                "the page at {pa} is made a table while CPU {i} may walk it as an old one"
-            );
-        }
-        for (i, word) in words.iter().enumerate() {
-            let old = Descriptor::from_bits(word.swap(0, Relaxed));
-            if old != Descriptor::INVALID {
-                self.pend(cpu, pa + 8 * i as u64, old, false);
-            }
-        }
-    }
-
-    /// The address and the level that the word at `pa` decides about, if it is linked.
-    fn address_of(&self, pa: PhysAddr) -> Option<(VirtAddr, Level)> {
-        let table = self.linked.get(&pa.align_down(PAGE_SIZE as u64))?;
-        let index = pa.page_offset() / 8;
-        Some((table.va + (index << table.level.shift()), table.level))
-    }
-
-    fn check_change(&self, va: VirtAddr, level: Level, old: Descriptor, new: Descriptor) {
-        let allowed = match (old.kind(level), new.kind(level)) {
-            (Kind::Invalid, _) | (_, Kind::Invalid) => true,
-            (Kind::Table(a), Kind::Table(b)) => a == b,
-            (Kind::Leaf(a, x), Kind::Leaf(b, y)) => {
-                a == b && x.same_memory(y) && old.is_contiguous() == new.is_contiguous()
-            }
-            _ => false,
-        };
-        assert!(
-            allowed,
-            "break-before-make: the {level:?} descriptor for {va} goes from {old:?} to {new:?} \
-             without being invalid in between"
-        );
-    }
-
-    fn link(&mut self, table: PhysAddr, level: Level, va: VirtAddr) {
-        let before = self.linked.insert(table, Linked { level, va });
-        assert!(before.is_none(), "the table at {table} is linked twice");
-        // What the page held before can't be reached through a link that is newer.
-        for cpu in &mut self.cpus {
-            cpu.in_flight.retain(|word, _| word.align_down(PAGE_SIZE as u64) != table);
-        }
-        let Some(down) = level.down() else { return };
-        for i in 0..PTRS_PER_TABLE {
-            let word = word_at(table + 8 * i as u64).expect("a table lies in RAM");
-            if let Kind::Table(next) = Descriptor::from_bits(word.load(Relaxed)).kind(level) {
-                self.link(next, down, va + (i << level.shift()));
-            }
-        }
-    }
-
-    fn unlink(&mut self, table: PhysAddr) {
-        let Some(Linked { level, .. }) = self.linked.remove(&table) else {
-            return;
-        };
-        for i in 0..PTRS_PER_TABLE {
-            let word = word_at(table + 8 * i as u64).expect("a table lies in RAM");
-            if let Kind::Table(next) = Descriptor::from_bits(word.load(Relaxed)).kind(level) {
-                self.unlink(next);
-            }
-        }
     }
 }

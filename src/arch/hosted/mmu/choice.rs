@@ -35,6 +35,13 @@ pub enum Step {
     TlbiVaLast,
     TlbiRange,
     TlbiRangeLast,
+    TlbiVaAsid,
+    TlbiVaAsidLast,
+    TlbiVaAsidLocal,
+    TlbiAsid,
+    TlbiRangeAsid,
+    TlbiRangeAsidLast,
+    Ttbr0,
     /// A valid descriptor is made invalid.
     Break,
 }

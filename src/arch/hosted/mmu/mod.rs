@@ -15,32 +15,53 @@
 //!   until its `isb`. Invalidation of the last level leaves table pointers cached.
 //! - A contiguous set is cached as sixteen entries or as one.
 //!
+//! - Translations of users' tables are cached under the ASID in TTBR0_EL1, with all ASIDs if they
+//!   are global, and stay over any number of switches. So do pointers to tables, which include the
+//!   limits that APTable, PXNTable and UXNTable set above them.
+//! - A CPU that has written TTBR0_EL1 or TCR_EL1 walks with the old or the new value until its
+//!   next `isb`. An exception return does as well: an access by a program at EL0 comes after one.
+//! - Hardware may set the access flag and the dirty state, if TCR_EL1 lets it.
+//!
 //! It panics where software breaks the rules: two translations of one address in a TLB
 //! that differ in more than permissions (break-before-make), a valid descriptor
 //! changed into one that needs it, a TLBI that may overtake the store it is for, the end
-//! of a break before what was made is visible, a contiguous set that isn't one, a table page reused while a TLB still points at it,
-//! and a mapping that is writable and executable or open to EL0.
+//! of a break before what was made is visible, a contiguous set that isn't one, a table page
+//! reused while a TLB still points at it, under whatever ASID, a mapping of the kernel that is
+//! writable and executable or open to EL0, one of a user that the kernel could execute, and a
+//! store that overwrites the dirty state that hardware has just set.
+//!
+//! Not modelled: sharing of TLB entries between CPUs (TTBR0_EL1.CnP is ignored), TCR_EL1.A1,
+//! SCTLR_EL1.WXN and EPAN, granules other than 4 KiB.
 //!
 //! Sources: Arm ARM D8.17 (TLB maintenance, R_WHZWS, R_DDMVT), D8.7.1 (Contiguous bit),
-//! B2.7.5 and K11 (barriers and table walks).
+//! D8.4 (permissions), D8.5 (access flag and dirty state), D8.16 (ASIDs), B2.7.5 and K11
+//! (barriers and table walks).
 //!
 //! Nothing happens until [`Mmu::attach`]: before that the primitives are plain stores.
 
+mod access_flag;
 mod adversary;
 mod choice;
+mod context;
+mod instructions;
+mod rights;
+mod scope;
+mod tables;
 mod tlb;
 mod walker;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod user_tests;
 
 pub use choice::{Config, Mutation, Step};
+pub use instructions::*;
+pub use rights::Mode;
 
 use super::machine::{self, Machine};
-use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
-use crate::arch::pgtable::tlbi::{RangeOp, VaOp, decode_range, decode_va};
-use crate::arch::{CpuId, IrqMasked};
+use crate::addr::{PhysAddr, UserAddr, VirtAddr};
+use crate::arch::CpuId;
 use adversary::State;
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
@@ -49,7 +70,6 @@ use core::sync::atomic::{
 use std::boxed::Box;
 use std::sync::Mutex;
 use std::vec::Vec;
-use tlb::Scope;
 
 /// Kind of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,14 +83,32 @@ pub enum Access {
 }
 
 /// Reason why an access was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Fault {
     /// No mapping at the address.
     Translation,
+    /// Mapping whose access flag is clear, where hardware doesn't set it.
+    AccessFlag,
     /// Mapping that doesn't allow the access.
     Permission,
     /// Mapping of memory that is not this machine's RAM.
     External,
+}
+
+/// An address as an instruction gives it, of either half.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InputAddr(VirtAddr);
+
+impl From<VirtAddr> for InputAddr {
+    fn from(va: VirtAddr) -> Self {
+        Self(va)
+    }
+}
+
+impl From<UserAddr> for InputAddr {
+    fn from(va: UserAddr) -> Self {
+        Self(VirtAddr::new(va.get()))
+    }
 }
 
 /// A machine's MMU; see the module above.
@@ -120,7 +158,22 @@ impl Mmu {
     /// # Errors
     /// As for [`Mmu::access`].
     pub fn access_by(&self, cpu: CpuId, va: VirtAddr, access: Access) -> Result<PhysAddr, Fault> {
-        self.with(|s| s.access(cpu, va, access)).expect("Mmu::attach comes first")
+        self.access_as(cpu, Mode::El1, va, access)
+    }
+
+    /// The same for an access with the privilege of `mode`, to an address of either half.
+    ///
+    /// # Errors
+    /// As for [`Mmu::access`].
+    pub fn access_as(
+        &self,
+        cpu: CpuId,
+        mode: Mode,
+        va: impl Into<InputAddr>,
+        access: Access,
+    ) -> Result<PhysAddr, Fault> {
+        let InputAddr(va) = va.into();
+        self.with(|s| s.access(cpu, mode, va, access)).expect("Mmu::attach comes first")
     }
 
     /// Variant of [`Mmu::access`] that retries spurious translation faults, as the kernel's
@@ -158,6 +211,36 @@ impl Mmu {
         Ok(())
     }
 
+    /// Variant of [`Mmu::read`] with the privilege of `mode`, at an address of either half.
+    ///
+    /// # Errors
+    /// As for [`Mmu::access`].
+    pub fn read_as(&self, mode: Mode, va: impl Into<InputAddr>) -> Result<u64, Fault> {
+        Ok(word_at(self.access_as(this_cpu(), mode, va, Access::Read)?)?.load(Relaxed))
+    }
+
+    /// Variant of [`Mmu::write`] with the privilege of `mode`, at an address of either half.
+    ///
+    /// # Errors
+    /// As for [`Mmu::access`].
+    pub fn write_as(&self, mode: Mode, va: impl Into<InputAddr>, value: u64) -> Result<(), Fault> {
+        word_at(self.access_as(this_cpu(), mode, va, Access::Write)?)?.store(value, Relaxed);
+        Ok(())
+    }
+
+    /// Says whether programs on other CPUs write to a page of theirs, as eagerly as configured,
+    /// just before software changes its descriptor. At first they don't.
+    pub fn let_programs_write(&self, on: bool) {
+        self.with(|s| s.programs = on);
+    }
+
+    /// Returns true if a TLB still translates some address to the frame at `pa`, under whatever
+    /// ASID: it is too early to give the frame to anyone else.
+    #[must_use]
+    pub fn reaches(&self, pa: PhysAddr) -> bool {
+        self.with(|s| s.cpus.iter().any(|cpu| cpu.tlb.maps(pa))).unwrap_or(false)
+    }
+
     /// All CPUs begin or end at once.
     pub(super) fn all_meet(&self) {
         self.with(State::all_meet);
@@ -186,157 +269,6 @@ fn word_at<'a>(pa: PhysAddr) -> Result<&'a AtomicU64, Fault> {
     let va = super::phys_to_virt(pa).get();
     // SAFETY: RAM of this machine, aligned; its bytes are shared as atomics.
     Ok(unsafe { &*core::ptr::with_exposed_provenance::<AtomicU64>(va) })
-}
-
-fn step(f: impl FnOnce(&mut State, CpuId)) {
-    let cpu = this_cpu();
-    machine::current().mmu().with(|s| f(s, cpu));
-}
-
-/// Notes that this CPU has taken the lock whose word is at `lock`.
-pub(super) fn lock_taken(lock: usize) {
-    if let Some(machine) = machine::try_current() {
-        machine.mmu().with(|s| s.lock_taken(this_cpu(), lock));
-    }
-}
-/// Notes that this CPU is about to release the lock whose word is at `lock`.
-pub(super) fn lock_given_up(lock: usize) {
-    if let Some(machine) = machine::try_current() {
-        machine.mmu().with(|s| s.lock_given_up(this_cpu(), lock));
-    }
-}
-
-/// Earlier stores are visible to all walkers.
-pub fn dsb_ishst() {
-    step(|s, cpu| s.step(Step::DsbIshst, |s| s.stores_complete(cpu, true)));
-}
-/// Earlier stores are visible, and earlier TLB invalidations complete, on all CPUs.
-pub fn dsb_ish() {
-    step(|s, cpu| {
-        s.step(Step::DsbIsh, |s| {
-            s.stores_complete(cpu, true);
-            s.invalidations_complete(cpu, true);
-        });
-    });
-    let [began, ended] = &machine::current().mmu().breaks;
-    if began.load(SeqCst) != ended.load(SeqCst) {
-        // Other CPUs get to see what is broken.
-        std::thread::sleep(std::time::Duration::from_micros(50));
-    }
-}
-/// Earlier stores are visible, and earlier TLB invalidations complete, on this CPU.
-pub fn dsb_nsh() {
-    step(|s, cpu| {
-        s.step(Step::DsbNsh, |s| {
-            s.stores_complete(cpu, false);
-            s.invalidations_complete(cpu, false);
-        });
-    });
-}
-/// Synchronizes the context: this CPU translates later accesses anew.
-pub fn isb() {
-    step(|s, cpu| s.step(Step::Isb, |s| s.synchronize(cpu)));
-}
-/// Drops all translations on all CPUs.
-pub fn tlbi_vmalle1is() {
-    step(|s, cpu| s.step(Step::TlbiAll, |s| s.invalidate(cpu, Scope::ALL, true)));
-}
-/// Drops all translations on this CPU.
-pub fn tlbi_vmalle1() {
-    step(|s, cpu| s.step(Step::TlbiLocal, |s| s.invalidate(cpu, Scope::ALL, false)));
-}
-/// Drops what is cached of `va` at all levels on all CPUs.
-pub fn tlbi_vaae1is(va: impl Into<VaOp>) {
-    let scope = Scope::new(decode_va(va.into().operand()), PAGE_SIZE, false);
-    step(|s, cpu| s.step(Step::TlbiVa, |s| s.invalidate(cpu, scope, true)));
-}
-/// Drops what is cached of `va` at the last level on all CPUs.
-pub fn tlbi_vaale1is(va: impl Into<VaOp>) {
-    let scope = Scope::new(decode_va(va.into().operand()), PAGE_SIZE, true);
-    step(|s, cpu| s.step(Step::TlbiVaLast, |s| s.invalidate(cpu, scope, true)));
-}
-/// Range form of [`tlbi_vaae1is`]. The CPU must have FEAT_TLBIRANGE ([`has_tlb_range`]).
-pub(crate) fn tlbi_rvaae1is(op: RangeOp) {
-    let (start, pages) = decode_range(op.operand());
-    let scope = Scope::new(start, pages * PAGE_SIZE, false);
-    step(|s, cpu| s.step(Step::TlbiRange, |s| s.invalidate(cpu, scope, true)));
-}
-/// Range form of [`tlbi_vaale1is`]. The CPU must have FEAT_TLBIRANGE ([`has_tlb_range`]).
-pub(crate) fn tlbi_rvaale1is(op: RangeOp) {
-    let (start, pages) = decode_range(op.operand());
-    let scope = Scope::new(start, pages * PAGE_SIZE, true);
-    step(|s, cpu| s.step(Step::TlbiRangeLast, |s| s.invalidate(cpu, scope, true)));
-}
-
-/// Returns true if the machine's CPUs invalidate by range.
-#[must_use]
-pub fn has_tlb_range() -> bool {
-    machine::current().mmu().tlb_range.load(Relaxed)
-}
-/// Says whether the machine's CPUs invalidate by range.
-#[cfg(test)]
-pub(in crate::arch) fn set_tlb_range(there: bool) {
-    machine::current().mmu().tlb_range.store(there, Relaxed);
-}
-
-/// Begins a break: until [`end_bbm`], memory in use may be unmapped for a moment, and other CPUs
-/// that fault retry.
-pub(crate) fn begin_bbm() {
-    machine::current().mmu().breaks[0].fetch_add(1, SeqCst);
-}
-/// All is mapped again, and visible to walkers.
-pub(crate) fn end_bbm() {
-    let cpu = this_cpu();
-    let mmu = machine::current().mmu();
-    mmu.with(|s| s.assert_synchronized(cpu));
-    mmu.breaks[1].fetch_add(1, SeqCst);
-}
-
-/// Returns true if a read of `va` finds a translation; waits for another CPU's break to end. On
-/// a machine without tables every address is mapped.
-#[must_use]
-pub fn wait_mapped(va: VirtAddr, _: &IrqMasked) -> bool {
-    let mmu = machine::current().mmu();
-    !mmu.on.load(Relaxed) || mmu.access_retried(va, Access::Read).is_ok()
-}
-
-/// Reads a word of a table, as the CPU sees its own stores.
-#[must_use]
-pub(crate) fn read_descriptor(word: &AtomicU64) -> Descriptor {
-    Descriptor::from_bits(word.load(Relaxed))
-}
-
-/// Writes a word of a table.
-pub(crate) fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
-    let store = |s: &mut State, cpu| s.store(cpu, word, descriptor);
-    let cpu = this_cpu();
-    if machine::current().mmu().with(|s| store(s, cpu)).is_none() {
-        word.store(descriptor.bits(), Relaxed);
-    }
-}
-
-/// Compare-and-exchange form of [`write_descriptor`]: stores `new` if the word still is `old`,
-/// and returns true if it did.
-pub(crate) fn exchange_descriptor(word: &AtomicU64, old: Descriptor, new: Descriptor) -> bool {
-    let cpu = this_cpu();
-    let store = |s: &mut State| {
-        let same = word.load(Relaxed) == old.bits();
-        if same {
-            s.store(cpu, word, new);
-        }
-        same
-    };
-    let stored = machine::current().mmu().with(store);
-    stored
-        .unwrap_or_else(|| word.compare_exchange(old.bits(), new.bits(), Relaxed, Relaxed).is_ok())
-}
-
-/// Invalidates all words of a table that isn't linked.
-pub(crate) fn clear_table(words: &[AtomicU64; PTRS_PER_TABLE]) {
-    let cpu = this_cpu();
-    if machine::current().mmu().with(|s| s.clear_table(cpu, words)).is_none() {
-        words.iter().for_each(|w| w.store(0, Relaxed));
-    }
 }
 
 impl Machine {

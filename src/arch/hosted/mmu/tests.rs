@@ -1,9 +1,12 @@
 //! Tests of the adversary: behaviour that the architecture permits, behaviour that it forbids,
 //! and mistakes that the adversary must notice.
 
+use super::scope::Scope;
 use super::*;
-use crate::addr::PhysRange;
-use crate::arch::pgtable::{KernelAttrs, Level, Permission};
+use crate::addr::{PAGE_SIZE, PhysRange};
+use crate::arch::pgtable::descriptor::PTRS_PER_TABLE;
+use crate::arch::pgtable::tlbi::RangeOp;
+use crate::arch::pgtable::{Descriptor, KernelAttrs, Level, Permission};
 use std::collections::BTreeSet;
 
 const RAM: PhysAddr = PhysAddr::new(0x4000_0000);

@@ -1,6 +1,8 @@
 //! Cached translations and table pointers of one CPU.
 #![deny(unsafe_code)]
 
+use super::rights::{Limits, Rights};
+use super::scope::Scope;
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::arch::pgtable::descriptor::{Descriptor, KernelAttrs, Level};
 use std::collections::BTreeMap;
@@ -12,11 +14,15 @@ pub(super) struct Cached {
     /// Translated range: a page or block, or a contiguous set as one.
     pub va: VirtRange,
     pub pa: PhysAddr,
+    /// The ASID that it is for; `None` if it is global.
+    pub asid: Option<u16>,
     pub attrs: KernelAttrs,
-    /// The descriptor that it came from.
+    /// The descriptor that it came from, and where that lies.
     pub level: Level,
     pub contiguous: bool,
     pub descriptor: Descriptor,
+    pub word: PhysAddr,
+    pub limits: Limits,
 }
 
 impl Cached {
@@ -25,11 +31,22 @@ impl Cached {
         self.pa + (va - self.va.start()) as u64
     }
 
+    /// The rights to the memory.
+    pub fn rights(&self) -> Rights {
+        Rights::new(self.descriptor.bits(), self.limits)
+    }
+
+    /// Returns whether it serves accesses under `asid`.
+    pub fn serves(&self, asid: u16) -> bool {
+        self.asid.is_none_or(|own| own == asid)
+    }
+
     /// Returns whether both may be in one TLB: they may differ in permissions alone (Arm ARM
     /// D8.17.1, R_WHZWS).
     fn may_coexist(&self, other: &Self) -> bool {
         let both = self.va.intersect(other.va);
         both.is_empty()
+            || matches!((self.asid, other.asid), (Some(a), Some(b)) if a != b)
             || (self.level == other.level
                 && self.contiguous == other.contiguous
                 && self.attrs.same_memory(other.attrs)
@@ -37,25 +54,14 @@ impl Cached {
     }
 }
 
-/// Scope of a TLB invalidation.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Scope {
-    /// The addresses; `None` for all.
-    pub va: Option<VirtRange>,
-    /// Translations only, no table pointers.
-    pub last_level: bool,
-}
-
-impl Scope {
-    pub const ALL: Self = Self { va: None, last_level: false };
-
-    pub fn new(start: VirtAddr, bytes: usize, last_level: bool) -> Self {
-        Self { va: Some(VirtRange::from_size(start, bytes)), last_level }
-    }
-
-    pub fn covers(&self, va: VirtRange) -> bool {
-        self.va.is_none_or(|r| r.overlaps(va))
-    }
+/// A cached pointer to a table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Pointer {
+    pa: PhysAddr,
+    /// The ASID that it is for; `None` in the kernel's tree.
+    asid: Option<u16>,
+    /// Limits that the tables above it have set.
+    limits: Limits,
 }
 
 /// The sizes that a translation can have, and where a table can start.
@@ -67,14 +73,14 @@ pub(super) struct Tlb {
     /// Leaves, by size, then by address.
     leaves: [BTreeMap<VirtAddr, Vec<Cached>>; SIZES.len()],
     /// The tables known of each level below the PGD, by the address they start at.
-    tables: [BTreeMap<VirtAddr, Vec<PhysAddr>>; 3],
+    tables: [BTreeMap<VirtAddr, Vec<Pointer>>; 3],
 }
 
 const TABLE_LEVELS: [Level; 3] = [Level::Pud, Level::Pmd, Level::Pte];
 
 impl Tlb {
-    /// Everything cached for `va`.
-    pub fn covering(&self, va: VirtAddr) -> impl Iterator<Item = &Cached> {
+    /// Everything cached for `va`, under any ASID.
+    fn covering(&self, va: VirtAddr) -> impl Iterator<Item = &Cached> {
         SIZES
             .iter()
             .zip(&self.leaves)
@@ -82,17 +88,34 @@ impl Tlb {
             .flatten()
     }
 
-    /// Every table cached for `va`.
-    pub fn tables(&self, va: VirtAddr) -> impl Iterator<Item = (Level, PhysAddr)> {
+    /// Everything cached for `va` under `asid`.
+    pub fn serving(&self, va: VirtAddr, asid: u16) -> impl Iterator<Item = &Cached> {
+        self.covering(va).filter(move |c| c.serves(asid))
+    }
+
+    /// Every table cached for `va` under `asid`, which is `None` in the kernel's tree, and the
+    /// limits above it.
+    pub fn tables(
+        &self,
+        va: VirtAddr,
+        asid: Option<u16>,
+    ) -> impl Iterator<Item = (Level, PhysAddr, Limits)> {
         TABLE_LEVELS.iter().zip(&self.tables).flat_map(move |(&level, map)| {
             let found = map.get(&va.align_down(level.table_span()));
-            found.into_iter().flatten().map(move |&pa| (level, pa))
+            let own = found.into_iter().flatten().filter(move |p| p.asid == asid);
+            own.map(move |p| (level, p.pa, p.limits))
         })
     }
 
     /// Returns whether some table pointer leads to `pa`.
     pub fn points_at(&self, pa: PhysAddr) -> bool {
-        self.tables.iter().flat_map(BTreeMap::values).flatten().any(|&t| t == pa)
+        self.tables.iter().flat_map(BTreeMap::values).flatten().any(|p| p.pa == pa)
+    }
+
+    /// Returns whether some translation leads to the frame at `pa`.
+    pub fn maps(&self, pa: PhysAddr) -> bool {
+        let mut all = self.leaves.iter().flat_map(BTreeMap::values).flatten();
+        all.any(|c| c.pa <= pa && pa - c.pa < c.va.len() as u64)
     }
 
     /// Caches a translation; the one that it can't live beside, if there is one.
@@ -113,12 +136,20 @@ impl Tlb {
         Ok(())
     }
 
-    /// Caches a pointer to the table of `level` at `pa` that translates `va`.
-    pub fn insert_table(&mut self, level: Level, va: VirtAddr, pa: PhysAddr) {
+    /// Caches a pointer to the table of `level` at `pa` that translates `va`, within `limits`.
+    pub fn insert_table(
+        &mut self,
+        level: Level,
+        va: VirtAddr,
+        asid: Option<u16>,
+        pa: PhysAddr,
+        limits: Limits,
+    ) {
         let map = &mut self.tables[level as usize - 1];
         let known = map.entry(va.align_down(level.table_span())).or_default();
-        if !known.contains(&pa) {
-            known.push(pa);
+        let pointer = Pointer { pa, asid, limits };
+        if !known.contains(&pointer) {
+            known.push(pointer);
         }
     }
 
@@ -127,14 +158,13 @@ impl Tlb {
         let mut dropped = Vec::new();
         for (map, size) in self.leaves.iter_mut().zip(SIZES) {
             for base in keys(map, scope, size) {
-                let all = map.remove(&base).unwrap_or_default();
-                dropped.extend(all);
+                take(map, base, |c| scope.covers(c.va, c.asid), |c| dropped.push(c));
             }
         }
         if !scope.last_level {
             for (map, level) in self.tables.iter_mut().zip(TABLE_LEVELS) {
                 for base in keys(map, scope, level.table_span()) {
-                    map.remove(&base);
+                    take(map, base, |p| scope.covers_tag(p.asid), drop);
                 }
             }
         }
@@ -142,12 +172,26 @@ impl Tlb {
     }
 }
 
-/// The keys of entries of `size` that `scope` covers.
+/// The keys of entries of `size` that `scope` covers by address.
 fn keys<T>(map: &BTreeMap<VirtAddr, T>, scope: Scope, size: usize) -> Vec<VirtAddr> {
     match scope.va {
         None => map.keys().copied().collect(),
         Some(va) => {
             map.range(va.start().align_down(size)..va.end()).map(|(base, _)| *base).collect()
         }
+    }
+}
+
+/// Takes the entries at `base` out that are `covered`.
+fn take<T: Copy>(
+    map: &mut BTreeMap<VirtAddr, Vec<T>>,
+    base: VirtAddr,
+    covered: impl Fn(&T) -> bool,
+    out: impl FnMut(T),
+) {
+    let Some(all) = map.get_mut(&base) else { return };
+    all.extract_if(.., |entry| covered(entry)).for_each(out);
+    if all.is_empty() {
+        map.remove(&base);
     }
 }

@@ -1,7 +1,7 @@
 //! The operands of TLB invalidations by address (Arm ARM D8.17.5).
 #![deny(unsafe_code)]
 
-use crate::addr::{PAGE_SHIFT, VirtAddr};
+use crate::addr::{PAGE_SHIFT, UserAddr, VirtAddr};
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +35,15 @@ impl VaOp {
     }
 }
 
+impl VaOp {
+    /// The operand of `TLBI VAE1IS` and its kin: an address of the user that has this ASID.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_user(va: UserAddr, asid: u16) -> Self {
+        Self(asid_operand(asid) | (va.get() as u64) >> PAGE_SHIFT)
+    }
+}
+
 impl From<VirtAddr> for VaOp {
     #[inline(always)]
     fn from(va: VirtAddr) -> Self {
@@ -45,7 +54,8 @@ impl From<VirtAddr> for VaOp {
 /// Range of a range operation: `(NUM + 1) << (5 * SCALE + 1)` pages from `start`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RangeOp {
-    start: VirtAddr,
+    /// Bits 36:0 and 63:48 of the operand.
+    base: u64,
     scale: u8,
     num: u8,
 }
@@ -55,13 +65,22 @@ impl RangeOp {
     /// `None` where that is a single page, for which `TLBI VAAE1IS` serves, or nothing.
     #[must_use]
     pub const fn largest(start: VirtAddr, pages: usize) -> Option<Self> {
+        Self::largest_from((start.get() as u64) >> PAGE_SHIFT & ((1 << 37) - 1), pages)
+    }
+    /// Variant of [`RangeOp::largest`] for `TLBI RVAE1IS` and its kin: addresses of the user that
+    /// has this ASID.
+    #[must_use]
+    pub const fn largest_of_user(start: UserAddr, pages: usize, asid: u16) -> Option<Self> {
+        Self::largest_from(asid_operand(asid) | (start.get() as u64) >> PAGE_SHIFT, pages)
+    }
+    const fn largest_from(base: u64, pages: usize) -> Option<Self> {
         let mut scale = 3;
         loop {
             let unit = 1 << (5 * scale + 1);
             if pages >= unit {
                 let units = pages / unit;
                 let num = if units > 32 { 31 } else { units - 1 };
-                return Some(Self { start, scale: scale as u8, num: num as u8 });
+                return Some(Self { base, scale: scale as u8, num: num as u8 });
             }
             if scale == 0 {
                 return None;
@@ -74,13 +93,25 @@ impl RangeOp {
     pub const fn pages(self) -> usize {
         (self.num as usize + 1) << (5 * self.scale as usize + 1)
     }
-    /// The operand: TG (bits 47:46) 01 for 4 KiB, SCALE (45:44), NUM (43:39), no level
+    /// The operand: ASID (bits 63:48, of users), TG (47:46) 01 for 4 KiB, SCALE (45:44), NUM (43:39), no level
     /// hint (38:37), BaseADDR (36:0) `VA[48:12]`.
     #[must_use]
     pub const fn operand(self) -> u64 {
-        let base = (self.start.get() as u64) >> PAGE_SHIFT & ((1 << 37) - 1);
-        0b01 << 46 | (self.scale as u64) << 44 | (self.num as u64) << 39 | base
+        0b01 << 46 | (self.scale as u64) << 44 | (self.num as u64) << 39 | self.base
     }
+}
+
+/// Bits 63:48 of the operand of an invalidation by ASID.
+#[inline(always)]
+#[must_use]
+pub const fn asid_operand(asid: u16) -> u64 {
+    (asid as u64) << 48
+}
+
+/// The ASID in an operand.
+#[must_use]
+pub const fn decode_asid(operand: u64) -> u16 {
+    (operand >> 48) as u16
 }
 
 /// The address that [`va_operand`] was made from, its page offset left out.

@@ -31,7 +31,7 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 pub use crate::mm::hooks::is_kfence_address;
 use crate::mm::hooks::{self, KFENCE_POOL_ORDER, KfenceObject, SLAB_ALLOC_HOOKS};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageFlags, PageType};
 use crate::mm::page_alloc::Pages;
 use crate::mm::set_memory::linear_map_split_to_ptes;
 use crate::mm::stackdepot::note_metadata;
@@ -271,7 +271,7 @@ pub(in crate::mm::debug) fn kfence_alloc(
         *meta = Meta { state: State::Allocated, range, alloc: track, ..*meta };
         memory::fill_canary(page, range);
         page.page().set_owner(owner);
-        page.page().add_flags(PageFlags::SLAB);
+        page.page().add_type(PageType::Slab, PageFlags::empty());
         Some(range.start())
     })?;
     SAMPLES.fetch_add(1, Relaxed);

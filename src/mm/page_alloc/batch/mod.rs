@@ -11,7 +11,7 @@ use super::buddy::pageblock_migratetype;
 use super::fallback::Reach;
 use crate::addr::Order;
 use crate::mm::mmzone::{LockedZone, Migratetype};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageType};
 use crate::mm::pcp_list::PcpList;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -54,7 +54,7 @@ pub(super) fn refill(
 
 /// Frees `frame`, taken off a CPU's list of `order`, with the others that `chunk` gathers.
 pub(super) fn give_back(chunk: &mut Chunk, zone: &mut LockedZone<'_>, frame: Frame, order: Order) {
-    frame.page().set_flags(PageFlags::empty());
+    frame.page().set_type(PageType::None);
     frame.page().set_refcount(0);
     let start = frame.align_down(chunk_order(order));
     if chunk.start != Some(start) || chunk.order != order {

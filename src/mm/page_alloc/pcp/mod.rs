@@ -32,7 +32,7 @@ use crate::arch::{CpuId, IrqMasked};
 use crate::mm::gfp::Gfp;
 use crate::mm::ids::PcpColumn;
 use crate::mm::mmzone::{LockedZone, Migratetype, ZoneId};
-use crate::mm::page::{Frame, PageFlags};
+use crate::mm::page::{Frame, PageType};
 use crate::mm::pcp_list::{ColumnLink, PcpList, Top};
 use crate::per_cpu;
 use crate::sync::Request;
@@ -213,7 +213,7 @@ pub(in crate::mm) fn alloc_fast(irq: &IrqMasked, gfp: Gfp, order: Order) -> Opti
     let row = row(order)?;
     let cpu = PCP.get(irq);
     let frame = cpu.list(row, preferred(cpu, gfp)?).pop(order)?;
-    frame.page().set_flags(PageFlags::empty());
+    frame.page().set_type(PageType::None);
     Some(frame)
 }
 
@@ -275,7 +275,7 @@ fn pop_into(pages: &mut [Option<OwnedPage>], mut top: Option<Frame>) -> (Option<
     {
         let page = frame.page();
         top = page.next();
-        page.set_flags(PageFlags::empty());
+        page.set_type(PageType::None);
         if let Some(entry) = entries.next() {
             // It is empty: there is nothing to drop.
             core::mem::forget(entry.replace(OwnedPage::of(frame)));
@@ -397,7 +397,7 @@ fn push_alike(
             break;
         }
         page.set_next(top);
-        page.set_flags(PageFlags::PCP);
+        page.set_type(PageType::Pcp);
         top = Some(frame);
         if let Some(entry) = entries.next() {
             core::mem::forget(entry.take());

@@ -120,7 +120,7 @@ fn compound_and_isolated_pages_go_their_own_way() {
     on(&[ram(0x4000_0000, 8 * MIB)], |_| {
         let mut pages = none(10);
         assert_eq!(alloc_pages_bulk(KERNEL, &mut pages), 10);
-        frames(&pages)[3].unwrap().page().set_flags(PageFlags::TABLE);
+        frames(&pages)[3].unwrap().page().set_type(PageType::Table);
         free_pages_bulk(&mut pages);
         assert!(pages.iter().all(Option::is_none));
         assert_eq!(nr_used_pages(), 0);

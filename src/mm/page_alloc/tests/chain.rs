@@ -2,7 +2,7 @@
 
 use super::*;
 
-const MARK: PageFlags = PageFlags::VMALLOC;
+const MARK: PageType = PageType::Vmalloc;
 
 fn chain(head: Option<Frame>) -> Vec<Frame> {
     core::iter::successors(head, |frame| frame.page().next()).collect()
@@ -40,7 +40,7 @@ fn a_chain_is_cut_off_a_list_and_comes_back_to_it() {
             let (head, pages) = alloc(most);
             assert_eq!(pages.len(), most as usize);
             for page in &pages {
-                assert_eq!((page.page().flags(), page.page().refcount()), (MARK, 1));
+                assert_eq!((page.page().marks() == MARK, page.page().refcount()), (true, 1));
                 bytes(*page).fill(0xa5);
             }
             assert_eq!(nr_used_pages(), on_list + most);
@@ -65,7 +65,7 @@ fn a_chain_is_cut_off_a_list_and_comes_back_to_it() {
 fn a_chain_is_not_for_those_who_ask_for_more() {
     on(&[ram(0x4000_0000, 64 * MIB)], |_| {
         warm(20);
-        for more in [Gfp::__GFP_ZERO, Gfp::__GFP_THISNODE, Gfp::__GFP_ACCOUNT] {
+        for more in [Gfp::__GFP_ZERO, Gfp::__GFP_THISNODE] {
             assert_eq!(alloc_pages_chain(KERNEL | more, 4, MARK), (None, 0));
         }
     });
@@ -75,10 +75,10 @@ fn a_chain_is_not_for_those_who_ask_for_more() {
 fn a_free_ends_before_a_page_that_is_not_like_the_others() {
     on(&[ram(0x4000_0000, 64 * MIB)], |_| {
         let other = |page: Frame, n: usize| match n {
-            0 => page.page().set_flags(PageFlags::empty()),
-            1 => page.page().set_flags(MARK | PageFlags::HWPOISON),
+            0 => page.page().set_type(PageType::None),
+            1 => page.page().add_flags(PageFlags::HWPOISON),
             2 => page.page().set_refcount(2),
-            _ => page.page().set_flags(PageFlags::PCP),
+            _ => page.page().set_type(PageType::Pcp),
         };
         for n in 0..4 {
             warm(20);
@@ -89,12 +89,12 @@ fn a_free_ends_before_a_page_that_is_not_like_the_others() {
             assert_eq!(left, (Some(pages[3]), 2), "kind {n}");
             assert_eq!(nr_used_pages(), before - 3);
             pages[3].page().set_refcount(1);
-            pages[3].page().set_flags(MARK);
+            pages[3].page().set_type(MARK);
             assert_eq!(free_pages_chain(left.0, 2, MARK), (None, 0));
         }
         // A block is not a page.
         let block = alloc_pages(KERNEL, order(1)).unwrap();
-        block.page().set_flags(MARK);
+        block.page().set_type(MARK);
         block.page().set_next(None);
         assert_eq!(free_pages_chain(Some(block), 2, MARK), (Some(block), 2));
         free_pages(block, order(1));
@@ -116,7 +116,7 @@ fn pages_of_all_kinds_go_to_their_own_lists_and_those_stay_within_bounds() {
     on(&[ram(0x4000_0000, 64 * MIB)], |_| {
         let kind = |n: usize| if n.is_multiple_of(3) { MOVABLE } else { KERNEL };
         let pages: Vec<_> = (0..5000).map(|n| alloc_pages(kind(n), Order::ZERO).unwrap()).collect();
-        pages.iter().for_each(|page| page.page().set_flags(MARK));
+        pages.iter().for_each(|page| page.page().set_type(MARK));
         assert_eq!(free_pages_chain(link(&pages), 5000, MARK), (None, 0));
         assert_eq!(nr_used_pages(), 0);
         for zone in zones() {

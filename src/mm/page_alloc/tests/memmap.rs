@@ -130,7 +130,7 @@ fn count(sections: &[Section], is: impl Fn(Frame) -> bool) -> [u32; ZoneId::COUN
 }
 
 fn holds_memmap(frame: Frame) -> bool {
-    frame.page().flags().contains(PageFlags::VMEMMAP)
+    frame.page().is_type(PageType::Vmemmap)
 }
 
 /// Checks the figures of all zones against a walk of all frames.

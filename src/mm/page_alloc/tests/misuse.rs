@@ -2,6 +2,7 @@
 //! More of them are in `api`.
 
 use super::*;
+use crate::mm::page::Page;
 
 fn panics(f: impl FnOnce()) {
     Machine::run(&[ram(0x4000_0000, 16 * MIB)], |m| {
@@ -124,5 +125,31 @@ fn part_of_an_exact_allocation_twice() {
         let exact = alloc_pages_exact(KERNEL, 3 * 4096).unwrap();
         free_pages(exact.within(order(2), 1), Order::ZERO);
         free_pages_exact(exact, 3 * 4096);
+    });
+}
+
+#[test]
+fn a_free_page_is_neither_mapped_nor_flagged() {
+    type Change = fn(&Page);
+    let changes: [(Change, Change, &str); 4] = [
+        (|p| p.set_slab_word(1), |p| p.set_slab_word(0), "a free page is marked as mapped"),
+        (|p| p.set_slab_word(1 << 25), |p| p.set_slab_word(0), "a free page is marked as mapped"),
+        (|p| p.set_refcount(1), |p| p.set_refcount(0), "a free page has references"),
+        (
+            |p| p.add_flags(PageFlags::DIRTY),
+            |p| p.remove_flags(PageFlags::DIRTY),
+            "a page inside a free block has flags",
+        ),
+    ];
+    panics(|| {
+        let head = alloc_pages(COMP, order(6)).unwrap();
+        let inner = head.within(order(6), 7).page();
+        free_pages(head, order(6));
+        for (change, undo, what) in changes {
+            change(inner);
+            assert_eq!(validate().err().map(|invalid| invalid.what), Some(what));
+            undo(inner);
+            assert_eq!(validate().err().map(|invalid| invalid.what), None);
+        }
     });
 }

@@ -41,7 +41,7 @@ fn a_page_taken_from_under_an_area_is_caught() {
     machine(1024, |_| {
         let va = vmalloc(9000, Gfp::GFP_KERNEL).unwrap();
         let page = vmalloc_to_page(va).unwrap().page();
-        page.set_flags(crate::mm::page::PageFlags::SLAB);
+        page.set_type(crate::mm::page::PageType::Slab);
         vfree(va);
         vm_unmap_aliases();
     });

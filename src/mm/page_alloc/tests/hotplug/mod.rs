@@ -256,7 +256,7 @@ fn what_cannot_be_moved_stays() {
         let free = zone().nr_free;
         let Err(HotplugError::Busy(pfn)) = offline_pages(section(0)) else { panic!("slabs stay") };
         assert!(pfn <= at || at < section(0).start(), "{pfn:?} {at:?}");
-        assert!(Frame::new(pfn).unwrap().page().flags().contains(PageFlags::SLAB));
+        assert!(Frame::new(pfn).unwrap().page().is_slab());
         assert_eq!(zone().nr_free, free);
         assert_eq!(offline_pages(section(1)), Err(HotplugError::Busy(page.pfn())));
         assert_eq!(zone().nr_free, free);

@@ -1,0 +1,189 @@
+//! Running code at EL0, and what becomes of its exceptions (Linux: arch/arm64/kernel/entry.S,
+//! entry-common.c).
+//!
+//! [`run`] goes to EL0, and comes back when a handler says so. The handlers are a [`User`]'s: one
+//! for the fast path, with interrupts masked and the registers that a function call may change; and
+//! one with all registers and interrupts unmasked, for what may sleep or needs the rest.
+
+use super::exception::{self, Kind, PtRegs};
+use super::{irq, sysreg};
+use crate::arch::IrqMasked;
+use crate::arch::esr::Syndrome;
+use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable};
+
+/// The registers of EL0 at an exception, on the fast path.
+pub struct FastRegs<'a>(&'a mut PtRegs);
+
+impl FastRegs<'_> {
+    /// Register x0 to x18.
+    ///
+    /// # Panics
+    /// For another.
+    #[inline(always)]
+    #[must_use]
+    pub fn x(&self, n: usize) -> u64 {
+        assert!(n <= 18, "x{n} isn't saved on the fast path");
+        self.0.x[n]
+    }
+
+    /// Gives x0 a value: the result of a system call.
+    #[inline(always)]
+    pub fn set_x0(&mut self, value: u64) {
+        self.0.x[0] = value;
+    }
+}
+
+/// Verdict of a handler of the fast path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fast {
+    /// EL0 goes on.
+    Return,
+    /// [`User::all_registers`] is to be called.
+    AllRegisters,
+}
+
+/// Verdict of a handler with all registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slow {
+    /// EL0 goes on.
+    Return,
+    /// [`run`] returns.
+    Leave,
+}
+
+/// The exception for which a handler is called with all registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// An instruction, with its syndrome. The address is in [`PtRegs::far`] where the syndrome has
+    /// one.
+    Sync(Syndrome),
+    /// An interrupt, which was handled.
+    Interrupt,
+}
+
+/// Handlers of the exceptions of code at EL0.
+pub trait User {
+    /// An instruction's exception. Interrupts are masked.
+    fn sync(&self, regs: &mut FastRegs<'_>, syndrome: Syndrome, irq: &IrqMasked) -> Fast;
+    /// An interrupt came to EL0, and its handler is done. Interrupts are masked.
+    fn interrupt(&self, irq: &IrqMasked) -> Fast;
+    /// A handler of the fast path asks for all registers. Process context: may sleep. Of
+    /// [`PtRegs::spsr`], what is none of EL0's business has no effect.
+    fn all_registers(&self, regs: &mut PtRegs, cause: Cause) -> Slow;
+}
+
+/// The frame of el0_entry.S.
+#[repr(C)]
+struct Frame<'a> {
+    regs: PtRegs,
+    /// SP_EL0 of the kernel: the current task.
+    task: u64,
+    /// Vector of the exception.
+    vector: u64,
+    user: &'a dyn User,
+}
+
+const _: () = assert!(size_of::<Frame<'_>>() == 336);
+const _: () = assert!(core::mem::offset_of!(Frame<'_>, task) == 304);
+
+/// The vectors, by number.
+const SYNC: u64 = 8;
+const IRQ: u64 = 9;
+const FIQ: u64 = 10;
+/// Not a vector: an IRQ that was handled.
+const HANDLED: u64 = 16;
+
+/// Bits of SPSR_EL1 that are EL0's business, and the masks of interrupts on CPUs without a
+/// controller: the flags, TCO, DIT, SS, SSBS, BTYPE, I and F. The mode is EL0t then (Linux:
+/// valid_user_regs).
+const USER_PSTATE: u64 = 0xf << 28 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 12 | 3 << 10 | 3 << 6;
+
+unsafe extern "C" {
+    /// Copies the frame to the end of the stack and goes to EL0; returns after an exception for
+    /// which `el0_exception` returns 1.
+    fn enter_el0(frame: *const ());
+}
+
+/// Runs code at EL0 from the registers `regs` on, until [`User::all_registers`] says
+/// [`Slow::Leave`]. The user's tables are those that the CPU has (`mmu_context`), also where a
+/// handler sleeps. Process context.
+///
+/// # Panics
+/// If interrupts are masked.
+pub fn run(regs: &PtRegs, user: &dyn User) {
+    assert!(!irq::is_masked(), "code at EL0 is to run with interrupts masked");
+    let mut frame = Frame { regs: regs.clone(), task: 0, vector: SYNC, user };
+    frame.regs.spsr &= USER_PSTATE;
+    // SAFETY: EL0 can do nothing to the kernel; its exceptions come to the functions below, with
+    // the frame, and `user` lives until they are over. Interrupts were unmasked.
+    unsafe { enter_el0((&raw const frame).cast()) };
+}
+
+/// el0_entry.S comes here with a synchronous exception, and calls `el0_exception` if the result is
+/// not 0.
+///
+/// # Safety
+/// For el0_entry.S alone: `frame` is the one that it keeps; interrupts are masked.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn el0_sync(frame: &mut Frame<'_>, esr: u64) -> u64 {
+    let syndrome = Syndrome(esr);
+    frame.regs.esr = esr;
+    frame.vector = SYNC;
+    if !syndrome.is_svc() {
+        frame.regs.far = FAR_EL1.get();
+    }
+    // SAFETY: masked by the exception; no handler unmasks them.
+    let irq = unsafe { IrqMasked::assume() };
+    let verdict = frame.user.sync(&mut FastRegs(&mut frame.regs), syndrome, &irq);
+    u64::from(verdict == Fast::AllRegisters)
+}
+
+/// el0_entry.S comes here with an IRQ.
+///
+/// # Safety
+/// As for `el0_sync`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn el0_irq(frame: &mut Frame<'_>) -> u64 {
+    frame.vector = IRQ;
+    if !exception::handle_irq(&mut frame.regs) {
+        return 1;
+    }
+    frame.vector = HANDLED;
+    // SAFETY: masked by the exception, and by the handler when it returned.
+    let irq = unsafe { IrqMasked::assume() };
+    u64::from(frame.user.interrupt(&irq) == Fast::AllRegisters)
+}
+
+/// el0_entry.S comes here with a FIQ or an SError.
+///
+/// # Safety
+/// As for `el0_sync`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn el0_other(frame: &mut Frame<'_>, vector: u64) -> u64 {
+    frame.vector = vector;
+    u64::from(!(vector == FIQ && exception::handle_fiq(&mut frame.regs)))
+}
+
+/// el0_entry.S comes here once all registers are saved. EL0 goes on if the result is 0.
+///
+/// # Safety
+/// As for `el0_sync`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn el0_exception(frame: &mut Frame<'_>) -> u64 {
+    let cause = match frame.vector {
+        SYNC => Cause::Sync(Syndrome(frame.regs.esr)),
+        HANDLED => Cause::Interrupt,
+        vector => {
+            frame.regs.esr = ESR_EL1.get();
+            exception::fatal(&frame.regs, Kind::Vector(vector as u8))
+        }
+    };
+    // SAFETY: `run` was called with interrupts unmasked, and no `IrqMasked` of the functions above
+    // is left.
+    unsafe { sysreg::unmask_interrupts() };
+    sysreg::unmask_serror();
+    let verdict = frame.user.all_registers(&mut frame.regs, cause);
+    sysreg::mask_exceptions();
+    frame.regs.spsr &= USER_PSTATE;
+    u64::from(verdict == Slow::Leave)
+}
