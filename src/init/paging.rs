@@ -4,7 +4,7 @@ use super::progress::Progress;
 use super::start::Stop;
 use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::pgtable::{
-    KernelAttrs, MapError, MapFlags, Mapper, Table, TableAccess, TableAddr,
+    Kernel, KernelAttrs, MapError, MapFlags, Mapper, Table, TableAccess, TableAddr,
 };
 use crate::arch::{self, CpuId, IrqMasked, irq, layout};
 use crate::arch::{fixmap, image, paging};
@@ -22,6 +22,8 @@ struct EarlyAccess<'a> {
 }
 
 impl TableAccess for EarlyAccess<'_> {
+    type Regime = Kernel;
+
     fn alloc(&mut self) -> Option<TableAddr> {
         let page = PAGE_SIZE as u64;
         let pa = self.memblock.phys_alloc(page, page).ok()?.start();
@@ -43,6 +45,9 @@ impl TableAccess for EarlyAccess<'_> {
         // SAFETY: the boot CPU is alone; the editor looks at one table at a time.
         unsafe { fixmap::with_table(table.phys(), look) }
     }
+
+    #[inline(always)]
+    fn tag(&self) {}
 
     fn window(&self, _: TableAddr, _: VirtRange) -> VirtAddr {
         fixmap::Slot::Table.address()
@@ -229,6 +234,8 @@ struct SectionAccess<'a> {
 }
 
 impl TableAccess for SectionAccess<'_> {
+    type Regime = Kernel;
+
     fn alloc(&mut self) -> Option<TableAddr> {
         let pfn = (self.page)()?;
         // SAFETY: taken for this, from free RAM; the editor clears it first.
@@ -243,6 +250,9 @@ impl TableAccess for SectionAccess<'_> {
         // SAFETY: the linear map covers all RAM, and so every table.
         f(unsafe { Table::at(arch::phys_to_virt(table.phys())) })
     }
+
+    #[inline(always)]
+    fn tag(&self) {}
 
     fn window(&self, table: TableAddr, _: VirtRange) -> VirtAddr {
         arch::phys_to_virt(table.phys())

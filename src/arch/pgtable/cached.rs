@@ -5,9 +5,10 @@
 //! the edit is more complicated, they do nothing or a part, and `Mapper` does the rest.
 #![deny(unsafe_code)]
 
-use super::descriptor::{CONT_ENTRIES, Descriptor, KernelAttrs, Level, PTRS_PER_TABLE, VA_BITS};
+use super::descriptor::{CONT_ENTRIES, Descriptor, Level, PTRS_PER_TABLE, VA_BITS};
 use super::flush::FlushOwed;
-use super::mapper::{MapError, publish};
+use super::mapper::{AttrsOf, MapError, publish};
+use super::regime::Regime;
 use super::table::{Leaf, Table, TableAccess};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 
@@ -21,7 +22,7 @@ pub fn map_cached<A: TableAccess>(
     va: VirtAddr,
     next: &mut Option<PhysAddr>,
     pages: &mut impl Iterator<Item = PhysAddr>,
-    attrs: KernelAttrs,
+    attrs: AttrsOf<A>,
 ) -> (usize, Result<(), MapError>) {
     let Some(table) = remembered(access, va).filter(|_| va.is_aligned(PAGE_SIZE)) else {
         return (0, Ok(()));
@@ -40,7 +41,7 @@ pub(super) fn map_sets<A: TableAccess>(
     access: &mut A,
     va: VirtRange,
     pa: PhysAddr,
-    attrs: KernelAttrs,
+    attrs: AttrsOf<A>,
 ) -> bool {
     let places = va.start().get() | va.end().get() | pa.get() as usize;
     let fits = places.is_multiple_of(Level::Pte.cont_size()) && pa.get() >> (VA_BITS - 1) == 0;
@@ -65,7 +66,7 @@ pub fn unmap_cached<A: TableAccess>(
     access: &mut A,
     va: VirtAddr,
     pages: usize,
-    owed: &mut FlushOwed,
+    owed: &mut FlushOwed<A::Regime>,
 ) -> bool {
     let Some(table) = remembered(access, va).filter(|_| va.is_aligned(PAGE_SIZE)) else {
         return false;
@@ -95,7 +96,7 @@ pub fn is_page_mapped<A: TableAccess>(access: &mut A, va: VirtAddr) -> Option<bo
 
 /// Like [`Table::clear_few`], of as many pages as may be whole contiguous sets.
 #[inline(always)]
-fn clear_many(table: &Table, first: usize, pages: usize) -> Option<bool> {
+fn clear_many<R: Regime>(table: &Table<R>, first: usize, pages: usize) -> Option<bool> {
     let end = first + pages;
     if end > PTRS_PER_TABLE {
         return None;
@@ -115,7 +116,7 @@ fn is_of_one_table(va: VirtRange) -> bool {
 }
 
 #[inline(always)]
-fn remembered<A: TableAccess>(access: &mut A, va: VirtAddr) -> Option<&Table> {
+fn remembered<A: TableAccess>(access: &mut A, va: VirtAddr) -> Option<&Table<A::Regime>> {
     let table = access.recent()?.get(va)?;
     access.near(table)
 }

@@ -2,9 +2,11 @@
 #![deny(unsafe_code)]
 
 use super::descriptor::{Level, PTRS_PER_TABLE};
-use super::tlbi::{MAX_RANGE_PAGES, RangeOp, VaOp};
+use super::regime::{Kernel, Regime};
+use super::tlbi::{MAX_RANGE_PAGES, VaOp};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::mmu;
+use core::marker::PhantomData;
 
 /// The TLB invalidation that is owed for translations taken away or changed. Several
 /// can be gathered and settled at once, as lazy vmap does (Linux: struct mmu_gather,
@@ -14,20 +16,22 @@ use crate::arch::mmu;
 /// nor the memory behind them may be used anew.
 #[must_use = "until the flush is settled, CPUs may use the old translations"]
 #[derive(Debug)]
-pub struct FlushOwed {
+pub struct FlushOwed<R: Regime = Kernel> {
     /// Lowest address owed; nothing is owed while it is above `end`.
     start: VirtAddr,
     end: VirtAddr,
     /// Distance in bytes between invalidations that together reach everything owed.
     stride: usize,
+    regime: PhantomData<R>,
 }
 
-impl FlushOwed {
+impl<R: Regime> FlushOwed<R> {
     /// Empty debt.
     pub const NONE: Self = Self {
         start: VirtAddr::new(usize::MAX),
         end: VirtAddr::new(0),
         stride: Level::Pud.table_span(),
+        regime: PhantomData,
     };
 
     /// Returns whether nothing is owed.
@@ -36,9 +40,8 @@ impl FlushOwed {
         self.start.get() > self.end.get()
     }
 
-    /// The addresses owed, from the lowest to the highest.
-    #[must_use]
-    pub const fn range(&self) -> Option<VirtRange> {
+    /// The input addresses owed, from the lowest to the highest.
+    const fn inputs(&self) -> Option<VirtRange> {
         if self.is_none() { None } else { Some(VirtRange::new(self.start, self.end)) }
     }
 
@@ -48,7 +51,12 @@ impl FlushOwed {
     pub(super) fn add(&mut self, va: VirtRange, stride: usize) {
         // No stride is smaller than a page, so that one need not be compared.
         let stride = if stride == PAGE_SIZE { stride } else { self.stride.min(stride) };
-        *self = Self { start: self.start.min(va.start()), end: self.end.max(va.end()), stride };
+        *self = Self {
+            start: self.start.min(va.start()),
+            end: self.end.max(va.end()),
+            stride,
+            ..*self
+        };
     }
 
     /// Joins two debts into one, to be flushed at once.
@@ -65,26 +73,35 @@ impl FlushOwed {
         self.stride = self.stride.min(other.stride);
     }
 
+    /// Invalidates on all CPUs, between break and make: this CPU isn't synchronized yet, as it has
+    /// to be after the make anyway. The tag is asked for when the edits are visible to walkers.
+    #[inline(always)]
+    pub(super) fn flush_before_make(self, reach: Reach, tag: impl FnOnce() -> R::Tag) {
+        if let Some(range) = self.inputs() {
+            invalidate::<R>(range, self.stride, reach, tag);
+        }
+    }
+}
+
+impl FlushOwed {
+    /// The addresses owed, from the lowest to the highest.
+    #[must_use]
+    pub const fn range(&self) -> Option<VirtRange> {
+        self.inputs()
+    }
+
     /// Invalidates on all CPUs. Any context.
     pub fn flush(self) {
         if !self.is_none() {
-            self.flush_before_make(Reach::LastLevel);
+            self.flush_before_make(Reach::LastLevel, || ());
             mmu::isb();
-        }
-    }
-
-    /// Like [`FlushOwed::flush`] between break and make: this CPU isn't synchronized yet, as it
-    /// has to be after the make anyway.
-    pub(super) fn flush_before_make(self, reach: Reach) {
-        if let Some(range) = self.range() {
-            invalidate(range, self.stride, reach);
         }
     }
 }
 
 /// Extent of the invalidation of a cached translation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub enum Reach {
     /// Last level only: the address that it leads to.
     LastLevel,
     /// The tables on the way too.
@@ -96,32 +113,44 @@ pub(super) enum Reach {
 const MAX_TLBI_OPS: usize = PTRS_PER_TABLE;
 
 /// Makes earlier edits of the tables visible to all walkers, then drops what the TLBs
-/// hold of `range`, one address in each `stride` bytes (Linux: flush_tlb_kernel_range;
-/// Arm ARM D8.17.1, R_DDMVT).
-fn invalidate(range: VirtRange, stride: usize, reach: Reach) {
+/// hold of `range`, one address in each `stride` bytes (Linux: flush_tlb_kernel_range,
+/// __flush_tlb_range; Arm ARM D8.17.1, R_DDMVT).
+fn invalidate<R: Regime>(
+    range: VirtRange,
+    stride: usize,
+    reach: Reach,
+    tag: impl FnOnce() -> R::Tag,
+) {
     mmu::dsb_ishst();
+    let tag = tag();
+    if !R::may_be_cached(tag) {
+        return;
+    }
     let start = range.start().align_down(stride);
     let bytes = range.end() - start;
     let ops = bytes.div_ceil(stride);
     if ops == 1 {
-        one(start, reach);
+        R::tlbi(R::op(start, tag), reach);
     } else if mmu::has_tlb_range() {
-        by_range(start, bytes / PAGE_SIZE, reach);
+        by_range::<R>(start, bytes / PAGE_SIZE, reach, tag);
     } else if ops > MAX_TLBI_OPS {
-        mmu::tlbi_vmalle1is();
+        R::tlbi_all(tag);
     } else {
         match reach {
-            Reach::LastLevel => each(start, ops, stride, mmu::tlbi_vaale1is),
-            Reach::AllLevels => each(start, ops, stride, mmu::tlbi_vaae1is),
+            Reach::LastLevel => {
+                each(R::op(start, tag), ops, stride, |op| R::tlbi(op, Reach::LastLevel));
+            }
+            Reach::AllLevels => {
+                each(R::op(start, tag), ops, stride, |op| R::tlbi(op, Reach::AllLevels));
+            }
         }
     }
     mmu::dsb_ish();
 }
 
-/// Invalidates `ops` addresses, `stride` bytes apart.
+/// Invalidates `ops` addresses from `at` on, `stride` bytes apart.
 #[inline(always)]
-fn each(start: VirtAddr, ops: usize, stride: usize, tlbi: impl Fn(VaOp)) {
-    let mut at = VaOp::from(start);
+fn each(mut at: VaOp, ops: usize, stride: usize, tlbi: impl Fn(VaOp)) {
     for _ in 0..ops / 4 {
         tlbi(at);
         tlbi(at.further(stride));
@@ -135,26 +164,16 @@ fn each(start: VirtAddr, ops: usize, stride: usize, tlbi: impl Fn(VaOp)) {
     }
 }
 
-fn one(va: VirtAddr, reach: Reach) {
-    match reach {
-        Reach::LastLevel => mmu::tlbi_vaale1is(va),
-        Reach::AllLevels => mmu::tlbi_vaae1is(va),
-    }
-}
-
-fn by_range(mut at: VirtAddr, mut pages: usize, reach: Reach) {
+fn by_range<R: Regime>(mut at: VirtAddr, mut pages: usize, reach: Reach, tag: R::Tag) {
     if pages > MAX_RANGE_PAGES {
-        return mmu::tlbi_vmalle1is();
+        return R::tlbi_all(tag);
     }
-    while let Some(op) = RangeOp::largest(at, pages) {
-        match reach {
-            Reach::LastLevel => mmu::tlbi_rvaale1is(op),
-            Reach::AllLevels => mmu::tlbi_rvaae1is(op),
-        }
+    while let Some(op) = R::range_op(at, pages, tag) {
+        R::tlbi_range(op, reach);
         pages -= op.pages();
         at = at + op.pages() * PAGE_SIZE;
     }
     if pages == 1 {
-        one(at, reach);
+        R::tlbi(R::op(at, tag), reach);
     }
 }

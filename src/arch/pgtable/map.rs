@@ -2,9 +2,10 @@
 #![deny(unsafe_code)]
 
 use super::cached::{map_cached, map_sets};
-use super::descriptor::{CONT_ENTRIES, KernelAttrs, Level, VA_BITS};
+use super::descriptor::{CONT_ENTRIES, Level, VA_BITS};
 use super::flush::FlushOwed;
-use super::mapper::{MapError, MapFlags, Mapper, check, publish};
+use super::mapper::{AddrOf, AttrsOf, MapError, MapFlags, Mapper, RangeOf, check, publish};
+use super::regime::Tables;
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
@@ -18,11 +19,12 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// Any [`MapError`] but `BreakBeforeMake`.
     pub fn map(
         &mut self,
-        va: VirtRange,
+        va: RangeOf<A>,
         pa: PhysAddr,
-        attrs: KernelAttrs,
+        attrs: AttrsOf<A>,
         flags: MapFlags,
     ) -> Result<(), MapError> {
+        let va = A::Regime::input_range(va);
         check(va)?;
         if !pa.is_aligned(PAGE_SIZE as u64) {
             return Err(MapError::Misaligned);
@@ -53,10 +55,11 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// Any [`MapError`] but `BreakBeforeMake`.
     pub fn map_pages(
         &mut self,
-        va: VirtAddr,
+        va: AddrOf<A>,
         pages: impl Iterator<Item = PhysAddr>,
-        attrs: KernelAttrs,
+        attrs: AttrsOf<A>,
     ) -> Result<(), MapError> {
+        let va = A::Regime::input(va);
         let mut pages = pages;
         let mut next = pages.next();
         let (mapped, result) = map_cached(self.access, va, &mut next, &mut pages, attrs);
@@ -64,7 +67,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         match (result, next) {
             (Ok(()), None) => Ok(()),
             (Ok(()), Some(page)) => {
-                self.map_rest(VirtRange::new(va, at), once(page).chain(pages), attrs)
+                self.map_rest_in(VirtRange::new(va, at), once(page).chain(pages), attrs)
             }
             (Err(e), _) => Err(self.undo(VirtRange::new(va, at), at, e)),
         }
@@ -77,9 +80,19 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// As for `map_pages`.
     pub fn map_rest(
         &mut self,
+        done: RangeOf<A>,
+        pages: impl Iterator<Item = PhysAddr>,
+        attrs: AttrsOf<A>,
+    ) -> Result<(), MapError> {
+        self.map_rest_in(A::Regime::input_range(done), pages, attrs)
+    }
+
+    #[inline]
+    fn map_rest_in(
+        &mut self,
         done: VirtRange,
         pages: impl Iterator<Item = PhysAddr>,
-        attrs: KernelAttrs,
+        attrs: AttrsOf<A>,
     ) -> Result<(), MapError> {
         let mut pages = pages;
         let mut next = pages.next();
@@ -109,8 +122,12 @@ impl<A: TableAccess> Mapper<'_, A> {
     ///
     /// # Errors
     /// `AlreadyMapped`.
-    pub fn link_table(&mut self, va: VirtAddr, table: TableAddr) -> Result<(), MapError> {
-        let index = Level::Pgd.index(va);
+    pub fn link_table(
+        &mut self,
+        va: AddrOf<A>,
+        table: TableAddr<A::Regime>,
+    ) -> Result<(), MapError> {
+        let index = A::Regime::ROOT.index(A::Regime::input(va));
         let linked = self.access.with(self.root, |t| {
             let free = !t.descriptor(index).is_valid();
             if free {
@@ -123,13 +140,17 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// The table of `level` that translates `va`, made if it isn't there.
-    fn table_for(&mut self, va: VirtAddr, level: Level) -> Result<TableAddr, MapError> {
+    fn table_for(&mut self, va: VirtAddr, level: Level) -> Result<TableAddr<A::Regime>, MapError> {
         let there = if level == Level::Pte { self.pte_table(va) } else { None };
         there.map_or_else(|| self.make_table_for(va, level), Ok)
     }
 
-    fn make_table_for(&mut self, va: VirtAddr, level: Level) -> Result<TableAddr, MapError> {
-        let (mut table, mut at) = (self.root, Level::Pgd);
+    fn make_table_for(
+        &mut self,
+        va: VirtAddr,
+        level: Level,
+    ) -> Result<TableAddr<A::Regime>, MapError> {
+        let (mut table, mut at) = (self.root, A::Regime::ROOT);
         while at != level {
             let index = at.index(va);
             table = match self.access.with(table, |t| t.entry(at, index)) {
@@ -152,7 +173,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         &mut self,
         va: VirtRange,
         pa: PhysAddr,
-        attrs: KernelAttrs,
+        attrs: AttrsOf<A>,
         mut flags: MapFlags,
     ) -> Result<usize, MapError> {
         loop {
@@ -199,12 +220,12 @@ impl<A: TableAccess> Mapper<'_, A> {
     fn undo(&mut self, va: VirtRange, at: VirtAddr, error: MapError) -> MapError {
         let mut owed = FlushOwed::NONE;
         if !va.is_empty() {
-            self.unmap_in(self.root, Level::Pgd, va, &mut owed);
+            self.unmap_in(self.root, A::Regime::ROOT, va, &mut owed);
         }
         // Tables for `at` itself may have been made, unless it was refused unseen.
         let next = VirtRange::from_size(at, PAGE_SIZE);
         let made = if check(next).is_ok() { next.end() } else { at };
-        self.prune(VirtRange::new(va.start(), made), owed);
+        self.prune_in_use(VirtRange::new(va.start(), made), owed);
         error
     }
 }

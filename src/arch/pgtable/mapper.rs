@@ -13,7 +13,8 @@
 //! owed a TLB invalidation (`FlushOwed`), and table pages are freed only after it.
 #![deny(unsafe_code)]
 
-use super::descriptor::{KernelAttrs, Level, VA_BITS};
+use super::descriptor::{Level, VA_BITS};
+use super::regime::{Kernel, Regime, Tables};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
@@ -66,11 +67,11 @@ impl core::error::Error for MapError {}
 
 /// Result of a translation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Translation {
+pub struct Translation<R: Regime = Kernel> {
     /// The physical address.
     pub pa: PhysAddr,
     /// Attributes of the mapping.
-    pub attrs: KernelAttrs,
+    pub attrs: R::Attrs,
     /// The level of the page or block.
     pub level: Level,
     /// True if the mapping is one of a contiguous set.
@@ -79,25 +80,32 @@ pub struct Translation {
     pub valid: bool,
 }
 
+/// Addresses of the regime of a [`Mapper`]'s tables.
+pub(super) type AddrOf<A> = <<A as TableAccess>::Regime as Regime>::Addr;
+/// Ranges of such addresses.
+pub(super) type RangeOf<A> = <<A as TableAccess>::Regime as Regime>::Range;
+/// Attributes of mappings in its tables.
+pub(super) type AttrsOf<A> = <<A as TableAccess>::Regime as Regime>::Attrs;
+
 /// Editor of a tree of tables. Its holder is the only one.
 pub struct Mapper<'a, A: TableAccess> {
-    pub(super) root: TableAddr,
+    pub(super) root: TableAddr<A::Regime>,
     pub(super) access: &'a mut A,
 }
 
 /// A leaf that spans an address without starting there, or the set that it belongs to.
-pub(super) struct Straddling {
-    pub(super) table: TableAddr,
+pub(super) struct Straddling<R: Regime> {
+    pub(super) table: TableAddr<R>,
     pub(super) level: Level,
     /// The block, or the whole contiguous set.
     pub(super) va: VirtRange,
-    pub(super) leaf: Leaf,
+    pub(super) leaf: Leaf<R>,
 }
 
 impl<'a, A: TableAccess> Mapper<'a, A> {
     /// Edits the tree under `root`, a PGD.
     #[inline(always)]
-    pub fn new(root: TableAddr, access: &'a mut A) -> Self {
+    pub fn new(root: TableAddr<A::Regime>, access: &'a mut A) -> Self {
         Self { root, access }
     }
 
@@ -106,7 +114,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
     ///
     /// # Errors
     /// [`MapError::NoMemory`].
-    pub fn new_table(access: &mut A) -> Result<TableAddr, MapError> {
+    pub fn new_table(access: &mut A) -> Result<TableAddr<A::Regime>, MapError> {
         let table = access.alloc().ok_or(MapError::NoMemory)?;
         access.with(table, |t| t.clear_all());
         mmu::dsb_ishst();
@@ -115,13 +123,14 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
 
     /// Translates `va` as a walker does.
     #[must_use]
-    pub fn translate(&self, va: VirtAddr) -> Option<Translation> {
+    pub fn translate(&self, va: AddrOf<A>) -> Option<Translation<A::Regime>> {
         self.entry(va).filter(|t| t.valid)
     }
 
     /// Translates `va`, also by a present-invalid entry.
     #[must_use]
-    pub fn entry(&self, va: VirtAddr) -> Option<Translation> {
+    pub fn entry(&self, va: AddrOf<A>) -> Option<Translation<A::Regime>> {
+        let va = A::Regime::input(va);
         let (level, _, entry) = self.lookup(va);
         let Entry::Leaf(Leaf { pa, attrs, contiguous, valid }) = entry else {
             return None;
@@ -133,7 +142,8 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
     /// Returns whether any entry of `va` is valid or present-invalid. Empty entries are skipped as
     /// a whole.
     #[must_use]
-    pub fn is_mapped(&self, va: VirtRange) -> bool {
+    pub fn is_mapped(&self, va: RangeOf<A>) -> bool {
+        let va = A::Regime::input_range(va);
         let mut at = va.start();
         while at < va.end() {
             let (level, _, entry) = self.lookup(at);
@@ -146,7 +156,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
     }
 
     /// The table of pages that translates `va`, if it is there; it is remembered from then on.
-    pub(super) fn pte_table(&mut self, va: VirtAddr) -> Option<TableAddr> {
+    pub(super) fn pte_table(&mut self, va: VirtAddr) -> Option<TableAddr<A::Regime>> {
         let below =
             |table, level: Level| self.access.with(table, |t| t.next_table(level.index(va)));
         let table = below(below(below(self.root, Level::Pgd)?, Level::Pud)?, Level::Pmd)?;
@@ -157,8 +167,8 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
     }
 
     /// The entry that decides about `va`: where it is and what it says.
-    pub(super) fn lookup(&self, va: VirtAddr) -> (Level, TableAddr, Entry) {
-        let (mut table, mut level) = (self.root, Level::Pgd);
+    pub(super) fn lookup(&self, va: VirtAddr) -> (Level, TableAddr<A::Regime>, Entry<A::Regime>) {
+        let (mut table, mut level) = (self.root, A::Regime::ROOT);
         loop {
             let entry = self.access.with(table, |t| t.entry(level, level.index(va)));
             match (entry, level.down()) {

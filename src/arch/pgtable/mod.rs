@@ -15,6 +15,7 @@ mod map;
 mod mapper;
 mod protect;
 mod recent;
+mod regime;
 mod split;
 mod table;
 pub mod tcr;
@@ -31,6 +32,7 @@ pub use flush::FlushOwed;
 pub use mair::{MAIR_EL1, MemoryType};
 pub use mapper::{MapError, MapFlags, Mapper, Translation};
 pub use recent::RecentTables;
+pub use regime::{Attributes, Kernel, Regime, Tables, Tlbi};
 pub use table::{Entry, Leaf, Table, TableAccess, TableAddr};
 #[cfg(any(target_os = "none", test))]
 pub use tcr::{IdMmfr, tcr_el1};

@@ -1,11 +1,12 @@
 //! Changing the attributes of what is mapped.
 #![deny(unsafe_code)]
 
-use super::descriptor::{KernelAttrs, Level};
+use super::descriptor::Level;
 use super::flush::FlushOwed;
-use super::mapper::{MapError, Mapper, check, parts, publish};
+use super::mapper::{AddrOf, AttrsOf, MapError, Mapper, RangeOf, check, parts, publish};
+use super::regime::{Attributes, Tables};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
-use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::addr::{PAGE_SIZE, VirtRange};
 
 impl<A: TableAccess> Mapper<'_, A> {
     /// Gives everything that is mapped in `va` these attributes: in place if only
@@ -15,7 +16,11 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// # Errors
     /// As for [`Mapper::unmap`]; also `BreakBeforeMake` where memory types differ and
     /// the range can't be broken.
-    pub fn protect(&mut self, va: VirtRange, attrs: KernelAttrs) -> Result<FlushOwed, MapError> {
+    pub fn protect(
+        &mut self,
+        va: RangeOf<A>,
+        attrs: AttrsOf<A>,
+    ) -> Result<FlushOwed<A::Regime>, MapError> {
         self.change(va, &|_| Some(attrs))
     }
 
@@ -26,25 +31,26 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// As for [`Mapper::protect`]; `Refused` where `new` says `None`.
     pub fn change(
         &mut self,
-        va: VirtRange,
-        new: &impl Fn(KernelAttrs) -> Option<KernelAttrs>,
-    ) -> Result<FlushOwed, MapError> {
+        va: RangeOf<A>,
+        new: &impl Fn(AttrsOf<A>) -> Option<AttrsOf<A>>,
+    ) -> Result<FlushOwed<A::Regime>, MapError> {
+        let va = A::Regime::input_range(va);
         check(va)?;
-        if !self.all_leaves(self.root, Level::Pgd, va, &|old| new(old).is_some()) {
+        if !self.all_leaves(self.root, A::Regime::ROOT, va, &|old| new(old).is_some()) {
             return Err(MapError::Refused);
         }
-        let stays = |old: KernelAttrs| new(old).is_some_and(|new| old.same_memory(new));
-        let in_place = self.all_leaves(self.root, Level::Pgd, va, &stays);
+        let stays = |old: AttrsOf<A>| new(old).is_some_and(|new| old.same_memory(new));
+        let in_place = self.all_leaves(self.root, A::Regime::ROOT, va, &stays);
         if !(in_place || self.access.may_break(va) && self.windows_lie_outside(va)) {
             return Err(MapError::BreakBeforeMake);
         }
         self.free_ends(va)?;
         let mut owed = FlushOwed::NONE;
         if in_place {
-            self.protect_in(self.root, Level::Pgd, va, new, &mut owed);
+            self.protect_in(self.root, A::Regime::ROOT, va, new, &mut owed);
         } else {
             self.access.begin_bbm(va);
-            self.protect_by_break(self.root, Level::Pgd, va, new);
+            self.protect_by_break(self.root, A::Regime::ROOT, va, new);
             publish();
             self.access.end_bbm();
         }
@@ -53,10 +59,10 @@ impl<A: TableAccess> Mapper<'_, A> {
 
     fn all_leaves(
         &self,
-        table: TableAddr,
+        table: TableAddr<A::Regime>,
         level: Level,
         va: VirtRange,
-        holds: &impl Fn(KernelAttrs) -> bool,
+        holds: &impl Fn(AttrsOf<A>) -> bool,
     ) -> bool {
         parts(va, level).all(|(index, part)| {
             match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
@@ -69,12 +75,12 @@ impl<A: TableAccess> Mapper<'_, A> {
 
     /// Returns whether no table that translates `va` is itself reached through `va`.
     fn windows_lie_outside(&self, va: VirtRange) -> bool {
-        self.windows_lie_outside_in(self.root, Level::Pgd, va, va)
+        self.windows_lie_outside_in(self.root, A::Regime::ROOT, va, va)
     }
 
     fn windows_lie_outside_in(
         &self,
-        table: TableAddr,
+        table: TableAddr<A::Regime>,
         level: Level,
         part: VirtRange,
         va: VirtRange,
@@ -91,11 +97,11 @@ impl<A: TableAccess> Mapper<'_, A> {
 
     fn protect_in(
         &mut self,
-        table: TableAddr,
+        table: TableAddr<A::Regime>,
         level: Level,
         va: VirtRange,
-        new: &impl Fn(KernelAttrs) -> Option<KernelAttrs>,
-        owed: &mut FlushOwed,
+        new: &impl Fn(AttrsOf<A>) -> Option<AttrsOf<A>>,
+        owed: &mut FlushOwed<A::Regime>,
     ) {
         for (index, part) in parts(va, level) {
             match (self.access.with(table, |t| t.entry(level, index)), level.down()) {
@@ -117,10 +123,10 @@ impl<A: TableAccess> Mapper<'_, A> {
 
     fn protect_by_break(
         &mut self,
-        table: TableAddr,
+        table: TableAddr<A::Regime>,
         level: Level,
         va: VirtRange,
-        new: &impl Fn(KernelAttrs) -> Option<KernelAttrs>,
+        new: &impl Fn(AttrsOf<A>) -> Option<AttrsOf<A>>,
     ) {
         let mut done = va.start();
         for (index, part) in parts(va, level) {
@@ -152,11 +158,16 @@ impl<A: TableAccess> Mapper<'_, A> {
     ///
     /// # Errors
     /// As for [`Mapper::unmap`].
-    pub fn set_valid(&mut self, va: VirtRange, valid: bool) -> Result<FlushOwed, MapError> {
+    pub fn set_valid(
+        &mut self,
+        va: RangeOf<A>,
+        valid: bool,
+    ) -> Result<FlushOwed<A::Regime>, MapError> {
+        let va = A::Regime::input_range(va);
         check(va)?;
         self.free_ends(va)?;
         let mut owed = FlushOwed::NONE;
-        self.set_valid_in(self.root, Level::Pgd, va, valid, &mut owed);
+        self.set_valid_in(self.root, A::Regime::ROOT, va, valid, &mut owed);
         if valid {
             publish();
         }
@@ -167,7 +178,12 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// editors: only the user of the page calls this, and nobody else changes it meanwhile. The
     /// tables on the way to it must never be freed. `None`, with nothing changed, if it is no
     /// page, or one of a contiguous set (see [`Mapper::split_to_pages`]).
-    pub(crate) fn set_page_valid(&self, va: VirtAddr, valid: bool) -> Option<FlushOwed> {
+    pub(crate) fn set_page_valid(
+        &self,
+        va: AddrOf<A>,
+        valid: bool,
+    ) -> Option<FlushOwed<A::Regime>> {
+        let va = A::Regime::input(va);
         let mut owed = FlushOwed::NONE;
         let (Level::Pte, table, _) = self.lookup(va) else { return None };
         let index = Level::Pte.index(va);
@@ -182,11 +198,11 @@ impl<A: TableAccess> Mapper<'_, A> {
 
     fn set_valid_in(
         &mut self,
-        table: TableAddr,
+        table: TableAddr<A::Regime>,
         level: Level,
         va: VirtRange,
         valid: bool,
-        owed: &mut FlushOwed,
+        owed: &mut FlushOwed<A::Regime>,
     ) {
         for (index, part) in parts(va, level) {
             match (self.access.with(table, |t| t.entry(level, index)), level.down()) {

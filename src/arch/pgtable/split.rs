@@ -1,9 +1,10 @@
 //! Changing the size in which live memory is mapped: always by break-before-make.
 #![deny(unsafe_code)]
 
-use super::descriptor::{CONT_ENTRIES, KernelAttrs, Level, PTRS_PER_TABLE};
+use super::descriptor::{CONT_ENTRIES, Level, PTRS_PER_TABLE};
 use super::flush::{FlushOwed, Reach};
-use super::mapper::{MapError, Mapper, Straddling, check, publish};
+use super::mapper::{AttrsOf, MapError, Mapper, RangeOf, Straddling, check, publish};
+use super::regime::Tables;
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 
@@ -14,7 +15,8 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// # Errors
     /// `Misaligned`, `OutOfRange`, `NoMemory`; `BreakBeforeMake` where a block can't be
     /// unmapped for the moment that this takes.
-    pub fn split(&mut self, va: VirtRange) -> Result<(), MapError> {
+    pub fn split(&mut self, va: RangeOf<A>) -> Result<(), MapError> {
+        let va = A::Regime::input_range(va);
         check(va)?;
         for at in [va.start(), va.end()] {
             while let Some(s) = self.straddling(at) {
@@ -37,7 +39,8 @@ impl<A: TableAccess> Mapper<'_, A> {
     ///
     /// # Errors
     /// As for [`Mapper::split`]. What is split by then stays so.
-    pub fn split_to_pages(&mut self, va: VirtRange) -> Result<(), MapError> {
+    pub fn split_to_pages(&mut self, va: RangeOf<A>) -> Result<(), MapError> {
+        let va = A::Regime::input_range(va);
         check(va)?;
         let mut at = va.start();
         while at < va.end() {
@@ -67,7 +70,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// contiguous sets that `folds` says yes to.
     fn split_block(
         &mut self,
-        s: &Straddling,
+        s: &Straddling<A::Regime>,
         folds: impl Fn(VirtRange) -> bool,
     ) -> Result<(), MapError> {
         let down = s.level.down().expect("a page spans no multiple of its size but its start");
@@ -86,9 +89,9 @@ impl<A: TableAccess> Mapper<'_, A> {
         let index = s.level.index(s.va.start());
         self.access.begin_bbm(s.va);
         self.access.with(s.table, |t| t.clear(index));
-        let mut owed = FlushOwed::NONE;
+        let mut owed = FlushOwed::<A::Regime>::NONE;
         owed.add(s.va, s.level.size());
-        owed.flush_before_make(Reach::LastLevel);
+        owed.flush_before_make(Reach::LastLevel, || self.access.tag());
         self.access.with(s.table, |t| t.set_table(index, new));
         publish();
         self.access.end_bbm();
@@ -101,7 +104,8 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// # Errors
     /// `Misaligned` where `va` is no such block; `BreakBeforeMake` where what it maps is
     /// not one piece of memory with the same attributes, or the range can't be broken.
-    pub fn collapse(&mut self, va: VirtRange) -> Result<(), MapError> {
+    pub fn collapse(&mut self, va: RangeOf<A>) -> Result<(), MapError> {
+        let va = A::Regime::input_range(va);
         check(va)?;
         let level = match va.len() {
             len if len == Level::Pud.size() => Level::Pud,
@@ -111,7 +115,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         if !va.start().is_aligned(level.size()) {
             return Err(MapError::Misaligned);
         }
-        let Some((parent, table, down)) = self.table_under(va.start(), level) else {
+        let Some(([parent, table], down)) = self.table_under(va.start(), level) else {
             return Err(MapError::BreakBeforeMake);
         };
         let (pa, attrs) = self.as_one(table, down).ok_or(MapError::BreakBeforeMake)?;
@@ -122,9 +126,9 @@ impl<A: TableAccess> Mapper<'_, A> {
         let index = level.index(va.start());
         self.access.begin_bbm(va);
         self.access.with(parent, |t| t.clear(index));
-        let mut owed = FlushOwed::NONE;
+        let mut owed = FlushOwed::<A::Regime>::NONE;
         owed.add(va, down.size());
-        owed.flush_before_make(Reach::AllLevels);
+        owed.flush_before_make(Reach::AllLevels, || self.access.tag());
         let leaf = Leaf { pa, attrs, contiguous: false, valid: true };
         self.access.with(parent, |t| t.set_leaf(level, index, leaf));
         publish();
@@ -135,15 +139,19 @@ impl<A: TableAccess> Mapper<'_, A> {
 
     /// The table of `level` for `va`, the one below it that it links there, and that
     /// one's level.
-    fn table_under(&self, va: VirtAddr, level: Level) -> Option<(TableAddr, TableAddr, Level)> {
-        let (mut table, mut at) = (self.root, Level::Pgd);
+    fn table_under(
+        &self,
+        va: VirtAddr,
+        level: Level,
+    ) -> Option<([TableAddr<A::Regime>; 2], Level)> {
+        let (mut table, mut at) = (self.root, A::Regime::ROOT);
         loop {
             let entry = self.access.with(table, |t| t.entry(at, at.index(va)));
             let (Entry::Table(next), Some(down)) = (entry, at.down()) else {
                 return None;
             };
             if at == level {
-                return Some((table, next, down));
+                return Some(([table, next], down));
             }
             (table, at) = (next, down);
         }
@@ -151,7 +159,7 @@ impl<A: TableAccess> Mapper<'_, A> {
 
     /// Returns the memory and attributes that a table of `level` maps, if it maps one contiguous
     /// piece with one kind of attributes.
-    fn as_one(&self, table: TableAddr, level: Level) -> Option<(PhysAddr, KernelAttrs)> {
+    fn as_one(&self, table: TableAddr<A::Regime>, level: Level) -> Option<(PhysAddr, AttrsOf<A>)> {
         self.access.with(table, |t| {
             let Entry::Leaf(first @ Leaf { valid: true, .. }) = t.entry(level, 0) else {
                 return None;
@@ -166,7 +174,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// The leaf or contiguous set that spans `at` and starts before it.
-    fn straddling(&self, at: VirtAddr) -> Option<Straddling> {
+    fn straddling(&self, at: VirtAddr) -> Option<Straddling<A::Regime>> {
         let (level, table, entry) = self.lookup(at);
         let Entry::Leaf(leaf) = entry else {
             return None;
@@ -200,16 +208,16 @@ impl<A: TableAccess> Mapper<'_, A> {
         Ok(())
     }
 
-    fn cuts_member(&self, s: &Straddling, ends: [VirtAddr; 2]) -> bool {
+    fn cuts_member(&self, s: &Straddling<A::Regime>, ends: [VirtAddr; 2]) -> bool {
         ends.iter().any(|&at| s.va.contains(at) && !at.is_aligned(s.level.size()))
     }
 
-    fn can_unfold(&self, s: &Straddling) -> bool {
+    fn can_unfold(&self, s: &Straddling<A::Regime>) -> bool {
         self.access.may_break(s.va) && !s.va.contains(self.access.window(s.table, s.va))
     }
 
     /// Takes the contiguous bit away from a set, by break-before-make.
-    fn unfold(&mut self, s: &Straddling) {
+    fn unfold(&mut self, s: &Straddling<A::Regime>) {
         let first = s.level.index(s.va.start());
         self.access.begin_bbm(s.va);
         self.rewrite(s.table, s.level, first, s.va, |leaf| Leaf { contiguous: false, ..leaf });
@@ -221,11 +229,11 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// them anew as `change` says: between [`TableAccess::begin_bbm`] and [`publish`].
     pub(super) fn rewrite(
         &mut self,
-        table: TableAddr,
+        table: TableAddr<A::Regime>,
         level: Level,
         first: usize,
         va: VirtRange,
-        change: impl Fn(Leaf) -> Leaf,
+        change: impl Fn(Leaf<A::Regime>) -> Leaf<A::Regime>,
     ) {
         let mut old = [Entry::Invalid; CONT_ENTRIES];
         let count = va.len() >> level.shift();
@@ -235,9 +243,9 @@ impl<A: TableAccess> Mapper<'_, A> {
                 t.clear(first + i);
             }
         });
-        let mut owed = FlushOwed::NONE;
+        let mut owed = FlushOwed::<A::Regime>::NONE;
         owed.add(va, level.size());
-        owed.flush_before_make(Reach::LastLevel);
+        owed.flush_before_make(Reach::LastLevel, || self.access.tag());
         self.access.with(table, |t| {
             for (i, entry) in old.into_iter().enumerate().take(count) {
                 if let Entry::Leaf(leaf) = entry {

@@ -5,28 +5,32 @@
 //! needs no `unsafe`. [`TableAccess`] is the door from a table's address to its words
 //! and the source of table pages.
 
-use super::descriptor::{
-    CONT_ENTRIES, Descriptor, KernelAttrs, Kind, Level, PTRS_PER_TABLE, VA_BITS,
-};
+use super::descriptor::{CONT_ENTRIES, Descriptor, Kind, Level, PTRS_PER_TABLE, VA_BITS};
 use super::mapper::MapError;
 use super::recent::RecentTables;
+use super::regime::{Attributes, Kernel, Regime, Tlbi};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
+use core::marker::PhantomData;
 use core::sync::atomic::AtomicU64;
 
-/// A frame that holds a translation table.
+/// A frame that holds a translation table of the regime `R`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(transparent)]
-pub struct TableAddr(pub(super) PhysAddr);
+pub struct TableAddr<R: Regime = Kernel>(PhysAddr, PhantomData<R>);
 
-impl TableAddr {
+impl<R: Regime> TableAddr<R> {
     /// # Safety
-    /// The frame at `pa`, a multiple of 4 KiB, is used as a table and nothing else for
+    /// The frame at `pa`, a multiple of 4 KiB, is used as a table of the regime and nothing else for
     /// as long as the value or a copy is used, and holds either a table already (its
     /// links leading to such frames again) or is cleared before it is read.
     #[must_use]
     pub const unsafe fn new(pa: PhysAddr) -> Self {
-        Self(pa)
+        Self::of_link(pa)
+    }
+    /// The table that a link leads to, or that is a mark for none.
+    pub(super) const fn of_link(pa: PhysAddr) -> Self {
+        Self(pa, PhantomData)
     }
     /// Returns the physical address.
     #[must_use]
@@ -37,39 +41,48 @@ impl TableAddr {
 
 /// An entry of a table, read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Entry {
+pub enum Entry<R: Regime = Kernel> {
     /// Maps nothing.
     Invalid,
     /// The table below.
-    Table(TableAddr),
+    Table(TableAddr<R>),
     /// Memory.
-    Leaf(Leaf),
+    Leaf(Leaf<R>),
 }
 
 /// A page or block of memory as an entry maps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Leaf {
+pub struct Leaf<R: Regime = Kernel> {
     /// Start of the memory.
     pub pa: PhysAddr,
     /// Attributes of the mapping.
-    pub attrs: KernelAttrs,
+    pub attrs: R::Attrs,
     /// True if the entry is one of a contiguous set of sixteen.
     pub contiguous: bool,
     /// True if walkers find the entry. A present-invalid entry keeps its contents.
     pub valid: bool,
 }
 
-/// The words of a table.
-#[repr(C, align(4096))]
-pub struct Table {
-    words: [AtomicU64; PTRS_PER_TABLE],
+impl<R: Regime> Leaf<R> {
+    /// Returns the valid leaf's descriptor in a table of `level`.
+    #[inline(always)]
+    fn descriptor(self, level: Level) -> Descriptor {
+        Descriptor::leaf_with(level, self.pa, self.attrs.bits(), self.contiguous)
+    }
 }
 
-impl Table {
+/// The words of a table.
+#[repr(C, align(4096))]
+pub struct Table<R: Regime = Kernel> {
+    words: [AtomicU64; PTRS_PER_TABLE],
+    regime: PhantomData<R>,
+}
+
+impl<R: Regime> Table<R> {
     /// The table that can be accessed at `va`.
     ///
     /// # Safety
-    /// `va`, a multiple of 4 KiB, is mapped read and write to a [`TableAddr`]'s frame
+    /// `va`, a multiple of 4 KiB, is mapped read and write to the frame of a [`TableAddr`] of `R`
     /// for all of `'a`.
     #[must_use]
     pub unsafe fn at<'a>(va: VirtAddr) -> &'a Self {
@@ -87,22 +100,27 @@ impl Table {
     /// The entry at `index` of this table of `level`.
     #[inline]
     #[must_use]
-    pub fn entry(&self, level: Level, index: usize) -> Entry {
+    pub fn entry(&self, level: Level, index: usize) -> Entry<R> {
         let descriptor = self.descriptor(index);
         let contiguous = descriptor.is_contiguous();
         match descriptor.kind(level) {
-            Kind::Table(pa) => Entry::Table(TableAddr(pa)),
+            Kind::Table(pa) => Entry::Table(TableAddr::of_link(pa)),
             Kind::Invalid if descriptor == Descriptor::INVALID => Entry::Invalid,
             Kind::Invalid => Self::present_invalid_entry(level, descriptor),
-            Kind::Leaf(pa, attrs) => Entry::Leaf(Leaf { pa, attrs, contiguous, valid: true }),
+            Kind::Leaf(pa, _) => {
+                let attrs = R::Attrs::of_leaf(descriptor);
+                Entry::Leaf(Leaf { pa, attrs, contiguous, valid: true })
+            }
         }
     }
     /// Decodes an invalid word, which may be a present-invalid entry.
     #[cold]
-    fn present_invalid_entry(level: Level, descriptor: Descriptor) -> Entry {
+    fn present_invalid_entry(level: Level, descriptor: Descriptor) -> Entry<R> {
         let contiguous = descriptor.is_contiguous();
-        match descriptor.undo_present_invalid().map(|leaf| leaf.kind(level)) {
-            Some(Kind::Leaf(pa, attrs)) => {
+        let Some(leaf) = R::show(descriptor) else { return Entry::Invalid };
+        match leaf.kind(level) {
+            Kind::Leaf(pa, _) => {
+                let attrs = R::Attrs::of_leaf(leaf);
                 Entry::Leaf(Leaf { pa, attrs, contiguous, valid: false })
             }
             _ => Entry::Invalid,
@@ -123,17 +141,17 @@ impl Table {
         mmu::write_descriptor(&self.words[index], Descriptor::INVALID);
     }
     #[inline]
-    pub(super) fn set_leaf(&self, level: Level, index: usize, leaf: Leaf) {
-        let d = Descriptor::leaf(level, leaf.pa, leaf.attrs, leaf.contiguous);
-        mmu::write_descriptor(&self.words[index], if leaf.valid { d } else { d.present_invalid() });
+    pub(super) fn set_leaf(&self, level: Level, index: usize, leaf: Leaf<R>) {
+        let d = leaf.descriptor(level);
+        mmu::write_descriptor(&self.words[index], if leaf.valid { d } else { R::hide(d) });
     }
     /// Gives `count` entries from `first` on memory that is contiguous, as `leaf` has it for
     /// the first of them.
     #[inline]
-    pub(super) fn set_leaves(&self, level: Level, first: usize, count: usize, leaf: Leaf) {
-        let mut d = Descriptor::leaf(level, leaf.pa, leaf.attrs, leaf.contiguous);
+    pub(super) fn set_leaves(&self, level: Level, first: usize, count: usize, leaf: Leaf<R>) {
+        let mut d = leaf.descriptor(level);
         for word in &self.words[first..first + count] {
-            mmu::write_descriptor(word, if leaf.valid { d } else { d.present_invalid() });
+            mmu::write_descriptor(word, if leaf.valid { d } else { R::hide(d) });
             d = d.further(level.size());
         }
     }
@@ -144,7 +162,7 @@ impl Table {
     pub(super) fn set_pages(
         &self,
         first: usize,
-        attrs: KernelAttrs,
+        attrs: R::Attrs,
         next: &mut Option<PhysAddr>,
         pages: &mut impl Iterator<Item = PhysAddr>,
     ) -> (usize, Result<(), MapError>) {
@@ -157,7 +175,8 @@ impl Table {
             if let Err(error) = check_page(pa) {
                 return (done, Err(error));
             }
-            mmu::write_descriptor(word, Descriptor::leaf(Level::Pte, pa, attrs, false));
+            let leaf = Leaf::<R> { pa, attrs, contiguous: false, valid: true };
+            mmu::write_descriptor(word, leaf.descriptor(Level::Pte));
             *next = pages.next();
         }
         (words.len(), Ok(()))
@@ -209,17 +228,18 @@ impl Table {
     }
     /// The `count` entries from `first` on, which are those of contiguous sets.
     #[inline(always)]
-    pub(super) fn sets(&self, first: usize, count: usize) -> Sets<'_> {
-        Sets(self.words[first..first + count].as_chunks().0)
+    pub(super) fn sets(&self, first: usize, count: usize) -> Sets<'_, R> {
+        Sets(self.words[first..first + count].as_chunks().0, PhantomData)
     }
     /// The table below the entry at `index` of a table above the last level.
     #[inline]
-    pub(super) fn next_table(&self, index: usize) -> Option<TableAddr> {
-        self.descriptor(index).next_table().map(TableAddr)
+    pub(super) fn next_table(&self, index: usize) -> Option<TableAddr<R>> {
+        self.descriptor(index).next_table().map(TableAddr::of_link)
     }
     #[inline]
-    pub(super) fn set_table(&self, index: usize, table: TableAddr) {
-        mmu::write_descriptor(&self.words[index], Descriptor::table(table.0));
+    pub(super) fn set_table(&self, index: usize, table: TableAddr<R>) {
+        let link = Descriptor::table_with(table.0, R::TABLE_BITS);
+        mmu::write_descriptor(&self.words[index], link);
     }
 
     /// Makes a page present-invalid or valid, without a lock. Returns true if that changed it;
@@ -230,9 +250,9 @@ impl Table {
         if old.is_contiguous() {
             return None;
         }
-        let new = match (valid, old.undo_present_invalid()) {
+        let new = match (valid, R::show(old)) {
             (true, Some(shown)) => shown,
-            (false, None) if old.is_valid() => old.present_invalid(),
+            (false, None) if old.is_valid() => R::hide(old),
             (true, None) if old.is_valid() => return Some(false),
             (false, Some(_)) => return Some(false),
             _ => return None,
@@ -242,11 +262,11 @@ impl Table {
 
     /// The next of a chain of empty tables that are out of the tree but may still be
     /// walked: the link is an invalid descriptor to the walker.
-    pub(super) fn dead_link(&self) -> Option<TableAddr> {
+    pub(super) fn dead_link(&self) -> Option<TableAddr<R>> {
         let bits = self.descriptor(0).bits();
-        (bits & DEAD_LINK != 0).then_some(TableAddr(PhysAddr::new(bits & !DEAD_LINK)))
+        (bits & DEAD_LINK != 0).then_some(TableAddr::of_link(PhysAddr::new(bits & !DEAD_LINK)))
     }
-    pub(super) fn set_dead_link(&self, next: Option<TableAddr>) {
+    pub(super) fn set_dead_link(&self, next: Option<TableAddr<R>>) {
         if let Some(next) = next {
             let link = Descriptor::from_bits(next.0.get() | DEAD_LINK);
             mmu::write_descriptor(&self.words[0], link);
@@ -275,9 +295,9 @@ fn is_contiguous(word: &AtomicU64) -> bool {
 }
 
 /// Entries by contiguous sets: their number is known, and so no loop counts them.
-pub(super) struct Sets<'a>(&'a [[AtomicU64; CONT_ENTRIES]]);
+pub(super) struct Sets<'a, R>(&'a [[AtomicU64; CONT_ENTRIES]], PhantomData<R>);
 
-impl Sets<'_> {
+impl<R: Regime> Sets<'_, R> {
     /// Returns whether all entries are empty, neither valid nor present-invalid.
     #[inline(always)]
     pub(super) fn are_free(&self) -> bool {
@@ -288,8 +308,8 @@ impl Sets<'_> {
     }
     /// Maps pages of contiguous memory, as `leaf` has it for the first of them.
     #[inline(always)]
-    pub(super) fn set(&self, leaf: Leaf) {
-        let mut d = Descriptor::leaf(Level::Pte, leaf.pa, leaf.attrs, true);
+    pub(super) fn set(&self, leaf: Leaf<R>) {
+        let mut d = leaf.descriptor(Level::Pte);
         for set in self.0 {
             for word in set {
                 mmu::write_descriptor(word, d);
@@ -318,26 +338,36 @@ const DEAD_LINK: u64 = 1 << 1;
 /// reached on the hosted arena, through the linear map, or, before there is one, through a
 /// fixmap window: uses of [`TableAccess::with`] never nest.
 pub trait TableAccess {
+    /// The regime of the tables.
+    type Regime: Regime;
+
     /// A page for a table, its content unspecified; `None` when memory is short.
-    fn alloc(&mut self) -> Option<TableAddr>;
+    fn alloc(&mut self) -> Option<TableAddr<Self::Regime>>;
     /// Takes back a table page that no walker can reach any more; [`TableAccess::recent`]
     /// forgets it.
-    fn free(&mut self, table: TableAddr);
+    fn free(&mut self, table: TableAddr<Self::Regime>);
     /// Runs `f` on a table's words.
-    fn with<R>(&self, table: TableAddr, f: impl FnOnce(&Table) -> R) -> R;
+    fn with<T>(
+        &self,
+        table: TableAddr<Self::Regime>,
+        f: impl FnOnce(&Table<Self::Regime>) -> T,
+    ) -> T;
+    /// The tag under which the tree's translations may be cached, once its edits are visible to
+    /// walkers.
+    fn tag(&self) -> <Self::Regime as Tlbi>::Tag;
     /// The tables that were walked to lately, where they are remembered.
     #[inline(always)]
-    fn recent(&mut self) -> Option<&mut RecentTables> {
+    fn recent(&mut self) -> Option<&mut RecentTables<Self::Regime>> {
         None
     }
     /// A table's words, where they are in reach without more ado.
     #[inline(always)]
-    fn near(&self, _table: TableAddr) -> Option<&Table> {
+    fn near(&self, _table: TableAddr<Self::Regime>) -> Option<&Table<Self::Regime>> {
         None
     }
     /// The address through which [`TableAccess::with`] reaches the table while `broken`
     /// maps nothing.
-    fn window(&self, table: TableAddr, broken: VirtRange) -> VirtAddr;
+    fn window(&self, table: TableAddr<Self::Regime>, broken: VirtRange) -> VirtAddr;
     /// Returns whether `va` may be unmapped for a moment while its descriptors change: nothing
     /// that runs meanwhile (this code, its stack) uses the range; other CPUs' faults in it are
     /// retried.

@@ -4,7 +4,8 @@
 use super::cached::unmap_cached;
 use super::descriptor::Level;
 use super::flush::{FlushOwed, Reach};
-use super::mapper::{MapError, Mapper, check, parts};
+use super::mapper::{MapError, Mapper, RangeOf, check, parts};
+use super::regime::{Regime, Tables};
 use super::table::{Entry, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, VirtRange};
 use crate::arch::mmu;
@@ -16,7 +17,8 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// # Errors
     /// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block, which
     /// has to be [split](Mapper::split) first, or a contiguous set that can't be broken.
-    pub fn unmap(&mut self, va: VirtRange) -> Result<FlushOwed, MapError> {
+    pub fn unmap(&mut self, va: RangeOf<A>) -> Result<FlushOwed<A::Regime>, MapError> {
+        let va = A::Regime::input_range(va);
         check(va)?;
         let in_one_table = !va.is_empty()
             && va.start().align_down(Level::Pmd.size())
@@ -29,16 +31,16 @@ impl<A: TableAccess> Mapper<'_, A> {
             return Ok(owed);
         }
         self.free_ends(va)?;
-        self.unmap_in(self.root, Level::Pgd, va, &mut owed);
+        self.unmap_in(self.root, A::Regime::ROOT, va, &mut owed);
         Ok(owed)
     }
 
     pub(super) fn unmap_in(
         &mut self,
-        table: TableAddr,
+        table: TableAddr<A::Regime>,
         level: Level,
         va: VirtRange,
-        owed: &mut FlushOwed,
+        owed: &mut FlushOwed<A::Regime>,
     ) {
         let Some(down) = level.down() else {
             let (first, pages) = (level.index(va.start()), va.len() / PAGE_SIZE);
@@ -65,7 +67,11 @@ impl<A: TableAccess> Mapper<'_, A> {
     ///
     /// It can't be put off: until walkers have forgotten an empty table, they would miss
     /// what is mapped by a new one in its place.
-    pub fn prune(&mut self, va: VirtRange, owed: FlushOwed) -> usize {
+    pub fn prune(&mut self, va: RangeOf<A>, owed: FlushOwed<A::Regime>) -> usize {
+        self.prune_in_use(A::Regime::input_range(va), owed)
+    }
+
+    pub(super) fn prune_in_use(&mut self, va: VirtRange, owed: FlushOwed<A::Regime>) -> usize {
         let any = !owed.is_none();
         let freed = self.prune_before_make(va, owed);
         // Nothing changes by the tables alone; what is mapped anew brings its own barrier.
@@ -76,12 +82,17 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// Like [`Mapper::prune`] but for the last barrier.
-    pub(super) fn prune_before_make(&mut self, va: VirtRange, mut owed: FlushOwed) -> usize {
+    pub(super) fn prune_before_make(
+        &mut self,
+        va: VirtRange,
+        mut owed: FlushOwed<A::Regime>,
+    ) -> usize {
         let mut dead = None;
         if check(va).is_ok() {
-            self.prune_in(self.root, Level::Pgd, va, &mut dead, &mut owed);
+            self.prune_in(self.root, A::Regime::ROOT, va, &mut dead, &mut owed);
         }
-        owed.flush_before_make(if dead.is_some() { Reach::AllLevels } else { Reach::LastLevel });
+        let reach = if dead.is_some() { Reach::AllLevels } else { Reach::LastLevel };
+        owed.flush_before_make(reach, || self.access.tag());
         let mut freed = 0;
         while let Some(table) = dead {
             dead = self.access.with(table, |t| t.dead_link());
@@ -93,11 +104,11 @@ impl<A: TableAccess> Mapper<'_, A> {
 
     fn prune_in(
         &mut self,
-        table: TableAddr,
+        table: TableAddr<A::Regime>,
         level: Level,
         va: VirtRange,
-        dead: &mut Option<TableAddr>,
-        owed: &mut FlushOwed,
+        dead: &mut Option<TableAddr<A::Regime>>,
+        owed: &mut FlushOwed<A::Regime>,
     ) {
         let Some(down) = level.down() else { return };
         for (index, part) in parts(va, level) {
@@ -117,7 +128,7 @@ impl<A: TableAccess> Mapper<'_, A> {
 
 /// Returns the flush owed for the pages from the first to the last index of `cleared`, in the
 /// table that translates `va`.
-fn owed_for_pages(va: VirtRange, cleared: Option<(usize, usize)>) -> FlushOwed {
+fn owed_for_pages<R: Regime>(va: VirtRange, cleared: Option<(usize, usize)>) -> FlushOwed<R> {
     let mut owed = FlushOwed::NONE;
     if let Some((low, high)) = cleared {
         let start = va.start() + (low - Level::Pte.index(va.start())) * PAGE_SIZE;

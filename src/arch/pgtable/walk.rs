@@ -2,7 +2,8 @@
 #![deny(unsafe_code)]
 
 use super::descriptor::{CONT_ENTRIES, Descriptor, Level, PTRS_PER_TABLE};
-use super::mapper::{Mapper, Translation};
+use super::mapper::{AddrOf, Mapper, RangeOf, Translation};
+use super::regime::Tables;
 use super::table::{Entry, Leaf, Table, TableAccess, TableAddr};
 use crate::addr::{VirtAddr, VirtRange};
 use core::fmt;
@@ -44,18 +45,19 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// Present-invalid entries count too.
     pub fn for_each_leaf(
         &self,
-        va: VirtRange,
-        mut f: impl FnMut(VirtAddr, Translation) -> ControlFlow<()>,
+        va: RangeOf<A>,
+        mut f: impl FnMut(AddrOf<A>, Translation<A::Regime>) -> ControlFlow<()>,
     ) {
-        let _ = self.leaves_in(self.root, Level::Pgd, va, &mut f);
+        let va = A::Regime::input_range(va);
+        let _ = self.leaves_in(self.root, A::Regime::ROOT, va, &mut f);
     }
 
     fn leaves_in(
         &self,
-        table: TableAddr,
+        table: TableAddr<A::Regime>,
         level: Level,
         va: VirtRange,
-        f: &mut impl FnMut(VirtAddr, Translation) -> ControlFlow<()>,
+        f: &mut impl FnMut(AddrOf<A>, Translation<A::Regime>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         if va.is_empty() {
             return ControlFlow::Continue(());
@@ -64,7 +66,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         let (mut at, last) = (level.index(va.start()), level.index(va.end() - 1));
         // Tables are empty for the most part: the next entry that says something is looked for
         // by its word alone.
-        let next = |t: &Table, at: usize| {
+        let next = |t: &Table<A::Regime>, at: usize| {
             let index = (at..=last).find(|&index| t.descriptor(index) != Descriptor::INVALID)?;
             Some((index, t.entry(level, index)))
         };
@@ -76,7 +78,10 @@ impl<A: TableAccess> Mapper<'_, A> {
             match (entry, level.down()) {
                 (Entry::Table(next), Some(down)) => self.leaves_in(next, down, part, f)?,
                 (Entry::Leaf(Leaf { pa, attrs, contiguous, valid }), _) => {
-                    f(start, Translation { pa, attrs, level, contiguous, valid })?;
+                    f(
+                        A::Regime::output(start),
+                        Translation { pa, attrs, level, contiguous, valid },
+                    )?;
                 }
                 _ => {}
             }
@@ -85,20 +90,20 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// Walks the whole tree, which translates from `base` on, and checks every
-    /// invariant: nothing is writable and executable or open to EL0, memory is aligned
-    /// to the size in which it is mapped, and contiguous sets are alike and complete.
+    /// invariant: no leaf has what none of the regime may, memory is aligned to the size in
+    /// which it is mapped, and contiguous sets are alike and complete.
     ///
     /// # Errors
     /// The first entry found that is wrong.
-    pub fn validate(&self, base: VirtAddr) -> Result<TreeStats, BadTree> {
+    pub fn validate(&self, base: AddrOf<A>) -> Result<TreeStats, BadTree> {
         let mut stats = TreeStats::default();
-        self.validate_in(self.root, Level::Pgd, base, &mut stats)?;
+        self.validate_in(self.root, A::Regime::ROOT, A::Regime::input(base), &mut stats)?;
         Ok(stats)
     }
 
     fn validate_in(
         &self,
-        table: TableAddr,
+        table: TableAddr<A::Regime>,
         level: Level,
         base: VirtAddr,
         stats: &mut TreeStats,
@@ -120,12 +125,9 @@ impl<A: TableAccess> Mapper<'_, A> {
                 (Entry::Table(next), Some(down)) => self.validate_in(next, down, va, stats)?,
                 (Entry::Table(_), None) => return bad("a table below the last level"),
                 (Entry::Leaf(leaf), _) => {
-                    let descriptor = descriptor.undo_present_invalid().unwrap_or(descriptor);
-                    if descriptor.is_writable_and_executable() {
-                        return bad("writable and executable");
-                    }
-                    if descriptor.is_open_to_el0() {
-                        return bad("open to EL0");
+                    let descriptor = A::Regime::show(descriptor).unwrap_or(descriptor);
+                    if let Some(defect) = A::Regime::defect(descriptor) {
+                        return bad(defect);
                     }
                     stats.leaves[level as usize - 1] += 1;
                     if leaf.contiguous {
@@ -141,7 +143,13 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// Returns whether a contiguous leaf's set maps contiguous, aligned memory alike.
-    fn is_in_set(&self, table: TableAddr, level: Level, index: usize, leaf: Leaf) -> bool {
+    fn is_in_set(
+        &self,
+        table: TableAddr<A::Regime>,
+        level: Level,
+        index: usize,
+        leaf: Leaf<A::Regime>,
+    ) -> bool {
         let offset = index % CONT_ENTRIES;
         let Some(start) = leaf.pa.get().checked_sub((offset << level.shift()) as u64) else {
             return false;

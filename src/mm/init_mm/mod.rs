@@ -14,7 +14,7 @@ pub(in crate::mm) use alias::{
 use crate::addr::{CONT_PTE_SIZE, Order, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::irq::with_masked;
 use crate::arch::pgtable::{
-    self, BadTree, FlushOwed, KernelAttrs, MapError, MapFlags, Mapper, RecentTables, Table,
+    self, BadTree, FlushOwed, Kernel, KernelAttrs, MapError, MapFlags, Mapper, RecentTables, Table,
     TableAccess, TableAddr, Translation, TreeStats,
 };
 use crate::arch::{self, IrqMasked, layout};
@@ -64,6 +64,8 @@ impl<'a> LinearAccess<'a> {
 }
 
 impl TableAccess for LinearAccess<'_> {
+    type Regime = Kernel;
+
     fn alloc(&mut self) -> Option<TableAddr> {
         let frame = alloc_pages::alloc_pages(Gfp::GFP_ATOMIC, Order::ZERO)?;
         frame.page().add_type(PageType::Table, PageFlags::empty());
@@ -116,6 +118,9 @@ impl TableAccess for LinearAccess<'_> {
         // SAFETY: the linear map covers all RAM, and so every table, and is whole.
         Some(unsafe { Table::at(arch::phys_to_virt(table.phys())) })
     }
+
+    #[inline(always)]
+    fn tag(&self) {}
 
     fn window(&self, table: TableAddr, broken: VirtRange) -> VirtAddr {
         let at = arch::phys_to_virt(table.phys());

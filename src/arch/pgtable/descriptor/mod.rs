@@ -38,7 +38,7 @@ const CONTIGUOUS: u64 = 1 << 52;
 const PXN: u64 = 1 << 53;
 pub(super) const UXN: u64 = 1 << 54;
 /// Table descriptor bit: nothing below it is executable at EL0.
-const UXN_TABLE: u64 = 1 << 60;
+pub(super) const UXN_TABLE: u64 = 1 << 60;
 /// Everything in a leaf that a [`KernelAttrs`] sets.
 const ATTRS: u64 = ATTR_INDX | AP_EL0 | AP_RDONLY | SH_INNER | AF | NG | GP | DBM | PXN | UXN;
 
@@ -269,16 +269,32 @@ impl Descriptor {
     /// executable at EL0; for EL1 the leaves decide.
     #[must_use]
     pub const fn table(pa: PhysAddr) -> Self {
-        Self(pa.get() & OUTPUT_ADDRESS | UXN_TABLE | TABLE_OR_PAGE | VALID)
+        Self::table_with(pa, UXN_TABLE)
+    }
+    /// The next table lies at `pa`; the bits are those that a regime's tables have besides.
+    #[must_use]
+    pub(super) const fn table_with(pa: PhysAddr, bits: u64) -> Self {
+        Self(pa.get() & OUTPUT_ADDRESS | bits | TABLE_OR_PAGE | VALID)
     }
     /// Maps the memory at `pa`, a multiple of `level`'s size: a page at the PTE
     /// level, a block at the PMD and PUD. With `contiguous` it is one of an aligned
     /// set of sixteen that map contiguous memory alike.
     #[must_use]
     pub const fn leaf(level: Level, pa: PhysAddr, attrs: KernelAttrs, contiguous: bool) -> Self {
+        Self::leaf_with(level, pa, attrs.0, contiguous)
+    }
+    /// Variant of [`Descriptor::leaf`] with the bits of attributes of any regime.
+    #[inline(always)]
+    #[must_use]
+    pub(super) const fn leaf_with(
+        level: Level,
+        pa: PhysAddr,
+        attrs: u64,
+        contiguous: bool,
+    ) -> Self {
         let kind = if matches!(level, Level::Pte) { TABLE_OR_PAGE | VALID } else { VALID };
         let contiguous = if contiguous { CONTIGUOUS } else { 0 };
-        Self(pa.get() & OUTPUT_ADDRESS | attrs.0 | contiguous | kind)
+        Self(pa.get() & OUTPUT_ADDRESS | attrs | contiguous | kind)
     }
     /// The leaf or block as an invalid entry that keeps its contents: the walker finds no mapping,
     /// and software can tell it from an empty entry (Linux: PTE_PRESENT_INVALID, which is the NG
@@ -310,7 +326,12 @@ impl Descriptor {
             return Kind::Table(PhysAddr::new(self.0 & OUTPUT_ADDRESS));
         }
         let pa = self.0 & OUTPUT_ADDRESS & !(level.size() as u64 - 1);
-        Kind::Leaf(PhysAddr::new(pa), KernelAttrs(self.0 & ATTRS))
+        Kind::Leaf(PhysAddr::new(pa), self.kernel_attrs())
+    }
+    /// The attributes of a leaf, as one of the kernel's regime.
+    #[must_use]
+    pub(super) const fn kernel_attrs(self) -> KernelAttrs {
+        KernelAttrs(self.0 & ATTRS)
     }
     /// The table that a word of a table above the last level leads to: what
     /// [`Descriptor::kind`] says, in fewer steps.

@@ -5,7 +5,7 @@ mod model;
 mod mutations;
 mod scenarios;
 
-use super::{KernelAttrs, Mapper, Permission, RecentTables, Table, TableAccess, TableAddr};
+use super::{Kernel, KernelAttrs, Mapper, Permission, RecentTables, Table, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::CpuId;
 use crate::arch::hosted::Machine;
@@ -63,6 +63,8 @@ impl ArenaAccess {
 }
 
 impl TableAccess for ArenaAccess {
+    type Regime = Kernel;
+
     fn alloc(&mut self) -> Option<TableAddr> {
         self.budget = self.budget.checked_sub(1)?;
         let table = self.free.pop()?;
@@ -90,6 +92,9 @@ impl TableAccess for ArenaAccess {
         // SAFETY: RAM of this machine.
         Some(unsafe { Table::at(phys_to_virt(table.phys())) })
     }
+    #[inline(always)]
+    fn tag(&self) {}
+
     fn window(&self, table: TableAddr, _broken: VirtRange) -> VirtAddr {
         self.window.unwrap_or_else(|| phys_to_virt(table.phys()))
     }
