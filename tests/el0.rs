@@ -8,14 +8,16 @@ mod harness;
 mod user;
 
 use core::cell::{Cell, RefCell};
-use granule::addr::UserAddr;
+use granule::addr::{UserAddr, VirtAddr};
 use granule::arch::IrqMasked;
 use granule::arch::el0_entry::{self, Cause, Fast, FastRegs, Slow, User};
 use granule::arch::esr::{Exception, FaultStatus, Origin, Syndrome, SystemRegister};
 use granule::arch::exception::PtRegs;
+use granule::arch::extable;
 use granule::arch::features::{self, Features};
 use granule::arch::irq;
 use granule::arch::layout;
+use granule::arch::uaccess::{Efault, UserPtr, UserSlice};
 use user::{DATA, GUARDED, HOLE, KERNEL, MORE, RODATA, TEXT, UserSpace};
 
 core::arch::global_asm!(
@@ -116,6 +118,9 @@ struct Program {
     end: RefCell<Option<(Cause, PtRegs)>>,
     /// Called with all registers for each interrupt.
     on_interrupt: Option<fn(&Program, &mut PtRegs)>,
+    /// Called with `DATA` for call 1, and the result.
+    in_call: Option<fn(UserAddr) -> bool>,
+    read: Cell<Option<bool>>,
 }
 
 impl Program {
@@ -127,6 +132,8 @@ impl Program {
             interrupts: Cell::new(0),
             end: RefCell::new(None),
             on_interrupt: None,
+            in_call: None,
+            read: Cell::new(None),
         }
     }
 }
@@ -138,6 +145,9 @@ impl User for Program {
         match syndrome.exception() {
             Exception::Svc(1) => {
                 self.fast.set(self.fast.get() + 1);
+                if let Some(f) = self.in_call {
+                    self.read.set(Some(f(DATA)));
+                }
                 regs.set_x0(regs.x(0) + 1);
                 Fast::Return
             }
@@ -200,7 +210,115 @@ fn abort(status: FaultStatus, is_write: bool) -> Exception {
     Exception::DataAbort(Origin::Lower, abort)
 }
 
+/// Reads the eight words at a user's address as the kernel does its own memory.
+fn kernel_reads(at: UserAddr) -> bool {
+    // SAFETY: memory, if anything.
+    unsafe { extable::copy_from_kernel_nofault(&mut [0; 8], VirtAddr::new(at.get())) }
+}
+
 kernel_tests! {
+    fn the_exception_table_is_in_order() {
+        assert!(extable::is_sorted());
+    }
+
+    fn values_are_read_and_written_with_the_user_s_rights() {
+        let mut space = space();
+        space.bytes_mut(RODATA)[..4].copy_from_slice(&[1, 2, 3, 4]);
+        space.with(|| {
+            for offset in [0, 1, 6, 4090] {
+                let at = address(DATA, offset);
+                assert_eq!(UserPtr::new(at).put(0x0102_0304_0506_0708u64), Ok(()));
+                assert_eq!(UserPtr::<u64>::new(at).get(), Ok(0x0102_0304_0506_0708));
+                assert_eq!(UserPtr::<u32>::new(at).get(), Ok(0x0506_0708));
+                assert_eq!(UserPtr::<u16>::new(at).get(), Ok(0x0708));
+                assert_eq!(UserPtr::<u8>::new(at).get(), Ok(8));
+                assert_eq!(UserPtr::new(at).put(0xaau8), Ok(()));
+                assert_eq!(UserPtr::new(address(at, 2)).put(0xbbccu16), Ok(()));
+                assert_eq!(UserPtr::new(address(at, 4)).put(0x1122_3344u32), Ok(()));
+                assert_eq!(UserPtr::<u64>::new(at).get(), Ok(0x1122_3344_bbcc_07aa));
+                assert_eq!(UserPtr::new(at).put([9u8, 8, 7]), Ok(()));
+                assert_eq!(UserPtr::<[u8; 4]>::new(at).get(), Ok([9, 8, 7, 0xbb]), "{offset}");
+            }
+            assert_eq!(UserPtr::<u32>::new(RODATA).get(), Ok(0x0403_0201));
+            assert_eq!(UserPtr::new(RODATA).put(5u32), Err(Efault { not_copied: 4 }));
+            assert_eq!(UserPtr::<u32>::new(RODATA).get(), Ok(0x0403_0201));
+            for at in [KERNEL, HOLE, UserAddr::default()] {
+                assert_eq!(UserPtr::<u64>::new(at).get(), Err(Efault { not_copied: 8 }));
+                assert_eq!(UserPtr::new(at).put(5u8), Err(Efault { not_copied: 1 }));
+                assert_eq!(UserPtr::<[u8; 3]>::new(at).get(), Err(Efault { not_copied: 3 }));
+            }
+            assert_eq!(UserPtr::new(address(HOLE, 4092)).put(5u64), Err(Efault { not_copied: 8 }));
+        });
+        assert!(space.bytes_mut(KERNEL).iter().all(|&byte| byte == 0));
+    }
+
+    fn copies_tell_exactly_what_is_missing() {
+        let mut space = space();
+        let lengths = [0, 1, 7, 8, 9, 63, 64, 65, 127, 200, 300];
+        for before in lengths {
+            for (missing, offset) in [(0, 0), (1, 1), (7, 3), (8, 0), (64, 2), (150, 5)] {
+                let (start, len) = (4096 - before, before + missing);
+                let at = UserSlice::from_size(address(MORE, start), len).expect("a user's");
+                let expected = if missing == 0 { Ok(()) } else { Err(Efault { not_copied: missing }) };
+                // The kernel's side is not aligned as the user's is.
+                let mut kernel = [0u8; 600];
+                space.bytes_mut(MORE).fill(0x11);
+                space.bytes_mut(MORE)[start..].fill(0x22);
+                let to = &mut kernel[offset..][..len];
+                assert_eq!(space.with(|| at.copy_to(to)), expected);
+                assert!(kernel[offset..][..before].iter().all(|&byte| byte == 0x22));
+                assert_eq!(kernel.iter().filter(|&&byte| byte != 0).count(), before);
+
+                for (n, byte) in kernel.iter_mut().enumerate() {
+                    *byte = n as u8 | 1;
+                }
+                let from = &kernel[offset..][..len];
+                assert_eq!(space.with(|| at.copy_from(from)), expected);
+                assert_eq!(space.bytes_mut(MORE)[start..], from[..before]);
+                assert!(space.bytes_mut(MORE)[..start].iter().all(|&byte| byte == 0x11));
+
+                assert_eq!(space.with(|| at.clear()), expected);
+                assert!(space.bytes_mut(MORE)[start..].iter().all(|&byte| byte == 0));
+                assert!(space.bytes_mut(MORE)[..start].iter().all(|&byte| byte == 0x11));
+            }
+        }
+    }
+
+    fn copies_of_whole_pages_and_strings() {
+        let mut space = space();
+        let pattern: [u8; 4096] = core::array::from_fn(|n| (n % 251) as u8 + 1);
+        let both = UserSlice::from_size(address(DATA, 2048), 4096).expect("a user's");
+        assert_eq!(space.with(|| both.copy_from(&pattern)), Ok(()));
+        assert_eq!(space.bytes_mut(DATA)[2048..], pattern[..2048]);
+        assert_eq!(space.bytes_mut(MORE)[..2048], pattern[2048..]);
+        let mut back = [0; 4096];
+        assert_eq!(space.with(|| both.copy_to(&mut back)), Ok(()));
+        assert!(back == pattern);
+        assert_eq!(space.with(|| both.strnlen()), Ok(4096));
+        space.bytes_mut(MORE)[5] = 0;
+        assert_eq!(space.with(|| both.strnlen()), Ok(2048 + 5));
+        space.bytes_mut(MORE).fill(1);
+        let over = UserSlice::from_size(address(MORE, 4000), 200).expect("a user's");
+        assert_eq!(space.with(|| over.strnlen()), Err(Efault { not_copied: 104 }));
+        let kernel = UserSlice::from_size(KERNEL, 100).expect("a user's");
+        assert_eq!(space.with(|| kernel.copy_to(&mut [0; 100])), Err(Efault { not_copied: 100 }));
+        assert_eq!(space.with(|| kernel.clear()), Err(Efault { not_copied: 100 }));
+    }
+
+    /// PSTATE.PAN, where the CPU has it: an access of the kernel's own faults at a user's memory.
+    fn the_kernel_s_own_accesses_keep_off_users() {
+        let space = space();
+        let pan = features::features().contains(Features::PAN);
+        assert_eq!(space.with(|| kernel_reads(DATA)), !pan);
+        assert!(space.with(|| kernel_reads(KERNEL)), "no page of a user's");
+        assert!(!space.with(|| kernel_reads(HOLE)));
+        // Also within an exception from EL0.
+        let program = Program { in_call: Some(kernel_reads), ..Program::new() };
+        let regs = PtRegs::user(address(TEXT, program!(user_calls)), MORE);
+        space.with(|| el0_entry::run(&regs, &program));
+        assert_eq!(program.read.get(), Some(!pan));
+    }
+
     fn calls_return_with_all_registers_as_they_were() {
         let space = space();
         let program = Program::new();

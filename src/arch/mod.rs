@@ -17,6 +17,7 @@
 //! | [`vmemmap_base`] | where the array of frame descriptors lies |
 //! | [`is_mapped`] | whether an address can be read |
 //! | [`copy_from_kernel_nofault`] | bytes that may not be mapped |
+//! | `uaccess` | a user's memory, which nothing else reaches |
 //! | [`jump_label`] | branches that cost nothing while they are not taken |
 //! | [`MachineLocal`] | a static that exists once per machine |
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
@@ -35,8 +36,9 @@
 //! | `sysreg` | system registers and instructions that `aarch64-cpu` lacks |
 //!
 //! `pgtable/` holds what both machines share: the descriptor format and the one
-//! place that edits page tables. [`cpumask`] has sets of CPUs. [`asid`] gives address space identifiers to contexts. `esr` decodes the
-//! reasons for exceptions. `errata` is the table of the CPUs' errata, `clocksource` the
+//! place that edits page tables. [`cpumask`] has sets of CPUs. [`asid`] gives address space
+//! identifiers to contexts. `esr` decodes the reasons for exceptions, `ex_table` finds the accesses
+//! that may fail. `errata` is the table of the CPUs' errata, `clocksource` the
 //! arithmetic of the clock, `cpufeature` what all cores must have.
 
 use core::marker::PhantomData;
@@ -111,9 +113,13 @@ pub mod cpumask;
 #[cfg(any(target_os = "none", test))]
 pub mod errata;
 pub mod esr;
+#[cfg(any(target_os = "none", test))]
+pub mod ex_table;
 pub mod jump_label;
 pub mod lines;
 pub mod pgtable;
+#[cfg(any(target_os = "none", test))]
+pub mod uaccess;
 
 /// Maximum number of CPUs.
 pub const NR_CPUS: usize = 8;

@@ -174,12 +174,7 @@ unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
     {
         return;
     }
-    if kind == Kind::Vector(4)
-        && (syndrome.is_data_abort_at_el1() || syndrome.is_undefined())
-        && let Some((fixup, x0)) = extable::fixup(regs.elr)
-    {
-        regs.x[0] = x0;
-        regs.elr = fixup;
+    if kind == Kind::Vector(4) && extable::fixup(regs, syndrome) {
         return;
     }
     if kind == Kind::Vector(4)

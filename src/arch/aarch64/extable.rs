@@ -3,34 +3,16 @@
 //!
 //! Such an instruction has an entry in the image's `__ex_table`. A data abort that
 //! nothing else resolves, and one that is undefined, goes on at the entry's fixup, with
-//! `FAULTED` in x0.
+//! `FAULTED` in x0 where the entry is of that kind.
 
-use crate::addr::VirtAddr;
+use super::exception::PtRegs;
+use crate::addr::{TASK_SIZE, VirtAddr};
+use crate::arch::esr::Syndrome;
+use crate::arch::ex_table::{self, Entry, Kind};
 use core::arch::asm;
 
 /// Value of x0 after an access that faulted.
-const FAULTED: u64 = u64::MAX;
-
-/// An entry: two places in the image, each as a distance from the word that holds it.
-#[repr(C)]
-struct Entry {
-    access: i32,
-    fixup: i32,
-}
-
-impl Entry {
-    fn access(&self) -> u64 {
-        relative(&self.access)
-    }
-
-    fn fixup(&self) -> u64 {
-        relative(&self.fixup)
-    }
-}
-
-fn relative(distance: &i32) -> u64 {
-    (core::ptr::from_ref(distance).addr() as u64).wrapping_add_signed(i64::from(*distance))
-}
+pub(super) const FAULTED: u64 = u64::MAX;
 
 unsafe extern "C" {
     static __start___ex_table: Entry;
@@ -45,17 +27,37 @@ fn table() -> &'static [Entry] {
     unsafe { core::slice::from_raw_parts(start, count) }
 }
 
-/// Lets the access at `elr` fail: where to go on and what x0 has to be there. `None` where
-/// no access may fail there. Any context (Linux: fixup_exception).
-pub(super) fn fixup(elr: u64) -> Option<(u64, u64)> {
-    let entry = table().iter().find(|entry| entry.access() == elr)?;
-    Some((entry.fixup(), FAULTED))
+/// Returns true if the image's table is in order, as [`ex_table::search`] needs it.
+#[must_use]
+pub fn is_sorted() -> bool {
+    ex_table::is_sorted(table())
+}
+
+/// Lets the access of an exception at EL1 fail, and has it go on at its fixup. Returns false where
+/// no access may fail, or not in this way. Any context (Linux: fixup_exception).
+pub(super) fn fixup(regs: &mut PtRegs, syndrome: Syndrome) -> bool {
+    let Some(entry) = ex_table::search(table(), regs.elr) else { return false };
+    let is_abort = syndrome.is_data_abort_at_el1();
+    // The access to the kernel's side of a copy has no entry, and one past the user's half is a
+    // mistake of the kernel's.
+    let is_user = is_abort && (!syndrome.has_address() || regs.far < TASK_SIZE as u64);
+    match entry.kind() {
+        Some(Kind::Kernel) if is_abort || syndrome.is_undefined() => regs.x[0] = FAULTED,
+        Some(Kind::UserX0) if is_user => regs.x[0] = FAULTED,
+        Some(Kind::User) if is_user => {}
+        _ => return false,
+    }
+    regs.elr = entry.fixup();
+    true
 }
 
 /// Text in a template of `asm!`: the entry of the instruction at one label, with its fixup at another
-/// (Linux: _ASM_EXTABLE).
+/// and the number of a [`Kind`] (Linux: _ASM_EXTABLE_RAW).
 macro_rules! ex_table_entry {
     ($instruction:literal, $fixup:literal) => {
+        ex_table_entry!($instruction, $fixup, "0")
+    };
+    ($instruction:literal, $fixup:literal, $kind:literal) => {
         concat!(
             ".pushsection __ex_table, \"a\"\n",
             ".balign 4\n",
@@ -65,6 +67,9 @@ macro_rules! ex_table_entry {
             ".long ",
             $fixup,
             " - .\n",
+            ".long ",
+            $kind,
+            "\n",
             ".popsection"
         )
     };

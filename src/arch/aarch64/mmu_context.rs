@@ -32,7 +32,7 @@ impl UserRoot {
 pub struct ThisCpu<'a>(&'a IrqMasked);
 
 impl<'a> ThisCpu<'a> {
-    /// This CPU, which walks the lower half from now on: tables that map nothing, at first. EL0 may
+    /// Has this CPU walk the lower half from now on: tables that map nothing, at first. EL0 may
     /// use cache maintenance by address, DC ZVA, CTR_EL0, WFE and WFI, and has to keep its stack
     /// pointer aligned.
     #[must_use]

@@ -29,6 +29,7 @@ pub mod smp;
 pub mod switch;
 pub(crate) mod sysreg;
 pub(crate) mod timer;
+pub mod uaccess;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::arch::lines::{Line, Lines};

@@ -16,6 +16,8 @@ mod machine;
 pub mod mmu;
 #[cfg(test)]
 pub mod quiet;
+#[cfg(test)]
+pub(in crate::arch) mod uaccess;
 
 pub use machine::{Machine, MachineLocal};
 
