@@ -58,6 +58,7 @@ core::arch::global_asm!(
     "user_store: str x1, [x0]",
     "user_jump: br x0",
     "user_hlt: hlt #0xf000",
+    "user_ret: ret",
     // Counts in x0, in memory at x1 and in TPIDR_EL0, for ever.
     "user_count:",
     "mov x0, #0",
@@ -72,6 +73,50 @@ core::arch::global_asm!(
     "user_text_end:",
     ".popsection",
 );
+
+// Vectors of EL1 under which a call that faults returns, with ESR_EL1 in x0 and ELR_EL1 in x1.
+core::arch::global_asm!(
+    ".pushsection .text.returning_vectors, \"ax\"",
+    ".balign 2048",
+    "returning_vectors:",
+    ".space 0x200",
+    "mrs x0, esr_el1",
+    "mrs x1, elr_el1",
+    "msr elr_el1, x30",
+    "eret",
+    ".space 0x600 - 16",
+    ".popsection",
+);
+
+/// Calls the code at `at` as the kernel's own; the syndrome and the place of the fault, or 0 and 0.
+fn kernel_calls(at: UserAddr) -> (Syndrome, u64) {
+    irq::with_masked(|_| {
+        let (esr, elr): (u64, u64);
+        // SAFETY: the code is a RET or faults, and the vectors are there for the call alone.
+        unsafe {
+            core::arch::asm!(
+                "mrs x22, vbar_el1",
+                "adrp x20, returning_vectors",
+                "add x20, x20, :lo12:returning_vectors",
+                "msr vbar_el1, x20",
+                "isb",
+                "mov x0, #0",
+                "mov x1, #0",
+                "blr x21",
+                "msr vbar_el1, x22",
+                "isb",
+                out("x20") _,
+                in("x21") at.get(),
+                lateout("x0") esr,
+                lateout("x1") elr,
+                out("x22") _,
+                out("x30") _,
+                options(nostack)
+            );
+        }
+        (Syndrome(esr), elr)
+    })
+}
 
 macro_rules! program {
     ($name:ident) => {{
@@ -317,6 +362,22 @@ kernel_tests! {
         let regs = PtRegs::user(address(TEXT, program!(user_calls)), MORE);
         space.with(|| el0_entry::run(&regs, &program));
         assert_eq!(program.read.get(), Some(!pan));
+    }
+
+    /// PXN, on pages that EL0 may execute; a page of the kernel's is no code either.
+    fn the_kernel_executes_no_code_of_users() {
+        let space = space();
+        let place = address(TEXT, program!(user_ret));
+        // EL0 does, and returns to x30, which is 0.
+        let (_, end) = run(&space, address(TEXT, program!(user_jump)), place.get() as u64);
+        assert_eq!(end.elr, 0);
+        for at in [place, KERNEL] {
+            let (syndrome, elr) = space.with(|| kernel_calls(at));
+            let Exception::InstructionAbort(Origin::Same, abort) = syndrome.exception() else {
+                panic!("{at}: {syndrome}")
+            };
+            assert_eq!((abort.status, elr), (FaultStatus::Permission(3), at.get() as u64));
+        }
     }
 
     fn calls_return_with_all_registers_as_they_were() {
