@@ -21,7 +21,10 @@ use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
 use granule::mm::page::Frame;
 use granule::mm::page_alloc::{drain_all_pages, drain_local_pages, free_pages, zones};
-use granule::mm::slab::{kfree, kmalloc, shrink_all, slabinfo, validate};
+use granule::mm::slab::{
+    RawCache, SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy, shrink_all,
+    slabinfo, validate,
+};
 use granule::mm::vmalloc::{
     VMAP_MAX_ALLOC, VmArea, shrink, vfree, vm_unmap_aliases, vm_unmap_ram, vmalloc_stat,
     vmallocinfo, vunmap,
@@ -231,6 +234,16 @@ fn look(id: CpuId) {
     FOUND[id.index()].store(unsafe { word_at(at).read_volatile() }, Ordering::Relaxed);
 }
 
+static KEPT: Once<&'static RawCache> = Once::new();
+
+/// Leaves objects of [`KEPT`] in the sheaves of this CPU.
+fn keep_objects(_: CpuId) {
+    let cache = KEPT.get().expect("it was created");
+    let objects = [(); 20].map(|()| cache.alloc(Gfp::GFP_KERNEL).expect("memory"));
+    // SAFETY: they were allocated above, and are freed once.
+    objects.into_iter().for_each(|object| unsafe { cache.free(object) });
+}
+
 fn give_up_caches(_: CpuId) {
     shrink_all();
     with_masked(drain_local_pages);
@@ -299,6 +312,21 @@ kernel_tests! {
             drain_all_pages();
             assert_eq!(kept(), 0);
         }
+    }
+
+    fn the_sheaves_of_idle_cores_can_be_emptied() {
+        let slabs = || slabinfo().find(|info| info.name == "kept").expect("the cache").slabs;
+        let cache = KEPT.call_once(|| {
+            kmem_cache_create("kept", 200, 8, SlabFlags::NO_MERGE, None).expect("a cache")
+        });
+        for _ in 0..20 {
+            secondary::on_each(keep_objects);
+            assert!(slabs() >= 4, "the cores hold objects of {} slabs", slabs());
+            shrink_all();
+            assert_eq!(slabs(), 0);
+        }
+        // SAFETY: it is not used any more.
+        unsafe { kmem_cache_destroy(*cache) }.expect("it is empty");
     }
 
     fn all_cores_of_the_machine_are_up() {

@@ -13,7 +13,7 @@ use crate::drivers::irqchip::{self, IrqchipError, Private, bcm2836};
 use crate::firmware::fdt::{Gic, InterruptController, Timer, Tree};
 use crate::mm::debug::kfence_tick;
 use crate::mm::ioremap::ioremap;
-use crate::mm::page_alloc;
+use crate::mm::{page_alloc, slab};
 use crate::per_cpu;
 use crate::sched::{self, HZ};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -273,6 +273,7 @@ fn handle() {
             // Taking it has ended the wait.
             SGI_RESCHEDULE_ID => {
                 count(RESCHEDULES.get(irq));
+                slab::flush_if_requested(irq);
                 page_alloc::drain_if_requested(irq);
                 sched::sync_core_if_requested(irq);
             }

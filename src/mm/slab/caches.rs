@@ -6,6 +6,7 @@
 //! pinned.
 
 use super::flags::{CreateError, DestroyError, SlabFlags};
+use super::flush::flush_other_cpus;
 use super::freelist::{self, mix};
 use super::kmalloc::{self, kfree, kmalloc};
 use super::kmem_cache::{Constructor, RawCache};
@@ -280,8 +281,10 @@ fn report_live(cache: &'static RawCache, live: usize) {
     });
 }
 
-/// Shrinks every cache, as [`RawCache::shrink`] does on the calling CPU.
+/// Shrinks every cache, as [`RawCache::shrink`] does, with the sheaves of all CPUs that can be
+/// interrupted. Process context; with interrupts masked those of the calling CPU alone.
 pub fn shrink_all() {
+    flush_other_cpus();
     pinned().for_each(|cache| cache.shrink());
     // The sheaves that the others gave up.
     SHEAVES.shrink();

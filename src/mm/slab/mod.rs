@@ -12,6 +12,7 @@
 //! | `node`, `nodes` | a cache's partial slabs and its barn on a node, under one lock; on all nodes |
 //! | `freelist` | the order in which a new slab gives out its objects |
 //! | `kmem_cache`, `slow` | a cache: per-CPU fast paths; slow paths, shrinking |
+//! | `flush` | emptying the sheaves of other CPUs |
 //! | `bulk` | many objects at once, and those of a given node |
 //! | `caches`, `merge` | all caches; creation, destruction, the start; those that share slabs |
 //! | `typed` | caches of values: what most users want |
@@ -33,6 +34,7 @@ mod caches;
 mod debug;
 mod failslab;
 mod flags;
+mod flush;
 mod freelist;
 mod hooks;
 mod kmalloc;
@@ -64,6 +66,8 @@ pub use caches::{
 };
 pub use failslab::{FailSlab, set_failslab, set_failslab_cache_filter};
 pub use flags::{AllocError, CreateError, DestroyError, SlabFlags};
+#[cfg(target_os = "none")]
+pub(crate) use flush::flush_if_requested;
 pub use freelist::set_freelist_random;
 pub use kmalloc::{
     KMALLOC_MAX_CACHE_SIZE, KMALLOC_MAX_SIZE, ZERO_SIZE_PTR, kcalloc, kfree, kmalloc,

@@ -273,10 +273,21 @@ impl RawCache {
         let caller = Location::caller();
         let mut discard = SlabList::new();
         with_masked(|irq| {
-            self.flush_sheaves(irq, self.cpus().get(irq), caller, &mut discard);
+            self.flush_cpu(irq, caller, &mut discard);
             self.shrink_nodes(irq, caller, &mut discard);
         });
         release_all(discard);
+    }
+
+    /// Puts what this CPU's sheaves hold back into slabs; those with nothing in use that the nodes
+    /// don't keep go to `discard`.
+    pub(super) fn flush_cpu(
+        &'static self,
+        irq: &IrqMasked,
+        caller: &'static Location<'static>,
+        discard: &mut SlabList,
+    ) {
+        self.flush_sheaves(irq, self.cpus().get(irq), caller, discard);
     }
 
     /// Like `shrink`, for all CPUs' sheaves, while nobody uses the cache.

@@ -58,7 +58,7 @@ impl Track {
     ) {
         let at = Self::offset(cache, item);
         let cpu = with_masked(|irq| cpu::id(irq).index());
-        let pid = sched::current().map_or(0, |id| id.pid());
+        let pid = sched::current().pid();
         let stack = Handle::number(stackdepot::save_here(true));
         let who = u64::from(pid) << 32 | u64::from(stack);
         slots.set_location(index, at, caller, Self::key(cache, slots, index, who));
