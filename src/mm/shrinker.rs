@@ -52,9 +52,12 @@ pub fn register_shrinker(shrinker: &'static dyn Shrinker) -> Result<(), TooManyS
             shrinker
         });
         if taken {
-            let at = VirtAddr::from_ptr(shrinker);
-            hooks::debug_object_init(at, ObjectType::Shrinker);
-            hooks::debug_object_activate(at, ObjectType::Shrinker);
+            // One without bytes has no memory that could be freed, and no address of its own.
+            if size_of_val(shrinker) != 0 {
+                let at = VirtAddr::from_ptr(shrinker);
+                hooks::debug_object_init(at, ObjectType::Shrinker);
+                hooks::debug_object_activate(at, ObjectType::Shrinker);
+            }
             return Ok(());
         }
     }
