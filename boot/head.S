@@ -270,6 +270,9 @@ primary_switched:
     add     x0, x0, :lo12:vectors
     msr     vbar_el1, x0
     msr     tpidr_el1, xzr          // CPU 0
+    adrp    x0, INIT_TASK           // the current task (sched::current)
+    add     x0, x0, :lo12:INIT_TASK
+    msr     sp_el0, x0
     isb
 
     adrp    x0, _bss
@@ -297,6 +300,9 @@ secondary_switched:
     ldr     x0, [x9, #56]           // its own stack, for good
     mov     sp, x0
     msr     tpidr_el1, x11
+    adrp    x0, INIT_TASK           // until it is told its own
+    add     x0, x0, :lo12:INIT_TASK
+    msr     sp_el0, x0
     adrp    x0, vectors
     add     x0, x0, :lo12:vectors
     msr     vbar_el1, x0

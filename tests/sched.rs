@@ -11,18 +11,21 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
-use granule::addr::VirtAddr;
+use granule::addr::{Order, VirtAddr};
+use granule::arch::cpumask::CpuMask;
 use granule::arch::irq::{is_masked, with_masked};
 use granule::arch::switch::{THREAD_ALIGN, THREAD_SIZE};
 use granule::arch::{CpuId, NR_CPUS};
 use granule::arch::{cpu, smp};
 use granule::init::interrupts;
+use granule::mm::alloc_pages::{FailPageAlloc, alloc_pages, set_fail_page_alloc};
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::{kthread_create_on_cpu, kthread_run};
 use granule::mm::mempool::{Backing, Mempool};
-use granule::sched::{
-    self, CreateError, KThread, NR_THREADS, TaskState, ThreadId, WaitQueue, schedule,
-};
+use granule::mm::page_alloc::free_pages;
+use granule::mm::slab::{FailSlab, set_failslab};
+use granule::mm::thread_stack;
+use granule::sched::{self, CreateError, KThread, Life, TaskRef, TaskState, WaitQueue, schedule};
 use granule::sync::{Rank, SpinLock};
 
 fn this_cpu() -> CpuId {
@@ -128,6 +131,32 @@ fn keeps_registers(seed: u64) -> bool {
     kept == 9
 }
 
+/// A thread that keeps its CPU until it is told to end.
+struct Hog(KThread, Arc<AtomicBool>);
+
+impl Hog {
+    fn on(cpu: CpuId) -> Self {
+        let (runs, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (tells, asks) = (Arc::clone(&runs), Arc::clone(&stop));
+        let thread = run_on("hog", cpu, move || {
+            tells.store(true, SeqCst);
+            while !asks.load(SeqCst) {
+                cpu::relax();
+            }
+            0
+        });
+        while !runs.load(SeqCst) {
+            schedule();
+        }
+        Self(thread, stop)
+    }
+
+    fn end(self) {
+        self.1.store(true, SeqCst);
+        assert_eq!(self.0.join(), 0);
+    }
+}
+
 kernel_tests! {
     fn threads_of_one_cpu_take_turns() {
         for cpu in smp::online() {
@@ -156,14 +185,14 @@ kernel_tests! {
                 assert!(sp - bottom < THREAD_SIZE, "SP's bit would tell an overflow: {sp}");
                 assert!(!is_masked(), "it starts with interrupts masked");
                 assert_eq!(sched::current_comm().expect("a name").as_str(), "where");
-                let id = sched::current().expect("a thread");
+                let task = sched::current().get();
                 for _ in 0..10 {
-                    assert_eq!((this_cpu(), sched::current()), (cpu, Some(id)));
+                    assert_eq!((this_cpu(), sched::current().get()), (cpu, task.clone()));
                     schedule();
                 }
-                id.cpu.index() as i32
+                task.cpu().index() as i32
             });
-            assert_eq!(thread.id().cpu, cpu);
+            assert_eq!(thread.task().cpu(), cpu);
             assert_eq!(thread.join(), cpu.index() as i32);
         }
     }
@@ -186,7 +215,7 @@ kernel_tests! {
         const ROUNDS: usize = 200;
         struct Ring {
             token: AtomicUsize,
-            threads: SpinLock<Vec<ThreadId>>,
+            threads: SpinLock<Vec<TaskRef>>,
         }
         let ring = Arc::new(Ring {
             token: AtomicUsize::new(0),
@@ -211,17 +240,18 @@ kernel_tests! {
                         }
                         sched::set_current_state(TaskState::Running);
                         ring.token.store(turn + 1, SeqCst);
-                        let next =
-                            with_masked(|irq| ring.threads.lock(irq)[(turn + 1) % total]);
-                        sched::wake_up_process(next);
+                        let next = with_masked(|irq| {
+                            ring.threads.lock(irq)[(turn + 1) % total].clone()
+                        });
+                        sched::wake_up_process(&next);
                     }
                     0
                 };
                 kthread_create_on_cpu("ring", cpu, f).expect("a thread")
             })
             .collect();
-        let ids: Vec<ThreadId> = threads.iter().map(KThread::id).collect();
-        with_masked(|irq| *ring.threads.lock(irq) = ids);
+        let tasks: Vec<TaskRef> = threads.iter().map(|thread| thread.task().clone()).collect();
+        with_masked(|irq| *ring.threads.lock(irq) = tasks);
         for thread in &threads {
             thread.wake_up();
         }
@@ -364,18 +394,9 @@ kernel_tests! {
         static RAN: AtomicUsize = AtomicUsize::new(0);
         RAN.store(0, SeqCst);
         let mut created = 0;
-        for round in 0..3 * NR_THREADS {
+        for round in 0..96 {
             for cpu in smp::online() {
-                let thread = loop {
-                    let f = || RAN.fetch_add(1, SeqCst) as i32;
-                    match kthread_create_on_cpu("short", cpu, f) {
-                        Ok(thread) => break thread,
-                        // Those before may not have ended yet.
-                        Err(why) => assert_eq!(why, CreateError::TooMany),
-                    }
-                    schedule();
-                };
-                thread.wake_up();
+                let thread = run_on("short", cpu, || RAN.fetch_add(1, SeqCst) as i32);
                 created += 1;
                 if round % 2 == 0 {
                     thread.join();
@@ -388,55 +409,311 @@ kernel_tests! {
         assert_eq!(RAN.load(SeqCst), created);
     }
 
+    /// All have run, and none has ended, when the last is there: each has its stack and its task.
+    fn ten_thousand_threads_live_at_once() {
+        const MANY: usize = 10_000;
+        static HERE: AtomicUsize = AtomicUsize::new(0);
+        static GO: AtomicBool = AtomicBool::new(false);
+        static QUEUE: WaitQueue = WaitQueue::new();
+        HERE.store(0, SeqCst);
+        GO.store(false, SeqCst);
+        let before: usize = smp::online().map(sched::threads).sum();
+        let mut threads = Vec::new();
+        for n in 0..MANY {
+            let thread = kthread_run("one of many", move || {
+                HERE.fetch_add(1, SeqCst);
+                QUEUE.wait_event(|| GO.load(SeqCst));
+                n as i32
+            });
+            threads.push(thread.unwrap_or_else(|why| panic!("thread {n}: {why}")));
+        }
+        while HERE.load(SeqCst) < MANY {
+            sched::msleep(10);
+        }
+        let now: usize = smp::online().map(sched::threads).sum();
+        assert!(now >= before + MANY && threads.iter().all(|thread| !thread.has_ended()));
+        let mut pids: Vec<u32> = threads.iter().map(|thread| thread.task().pid()).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        assert!(pids.len() == MANY && pids[0] > 0, "two have the same pid");
+        GO.store(true, SeqCst);
+        QUEUE.wake_up();
+        for (n, thread) in threads.into_iter().enumerate() {
+            assert_eq!(thread.join(), n as i32);
+        }
+    }
+
+    /// The task, its stack, and pages for either are missing in turn.
+    fn without_memory_no_thread_is_created() {
+        let held = Arc::new(());
+        let create = || {
+            // Stacks that are kept need no memory.
+            thread_stack::free_vm_stack_cache(usize::MAX);
+            let held = Arc::clone(&held);
+            kthread_create_on_cpu("short", CpuId::BOOT, move || {
+                drop(held);
+                0
+            })
+        };
+        let refused = |fails: &dyn Fn(u32)| {
+            let mut refused = 0;
+            for skip in 0.. {
+                fails(skip);
+                let created = create();
+                set_failslab(None);
+                set_fail_page_alloc(None);
+                match created {
+                    Ok(thread) => {
+                        assert_eq!(thread.stop(), -4);
+                        break;
+                    }
+                    Err(why) => {
+                        assert_eq!(why, CreateError::NoMemory);
+                        refused += 1;
+                    }
+                }
+                assert_eq!(Arc::strong_count(&held), 1, "a closure was not dropped");
+            }
+            refused
+        };
+        let threads = sched::threads(CpuId::BOOT);
+        let slab = refused(&|skip| {
+            let (space, probability) = (skip, 100);
+            set_failslab(Some(FailSlab { interval: 1, probability, space, times: 1 }));
+        });
+        assert!(slab >= 1, "no task was refused");
+        let pages = refused(&|skip| {
+            harness::settled_pages();
+            let (times, min_order) = (u32::MAX, Order::ZERO);
+            set_fail_page_alloc(Some(FailPageAlloc { skip, interval: 1, times, min_order }));
+        });
+        // One for each page of the stack at least.
+        assert!(pages >= 4, "{pages} allocations were refused");
+        // All of memory is taken.
+        let mut taken = Vec::with_capacity(1 << 20);
+        while let Some(page) = alloc_pages(Gfp::GFP_NOWAIT, Order::ZERO) {
+            taken.push(page);
+        }
+        assert_eq!(create().err(), Some(CreateError::NoMemory));
+        // SAFETY: allocated above, and used by nobody.
+        taken.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
+        assert_eq!(create().map(KThread::stop), Ok(-4));
+        assert_eq!((sched::threads(CpuId::BOOT), Arc::strong_count(&held)), (threads, 1));
+    }
+
+    /// A stack that was kept serves the next thread of that CPU.
+    fn a_cpu_keeps_two_stacks() {
+        static PLACES: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+        let cpu = this_cpu();
+        let place = |n: usize| {
+            kthread_create_on_cpu("place", cpu, move || {
+                let local = 0u8;
+                let at = VirtAddr::from_ptr(&raw const local).align_down(THREAD_ALIGN);
+                PLACES[n].store(at.get(), SeqCst);
+                0
+            })
+            .expect("a thread")
+        };
+        let run = || {
+            // All three are there before one ends.
+            let threads = [0, 1, 2].map(place);
+            for thread in threads {
+                thread.wake_up();
+                assert_eq!(thread.join(), 0);
+            }
+            PLACES.iter().map(|at| at.load(SeqCst)).collect::<Vec<usize>>()
+        };
+        thread_stack::free_vm_stack_cache(usize::MAX);
+        let first = run();
+        let again = run();
+        assert!(first[..2].iter().all(|at| again.contains(at)), "{first:x?} {again:x?}");
+        assert_eq!(thread_stack::free_vm_stack_cache(1), 1);
+        assert_eq!(thread_stack::free_vm_stack_cache(usize::MAX), 1);
+        assert_eq!(thread_stack::free_vm_stack_cache(usize::MAX), 0);
+    }
+
     fn numbers_run_out_with_an_error() {
         let held = Arc::new(());
-        for cpu in smp::online() {
-            let mut threads = Vec::new();
-            let why = loop {
-                let held = Arc::clone(&held);
-                let created = kthread_create_on_cpu("many", cpu, move || {
-                    drop(held);
-                    0
-                });
-                match created {
-                    Ok(thread) => threads.push(thread),
-                    Err(why) => break why,
-                }
-            };
-            assert_eq!(why, CreateError::TooMany);
-            assert!(threads.len() > NR_THREADS / 2 && threads.len() < NR_THREADS);
-            for thread in threads {
-                assert_eq!(thread.stop(), -4);
+        let before = sched::pid_max();
+        assert_eq!(before, 32_768);
+        assert_eq!([0, 300, 32_769].map(|max| sched::set_pid_max(max).is_err()), [true; 3]);
+        sched::set_pid_max(301).expect("as low as can be");
+        let mut threads = Vec::new();
+        let why = loop {
+            let held = Arc::clone(&held);
+            let cpu = smp::online().nth(threads.len() % 4).expect("four CPUs");
+            let created = kthread_create_on_cpu("many", cpu, move || {
+                drop(held);
+                0
+            });
+            match created {
+                Ok(thread) => threads.push(thread),
+                Err(why) => break why,
             }
+        };
+        assert_eq!(why, CreateError::NoPid);
+        assert!(threads.iter().all(|thread| (1..301).contains(&thread.task().pid())));
+        for thread in threads {
+            assert_eq!(thread.stop(), -4);
         }
+        sched::set_pid_max(before).expect("what it was");
         assert_eq!(Arc::strong_count(&held), 1, "a closure was not dropped");
         let absent = CpuId::new(NR_CPUS - 1).expect("a CPU");
         assert_eq!(kthread_create_on_cpu("x", absent, || 0).err(), Some(CreateError::NoCpu));
     }
 
+    fn a_number_is_not_used_again_soon() {
+        let pid = || {
+            let thread = run_on("short", CpuId::BOOT, || 0);
+            let pid = thread.task().pid();
+            let task = thread.task().clone();
+            assert_eq!(sched::find_task_by_pid(pid), Some(task.clone()));
+            assert_eq!(thread.join(), 0);
+            assert!(sched::find_task_by_pid(pid).is_none() && task.pid() == 0);
+            assert_eq!(task.life(), Life::Dead);
+            pid
+        };
+        let first = pid();
+        assert!((0..50).all(|_| pid() != first));
+        assert_eq!(sched::current().pid(), 1, "init");
+    }
+
+    fn tasks_are_listed_while_they_come_and_go() {
+        static STOP: AtomicBool = AtomicBool::new(false);
+        STOP.store(false, SeqCst);
+        let stay: Vec<KThread> = (0..40)
+            .map(|_| kthread_create_on_cpu("stays", CpuId::BOOT, || 0).expect("a thread"))
+            .collect();
+        let others: Vec<KThread> = smp::online()
+            .skip(1)
+            .map(|cpu| {
+                run_on("creates", cpu, move || {
+                    while !STOP.load(SeqCst) {
+                        run_on("short", cpu, || 0).join();
+                    }
+                    0
+                })
+            })
+            .collect();
+        for _ in 0..50 {
+            let mut last = 0;
+            let mut seen = 0;
+            for task in sched::tasks() {
+                seen += usize::from(task.comm().as_str() == "stays");
+                let pid = task.pid();
+                assert!(pid == 0 || pid > last, "{pid} comes after {last}");
+                last = last.max(pid);
+            }
+            assert_eq!(seen, stay.len());
+            schedule();
+        }
+        STOP.store(true, SeqCst);
+        others.into_iter().for_each(|thread| assert_eq!(thread.join(), 0));
+        stay.into_iter().for_each(|thread| assert_eq!(thread.stop(), -4));
+    }
+
+    /// Eight threads that could all run have four CPUs: each of those gets some of them.
     fn work_spreads_over_the_cpus() {
-        static GO: AtomicBool = AtomicBool::new(false);
-        static QUEUE: WaitQueue = WaitQueue::new();
-        GO.store(false, SeqCst);
+        static SEEN: [AtomicBool; NR_CPUS] = [const { AtomicBool::new(false) }; NR_CPUS];
+        SEEN.iter().for_each(|seen| seen.store(false, SeqCst));
+        let all_seen = || smp::online().all(|cpu| SEEN[cpu.index()].load(SeqCst));
         let run = |_| {
-            kthread_run("spread", || {
-                QUEUE.wait_event(|| GO.load(SeqCst));
-                this_cpu().index() as i32
+            kthread_run("spread", move || {
+                while !all_seen() {
+                    SEEN[this_cpu().index()].store(true, SeqCst);
+                    schedule();
+                }
+                0
             })
             .expect("a thread")
         };
         let threads: Vec<KThread> = (0..8).map(run).collect();
-        GO.store(true, SeqCst);
-        QUEUE.wake_up();
-        let mut seen = [0; NR_CPUS];
-        for thread in threads {
-            seen[thread.join() as usize] += 1;
-        }
-        assert!(seen[..4].iter().all(|&n| n >= 1), "{seen:?}");
+        threads.into_iter().for_each(|thread| assert_eq!(thread.join(), 0));
     }
 
-    /// Guards that are dropped in another order than they were taken in leave the mask as
-    /// it is: it ends with the closure that set it.
+    /// One CPU is kept by a thread that does not yield. Those that wait for it, and may run
+    /// elsewhere, do.
+    fn an_idle_cpu_takes_who_waits_for_the_busiest() {
+        let busy = smp::online().nth(1).expect("a second CPU");
+        let hog = Hog::on(busy);
+        let threads: Vec<KThread> =
+            (0..3).map(|_| run_on("waits", busy, || this_cpu().index() as i32)).collect();
+        for thread in &threads {
+            assert!(!thread.has_ended(), "the CPU was free");
+            sched::set_cpus_allowed(thread.task(), CpuMask::ALL).expect("CPUs that are up");
+        }
+        for thread in threads {
+            assert_ne!(thread.join(), busy.index() as i32);
+        }
+        hog.end();
+    }
+
+    fn a_wake_up_goes_to_an_idle_cpu() {
+        let busy = smp::online().nth(1).expect("a second CPU");
+        static GO: AtomicBool = AtomicBool::new(false);
+        static QUEUE: WaitQueue = WaitQueue::new();
+        GO.store(false, SeqCst);
+        let free = run_on("free", busy, || {
+            QUEUE.wait_event(|| GO.load(SeqCst));
+            this_cpu().index() as i32
+        });
+        let bound = run_on("bound", busy, || {
+            QUEUE.wait_event(|| GO.load(SeqCst));
+            this_cpu().index() as i32
+        });
+        sched::set_cpus_allowed(free.task(), CpuMask::ALL).expect("CPUs that are up");
+        // It comes after both, which are asleep then.
+        let hog = Hog::on(busy);
+        GO.store(true, SeqCst);
+        QUEUE.wake_up();
+        assert_ne!(free.join(), busy.index() as i32);
+        assert!(!bound.has_ended(), "it left the CPU that it is bound to");
+        hog.end();
+        assert_eq!(bound.join(), busy.index() as i32);
+    }
+
+    fn affinity_moves_a_thread() {
+        let cpus: Vec<CpuId> = smp::online().collect();
+        let moves = cpus.clone();
+        let before: usize = cpus.iter().map(|&cpu| sched::threads(cpu)).sum();
+        // By itself.
+        let thread = run_on("moves", cpus[0], move || {
+            let task = sched::current().get();
+            for round in 0..200 {
+                let cpu = moves[round * 3 % moves.len()];
+                sched::set_cpus_allowed(&task, CpuMask::of(cpu)).expect("it is up");
+                schedule();
+                assert_eq!((this_cpu(), task.cpu()), (cpu, cpu));
+            }
+            0
+        });
+        assert_eq!(thread.join(), 0);
+        // By another, while it runs, waits or sleeps.
+        static STOP: AtomicBool = AtomicBool::new(false);
+        STOP.store(false, SeqCst);
+        let thread = run_on("is moved", cpus[0], || {
+            while !STOP.load(SeqCst) {
+                schedule();
+                sched::set_current_state(TaskState::Uninterruptible);
+                sched::schedule_timeout(1);
+            }
+            0
+        });
+        for round in 0..100 {
+            let cpu = cpus[round % cpus.len()];
+            sched::set_cpus_allowed(thread.task(), CpuMask::of(cpu)).expect("it is up");
+            while thread.task().cpu() != cpu {
+                schedule();
+            }
+        }
+        STOP.store(true, SeqCst);
+        assert_eq!(thread.join(), 0);
+        let absent = CpuMask::of(CpuId::new(NR_CPUS - 1).expect("a CPU"));
+        assert!(sched::set_cpus_allowed(&sched::current(), absent).is_err());
+        let after: usize = cpus.iter().map(|&cpu| sched::threads(cpu)).sum();
+        assert_eq!(before, after, "threads are counted wrongly");
+    }
+
     // Else the one who waits would go on when its time-out of seconds is over.
     fn what_comes_back_to_a_mempool_wakes_who_waits() {
         let pool = Arc::new(Mempool::new(1, OneElement(AtomicBool::new(false))).expect("its reserve"));
@@ -460,6 +737,8 @@ kernel_tests! {
         assert_eq!(waiter.join(), 1);
     }
 
+    /// Guards that are dropped in another order than they were taken in leave the mask as
+    /// it is: it ends with the closure that set it.
     fn guards_out_of_order_let_no_interrupt_in() {
         let (outer, inner) = (SpinLock::new(Rank::Zone, ()), SpinLock::new(Rank::Console, ()));
         assert!(!is_masked());

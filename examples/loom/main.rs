@@ -11,6 +11,7 @@
 
 #![allow(dead_code, unused_imports, reason = "the kernel's files hold more than is tried here")]
 
+mod arch;
 #[path = "../../src/arch/asid/mod.rs"]
 mod asid;
 #[path = "../../src/arch/aarch64/bbm_window.rs"]
@@ -30,12 +31,6 @@ mod sched;
 mod shim;
 mod sync;
 
-/// The machine: loom's threads are its CPUs.
-mod arch {
-    pub use crate::shim::atomic;
-    pub use crate::shim::{CpuId, IrqMasked, NR_CPUS, cpu, irq};
-}
-
 /// Per-CPU data: each CPU of a model has some.
 mod percpu {
     use crate::arch::{CpuId, NR_CPUS};
@@ -47,11 +42,12 @@ mod percpu {
 
 type Model = (&'static str, fn());
 
-const MODELS: [Model; 15] = [
+const MODELS: [Model; 16] = [
     ("spinlock_excludes_and_publishes", models::spinlock_excludes_and_publishes),
     ("try_lock_excludes_and_publishes", models::try_lock_excludes_and_publishes),
     ("what_is_asked_is_done", models::what_is_asked_is_done),
     ("no_wake_up_is_lost", models::no_wake_up_is_lost),
+    ("a_task_goes_when_nobody_uses_it", models::a_task_goes_when_nobody_uses_it),
     ("a_section_is_seen_whole_or_not_at_all", models::a_section_is_seen_whole_or_not_at_all),
     (
         "a_path_stays_closed_while_there_is_a_reason",

@@ -3,14 +3,16 @@
 pub mod asid;
 pub mod mm;
 
+use crate::arch::CpuId;
 use crate::arch::irq::with_masked;
 use crate::root::{LEAF_SECTIONS, Leaf, Root};
 use crate::sched::rq::RunQueue;
 use crate::sched::task::TaskState;
 use crate::sched::wait::WaitQueue;
+use crate::sched::{look_beside, task};
 use crate::shim::atomic::{AtomicU32, Ordering};
 use crate::shim::become_cpu;
-use crate::shim::sched::{Cpu0, attach};
+use crate::shim::sched::{Cpu0, attach, detach};
 use crate::sync::{Rank, Request, SpinLock};
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -111,30 +113,49 @@ pub fn what_is_asked_is_done() {
 
 /// A thread waits for a condition that another CPU makes true.
 pub fn no_wake_up_is_lost() {
+    let (init, idle, other) = (task("init"), task("idle"), task("other"));
     let mut queue = RunQueue::new();
-    queue.bring_up("init");
-    let idle = queue.create("idle").expect("a number");
-    queue.make_idle(idle);
-    let init = queue.current();
+    queue.bring_up(CpuId::BOOT, init.clone());
+    queue.add_new(&idle);
+    queue.make_idle(idle.clone());
     let cpu0 = Cpu0(Arc::new(SpinLock::new(Rank::RunQueue, queue)));
     let waits = Arc::new(WaitQueue::new());
     let condition = Arc::new(AtomicU32::new(0));
     assert_eq!(condition.load(Ordering::Relaxed), 0);
     assert!(!waits.is_active());
-    attach(cpu0.clone(), Some(init));
+    attach(cpu0.clone(), init.clone());
     crate::sched::set_current_state(TaskState::Running);
     let waker = thread::spawn({
-        let (waits, condition) = (Arc::clone(&waits), Arc::clone(&condition));
+        let (waits, condition, cpu0) = (Arc::clone(&waits), Arc::clone(&condition), cpu0.clone());
         move || {
             become_cpu(1);
-            attach(cpu0, None);
+            attach(cpu0, other);
             condition.store(1, Ordering::Relaxed);
             waits.wake_up();
+            detach();
         }
     });
     waits.wait_event(|| condition.load(Ordering::Relaxed) == 1);
     waker.join().expect("no panic");
     assert!(!waits.is_active());
+    detach();
+}
+
+/// Two CPUs have a reference each to a task, and use it; one takes a further one for a while.
+pub fn a_task_goes_when_nobody_uses_it() {
+    let task = task("shared");
+    let user = thread::spawn({
+        let task = task.clone();
+        move || {
+            become_cpu(1);
+            let further = task.get();
+            drop(task);
+            look_beside(&further);
+        }
+    });
+    look_beside(&task);
+    drop(task);
+    user.join().expect("no panic");
 }
 
 /// Brings up two sections of a leaf on one CPU, while others check whether their descriptors are

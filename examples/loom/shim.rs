@@ -131,59 +131,75 @@ pub mod atomic {
     atomic!(AtomicUsize, usize);
 }
 
-/// CPU 0 with threads, as `sched::schedule` has it: the same steps under the same lock, on the
+/// CPU 0 with tasks, as `sched::schedule` has it: the same steps under the same lock, on the
 /// kernel's own queue.
 pub mod sched {
     use super::{CpuId, IrqMasked, cpu};
-    use crate::sched::rq::RunQueue;
-    use crate::sched::task::{Slot, TASK_NORMAL, TaskState};
+    use crate::sched::rq::{RunQueue, Woken};
+    use crate::sched::task::{TASK_NORMAL, Task, TaskState};
+    use crate::sched::task_ref::TaskRef;
     use crate::sync::{Rank, SpinLock};
     use std::cell::RefCell;
     use std::sync::Arc;
 
-    /// The CPU's queue, and the thread that this one is.
+    /// The CPU's queue.
     #[derive(Clone)]
     pub struct Cpu0(pub Arc<SpinLock<RunQueue>>);
 
     loom::thread_local! {
-        static CPU0: RefCell<Option<(Cpu0, Option<Slot>)>> = RefCell::new(None);
+        static CPU0: RefCell<Option<(Cpu0, TaskRef)>> = RefCell::new(None);
     }
 
-    /// Lets the calling thread reach the CPU, as its thread `slot` or from elsewhere.
-    pub fn attach(cpu: Cpu0, slot: Option<Slot>) {
-        CPU0.with(|cpu0| *cpu0.borrow_mut() = Some((cpu, slot)));
+    /// Lets the calling thread reach the CPU, as its task `task` or from another CPU as that.
+    pub fn attach(cpu: Cpu0, task: TaskRef) {
+        CPU0.with(|cpu0| *cpu0.borrow_mut() = Some((cpu, task)));
     }
 
-    fn cpu0() -> (Cpu0, Option<Slot>) {
+    /// Takes [`attach`] back.
+    pub fn detach() {
+        let attached = CPU0.with(|cpu0| cpu0.borrow_mut().take());
+        drop(attached);
+    }
+
+    fn attached() -> (Cpu0, TaskRef) {
         CPU0.with(|cpu0| cpu0.borrow().clone().expect("attached"))
     }
 
     fn with_queue<R>(f: impl FnOnce(&mut RunQueue) -> R) -> R {
         let irq = IrqMasked(());
-        f(&mut cpu0().0.0.lock(&irq))
+        let cpu = attached().0;
+        f(&mut cpu.0.lock(&irq))
     }
 
-    /// The thread that this one is, and its generation.
-    pub fn own() -> Option<(Slot, u32)> {
-        let slot = cpu0().1?;
-        Some((slot, with_queue(|queue| queue.generation(slot))))
+    /// The task that this thread is.
+    pub fn current() -> TaskRef {
+        attached().1
     }
 
     pub fn set_current_state(state: TaskState) {
-        with_queue(|queue| queue.set_current_state(state));
+        drop(with_queue(|queue| queue.set_current_state(state)));
     }
 
-    /// The thread's last step on its CPU; then the idle thread's rounds, until it is its turn.
+    fn pick() {
+        drop(with_queue(|queue| queue.pick().and_then(|tasks| tasks.gone)));
+    }
+
+    /// The task's last step on its CPU; then the idle task's rounds, until it is its turn.
     pub fn schedule() {
-        let own = cpu0().1.expect("a thread of the CPU");
-        with_queue(|queue| queue.pick());
-        while with_queue(|queue| queue.current() != own) {
+        let own = current();
+        pick();
+        let runs = |queue: &mut RunQueue| queue.current().is_some_and(|at| std::ptr::eq(at, &*own));
+        while !with_queue(runs) {
             cpu::relax();
-            with_queue(|queue| queue.pick());
+            pick();
         }
     }
 
-    /// A thread that is not the idle one may.
+    pub fn has_threads() -> bool {
+        true
+    }
+
+    /// A task that is not the idle one may.
     pub fn may_sleep() -> bool {
         true
     }
@@ -200,11 +216,20 @@ pub mod sched {
         false
     }
 
-    pub fn wake_slot(cpu: CpuId, slot: Slot, states: u8, irq: &IrqMasked) {
-        assert!(cpu == CpuId::BOOT && states == TASK_NORMAL);
-        let cpu0 = cpu0().0;
-        let mut queue = cpu0.0.lock(irq);
-        let generation = queue.generation(slot);
-        queue.wake(slot, generation, states);
+    pub fn wake_up_state(task: &Task, states: u8, irq: &IrqMasked) -> bool {
+        assert!(task.cpu() == CpuId::BOOT && states == TASK_NORMAL);
+        let cpu = attached().0;
+        let mut queue = cpu.0.lock(irq);
+        match queue.wake(task, states) {
+            Woken::No => false,
+            Woken::GoesOn(timed) => {
+                assert!(timed.is_none());
+                true
+            }
+            Woken::Ready(task) => {
+                queue.enqueue(task);
+                true
+            }
+        }
     }
 }

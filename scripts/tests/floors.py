@@ -22,7 +22,7 @@ FLOORS = (
     (
         "objects, mappings, contiguous memory",
         "contig memory_hotplug memory_failure zsmalloc stackdepot init_mm vmalloc ioremap"
-        " set_memory kthread rcu_gp slab util alloc heap mempool percpu rcu cma",
+        " set_memory thread_stack kthread rcu_gp slab util alloc heap mempool percpu rcu cma",
     ),
     ("top", "debug stat ptdump validate"),
 )

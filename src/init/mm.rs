@@ -258,7 +258,7 @@ macro_rules! names_of_nodes {
 /// Starts the threads that work on memory in the background. Where this CPU has no threads
 /// there are none.
 pub(super) fn start_threads() {
-    if sched::current().is_none() {
+    if !sched::has_threads() {
         return;
     }
     type Names = [&'static str; MAX_NUMNODES];

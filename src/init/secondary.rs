@@ -6,6 +6,7 @@ use crate::addr::{PhysAddr, PhysRange, VirtAddr};
 use crate::arch::atomic_fn::AtomicFn;
 use crate::arch::exception::{self, EMERGENCY_STACK_SIZE};
 use crate::arch::extable::probe_read32;
+use crate::arch::irq::with_masked;
 use crate::arch::smccc::{self, Conduit};
 use crate::arch::smp::{self, NotUp};
 use crate::arch::switch::{THREAD_ALIGN, THREAD_SIZE};
@@ -15,13 +16,17 @@ use crate::firmware::fdt::{Cpu, Psci, PsciMethod, ReservedMemory, Tree};
 use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::ioremap::ioremap_cache;
-use crate::mm::{debug, kthread, page_alloc, vmalloc};
+use crate::mm::{debug, kthread, page_alloc, thread_stack, vmalloc};
 use crate::percpu::{Names, nr_cpu_ids};
-use crate::sched;
+use crate::sched::{self, TaskRef};
+use crate::sync::{Rank, SpinLock};
 use crate::trace;
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use log::{info, warn};
+
+/// The idle task for the CPU that is about to come up.
+static IDLE_TASK: SpinLock<Option<TaskRef>> = SpinLock::new(Rank::Pids, None);
 
 /// The idle threads of the CPUs, as Linux calls them.
 static IDLE_NAMES: Names<11> = Names::new("swapper/");
@@ -35,7 +40,10 @@ fn idle_name(cpu: CpuId) -> &'static str {
 /// when all of them sleep has a stack of its own. Boot CPU, once it has interrupts.
 pub(super) fn sched_init() {
     sched::set_kick(interrupts::kick);
-    sched::init_cpu("init");
+    sched::init_cpu();
+    if let Err(why) = kthread::fork_init() {
+        warn!("there is no cache of tasks: {why}");
+    }
     let idle = kthread::kthread_create_on_cpu(idle_name(CpuId::BOOT), CpuId::BOOT, || {
         loop {
             sched::do_idle(|| false);
@@ -124,7 +132,16 @@ fn start(tree: &Tree<'_>, dtb: PhysAddr, core: &Cpu<'_>, id: CpuId, mpidr: u64) 
         unsafe { vmalloc::vfree(stack) };
         return Started::NotSent("no memory for its emergency stack");
     };
-    kthread::account_kernel_stack(stack, 1);
+    let Some(idle_task) = kthread::fork_idle(idle_name(id), id) else {
+        // SAFETY: allocated above, and nobody knows of them.
+        unsafe {
+            vmalloc::vfree(stack);
+            vmalloc::vfree(emergency_stack);
+        }
+        return Started::NotSent("no memory for its idle task");
+    };
+    with_masked(|irq| *IDLE_TASK.lock(irq) = Some(idle_task));
+    thread_stack::account_kernel_stack(stack, 1);
     // The core alone knows it from here on, by its stack pointer.
     debug::kmemleak_not_leak(stack);
     numa::set_cpu(id, core);
@@ -148,13 +165,15 @@ fn start(tree: &Tree<'_>, dtb: PhysAddr, core: &Cpu<'_>, id: CpuId, mpidr: u64) 
             Err(why) => Started::NotUp(why),
         },
     };
+    // One that comes too late parks, and takes none.
+    drop(with_masked(|irq| IDLE_TASK.lock(irq).take()));
     // It has no share of memory.
     page_alloc::cpu_dead(id);
     trace::remove_cpu(id);
     if let Started::NotSent(_) = started {
         // SAFETY: no core was sent off.
         unsafe { smp::take_back(id) };
-        kthread::account_kernel_stack(stack, -1);
+        thread_stack::account_kernel_stack(stack, -1);
         // SAFETY: allocated above, and no core knows of them.
         unsafe {
             vmalloc::vfree(stack);
@@ -253,11 +272,15 @@ fn release(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn secondary_start_kernel(number: u64) -> ! {
     let Some(id) = CpuId::new(number as usize).filter(|&id| smp::claim(id)) else { cpu::park() };
+    // The boot CPU waits for this one, and has put one there.
+    if let Some(idle) = with_masked(|irq| IDLE_TASK.lock(irq).take()) {
+        sched::set_current(idle);
+    }
     smp::init_cpu(id);
     exception::unmask_serror();
     let interrupted = interrupts::init_cpu();
     if interrupted {
-        sched::init_cpu(idle_name(id));
+        sched::init_cpu();
         sched::make_idle();
     }
     smp::came_up(id);

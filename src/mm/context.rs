@@ -10,13 +10,13 @@ use crate::machine_local;
 use crate::mm::gfp::Gfp;
 use crate::mm::mmzone::NodeId;
 use crate::mm::page_alloc::{self, FastPath};
-use crate::sched::task_flags;
+use crate::sched::current;
 use crate::sync::{Rank, SpinLock};
 use bitflags::bitflags;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 bitflags! {
-    /// Contents of a thread's context word.
+    /// Flags of a thread (Linux: task_struct.flags).
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     struct Context: u32 {
         /// The thread frees memory: it may use all reserves, and does not reclaim.
@@ -28,29 +28,37 @@ bitflags! {
     }
 }
 
-/// First of the bits that each forbid one node.
-const FORBIDDEN: u32 = 16;
-
 machine_local! {
     /// Number of active scopes of [`mems_allowed_scope`], and the lock of its changes.
     static NR_SCOPES: AtomicU32 = AtomicU32::new(0);
     static SCOPES: SpinLock<u32> = SpinLock::new(Rank::MemsAllowed, 0);
 }
 
-/// Restores a thread's word when a scope ends, also by a panic.
-struct Restore(u32);
+/// Gives the current thread its words back when a scope ends, also by a panic.
+struct Restore {
+    flags: u32,
+    mems_allowed: u32,
+}
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        task_flags().store(self.0, Relaxed);
+        let thread = current();
+        thread.flags().store(self.flags, Relaxed);
+        thread.mems_allowed().store(self.mems_allowed, Relaxed);
     }
 }
 
-/// Runs `f` with `change` made to the thread's word.
-fn scope<R>(change: impl FnOnce(u32) -> u32, f: impl FnOnce() -> R) -> R {
-    let word = task_flags();
-    let _restore = Restore(word.load(Relaxed));
-    word.store(change(word.load(Relaxed)), Relaxed);
+/// Returns the current thread's words, to be restored when the value is dropped.
+fn save() -> Restore {
+    let thread = current();
+    let (flags, nodes) = (thread.flags(), thread.mems_allowed());
+    Restore { flags: flags.load(Relaxed), mems_allowed: nodes.load(Relaxed) }
+}
+
+/// Runs `f` with `flag` set for the current thread.
+fn scope<R>(flag: Context, f: impl FnOnce() -> R) -> R {
+    let saved = save();
+    current().flags().store(saved.flags | flag.bits(), Relaxed);
     f()
 }
 
@@ -58,7 +66,7 @@ fn context() -> Context {
     if is_masked() {
         Context::empty()
     } else {
-        Context::from_bits_truncate(task_flags().load(Relaxed))
+        Context::from_bits_truncate(current().flags().load(Relaxed))
     }
 }
 
@@ -66,19 +74,19 @@ fn context() -> Context {
 /// `__GFP_NOMEMALLOC`, and neither reclaim nor compact (Linux: memalloc_noreclaim_save).
 /// Threads.
 pub fn memalloc_noreclaim_scope<R>(f: impl FnOnce() -> R) -> R {
-    scope(|word| word | Context::MEMALLOC.bits(), f)
+    scope(Context::MEMALLOC, f)
 }
 
 /// Runs `f`, none of whose allocations may start input or output, or call into file systems,
 /// whatever their flags say (Linux: memalloc_noio_save). Threads.
 pub fn memalloc_noio_scope<R>(f: impl FnOnce() -> R) -> R {
-    scope(|word| word | Context::MEMALLOC_NOIO.bits(), f)
+    scope(Context::MEMALLOC_NOIO, f)
 }
 
 /// Runs `f`, none of whose allocations may call into file systems, whatever their flags say
 /// (Linux: memalloc_nofs_save). Threads.
 pub fn memalloc_nofs_scope<R>(f: impl FnOnce() -> R) -> R {
-    scope(|word| word | Context::MEMALLOC_NOFS.bits(), f)
+    scope(Context::MEMALLOC_NOFS, f)
 }
 
 /// Returns whether the calling thread is inside a [`memalloc_noreclaim_scope`].
@@ -124,12 +132,10 @@ pub fn mems_allowed_scope<R>(nodes: &[NodeId], f: impl FnOnce() -> R) -> R {
     }
     count_scopes(|count| count + 1);
     let _scope = Scope;
-    let bit = |node: NodeId| 1u32 << (FORBIDDEN as usize + node.index());
-    let forbidden: u32 = NodeId::numbers()
-        .filter(|node| !nodes.contains(node))
-        .map(bit)
-        .fold(0, |all, one| all | one);
-    scope(|word| word & !(u32::MAX << FORBIDDEN) | forbidden, f)
+    let allowed = nodes.iter().fold(0, |mask, node| mask | 1u32 << node.index());
+    let _restore = save();
+    current().mems_allowed().store(allowed, Relaxed);
+    f()
 }
 
 /// Returns whether an allocation with `gfp` may come from `node` (Linux: cpuset_node_allowed).
@@ -137,5 +143,5 @@ pub(in crate::mm) fn node_allowed(node: NodeId, gfp: Gfp) -> bool {
     NR_SCOPES.load(Relaxed) == 0
         || !gfp.contains(Gfp::__GFP_HARDWALL)
         || is_masked()
-        || task_flags().load(Relaxed) >> (FORBIDDEN as usize + node.index()) & 1 == 0
+        || current().mems_allowed().load(Relaxed) >> node.index() & 1 != 0
 }

@@ -9,7 +9,7 @@
 //! | floor | rooms |
 //! | --- | --- |
 //! | top: looks at all the others | [`debug`], [`stat`], [`ptdump`], [`validate`](mod@validate) |
-//! | 5: objects, kernel mappings, contiguous memory | [`slab`], [`util`], [`alloc`], [`heap`], [`mempool`], [`zsmalloc`], [`percpu`], [`rcu`], `rcu_gp`, [`stackdepot`] · [`init_mm`], [`vmalloc`], [`ioremap`], [`set_memory`], `kthread` · [`contig`], [`cma`], [`memory_hotplug`], [`memory_failure`] |
+//! | 5: objects, kernel mappings, contiguous memory | [`slab`], [`util`], [`alloc`], [`heap`], [`mempool`], [`zsmalloc`], [`percpu`], [`rcu`], `rcu_gp`, [`stackdepot`] · [`init_mm`], [`vmalloc`], [`ioremap`], [`set_memory`], `thread_stack`, `kthread` · [`contig`], [`cma`], [`memory_hotplug`], [`memory_failure`] |
 //! | 4: allocation of pages | [`alloc_pages`] |
 //! | 3: getting memory back | [`context`], [`shrinker`], [`migrate`], [`compaction`], [`vmscan`] |
 //! | 2: the core, which frees and never reclaims | [`page_alloc`], [`memblock`] |
@@ -67,7 +67,7 @@
 //! | mm/cma.c | [`cma`] |
 //! | kernel/dma/, mm/dmapool.c | [`crate::dma`] |
 //! | drivers/of/of_reserved_mem.c | [`crate::reserved_mem`] |
-//! | kernel/kthread.c, kernel/fork.c: thread stacks | `kthread` |
+//! | kernel/kthread.c, kernel/fork.c: tasks, thread stacks | `kthread`, `thread_stack` |
 //! | mm/page_ext.c, mm/page_owner.c, mm/page_poison.c, mm/kmemleak.c, mm/kfence/, lib/debugobjects.c | [`debug`] |
 //! | their calls in the allocators (post_alloc_hook, free_pages_prepare, kfence_alloc) | `hooks` |
 //! | lib/stackdepot.c | [`stackdepot`] |
@@ -110,6 +110,8 @@ pub mod slab;
 pub mod sparse;
 pub mod stackdepot;
 pub mod stat;
+#[cfg(target_os = "none")]
+pub mod thread_stack;
 pub mod util;
 pub mod validate;
 pub mod vmalloc;

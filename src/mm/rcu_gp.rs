@@ -13,6 +13,8 @@ use crate::mm::gfp::Gfp;
 use crate::mm::shrinker::{Shrinker, register_shrinker};
 use crate::sched::may_sleep;
 use crate::sched::rcu::{rcu_barrier, rcu_pending};
+#[cfg(target_os = "none")]
+use crate::sync::Once;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 machine_local! {
@@ -58,14 +60,25 @@ pub fn rcu_init() {
 }
 
 #[cfg(target_os = "none")]
+static START: Once<fn() -> bool> = Once::new();
+
+/// Says how the thread is started that calls [`rcu_thread`]: the function returns true if it was.
+/// Threads take objects of slabs, and slabs call [`rcu_init`]. Boot.
+#[cfg(target_os = "none")]
+pub(in crate::mm) fn set_start(start: fn() -> bool) {
+    START.call_once(|| start);
+}
+
+/// The body of the thread that frees what waits for a grace period.
+#[cfg(target_os = "none")]
+pub(in crate::mm) fn rcu_thread() {
+    // What it frees must not wait for it to free.
+    crate::mm::context::memalloc_noreclaim_scope(crate::sched::rcu::rcu_thread);
+}
+
+#[cfg(target_os = "none")]
 fn start_thread() -> bool {
-    use crate::sched;
-    let body = || {
-        // What it frees must not wait for it to free.
-        crate::mm::context::memalloc_noreclaim_scope(sched::rcu::rcu_thread);
-        0
-    };
-    sched::current().is_some() && crate::mm::kthread::kthread_run("rcu_gp", body).is_ok()
+    START.get().is_some_and(|start| start())
 }
 
 /// Threads are the host's there.

@@ -15,7 +15,7 @@ pub(super) static TYPED: WaitQueue = WaitQueue::new();
 /// run meanwhile. A CPU without interrupts has no threads, and polls.
 pub(super) fn wait(jiffies: Option<u64>) -> bool {
     let ready = console::receive;
-    if sched::current().is_none() {
+    if !sched::has_threads() {
         let until = jiffies.map(|jiffies| sched::jiffies() + jiffies);
         while !ready() && until.is_none_or(|until| sched::jiffies() < until) {
             cpu::relax();
@@ -57,7 +57,7 @@ impl Screen {
 
     /// Lets other threads of this CPU run; an error at Ctrl-C.
     pub fn pause(&mut self) -> fmt::Result {
-        if !is_masked() && sched::current().is_some() {
+        if !is_masked() && sched::has_threads() {
             sched::cond_resched();
         }
         if self.is_interrupted() { Err(fmt::Error) } else { Ok(()) }

@@ -1,25 +1,7 @@
 //! Hosted counterpart of `schedule`, where threads are the host's.
 
-use super::task::{Slot, TaskState, ThreadId};
+use super::task::{Task, TaskState};
 use crate::arch::{CpuId, IrqMasked, cpu};
-
-/// The calling thread is none of this room's.
-#[must_use]
-pub fn current() -> Option<ThreadId> {
-    None
-}
-
-/// Hosted counterpart of [`current`]: there are no threads of the kernel.
-#[must_use]
-pub fn try_current() -> Option<(ThreadId, super::Comm)> {
-    None
-}
-
-/// Nor has it a name here.
-#[must_use]
-pub fn current_comm() -> Option<super::Comm> {
-    None
-}
 
 #[cfg(test)]
 std::thread_local! {
@@ -52,6 +34,11 @@ pub fn schedule() {
     let_others_run();
 }
 
+/// Lets others run.
+pub fn sched_yield() {
+    let_others_run();
+}
+
 /// Lets other threads run. Returns true.
 pub fn cond_resched() -> bool {
     let_others_run();
@@ -75,6 +62,12 @@ pub fn kick(_: CpuId) -> bool {
     false
 }
 
+/// Returns false: the threads are the host's.
+#[must_use]
+pub fn has_threads() -> bool {
+    false
+}
+
 /// Returns true if the calling context may sleep: interrupts are not masked, and it is not in an
 /// RCU read-side section.
 #[must_use]
@@ -92,4 +85,6 @@ pub fn should_stop() -> bool {
 }
 
 /// Does nothing: no thread sleeps.
-pub(super) fn wake_slot(_: CpuId, _: Slot, _: u8, _: &IrqMasked) {}
+pub(super) fn wake_up_state(_: &Task, _: u8, _: &IrqMasked) -> bool {
+    false
+}

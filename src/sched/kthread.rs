@@ -1,14 +1,18 @@
-//! Creating, ending and joining threads (Linux: kernel/kthread.c).
+//! Creating, ending and joining kernel threads (Linux: kernel/kthread.c, kernel/fork.c).
 
-use super::rq::Life;
-use super::schedule::{self as sched, ENDS, Release};
-use super::task::{CreateError, ThreadId};
-use crate::addr::VirtRange;
+use super::pids::{alloc_pid, free_pid};
+use super::placement::wake_up_process;
+use super::schedule as sched;
+use super::task::{CreateError, Life, Task, Thread};
+use super::task_ref::{TaskMemory, TaskRef};
+use crate::addr::{VirtAddr, VirtRange};
+use crate::arch::cpumask::CpuMask;
 use crate::arch::irq::with_masked;
 use crate::arch::switch::{THREAD_ALIGN, THREAD_SIZE, prepare};
 use crate::arch::{CpuId, irq};
 use crate::percpu::possible_cpus;
 use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Exit code of a thread that was asked to end before it ran (Linux: -EINTR).
@@ -17,10 +21,13 @@ pub const EINTR: i32 = -4;
 /// Bytes that a thread's closure may have: it lies at the top of the stack.
 const CLOSURE_MAX: usize = 4096;
 
+/// Function that takes the memory of a stack back.
+pub type ReleaseStack = fn(VirtRange);
+
 /// A thread's stack. Dropped, it goes back to where it came from.
 pub struct Stack {
     range: VirtRange,
-    release: Release,
+    release: ReleaseStack,
 }
 
 impl Stack {
@@ -32,7 +39,7 @@ impl Stack {
     /// # Panics
     /// Where size or place is another: a stack's overflow would not be noticed.
     #[must_use]
-    pub unsafe fn new(range: VirtRange, release: Release) -> Self {
+    pub unsafe fn new(range: VirtRange, release: ReleaseStack) -> Self {
         assert!(range.len() == THREAD_SIZE && range.start().is_aligned(THREAD_ALIGN), "{range:?}");
         Self { range, release }
     }
@@ -44,20 +51,40 @@ impl Drop for Stack {
     }
 }
 
+impl Thread {
+    /// Gives the stack back, if there is one that is the task's own.
+    pub(super) fn release_stack(&self) {
+        let base = self.stack.swap(0, Relaxed);
+        if base != 0 {
+            (self.release_stack)(VirtRange::from_size(VirtAddr::new(base), THREAD_SIZE));
+        }
+    }
+}
+
 /// A thread that was created. Dropped, the thread goes on, and nobody learns how it ended.
 #[derive(Debug)]
 pub struct KThread {
-    id: ThreadId,
+    task: TaskRef,
 }
 
-/// Creates a thread that runs `f` on `cpu` when it is woken for the first time, and ends
-/// with what `f` returns. It is called `name`, cut to 15 bytes. Any context.
+/// Creates a task for a CPU's idle loop, which runs on a stack that the CPU has already. It has
+/// no pid (Linux: fork_idle).
+#[must_use]
+pub(crate) fn fork_idle(name: &str, cpu: CpuId, memory: TaskMemory) -> TaskRef {
+    let name = super::task::comm(name);
+    memory.write(Task::new(&name, cpu, CpuMask::of(cpu), |_| {}, |_| {}))
+}
+
+/// Creates a thread that runs `f` when it is woken for the first time, and ends with what `f`
+/// returns. It is called `name`, cut to 15 bytes; it may run on the CPUs of `allowed`, and begins
+/// on `cpu`. Any context.
 ///
 /// # Errors
-/// `TooMany`, `NoCpu`; the stack has gone back then.
-pub fn kthread_create_on_cpu<F>(
+/// `NoPid`, `NoCpu`; the memory has gone back then.
+pub fn kthread_create<F>(
     name: &str,
-    cpu: CpuId,
+    (cpu, allowed): (CpuId, CpuMask),
+    memory: TaskMemory,
     stack: Stack,
     f: F,
 ) -> Result<KThread, CreateError>
@@ -65,42 +92,36 @@ where
     F: FnOnce() -> i32 + Send + 'static,
 {
     const { assert!(size_of::<F>() <= CLOSURE_MAX && align_of::<F>() <= 64) };
-    let top = stack.range.end();
-    let place = (top - size_of::<F>()).align_down(64);
+    if with_masked(|irq| sched::lock_if_up(cpu, irq).is_none()) {
+        return Err(CreateError::NoCpu);
+    }
+    let name = super::task::comm(name);
+    let task = memory.write(Task::new(&name, cpu, allowed, |_| {}, stack.release));
+    // It can be found from here on, and can't be woken before it is the queue's.
+    if !alloc_pid(&task) {
+        return Err(CreateError::NoPid);
+    }
+    let stack = ManuallyDrop::new(stack);
+    let place = (stack.range.end() - size_of::<F>()).align_down(64);
     let data = core::ptr::with_exposed_provenance_mut::<F>(place.get());
     let f = ManuallyDrop::new(f);
-    let created = with_masked(|irq| {
-        let Some(mut rq) = sched::lock_if_up(cpu, irq) else {
-            return Err((CreateError::NoCpu, stack));
-        };
-        let Some(slot) = rq.queue.create(name) else {
-            return Err((CreateError::TooMany, stack));
-        };
-        // SAFETY: the stack is nobody else's (`Stack::new`) and has room for the closure
-        // and the registers below it; `run::<F>` gets the closure that is moved there.
-        unsafe {
-            data.copy_from_nonoverlapping(&raw const *f, 1);
-            rq.start[slot.index()] = Some(prepare(place, run::<F>, data.cast()));
-        }
-        rq.stacks[slot.index()] = Some(stack);
-        Ok(ThreadId { cpu, slot, generation: rq.queue.generation(slot) })
-    });
-    match created {
-        Ok(id) => Ok(KThread { id }),
-        Err((why, stack)) => {
-            drop(ManuallyDrop::into_inner(f));
-            drop(stack);
-            Err(why)
-        }
+    // SAFETY: the stack is nobody else's (`Stack::new`) and has room for the closure
+    // and the registers below it; `run::<F>` gets the closure that is moved there.
+    unsafe {
+        data.copy_from_nonoverlapping(&raw const *f, 1);
+        task.thread.saved.set(prepare(place, run::<F>, data.cast()));
     }
+    task.thread.stack.store(stack.range.start().get(), Relaxed);
+    with_masked(|irq| sched::lock(cpu, irq).add_new(&task));
+    Ok(KThread { task })
 }
 
-/// A thread's first function, on its stack, with interrupts masked.
-extern "C" fn run<F: FnOnce() -> i32>(data: *mut ()) -> ! {
-    with_masked(sched::finish);
-    // The thread that had this number before may have left something.
-    super::task_flags().store(0, Relaxed);
-    // SAFETY: `kthread_create_on_cpu` has moved a closure there, for this one call.
+/// A thread's first function, on its stack, with interrupts masked. `prev` is the task that the
+/// CPU ran before.
+extern "C" fn run<F: FnOnce() -> i32>(data: *mut (), prev: NonNull<()>) -> ! {
+    // SAFETY: the switch to this task hands over the one that was left.
+    with_masked(|irq| unsafe { sched::finish_task_switch(prev.cast(), irq) });
+    // SAFETY: `kthread_create` has moved a closure there, for this one call.
     let f = unsafe { data.cast::<F>().read() };
     // SAFETY: a new thread holds no borrow of `IrqMasked`: it begins here, and the one that switched
     // to it has its own to come back to. Its stack is all its own.
@@ -124,33 +145,28 @@ pub fn least_loaded_cpu() -> CpuId {
 }
 
 impl KThread {
-    /// Returns the number of the thread.
+    /// Returns the thread's task.
     #[must_use]
-    pub fn id(&self) -> ThreadId {
-        self.id
+    pub fn task(&self) -> &TaskRef {
+        &self.task
     }
 
     /// Wakes the thread, for the first time or again. Returns true if it slept. Any context.
     pub fn wake_up(&self) -> bool {
-        sched::wake_up_process(self.id)
+        wake_up_process(&self.task)
     }
 
     /// Returns whether it has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        let id = self.id;
-        let life = |irq: &_| sched::lock(id.cpu, irq).queue.life(id.slot, id.generation);
-        with_masked(|irq| life(irq) == Some(Life::Dead))
+        self.task.life() == Life::Dead
     }
 
     /// Waits for its end; what it returned. Its stack has gone back then. A thread that was
     /// never woken never ends. Process context.
     pub fn join(self) -> i32 {
-        ENDS.wait_event(|| self.has_ended());
-        let id = self.id;
-        let code =
-            with_masked(|irq| sched::lock(id.cpu, irq).queue.collect(id.slot, id.generation));
-        code.expect("it has ended, and nobody else may collect it")
+        self.task.exited.wait_event(|| self.has_ended());
+        self.task.exit_code()
     }
 
     /// Asks it to end, wakes it, and waits for its end; what it returned, or `EINTR`
@@ -158,25 +174,18 @@ impl KThread {
     ///
     /// Linux: `kthread_stop`.
     pub fn stop(self) -> i32 {
-        let id = self.id;
-        with_masked(|irq| sched::wake(id.cpu, irq, |rq| rq.stop(id.slot, id.generation)));
+        self.task.ask_to_stop();
+        self.wake_up();
         self.join()
     }
 
     /// Makes it the thread that its CPU runs when no other is ready, in the place of the one that
-    /// was. From here on it is a panic if it sleeps or ends.
+    /// was. From here on it is a panic if it sleeps or ends. It has no pid any more.
     ///
     /// # Panics
     /// Where it has ended.
     pub fn become_idle(self) {
-        let id = self.id;
-        with_masked(|irq| sched::lock(id.cpu, irq).queue.make_idle(id.slot));
-    }
-}
-
-impl Drop for KThread {
-    fn drop(&mut self) {
-        let id = self.id;
-        with_masked(|irq| sched::lock(id.cpu, irq).queue.detach(id.slot, id.generation));
+        drop(free_pid(&self.task));
+        with_masked(|irq| sched::task_rq(&self.task, irq).make_idle(self.task.clone()));
     }
 }

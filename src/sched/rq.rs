@@ -1,337 +1,299 @@
-//! A CPU's threads and which of them runs next (Linux: struct rq, kernel/sched/core.c).
+//! A CPU's run queue: the task that runs, and who is next (Linux: struct rq,
+//! kernel/sched/core.c).
 //!
-//! Policy alone: states and a queue, first in, first out. Nothing here switches, waits or
-//! locks. The rules:
+//! Policy alone: nothing here switches, waits or locks. The rules:
 //!
-//! - a thread that is `Running` and is not the current one is queued, once; no other is;
-//! - the idle thread is always `Running`, is never queued, and runs when nothing is;
-//! - a thread leaves `Running` by its own doing alone, while it is the current one; others
-//!   can only bring it back.
+//! - a task that is `Running`, is not the current one and has not ended is on the list of those
+//!   that are ready, first in, first out; no other is;
+//! - the idle task is always `Running`, is on no list, and runs when no other can;
+//! - a task leaves `Running` by its own doing alone, while it is the current one; others can
+//!   only bring it back;
+//! - a task that sleeps until a time is on the list `timed`, the earliest first.
+//!
+//! The queue owns a reference to the task that runs and to those on its lists. Nobody but the
+//! table of pids has one to a task that sleeps.
 #![deny(unsafe_code)]
 
-use super::task::{NR_THREADS, Slot, TASK_NORMAL, TaskState};
-use arrayvec::ArrayString;
+use super::task::{Departure, Life, TASK_NORMAL, Task, TaskState};
+use super::task_list::SchedList;
+use super::task_ref::TaskRef;
+use crate::arch::CpuId;
+use crate::arch::cpumask::CpuMask;
 
-/// A thread's name, cut to 15 bytes (Linux: TASK_COMM_LEN).
-pub type Comm = ArrayString<15>;
+/// Tasks that a search for one to take away looks at (Linux: sysctl_sched_nr_migrate).
+const NR_MIGRATE: usize = 32;
 
-/// `name` as a [`Comm`].
-#[must_use]
-pub fn comm(name: &str) -> Comm {
-    let mut comm = Comm::new();
-    for c in name.chars() {
-        if comm.try_push(c).is_err() {
-            break;
-        }
-    }
-    comm
-}
-
-/// Stage of the life of a thread number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Life {
-    /// The number is free.
-    Free,
-    /// A thread's.
-    Live,
-    /// The thread has ended, and is still on its stack.
-    Exiting,
-    /// The thread has ended and left its stack; the exit code waits to be collected.
-    Dead,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Thread {
-    life: Life,
-    state: TaskState,
-    comm: Comm,
-    generation: u32,
-    /// True if nobody will collect the exit code.
-    detached: bool,
-    should_stop: bool,
-    exit_code: i32,
-    /// Time to wake the thread, if its bit in `timed` is set.
-    wake_at: u64,
-}
-
-impl Thread {
-    const FREE: Self = Self {
-        life: Life::Free,
-        state: TaskState::Running,
-        comm: Comm::new_const(),
-        generation: 0,
-        detached: false,
-        should_stop: false,
-        exit_code: 0,
-        wake_at: 0,
-    };
-}
-
-/// A CPU's threads.
-#[derive(Clone, Debug)]
+/// A CPU's tasks.
 pub struct RunQueue {
-    threads: [Thread; NR_THREADS],
-    current: Slot,
-    idle: Option<Slot>,
-    /// A ring: the `queued` threads from `first` on.
-    ring: [Slot; NR_THREADS],
-    first: usize,
-    queued: usize,
-    /// A bit for each thread that sleeps until a time.
-    timed: u32,
-    up: bool,
+    /// The CPU; `None` while it is not up.
+    cpu: Option<CpuId>,
+    /// The task that runs, `None` for the idle one.
+    current: Option<TaskRef>,
+    idle: Option<TaskRef>,
+    ready: SchedList,
+    timed: SchedList,
+    nr_threads: usize,
+}
+
+/// The tasks of a switch.
+pub struct Switch {
+    /// The task that the CPU leaves; it is there until the CPU has left it.
+    pub prev: core::ptr::NonNull<Task>,
+    /// The task that it goes to, which is the queue's current one.
+    pub next: core::ptr::NonNull<Task>,
+    /// The queue's reference to `prev`, where that is not ready. It is dropped without the lock.
+    pub gone: Option<TaskRef>,
 }
 
 impl RunQueue {
-    /// A CPU that isn't up.
+    /// The queue of a CPU that isn't up.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            threads: [Thread::FREE; NR_THREADS],
-            current: Slot::FIRST,
+            cpu: None,
+            current: None,
             idle: None,
-            ring: [Slot::FIRST; NR_THREADS],
-            first: 0,
-            queued: 0,
-            timed: 0,
-            up: false,
+            ready: SchedList::new(),
+            timed: SchedList::new(),
+            nr_threads: 0,
         }
     }
 
-    /// The CPU may have threads from now on; what it runs is the first of them.
-    pub fn bring_up(&mut self, name: &str) {
-        let first = &mut self.threads[Slot::FIRST.index()];
-        *first = Thread { life: Life::Live, comm: comm(name), ..Thread::FREE };
-        self.up = true;
+    /// Lets `cpu` have tasks from now on; it runs `first`.
+    pub fn bring_up(&mut self, cpu: CpuId, first: TaskRef) {
+        first.set_life(Life::Live);
+        first.set_on_cpu(true);
+        (self.cpu, self.current, self.nr_threads) = (Some(cpu), Some(first), 1);
     }
-    /// Takes the CPU down again: only the first thread was created.
-    pub fn take_down(&mut self) {
-        self.free(Slot::FIRST);
-        self.up = false;
+    /// Takes the CPU down again, which has had no task but the first. Returns that.
+    pub fn take_down(&mut self) -> Option<TaskRef> {
+        (self.cpu, self.nr_threads) = (None, 0);
+        let first = self.current.take();
+        first.inspect(|first| first.set_life(Life::New))
     }
-    /// Returns whether it may have threads.
+    /// Returns whether it may have tasks.
     #[must_use]
+    #[inline]
     pub fn is_up(&self) -> bool {
-        self.up
+        self.cpu.is_some()
     }
-
-    /// The thread that runs.
+    /// Returns whether the idle task runs.
     #[must_use]
-    pub fn current(&self) -> Slot {
-        self.current
-    }
-    /// Returns whether the idle thread runs.
-    #[must_use]
+    #[inline]
     pub fn is_idle(&self) -> bool {
-        self.idle == Some(self.current)
+        self.current.is_none() && self.idle.is_some()
     }
-    /// Returns whether a thread waits for the CPU.
+    /// Returns the task that runs.
     #[must_use]
-    pub fn has_ready(&self) -> bool {
-        self.queued > 0
+    pub fn current(&self) -> Option<&Task> {
+        self.current.as_deref().or(self.idle.as_deref())
     }
-    /// Returns the number of threads, ended ones not counted.
+    /// Returns whether a task waits for the CPU.
+    #[must_use]
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+    /// Returns the number of tasks that wait for the CPU.
+    #[must_use]
+    pub fn nr_ready(&self) -> usize {
+        self.ready.len()
+    }
+    /// Iterates over the tasks that wait for the CPU, the next first.
+    #[cfg(test)]
+    pub fn ready(&self) -> impl Iterator<Item = &Task> {
+        self.ready.iter()
+    }
+    /// Returns the number of tasks that are on this CPU, asleep or not, the idle one included.
     #[must_use]
     pub fn nr_threads(&self) -> usize {
-        self.threads.iter().filter(|t| matches!(t.life, Life::Live | Life::Exiting)).count()
-    }
-    /// A thread's name.
-    #[must_use]
-    pub fn comm(&self, slot: Slot) -> Comm {
-        self.threads[slot.index()].comm
-    }
-    /// Returns the stage of the thread that has had this number since `generation`; `None` where
-    /// that one is gone.
-    #[must_use]
-    pub fn life(&self, slot: Slot, generation: u32) -> Option<Life> {
-        let thread = &self.threads[slot.index()];
-        (thread.generation == generation && thread.life != Life::Free).then_some(thread.life)
-    }
-    /// The generation of the thread that has a number now.
-    #[must_use]
-    pub fn generation(&self, slot: Slot) -> u32 {
-        self.threads[slot.index()].generation
-    }
-    /// Returns whether the current thread has been asked to end.
-    #[must_use]
-    pub fn should_stop(&self) -> bool {
-        self.threads[self.current.index()].should_stop
+        self.nr_threads
     }
 
-    /// A new thread, asleep (`Uninterruptible`) until it is woken for the first time;
-    /// `None` where all numbers are taken.
-    pub fn create(&mut self, name: &str) -> Option<Slot> {
-        let slot = Slot::all().find(|slot| self.threads[slot.index()].life == Life::Free)?;
-        let thread = &mut self.threads[slot.index()];
-        *thread = Thread {
-            life: Life::Live,
-            state: TaskState::Uninterruptible,
-            comm: comm(name),
-            generation: thread.generation,
-            ..Thread::FREE
-        };
-        Some(slot)
+    fn is_current(&self, task: &Task) -> bool {
+        self.current.as_deref().is_some_and(|current| core::ptr::eq(current, task))
     }
 
-    /// Makes a thread, which is the current one or has never run, the idle one.
+    /// Takes in a new task, which sleeps (`Uninterruptible`) until it is woken for the first time.
+    pub fn add_new(&mut self, task: &Task) {
+        task.set_life(Life::Live);
+        task.set_state(TaskState::Uninterruptible);
+        self.nr_threads += 1;
+    }
+
+    /// Makes a task, which is the current one or has never run, the idle one.
     ///
     /// # Panics
     /// It has ended.
-    pub fn make_idle(&mut self, slot: Slot) {
-        let thread = &mut self.threads[slot.index()];
-        assert!(thread.life == Life::Live, "{slot:?} has ended");
-        thread.state = TaskState::Running;
-        self.idle = Some(slot);
+    pub fn make_idle(&mut self, task: TaskRef) {
+        assert!(task.life() == Life::Live, "{task:?} has ended");
+        task.set_state(TaskState::Running);
+        if self.is_current(&task) {
+            self.current = None;
+        }
+        self.idle = Some(task);
     }
 
-    /// Wakes a thread if it sleeps in one of the states whose bits `states` has. Returns true if
-    /// it did. A thread of an older generation is not woken.
-    pub fn wake(&mut self, slot: Slot, generation: u32, states: u8) -> bool {
-        let thread = &mut self.threads[slot.index()];
-        if thread.generation != generation
-            || thread.life != Life::Live
-            || thread.state == TaskState::Running
-            || thread.state.bit() & states == 0
-        {
-            return false;
+    /// Wakes a task of this CPU if it sleeps in one of the states whose bits `states` has. It then
+    /// has to be [queued](RunQueue::enqueue), here or on another CPU, unless it is the current
+    /// one, which goes on.
+    #[must_use]
+    pub fn wake(&mut self, task: &Task, states: u8) -> Woken {
+        if task.life() != Life::Live || task.state().bit() & states == 0 || task.is_running() {
+            return Woken::No;
         }
-        thread.state = TaskState::Running;
-        self.timed &= !slot.bit();
-        if slot != self.current {
-            self.enqueue(slot);
+        task.set_state(TaskState::Running);
+        let timed = self.timed.remove(task);
+        if self.is_current(task) {
+            return Woken::GoesOn(timed);
         }
-        true
+        Woken::Ready(timed.unwrap_or_else(|| task.get()))
     }
 
-    /// The current thread is about to sleep, or has thought better of it.
+    /// Puts a task that is `Running` behind those that are ready.
+    #[inline]
+    pub fn enqueue(&mut self, task: TaskRef) {
+        self.ready.push_back(task);
+    }
+
+    /// Takes a task off that is ready.
+    pub fn dequeue(&mut self, task: &Task) -> Option<TaskRef> {
+        self.ready.remove(task)
+    }
+
+    /// Takes a ready task that `cpu` may run instead, if one of the first is such.
+    pub fn take_for(&mut self, cpu: CpuId) -> Option<TaskRef> {
+        let fits = |task: &&Task| {
+            task.may_run_on(cpu) && !task.on_cpu() && task.departure() == Departure::None
+        };
+        let task = self.ready.iter().take(NR_MIGRATE).find(fits)?.get();
+        self.ready.remove(&task)
+    }
+
+    /// Hands a task that is `Running` and on no list of this queue over to `cpu`.
+    pub fn hand_over(&mut self, task: &Task, cpu: CpuId) {
+        self.nr_threads -= 1;
+        task.set_cpu(cpu);
+    }
+    /// Takes in a task that another CPU has [handed over](RunQueue::hand_over).
+    pub fn take_in(&mut self) {
+        self.nr_threads += 1;
+    }
+
+    /// Sets the state of the current task. Returns a reference to be dropped without the lock.
     ///
     /// # Panics
-    /// The idle thread may not sleep.
-    pub fn set_current_state(&mut self, state: TaskState) {
-        assert!(state == TaskState::Running || !self.is_idle(), "the idle thread may not sleep");
-        self.threads[self.current.index()].state = state;
+    /// The idle task may not sleep.
+    pub fn set_current_state(&mut self, state: TaskState) -> Option<TaskRef> {
+        let Some(current) = self.current.as_deref() else {
+            let sleeps = state != TaskState::Running && self.is_idle();
+            assert!(!sleeps, "the idle thread may not sleep");
+            return None;
+        };
+        current.set_state(state);
         // A time was for the sleep before.
-        self.timed &= !self.current.bit();
+        self.timed.remove(current)
     }
 
-    /// The current thread's sleep ends at the latest when [`RunQueue::expire`] is told that
+    /// Ends the sleep of the current task at the latest when [`RunQueue::expire`] is told that
     /// time. Nothing happens if it was woken already.
     pub fn wake_current_at(&mut self, time: u64) {
-        let thread = &mut self.threads[self.current.index()];
-        if thread.state != TaskState::Running {
-            thread.wake_at = time;
-            self.timed |= self.current.bit();
+        if let Some(current) = &self.current
+            && !current.is_running()
+        {
+            current.set_wake_at(time);
+            self.timed.insert_sorted(current.clone(), Task::wake_at);
         }
     }
 
-    /// Wakes those whose time has come.
-    pub fn expire(&mut self, now: u64) {
-        if self.timed == 0 {
-            return;
-        }
-        let timed = self.timed;
-        for slot in Slot::all().filter(|slot| timed & slot.bit() != 0) {
-            let thread = &self.threads[slot.index()];
-            if thread.wake_at <= now {
-                let generation = thread.generation;
-                self.wake(slot, generation, TASK_NORMAL);
+    /// Wakes a task whose time has come. It has to be queued, as after [`RunQueue::wake`].
+    #[must_use]
+    pub fn expire(&mut self, now: u64) -> Woken {
+        let due = self.timed.iter().next().filter(|task| task.wake_at() <= now).map(Task::get);
+        let Some(task) = due else { return Woken::No };
+        self.wake(&task, TASK_NORMAL)
+    }
+
+    /// Chooses the task that runs next and makes it the current one; `None` where the current one
+    /// goes on. One that could go on waits its turn behind the others.
+    ///
+    /// # Panics
+    /// The current task can't go on and there is no idle one.
+    #[inline]
+    pub fn pick(&mut self) -> Option<Switch> {
+        self.cpu?;
+        let next = match &self.current {
+            None if self.ready.is_empty() => return None,
+            None => self.ready.pop_front(),
+            Some(current) => {
+                let goes_on = current.is_running() && current.departure() == Departure::None;
+                if goes_on && self.ready.is_empty() {
+                    return None;
+                }
+                let next = self.ready.pop_front();
+                assert!(next.is_some() || self.idle.is_some(), "a task sleeps, and none is idle");
+                if goes_on {
+                    let prev = core::mem::replace(&mut self.current, next)?;
+                    let at = core::ptr::NonNull::from(&*prev);
+                    self.ready.push_back(prev);
+                    return self.switch(at, None);
+                }
+                next
             }
-        }
+        };
+        let gone = core::mem::replace(&mut self.current, next);
+        let prev = core::ptr::NonNull::from(gone.as_deref().or(self.idle.as_deref())?);
+        self.switch(prev, gone)
     }
 
-    /// Chooses the thread that runs next and makes it the current one: (the one before, the
-    /// next), or `None` where the current one goes on. One that could go on waits its turn
-    /// behind the others.
+    #[inline]
+    fn switch(&self, prev: core::ptr::NonNull<Task>, gone: Option<TaskRef>) -> Option<Switch> {
+        let next = self.current()?;
+        next.set_on_cpu(true);
+        Some(Switch { prev, next: core::ptr::NonNull::from(next), gone })
+    }
+
+    /// Ends the current task, which is still on its stack: the caller then calls
+    /// [`RunQueue::pick`], and the next task [`RunQueue::forget`]. Returns a reference to be
+    /// dropped without the lock.
     ///
     /// # Panics
-    /// The current thread can't go on and there is no idle one.
-    pub fn pick(&mut self) -> Option<(Slot, Slot)> {
-        if !self.up {
-            return None;
+    /// The idle task may not end.
+    pub fn exit(&mut self, code: i32) -> Option<TaskRef> {
+        let current = self.current.as_deref().expect("the idle thread may not end");
+        current.set_exit_code(code);
+        current.set_life(Life::Exiting);
+        current.set_departure(Departure::Ended);
+        self.timed.remove(current)
+    }
+
+    /// Counts a task that has ended and left this CPU no longer.
+    pub fn forget(&mut self) {
+        self.nr_threads -= 1;
+    }
+
+    /// Has a task of this CPU run on those of `allowed` alone. Returns the task if it was ready
+    /// here and may not be any more: it has to be queued elsewhere. The current one moves when it
+    /// lets others run next.
+    #[must_use]
+    pub fn set_cpus_allowed(&mut self, task: &Task, allowed: CpuMask) -> Option<TaskRef> {
+        task.set_cpus_mask(allowed);
+        let stays = self.cpu.is_some_and(|cpu| allowed.contains(cpu));
+        if self.is_current(task) && task.life() == Life::Live {
+            task.set_departure(if stays { Departure::None } else { Departure::Moves });
         }
-        let prev = self.current;
-        let thread = &self.threads[prev.index()];
-        let goes_on = thread.life == Life::Live && thread.state == TaskState::Running;
-        if goes_on && self.queued == 0 {
-            return None;
-        }
-        if goes_on && !self.is_idle() {
-            self.enqueue(prev);
-        }
-        let next = self.dequeue().or(self.idle).expect("an idle thread is there before one sleeps");
-        self.current = next;
-        (next != prev).then_some((prev, next))
+        if stays { None } else { self.ready.remove(task) }
     }
+}
 
-    /// Ends the current thread, which is still on its stack: the caller then calls
-    /// [`RunQueue::pick`], and the next thread [`RunQueue::finish_task_switch`].
-    ///
-    /// # Panics
-    /// The idle thread may not end.
-    pub fn exit(&mut self, code: i32) -> Slot {
-        assert!(!self.is_idle(), "the idle thread may not end");
-        let thread = &mut self.threads[self.current.index()];
-        thread.exit_code = code;
-        thread.life = Life::Exiting;
-        self.timed &= !self.current.bit();
-        self.current
-    }
-
-    /// Marks a thread that ended as dead, once the CPU has left its stack.
-    pub fn finish_task_switch(&mut self, slot: Slot) {
-        let thread = &mut self.threads[slot.index()];
-        assert!(thread.life == Life::Exiting && slot != self.current, "{slot:?} has not ended");
-        thread.life = Life::Dead;
-        if thread.detached {
-            self.free(slot);
-        }
-    }
-
-    /// Detaches a thread: the number is free as soon as it has ended.
-    pub fn detach(&mut self, slot: Slot, generation: u32) {
-        match self.life(slot, generation) {
-            Some(Life::Dead) => self.free(slot),
-            Some(_) => self.threads[slot.index()].detached = true,
-            None => {}
-        }
-    }
-
-    /// Takes the exit code of a dead thread, and its number is free; `None` where it isn't
-    /// dead.
-    pub fn collect(&mut self, slot: Slot, generation: u32) -> Option<i32> {
-        (self.life(slot, generation) == Some(Life::Dead)).then(|| {
-            self.free(slot);
-            self.threads[slot.index()].exit_code
-        })
-    }
-
-    /// Asks a thread to end, and wakes it. Returns true if it slept.
-    pub fn stop(&mut self, slot: Slot, generation: u32) -> bool {
-        if self.life(slot, generation).is_none() {
-            return false;
-        }
-        self.threads[slot.index()].should_stop = true;
-        self.wake(slot, generation, TASK_NORMAL)
-    }
-
-    fn free(&mut self, slot: Slot) {
-        let thread = &mut self.threads[slot.index()];
-        thread.life = Life::Free;
-        thread.generation = thread.generation.wrapping_add(1);
-    }
-
-    fn enqueue(&mut self, slot: Slot) {
-        self.ring[(self.first + self.queued) % NR_THREADS] = slot;
-        self.queued += 1;
-    }
-
-    fn dequeue(&mut self) -> Option<Slot> {
-        let left = self.queued.checked_sub(1)?;
-        let slot = self.ring[self.first];
-        self.first = (self.first + 1) % NR_THREADS;
-        self.queued = left;
-        Some(slot)
-    }
+/// Result of [`RunQueue::wake`]. References in it are dropped without the lock.
+pub enum Woken {
+    /// The task did not sleep so.
+    No,
+    /// The task was on its way to sleep, and goes on.
+    GoesOn(Option<TaskRef>),
+    /// The task is to be queued.
+    Ready(TaskRef),
 }
 
 impl Default for RunQueue {

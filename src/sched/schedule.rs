@@ -1,50 +1,21 @@
-//! Thread switching (Linux: kernel/sched/core.c, kernel/sched/idle.c).
+//! Switching tasks (Linux: kernel/sched/core.c, kernel/sched/idle.c).
 
-use super::HZ;
-use super::rcu;
-use super::rq::{Comm, RunQueue};
-use super::task::{NR_THREADS, Slot, TASK_NORMAL, TaskState, ThreadId};
-use super::wait::WaitQueue;
+use super::current::{current, init_task};
+use super::pids::{alloc_pid, free_pid};
+use super::placement::{place, set_idle, set_not_overloaded, set_up, take_from_the_busiest};
+use super::rq::{RunQueue, Woken};
+use super::task::{Departure, Life, Task, TaskState};
+use super::task_ref::TaskRef;
+use super::{HZ, rcu};
 use crate::arch::irq::{is_masked, with_masked};
-use crate::arch::switch::{SavedSp, cpu_switch_to};
+use crate::arch::switch::cpu_switch_to;
 use crate::arch::{CpuId, IrqMasked, cpu};
-use crate::machine_local;
 use crate::per_cpu;
 use crate::sync::{Once, Rank, SpinGuard, SpinLock};
-use core::cell::Cell;
-
-/// Function that frees a thread's stack.
-pub type Release = fn(crate::addr::VirtRange);
-
-/// A CPU's threads, and what each of them owns.
-pub struct Rq {
-    pub(super) queue: RunQueue,
-    /// Initial stack pointers of threads that have never run.
-    pub(super) start: [Option<SavedSp>; NR_THREADS],
-    pub(super) stacks: [Option<super::Stack>; NR_THREADS],
-}
-
-impl Rq {
-    const fn new() -> Self {
-        Self {
-            queue: RunQueue::new(),
-            start: [const { None }; NR_THREADS],
-            stacks: [const { None }; NR_THREADS],
-        }
-    }
-}
+use core::ptr::NonNull;
 
 per_cpu! {
-    static RUNQUEUES: SpinLock<Rq> = SpinLock::new(Rank::RunQueue, Rq::new());
-    /// Saved stack pointers of a CPU's threads that don't run. Used by that CPU alone.
-    static SAVED: [SavedSp; NR_THREADS] = [const { SavedSp::none() }; NR_THREADS];
-    /// The thread that ended and whose stack this CPU is about to leave.
-    static ENDED: Cell<Option<Slot>> = Cell::new(None);
-}
-
-machine_local! {
-    /// Waiters for a thread's end.
-    pub(super) static ENDS: WaitQueue = WaitQueue::new();
+    static RUNQUEUES: SpinLock<RunQueue> = SpinLock::new(Rank::RunQueue, RunQueue::new());
 }
 
 /// Tells a CPU that has something to do to leave its sleep.
@@ -68,121 +39,132 @@ pub fn kick(cpu: CpuId) -> bool {
     up
 }
 
-/// A CPU's threads.
-pub(super) fn lock(cpu: CpuId, irq: &IrqMasked) -> SpinGuard<'_, Rq> {
+/// Interrupts another CPU that has tasks.
+pub(super) fn send_kick(cpu: CpuId) {
+    if let Some(kick) = KICK.get() {
+        kick(cpu);
+    }
+}
+
+/// A CPU's tasks.
+pub(super) fn lock(cpu: CpuId, irq: &IrqMasked) -> SpinGuard<'_, RunQueue> {
     RUNQUEUES.of(cpu).lock(irq)
 }
 
-/// A CPU's threads; `None` if it is not up, or there is no such CPU.
-pub(super) fn lock_if_up(cpu: CpuId, irq: &IrqMasked) -> Option<SpinGuard<'_, Rq>> {
-    RUNQUEUES.try_of(cpu).map(|rq| rq.lock(irq)).filter(|rq| rq.queue.is_up())
+/// A CPU's tasks; `None` if it is not up, or there is no such CPU.
+pub(super) fn lock_if_up(cpu: CpuId, irq: &IrqMasked) -> Option<SpinGuard<'_, RunQueue>> {
+    RUNQUEUES.try_of(cpu).map(|rq| rq.lock(irq)).filter(|rq| rq.is_up())
 }
 
-fn own(irq: &IrqMasked) -> SpinGuard<'_, Rq> {
-    lock(cpu::id(irq), irq)
+/// This CPU's tasks.
+pub(super) fn own(irq: &IrqMasked) -> SpinGuard<'_, RunQueue> {
+    RUNQUEUES.get(irq).lock(irq)
 }
 
-/// Starts threading on this CPU; the running code becomes its first thread, called `name`.
-/// Called once on each CPU, when it can be interrupted.
-pub(crate) fn init_cpu(name: &str) {
+/// Locks the queue of a task's CPU (Linux: task_rq_lock).
+pub(super) fn task_rq<'a>(task: &Task, irq: &'a IrqMasked) -> SpinGuard<'a, RunQueue> {
+    loop {
+        let cpu = task.cpu();
+        let rq = lock(cpu, irq);
+        // It changes under the lock of the old one alone.
+        if task.cpu() == cpu {
+            return rq;
+        }
+    }
+}
+
+/// Starts tasks on this CPU; the running code becomes its first one: `init` on the boot CPU, an
+/// idle one elsewhere. Called once on each CPU, when it can be interrupted.
+pub(crate) fn init_cpu() {
     with_masked(|irq| {
-        own(irq).queue.bring_up(name);
+        let cpu = cpu::id(irq);
+        if cpu == CpuId::BOOT {
+            alloc_pid(&init_task());
+        }
+        own(irq).bring_up(cpu, current().get());
+        set_up(cpu, true);
         rcu::watch(irq, true);
     });
 }
 
-/// Takes [`init_cpu`] back, before the CPU has other threads.
+/// Takes [`init_cpu`] back, before the CPU has other tasks.
 pub(crate) fn withdraw_cpu() {
     with_masked(|irq| {
         rcu::watch(irq, false);
-        own(irq).queue.take_down();
+        set_up(cpu::id(irq), false);
+        let first = own(irq).take_down();
+        drop((free_pid(&current()), first));
     });
 }
 
-/// Makes the current thread the one that runs when no other does. It calls [`do_idle`] for
-/// ever, and may not sleep.
+/// Makes the current task the one that runs when no other does. It calls [`do_idle`] for ever,
+/// and may not sleep.
 pub(crate) fn make_idle() {
     with_masked(|irq| {
-        let mut rq = own(irq);
-        let current = rq.queue.current();
-        rq.queue.make_idle(current);
+        own(irq).make_idle(current().get());
     });
 }
 
-/// The thread that runs; `None` before this CPU has threads.
+/// Returns true if this CPU has tasks: then it has interrupts too, and can sleep.
 #[must_use]
-pub fn current() -> Option<ThreadId> {
-    with_masked(|irq| {
-        let cpu = cpu::id(irq);
-        let rq = lock(cpu, irq);
-        let slot = rq.queue.current();
-        let generation = rq.queue.generation(slot);
-        rq.queue.is_up().then_some(ThreadId { cpu, slot, generation })
-    })
+pub fn has_threads() -> bool {
+    with_masked(|irq| own(irq).is_up())
 }
 
-/// Current thread and its name, for reports; `None` if they can't be read now.
-#[must_use]
-pub fn try_current() -> Option<(ThreadId, Comm)> {
-    with_masked(|irq| {
-        let rq = RUNQUEUES.get(irq).try_lock(irq)?;
-        let slot = rq.queue.current();
-        let id = ThreadId { cpu: cpu::id(irq), slot, generation: rq.queue.generation(slot) };
-        rq.queue.is_up().then(|| (id, rq.queue.comm(slot)))
-    })
-}
-
-/// The name of the thread that runs, as [`try_current`] has it.
-#[must_use]
-pub fn current_comm() -> Option<Comm> {
-    try_current().map(|(_, comm)| comm)
-}
-
-/// Number of threads of a CPU, its first included.
+/// Number of tasks of a CPU, its idle one included.
 #[must_use]
 pub fn threads(cpu: CpuId) -> usize {
-    with_masked(|irq| lock_if_up(cpu, irq).map_or(0, |rq| rq.queue.nr_threads()))
+    with_masked(|irq| lock_if_up(cpu, irq).map_or(0, |rq| rq.nr_threads()))
 }
 
 /// Returns true if the calling context may sleep: interrupts are not masked (as they are in
-/// handlers and under spin locks), it is not the idle thread, and it is not in an RCU read-side
+/// handlers and under spin locks), it is not the idle task, and it is not in an RCU read-side
 /// section.
 #[must_use]
 pub fn may_sleep() -> bool {
-    !is_masked() && !rcu::rcu_read_lock_held() && with_masked(|irq| !own(irq).queue.is_idle())
+    !is_masked() && !rcu::rcu_read_lock_held() && with_masked(|irq| !own(irq).is_idle())
 }
 
-/// Sets the state of the current thread; see the module above for the order of things.
+/// Sets the state of the current task; see the module above for the order of things.
 ///
 /// # Panics
-/// The idle thread may not sleep.
+/// The idle task may not sleep.
 pub fn set_current_state(state: TaskState) {
-    with_masked(|irq| own(irq).queue.set_current_state(state));
+    drop(with_masked(|irq| own(irq).set_current_state(state)));
 }
 
-/// Returns true if the current thread has been asked to end (Linux: kthread_should_stop).
+/// Returns true if the current task has been asked to end (Linux: kthread_should_stop).
 #[must_use]
 pub fn should_stop() -> bool {
-    with_masked(|irq| own(irq).queue.should_stop())
+    current().should_stop()
 }
 
-/// Lets the next thread run. Comes back when it is this one's turn: at once or later if its
-/// state is `Running`, otherwise after it was woken. Process context.
+/// Lets the next task run. Comes back when it is this one's turn: at once or later if its
+/// state is `Running`, otherwise after it was woken. It may be on another CPU then, if its
+/// affinity allows that. Process context.
 ///
 /// # Panics
-/// Where interrupts are masked, a lock is held or RCU's readers are at work: whoever holds an [`IrqMasked`] relies on
-/// being alone on its CPU.
+/// Where interrupts are masked, a lock is held or RCU's readers are at work: whoever holds an
+/// [`IrqMasked`] relies on being alone on its CPU.
 #[track_caller]
 pub fn schedule() {
     assert!(!is_masked(), "scheduling while atomic: interrupts are masked");
     with_masked(switch);
 }
 
-/// Calls [`schedule()`] if another thread waits for this CPU. Returns true if one did. Process
+/// Lets all tasks of this CPU run that are ready, and comes back (Linux: sched_yield). Process
+/// context.
+#[track_caller]
+pub fn sched_yield() {
+    set_current_state(TaskState::Running);
+    schedule();
+}
+
+/// Calls [`schedule()`] if another task waits for this CPU. Returns true if one did. Process
 /// context.
 #[track_caller]
 pub fn cond_resched() -> bool {
-    let ready = with_masked(|irq| own(irq).queue.has_ready());
+    let ready = with_masked(|irq| own(irq).has_ready());
     if ready {
         schedule();
     }
@@ -190,12 +172,12 @@ pub fn cond_resched() -> bool {
 }
 
 /// Calls [`schedule()`], to be woken when `timeout` jiffies have passed, if not before. Returns
-/// the number of jiffies left. In the state `Running` it returns once the other threads had
+/// the number of jiffies left. In the state `Running` it returns once the other tasks had
 /// their turn. Process context.
 #[track_caller]
 pub fn schedule_timeout(timeout: u64) -> u64 {
     let until = jiffies().saturating_add(timeout);
-    with_masked(|irq| own(irq).queue.wake_current_at(until));
+    with_masked(|irq| own(irq).wake_current_at(until));
     schedule();
     set_current_state(TaskState::Running);
     until.saturating_sub(jiffies())
@@ -207,61 +189,46 @@ pub fn jiffies() -> u64 {
     cpu::ticks() / (cpu::timeout(1) / HZ).max(1)
 }
 
-/// Wakes a thread from either kind of sleep. Returns true if it slept. Any context, under any
-/// lock of lower rank. A thread that has ended is not woken.
-pub fn wake_up_process(id: ThreadId) -> bool {
-    with_masked(|irq| wake(id.cpu, irq, |rq| rq.wake(id.slot, id.generation, TASK_NORMAL)))
-}
-
-/// Wakes the thread that has a number now.
-pub(super) fn wake_slot(cpu: CpuId, slot: Slot, states: u8, irq: &IrqMasked) {
-    wake(cpu, irq, |rq| rq.wake(slot, rq.generation(slot), states));
-}
-
-/// Runs `f` on a CPU's queue; if that says that it woke a thread, the CPU leaves its sleep.
-pub(super) fn wake(cpu: CpuId, irq: &IrqMasked, f: impl FnOnce(&mut RunQueue) -> bool) -> bool {
-    let mut rq = lock(cpu, irq);
-    let woken = f(&mut rq.queue);
-    let sleeps = rq.queue.is_idle();
-    drop(rq);
-    // On this CPU the interrupt or the thread that wakes comes back to the idle thread.
-    if woken
-        && sleeps
-        && cpu != cpu::id(irq)
-        && let Some(kick) = KICK.get()
-    {
-        kick(cpu);
-    }
-    woken
-}
-
-/// Wakes the threads of this CPU whose time has come. From its timer's interrupt.
+/// Wakes the tasks of this CPU whose time has come. From its timer's interrupt.
 pub(crate) fn tick(irq: &IrqMasked) {
-    own(irq).queue.expire(jiffies());
+    let now = jiffies();
+    loop {
+        let mut rq = own(irq);
+        match rq.expire(now) {
+            Woken::No => break,
+            Woken::GoesOn(timed) => {
+                drop(rq);
+                drop(timed);
+            }
+            Woken::Ready(task) => place(task, rq, irq),
+        }
+    }
     rcu::tick(irq);
 }
 
-/// Runs one round of the idle thread: sleeps until an interrupt comes, unless a thread is ready
-/// or `pending` says that there is something to do, then lets threads run.
+/// Runs one round of the idle task: sleeps until an interrupt comes, unless a task is ready
+/// or `pending` says that there is something to do, then lets tasks run.
 pub(crate) fn do_idle(pending: impl FnOnce() -> bool) {
     with_masked(|irq| {
-        // Masked: an interrupt that wakes a thread from here on ends the wait.
-        if !pending() && !own(irq).queue.has_ready() {
+        // Masked: an interrupt that wakes a task from here on ends the wait.
+        if !pending() && !own(irq).has_ready() && !take_from_the_busiest(irq) {
+            set_idle(cpu::id(irq), true);
             cpu::wait_for_interrupt(irq);
+            set_idle(cpu::id(irq), false);
         }
     });
     schedule();
 }
 
-/// Ends the current thread.
+/// Ends the current task.
 pub(super) fn exit(code: i32) -> ! {
-    assert!(!is_masked(), "a thread ends with interrupts masked");
+    assert!(!is_masked(), "a task ends with interrupts masked");
     with_masked(|irq| {
-        let slot = own(irq).queue.exit(code);
-        ENDED.get(irq).set(Some(slot));
+        let timed = own(irq).exit(code);
+        drop(timed);
         switch(irq);
     });
-    unreachable!("a thread that has ended runs");
+    unreachable!("a task that has ended runs");
 }
 
 fn switch(irq: &IrqMasked) {
@@ -270,27 +237,65 @@ fn switch(irq: &IrqMasked) {
         assert!(held.get() == 0, "scheduling while atomic: locks are held, {:#x}", held.get());
     });
     rcu::note_context_switch(irq);
-    let saved = SAVED.get(irq);
     let mut rq = own(irq);
-    let Some((prev, next)) = rq.queue.pick() else { return };
-    if let Some(start) = rq.start[next.index()].take() {
-        saved[next.index()].set(start);
+    let Some(tasks) = rq.pick() else { return };
+    if rq.is_idle() {
+        set_not_overloaded(cpu::id(irq));
     }
     drop(rq);
-    // SAFETY: `next` is a thread of this CPU that doesn't run: its registers are where it
-    // left them when it came here, or where `kthread` laid them out. Other CPUs may
-    // queue `prev` from here on, and only this one takes it off again, after the switch.
-    unsafe { cpu_switch_to(&saved[prev.index()], &saved[next.index()]) };
-    finish(irq);
+    drop(tasks.gone);
+    // SAFETY: `prev` is the task that runs here; it is there until `finish` has seen that this
+    // CPU has left it (`Switch`), and `next` is the queue's own.
+    let (prev, next) = unsafe { (tasks.prev.as_ref(), tasks.next.as_ref()) };
+    // SAFETY: `next` runs nowhere: whoever queues a task of another CPU waits until that has left
+    // it (`on_cpu`). So its registers are where it left them when it came here, or where
+    // `kthread` laid them out. Nobody else takes `prev` until `finish` clears `on_cpu`.
+    let prev = unsafe {
+        cpu_switch_to(&prev.thread.saved, &next.thread.saved, tasks.prev.cast(), tasks.next.cast())
+    };
+    // This may be another CPU from here on.
+    // SAFETY: the switch handed over the task that was left.
+    unsafe { finish_task_switch(prev.cast(), irq) };
 }
 
-/// Finishes a switch on the stack of the new thread: if the previous thread has ended, frees its
-/// stack (Linux: finish_task_switch). Interrupts are masked since the switch began.
-pub(super) fn finish(irq: &IrqMasked) {
-    let Some(slot) = ENDED.get(irq).take() else { return };
-    let stack = own(irq).stacks[slot.index()].take();
+/// Finishes a switch on the stack of the new task (Linux: finish_task_switch). Interrupts are
+/// masked since the switch began.
+///
+/// # Safety
+/// `prev` is the task that this CPU has just left.
+pub(super) unsafe fn finish_task_switch(prev: NonNull<Task>, irq: &IrqMasked) {
+    // SAFETY: a task is there while it is `on_cpu`.
+    let task = unsafe { prev.as_ref() };
+    match task.departure() {
+        Departure::None => task.set_on_cpu(false),
+        Departure::Ended => end(task.get(), irq),
+        Departure::Moves => depart(task.get(), irq),
+    }
+}
+
+/// Ends the life of a task whose stack this CPU has left.
+#[cold]
+fn end(task: TaskRef, irq: &IrqMasked) {
+    task.set_on_cpu(false);
+    let listed = free_pid(&task);
     // Before anybody can learn of the end.
-    drop(stack);
-    own(irq).queue.finish_task_switch(slot);
-    ENDS.wake_up();
+    task.thread.release_stack();
+    own(irq).forget();
+    task.set_life(Life::Dead);
+    task.exited.wake_up();
+    drop((listed, task));
+}
+
+/// Sends a task away that may no longer run on this CPU, and that it has left.
+#[cold]
+fn depart(task: TaskRef, irq: &IrqMasked) {
+    let mut rq = own(irq);
+    task.set_departure(Departure::None);
+    let queued = rq.dequeue(&task);
+    task.set_on_cpu(false);
+    if queued.is_some() || task.is_running() {
+        place(queued.unwrap_or_else(|| task.clone()), rq, irq);
+    } else {
+        drop(rq);
+    }
 }

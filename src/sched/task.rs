@@ -1,29 +1,75 @@
-//! State of a thread for the scheduler: its number, its state, its stage of life.
+//! The object of a task (Linux: struct task_struct, include/linux/sched.h).
+//!
+//! | field | who writes it |
+//! | --- | --- |
+//! | `flags`, `mems_allowed` | the task itself |
+//! | `state`, `wake_at`, `cpu` | the holder of the lock of the run queue of `cpu` |
+//! | `cpus_allowed`, `departure` | as above |
+//! | `on_cpu` | set under that lock, cleared by the CPU that has left the task's stack |
+//! | `life`, `exit_code` | the CPU that the task ends on |
+//! | `pid` | the holder of the lock of the pids |
 #![deny(unsafe_code)]
 
+use super::task_list::Links;
+use super::task_ref::ReleaseTask;
+use super::wait::WaitQueue;
 use crate::arch::CpuId;
+use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
+#[cfg(target_os = "none")]
+use crate::arch::switch::SavedSp;
+use crate::sync::atomic::AtomicU32 as RefCount;
+use arrayvec::ArrayString;
 use core::fmt;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64};
 
-/// Relation of a thread to its CPU (Linux: task_struct.__state).
+/// A task's name, cut to 15 bytes (Linux: TASK_COMM_LEN).
+pub type Comm = ArrayString<15>;
+
+/// `name` as a [`Comm`].
+#[must_use]
+pub fn comm(name: &str) -> Comm {
+    let mut comm = Comm::new();
+    for c in name.chars() {
+        if comm.try_push(c).is_err() {
+            break;
+        }
+    }
+    comm
+}
+
+/// Relation of a task to its CPU (Linux: task_struct.__state).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum TaskState {
     /// Runs, or waits for the CPU alone (TASK_RUNNING).
-    Running,
-    /// Sleeps until it is woken; `KThread::stop` ends what it waits for
-    /// (TASK_INTERRUPTIBLE).
-    Interruptible,
-    /// Sleeps until it is woken, for what is sure to come (TASK_UNINTERRUPTIBLE).
-    Uninterruptible,
+    Running = 1 << 0,
+    /// Sleeps until it is woken; `KThread::stop` ends the wait (TASK_INTERRUPTIBLE).
+    Interruptible = 1 << 1,
+    /// Sleeps until it is woken, for something sure to come (TASK_UNINTERRUPTIBLE).
+    Uninterruptible = 1 << 2,
 }
 
 impl TaskState {
     /// Returns a bit for the state, to name several.
     #[must_use]
     pub const fn bit(self) -> u8 {
+        self as u8
+    }
+    const fn from_bit(bit: u8) -> Self {
+        match bit {
+            2 => Self::Interruptible,
+            4 => Self::Uninterruptible,
+            _ => Self::Running,
+        }
+    }
+    /// Returns the letter of the state in `/proc/PID/stat` (Linux: task_state_to_char).
+    #[must_use]
+    pub const fn letter(self) -> char {
         match self {
-            Self::Running => 1 << 0,
-            Self::Interruptible => 1 << 1,
-            Self::Uninterruptible => 1 << 2,
+            Self::Running => 'R',
+            Self::Interruptible => 'S',
+            Self::Uninterruptible => 'D',
         }
     }
 }
@@ -31,76 +77,269 @@ impl TaskState {
 /// States of sleep (Linux: TASK_NORMAL), as bits.
 pub const TASK_NORMAL: u8 = TaskState::Interruptible.bit() | TaskState::Uninterruptible.bit();
 
-/// Threads that a CPU can have, its first included.
-pub const NR_THREADS: usize = 32;
-
-/// The number of a thread on its CPU, below [`NR_THREADS`].
+/// Stage of the life of a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Slot(u8);
+#[repr(u8)]
+pub enum Life {
+    /// No CPU has it as a task yet.
+    New,
+    /// A CPU has it; not ended.
+    Live,
+    /// Ended, and still on its stack.
+    Exiting,
+    /// Ended; the stack has gone back.
+    Dead,
+}
 
-impl Slot {
-    /// Thread that the CPU ran when it came up.
-    pub const FIRST: Self = Self(0);
+/// Work for the CPU that leaves a task's stack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Departure {
+    /// The task stays.
+    None,
+    /// The task has ended.
+    Ended,
+    /// The task may no longer run on this CPU.
+    Moves,
+}
 
-    /// All numbers, rising.
-    pub fn all() -> impl Iterator<Item = Self> {
-        (0..NR_THREADS as u8).map(Self)
+/// A task. It lives in one place, and is reached through a [`TaskRef`](super::TaskRef) or, by
+/// itself, through [`current`](super::current()).
+pub struct Task {
+    flags: AtomicU32,
+    mems_allowed: AtomicU32,
+    pub(super) usage: RefCount,
+    pid: AtomicU32,
+    cpu: AtomicU8,
+    state: AtomicU8,
+    life: AtomicU8,
+    departure: AtomicU8,
+    on_cpu: AtomicBool,
+    should_stop: AtomicBool,
+    exit_code: AtomicI32,
+    wake_at: AtomicU64,
+    comm: [AtomicU64; 2],
+    cpus_allowed: AtomicCpuMask,
+    /// Links of the lists that it can be on, by their kinds.
+    pub(super) links: [Links; 2],
+    /// Waiters for its end.
+    pub(super) exited: WaitQueue,
+    pub(super) release: ReleaseTask,
+    #[cfg(target_os = "none")]
+    pub(super) thread: Thread,
+}
+
+/// The part of a task that the switch uses (Linux: struct thread_struct).
+#[cfg(target_os = "none")]
+pub(super) struct Thread {
+    pub saved: SavedSp,
+    /// The stack, which goes back when the task has ended: first byte, 0 where it is not the
+    /// task's to give back.
+    pub stack: core::sync::atomic::AtomicUsize,
+    /// Function that takes the stack back.
+    pub release_stack: super::ReleaseStack,
+}
+
+const fn words(name: &str) -> [u64; 2] {
+    let (bytes, mut words, mut i) = (name.as_bytes(), [0; 2], 0);
+    while i < bytes.len() {
+        words[i / 8] |= (bytes[i] as u64) << (i % 8 * 8);
+        i += 1;
     }
-    /// Returns the number as an index.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
+    words
+}
+
+impl Task {
+    /// A task that no CPU has yet, called `name`, with one reference. It may run on
+    /// `allowed`, and is on `cpu`.
+    ///
+    /// # Panics
+    /// The name is longer than 15 bytes.
+    pub(super) const fn new(
+        name: &str,
+        cpu: CpuId,
+        allowed: CpuMask,
+        release: ReleaseTask,
+        #[cfg(target_os = "none")] release_stack: super::ReleaseStack,
+    ) -> Self {
+        assert!(name.len() <= 15, "a comm has 15 bytes");
+        let [low, high] = words(name);
+        Self {
+            flags: AtomicU32::new(0),
+            mems_allowed: AtomicU32::new(u32::MAX),
+            usage: RefCount::new(1),
+            pid: AtomicU32::new(0),
+            cpu: AtomicU8::new(cpu.index() as u8),
+            state: AtomicU8::new(TaskState::Running as u8),
+            life: AtomicU8::new(Life::New as u8),
+            departure: AtomicU8::new(Departure::None as u8),
+            on_cpu: AtomicBool::new(false),
+            should_stop: AtomicBool::new(false),
+            exit_code: AtomicI32::new(0),
+            wake_at: AtomicU64::new(0),
+            comm: [AtomicU64::new(low), AtomicU64::new(high)],
+            cpus_allowed: AtomicCpuMask::new(allowed),
+            links: [const { Links::new() }; 2],
+            exited: WaitQueue::new(),
+            release,
+            #[cfg(target_os = "none")]
+            thread: Thread {
+                saved: SavedSp::none(),
+                stack: core::sync::atomic::AtomicUsize::new(0),
+                release_stack,
+            },
+        }
     }
-    /// Returns the number as a bit of 32.
+
+    /// Returns the task's flags of memory management (Linux: the PF_MEMALLOC* of
+    /// task_struct.flags). Only the task itself writes them; an interrupt handler sees those of
+    /// the task that it interrupted.
     #[must_use]
-    pub const fn bit(self) -> u32 {
-        1 << self.0
+    #[inline(always)]
+    pub fn flags(&self) -> &AtomicU32 {
+        &self.flags
+    }
+    /// Returns the nodes that allocations with `__GFP_HARDWALL` may use, a bit each (Linux:
+    /// task_struct.mems_allowed). Only the task itself writes them.
+    #[must_use]
+    #[inline(always)]
+    pub fn mems_allowed(&self) -> &AtomicU32 {
+        &self.mems_allowed
+    }
+    /// Returns its number, 1 at least; 0 for idle tasks, for tasks that have ended, and before
+    /// the CPU has tasks.
+    #[must_use]
+    #[inline]
+    pub fn pid(&self) -> u32 {
+        self.pid.load(Relaxed)
+    }
+    pub(super) fn set_pid(&self, pid: u32) {
+        self.pid.store(pid, Relaxed);
+    }
+    /// Returns its name.
+    #[must_use]
+    pub fn comm(&self) -> Comm {
+        let mut bytes = [0; 16];
+        for (to, word) in bytes.chunks_exact_mut(8).zip(&self.comm) {
+            to.copy_from_slice(&word.load(Relaxed).to_le_bytes());
+        }
+        let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(15);
+        core::str::from_utf8(&bytes[..len]).map_or(Comm::new(), comm)
+    }
+    /// Returns the CPU whose run queue it belongs to: where it runs, waits, or last ran (Linux:
+    /// task_cpu). For another task than the current one it may be out of date at once.
+    #[must_use]
+    #[inline]
+    pub fn cpu(&self) -> CpuId {
+        CpuId::new(self.cpu.load(Acquire).into()).unwrap_or(CpuId::BOOT)
+    }
+    pub(super) fn set_cpu(&self, cpu: CpuId) {
+        self.cpu.store(cpu.index() as u8, Release);
+    }
+    /// Returns its state.
+    #[must_use]
+    pub fn state(&self) -> TaskState {
+        TaskState::from_bit(self.state.load(Relaxed))
+    }
+    #[inline]
+    pub(super) fn is_running(&self) -> bool {
+        self.state.load(Relaxed) == TaskState::Running as u8
+    }
+    pub(super) fn set_state(&self, state: TaskState) {
+        self.state.store(state as u8, Relaxed);
+    }
+    /// Returns the stage of its life.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        match self.life.load(Acquire) {
+            0 => Life::New,
+            1 => Life::Live,
+            2 => Life::Exiting,
+            _ => Life::Dead,
+        }
+    }
+    pub(super) fn set_life(&self, life: Life) {
+        self.life.store(life as u8, Release);
+    }
+    #[inline]
+    pub(super) fn departure(&self) -> Departure {
+        match self.departure.load(Relaxed) {
+            0 => Departure::None,
+            1 => Departure::Ended,
+            _ => Departure::Moves,
+        }
+    }
+    pub(super) fn set_departure(&self, departure: Departure) {
+        self.departure.store(departure as u8, Relaxed);
+    }
+    /// Returns true while a CPU is on its stack.
+    #[inline]
+    pub(super) fn on_cpu(&self) -> bool {
+        self.on_cpu.load(Acquire)
+    }
+    #[inline]
+    pub(super) fn set_on_cpu(&self, on: bool) {
+        self.on_cpu.store(on, Release);
+    }
+    /// Returns true if it was asked to end.
+    #[must_use]
+    pub fn should_stop(&self) -> bool {
+        self.should_stop.load(Acquire)
+    }
+    pub(super) fn ask_to_stop(&self) {
+        self.should_stop.store(true, Release);
+    }
+    /// Returns the code that it ended with; 0 before.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        self.exit_code.load(Relaxed)
+    }
+    pub(super) fn set_exit_code(&self, code: i32) {
+        self.exit_code.store(code, Relaxed);
+    }
+    pub(super) fn wake_at(&self) -> u64 {
+        self.wake_at.load(Relaxed)
+    }
+    pub(super) fn set_wake_at(&self, time: u64) {
+        self.wake_at.store(time, Relaxed);
+    }
+    /// Returns the CPUs that it may run on (Linux: task_struct.cpus_mask).
+    #[must_use]
+    pub fn cpus_allowed(&self) -> CpuMask {
+        self.cpus_allowed.load(Relaxed)
+    }
+    #[inline]
+    pub(super) fn may_run_on(&self, cpu: CpuId) -> bool {
+        self.cpus_allowed().contains(cpu)
+    }
+    pub(super) fn set_cpus_mask(&self, mask: CpuMask) {
+        self.cpus_allowed.store(mask, Relaxed);
     }
 }
 
-const _: () = assert!(NR_THREADS == u32::BITS as usize, "a bit for each in a word");
-
-/// A thread: it stays on its CPU for life. A number is used again after a thread's end;
-/// the generation tells the old thread's handles from the new one's.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct ThreadId {
-    /// The CPU that runs it.
-    pub cpu: CpuId,
-    pub(super) slot: Slot,
-    pub(super) generation: u32,
-}
-
-impl ThreadId {
-    /// A number of its own among the threads that live, 1 at least (Linux: task_struct.pid).
-    #[must_use]
-    pub const fn pid(self) -> u32 {
-        (self.cpu.index() * NR_THREADS + self.slot.index() + 1) as u32
-    }
-}
-
-impl fmt::Debug for ThreadId {
+impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Thread({}:{}.{})", self.cpu.index(), self.slot.0, self.generation)
+        write!(f, "{}({}, {:?}, {:?})", self.comm(), self.pid(), self.life(), self.state())
     }
 }
 
-/// Reason why a thread could not be created.
+/// Reason why a task could not be created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CreateError {
-    /// The CPU has [`NR_THREADS`] already.
-    TooMany,
+    /// All pids below the limit are taken (Linux: EAGAIN).
+    NoPid,
     /// The CPU isn't up, or has no interrupts: nothing would wake it from its sleep.
     NoCpu,
-    /// There is no memory for its stack.
+    /// There is no memory for the task or its stack.
     NoMemory,
 }
 
 impl fmt::Display for CreateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TooMany => "its CPU has as many threads as it can have",
+            Self::NoPid => "all pids up to pid_max are taken",
             Self::NoCpu => "its CPU is not up, or has no interrupts",
-            Self::NoMemory => "no memory for its stack",
+            Self::NoMemory => "no memory for the task or its stack",
         })
     }
 }

@@ -3,21 +3,21 @@
 //! The order in which both sides act is what loses no wake-up; the module above tells why.
 #![deny(unsafe_code)]
 
-use super::task::{Slot, TASK_NORMAL, TaskState};
+use super::task::{TASK_NORMAL, TaskState};
+use super::wait_list::{WaitList, wait_on};
 use super::{
-    cond_resched, current, may_sleep, schedule, schedule_timeout, set_current_state, should_stop,
-    wake_slot,
+    cond_resched, has_threads, may_sleep, schedule, schedule_timeout, set_current_state,
+    should_stop, wake_up_state,
 };
+use crate::arch::cpu;
 use crate::arch::irq::{is_masked, with_masked};
-use crate::arch::{NR_CPUS, cpu};
-use crate::percpu::possible_cpus;
 use crate::sync::{Rank, SpinLock};
 use core::fmt;
 
-/// Threads that wait for something to become true. A waiting thread is a bit here: waiting
-/// takes no memory.
+/// Tasks that wait for something to become true. A waiting task has an entry on its stack:
+/// waiting takes no memory.
 pub struct WaitQueue {
-    waiters: SpinLock<[u32; NR_CPUS]>,
+    waiters: SpinLock<WaitList>,
 }
 
 /// A wait ended because the thread was asked to (Linux: -ERESTARTSYS).
@@ -36,7 +36,7 @@ impl WaitQueue {
     /// Creates a queue without waiters.
     #[must_use]
     pub const fn new() -> Self {
-        Self { waiters: SpinLock::new(Rank::WaitQueue, [0; NR_CPUS]) }
+        Self { waiters: SpinLock::new(Rank::WaitQueue, WaitList::new()) }
     }
 
     /// Sleeps until `condition` holds. It is asked again after each [`WaitQueue::wake_up`],
@@ -45,14 +45,15 @@ impl WaitQueue {
     /// # Panics
     /// Where sleeping is not allowed; see [`schedule()`].
     pub fn wait_event(&self, mut condition: impl FnMut() -> bool) {
-        while !condition() {
-            self.prepare_to_wait(TaskState::Uninterruptible);
-            if condition() {
-                break;
+        self.wait(|prepare| {
+            while !condition() {
+                prepare(TaskState::Uninterruptible);
+                if condition() {
+                    break;
+                }
+                schedule();
             }
-            schedule();
-        }
-        self.finish_wait();
+        });
     }
 
     /// [`WaitQueue::wait_event`], also for the idle thread, which may not sleep and lets others
@@ -65,7 +66,7 @@ impl WaitQueue {
         if condition() {
             return;
         }
-        let alone = current().is_none();
+        let alone = !has_threads();
         assert!(alone || !is_masked(), "scheduling while atomic: waits with interrupts masked");
         if !alone && may_sleep() {
             return self.wait_event(condition);
@@ -85,20 +86,19 @@ impl WaitQueue {
         &self,
         mut condition: impl FnMut() -> bool,
     ) -> Result<(), Interrupted> {
-        let mut result = Ok(());
-        while !condition() {
-            self.prepare_to_wait(TaskState::Interruptible);
-            if condition() {
-                break;
+        self.wait(|prepare| {
+            while !condition() {
+                prepare(TaskState::Interruptible);
+                if condition() {
+                    break;
+                }
+                if should_stop() {
+                    return Err(Interrupted);
+                }
+                schedule();
             }
-            if should_stop() {
-                result = Err(Interrupted);
-                break;
-            }
-            schedule();
-        }
-        self.finish_wait();
-        result
+            Ok(())
+        })
     }
 
     /// Variant of [`WaitQueue::wait_event`] that waits at most `jiffies`. Returns the jiffies
@@ -108,22 +108,22 @@ impl WaitQueue {
         mut condition: impl FnMut() -> bool,
         jiffies: u64,
     ) -> Option<u64> {
-        let mut left = jiffies;
-        let held = loop {
-            if condition() {
-                break true;
+        self.wait(|prepare| {
+            let mut left = jiffies;
+            loop {
+                if condition() {
+                    return Some(left.max(1));
+                }
+                if left == 0 {
+                    return None;
+                }
+                prepare(TaskState::Uninterruptible);
+                if condition() {
+                    return Some(left.max(1));
+                }
+                left = schedule_timeout(left);
             }
-            if left == 0 {
-                break false;
-            }
-            self.prepare_to_wait(TaskState::Uninterruptible);
-            if condition() {
-                break true;
-            }
-            left = schedule_timeout(left);
-        };
-        self.finish_wait();
-        held.then_some(left.max(1))
+        })
     }
 
     /// Wakes all that wait, to ask their conditions again. What made a condition true must
@@ -137,37 +137,31 @@ impl WaitQueue {
         self.wake(TaskState::Interruptible.bit());
     }
 
-    /// Returns true if a thread waits; it may be about to stop. For reports and tests.
+    /// Returns true if a task waits; it may be about to stop. For reports and tests.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        with_masked(|irq| self.waiters.lock(irq).iter().any(|&cpu| cpu != 0))
+        with_masked(|irq| !self.waiters.lock(irq).is_empty())
     }
 
-    /// First of the two steps into sleep: this thread is on the queue and in `state`. The
-    /// condition has to be asked after it, and [`schedule()`] called only if it doesn't hold.
-    pub fn prepare_to_wait(&self, state: TaskState) {
-        if let Some(this) = current() {
-            with_masked(|irq| self.waiters.lock(irq)[this.cpu.index()] |= this.slot.bit());
-        }
-        set_current_state(state);
-    }
-
-    /// Ends what [`WaitQueue::prepare_to_wait`] began.
-    pub fn finish_wait(&self) {
-        set_current_state(TaskState::Running);
-        if let Some(this) = current() {
-            with_masked(|irq| self.waiters.lock(irq)[this.cpu.index()] &= !this.slot.bit());
-        }
+    /// Runs `f` with the first of the two steps into sleep: it puts this task on the queue and in
+    /// a state. The condition has to be asked after it, and [`schedule()`] called only if it
+    /// doesn't hold. Afterwards the task is `Running`, and off the queue (Linux: prepare_to_wait,
+    /// finish_wait).
+    fn wait<R>(&self, f: impl FnOnce(&dyn Fn(TaskState)) -> R) -> R {
+        wait_on(&self.waiters, |link| {
+            let result = f(&|state| {
+                link();
+                set_current_state(state);
+            });
+            set_current_state(TaskState::Running);
+            result
+        })
     }
 
     fn wake(&self, states: u8) {
         with_masked(|irq| {
-            let waiters = *self.waiters.lock(irq);
-            for cpu in possible_cpus() {
-                let bits = waiters[cpu.index()];
-                for slot in Slot::all().filter(|slot| bits & slot.bit() != 0) {
-                    wake_slot(cpu, slot, states, irq);
-                }
+            for task in self.waiters.lock(irq).tasks() {
+                wake_up_state(task, states, irq);
             }
         });
     }

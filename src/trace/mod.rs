@@ -8,6 +8,7 @@
 //! | `event` | how a record is laid out and printed |
 //! | `printf`, `flags` | formats and names, for print |
 //! | `sites` | the places in the source that records name |
+//! | `comms` | the names of the tasks that wrote |
 //! | `ring` | a CPU's records, in Linux's page format |
 //! | `control` | what is on, how large the rings are |
 //! | `text` | the records in the format of Linux's file `trace` |
@@ -30,6 +31,7 @@
 //! Lock order: `Rank::Trace` is the innermost.
 #![deny(unsafe_code)]
 
+mod comms;
 mod control;
 mod event;
 mod events;
@@ -57,7 +59,7 @@ use crate::arch::cpu;
 use crate::arch::irq::{is_masked, with_masked};
 use crate::machine_local;
 use crate::per_cpu;
-use crate::sched::{self, NR_THREADS};
+use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use core::mem::ManuallyDrop;
 use core::panic::Location;
@@ -118,21 +120,16 @@ fn record(id: Id, encode: impl FnOnce(&crate::arch::IrqMasked, &mut [u8; MAX_REC
         };
         let mut bytes = [0; MAX_RECORD];
         let len = encode(irq, &mut bytes);
-        let mut pid = 0;
-        if let Some((thread, comm)) = sched::try_current() {
-            pid = thread.pid();
-            ring.note_comm(slot_of(pid), &comm);
+        let task = sched::current();
+        let pid = task.pid();
+        if pid != 0 {
+            ring.comms.note(pid, &task.comm());
         }
         bytes[..2].copy_from_slice(&event::id(id as usize).to_le_bytes());
         bytes[2] = flags;
         bytes[4..8].copy_from_slice(&pid.to_le_bytes());
         ring.write(cpu::sched_clock(), &bytes[..len]);
     });
-}
-
-/// A thread's slot on its CPU.
-fn slot_of(pid: u32) -> usize {
-    pid.wrapping_sub(1) as usize % NR_THREADS
 }
 
 /// The number by which an event's records are told (Linux: events/SYSTEM/EVENT/id).

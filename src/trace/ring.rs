@@ -7,11 +7,11 @@
 //!
 //! Who writes and who reads has the ring to himself: it is plain data.
 
+use super::comms::Comms;
 use crate::addr::PAGE_SIZE;
 use crate::mm::alloc::{AllocError, KVec};
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::OwnedPage;
-use crate::sched::{Comm, NR_THREADS};
 
 /// Bytes of a page's header: `u64 time_stamp; local_t commit` (Linux: BUF_PAGE_HDR_SIZE).
 pub(super) const HEADER: usize = 16;
@@ -77,8 +77,8 @@ pub(super) struct Ring {
     stamp: u64,
     written: u64,
     overrun: u64,
-    /// The names of the CPU's threads that wrote, by their slots.
-    comms: KVec<Comm>,
+    /// The names of the tasks that wrote.
+    pub comms: Comms,
 }
 
 /// A record: when, and its bytes, which may be followed by some that fill it up to a word.
@@ -101,7 +101,7 @@ impl Ring {
             let page = Page { memory, commit: 0, records: 0 };
             all.push_within_capacity(page).map_err(|_| AllocError)?;
         }
-        let comms = KVec::from_elem(Comm::new_const(), NR_THREADS, gfp)?;
+        let comms = Comms::new(gfp)?;
         Ok(Self { pages: all, head: 0, tail: 0, stamp: 0, written: 0, overrun: 0, comms })
     }
 
@@ -131,20 +131,6 @@ impl Ring {
     /// Bytes of records that are there.
     pub fn bytes(&self) -> usize {
         self.used().map(Page::commit).sum()
-    }
-
-    /// Notes what the thread of `slot` is called.
-    pub fn note_comm(&mut self, slot: usize, comm: &Comm) {
-        if let Some(known) = self.comms.get_mut(slot)
-            && known != comm
-        {
-            *known = *comm;
-        }
-    }
-
-    /// Returns the name of the thread of `slot`, if it wrote.
-    pub fn comm(&self, slot: usize) -> Option<&str> {
-        self.comms.get(slot).map(Comm::as_str).filter(|comm| !comm.is_empty())
     }
 
     /// Adds a record of at most [`ROOM`] - 16 bytes, a multiple of 4, at a time not before the

@@ -4,10 +4,9 @@
 use super::control::Rings;
 use super::event::{self, COMMON, Text};
 use super::ring::{ROOM, Record, Ring};
-use super::{DROPPED, EVENTS, IRQS_OFF, slot_of};
+use super::{DROPPED, EVENTS, IRQS_OFF};
 use crate::arch::{CpuId, NR_CPUS, cpu};
 use crate::mm::page_alloc::cpus_online;
-use crate::sched::NR_THREADS;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -126,7 +125,7 @@ fn line(f: &mut fmt::Formatter<'_>, cpu: usize, ring: &Ring, entry: &Entry<'_>) 
     };
     let comm = match entry.pid {
         0 => "<idle>",
-        pid => ring.comm(slot_of(pid)).unwrap_or("<...>"),
+        pid => ring.comms.find(pid).unwrap_or("<...>"),
     };
     let irqs = if entry.flags & IRQS_OFF != 0 { 'd' } else { '.' };
     let (seconds, micros) = rounded(entry.record.time);
@@ -174,11 +173,12 @@ pub struct SavedCmdlines<'a>(pub &'a Rings);
 
 impl fmt::Display for SavedCmdlines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (cpu, ring) in self.0.rings.iter().enumerate() {
-            for slot in 0..NR_THREADS {
-                if let Some(comm) = ring.as_ref().and_then(|ring| ring.comm(slot)) {
-                    writeln!(f, "{} {comm}", cpu * NR_THREADS + slot + 1)?;
-                }
+        let rings = || self.0.rings.iter().flatten();
+        for (n, ring) in rings().enumerate() {
+            // A task may have written on several CPUs.
+            let known = |pid: u32| rings().take(n).any(|ring| ring.comms.find(pid).is_some());
+            for (pid, comm) in ring.comms.iter().filter(|&(pid, _)| !known(pid)) {
+                writeln!(f, "{pid} {comm}")?;
             }
         }
         Ok(())

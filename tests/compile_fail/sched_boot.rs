@@ -7,7 +7,7 @@ use granule::sched;
 
 pub fn again() {
     sched::schedule();
-    sched::init_cpu("again"); //~ E0603
+    sched::init_cpu(); //~ E0603
     sched::withdraw_cpu(); //~ E0603
     sched::make_idle(); //~ E0603
 }

@@ -23,7 +23,7 @@ use granule::firmware::fdt::Tree;
 use granule::init::Boot;
 use granule::kprintln;
 use granule::mm::validate;
-use granule::mm::{debug, init_mm, page_alloc, slab, vmalloc};
+use granule::mm::{debug, init_mm, page_alloc, slab, thread_stack, vmalloc};
 use granule::sync::Once;
 
 static TREE: Once<Tree<'static>> = Once::new();
@@ -118,6 +118,7 @@ fn leaves_nothing(test: &Test) -> bool {
 /// Number of pages in use once all caches were shrunk. Page tables are left out, since those
 /// that a split of the linear map took stay, and so is the tools' own memory.
 pub fn settled_pages() -> u32 {
+    thread_stack::free_vm_stack_cache(usize::MAX);
     vmalloc::shrink();
     slab::shrink_all();
     page_alloc::drain_all_pages();

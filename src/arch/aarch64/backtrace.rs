@@ -82,10 +82,11 @@ pub fn save_stack_trace(entries: &mut [usize]) -> usize {
     n
 }
 
-/// The end of the stack that `at`, a place on it, is part of. All are aligned alike, and to
-/// more than their size.
+/// Returns the end of the stack that `at`, a place on it, is part of: a thread's or the boot
+/// CPU's. All begin at multiples of [`THREAD_ALIGN`], and are smaller.
 fn stack_end(at: VirtAddr) -> VirtAddr {
-    at.align_down(THREAD_ALIGN) + THREAD_SIZE
+    let boot = image::boot_stack();
+    if boot.contains(at) { boot.end() } else { at.align_down(THREAD_ALIGN) + THREAD_SIZE }
 }
 
 /// A place on the caller's stack: what it has there lies above.

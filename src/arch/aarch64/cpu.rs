@@ -3,9 +3,10 @@
 pub use super::clock::{sched_clock, tick_frequency, ticks, timeout};
 use super::sysreg;
 use crate::arch::{CpuId, IrqMasked, NR_CPUS};
-use aarch64_cpu::registers::{Readable, TPIDR_EL1};
+use aarch64_cpu::registers::{Readable, SP_EL0, TPIDR_EL1, Writeable};
 use core::arch::asm;
 use core::cell::Cell;
+use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 
 /// The lock ranks that each CPU holds. `percpu` lies above this room.
@@ -23,6 +24,30 @@ pub fn id(_irq: &IrqMasked) -> CpuId {
     let n = TPIDR_EL1.get() as usize;
     // SAFETY: set to a number below NR_CPUS when the CPU came up.
     unsafe { CpuId::new(n).unwrap_unchecked() }
+}
+
+/// Returns the address of the current task, which SP_EL0 holds while the CPU is at EL1 (Linux:
+/// get_current).
+#[inline(always)]
+#[must_use]
+pub(crate) fn current_task() -> NonNull<()> {
+    let task: *mut ();
+    // SAFETY: reads a register. It is the same all through a task's life, wherever that runs, so
+    // one read may serve for several.
+    unsafe {
+        asm!("mrs {}, sp_el0", out(reg) task, options(pure, nomem, nostack, preserves_flags))
+    };
+    // SAFETY: head.S has set it before the first Rust code of the kernel's own map runs.
+    unsafe { NonNull::new_unchecked(task) }
+}
+
+/// Makes the running code the task at `task`.
+///
+/// # Safety
+/// A task is there for good, and no other CPU runs as it. Nothing that the caller does next relies
+/// on what [`current_task`] returned before.
+pub(crate) unsafe fn set_current_task(task: NonNull<()>) {
+    SP_EL0.set(task.addr().get() as u64);
 }
 
 /// Waits a moment in a spin loop.

@@ -10,8 +10,8 @@
 
 /*
  * An exception pushes a frame on the stack, unless the stack is what overflowed:
- * stacks are aligned to twice their size, so a bit of SP tells, and it is tested
- * without a register to spare.
+ * stacks begin at multiples of twice the size of the largest, so a bit of SP tells, and it is
+ * tested without a register to spare.
  */
 .macro ventry kind
     .balign 128

@@ -163,6 +163,10 @@ impl<const W: usize> AtomicMask<W> {
     pub fn load(&self, order: Ordering) -> Mask<W> {
         Mask(core::array::from_fn(|i| self.0[i].load(order)))
     }
+    /// Makes it the set `mask`, a word after the other.
+    pub fn store(&self, mask: Mask<W>, order: Ordering) {
+        self.0.iter().zip(mask.0).for_each(|(word, bits)| word.store(bits, order));
+    }
     fn add(&self, n: usize, order: Ordering) {
         self.0[n / 64].fetch_or(1 << (n % 64), order);
     }

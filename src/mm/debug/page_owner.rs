@@ -57,7 +57,7 @@ fn set_halves(word: &AtomicU64, low: u32, high: u32) {
 
 /// The number of the thread that runs, 0 where there are none.
 fn current_pid() -> u32 {
-    sched::current().map_or(0, |id| id.pid())
+    sched::current().pid()
 }
 
 fn current_comm() -> [u64; 2] {

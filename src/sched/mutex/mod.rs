@@ -82,10 +82,18 @@ impl Default for Mutex {
     }
 }
 
+impl MutexGuard<'_> {
+    #[cold]
+    #[inline(never)]
+    fn unlock_slowpath(&self) {
+        self.mutex.waiters.wake_up();
+    }
+}
+
 impl Drop for MutexGuard<'_> {
     fn drop(&mut self) {
         if self.mutex.state.swap(FREE, Ordering::Release) == CONTENDED {
-            self.mutex.waiters.wake_up();
+            self.unlock_slowpath();
         }
     }
 }

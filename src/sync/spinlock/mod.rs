@@ -58,6 +58,8 @@ pub enum Rank {
     StackDepot,
     /// Objects that wait for readers to be done (Linux: rcu_data.nocb_lock).
     Rcu,
+    /// The numbers of tasks, and the tasks by their numbers (Linux: pidmap_lock).
+    Pids,
     /// Waiters for an event (Linux: wait_queue_head.lock).
     WaitQueue,
     /// A CPU's threads (Linux: rq.__lock).

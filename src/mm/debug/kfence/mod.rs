@@ -71,7 +71,7 @@ impl Track {
 
     fn here() -> Self {
         Self {
-            pid: sched::current().map_or(0, |id| id.pid()),
+            pid: sched::current().pid(),
             cpu: with_masked(|irq| cpu::id(irq).index()) as u8,
             time: cpu::sched_clock(),
             stack: stackdepot::save_here(true),

@@ -105,7 +105,7 @@ pub fn kmemleak_alloc(at: VirtAddr, size: usize, min_count: u32) {
         return;
     }
     let stack = Handle::number(stackdepot::save_here(true));
-    let (now, pid) = (cpu::sched_clock(), sched::current().map_or(0, |id| id.pid()));
+    let (now, pid) = (cpu::sched_clock(), sched::current().pid());
     let mut spare = None;
     let added = loop {
         let added = with_state(|state| {
