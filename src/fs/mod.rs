@@ -10,12 +10,13 @@
 //! | --- | --- |
 //! | `tree` | directories and files, and the way along a path |
 //! | `snapshot` | the state of memory as JSON |
-//! | `proc`, `debugfs`, `sysfs`, `tracing` | the files, by where they are mounted |
+//! | `proc`, `sysctl`, `debugfs`, `sysfs`, `tracing` | the files, by where they are mounted |
 #![deny(unsafe_code)]
 
 mod debugfs;
 mod proc;
 pub mod snapshot;
+mod sysctl;
 mod sysfs;
 #[cfg(test)]
 #[expect(unsafe_code, reason = "a test reserves memory for an area")]

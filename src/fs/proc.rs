@@ -1,7 +1,7 @@
 //! /proc.
 
-use super::Snapshot;
 use super::tree::{File, Node};
+use super::{Snapshot, sysctl};
 use crate::firmware::fdt::Text;
 use crate::mm::stat;
 use crate::resource::{IoMem, iomem};
@@ -39,6 +39,7 @@ pub(super) const FILES: &[Node] = &[
     Node::File(File::new("meminfo", |_, out| write!(out, "{}", stat::MemInfo))),
     Node::File(File::private("pagetypeinfo", |_, out| write!(out, "{}", stat::PageTypeInfo))),
     Node::File(File::private("slabinfo", |_, out| write!(out, "{}", stat::SlabInfoFile))),
+    Node::Dir("sys", &[Node::Dir("kernel", sysctl::KERNEL)]),
     Node::File(File::private("vmallocinfo", |_, out| write!(out, "{}", stat::VmallocInfo))),
     Node::File(File::new("vmstat", |_, out| write!(out, "{}", stat::VmStat))),
     Node::File(File::new("zoneinfo", |_, out| write!(out, "{}", stat::ZoneInfoFile))),

@@ -1,0 +1,30 @@
+//! /proc/sys (Linux: kernel/sysctl.c).
+
+use super::FsError;
+use super::tree::{File, Node};
+use crate::sched;
+
+#[cfg(test)]
+mod tests;
+
+/// /proc/sys/kernel.
+pub(super) const KERNEL: &[Node] = &[Node::File(
+    File::new("pid_max", |_, out| writeln!(out, "{}", sched::pid_max())).with_store(|text| {
+        let max = number(text).ok_or(FsError::InvalidArgument)?;
+        sched::set_pid_max(max).map_err(|_| FsError::InvalidArgument)
+    }),
+)];
+
+/// Reads a number as files of /proc/sys take it: decimal, with `0x` hexadecimal, with `0` octal
+/// (Linux: proc_dointvec).
+fn number(text: &str) -> Option<u32> {
+    let text = text.trim();
+    let (digits, radix) = match (text.strip_prefix("0x"), text.strip_prefix('0')) {
+        (Some(hex), _) => (hex, 16),
+        (_, Some(octal)) if !octal.is_empty() => (octal, 8),
+        _ => (text, 10),
+    };
+    // Of signs, `from_str_radix` takes a plus.
+    let is_number = digits.starts_with(|c: char| c.is_digit(radix));
+    is_number.then(|| u32::from_str_radix(digits, radix).ok())?
+}
