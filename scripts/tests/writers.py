@@ -64,7 +64,7 @@ def writers(text):
 
 def all_writers():
     found = set(LISTS)
-    for name in ("mod.rs", "frame.rs", "user.rs"):
+    for name in ("mod.rs", "frame.rs", "pageblock.rs", "user.rs"):
         found |= set(writers((ROOT / "mm/page" / name).read_text(encoding="utf-8")))
     # `Link::set` writes the link that `next_link` and `prev_link` lend.
     return {name for name in found if not name.startswith("$")} - {"set"}
