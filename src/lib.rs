@@ -13,6 +13,7 @@
 //! | `collections`, [`fault_inject`] | what Linux has in lib/: trees, slots, bitmaps; failures on purpose |
 //! | [`firmware`] | device tree and command line: untrusted bytes in, plain values out |
 //! | [`sched`] | kernel threads |
+//! | [`time`] | the clocks |
 //! | [`drivers`] | devices |
 //! | [`sync`], [`percpu`] | locks and per-CPU data |
 //! | [`arch`] | what the CPU does |
@@ -43,6 +44,7 @@ pub mod reserved_mem;
 pub mod resource;
 pub mod sched;
 pub mod sync;
+pub mod time;
 pub mod trace;
 pub mod workload;
 

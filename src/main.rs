@@ -4,7 +4,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
-use granule::init::{Boot, fragment, lkdtm, report, snapshot};
+use granule::init::{Boot, fragment, lkdtm, report, rtc, snapshot};
 #[cfg(target_os = "none")]
 use granule::monitor;
 
@@ -18,6 +18,7 @@ fn main(boot: &Boot) -> u8 {
 
     // Kept for good: the machine ends with it.
     core::mem::forget(fragment::asked_for(&boot.cmdline));
+    rtc::hctosys(boot);
     report::print(boot);
     if !snapshot::asked_for(&boot.cmdline) {
         return EXIT_USAGE;

@@ -1,5 +1,5 @@
 //! Devices: the console's UART and what is typed there, the log, the interrupt controller, the
-//! semihosting host.
+//! real-time clock, the semihosting host.
 
 #[cfg(target_os = "none")]
 pub mod console;
@@ -11,8 +11,12 @@ pub(crate) mod irqchip;
 mod mmio;
 #[cfg(target_os = "none")]
 pub mod power;
+#[cfg(target_os = "none")]
+mod primecell;
 #[cfg(any(target_os = "none", test))]
 pub mod random;
+#[cfg(target_os = "none")]
+pub mod rtc;
 #[cfg(target_os = "none")]
 pub mod semihosting;
 #[cfg(any(target_os = "none", test))]

@@ -4,6 +4,7 @@
 //! UART receives from [`Uart::listen`] on.
 
 use super::mmio::{Probe, ReadOnly, ReadWrite, block};
+use super::primecell::is_primecell;
 use crate::addr::VirtAddr;
 use tock_registers::interfaces::{ReadWriteable, Readable, Writeable};
 use tock_registers::{register_bitfields, register_structs};
@@ -47,21 +48,11 @@ register_structs! {
         (0x34 => _ifls),
         (0x38 => imsc: ReadWrite<u32, UARTIMSC::Register>),
         (0x3c => @END),
-    },
-    /// Identification of a PrimeCell, at the end of its page (Arm DDI 0183, 3.3.17 and 3.3.18).
-    PrimeCell {
-        (0x00 => periph_id: [ReadOnly<u32>; 4]),
-        (0x10 => cell_id: [ReadOnly<u32>; 4]),
-        (0x20 => @END),
     }
 }
 
-/// Place of a PrimeCell's identification among its registers.
-const PRIMECELL: usize = 0xfe0;
-/// UARTPeriphID0 and 1 of a PL011, whose part number is 0x011: the bits that count, and their value.
-const PL011_PERIPH_ID: [(u32, u32); 2] = [(0xff, 0x11), (0x0f, 0x00)];
-/// UARTPCellID0 to 3.
-const CELL_ID: [u32; 4] = [0x0d, 0xf0, 0x05, 0xb1];
+/// Part number of a PL011.
+const PL011_PART: u32 = 0x011;
 
 // The mini UART, a 16550 with 32-bit registers (BCM2711 ARM Peripherals, 2.2.2).
 register_bitfields! { u32,
@@ -174,7 +165,7 @@ impl Kind {
                 let uart: &Pl011 = unsafe { block(base)? };
                 uart.fr.probe()?;
                 // SAFETY: the end of the page that begins at `base`, as the caller says.
-                let is_pl011 = || unsafe { block(base + PRIMECELL) }.is_some_and(is_pl011);
+                let is_pl011 = || unsafe { is_primecell(base, PL011_PART) };
                 (!identify || is_pl011()).then_some(Registers::Pl011(uart))
             }
             Self::MiniUart => {
@@ -192,19 +183,6 @@ impl Kind {
         };
         registers.map(Uart)
     }
-}
-
-/// Returns true if a PrimeCell says that it is a PL011.
-fn is_pl011(primecell: &PrimeCell) -> bool {
-    let says = |register: &ReadOnly<u32>, mask, id| {
-        register.probe().is_some_and(|value| value & mask == id)
-    };
-    primecell
-        .periph_id
-        .iter()
-        .zip(PL011_PERIPH_ID)
-        .all(|(register, (mask, id))| says(register, mask, id))
-        && primecell.cell_id.iter().zip(CELL_ID).all(|(register, id)| says(register, 0xff, id))
 }
 
 impl Uart {

@@ -28,6 +28,8 @@ mod redistributors;
 #[cfg(target_os = "none")]
 pub mod report;
 #[cfg(target_os = "none")]
+pub mod rtc;
+#[cfg(target_os = "none")]
 pub mod secondary;
 #[cfg(target_os = "none")]
 mod setup;

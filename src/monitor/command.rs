@@ -75,6 +75,7 @@ commands! {
     "compact" "" "compacts all zones" [];
     "stress" "COUNT [SEED]" "random allocations of all kinds, then every check" [];
     "bench" "[NAME]" "what an operation takes" [Argument::Bench];
+    "date" "" "the realtime clock, and how long the machine is up" [];
     "dmesg" "" "the log" [];
     "fault" "[NAME]" "breaks a rule of memory, which ends the kernel" [Argument::Fault];
     "reboot" "" "resets the machine" [];
@@ -131,6 +132,8 @@ pub enum Command<'a> {
     Stress(u32, u64),
     /// `bench`
     Bench(Option<&'a str>),
+    /// `date`
+    Date,
     /// `dmesg`
     Dmesg,
     /// `fault`
@@ -332,6 +335,7 @@ impl<'a> Arguments<'a> {
                 Command::Stress(count, seed?)
             }
             "bench" => Command::Bench(self.next()),
+            "date" => Command::Date,
             "dmesg" => Command::Dmesg,
             "fault" => Command::Fault(self.next()),
             "reboot" => Command::Reboot,

@@ -11,6 +11,7 @@ use crate::mm::debug::PageDump;
 use crate::mm::page::Frame;
 use crate::mm::slab::{SlabInfo, slabinfo};
 use crate::mm::{cma, ptdump, stat};
+use crate::time::{Date, NSEC_PER_SEC, ktime_get, ktime_get_real};
 use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
 
@@ -150,4 +151,11 @@ pub(super) fn top(out: &mut Screen) -> fmt::Result {
             return Ok(());
         }
     }
+}
+
+/// The realtime clock, and how long the machine is up.
+pub(super) fn date(out: &mut Screen) -> fmt::Result {
+    let (now, up) = (ktime_get_real(), ktime_get() / (NSEC_PER_SEC / 1000));
+    let date = Date::from_seconds(now / NSEC_PER_SEC);
+    writeln!(out, "{date} UTC, up {}.{:03} s", up / 1000, up % 1000)
 }

@@ -190,6 +190,7 @@ impl Session<'_> {
             Command::Compact => self.work.compact(out),
             Command::Stress(count, seed) => self.work.stress(count, seed, out),
             Command::Bench(name) => bench::run(name, out),
+            Command::Date => look::date(out),
             Command::Fault(name) => fault(&self.lkdtm, name, out),
             Command::Reboot => power::reboot(&self.boot.tree, out),
             Command::Poweroff => power::poweroff(&self.boot.tree, out),

@@ -90,10 +90,21 @@ impl<'a> Tree<'a> {
     /// (`brcm,bcm2835-pm-wdt`).
     #[must_use]
     pub fn bcm2835_pm(&self) -> Option<PhysRange> {
+        self.registers_of("brcm,bcm2835-pm-wdt")
+    }
+
+    /// The registers of the first PL031, a real-time clock (`arm,pl031`).
+    #[must_use]
+    pub fn pl031(&self) -> Option<PhysRange> {
+        self.registers_of("arm,pl031")
+    }
+
+    /// The registers of the first available device that is compatible `with` this.
+    fn registers_of(&self, with: &str) -> Option<PhysRange> {
         let mut walk = self.lineages();
         while let Some(lineage) = walk.next() {
             let node = lineage.node();
-            if node.is_compatible("brcm,bcm2835-pm-wdt") && node.is_available() {
+            if node.is_compatible(with) && node.is_available() {
                 return Some(lineage.reg(0)?.range());
             }
         }
