@@ -14,7 +14,7 @@ use crate::arch::errata::Workarounds;
 use crate::arch::irq::with_masked;
 use crate::arch::lines::{Line, Lines};
 use crate::arch::pgtable::descriptor::{Descriptor, PTRS_PER_TABLE};
-use crate::arch::pgtable::tlbi::{RangeOp, VaOp};
+use crate::arch::pgtable::tlbi::{RangeOp, VaOp, asid_operand};
 use core::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{AcqRel, Relaxed},
@@ -55,6 +55,42 @@ pub(crate) fn tlbi_rvaae1is(op: RangeOp) {
 #[inline(always)]
 pub(crate) fn tlbi_rvaale1is(op: RangeOp) {
     sysreg::tlbi_rvaale1is(op.operand());
+}
+
+/// Drops what is cached of an address and ASID, at all levels, on all CPUs.
+#[inline(always)]
+pub fn tlbi_vae1is(op: VaOp) {
+    sysreg::tlbi_vae1is(op.operand());
+}
+
+/// Drops what is cached of an address and ASID, at the last level, on all CPUs.
+#[inline(always)]
+pub fn tlbi_vale1is(op: VaOp) {
+    sysreg::tlbi_vale1is(op.operand());
+}
+
+/// Drops what is cached of an address and ASID, at the last level, on this CPU.
+#[inline(always)]
+pub fn tlbi_vale1(op: VaOp) {
+    sysreg::tlbi_vale1(op.operand());
+}
+
+/// Drops all that is cached under an ASID, but for what is global, on all CPUs.
+#[inline(always)]
+pub fn tlbi_aside1is(asid: u16) {
+    sysreg::tlbi_aside1is(asid_operand(asid));
+}
+
+/// Range form of [`tlbi_vae1is`]. The CPU must have FEAT_TLBIRANGE ([`has_tlb_range`]).
+#[inline(always)]
+pub fn tlbi_rvae1is(op: RangeOp) {
+    sysreg::tlbi_rvae1is(op.operand());
+}
+
+/// Range form of [`tlbi_vale1is`]. The CPU must have FEAT_TLBIRANGE ([`has_tlb_range`]).
+#[inline(always)]
+pub fn tlbi_rvale1is(op: RangeOp) {
+    sysreg::tlbi_rvale1is(op.operand());
 }
 
 static TLB_RANGE: AtomicBool = AtomicBool::new(false);
@@ -113,6 +149,12 @@ pub(crate) fn read_descriptor(word: &AtomicU64) -> Descriptor {
 #[inline(always)]
 pub(crate) fn write_descriptor(word: &AtomicU64, descriptor: Descriptor) {
     word.store(descriptor.bits(), Relaxed);
+}
+
+/// Swaps a word of a table, atomically against updates by hardware; the word before.
+#[inline(always)]
+pub(crate) fn swap_descriptor(word: &AtomicU64, descriptor: Descriptor) -> Descriptor {
+    Descriptor::from_bits(word.swap(descriptor.bits(), AcqRel))
 }
 
 /// Compare-and-exchange form of [`write_descriptor`]: stores `new` if the word still is `old`,

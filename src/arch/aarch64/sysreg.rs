@@ -200,6 +200,18 @@ invalidations! {
     tlbi_rvaae1is, "sys #0, c8, c2, #3, {}";
     /// TLBI RVAALE1IS: range form, at the last level.
     tlbi_rvaale1is, "sys #0, c8, c2, #7, {}";
+    /// Drops what is cached of an address and ASID, at all levels, on all CPUs.
+    tlbi_vae1is, "tlbi vae1is, {}";
+    /// Drops what is cached of an address and ASID, at the last level, on all CPUs.
+    tlbi_vale1is, "tlbi vale1is, {}";
+    /// Drops what is cached of an address and ASID, at the last level, on this CPU.
+    tlbi_vale1, "tlbi vale1, {}";
+    /// Drops all that is cached under an ASID, on all CPUs.
+    tlbi_aside1is, "tlbi aside1is, {}";
+    /// TLBI RVAE1IS: range form, of an ASID, at all levels.
+    tlbi_rvae1is, "sys #0, c8, c2, #1, {}";
+    /// TLBI RVALE1IS: range form, of an ASID, at the last level.
+    tlbi_rvale1is, "sys #0, c8, c2, #5, {}";
 }
 
 /// Declares maintenance by virtual address.

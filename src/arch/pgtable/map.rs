@@ -140,7 +140,11 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// The table of `level` that translates `va`, made if it isn't there.
-    fn table_for(&mut self, va: VirtAddr, level: Level) -> Result<TableAddr<A::Regime>, MapError> {
+    pub(super) fn table_for(
+        &mut self,
+        va: VirtAddr,
+        level: Level,
+    ) -> Result<TableAddr<A::Regime>, MapError> {
         let there = if level == Level::Pte { self.pte_table(va) } else { None };
         there.map_or_else(|| self.make_table_for(va, level), Ok)
     }
@@ -188,11 +192,11 @@ impl<A: TableAccess> Mapper<'_, A> {
                     // The table ends where its index starts over.
                     let over = done > 0 && piece.level.index(at) == 0;
                     if over || left.is_empty() || Piece::choose(left, here, flags) != piece {
-                        return (done, Entry::Invalid);
+                        return (done, None);
                     }
                     let first = piece.level.index(at);
                     if let Some(used) = t.first_used(first, piece.entries()) {
-                        return (done, t.entry(piece.level, used));
+                        return (done, Some(t.entry(piece.level, used)));
                     }
                     let leaf = Leaf { pa: here, attrs, contiguous: piece.contiguous, valid: true };
                     t.set_leaves(piece.level, first, piece.entries(), leaf);
@@ -201,9 +205,9 @@ impl<A: TableAccess> Mapper<'_, A> {
             });
             match stop {
                 _ if bytes > 0 => return Ok(bytes),
-                Entry::Invalid => unreachable!("a piece was chosen for this very address"),
-                Entry::Leaf(_) => return Err(MapError::AlreadyMapped),
-                Entry::Table(_) => {
+                None => unreachable!("a piece was chosen for this very address"),
+                Some(Entry::Leaf(_) | Entry::Invalid) => return Err(MapError::AlreadyMapped),
+                Some(Entry::Table(_)) => {
                     // An empty table left from earlier makes room for a block; another
                     // one means smaller pieces.
                     let whole = VirtRange::from_size(va.start(), piece.size());

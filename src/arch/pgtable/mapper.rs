@@ -216,3 +216,15 @@ pub(super) fn check(va: VirtRange) -> Result<(), MapError> {
     }
     Ok(())
 }
+
+/// A page frame within what descriptors can hold.
+#[inline]
+pub(super) fn check_page(pa: PhysAddr) -> Result<(), MapError> {
+    if !pa.is_aligned(PAGE_SIZE as u64) {
+        Err(MapError::Misaligned)
+    } else if pa.get() >> VA_BITS != 0 {
+        Err(MapError::OutOfRange)
+    } else {
+        Ok(())
+    }
+}

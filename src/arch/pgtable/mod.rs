@@ -1,5 +1,6 @@
-//! Page tables of the EL1 kernel regime: VMSAv8-64 with the 4 KiB granule, 48-bit
-//! addresses and four levels, called PGD, PUD, PMD and PTE as in Linux.
+//! Page tables: VMSAv8-64 with the 4 KiB granule, 48-bit addresses and four levels, called
+//! PGD, PUD, PMD and PTE as in Linux. The translation regime is a type ([`Regime`]): the
+//! kernel's or a user's.
 //!
 //! Both machines share this room. [`descriptor`] is the format, [`mair`] the memory
 //! types, [`tcr`] the control register: these three are plain constant integer code,
@@ -16,6 +17,7 @@ mod mapper;
 mod protect;
 mod recent;
 mod regime;
+mod sets;
 mod split;
 mod table;
 pub mod tcr;
@@ -32,7 +34,10 @@ pub use flush::FlushOwed;
 pub use mair::{MAIR_EL1, MemoryType};
 pub use mapper::{MapError, MapFlags, Mapper, Translation};
 pub use recent::RecentTables;
-pub use regime::{Attributes, Kernel, Regime, Tables, Tlbi};
+pub use regime::{
+    Attributes, Gathered, Kernel, MigrationPte, MmuGather, Prot, PteMarker, Regime, SwapPte,
+    Tables, Tlbi, User, UserAttrs, UserPte,
+};
 pub use table::{Entry, Leaf, Table, TableAccess, TableAddr};
 #[cfg(any(target_os = "none", test))]
 pub use tcr::{IdMmfr, tcr_el1};

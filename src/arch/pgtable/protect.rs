@@ -113,7 +113,12 @@ impl<A: TableAccess> Mapper<'_, A> {
                     if attrs == leaf.attrs {
                         continue;
                     }
-                    self.access.with(table, |t| t.set_leaf(level, index, Leaf { attrs, ..leaf }));
+                    self.access.with(table, |t| {
+                        t.update_leaf(level, index, leaf, |leaf| {
+                            let attrs = new(leaf.attrs).unwrap_or(leaf.attrs);
+                            Leaf { attrs, ..leaf }
+                        });
+                    });
                     owed.add(part, level.size());
                 }
                 _ => {}
@@ -210,7 +215,9 @@ impl<A: TableAccess> Mapper<'_, A> {
                     self.set_valid_in(next, down, part, valid, owed);
                 }
                 (Entry::Leaf(leaf), _) if leaf.valid != valid => {
-                    self.access.with(table, |t| t.set_leaf(level, index, Leaf { valid, ..leaf }));
+                    self.access.with(table, |t| {
+                        t.update_leaf(level, index, leaf, |leaf| Leaf { valid, ..leaf });
+                    });
                     if !valid {
                         owed.add(part, level.size());
                     }

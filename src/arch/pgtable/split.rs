@@ -239,8 +239,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         let count = va.len() >> level.shift();
         self.access.with(table, |t| {
             for (i, slot) in old.iter_mut().enumerate().take(count) {
-                *slot = t.entry(level, first + i);
-                t.clear(first + i);
+                *slot = t.take_entry(level, first + i);
             }
         });
         let mut owed = FlushOwed::<A::Regime>::NONE;

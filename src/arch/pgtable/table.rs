@@ -5,11 +5,12 @@
 //! needs no `unsafe`. [`TableAccess`] is the door from a table's address to its words
 //! and the source of table pages.
 
-use super::descriptor::{CONT_ENTRIES, Descriptor, Kind, Level, PTRS_PER_TABLE, VA_BITS};
-use super::mapper::MapError;
+use super::descriptor::{Descriptor, Kind, Level, PTRS_PER_TABLE};
+use super::mapper::{MapError, check_page};
 use super::recent::RecentTables;
 use super::regime::{Attributes, Kernel, Regime, Tlbi};
-use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
+use super::sets::Sets;
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
 use core::marker::PhantomData;
 use core::sync::atomic::AtomicU64;
@@ -66,8 +67,14 @@ pub struct Leaf<R: Regime = Kernel> {
 impl<R: Regime> Leaf<R> {
     /// Returns the valid leaf's descriptor in a table of `level`.
     #[inline(always)]
-    fn descriptor(self, level: Level) -> Descriptor {
+    pub(super) fn descriptor(self, level: Level) -> Descriptor {
         Descriptor::leaf_with(level, self.pa, self.attrs.bits(), self.contiguous)
+    }
+    /// Returns the word for the leaf, valid or hidden.
+    #[inline(always)]
+    fn word(self, level: Level) -> Descriptor {
+        let leaf = self.descriptor(level);
+        if self.valid { leaf } else { R::hide(leaf) }
     }
 }
 
@@ -101,7 +108,10 @@ impl<R: Regime> Table<R> {
     #[inline]
     #[must_use]
     pub fn entry(&self, level: Level, index: usize) -> Entry<R> {
-        let descriptor = self.descriptor(index);
+        Self::decode(level, self.descriptor(index))
+    }
+    #[inline(always)]
+    fn decode(level: Level, descriptor: Descriptor) -> Entry<R> {
         let contiguous = descriptor.is_contiguous();
         match descriptor.kind(level) {
             Kind::Table(pa) => Entry::Table(TableAddr::of_link(pa)),
@@ -138,12 +148,54 @@ impl<R: Regime> Table<R> {
     }
     #[inline]
     pub(super) fn clear(&self, index: usize) {
-        mmu::write_descriptor(&self.words[index], Descriptor::INVALID);
+        clear::<R>(&self.words[index]);
+    }
+    /// Invalidates an entry; the word that it was last.
+    #[inline]
+    pub(super) fn take(&self, index: usize) -> Descriptor {
+        let word = &self.words[index];
+        let old = mmu::read_descriptor(word);
+        if R::HARDWARE_UPDATES {
+            // Most are empty, and those need no store.
+            return if old == Descriptor::INVALID { old } else { swap(word) };
+        }
+        mmu::write_descriptor(word, Descriptor::INVALID);
+        old
+    }
+    /// Invalidates an entry of this table of `level`; what it said last.
+    #[inline]
+    pub(super) fn take_entry(&self, level: Level, index: usize) -> Entry<R> {
+        Self::decode(level, self.take(index))
+    }
+    /// Stores a word if the one there is `old`. Returns true if it was.
+    #[inline]
+    pub(super) fn exchange(&self, index: usize, old: Descriptor, new: Descriptor) -> bool {
+        mmu::exchange_descriptor(&self.words[index], old, new)
+    }
+    /// Changes `leaf`, which the entry at `index` was read as, or what hardware has made of it
+    /// since.
+    #[inline]
+    pub(super) fn update_leaf(
+        &self,
+        level: Level,
+        index: usize,
+        leaf: Leaf<R>,
+        change: impl Fn(Leaf<R>) -> Leaf<R>,
+    ) {
+        if !R::HARDWARE_UPDATES {
+            return self.set_leaf(level, index, change(leaf));
+        }
+        loop {
+            let old = self.descriptor(index);
+            let Entry::Leaf(leaf) = Self::decode(level, old) else { return };
+            if self.exchange(index, old, change(leaf).word(level)) {
+                return;
+            }
+        }
     }
     #[inline]
     pub(super) fn set_leaf(&self, level: Level, index: usize, leaf: Leaf<R>) {
-        let d = leaf.descriptor(level);
-        mmu::write_descriptor(&self.words[index], if leaf.valid { d } else { R::hide(d) });
+        mmu::write_descriptor(&self.words[index], leaf.word(level));
     }
     /// Gives `count` entries from `first` on memory that is contiguous, as `leaf` has it for
     /// the first of them.
@@ -194,7 +246,7 @@ impl<R: Regime> Table<R> {
         let low = words.iter().position(is_used)?;
         let high = words.iter().rposition(is_used)?;
         for word in &words[low..=high] {
-            mmu::write_descriptor(word, Descriptor::INVALID);
+            clear::<R>(word);
         }
         Some((first + low, first + high))
     }
@@ -229,7 +281,7 @@ impl<R: Regime> Table<R> {
     /// The `count` entries from `first` on, which are those of contiguous sets.
     #[inline(always)]
     pub(super) fn sets(&self, first: usize, count: usize) -> Sets<'_, R> {
-        Sets(self.words[first..first + count].as_chunks().0, PhantomData)
+        Sets::new(&self.words[first..first + count])
     }
     /// The table below the entry at `index` of a table above the last level.
     #[inline]
@@ -274,14 +326,20 @@ impl<R: Regime> Table<R> {
     }
 }
 
-fn check_page(pa: PhysAddr) -> Result<(), MapError> {
-    if !pa.is_aligned(PAGE_SIZE as u64) {
-        Err(MapError::Misaligned)
-    } else if pa.get() >> VA_BITS != 0 {
-        Err(MapError::OutOfRange)
+/// Invalidates a word.
+#[inline(always)]
+fn clear<R: Regime>(word: &AtomicU64) {
+    if R::HARDWARE_UPDATES {
+        swap(word);
     } else {
-        Ok(())
+        mmu::write_descriptor(word, Descriptor::INVALID);
     }
+}
+
+/// Invalidates a word that hardware may be changing; the word that it was last.
+#[inline(always)]
+fn swap(word: &AtomicU64) -> Descriptor {
+    mmu::swap_descriptor(word, Descriptor::INVALID)
 }
 
 #[inline]
@@ -292,43 +350,6 @@ fn is_used(word: &AtomicU64) -> bool {
 #[inline]
 fn is_contiguous(word: &AtomicU64) -> bool {
     mmu::read_descriptor(word).is_contiguous()
-}
-
-/// Entries by contiguous sets: their number is known, and so no loop counts them.
-pub(super) struct Sets<'a, R>(&'a [[AtomicU64; CONT_ENTRIES]], PhantomData<R>);
-
-impl<R: Regime> Sets<'_, R> {
-    /// Returns whether all entries are empty, neither valid nor present-invalid.
-    #[inline(always)]
-    pub(super) fn are_free(&self) -> bool {
-        let used = |set: &[AtomicU64; _]| {
-            set.iter().fold(0, |bits, word| bits | mmu::read_descriptor(word).bits())
-        };
-        self.0.iter().all(|set| used(set) == 0)
-    }
-    /// Maps pages of contiguous memory, as `leaf` has it for the first of them.
-    #[inline(always)]
-    pub(super) fn set(&self, leaf: Leaf<R>) {
-        let mut d = leaf.descriptor(Level::Pte);
-        for set in self.0 {
-            for word in set {
-                mmu::write_descriptor(word, d);
-                d = d.further(PAGE_SIZE);
-            }
-        }
-    }
-    /// Clears the entries. Returns true if any was not clear.
-    #[inline(always)]
-    pub(super) fn clear(&self) -> bool {
-        let mut any = 0;
-        for set in self.0 {
-            for word in set {
-                any |= mmu::read_descriptor(word).bits();
-                mmu::write_descriptor(word, Descriptor::INVALID);
-            }
-        }
-        any != 0
-    }
 }
 
 /// Marks a link of the dead; bit 0, which makes a descriptor valid, stays clear.

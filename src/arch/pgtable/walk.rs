@@ -118,7 +118,10 @@ impl<A: TableAccess> Mapper<'_, A> {
                 (Entry::Invalid, _) if descriptor.is_valid() => {
                     return bad("a block where none can be");
                 }
-                (Entry::Invalid, _) if descriptor != Descriptor::INVALID => {
+                (Entry::Invalid, _)
+                    if descriptor != Descriptor::INVALID
+                        && !A::Regime::is_software_entry(descriptor, level) =>
+                {
                     return bad("bits that say nothing");
                 }
                 (Entry::Invalid, _) => {}

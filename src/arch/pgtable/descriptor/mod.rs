@@ -23,20 +23,22 @@ pub const VA_BITS: u32 = 48;
 const VALID: u64 = 1 << 0;
 /// A table, or at the last level a page; clear, it is a block.
 const TABLE_OR_PAGE: u64 = 1 << 1;
-const ATTR_INDX_SHIFT: u32 = 2;
-const ATTR_INDX: u64 = 7 << ATTR_INDX_SHIFT;
+pub(super) const ATTR_INDX_SHIFT: u32 = 2;
+pub(super) const ATTR_INDX: u64 = 7 << ATTR_INDX_SHIFT;
 pub(super) const AP_EL0: u64 = 1 << 6;
-const AP_RDONLY: u64 = 1 << 7;
+pub(super) const AP_RDONLY: u64 = 1 << 7;
 pub(super) const SH_OUTER: u64 = 0b10 << 8;
 pub(super) const SH_INNER: u64 = 0b11 << 8;
 pub(super) const AF: u64 = 1 << 10;
 pub(super) const NG: u64 = 1 << 11;
 const OUTPUT_ADDRESS: u64 = 0x0000_ffff_ffff_f000;
-const GP: u64 = 1 << 50;
-const DBM: u64 = 1 << 51;
+pub(super) const GP: u64 = 1 << 50;
+pub(super) const DBM: u64 = 1 << 51;
 const CONTIGUOUS: u64 = 1 << 52;
-const PXN: u64 = 1 << 53;
+pub(super) const PXN: u64 = 1 << 53;
 pub(super) const UXN: u64 = 1 << 54;
+/// Table descriptor bit: nothing below it is executable at EL1.
+pub(super) const PXN_TABLE: u64 = 1 << 59;
 /// Table descriptor bit: nothing below it is executable at EL0.
 pub(super) const UXN_TABLE: u64 = 1 << 60;
 /// Everything in a leaf that a [`KernelAttrs`] sets.

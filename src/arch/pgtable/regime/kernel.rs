@@ -35,7 +35,8 @@ impl Attributes for KernelAttrs {
 
 impl Tables for Kernel {
     const ROOT: Level = Level::Pgd;
-    /// Nothing under a table is executable at EL0; for EL1 the leaves decide.
+    const HARDWARE_UPDATES: bool = false;
+    /// UXNTable: no leaf under a table is executable at EL0; for EL1 the leaves decide.
     const TABLE_BITS: u64 = UXN_TABLE;
 
     #[inline(always)]
@@ -57,6 +58,9 @@ impl Tables for Kernel {
     #[inline(always)]
     fn show(entry: Descriptor) -> Option<Descriptor> {
         entry.undo_present_invalid()
+    }
+    fn is_software_entry(_: Descriptor, _: Level) -> bool {
+        false
     }
     fn defect(leaf: Descriptor) -> Option<&'static str> {
         if leaf.is_writable_and_executable() {

@@ -4,8 +4,12 @@
 #![deny(unsafe_code)]
 
 mod kernel;
+mod user;
 
 pub use kernel::Kernel;
+pub use user::{
+    Gathered, MigrationPte, MmuGather, Prot, PteMarker, SwapPte, User, UserAttrs, UserPte,
+};
 
 use super::descriptor::{Descriptor, Level};
 use super::flush::Reach;
@@ -43,6 +47,9 @@ pub trait Regime: Tables + Tlbi + Copy + Eq + Hash + Debug + 'static {
 pub trait Tables: Sized {
     /// The level of the root.
     const ROOT: Level;
+    /// True if hardware may change valid leaves in memory at any time: their access flag and dirty
+    /// state.
+    const HARDWARE_UPDATES: bool;
     /// Bits that descriptors of tables have besides the address and the kind.
     const TABLE_BITS: u64;
 
@@ -62,6 +69,8 @@ pub trait Tables: Sized {
     fn hide(leaf: Descriptor) -> Descriptor;
     /// The valid leaf that [`Tables::hide`] made `entry` from; `None` of others.
     fn show(entry: Descriptor) -> Option<Descriptor>;
+    /// Returns whether a word that is neither valid nor a hidden leaf is software's own.
+    fn is_software_entry(word: Descriptor, level: Level) -> bool;
     /// Says what a valid leaf has that none of the regime may.
     fn defect(leaf: Descriptor) -> Option<&'static str>;
 }

@@ -4,6 +4,7 @@ mod cached;
 mod model;
 mod mutations;
 mod scenarios;
+mod user;
 
 use super::{Kernel, KernelAttrs, Mapper, Permission, RecentTables, Table, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};

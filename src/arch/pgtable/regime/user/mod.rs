@@ -1,0 +1,131 @@
+//! Users' regime: EL1&0, lower half, by TTBR0_EL1.
+//!
+//! No mapping of it can be executed by the kernel, and none is global:
+//!
+//! ```compile_fail,E0308
+//! # use granule::addr::PhysAddr;
+//! # use granule::arch::pgtable::{KernelAttrs, Leaf, User};
+//! let pa = PhysAddr::new(0);
+//! let leaf = Leaf::<User> { pa, attrs: KernelAttrs::KERNEL, contiguous: false, valid: true };
+//! ```
+#![deny(unsafe_code)]
+
+mod attrs;
+mod edit;
+mod gather;
+mod pte;
+
+pub use attrs::{Prot, UserAttrs};
+pub use gather::{Gathered, MmuGather};
+pub use pte::{MigrationPte, PteMarker, SwapPte, UserPte};
+
+use super::{Regime, Tables, Tlbi};
+use crate::addr::{UserAddr, UserRange, VirtAddr, VirtRange};
+use crate::arch::asid::{Asid, Context};
+use crate::arch::mmu;
+use crate::arch::pgtable::descriptor::{Descriptor, Level, NG, PXN, PXN_TABLE};
+use crate::arch::pgtable::flush::{FlushOwed, Reach};
+use crate::arch::pgtable::tlbi::{RangeOp, VaOp};
+
+/// Users' regime. Its translations are cached under an ASID.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum User {}
+
+impl Regime for User {
+    type Addr = UserAddr;
+    type Range = UserRange;
+    type Attrs = UserAttrs;
+}
+
+impl Tables for User {
+    const ROOT: Level = Level::Pgd;
+    const HARDWARE_UPDATES: bool = true;
+    /// PXNTable: no leaf under a table is executable at EL1; for EL0 the leaves decide.
+    const TABLE_BITS: u64 = PXN_TABLE;
+
+    #[inline(always)]
+    fn input_range(range: UserRange) -> VirtRange {
+        VirtRange::from_size(VirtAddr::new(range.start().get()), range.len())
+    }
+    #[inline(always)]
+    fn input(at: UserAddr) -> VirtAddr {
+        VirtAddr::new(at.get())
+    }
+    #[inline(always)]
+    fn output(at: VirtAddr) -> UserAddr {
+        UserAddr::new(at.get()).expect("users' tables translate the lower half alone")
+    }
+    #[inline(always)]
+    fn hide(leaf: Descriptor) -> Descriptor {
+        Descriptor::from_bits(leaf.bits() & !(1 | NG) | pte::HIDDEN)
+    }
+    #[inline(always)]
+    fn show(entry: Descriptor) -> Option<Descriptor> {
+        let hidden = entry.bits() & (1 | NG | pte::FORM) == pte::HIDDEN;
+        hidden.then(|| Descriptor::from_bits(entry.bits() & !pte::FORM | NG | 1))
+    }
+    fn defect(leaf: Descriptor) -> Option<&'static str> {
+        if leaf.bits() & PXN == 0 {
+            Some("executable by the kernel")
+        } else if leaf.bits() & NG == 0 {
+            Some("global")
+        } else {
+            None
+        }
+    }
+    fn is_software_entry(word: Descriptor, level: Level) -> bool {
+        level == Level::Pte && !matches!(pte::UserPte::decode(word), UserPte::Bad(_))
+    }
+}
+
+impl Tlbi for User {
+    /// The ASID of the tree's context; `None` if it has never run, and so nothing is cached.
+    type Tag = Option<Asid>;
+
+    #[inline(always)]
+    fn may_be_cached(tag: Option<Asid>) -> bool {
+        tag.is_some()
+    }
+    #[inline(always)]
+    fn op(at: VirtAddr, tag: Option<Asid>) -> VaOp {
+        VaOp::of_user(User::output(at), number(tag))
+    }
+    #[inline(always)]
+    fn range_op(at: VirtAddr, pages: usize, tag: Option<Asid>) -> Option<RangeOp> {
+        RangeOp::largest_of_user(User::output(at), pages, number(tag))
+    }
+    #[inline(always)]
+    fn tlbi(op: VaOp, reach: Reach) {
+        match reach {
+            Reach::LastLevel => mmu::tlbi_vale1is(op),
+            Reach::AllLevels => mmu::tlbi_vae1is(op),
+        }
+    }
+    #[inline(always)]
+    fn tlbi_range(op: RangeOp, reach: Reach) {
+        match reach {
+            Reach::LastLevel => mmu::tlbi_rvale1is(op),
+            Reach::AllLevels => mmu::tlbi_rvae1is(op),
+        }
+    }
+    #[inline(always)]
+    fn tlbi_all(tag: Option<Asid>) {
+        mmu::tlbi_aside1is(number(tag));
+    }
+}
+
+/// The number of a tag's ASID; where there is none, nothing is invalidated.
+fn number(tag: Option<Asid>) -> u16 {
+    tag.map_or(0, Asid::get)
+}
+
+impl FlushOwed<User> {
+    /// Invalidates on all CPUs what is cached under the ASID of `context`, if it has ever run.
+    /// Any context.
+    pub fn flush(self, context: &Context) {
+        if !self.is_none() {
+            self.flush_before_make(Reach::LastLevel, || context.asid());
+            mmu::isb();
+        }
+    }
+}
