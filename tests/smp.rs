@@ -281,7 +281,61 @@ fn look_at_el0_controls(id: CpuId) {
     OPEN_TO_EL0.fetch_or(u32::from(open != 0) << id.index(), Ordering::Relaxed);
 }
 
+/// More caches than the image has places for, and than a page has.
+const CACHES: usize = 60;
+static CREATED: [AtomicPtr<RawCache>; CACHES] = [const { AtomicPtr::new(null_mut()) }; CACHES];
+
+/// Takes objects of each of [`CREATED`], writes them, and gives them back.
+fn use_caches(id: CpuId) {
+    for cache in &CREATED {
+        // SAFETY: caches, which are destroyed once no core uses them.
+        let cache: &'static RawCache = unsafe { &*cache.load(Ordering::Acquire) };
+        let objects: [_; 5] = core::array::from_fn(|n| {
+            let object = cache.alloc(Gfp::GFP_KERNEL).expect("memory").cast::<[usize; 8]>();
+            // SAFETY: an object of 64 bytes, allocated just now.
+            unsafe { object.write([id.index() << 8 | n; 8]) };
+            object
+        });
+        for (n, object) in objects.into_iter().enumerate() {
+            // SAFETY: as above; nobody else has it.
+            let words = unsafe { object.read() };
+            assert_eq!(words, [id.index() << 8 | n; 8], "{id:?}: another's object");
+            // SAFETY: from this cache, freed once.
+            unsafe { cache.free(object.cast()) };
+        }
+    }
+}
+
+/// Creates all of [`CREATED`].
+fn create_caches() {
+    for cache in &CREATED {
+        let created = kmem_cache_create("many", 64, 8, SlabFlags::NO_MERGE, None).expect("a cache");
+        cache.store(core::ptr::from_ref(created).cast_mut(), Ordering::Release);
+    }
+}
+
+fn destroy_caches() {
+    for cache in &CREATED {
+        // SAFETY: no core uses it any more.
+        let destroyed = unsafe { kmem_cache_destroy(cache.load(Ordering::Acquire)) };
+        assert_eq!(destroyed, Ok(()));
+    }
+}
+
 kernel_tests! {
+    fn each_core_has_sheaves_in_every_cache() {
+        create_caches();
+        secondary::on_each(use_caches);
+        secondary::on_each(use_caches);
+        validate();
+        destroy_caches();
+        // The places of those that are gone serve again.
+        create_caches();
+        secondary::on_each(use_caches);
+        destroy_caches();
+        validate();
+    }
+
     fn each_cpu_has_an_emergency_stack_with_a_guard() {
         let mut stacks = [None; NR_CPUS];
         for (slot, id) in stacks.iter_mut().zip(smp::online()) {

@@ -3,7 +3,7 @@
 from . import source
 from .page import MAX_ORDER, Page, frame_text, from_link, phys
 from .target import Error
-from .values import Place, lookup_type, static, typed
+from .values import Place, lookup_type, of_cpus, static, typed
 
 END = 0xFFFF
 LIST_LIMIT = 1 << 16
@@ -35,7 +35,7 @@ class Cache:
 
     def sheaves(self):
         """The tops of the sheaves on CPUs: (CPU, main, spare)."""
-        for cpu, slot in enumerate(self._at["cpu"]):
+        for cpu, slot in enumerate(of_cpus(self._at["cpu"])):
             yield cpu, slot["main"].int(), slot["spare"].int()
 
     def nodes(self):

@@ -244,7 +244,12 @@ def static(name):
 
 def per_cpu(name):
     """The values of a per-CPU static, CPU by CPU (src/percpu/units.rs)."""
-    own, cpus = static(name), static("granule::percpu::units::UNITS").int()
+    return of_cpus(static(name))
+
+
+def of_cpus(own):
+    """The values of a per-CPU variable, CPU by CPU, by that of the boot CPU."""
+    cpus = static("granule::percpu::units::UNITS").int()
     distance = source.start_of("PERCPU") - source.start_of("KIMAGE")
     return [Place(own.type, own.address + cpu * distance) for cpu in range(cpus)]
 

@@ -91,6 +91,9 @@ pub mod layout {
     pub const PERCPU: VirtRange = range(0xffff_8000_0100_0000, 0xffff_8001_0000_0000);
     /// Distance from the per-CPU statics of a CPU to those of the next one, in bytes.
     pub const PERCPU_STRIDE: usize = 0x0100_0000;
+    /// Per-CPU variables of the boot CPU that are made at run time, at the end of what the image
+    /// may take; those of others are a multiple of [`PERCPU_STRIDE`] behind.
+    pub const PERCPU_DYNAMIC: VirtRange = range(0xffff_8000_00f0_0000, 0xffff_8000_0100_0000);
     /// vmalloc, vmap and ioremap.
     pub const VMALLOC: VirtRange = range(0xffff_8001_0000_0000, 0xffff_f000_0000_0000);
     /// The frame descriptors: 32 bytes for each of 2^32 frames.

@@ -40,6 +40,13 @@ impl<T> CpuArray<T> {
         unsafe { &self.slots.get_unchecked(index).0 }
     }
 
+    /// Returns this CPU's value.
+    #[cfg(not(target_os = "none"))]
+    #[inline]
+    pub(crate) fn get_fast<'a>(&'a self, irq: &'a IrqMasked) -> &'a T {
+        self.get(irq)
+    }
+
     /// CPU `id`'s value, which that CPU may be changing.
     pub fn of(&self, id: CpuId) -> &T
     where

@@ -19,6 +19,8 @@ pub use array::CpuArray;
 pub use names::Names;
 #[cfg(target_os = "none")]
 pub use units::{PerCpu, nr_cpu_ids, setup_per_cpu_areas, unit};
+#[cfg(target_os = "none")]
+pub(crate) use units::{dynamic_page, dynamic_pages, set_dynamic_pages};
 
 use crate::addr::VirtRange;
 use crate::arch::CpuId;
@@ -31,6 +33,16 @@ pub type PerCpu<T> = CpuArray<T>;
 /// for_each_possible_cpu).
 pub fn possible_cpus() -> impl DoubleEndedIterator<Item = CpuId> + Clone {
     (0..nr_cpu_ids()).filter_map(CpuId::new)
+}
+
+/// Returns the addresses of the dynamic areas of all CPUs, as far as they are mapped; none on the
+/// hosted machine.
+pub fn dynamic_areas() -> impl Iterator<Item = VirtRange> {
+    #[cfg(target_os = "none")]
+    let areas = units::dynamic_areas();
+    #[cfg(not(target_os = "none"))]
+    let areas = core::iter::empty();
+    areas
 }
 
 /// Returns the addresses of the per-CPU statics of the CPUs other than the boot CPU, whose lie in

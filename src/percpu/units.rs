@@ -1,8 +1,9 @@
 //! The units of the CPUs: where the per-CPU statics of each lie.
 
-use crate::addr::{VirtAddr, VirtRange};
-use crate::arch::layout::{KIMAGE, PERCPU_STRIDE};
+use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
+use crate::arch::layout::{KIMAGE, PERCPU_DYNAMIC, PERCPU_STRIDE};
 use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu, image};
+use core::arch::asm;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Per-CPU variable: a `T` for each CPU.
@@ -20,7 +21,8 @@ impl<T> PerCpu<T> {
     /// Creates the variable: `value` is the boot CPU's, and copied, byte by byte, for the others.
     ///
     /// # Safety
-    /// The variable is a static in the section `.percpu`.
+    /// The variable is a static in the section `.percpu`, or is moved to the dynamic area and
+    /// [`spread`](Self::spread) before it is used.
     #[doc(hidden)]
     pub const unsafe fn new(value: T) -> Self {
         Self(value)
@@ -33,12 +35,40 @@ impl<T> PerCpu<T> {
         core::ptr::with_exposed_provenance(own + id.index() * PERCPU_STRIDE)
     }
 
+    /// Copies the boot CPU's value, byte by byte, to the other CPUs' places.
+    ///
+    /// # Safety
+    /// The variable lies in the dynamic area, and no other CPU uses it yet.
+    pub(crate) unsafe fn spread(&self) {
+        for id in super::possible_cpus().skip(1) {
+            // SAFETY: below `nr_cpu_ids` the unit is there, with the pages of its dynamic area.
+            unsafe { self.at(id).cast_mut().copy_from_nonoverlapping(&raw const self.0, 1) };
+        }
+    }
+
     /// Returns this CPU's value.
     #[inline]
     pub fn get<'a>(&'a self, irq: &'a IrqMasked) -> &'a T {
         // SAFETY: this CPU is up, so it has a unit; the value there was copied from a `T`, and
         // interrupts are masked as long as it is borrowed.
         unsafe { &*self.at(cpu::id(irq)) }
+    }
+
+    /// Returns this CPU's value as [`get`](Self::get) does, for the fastest of paths: the address
+    /// takes one instruction. The compiler shifts first, and adds then, where it has a use for the
+    /// shifted number on a slow path.
+    #[inline(always)]
+    pub(crate) fn get_fast<'a>(&'a self, irq: &'a IrqMasked) -> &'a T {
+        let own = (&raw const self.0).expose_provenance();
+        let at: usize;
+        // SAFETY: adds.
+        unsafe {
+            asm!("add {at}, {own}, {id}, lsl #{shift}", at = lateout(reg) at, own = in(reg) own,
+                id = in(reg) cpu::id(irq).index(), shift = const PERCPU_STRIDE.trailing_zeros(),
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        // SAFETY: as in `get`.
+        unsafe { &*core::ptr::with_exposed_provenance::<T>(at) }
     }
 
     /// Returns the value of CPU `id`, which that CPU may be changing.
@@ -83,6 +113,34 @@ pub fn nr_cpu_ids() -> usize {
 pub fn unit(id: CpuId) -> VirtRange {
     let own = image::percpu();
     VirtRange::from_size(own.start() + id.index() * PERCPU_STRIDE, own.len())
+}
+
+/// Pages of the dynamic area that each unit has.
+static DYNAMIC_PAGES: AtomicUsize = AtomicUsize::new(0);
+
+/// Number of pages of the dynamic area that each unit has: variables that are made at run time
+/// lie there.
+pub(crate) fn dynamic_pages() -> usize {
+    DYNAMIC_PAGES.load(Ordering::Acquire)
+}
+
+/// Says that the first `pages` of each unit's dynamic area are mapped.
+pub(crate) fn set_dynamic_pages(pages: usize) {
+    DYNAMIC_PAGES.store(pages, Ordering::Release);
+}
+
+/// Address of page `nth` of the dynamic area of CPU `id`, mapped or not; `None` behind its end.
+pub(crate) fn dynamic_page(id: CpuId, nth: usize) -> Option<VirtAddr> {
+    let at = PERCPU_DYNAMIC.start() + nth * PAGE_SIZE;
+    (at < PERCPU_DYNAMIC.end()).then(|| at + id.index() * PERCPU_STRIDE)
+}
+
+/// The mapped parts of the units' dynamic areas.
+pub(super) fn dynamic_areas() -> impl Iterator<Item = VirtRange> {
+    let bytes = dynamic_pages() * PAGE_SIZE;
+    super::possible_cpus().filter(move |_| bytes != 0).map(move |id| {
+        VirtRange::from_size(PERCPU_DYNAMIC.start() + id.index() * PERCPU_STRIDE, bytes)
+    })
 }
 
 /// Copies the boot CPU's unit to those of the CPUs below `count`, which have per-CPU data from

@@ -14,6 +14,8 @@ use super::layout::CacheLayout;
 use super::memory::{self, StaticLink};
 use super::merge;
 use super::nodes::Nodes;
+#[cfg(target_os = "none")]
+use super::places;
 use super::report;
 use super::sheaf::Sheaf;
 use super::slab_debug::{debug_layout, kmem_cache_flags};
@@ -49,7 +51,9 @@ machine_local! {
         Rank::SlabCaches,
         CacheList { first: StaticLink::new(), last: StaticLink::new() },
     );
+    #[cfg_attr(target_os = "none", unsafe(link_section = ".percpu"))]
     static SHEAVES: RawCache = boot_cache("slab_sheaf", size_of::<Sheaf>(), align_of::<Sheaf>());
+    #[cfg_attr(target_os = "none", unsafe(link_section = ".percpu"))]
     static KMEM_CACHE: RawCache =
         boot_cache("kmem_cache", size_of::<RawCache>(), align_of::<RawCache>());
     static AVAILABLE: AtomicBool = AtomicBool::new(false);
@@ -64,7 +68,8 @@ machine_local! {
 const fn boot_cache(name: &'static str, size: usize, align: usize) -> RawCache {
     match CacheLayout::new(size, align, SlabFlags::HWCACHE_ALIGN, false) {
         // Without sheaves: a sheaf must not need a sheaf.
-        Ok(layout) => RawCache::new(name, layout, SlabFlags::HWCACHE_ALIGN, None, false),
+        // SAFETY: for statics of the section.
+        Ok(layout) => unsafe { RawCache::new(name, layout, SlabFlags::HWCACHE_ALIGN, None, false) },
         Err(_) => panic!("no layout for a cache that the allocator lives on"),
     }
 }
@@ -190,12 +195,13 @@ fn create(
         0 => None,
         size => Some(kmalloc(size, Gfp::GFP_KERNEL).ok_or(CreateError::NoMemory)?),
     };
-    let cache = RawCache::new(name, layout, flags, ctor, true);
+    // SAFETY: `place` moves it.
+    let cache = unsafe { RawCache::new(name, layout, flags, ctor, true) };
     if let Some(further) = further {
         // SAFETY: allocated for this, and freed with the cache.
         unsafe { cache.nodes().set_further(further, nodes) };
     }
-    let Some(cache) = memory::allocate_value(&KMEM_CACHE, Gfp::GFP_KERNEL, cache) else {
+    let Some(cache) = place(cache) else {
         // SAFETY: there is no cache that uses it.
         further.inspect(|further| unsafe { kfree(further.as_ptr()) });
         return Err(CreateError::NoMemory);
@@ -208,6 +214,41 @@ fn create(
     hooks::debug_object_init(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     hooks::debug_object_activate(VirtAddr::from_ptr(cache), ObjectType::KmemCache);
     Ok(cache)
+}
+
+/// Moves a new cache to where it stays. `None` for want of memory.
+#[cfg(target_os = "none")]
+fn place(cache: RawCache) -> Option<&'static RawCache> {
+    let place = places::take()?;
+    // SAFETY: the place is this cache's, in all units, and nobody uses it yet.
+    unsafe {
+        place.write(cache);
+        let cache = place.as_ref();
+        cache.cpus().spread();
+        Some(cache)
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+fn place(cache: RawCache) -> Option<&'static RawCache> {
+    memory::allocate_value(&KMEM_CACHE, Gfp::GFP_KERNEL, cache)
+}
+
+/// Frees what [`place`] made.
+///
+/// # Safety
+/// It came from there, and no reference to it is used again.
+unsafe fn displace(cache: *const RawCache) {
+    #[cfg(target_os = "none")]
+    // SAFETY: as the caller says.
+    unsafe {
+        places::give_back(VirtAddr::from_ptr(cache));
+    }
+    #[cfg(not(target_os = "none"))]
+    // SAFETY: as the caller says.
+    unsafe {
+        memory::free_value(&KMEM_CACHE, cache);
+    }
 }
 
 /// Destroys a cache and gives its memory back; of one that is merged, one of its names.
@@ -256,7 +297,7 @@ pub unsafe fn kmem_cache_destroy(cache: *const RawCache) -> Result<(), DestroyEr
     let further = cache.nodes().memory_further();
     // SAFETY: it is on the list no more, has no slab that could name it, and the
     // caller answers for all other users.
-    unsafe { memory::free_value(&KMEM_CACHE, cache) };
+    unsafe { displace(cache) };
     // SAFETY: allocated with the cache, which is gone.
     further.inspect(|further| unsafe { kfree(further.as_ptr()) });
     Ok(())

@@ -75,6 +75,7 @@ enum KmallocType {
 const TYPES: usize = 3;
 
 machine_local! {
+    #[cfg_attr(target_os = "none", unsafe(link_section = ".percpu"))]
     static KMALLOC_CACHES: [[RawCache; CLASSES.len()]; TYPES] = [
         classes!("kmalloc-rcl-", SlabFlags::KMALLOC.union(SlabFlags::RECLAIM_ACCOUNT)),
         classes!("kmalloc-", SlabFlags::KMALLOC),
@@ -88,7 +89,8 @@ const fn class(name: &'static str, index: usize, flags: SlabFlags) -> RawCache {
     // with red zones and tracks beside them too.
     let align = 1 << size.trailing_zeros();
     match CacheLayout::new(size, align, flags, false) {
-        Ok(layout) => RawCache::new(name, layout, flags, None, true),
+        // SAFETY: for statics of the section.
+        Ok(layout) => unsafe { RawCache::new(name, layout, flags, None, true) },
         Err(_) => panic!("no layout for a kmalloc class"),
     }
 }

@@ -21,14 +21,13 @@ use super::nodes::Nodes;
 use super::sheaf::SheafSlot;
 use super::slab::{Slab, mark};
 use crate::addr::VirtAddr;
-use crate::arch::NR_CPUS;
 use crate::arch::irq::with_masked;
 use crate::arch::jump_label::static_branch_unlikely;
 use crate::machine_local;
 use crate::mm::gfp::{Gfp, might_alloc};
 use crate::mm::hooks::{SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::mmzone::NodeId;
-use crate::percpu::CpuArray;
+use crate::percpu::PerCpu;
 use crate::sync::SpinLock;
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -83,7 +82,7 @@ pub(super) fn mix_link(key: u64, object: VirtAddr, link: u64) -> u64 {
 #[repr(C)]
 pub struct RawCache {
     // First, so that a CPU's sheaves take no offset.
-    cpu: CpuArray<CpuSheaves>,
+    cpu: PerCpu<CpuSheaves>,
     setup: EarlyCell<Setup>,
     key: AtomicU64,
     ctor: Option<Constructor>,
@@ -100,7 +99,11 @@ pub struct RawCache {
 
 impl RawCache {
     /// A cache; `sheaves` says whether CPUs may keep objects of it.
-    pub(super) const fn new(
+    ///
+    /// # Safety
+    /// It is a static in the section `.percpu`, or is moved to per-CPU memory and spread there
+    /// before it is used (`caches::place`). On the hosted machine it may lie anywhere.
+    pub(super) const unsafe fn new(
         name: &'static str,
         layout: CacheLayout,
         flags: SlabFlags,
@@ -108,7 +111,11 @@ impl RawCache {
         sheaves: bool,
     ) -> Self {
         Self {
-            cpu: CpuArray::new([const { CpuSheaves::new() }; NR_CPUS]),
+            // SAFETY: as the caller says.
+            #[cfg(target_os = "none")]
+            cpu: unsafe { PerCpu::new(CpuSheaves::new()) },
+            #[cfg(not(target_os = "none"))]
+            cpu: PerCpu::new([const { CpuSheaves::new() }; crate::arch::NR_CPUS]),
             setup: EarlyCell::new(Setup::new(layout, flags, sheaves)),
             key: AtomicU64::new(0),
             ctor,
@@ -158,7 +165,7 @@ impl RawCache {
         &self.nodes
     }
 
-    pub(super) fn cpus(&self) -> &CpuArray<CpuSheaves> {
+    pub(super) fn cpus(&self) -> &PerCpu<CpuSheaves> {
         &self.cpu
     }
 
@@ -382,7 +389,7 @@ impl RawCache {
     /// Takes an object that this CPU has at hand.
     #[inline(always)]
     fn take_at_hand(&'static self) -> Option<NonNull<u8>> {
-        let object = with_masked(|irq| self.cpu.get(irq).main.pop())?;
+        let object = with_masked(|irq| self.cpu.get_fast(irq).main.pop())?;
         if cfg!(debug_assertions) {
             mark::allocated(self, object);
         }

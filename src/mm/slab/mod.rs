@@ -14,6 +14,7 @@
 //! | `kmem_cache`, `slow` | a cache: per-CPU fast paths; slow paths, shrinking |
 //! | `flush` | emptying the sheaves of other CPUs |
 //! | `bulk` | many objects at once, and those of a given node |
+//! | `places` | where caches lie, on bare metal |
 //! | `caches`, `merge` | all caches; creation, destruction, the start; those that share slabs |
 //! | `typed` | caches of values: what most users want |
 //! | `typesafe` | slabs that readers may still look into when they are empty |
@@ -44,6 +45,8 @@ mod memory;
 mod merge;
 mod node;
 mod nodes;
+#[cfg(target_os = "none")]
+mod places;
 mod report;
 mod sheaf;
 #[expect(clippy::module_inception, reason = "one slab of the slab allocator")]

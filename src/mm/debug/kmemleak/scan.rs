@@ -194,6 +194,17 @@ pub fn scan(min_age: u64) -> ScanResult {
     // What lies below the stack pointer is nobody's any more.
     let here = stack_pointer();
     let roots = with_state(|state| state.roots.clone());
+    for area in percpu::dynamic_areas() {
+        // Its last pages may go: those that are there are looked at before anybody can free them.
+        let is_there = |piece| percpu::dynamic_areas().any(|now| now.contains_range(piece));
+        pieces(area, |piece| {
+            with_state(|state| {
+                if is_there(piece) {
+                    state.scan_words(piece);
+                }
+            });
+        });
+    }
     for root in roots.into_iter().chain(percpu::units()) {
         let live = if root.contains(here) { VirtRange::new(here, root.end()) } else { root };
         pieces(live, |piece| with_state(|state| state.scan_words(piece)));
