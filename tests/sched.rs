@@ -23,7 +23,7 @@ use granule::mm::gfp::Gfp;
 use granule::mm::kthread::{kthread_create_on_cpu, kthread_run};
 use granule::mm::mempool::{Backing, Mempool};
 use granule::mm::page_alloc::free_pages;
-use granule::mm::slab::{FailSlab, set_failslab};
+use granule::mm::slab::{FailSlab, set_failslab, shrink_all, slabinfo};
 use granule::mm::thread_stack;
 use granule::sched::{self, CreateError, KThread, Life, TaskRef, TaskState, WaitQueue, schedule};
 use granule::sync::{Rank, SpinLock};
@@ -476,7 +476,11 @@ kernel_tests! {
             }
             refused
         };
-        let threads = sched::threads(CpuId::BOOT);
+        let objects = || {
+            shrink_all();
+            slabinfo().map(|info| info.active_objects).sum::<usize>()
+        };
+        let threads = (sched::threads(CpuId::BOOT), objects());
         let slab = refused(&|skip| {
             let (space, probability) = (skip, 100);
             set_failslab(Some(FailSlab { interval: 1, probability, space, times: 1 }));
@@ -498,7 +502,8 @@ kernel_tests! {
         // SAFETY: allocated above, and used by nobody.
         taken.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
         assert_eq!(create().map(KThread::stop), Ok(-4));
-        assert_eq!((sched::threads(CpuId::BOOT), Arc::strong_count(&held)), (threads, 1));
+        assert_eq!((sched::threads(CpuId::BOOT), objects()), threads);
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 
     /// A stack that was kept serves the next thread of that CPU.
