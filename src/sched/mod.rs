@@ -28,7 +28,7 @@
 //! A task that is woken goes to the CPU that it ran on last, or to an idle one near that where
 //! that is busy; an idle CPU takes a task that waits for the busiest. Both keep to the task's
 //! affinity. So a task may be on another CPU when [`schedule()`] returns, unless it was bound to
-//! one ([`kthread_create`] with one CPU; `init` is bound to the boot CPU).
+//! one (`kthread_create` with one CPU; `init` is bound to the boot CPU).
 //!
 //! Memory for tasks and stacks comes from whoever creates a thread; this room needs none of its own
 //! (`mm::kthread` has a cache for tasks, and gets stacks from vmalloc). A stack goes back when its
@@ -37,7 +37,7 @@
 //! # Who owns a task
 //! A [`TaskRef`] is a counted reference. The table of pids has one until the task has ended; a run
 //! queue has one for the task that runs and for each that is ready or sleeps until a time; a
-//! [`KThread`] has one. A list owns a reference for each task on it: putting a task on a list moves
+//! `KThread` has one. A list owns a reference for each task on it: putting a task on a list moves
 //! the reference there, taking it off moves it back.
 //!
 //! # Who may change what
