@@ -271,7 +271,10 @@ pub(in crate::mm::debug) fn kfence_alloc(
         *meta = Meta { state: State::Allocated, range, alloc: track, ..*meta };
         memory::fill_canary(page, range);
         page.page().set_owner(owner);
-        page.page().add_type(PageType::Slab, PageFlags::empty());
+        // It stays one when its object is freed, so that a use of that is reported.
+        if !page.page().is_slab() {
+            page.page().add_type(PageType::Slab, PageFlags::empty());
+        }
         Some(range.start())
     })?;
     SAMPLES.fetch_add(1, Relaxed);
