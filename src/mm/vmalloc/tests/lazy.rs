@@ -29,8 +29,9 @@ fn limits_are_for_the_machine() {
         let Limits { lazy_max_pages, lazy_max_frames, pool_max_pages } = limits(cpus, ram);
         (lazy_max_pages, lazy_max_frames, pool_max_pages)
     };
-    assert_eq!(of(1, 4096), (LAZY_MAX_PAGES, 16, 8192));
-    assert_eq!(of(4, 1 << 22), (LAZY_MAX_PAGES, LAZY_MAX_FRAMES, 3 * 8192));
+    assert_eq!(of(1, 4096), (LAZY_MAX_PAGES, 16, 4 * 8192));
+    assert_eq!(of(8, 1 << 22), (LAZY_MAX_PAGES, LAZY_MAX_FRAMES, 4 * 8192));
+    assert_eq!(of(64, 1 << 22), (LAZY_MAX_PAGES, LAZY_MAX_FRAMES, 7 * 8192));
 }
 
 /// Foreign pages are kept from nobody: their areas wait until there are enough addresses.
