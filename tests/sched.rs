@@ -25,7 +25,10 @@ use granule::mm::mempool::{Backing, Mempool};
 use granule::mm::page_alloc::free_pages;
 use granule::mm::slab::{FailSlab, set_failslab, shrink_all, slabinfo};
 use granule::mm::thread_stack;
-use granule::sched::{self, CreateError, KThread, Life, TaskRef, TaskState, WaitQueue, schedule};
+use granule::sched::{
+    self, Completion, CreateError, KThread, Life, RwSemaphore, TaskRef, TaskState, WaitQueue,
+    schedule,
+};
 use granule::sync::{Rank, SpinLock};
 
 fn this_cpu() -> CpuId {
@@ -162,6 +165,87 @@ kernel_tests! {
         for cpu in smp::online() {
             ping_pong([cpu, cpu]);
         }
+    }
+
+    fn a_writer_gets_its_turn_among_readers_of_its_cpu() {
+        struct Shared {
+            semaphore: RwSemaphore,
+            written: AtomicBool,
+            read_since: AtomicU32,
+        }
+        let shared = Arc::new(Shared {
+            semaphore: RwSemaphore::new(),
+            written: AtomicBool::new(false),
+            read_since: AtomicU32::new(0),
+        });
+        let cpu = this_cpu();
+        // At any time one of them holds it, until the writer had its turn.
+        let held = shared.semaphore.read();
+        let readers: Vec<KThread> = (0..3)
+            .map(|_| {
+                let shared = Arc::clone(&shared);
+                run_on("reader", cpu, move || {
+                    let mut rounds = 0;
+                    while !shared.written.load(SeqCst) {
+                        let guard = shared.semaphore.read();
+                        if shared.semaphore.is_contended() {
+                            shared.read_since.fetch_add(1, SeqCst);
+                        }
+                        schedule();
+                        drop(guard);
+                        rounds += 1;
+                    }
+                    rounds
+                })
+            })
+            .collect();
+        (0..10).for_each(|_| schedule());
+        let writer = Arc::clone(&shared);
+        let writer = run_on("writer", cpu, move || {
+            let _guard = writer.semaphore.write();
+            assert!(!writer.written.swap(true, SeqCst));
+            // Who slept while it waited goes on while it holds it, and waits.
+            (0..10).for_each(|_| schedule());
+            assert!(writer.semaphore.try_read().is_none());
+            0
+        });
+        while !shared.semaphore.is_contended() {
+            schedule();
+        }
+        drop(held);
+        assert_eq!(writer.join(), 0);
+        assert!(readers.into_iter().all(|reader| reader.join() > 0));
+        let since = shared.read_since.load(SeqCst);
+        assert!(since <= 6, "{since} times a reader had it while the writer waited");
+        assert!(!shared.semaphore.is_locked() && !shared.semaphore.is_contended());
+    }
+
+    fn what_is_complete_lets_threads_of_all_cpus_go_on() {
+        let (done, out) = (Arc::new(Completion::new()), Arc::new(AtomicU32::new(0)));
+        let threads: Vec<KThread> = smp::online()
+            .chain(smp::online())
+            .map(|cpu| {
+                let (done, out) = (Arc::clone(&done), Arc::clone(&out));
+                run_on("waiter", cpu, move || {
+                    done.wait();
+                    out.fetch_add(1, SeqCst);
+                    0
+                })
+            })
+            .collect();
+        assert_eq!(done.wait_timeout(2), None);
+        let all = threads.len() as u32;
+        for n in 1..all {
+            done.complete();
+            while out.load(SeqCst) < n {
+                schedule();
+            }
+        }
+        assert_eq!(done.wait_timeout(2), None, "one for each");
+        assert_eq!(out.load(SeqCst), all - 1);
+        done.complete_all();
+        assert!(threads.into_iter().all(|thread| thread.join() == 0));
+        assert!(done.is_done() && done.try_wait());
     }
 
     fn threads_of_two_cpus_wake_each_other() {
@@ -493,12 +577,21 @@ kernel_tests! {
         });
         // One for each page of the stack at least.
         assert!(pages >= 4, "{pages} allocations were refused");
-        // All of memory is taken.
+        // All of memory is taken. What can be reclaimed may still do for some threads.
         let mut taken = Vec::with_capacity(1 << 20);
+        let mut created = Vec::with_capacity(1000);
         while let Some(page) = alloc_pages(Gfp::GFP_NOWAIT, Order::ZERO) {
             taken.push(page);
         }
-        assert_eq!(create().err(), Some(CreateError::NoMemory));
+        let refused = loop {
+            match create() {
+                Ok(thread) => created.push(thread),
+                Err(why) => break why,
+            }
+            assert!(created.len() < created.capacity(), "threads need no memory");
+        };
+        assert_eq!(refused, CreateError::NoMemory);
+        assert!(created.into_iter().all(|thread| thread.stop() == -4));
         // SAFETY: allocated above, and used by nobody.
         taken.into_iter().for_each(|page| unsafe { free_pages(page, Order::ZERO) });
         assert_eq!(create().map(KThread::stop), Ok(-4));

@@ -5,7 +5,9 @@
 //! kthread    creating, ending and joining threads
 //! wait       wait queues
 //!   wait_list  entries on the stacks of those who wait
-//! mutex      sleeping locks
+//! mutex      sleeping locks for one holder
+//! rwsem      sleeping locks for readers or a writer
+//! completion waiting until something is done
 //! sync_core  having all CPUs see changed instructions
 //! rcu        readers that nobody waits for, and freeing when they are done
 //! current    the task that runs here
@@ -82,6 +84,7 @@
 //! between them: what waits asks its condition again and again.
 #![deny(unsafe_code)]
 
+mod completion;
 #[expect(unsafe_code, reason = "the mechanism: it reads the register that has the task's address")]
 mod current;
 #[cfg(target_os = "none")]
@@ -101,6 +104,7 @@ mod placement;
 pub mod rcu;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
 mod rq;
+mod rwsem;
 #[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "the mechanism: it leaves stacks and enters them")]
 mod schedule;
@@ -126,6 +130,7 @@ mod wait_list;
 #[expect(unsafe_code, reason = "tests make memory for tasks")]
 mod tests;
 
+pub use completion::Completion;
 #[cfg(target_os = "none")]
 pub(crate) use current::set_current;
 pub use current::{CurrentTask, current, current_comm};
@@ -142,6 +147,7 @@ pub use pids::{pid_max, set_pid_max};
 use placement::wake_up_state;
 #[cfg(target_os = "none")]
 pub use placement::{NoCpuAllowed, set_cpus_allowed, wake_up_process};
+pub use rwsem::{RwReadGuard, RwSemaphore, RwWriteGuard};
 #[cfg(target_os = "none")]
 pub use schedule::threads;
 #[cfg(all(test, not(target_os = "none")))]
