@@ -13,12 +13,15 @@ mod scenario;
 
 use alloc::vec::Vec;
 use granule as root;
+use granule::addr::Order;
 use granule::arch::CpuId;
 use granule::arch::irq::with_masked;
 use granule::dma;
 use granule::init::secondary;
+use granule::mm::alloc_pages::{FailPageAlloc, set_fail_page_alloc};
 use granule::mm::compaction::set_compaction_proactiveness;
 use granule::mm::kthread::{kthread_create_on_cpu, kthread_run};
+use granule::mm::slab::{RawCache, SlabFlags, kmem_cache_create, kmem_cache_destroy};
 use granule::mm::{page_alloc, percpu, slab};
 use scenario::{Failing, had};
 
@@ -51,11 +54,31 @@ fn settle() {
     harness::settled_pages();
 }
 
+/// Creates caches for as long as there are places for them: one more needs a page.
+fn fill_places() -> Vec<&'static RawCache> {
+    let mut caches = Vec::with_capacity(100);
+    let (skip, interval, times, min_order) = (0, 1, u32::MAX, Order::ZERO);
+    set_fail_page_alloc(Some(FailPageAlloc { skip, interval, times, min_order }));
+    while caches.len() < caches.capacity()
+        && let Ok(cache) = kmem_cache_create("filler", 1300, 64, SlabFlags::NO_MERGE, None)
+    {
+        caches.push(cache);
+    }
+    set_fail_page_alloc(None);
+    assert!(caches.len() < caches.capacity(), "caches need no memory");
+    caches
+}
+
 /// Threads in the background would be failed in the scenario's place.
 fn in_peace(failing: Failing) {
+    let caches = fill_places();
     set_compaction_proactiveness(0);
     scenario::fail_each_call(failing);
     set_compaction_proactiveness(20);
+    for cache in caches {
+        // SAFETY: created above, without objects, and known to nobody else.
+        unsafe { kmem_cache_destroy(cache) }.expect("it has no objects");
+    }
 }
 
 kernel_tests! {
