@@ -36,14 +36,20 @@ fn idle_name(cpu: CpuId) -> &'static str {
     IDLE_NAMES.get(cpu.index()).unwrap_or("swapper")
 }
 
-/// The boot becomes the first thread, and the boot CPU has threads from now on. What it runs
-/// when all of them sleep has a stack of its own. Boot CPU, once it has interrupts.
-pub(super) fn sched_init() {
-    sched::set_kick(interrupts::kick);
-    sched::init_cpu();
+/// Creates the cache of tasks: each CPU has one, with interrupts or without. Boot CPU, once kmalloc
+/// and vmalloc are up.
+pub(super) fn fork_init() {
     if let Err(why) = kthread::fork_init() {
         warn!("there is no cache of tasks: {why}");
     }
+}
+
+/// The boot becomes the first thread, and the boot CPU has threads from now on. What it runs
+/// when all of them sleep has a stack of its own. Boot CPU, once it has interrupts and there is a
+/// cache of tasks.
+pub(super) fn sched_init() {
+    sched::set_kick(interrupts::kick);
+    sched::init_cpu();
     let idle = kthread::kthread_create_on_cpu(idle_name(CpuId::BOOT), CpuId::BOOT, || {
         loop {
             sched::do_idle(|| false);

@@ -110,6 +110,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     setup::failslab(&cmdline);
 
     let interrupts = interrupts::init(&tree);
+    secondary::fork_init();
     if interrupts.enabled {
         secondary::sched_init();
     }

@@ -16,8 +16,8 @@ use core::ptr::NonNull;
 /// Objects for tasks (Linux: task_struct_cachep).
 static TASK_STRUCT: Once<KmemCache<MaybeUninit<Task>>> = Once::new();
 
-/// Creates the cache of tasks. Without it, there are no threads but the boot's. Boot, once there are
-/// interrupts (Linux: fork_init).
+/// Creates the cache of tasks. Without it, there are no threads but the boot's, and no other CPUs.
+/// Boot, once vmalloc is up (Linux: fork_init).
 ///
 /// # Errors
 /// As for [`KmemCache::new`].
