@@ -65,14 +65,20 @@ fn page_of(at: usize) -> Option<usize> {
 }
 
 /// The place behind a free one.
-fn next_of(at: usize) -> usize {
-    // SAFETY: callers have the lock, and a free place, which is nobody's; its first word was
-    // written when it became so.
+///
+/// # Safety
+/// `at` is a place on the list of [`FREE`], which is locked.
+unsafe fn next_of(at: usize) -> usize {
+    // SAFETY: a free place is nobody's, and its first word was written when it became free.
     unsafe { place_at(at).cast::<usize>().read() }
 }
 
-fn set_next(at: usize, next: usize) {
-    // SAFETY: as above: a place that is nobody's.
+/// Links `next` behind a free place.
+///
+/// # Safety
+/// `at` is a place that is free, and nobody's, while [`FREE`] is locked.
+unsafe fn set_next(at: usize, next: usize) {
+    // SAFETY: as the caller says.
     unsafe { place_at(at).cast::<usize>().write(next) }
 }
 
@@ -81,7 +87,8 @@ fn take_free() -> Option<NonNull<RawCache>> {
         let mut free = FREE.lock(irq);
         let at = free.first;
         if at != 0 {
-            free.first = next_of(at);
+            // SAFETY: the first of the list.
+            free.first = unsafe { next_of(at) };
             if let Some(page) = page_of(at) {
                 free.used[page] += 1;
             }
@@ -116,7 +123,8 @@ pub(super) fn take() -> Option<NonNull<RawCache>> {
 pub(super) unsafe fn give_back(at: VirtAddr) {
     let is_last = with_masked(|irq| {
         let mut free = FREE.lock(irq);
-        set_next(at.get(), free.first);
+        // SAFETY: a place, which nobody uses any more, as the caller says.
+        unsafe { set_next(at.get(), free.first) };
         free.first = at.get();
         page_of(at.get()).is_some_and(|page| {
             free.used[page] -= 1;
@@ -138,13 +146,16 @@ fn unlink(page: usize) -> bool {
         let (mut at, mut kept) = (free.first, 0);
         free.first = 0;
         while at != 0 {
-            let next = next_of(at);
+            // SAFETY: a place of the list.
+            let next = unsafe { next_of(at) };
             if page_of(at) != Some(page) {
                 match kept {
                     0 => free.first = at,
-                    last => set_next(last, at),
+                    // SAFETY: a place of the list that stays on it.
+                    last => unsafe { set_next(last, at) },
                 }
-                set_next(at, 0);
+                // SAFETY: as above.
+                unsafe { set_next(at, 0) };
                 kept = at;
             }
             at = next;
@@ -162,7 +173,10 @@ fn shrink() {
         percpu::set_dynamic_pages(last);
         // kmemleak reads them with interrupts masked, once it has seen that they are there.
         kick_all_cpus_sync();
-        possible_cpus().filter_map(|cpu| percpu::dynamic_page(cpu, last)).for_each(remove);
+        for at in possible_cpus().filter_map(|cpu| percpu::dynamic_page(cpu, last)) {
+            // SAFETY: mapped by `grow`; its places are off the list, and none is used.
+            unsafe { remove(at) };
+        }
         if last == 0 {
             free_tables();
         }
@@ -200,7 +214,10 @@ fn grow() -> Option<()> {
             mapped.is_ok()
         });
         if !is_mapped {
-            possible_cpus().take(done).filter_map(at).for_each(remove);
+            for at in possible_cpus().take(done).filter_map(at) {
+                // SAFETY: mapped in this loop, and nobody knows of its places.
+                unsafe { remove(at) };
+            }
             if nth == 0 {
                 free_tables();
             }
@@ -213,18 +230,22 @@ fn grow() -> Option<()> {
         let mut free = FREE.lock(irq);
         for n in 0..PAGE_SIZE / size_of::<RawCache>() {
             let at = (start + n * size_of::<RawCache>()).get();
-            set_next(at, free.first);
+            // SAFETY: a place in the page that was mapped above, which nobody has yet.
+            unsafe { set_next(at, free.first) };
             free.first = at;
         }
     });
     Some(())
 }
 
-/// Unmaps and frees a page that [`grow`] mapped in vain.
-fn remove(at: VirtAddr) {
+/// Unmaps and frees a page of a unit's dynamic area.
+///
+/// # Safety
+/// [`grow`] mapped it, no place in it is used or on the list, and [`GROWING`] is held.
+unsafe fn remove(at: VirtAddr) {
     let Some(page) = init_mm::translate(at).and_then(|(page, _)| page.pfn()) else { return };
-    // SAFETY: mapped by `grow`, and nobody has used it.
+    // SAFETY: as the caller says.
     unsafe { init_mm::unmap(VirtRange::from_size(at, PAGE_SIZE)) }.flush();
-    // SAFETY: a frame that `grow` allocated, and that is mapped no more.
+    // SAFETY: the frame that `grow` allocated for it, which is mapped no more.
     unsafe { free_pages(Frame::new_unchecked(page), Order::ZERO) };
 }
