@@ -9,8 +9,8 @@ use super::{CompactResult, ContigPageInfo, HISTORY, Wanted, compact, try_all};
 use crate::addr::Order;
 use crate::machine_local;
 use crate::mm::migrate::MigrateMode;
-use crate::mm::mmzone::{MAX_NUMNODES, Migratetype, NodeId, ZoneId, ZoneType, Zonelist};
-use crate::sched::{HZ, WaitQueue, cond_resched, should_stop};
+use crate::mm::mmzone::{Migratetype, NodeData, NodeId, ZoneId, ZoneType, Zonelist};
+use crate::sched::{HZ, cond_resched, should_stop};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Jiffies between two looks (Linux: HPAGE_FRAG_CHECK_INTERVAL_MSEC).
@@ -20,31 +20,15 @@ const PROACTIVENESS: u32 = 20;
 /// Looks that are left out where compaction brought nothing (Linux: COMPACT_MAX_DEFER_SHIFT).
 const PUT_OFF: u32 = 1 << 6;
 
-struct Node {
-    /// Wait queue of the node's thread.
-    wait: WaitQueue,
-    /// Largest requested order plus one; 0 without a request.
-    wanted: AtomicU32,
-    /// Looks to leave out.
-    put_off: AtomicU32,
-}
-
 machine_local! {
     static PROACTIVE: AtomicU32 = AtomicU32::new(PROACTIVENESS);
-    static NODES: [Node; MAX_NUMNODES] = [const {
-        Node {
-            wait: WaitQueue::new(),
-            wanted: AtomicU32::new(0),
-            put_off: AtomicU32::new(0),
-        }
-    }; MAX_NUMNODES];
 }
 
 /// Says how much is done unasked, in percent; 0 is nothing (Linux:
 /// vm.compaction_proactiveness, 20 at first). Nodes are looked at soon.
 pub fn set_compaction_proactiveness(percent: u32) {
     PROACTIVE.store(percent.min(100), Relaxed);
-    NODES.iter().for_each(|node| node.put_off.store(0, Relaxed));
+    NodeData::all().for_each(|node| node.kcompactd.deferred_checks.store(0, Relaxed));
 }
 
 /// Returns the proactive compaction level, in percent.
@@ -73,28 +57,28 @@ fn zones(node: NodeId) -> impl Iterator<Item = ZoneId> {
 /// memory: a node without has none. Any context (Linux: wakeup_kcompactd).
 pub fn wakeup_kcompactd(node: NodeId, order: Order) {
     let nearest = Zonelist::of(node).zones(ZoneType::Movable).next();
-    let node = &NODES[nearest.map_or(node, ZoneId::node).index()];
-    let wanted = u32::from(order.get()) + 1;
-    if node.wanted.fetch_max(wanted, Relaxed) < wanted {
-        node.wait.wake_up();
+    let nearest = nearest.map_or(node, ZoneId::node);
+    let Some(NodeData { kcompactd: own, .. }) = NodeData::of(nearest) else { return };
+    if own.request(order) {
+        own.wait.wake_up();
     }
 }
 
 /// The order of the block that the thread of `node` is asked for.
 #[cfg(test)]
 pub(in crate::mm) fn wanted(node: NodeId) -> Option<Order> {
-    Order::new(NODES[node.index()].wanted.load(Relaxed).checked_sub(1)? as u8)
+    NodeData::of(node)?.kcompactd.requested()
 }
 
-/// The body of the thread of `node`, until it is asked to end.
+/// The body of the thread of `node`, until it is asked to end. Returns at once where the node
+/// has no memory.
 pub fn kcompactd(node: NodeId) {
-    let own = &NODES[node.index()];
+    let Some(NodeData { kcompactd: own, .. }) = NodeData::of(node) else { return };
     while !should_stop() {
-        let asked = || own.wanted.load(Relaxed) != 0 || should_stop();
+        let asked = || own.requested().is_some() || should_stop();
         match own.wait.wait_event_timeout(asked, CHECK_INTERVAL) {
             Some(_) => {
-                let wanted = own.wanted.swap(0, Relaxed);
-                if let Some(order) = wanted.checked_sub(1).and_then(|n| Order::new(n as u8)) {
+                if let Some(order) = own.take_request() {
                     make_block(node, order);
                 }
             }
@@ -145,10 +129,10 @@ pub fn fragmentation_score(node: NodeId) -> u32 {
 /// Compacts `node` if its memory is too scattered (Linux: proactive_compact_node).
 pub(super) fn check(node: NodeId) {
     let Some((high, low)) = score_marks() else { return };
-    let put_off = &NODES[node.index()].put_off;
-    let left = put_off.load(Relaxed);
+    let Some(NodeData { kcompactd: own, .. }) = NodeData::of(node) else { return };
+    let left = own.deferred_checks.load(Relaxed);
     if left > 0 {
-        return put_off.store(left - 1, Relaxed);
+        return own.deferred_checks.store(left - 1, Relaxed);
     }
     let before = fragmentation_score(node);
     if before <= high {
@@ -157,11 +141,11 @@ pub(super) fn check(node: NodeId) {
     for id in zones(node) {
         let done = || {
             cond_resched();
-            zone_score(id) <= low || NODES[node.index()].wanted.load(Relaxed) != 0
+            zone_score(id) <= low || own.requested().is_some()
         };
         compact(id, Order::PAGEBLOCK, done, MigrateMode::SyncLight);
     }
     if fragmentation_score(node) >= before {
-        put_off.store(PUT_OFF, Relaxed);
+        own.deferred_checks.store(PUT_OFF, Relaxed);
     }
 }

@@ -7,10 +7,12 @@
 //! descriptor of the third frame of its block.
 #![deny(unsafe_code)]
 
+mod background;
 mod boost;
 mod limits;
 #[expect(unsafe_code, reason = "zones are given to a node before other CPUs are started")]
 mod node;
+mod node_stat;
 mod sysctl;
 mod watermark;
 mod zone;
@@ -19,9 +21,12 @@ mod zonelist;
 pub use crate::mm::ids::{
     MAX_NR_ZONES, MAX_NUMNODES, Migratetype, NodeId, ZoneId, ZoneType, nr_node_ids,
 };
+pub(in crate::mm) use background::{Kcompactd, Kswapd, KswapdRequest};
 pub use limits::{ZoneLimits, zone_spans};
 pub(in crate::mm) use limits::{zone_of, zones_of};
-pub(in crate::mm) use node::{NodeData, has_node_data, set_node_data};
+pub(in crate::mm) use node::{NodeData, set_node_data};
+pub use node_stat::NodeStat;
+pub(in crate::mm) use node_stat::NodeStats;
 pub use sysctl::{
     lowmem_reserve_ratio, set_watermark_boost_factor, watermark_boost_factor,
     watermark_scale_factor,

@@ -1,12 +1,12 @@
-//! Memory for the zones of each node that has memory (Linux: alloc_node_data). Those of the first
-//! node are part of the image.
+//! Memory for the state of each node that has memory (Linux: alloc_node_data). The first node's
+//! is part of the image.
 
 use super::InitError;
 use crate::mm::mmzone::{self, NodeData, NodeId};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-/// Gives each node that `nodes` names, and that has none yet, its zones. `alloc` returns memory of
+/// Gives each node that `nodes` names, and that has none yet, its state. `alloc` returns memory of
 /// a layout, on the node if it can. At boot, before
 /// [`free_area_init`](super::free_area_init) meets memory of another node than the first.
 ///
@@ -21,7 +21,7 @@ pub unsafe fn alloc_node_data(
     mut alloc: impl FnMut(NodeId, Layout) -> Option<NonNull<u8>>,
 ) -> Result<(), InitError> {
     for node in nodes {
-        if mmzone::has_node_data(node) {
+        if NodeData::of(node).is_some() {
             continue;
         }
         let memory = alloc(node, Layout::new::<NodeData>()).ok_or(InitError::NoMemory)?;
@@ -37,17 +37,17 @@ pub unsafe fn alloc_node_data(
     Ok(())
 }
 
-/// Checks that each node that `nodes` names has zones.
+/// Checks that each node that `nodes` names has its state.
 ///
 /// # Errors
 /// [`InitError::NoZones`], with the first that has none.
 pub(super) fn check(mut nodes: impl Iterator<Item = NodeId>) -> Result<(), InitError> {
     nodes
-        .find(|&node| !mmzone::has_node_data(node))
+        .find(|&node| NodeData::of(node).is_none())
         .map_or(Ok(()), |node| Err(InitError::NoZones(node)))
 }
 
-/// Gives each node that `nodes` names, and that has none yet, its zones on a hosted machine.
+/// Gives each node that `nodes` names, and that has none yet, its state on a hosted machine.
 #[cfg(not(target_os = "none"))]
 pub(super) fn of_hosted_machine(nodes: impl Iterator<Item = NodeId>) {
     use crate::machine_local;
@@ -58,7 +58,7 @@ pub(super) fn of_hosted_machine(nodes: impl Iterator<Item = NodeId>) {
             [const { OnceLock::new() }; mmzone::MAX_NUMNODES];
     }
     for node in nodes {
-        if !mmzone::has_node_data(node) {
+        if NodeData::of(node).is_none() {
             let data = NODES.value()[node.index()].get_or_init(|| NodeData::new(node));
             // SAFETY: the threads of a hosted machine's other CPUs are started later.
             unsafe { mmzone::set_node_data(node, data) };

@@ -9,94 +9,33 @@
 use super::{MAX_RECLAIM_RETRIES, STAT, SWAP_CLUSTER_MAX};
 use crate::addr::Order;
 use crate::arch::irq::with_masked;
-use crate::machine_local;
 use crate::mm::compaction::wakeup_kcompactd;
 use crate::mm::context::memalloc_noreclaim_scope;
 use crate::mm::gfp::Gfp;
 use crate::mm::hooks::points;
 use crate::mm::mmzone::{
-    MAX_NR_ZONES, MAX_NUMNODES, NodeId, Wmark, WmarkFlags, Zone, ZoneId, ZoneType,
+    Kswapd, KswapdRequest, MAX_NR_ZONES, NodeData, NodeId, Wmark, WmarkFlags, Zone, ZoneId,
+    ZoneType,
 };
 use crate::mm::page_alloc::drain_local_pages;
 use crate::mm::shrinker::DEF_PRIORITY;
-use crate::sched::{WaitQueue, cond_resched, should_stop};
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use core::sync::atomic::{AtomicBool, AtomicU32};
+use crate::sched::{cond_resched, should_stop};
+use core::sync::atomic::Ordering::Relaxed;
 
-/// Request to a node's thread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Wanted {
-    /// A block of this order.
-    order: Order,
-    /// Widest zone that the request may use.
-    highest: ZoneType,
-}
-
-struct Node {
-    /// Wait queue of the node's thread.
-    wait: WaitQueue,
-    /// True if it is asked for anything. Set after the two below.
-    asked: AtomicBool,
-    /// The largest order that is wanted.
-    order: AtomicU32,
-    /// The widest zone that will do.
-    highest: AtomicU32,
-    /// Rounds in a row that brought nothing.
-    failures: AtomicU32,
-}
-
-machine_local! {
-    static NODES: [Node; MAX_NUMNODES] = [const {
-        Node {
-            wait: WaitQueue::new(),
-            asked: AtomicBool::new(false),
-            order: AtomicU32::new(0),
-            highest: AtomicU32::new(0),
-            failures: AtomicU32::new(0),
-        }
-    }; MAX_NUMNODES];
-}
-
-impl Node {
-    fn of(node: NodeId) -> &'static Self {
-        &NODES[node.index()]
-    }
-
-    /// Leaves a request. Returns true if the thread has to be woken for it.
-    fn ask(&self, wanted: Wanted) -> bool {
-        self.order.fetch_max(u32::from(wanted.order.get()), Relaxed);
-        self.highest.fetch_max(wanted.highest as u32, Relaxed);
-        // Who takes the request sees both.
-        !self.asked.swap(true, AcqRel)
-    }
-
-    fn take(&self) -> Option<Wanted> {
-        if !self.asked.swap(false, AcqRel) {
-            return None;
-        }
-        let order = self.order.swap(0, Relaxed) as u8;
-        let highest = self.highest.swap(0, Relaxed) as usize;
-        Some(Wanted {
-            order: Order::new(order).unwrap_or(Order::MAX),
-            highest: ZoneType::ALL.into_iter().nth(highest).unwrap_or(ZoneType::Movable),
-        })
-    }
-
-    fn is_hopeless(&self) -> bool {
-        self.failures.load(Relaxed) >= MAX_RECLAIM_RETRIES
-    }
-}
-
-/// Something was reclaimed: the threads may try again.
+/// Lets the threads of all nodes try again, since something was reclaimed.
 pub(super) fn forget_failures() {
-    NODES.iter().for_each(|node| node.failures.store(0, Relaxed));
+    NodeData::all().for_each(|node| node.kswapd.failures.store(0, Relaxed));
 }
 
 /// Returns whether the thread of `node` has given up (Linux: node_unreclaimable of
 /// /proc/zoneinfo).
 #[must_use]
 pub fn is_hopeless(node: NodeId) -> bool {
-    Node::of(node).is_hopeless()
+    NodeData::of(node).is_some_and(|node| has_given_up(&node.kswapd))
+}
+
+fn has_given_up(own: &Kswapd) -> bool {
+    own.failures.load(Relaxed) >= MAX_RECLAIM_RETRIES
 }
 
 /// The zones of `node` that have memory, up to `highest`.
@@ -110,8 +49,8 @@ fn zones(node: NodeId, highest: ZoneType) -> impl Iterator<Item = &'static Zone>
 
 /// Returns whether a zone of `node` has a block of `order` to spare above its high watermark, or
 /// there is none that could (Linux: pgdat_balanced).
-fn pgdat_balanced(node: NodeId, wanted: Wanted) -> bool {
-    let Wanted { order, highest } = wanted;
+fn pgdat_balanced(node: NodeId, wanted: KswapdRequest) -> bool {
+    let KswapdRequest { order, highest } = wanted;
     let spares = |zone: &Zone| {
         zone.watermark_ok(order, zone.wmark_pages(Wmark::High), highest, WmarkFlags::empty())
     };
@@ -128,10 +67,10 @@ fn pgdat_watermark_boosted(node: NodeId, highest: ZoneType) -> bool {
 /// `highest` that an allocation with `gfp` missed. Takes no zone's lock. Any context
 /// (Linux: wakeup_kswapd).
 pub fn wakeup_kswapd(node: NodeId, gfp: Gfp, order: Order, highest: ZoneType) {
-    let own = Node::of(node);
-    let wanted = Wanted { order, highest };
+    let Some(NodeData { kswapd: own, .. }) = NodeData::of(node) else { return };
+    let wanted = KswapdRequest { order, highest };
     let is_enough = pgdat_balanced(node, wanted) && !pgdat_watermark_boosted(node, highest);
-    if own.is_hopeless() || is_enough {
+    if has_given_up(own) || is_enough {
         // Memory may be scattered; who reclaims for himself sees to that too.
         if order > Order::ZERO && !gfp.contains(Gfp::__GFP_DIRECT_RECLAIM) {
             wakeup_kcompactd(node, order);
@@ -139,18 +78,19 @@ pub fn wakeup_kswapd(node: NodeId, gfp: Gfp, order: Order, highest: ZoneType) {
         return;
     }
     points::mm_vmscan_wakeup_kswapd(node, highest, order, gfp);
-    if own.ask(wanted) {
+    if own.request(wanted) {
         STAT.kswapd_wake.fetch_add(1, Relaxed);
         own.wait.wake_up();
     }
 }
 
-/// The body of the thread of `node`, until it is asked to end.
+/// The body of the thread of `node`, until it is asked to end. Returns at once where the node
+/// has no memory.
 pub fn kswapd(node: NodeId) {
-    let own = Node::of(node);
+    let Some(NodeData { kswapd: own, .. }) = NodeData::of(node) else { return };
     memalloc_noreclaim_scope(|| {
         while !should_stop() {
-            own.wait.wait_event(|| own.asked.load(Acquire) || should_stop());
+            own.wait.wait_event(|| own.is_requested() || should_stop());
             work(node);
         }
     });
@@ -158,13 +98,13 @@ pub fn kswapd(node: NodeId) {
 
 /// Serves the requests to the thread of `node`. Returns false if there were none.
 pub(super) fn work(node: NodeId) -> bool {
-    let own = Node::of(node);
-    let Some(mut wanted) = own.take() else { return false };
+    let Some(NodeData { kswapd: own, .. }) = NodeData::of(node) else { return false };
+    let Some(mut wanted) = own.take_request() else { return false };
     let order = wanted.order;
     points::mm_vmscan_kswapd_wake(node, wanted.highest, order);
     loop {
-        wanted.order = balance_pgdat(node, wanted);
-        if own.is_hopeless() || pgdat_balanced(node, wanted) || should_stop() {
+        wanted.order = balance_pgdat(node, own, wanted);
+        if has_given_up(own) || pgdat_balanced(node, wanted) || should_stop() {
             break;
         }
     }
@@ -177,7 +117,7 @@ pub(super) fn work(node: NodeId) -> bool {
 
 /// Reclaims until `node` is balanced, or each cache was asked for half of what it has.
 /// Returns the order that is still reclaim's business: above it, it is compaction's.
-fn balance_pgdat(node: NodeId, mut wanted: Wanted) -> Order {
+fn balance_pgdat(node: NodeId, own: &Kswapd, mut wanted: KswapdRequest) -> Order {
     let highest = wanted.highest;
     let boosts = zones_boost(node, highest);
     // Above the watermarks, as much is reclaimed as they were boosted by.
@@ -216,12 +156,11 @@ fn balance_pgdat(node: NodeId, mut wanted: Wanted) -> Order {
         // There is room now to tidy pageblocks up.
         wakeup_kcompactd(node, Order::PAGEBLOCK);
     }
-    let own = Node::of(node);
     if total > 0 {
         own.failures.store(0, Relaxed);
     } else if !pgdat_balanced(node, wanted) {
         // Where single pages are not short, memory is scattered, and nothing failed here.
-        let single = Wanted { order: Order::ZERO, ..wanted };
+        let single = KswapdRequest { order: Order::ZERO, ..wanted };
         if wanted.order > Order::ZERO && pgdat_balanced(node, single) {
             wanted = single;
         } else {
