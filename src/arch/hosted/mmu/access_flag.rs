@@ -7,11 +7,11 @@
 #![deny(unsafe_code)]
 
 use super::adversary::State;
-use super::context::{Context, Tree};
+use super::context::{Context, Space, Tree};
 use super::rights::{AP_RDONLY, Mode, Rights};
 use super::tlb::Cached;
 use super::walker::{Walk, in_memory};
-use super::{Access, Fault, word_at};
+use super::{Access, word_at};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::arch::CpuId;
 use crate::arch::pgtable::descriptor::{Descriptor, Kind, Level};
@@ -22,30 +22,32 @@ const DBM: u64 = 1 << 51;
 
 impl State {
     /// Returns the descriptor that a walk continues with, after it has seen `seen` in the word at
-    /// `word`: a leaf gets the access flag, or the walk ends.
+    /// `word`: a leaf gets the access flag. `None` where that ends the walk.
     pub fn with_access_flag(
         &mut self,
         context: &Context,
+        space: Space,
         level: Level,
         word: PhysAddr,
         seen: Descriptor,
         walk: Walk,
-    ) -> Result<Descriptor, Fault> {
+    ) -> Option<Descriptor> {
         if !lacks_flag(seen, level) {
-            return Ok(seen);
+            return Some(seen);
         }
-        if !context.tcr.updates_access_flag() {
-            return Err(Fault::AccessFlag);
-        }
-        if walk == Walk::Speculative && self.rng.below(2) == 0 {
-            return Err(Fault::AccessFlag);
+        let updates = match space {
+            Space::Ipa => context.vtcr.updates_access_flag(),
+            Space::Lower | Space::Upper => context.tcr.updates_access_flag(),
+        };
+        if !updates || walk == Walk::Speculative && self.rng.below(2) == 0 {
+            return None;
         }
         // An atomic update reads what is in memory, which may be another descriptor by now.
         let now = in_memory(word);
         if !lacks_flag(now, level) {
-            return Ok(now);
+            return Some(now);
         }
-        Ok(self.update(word, now.bits() | AF))
+        Some(self.update(word, now.bits() | AF))
     }
 
     /// Returns whether a write through `cached` would find the memory clean, and be allowed to
@@ -82,7 +84,7 @@ impl State {
     /// ([`Mmu::let_programs_write`](super::Mmu::let_programs_write)), before `cpu` changes its
     /// descriptor.
     pub fn programs_write(&mut self, cpu: CpuId, tree: Tree, va: VirtAddr) {
-        if !self.programs || tree == Tree::Kernel {
+        if !self.programs || !matches!(tree, Tree::User(_)) {
             return;
         }
         for other in (0..self.config.cpus).filter_map(CpuId::new).filter(|&other| other != cpu) {

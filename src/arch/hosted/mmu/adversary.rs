@@ -1,7 +1,7 @@
 //! The state of the MMU and what it makes of each step of software.
 
 use super::choice::{Config, Mutation, Rng, Step};
-use super::context::{Context, Half, Tree};
+use super::context::{Context, Space, Tree};
 use super::scope::Scope;
 use super::tables::Linked;
 use super::tlb::{Cached, Tlb};
@@ -51,7 +51,10 @@ impl Clock {
 }
 
 pub(super) struct Cpu {
+    /// Translations of stage 1, and of both stages combined.
     pub tlb: Tlb,
+    /// Translations of stage 2 alone.
+    pub stage2: Tlb,
     /// Registers as last written.
     pub current: Context,
     /// Former values of the registers: until `isb`, walks may use these.
@@ -72,6 +75,7 @@ impl Cpu {
     fn new() -> Self {
         Self {
             tlb: Tlb::default(),
+            stage2: Tlb::default(),
             current: Context::INITIAL,
             former: Vec::new(),
             pan: true,
@@ -85,6 +89,22 @@ impl Cpu {
     /// The registers that a walk may use: those written last, and until `isb` those before.
     pub fn contexts(&self) -> impl Iterator<Item = Context> {
         core::iter::once(self.current).chain(self.former.iter().copied())
+    }
+
+    /// Caches of translations of `space`.
+    pub fn cache(&mut self, space: Space) -> &mut Tlb {
+        match space {
+            Space::Lower | Space::Upper => &mut self.tlb,
+            Space::Ipa => &mut self.stage2,
+        }
+    }
+
+    /// Drops what `scope` covers; the translations dropped that instructions may still use.
+    fn drop_scope(&mut self, scope: Scope) -> Vec<Cached> {
+        if scope.is_of_second() {
+            drop(self.stage2.drop_scope(scope));
+        }
+        if scope.is_of_first() { self.tlb.drop_scope(scope) } else { Vec::new() }
     }
 }
 
@@ -102,6 +122,8 @@ pub(super) struct State {
     pub pending: BTreeMap<PhysAddr, Vec<Pending>>,
     /// Addresses of late stores, for speculation.
     pub recent: Vec<VirtAddr>,
+    /// Addresses that guests have used, for speculation.
+    pub guest_vas: Vec<VirtAddr>,
     mutation: Option<Mutation>,
     steps: Vec<Step>,
 }
@@ -119,6 +141,7 @@ impl State {
             locks: BTreeMap::new(),
             pending: BTreeMap::new(),
             recent: Vec::new(),
+            guest_vas: Vec::new(),
             mutation: None,
             steps: Vec::new(),
         };
@@ -216,22 +239,30 @@ impl State {
 
     /// A DSB by `cpu`: its earlier invalidations are complete, on all CPUs or on its own.
     pub fn invalidations_complete(&mut self, cpu: CpuId, on_all: bool) {
-        let issued = core::mem::take(&mut self.cpus[cpu.index()].issued);
+        let mut issued = core::mem::take(&mut self.cpus[cpu.index()].issued);
+        // They complete in any order, and walks go on meanwhile.
+        let of_both = issued.iter().any(|(scope, _)| scope.is_of_second()) && issued.len() > 1;
+        if of_both {
+            (1..issued.len()).for_each(|n| issued.swap(n, self.rng.below(n + 1)));
+        }
         for (scope, broadcast) in &issued {
             let scope = match self.mutation {
                 Some(Mutation::LastLevelOnly) => Scope { last_level: true, ..*scope },
                 _ => *scope,
             };
             let broadcast = *broadcast && self.mutation != Some(Mutation::LocalOnly);
-            let dropped = self.cpus[cpu.index()].tlb.drop_scope(scope);
+            let dropped = self.cpus[cpu.index()].drop_scope(scope);
             self.cpus[cpu.index()].limbo.extend(dropped);
             if broadcast && on_all {
                 for (i, other) in self.cpus.iter_mut().enumerate() {
-                    drop(other.tlb.drop_scope(scope));
-                    if i != cpu.index() {
-                        other.limbo.retain(|c| !scope.covers(c.va, c.asid));
+                    drop(other.drop_scope(scope));
+                    if i != cpu.index() && scope.is_of_first() {
+                        other.limbo.retain(|c| !scope.covers(c.va, c.tag));
                     }
                 }
+            }
+            if of_both {
+                self.guests_walk();
             }
         }
         if !on_all {
@@ -259,17 +290,36 @@ impl State {
         here.current = write(here.current);
         here.former = before.iter().skip(1).map(|&c| write(c)).chain(before.clone()).collect();
         for context in self.cpus[cpu.index()].contexts().collect::<Vec<_>>() {
-            if let Some(tree) = context.user() {
-                self.enter(tree, context.start_level(Half::Lower));
-            }
+            self.enter(&context);
         }
+    }
+
+    /// An exception takes `cpu` to EL2.
+    pub fn enter_el2(&mut self, cpu: CpuId) {
+        self.synchronize(cpu);
+        let current = &mut self.cpus[cpu.index()].current;
+        let left = *current;
+        current.el2 = true;
+        self.leave(left);
+    }
+
+    /// An exception return takes `cpu` from EL2 to EL1 or EL0.
+    pub fn leave_el2(&mut self, cpu: CpuId) {
+        self.synchronize(cpu);
+        let current = &mut self.cpus[cpu.index()].current;
+        current.el2 = false;
+        let to = *current;
+        assert!(to.vm || to.vmid() == 0, "the host runs under a guest's VMID, {}", to.vmid());
+        self.enter(&to);
     }
 
     /// A TLBI by `cpu`: takes effect when it is complete.
     pub fn invalidate(&mut self, cpu: CpuId, scope: Scope, broadcast: bool) {
-        // The CPU's own register says how wide an ASID is.
+        // The CPU's own registers say how wide an ASID is, and which VMID is current.
         let mask = self.cpus[cpu.index()].current.tcr.asid_mask();
-        let scope = Scope { asid: scope.asid.map(|asid| asid & mask), ..scope };
+        let current = self.rng.pick(self.cpus[cpu.index()].contexts());
+        let vmid = scope.vmid.and(current).map(|context| context.vmid());
+        let scope = Scope { asid: scope.asid.map(|asid| asid & mask), vmid, ..scope };
         for (pa, stores) in &self.pending {
             let clock = &self.cpus[cpu.index()].clock;
             if !stores.iter().any(|p| clock.is_after(p) && p.old.is_valid()) {
@@ -278,7 +328,7 @@ impl State {
             for Linked { tree, level, va } in self.places_of(*pa) {
                 let spans = VirtRange::from_size(va, level.size());
                 assert!(
-                    !scope.covers_tree(spans, tree, &self.asids_of(tree)),
+                    !scope.covers_tree(spans, tree, &self.tags_of(tree)),
                     "TLBI before dsb: the invalidation of {spans:?} may overtake the store to \
                      its {level:?} descriptor"
                 );

@@ -41,7 +41,16 @@ pub enum Step {
     TlbiAsid,
     TlbiRangeAsid,
     TlbiRangeAsidLast,
+    TlbiIpa,
+    TlbiIpaLast,
+    TlbiRangeIpa,
+    TlbiRangeIpaLast,
+    TlbiVm,
+    TlbiAllVms,
     Ttbr0,
+    Vttbr,
+    /// HCR_EL2.VM is set or cleared.
+    Hcr,
     /// A valid descriptor is made invalid.
     Break,
 }

@@ -16,7 +16,7 @@ use core::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 
-fn step(f: impl FnOnce(&mut State, CpuId)) {
+pub(super) fn step(f: impl FnOnce(&mut State, CpuId)) {
     let cpu = this_cpu();
     machine::current().mmu().with(|s| f(s, cpu));
 }
@@ -65,7 +65,8 @@ pub fn dsb_nsh() {
 pub fn isb() {
     step(|s, cpu| s.step(Step::Isb, |s| s.synchronize(cpu)));
 }
-/// Drops all translations on all CPUs.
+/// Drops all translations of stage 1 under the current VMID, and what combines both stages, on all
+/// CPUs.
 pub fn tlbi_vmalle1is() {
     step(|s, cpu| s.step(Step::TlbiAll, |s| s.invalidate(cpu, Scope::ALL, true)));
 }

@@ -21,6 +21,10 @@
 //! - A CPU that has written TTBR0_EL1 or TCR_EL1 walks with the old or the new value until its
 //!   next `isb`. An exception return does as well: an access by a program at EL0 comes after one.
 //! - Hardware may set the access flag and the dirty state, if TCR_EL1 lets it.
+//! - Everything is cached under the VMID in VTTBR_EL2. While HCR_EL2.VM is set a guest runs, and its
+//!   addresses and the tables of its stage 1 are translated by stage 2: see `stage2`. TLBI by
+//!   intermediate address leaves entries that combine both stages. Invalidations that are under way
+//!   at once complete in any order, with walks in between.
 //!
 //! It panics where software breaks the rules: two translations of one address in a TLB
 //! that differ in more than permissions (break-before-make), a valid descriptor
@@ -31,10 +35,11 @@
 //! store that overwrites the dirty state that hardware has just set.
 //!
 //! Not modelled: sharing of TLB entries between CPUs (TTBR0_EL1.CnP is ignored), TCR_EL1.A1,
-//! SCTLR_EL1.WXN and EPAN, granules other than 4 KiB.
+//! SCTLR_EL1.WXN and EPAN, granules other than 4 KiB; of guests, the upper half, contiguous sets of
+//! stage 1 as one entry, dirty state by hardware, HCR_EL2.FWB and PTW, FEAT_XNX.
 //!
 //! Sources: Arm ARM D8.17 (TLB maintenance, R_WHZWS, R_DDMVT), D8.7.1 (Contiguous bit),
-//! D8.4 (permissions), D8.5 (access flag and dirty state), D8.16 (ASIDs), B2.7.5 and K11
+//! D8.4 (permissions), D8.5 (access flag and dirty state), D8.16 (ASIDs and VMIDs), B2.7.5 and K11
 //! (barriers and table walks).
 //!
 //! Nothing happens until [`Mmu::attach`]: before that the primitives are plain stores.
@@ -43,21 +48,27 @@ mod access_flag;
 mod adversary;
 mod choice;
 mod context;
+mod el2;
 mod instructions;
 mod rights;
 mod scope;
+mod stage2;
 mod tables;
 mod tlb;
 mod walker;
 
+#[cfg(test)]
+mod guest_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod user_tests;
 
 pub use choice::{Config, Mutation, Step};
+pub use el2::*;
 pub use instructions::*;
 pub use rights::Mode;
+pub use stage2::{Stage2Fault, Stage2Reason};
 
 use super::machine::{self, Machine};
 use crate::addr::{PhysAddr, UserAddr, VirtAddr};
@@ -93,6 +104,8 @@ pub enum Fault {
     Permission,
     /// Mapping of memory that is not this machine's RAM.
     External,
+    /// Fault of stage 2, taken to EL2.
+    Stage2(Stage2Fault),
 }
 
 /// An address as an instruction gives it, of either half.
@@ -235,10 +248,11 @@ impl Mmu {
     }
 
     /// Returns true if a TLB still translates some address to the frame at `pa`, under whatever
-    /// ASID: it is too early to give the frame to anyone else.
+    /// ASID and VMID: it is too early to give the frame to anyone else.
     #[must_use]
     pub fn reaches(&self, pa: PhysAddr) -> bool {
-        self.with(|s| s.cpus.iter().any(|cpu| cpu.tlb.maps(pa))).unwrap_or(false)
+        self.with(|s| s.cpus.iter().any(|cpu| cpu.tlb.maps(pa) || cpu.stage2.maps(pa)))
+            .unwrap_or(false)
     }
 
     /// All CPUs begin or end at once.

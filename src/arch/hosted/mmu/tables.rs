@@ -1,15 +1,18 @@
 //! Tables that may be walked, and stores to them.
 //!
 //! The kernel's tree always may; a user's may while a CPU has it in TTBR0_EL1, or had until its
-//! next `isb`. Then each change of a valid descriptor needs its break. Trees that no CPU has may be
-//! changed in any way: what TLBs still hold under their ASIDs shows when those are used again.
+//! next `isb`; a guest's of stage 2 while a CPU runs the guest. Then each change of a valid
+//! descriptor needs its break. Trees that no CPU has may be changed in any way: what TLBs still
+//! hold under their ASIDs and VMIDs shows when those are used again.
 //! A table may be linked into several users' trees.
 
 use super::access_flag::loses_dirty_state;
 use super::adversary::{Pending, State};
 use super::choice::Step;
-use super::context::{Context, Tree};
-use super::walker::in_memory;
+use super::context::{Context, Space, Tree};
+use super::scope::Tag;
+use super::stage2;
+use super::walker::{Walk, in_memory};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::arch::CpuId;
 use crate::arch::pgtable::descriptor::{Descriptor, Kind, Level, PTRS_PER_TABLE};
@@ -111,8 +114,15 @@ impl State {
             }
             let walks = self.cpus[cpu].contexts().filter(|c| c.walks(place.tree));
             for context in walks.collect::<Vec<_>>() {
-                self.walk_ahead(cpu, &context, place.va);
+                if context.vm {
+                    let _ = self.walk(cpu, &context, Space::Ipa, place.va, Walk::Speculative);
+                } else {
+                    self.walk_ahead(cpu, &context, place.va);
+                }
             }
+        }
+        if matches!(place.tree, Tree::Stage2(_)) {
+            self.guests_walk();
         }
     }
 
@@ -122,7 +132,7 @@ impl State {
         assert!(!self.linked.contains_key(&pa), "the table at {pa} is cleared while linked");
         for (i, cpu) in self.cpus.iter().enumerate() {
             assert!(
-                !cpu.tlb.points_at(pa),
+                !cpu.tlb.points_at(pa) && !cpu.stage2.points_at(pa),
                 "the page at {pa} is made a table while CPU {i} may walk it as an old one"
             );
         }
@@ -143,27 +153,27 @@ impl State {
         tables.into_iter().flatten().map(place).collect()
     }
 
-    /// The ASIDs under which CPUs may walk a user's tree.
-    pub fn asids_of(&self, tree: Tree) -> Vec<u16> {
+    /// The tags under which CPUs may walk a tree.
+    pub fn tags_of(&self, tree: Tree) -> Vec<Tag> {
         let contexts = self.cpus.iter().flat_map(|cpu| cpu.contexts());
-        contexts.filter(|c| c.user() == Some(tree)).map(|c| c.asid()).collect()
+        contexts.filter(|c| c.walks(tree)).map(|c| c.tag_of(tree)).collect()
     }
 
-    /// A CPU is about to have the tree.
-    pub fn enter(&mut self, tree: Tree, level: Level) {
-        let Tree::User(root) = tree else { return };
-        let known = self.linked.get(&root).into_iter().flatten().any(|l| l.tree == tree);
-        if !known {
-            self.link(root, Linked { tree, level, va: VirtAddr::new(0) });
+    /// A CPU is about to have the registers of `context`.
+    pub fn enter(&mut self, context: &Context) {
+        for (root, place) in context.roots() {
+            if !self.linked.get(&root).into_iter().flatten().any(|l| *l == place) {
+                self.link(root, place);
+            }
         }
     }
 
     /// A CPU has the registers of `left` no more.
     pub fn leave(&mut self, left: Context) {
-        if let Some(tree @ Tree::User(root)) = left.user()
-            && self.asids_of(tree).is_empty()
-        {
-            self.unlink(root, tree);
+        for (root, place) in left.roots() {
+            if self.tags_of(place.tree).is_empty() {
+                self.unlink(root, place.tree);
+            }
         }
     }
 
@@ -214,7 +224,11 @@ fn check_change(place: Linked, old: Descriptor, new: Descriptor) {
         (Kind::Invalid, _) | (_, Kind::Invalid) => true,
         (Kind::Table(a), Kind::Table(b)) => a == b,
         (Kind::Leaf(a, x), Kind::Leaf(b, y)) => {
-            a == b && x.same_memory(y) && old.is_contiguous() == new.is_contiguous()
+            let same = match place.tree {
+                Tree::Stage2(_) => stage2::same_memory(old, new),
+                Tree::Kernel | Tree::User(_) => x.same_memory(y),
+            };
+            a == b && same && old.is_contiguous() == new.is_contiguous()
         }
         _ => false,
     };

@@ -2,7 +2,9 @@
 #![deny(unsafe_code)]
 
 use super::rights::{Limits, Rights};
-use super::scope::Scope;
+use super::scope::{Scope, Tag};
+use super::stage2::Second;
+use super::{Access, Mode};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::arch::pgtable::descriptor::{Descriptor, KernelAttrs, Level};
 use std::collections::BTreeMap;
@@ -14,8 +16,7 @@ pub(super) struct Cached {
     /// Translated range: a page or block, or a contiguous set as one.
     pub va: VirtRange,
     pub pa: PhysAddr,
-    /// The ASID that it is for; `None` if it is global.
-    pub asid: Option<u16>,
+    pub tag: Tag,
     pub attrs: KernelAttrs,
     /// The descriptor that it came from, and where that lies.
     pub level: Level,
@@ -23,6 +24,10 @@ pub(super) struct Cached {
     pub descriptor: Descriptor,
     pub word: PhysAddr,
     pub limits: Limits,
+    /// Stage 1 is off, and allows everything.
+    pub flat: bool,
+    /// Part of stage 2: an entry of it alone, or one that combines both stages.
+    pub stage2: Option<Second>,
 }
 
 impl Cached {
@@ -36,9 +41,9 @@ impl Cached {
         Rights::new(self.descriptor.bits(), self.limits)
     }
 
-    /// Returns whether it serves accesses under `asid`.
-    pub fn serves(&self, asid: u16) -> bool {
-        self.asid.is_none_or(|own| own == asid)
+    /// Returns whether stage 1 allows an access, with PSTATE.PAN as `pan` says.
+    pub fn stage1_allows(&self, mode: Mode, pan: bool, access: Access) -> bool {
+        self.flat || self.rights().allow(mode, pan, access)
     }
 
     /// Returns whether both may be in one TLB: they may differ in permissions alone (Arm ARM
@@ -46,10 +51,12 @@ impl Cached {
     fn may_coexist(&self, other: &Self) -> bool {
         let both = self.va.intersect(other.va);
         both.is_empty()
-            || matches!((self.asid, other.asid), (Some(a), Some(b)) if a != b)
+            || self.tag.vmid != other.tag.vmid
+            || matches!((self.tag.asid, other.tag.asid), (Some(a), Some(b)) if a != b)
             || (self.level == other.level
                 && self.contiguous == other.contiguous
                 && self.attrs.same_memory(other.attrs)
+                && self.stage2.is_none_or(|a| other.stage2.is_none_or(|b| a.may_coexist(&b)))
                 && self.translate(both.start()) == other.translate(both.start()))
     }
 }
@@ -58,8 +65,7 @@ impl Cached {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Pointer {
     pa: PhysAddr,
-    /// The ASID that it is for; `None` in the kernel's tree.
-    asid: Option<u16>,
+    tag: Tag,
     /// Limits that the tables above it have set.
     limits: Limits,
 }
@@ -79,7 +85,7 @@ pub(super) struct Tlb {
 const TABLE_LEVELS: [Level; 3] = [Level::Pud, Level::Pmd, Level::Pte];
 
 impl Tlb {
-    /// Everything cached for `va`, under any ASID.
+    /// Everything cached for `va`, under any tag.
     fn covering(&self, va: VirtAddr) -> impl Iterator<Item = &Cached> {
         SIZES
             .iter()
@@ -88,21 +94,20 @@ impl Tlb {
             .flatten()
     }
 
-    /// Everything cached for `va` under `asid`.
-    pub fn serving(&self, va: VirtAddr, asid: u16) -> impl Iterator<Item = &Cached> {
-        self.covering(va).filter(move |c| c.serves(asid))
+    /// Everything cached for `va` under `tag`, and what is global.
+    pub fn serving(&self, va: VirtAddr, tag: Tag) -> impl Iterator<Item = &Cached> {
+        self.covering(va).filter(move |c| c.tag.serves(tag))
     }
 
-    /// Every table cached for `va` under `asid`, which is `None` in the kernel's tree, and the
-    /// limits above it.
+    /// Every table cached for `va` under `tag`, and the limits above it.
     pub fn tables(
         &self,
         va: VirtAddr,
-        asid: Option<u16>,
+        tag: Tag,
     ) -> impl Iterator<Item = (Level, PhysAddr, Limits)> {
         TABLE_LEVELS.iter().zip(&self.tables).flat_map(move |(&level, map)| {
             let found = map.get(&va.align_down(level.table_span()));
-            let own = found.into_iter().flatten().filter(move |p| p.asid == asid);
+            let own = found.into_iter().flatten().filter(move |p| p.tag == tag);
             own.map(move |p| (level, p.pa, p.limits))
         })
     }
@@ -141,13 +146,13 @@ impl Tlb {
         &mut self,
         level: Level,
         va: VirtAddr,
-        asid: Option<u16>,
+        tag: Tag,
         pa: PhysAddr,
         limits: Limits,
     ) {
         let map = &mut self.tables[level as usize - 1];
         let known = map.entry(va.align_down(level.table_span())).or_default();
-        let pointer = Pointer { pa, asid, limits };
+        let pointer = Pointer { pa, tag, limits };
         if !known.contains(&pointer) {
             known.push(pointer);
         }
@@ -158,13 +163,13 @@ impl Tlb {
         let mut dropped = Vec::new();
         for (map, size) in self.leaves.iter_mut().zip(SIZES) {
             for base in keys(map, scope, size) {
-                take(map, base, |c| scope.covers(c.va, c.asid), |c| dropped.push(c));
+                take(map, base, |c| scope.covers(c.va, c.tag), |c| dropped.push(c));
             }
         }
         if !scope.last_level {
             for (map, level) in self.tables.iter_mut().zip(TABLE_LEVELS) {
                 for base in keys(map, scope, level.table_span()) {
-                    take(map, base, |p| scope.covers_tag(p.asid), drop);
+                    take(map, base, |p| scope.covers_tag(p.tag), drop);
                 }
             }
         }

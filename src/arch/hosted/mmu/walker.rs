@@ -2,13 +2,15 @@
 #![deny(unsafe_code)]
 
 use super::adversary::State;
-use super::context::{Context, Half};
+use super::context::{Context, Space};
 use super::rights::{Limits, Mode};
+use super::scope::Tag;
+use super::stage2::{self, Second, Stage2Fault, Stage2Reason};
 use super::tlb::Cached;
 use super::{Access, Fault, word_at};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::CpuId;
-use crate::arch::pgtable::descriptor::{CONT_ENTRIES, Descriptor, Kind};
+use crate::arch::pgtable::descriptor::{CONT_ENTRIES, Descriptor, Kind, Level};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// First address that TTBR1 translates.
@@ -56,17 +58,22 @@ impl State {
             return;
         }
         let cpu = self.rng.below(self.config.cpus);
+        let context = self.rng.pick(self.cpus[cpu].contexts()).expect("a CPU has registers");
+        if context.vm {
+            if let Some(va) = self.rng.pick(self.guest_vas.iter().copied()) {
+                self.walk_ahead(cpu, &context, va);
+            }
+            return;
+        }
         let at = self.rng.below(self.recent.len());
         let va = self.recent[at] + self.rng.below(32) * PAGE_SIZE;
-        if let Some(context) = self.rng.pick(self.cpus[cpu].contexts()) {
-            self.walk_ahead(cpu, &context, va);
-        }
+        self.walk_ahead(cpu, &context, va);
     }
 
     /// `cpu` walks `va` for no access.
     pub fn walk_ahead(&mut self, cpu: usize, context: &Context, va: VirtAddr) {
-        if let Some((half, va)) = context.locate(va) {
-            let _ = self.walk(cpu, context, half, va, Walk::Speculative);
+        if let Some((space, va)) = context.locate(va) {
+            let _ = self.walk(cpu, context, space, va, Walk::Speculative);
         }
     }
 
@@ -86,62 +93,84 @@ impl State {
         self.rng.pick(core::iter::once(now).chain(former)).unwrap_or(now)
     }
 
-    /// Translates `va` from the root or from a cached table.
-    fn walk(
+    /// Translates `va` from the root or from a cached table; a guest's by both stages.
+    pub fn walk(
         &mut self,
         cpu: usize,
         context: &Context,
-        half: Half,
+        space: Space,
         va: VirtAddr,
         walk: Walk,
     ) -> Result<Cached, Fault> {
-        if context.tcr.forbids_walks(half) {
+        if space == Space::Lower && !context.stage1 {
+            let first = stage2::flat(va, context.vmid());
+            let both = self.combine(cpu, context, va, first, walk)?;
+            return Ok(self.insert(cpu, space, both, walk));
+        }
+        if context.tcr.forbids_walks(space) {
             return Err(Fault::Translation);
         }
-        let (root, asid) = match half {
-            Half::Lower => (context.ttbr0_root(), Some(context.asid())),
-            Half::Upper => (self.root, None),
+        let missing = |level| stage2::fault(space, level, va, Stage2Reason::Translation);
+        let tag = context.tag(space);
+        let tables = self.cpus[cpu].cache(space).tables(va, tag).map(Some);
+        let start = match self.rng.pick(core::iter::once(None).chain(tables)).flatten() {
+            Some(start) => start,
+            None if space == Space::Upper => (Level::Pgd, self.root, Limits::default()),
+            None => {
+                let (level, root) = context.root(space, va).ok_or(missing(Level::Pgd))?;
+                (level, self.table_at(cpu, context, space, root, walk)?, Limits::default())
+            }
         };
-        let root = (context.start_level(half), root, Limits::default());
-        let tables = self.cpus[cpu].tlb.tables(va, asid);
-        let start = self.rng.pick(core::iter::once(root).chain(tables));
-        let (mut level, mut table, mut limits) = start.unwrap_or(root);
+        let (mut level, mut table, mut limits) = start;
         loop {
             let word = table + 8 * level.index(va) as u64;
             let seen = self.look(cpu, word, walk);
-            let descriptor = self.with_access_flag(context, level, word, seen, walk)?;
+            let flagged = self.with_access_flag(context, space, level, word, seen, walk);
+            let unflagged = stage2::fault(space, level, va, Stage2Reason::AccessFlag);
+            let descriptor = flagged.ok_or(unflagged)?;
             match (descriptor.kind(level), level.down()) {
                 (Kind::Table(next), Some(down)) => {
-                    if !context.tcr.ignores_hierarchy(half) {
+                    if !context.tcr.ignores_hierarchy(space) {
                         limits = limits.and(descriptor.bits());
                     }
+                    let next = self.table_at(cpu, context, space, next, walk)?;
                     if walk != Walk::InFlight {
-                        self.cpus[cpu].tlb.insert_table(down, va, asid, next, limits);
+                        let cache = self.cpus[cpu].cache(space);
+                        cache.insert_table(down, va, tag, next, limits);
                     }
                     (level, table) = (down, next);
                 }
                 (Kind::Leaf(pa, attrs), _) => {
-                    let cached = Cached {
+                    let stage2 = (space == Space::Ipa).then(|| Second::new(level, descriptor));
+                    let global = space == Space::Ipa || !attrs.is_non_global();
+                    let found = Cached {
                         va: VirtRange::from_size(va.align_down(level.size()), level.size()),
                         pa,
-                        asid: attrs.is_non_global().then_some(context.asid()),
+                        tag: Tag { asid: if global { None } else { Some(context.asid()) }, ..tag },
                         attrs,
                         level,
                         contiguous: descriptor.is_contiguous(),
                         descriptor,
                         word,
                         limits,
+                        flat: false,
+                        stage2,
                     };
-                    check_leaf(&cached, half);
-                    return Ok(self.cache(cpu, cached, table, walk));
+                    if context.vm && space == Space::Lower {
+                        let both = self.combine(cpu, context, va, found, walk)?;
+                        return Ok(self.insert(cpu, space, both, walk));
+                    }
+                    check_leaf(&found, space);
+                    let found = self.whole_set(cpu, found, table, walk);
+                    return Ok(self.insert(cpu, space, found, walk));
                 }
-                _ => return Err(Fault::Translation),
+                _ => return Err(missing(level)),
             }
         }
     }
 
-    /// Caches what a walk through `table` found, alone or as the set that it is part of.
-    fn cache(&mut self, cpu: usize, mut new: Cached, table: PhysAddr, walk: Walk) -> Cached {
+    /// Returns what a walk through `table` found, alone or as the set that it is part of.
+    fn whole_set(&mut self, cpu: usize, mut new: Cached, table: PhysAddr, walk: Walk) -> Cached {
         let level = new.level;
         if new.contiguous && self.rng.below(2) == 0 {
             let set = new.va.start().align_down(level.cont_size());
@@ -169,8 +198,13 @@ impl State {
             new.va = VirtRange::from_size(set, level.cont_size());
             new.pa = pa;
         }
+        new
+    }
+
+    /// Caches what a walk of `space` found.
+    fn insert(&mut self, cpu: usize, space: Space, new: Cached, walk: Walk) -> Cached {
         if walk != Walk::InFlight
-            && let Err(old) = self.cpus[cpu].tlb.insert(new)
+            && let Err(old) = self.cpus[cpu].cache(space).insert(new)
         {
             panic!("break-before-make: CPU {cpu} caches {new:?} beside {old:?}");
         }
@@ -185,28 +219,34 @@ impl State {
         va: VirtAddr,
         access: Access,
     ) -> Result<PhysAddr, Fault> {
-        if mode == Mode::El0 {
+        let here = &self.cpus[cpu.index()];
+        if here.current.el2 {
+            self.leave_el2(cpu);
+        } else if mode == Mode::El0 || here.current.vm {
+            // By an exception return, to EL0 or into a guest.
             self.synchronize(cpu);
         }
         let cpu = cpu.index();
+        self.note_guest(cpu, va);
         let here = &self.cpus[cpu];
         let context = self.rng.pick(here.contexts()).expect("a CPU has registers");
-        let (half, va) = context.input(mode, va).ok_or(Fault::Translation)?;
-        let limbo = here.limbo.iter().filter(|c| c.va.contains(va) && c.serves(context.asid()));
-        let stale = here.tlb.serving(va, context.asid()).chain(limbo);
+        let (space, va) = context.input(mode, va).ok_or(Fault::Translation)?;
+        let tag = context.tag(Space::Lower);
+        let limbo = here.limbo.iter().filter(|c| c.va.contains(va) && c.tag.serves(tag));
+        let stale = here.tlb.serving(va, tag).chain(limbo);
         let stale = stale.map(|c| Source::Cached(*c));
         let in_flight = (!here.in_flight.is_empty()).then_some(Source::Walk(Walk::InFlight));
         let fresh = core::iter::once(Source::Walk(Walk::Fresh));
         let cached = match self.rng.pick(fresh.chain(in_flight).chain(stale)) {
             Some(Source::Cached(cached)) => cached,
-            Some(Source::Walk(walk)) => self.walk(cpu, &context, half, va, walk)?,
+            Some(Source::Walk(walk)) => self.walk(cpu, &context, space, va, walk)?,
             None => return Err(Fault::Translation),
         };
         let pan = self.cpus[cpu].pan;
         if access == Access::Write && self.may_become_dirty(&context, &cached, mode, pan) {
             if !self.make_dirty(&cached) {
                 // The descriptor is another by now: the access is translated anew.
-                let found = self.walk(cpu, &context, half, va, Walk::Coherent)?;
+                let found = self.walk(cpu, &context, space, va, Walk::Coherent)?;
                 return self.complete(cpu, &context, found, mode, va, access);
             }
             return Ok(cached.translate(va));
@@ -226,8 +266,26 @@ impl State {
     ) -> Result<PhysAddr, Fault> {
         let pan = self.cpus[cpu].pan;
         let dirties = access == Access::Write && self.may_become_dirty(context, &cached, mode, pan);
-        let done = cached.rights().allow(mode, pan, access) || dirties && self.make_dirty(&cached);
-        if done { Ok(cached.translate(va)) } else { Err(Fault::Permission) }
+        let done = cached.stage1_allows(mode, pan, access) || dirties && self.make_dirty(&cached);
+        if !done {
+            return Err(Fault::Permission);
+        }
+        match cached.stage2 {
+            Some(second) if !second.allows(access) => Err(Fault::Stage2(Stage2Fault {
+                reason: Stage2Reason::Permission,
+                level: second.level as u8,
+                ipa: None,
+                s1ptw: false,
+            })),
+            _ => Ok(cached.translate(va)),
+        }
+    }
+
+    /// Notes an address that `cpu` uses, if a guest runs there.
+    fn note_guest(&mut self, cpu: usize, va: VirtAddr) {
+        if self.cpus[cpu].current.vm && !self.guest_vas.contains(&va) {
+            self.guest_vas.push(va);
+        }
     }
 }
 
@@ -238,17 +296,18 @@ pub(super) fn in_memory(pa: PhysAddr) -> Descriptor {
     Descriptor::from_bits(word.load(Relaxed))
 }
 
-/// Checks what no leaf of the half may be.
-fn check_leaf(new: &Cached, half: Half) {
+/// Checks what no leaf of the space may be.
+fn check_leaf(new: &Cached, space: Space) {
     let Cached { va, descriptor, .. } = new;
-    match half {
-        Half::Upper => assert!(
+    match space {
+        Space::Upper => assert!(
             !descriptor.is_writable_and_executable() && !descriptor.is_open_to_el0(),
             "{va:?} is writable and executable, or open to EL0: {descriptor:?}"
         ),
-        Half::Lower => assert!(
+        Space::Lower => assert!(
             new.rights().pxn,
             "{va:?} is a user's and executable by the kernel: {descriptor:?}"
         ),
+        Space::Ipa => stage2::check_leaf(*va, *descriptor),
     }
 }
