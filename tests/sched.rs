@@ -25,6 +25,7 @@ use granule::mm::mempool::{Backing, Mempool};
 use granule::mm::page_alloc::free_pages;
 use granule::mm::slab::{FailSlab, set_failslab, shrink_all, slabinfo};
 use granule::mm::thread_stack;
+use granule::percpu::nr_cpu_ids;
 use granule::sched::{
     self, Completion, CreateError, KThread, Life, RwSemaphore, TaskRef, TaskState, WaitQueue,
     schedule,
@@ -656,7 +657,7 @@ kernel_tests! {
         }
         sched::set_pid_max(before).expect("what it was");
         assert_eq!(Arc::strong_count(&held), 1, "a closure was not dropped");
-        let absent = CpuId::new(NR_CPUS - 1).expect("a CPU");
+        let absent = CpuId::new(nr_cpu_ids()).expect("a CPU that the machine lacks");
         assert_eq!(kthread_create_on_cpu("x", absent, || 0).err(), Some(CreateError::NoCpu));
     }
 
@@ -806,7 +807,7 @@ kernel_tests! {
         }
         STOP.store(true, SeqCst);
         assert_eq!(thread.join(), 0);
-        let absent = CpuMask::of(CpuId::new(NR_CPUS - 1).expect("a CPU"));
+        let absent = CpuMask::of(CpuId::new(nr_cpu_ids()).expect("a CPU that the machine lacks"));
         assert!(sched::set_cpus_allowed(&sched::current(), absent).is_err());
         let after: usize = cpus.iter().map(|&cpu| sched::threads(cpu)).sum();
         assert_eq!(before, after, "threads are counted wrongly");

@@ -3,14 +3,18 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 mod harness;
 #[path = "harness/mmu.rs"]
 mod mmu;
 
+use alloc::vec::Vec;
 use core::arch::asm;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use granule::addr::{Order, PAGE_SIZE, VirtAddr};
+use granule::arch::cpumask::{AtomicCpuMask, CpuMask};
 use granule::arch::features::{self, Features};
 use granule::arch::irq::with_masked;
 use granule::arch::pgtable::KernelAttrs;
@@ -29,11 +33,24 @@ use granule::mm::vmalloc::{
     VMAP_MAX_ALLOC, VmArea, shrink, vfree, vm_unmap_aliases, vm_unmap_ram, vmalloc_stat,
     vmallocinfo, vunmap,
 };
+use granule::percpu::nr_cpu_ids;
+use granule::sched;
 use granule::sync::Once;
 use harness::Random;
 
+/// Number of cores of the machine that these tests are made for.
+const CORES: usize = 4;
+
+/// Returns how many operations each core does, out of those that each of [`CORES`] would do: more
+/// cores do as many together.
+fn share(operations: usize) -> usize {
+    operations * CORES / smp::online().count().max(CORES)
+}
+
 /// Operations of each core.
-const STEPS: u32 = 4000;
+fn steps() -> u32 {
+    share(4000) as u32
+}
 /// Blocks that any core may take away to free them.
 const SLOTS: usize = 64;
 
@@ -70,7 +87,7 @@ fn filled(size: usize) -> Option<NonNull<u8>> {
 
 fn work(id: CpuId) {
     let mut random = Random::new(0x9e37_79b9 * (id.index() as u64 + 1));
-    for _ in 0..STEPS {
+    for _ in 0..steps() {
         let slot = random.below(SLOTS);
         match random.below(8) {
             0..=2 => {
@@ -93,7 +110,7 @@ fn work(id: CpuId) {
             }
         }
     }
-    DONE[id.index()].fetch_add(STEPS, Ordering::AcqRel);
+    DONE[id.index()].fetch_add(steps(), Ordering::AcqRel);
 }
 
 /// Allocations of an interrupt handler, made from the timer's.
@@ -121,7 +138,7 @@ static SHARED: [AtomicPtr<u8>; 512] = [const { AtomicPtr::new(null_mut()) }; 512
 /// Objects of all sizes, most of them freed by another CPU than the one that allocated them.
 fn all_sizes(id: CpuId) {
     let mut random = Random::new(0x517c_c1b7 * (id.index() as u64 + 1));
-    for step in 0..30_000 {
+    for step in 0..share(30_000) {
         // Each class as often as any other, up to blocks of pages.
         let size = (1usize << random.below(15)) + random.below(64);
         // Runs of one slot's neighbours let whole sheaves pass from CPU to CPU.
@@ -151,7 +168,8 @@ fn new_area(random: &mut Random) -> usize {
         // Many small ones, and some that are mapped by blocks of 2 MiB.
         0..=3 => {
             let most = 1 << random.below(11);
-            (OF_VMALLOC, 1 + random.below(most))
+            // The number has ten bits in the area's word.
+            (OF_VMALLOC, (1 + random.below(most)).min(PAGE_SIZE / 4 - 1))
         }
         4..=5 => (OF_VMAP, 1 + random.below(frames.len())),
         // A few are too many for the CPU's block of addresses.
@@ -195,7 +213,7 @@ fn end_area(word: usize) {
 /// Areas of all sizes, most of them ended by another CPU than the one that made them.
 fn all_areas(id: CpuId) {
     let mut random = Random::new(0x2545_f491 * (id.index() as u64 + 1));
-    for step in 0..3000 {
+    for step in 0..share(3000) {
         let slot = (step * 4 + id.index()) % AREAS.len();
         end_area(AREAS[slot].swap(new_area(&mut random), Ordering::AcqRel));
         if random.below(200) == 0 {
@@ -261,7 +279,7 @@ macro_rules! read_sysreg {
 }
 
 /// CPUs that let EL0, or floating point, use something.
-static OPEN_TO_EL0: AtomicU32 = AtomicU32::new(0);
+static OPEN_TO_EL0: AtomicCpuMask = AtomicCpuMask::new(CpuMask::NONE);
 
 /// The controls of what EL0 may use (Arm ARM D24): unknown after a reset, so each CPU has to
 /// write its own.
@@ -278,7 +296,9 @@ fn look_at_el0_controls(id: CpuId) {
         // AMUSERENR_EL0.
         open |= read_sysreg!("S3_3_C13_C2_3");
     }
-    OPEN_TO_EL0.fetch_or(u32::from(open != 0) << id.index(), Ordering::Relaxed);
+    if open != 0 {
+        OPEN_TO_EL0.set(id, Ordering::Relaxed);
+    }
 }
 
 /// More caches than the image has places for, and than a page has.
@@ -322,6 +342,28 @@ fn destroy_caches() {
     }
 }
 
+/// Interrupts another CPU, and waits until it has taken that.
+fn interrupt(id: CpuId) {
+    let before = interrupts::reschedules(id);
+    assert!(sched::kick(id), "{id:?} has no interrupts");
+    while interrupts::reschedules(id) == before {
+        cpu::relax();
+    }
+}
+
+/// CPUs that have interrupted the next one.
+static INTERRUPTED: AtomicCpuMask = AtomicCpuMask::new(CpuMask::NONE);
+
+/// Has each core interrupt the next one, the last the boot CPU: each after the one before.
+fn interrupt_the_next(id: CpuId) {
+    let before = smp::online().take_while(|&other| other < id).last();
+    while before.is_some_and(|before| !INTERRUPTED.contains(before, Ordering::Acquire)) {
+        cpu::relax();
+    }
+    interrupt(smp::online().find(|&other| other > id).unwrap_or(CpuId::BOOT));
+    INTERRUPTED.set(id, Ordering::Release);
+}
+
 kernel_tests! {
     fn each_core_has_sheaves_in_every_cache() {
         create_caches();
@@ -355,7 +397,8 @@ kernel_tests! {
 
     fn no_cpu_lets_el0_use_anything() {
         secondary::on_each(look_at_el0_controls);
-        assert_eq!(OPEN_TO_EL0.load(Ordering::Relaxed), 0, "a bit for each CPU that does");
+        let open = OPEN_TO_EL0.load(Ordering::Relaxed);
+        assert!(open.is_empty(), "{open:?}: a bit for each CPU that does");
     }
 
     fn the_lists_of_idle_cores_can_be_drained() {
@@ -384,7 +427,9 @@ kernel_tests! {
     }
 
     fn all_cores_of_the_machine_are_up() {
-        assert_eq!(smp::online().count(), 4, "the machine of the tests has four");
+        let cores = smp::online().count();
+        assert!(matches!(cores, CORES | 64), "{cores}, and the machines of the tests have 4 or 64");
+        assert_eq!(cores, nr_cpu_ids(), "a core that the tree names is not up");
         for (i, a) in smp::online().enumerate() {
             assert!(smp::online().skip(i + 1).all(|b| smp::affinity(a) != smp::affinity(b)));
         }
@@ -449,11 +494,18 @@ kernel_tests! {
 
     fn each_core_is_interrupted() {
         let before: [u64; NR_CPUS] =
-            core::array::from_fn(|n| interrupts::ticks(CpuId::new(n).expect("a CPU")));
+            core::array::from_fn(|n| CpuId::new(n).map_or(0, interrupts::ticks));
         let all = || smp::online().all(|id| interrupts::ticks(id) > before[id.index()]);
         while !all() {
             cpu::relax();
         }
+    }
+
+    fn each_core_takes_an_interrupt_from_the_boot_cpu_and_from_another() {
+        for id in smp::online().skip(1) {
+            interrupt(id);
+        }
+        secondary::on_each(interrupt_the_next);
     }
 
     fn every_slab_comes_back_after_all_sizes_on_all_cores() {
@@ -486,17 +538,18 @@ kernel_tests! {
             frame
         };
         let frames = FRAMES.call_once(|| core::array::from_fn(new_frame));
+        let mut before = Vec::with_capacity(32 + 8 * CORES + 4 * nr_cpu_ids());
         shrink();
         let (stat, areas) = (vmalloc_stat(), || vmallocinfo().map(|area| area.range));
-        let mut before = [None; 64];
-        before.iter_mut().zip(areas()).for_each(|(range, area)| *range = Some(area));
+        before.extend(areas());
+        assert!(before.len() < before.capacity(), "it has not grown");
         secondary::on_each(all_areas);
-        assert!(areas().count() > before.iter().flatten().count() + 50);
+        assert!(areas().count() > before.len() + 50);
         AREAS.iter().for_each(|slot| end_area(slot.swap(0, Ordering::AcqRel)));
         vm_unmap_aliases();
         let now = vmalloc_stat();
         assert_eq!((now.mapped, now.lazy, now.lazy_frames, now.pooled), (stat.mapped, 0, 0, 0));
-        assert!(areas().map(Some).eq(before.into_iter().take_while(Option::is_some)));
+        assert!(areas().eq(before));
         for &frame in frames {
             // SAFETY: allocated here, and nobody uses it any more.
             unsafe { free_pages(frame, Order::ZERO) };
@@ -513,7 +566,7 @@ kernel_tests! {
         }
         interrupts::set_tick_hook(None);
         for id in smp::online() {
-            assert_eq!(DONE[id.index()].load(Ordering::Acquire), STEPS, "CPU {id:?}");
+            assert_eq!(DONE[id.index()].load(Ordering::Acquire), steps(), "CPU {id:?}");
         }
         for slot in &PAGES {
             free_packed(slot.swap(0, Ordering::AcqRel));

@@ -124,8 +124,9 @@ pub mod pgtable;
 #[cfg(any(target_os = "none", test))]
 pub mod uaccess;
 
-/// Maximum number of CPUs.
-pub const NR_CPUS: usize = 8;
+/// Maximum number of CPUs: on bare metal as many as [`layout::PERCPU`] has room for; a hosted
+/// machine has this many.
+pub const NR_CPUS: usize = if cfg!(target_os = "none") { 256 } else { 8 };
 
 /// The number of a CPU, in the order in which they came up: 0 is the boot CPU.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -21,7 +21,6 @@ use crate::percpu::{Names, nr_cpu_ids};
 use crate::sched::{self, TaskRef};
 use crate::sync::{Rank, SpinLock};
 use crate::trace;
-use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use log::{info, warn};
 
@@ -77,21 +76,25 @@ pub(super) fn nr_possible(tree: &Tree<'_>) -> usize {
 pub(super) fn bring_up(tree: &Tree<'_>, dtb: PhysAddr, mut redistributors: Redistributors) {
     smp::init();
     let cpus = tree.cpus();
-    let (mut number, mut seen) = (1, ArrayVec::<u64, NR_CPUS>::new());
-    seen.push(smp::mpidr());
+    let (mut number, mut nr_left_out, mut first_left_out) = (1, 0, None);
+    // Whether a core has a number already.
+    let is_known = |number: usize, mpidr: u64| {
+        (0..number).filter_map(CpuId::new).any(|id| smp::affinity(id) == mpidr)
+    };
     for core in cpus.iter().flat_map(|cpus| cpus.iter()).filter(Cpu::is_available) {
         let Some(mpidr) = core.mpidr().filter(|mpidr| mpidr & !smp::MPIDR_AFFINITY == 0) else {
             warn!("a cpu node without a usable reg is left out");
             continue;
         };
-        if seen.contains(&mpidr) {
+        if is_known(number, mpidr) {
             if mpidr != smp::mpidr() {
                 warn!("core {mpidr:#x}: its second cpu node is left out");
             }
             continue;
         }
         let Some(id) = CpuId::new(number) else {
-            warn!("core {mpidr:#x}: left out, this kernel is built for {NR_CPUS} CPUs");
+            first_left_out = first_left_out.or(Some(mpidr));
+            nr_left_out += 1;
             continue;
         };
         if number >= nr_cpu_ids() {
@@ -114,7 +117,11 @@ pub(super) fn bring_up(tree: &Tree<'_>, dtb: PhysAddr, mut redistributors: Redis
         }
         // Whoever was sent off keeps the number, whether it has come or not.
         number += 1;
-        let _ = seen.try_push(mpidr);
+    }
+    if let Some(first) = first_left_out {
+        warn!(
+            "{nr_left_out} cores from {first:#x} on left out: this kernel is built for {NR_CPUS} CPUs"
+        );
     }
     info!("SMP: {} CPUs up", smp::online().count());
 }

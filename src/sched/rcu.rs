@@ -15,11 +15,13 @@
 //! ```
 //!
 //! # Order
-//! A quiescent state is a store between two full barriers. Who waits has a full barrier between
-//! his change and the first look at the CPUs. If he sees the store, all that was read before it
-//! is over; if it came after his first look, whatever is read after it sees the change. So a
-//! reader needs no barrier. A CPU that has no threads yet, and each on the hosted machine, does
-//! not tick: there a reader has one, and a CPU without a guard is quiescent.
+//! Grace periods have numbers. A waiter draws the next one behind a full barrier after its change.
+//! A CPU in a quiescent state reads the latest number, and stores it as the one that it has passed,
+//! between two full barriers. Once the waiter sees there its own number or a later one, all that was
+//! read before that quiescent state is over; and as the CPU had seen the number, whatever it reads
+//! afterwards sees the change. So a reader needs no barrier, and a waiter keeps nothing for each CPU.
+//! A CPU that has no threads yet, and each on the hosted machine, does not tick: there a reader has
+//! a barrier, and a CPU without a guard is quiescent.
 //!
 //! # Callbacks
 //! [`call_rcu`] takes no memory: what is to be freed lies in the object, in its [`RcuHead`].
@@ -30,7 +32,7 @@ use super::{TaskState, WaitQueue, kick, may_sleep, schedule, schedule_timeout, s
 #[cfg(target_os = "none")]
 use crate::arch::IrqMasked;
 use crate::arch::irq::{is_masked, with_masked};
-use crate::arch::{CpuId, NR_CPUS, cpu};
+use crate::arch::{CpuId, cpu};
 use crate::machine_local;
 use crate::per_cpu;
 use crate::percpu::possible_cpus;
@@ -45,7 +47,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, compiler_fence, fence
 struct CpuState {
     /// Guards that it holds, one inside the other.
     nesting: AtomicU32,
-    /// Quiescent states that it passed.
+    /// The latest grace period that had begun at its last quiescent state.
     passed: AtomicU64,
     /// True once the CPU switches threads and ticks. Until then its readers have a memory
     /// barrier, and end their quiescent states themselves.
@@ -61,7 +63,7 @@ impl CpuState {
     /// Passes a quiescent state.
     fn pass(&self) {
         fence(SeqCst);
-        self.passed.store(self.passed.load(Relaxed).wrapping_add(1), Relaxed);
+        self.passed.store(GRACE_PERIODS.load(Relaxed), Relaxed);
         fence(SeqCst);
     }
 }
@@ -80,6 +82,8 @@ per_cpu! {
 }
 
 machine_local! {
+    /// Number of grace periods that were waited for: that of the latest.
+    static GRACE_PERIODS: AtomicU64 = AtomicU64::new(0);
     static QUEUE: SpinLock<Queue> = SpinLock::new(
         Rank::Rcu,
         Queue { first: ptr::null_mut(), last: ptr::null_mut() },
@@ -172,12 +176,12 @@ pub(super) fn tick(irq: &IrqMasked) {
     }
 }
 
-/// Returns true if CPU `id` has left all read-side sections that it was in when `passed` was
-/// read.
-fn is_through(id: CpuId, passed: u64) -> bool {
+/// Returns true if CPU `id` has left all read-side sections that it was in when grace period number
+/// `period` began.
+fn is_through(id: CpuId, period: u64) -> bool {
     let state = CPUS.of(id);
     let is_idle = || !state.watched.load(SeqCst) && state.nesting.load(SeqCst) == 0;
-    state.passed.load(Relaxed) != passed || is_idle()
+    state.passed.load(Relaxed) >= period || is_idle()
 }
 
 /// Waits for a grace period: until all who were reading when it was called are done. Process
@@ -190,11 +194,10 @@ pub fn synchronize_rcu() {
     assert!(!is_masked(), "waiting for a grace period with interrupts masked");
     assert!(!rcu_read_lock_held(), "waiting for a grace period inside of an RCU read section");
     fence(SeqCst);
-    let seen = CPUS.iter().map(|cpu| cpu.passed.load(Relaxed));
-    let mut passed = [0u64; NR_CPUS];
-    passed.iter_mut().zip(seen).for_each(|(to, seen)| *to = seen);
+    let period = GRACE_PERIODS.fetch_add(1, Relaxed) + 1;
+    fence(SeqCst);
     let own = with_masked(cpu::id);
-    let waits_for = |id: &CpuId| *id != own && !is_through(*id, passed[id.index()]);
+    let waits_for = |id: &CpuId| *id != own && !is_through(*id, period);
     let mut round = 0u32;
     loop {
         let mut behind = possible_cpus().filter(waits_for).peekable();

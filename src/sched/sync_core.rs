@@ -2,14 +2,15 @@
 #![deny(unsafe_code)]
 
 use super::{kick, schedule};
+use crate::arch::cpumask::CpuMask;
 use crate::arch::irq::{is_masked, with_masked};
-use crate::arch::{IrqMasked, NR_CPUS, cpu};
-use crate::machine_local;
+use crate::arch::{IrqMasked, cpu};
+use crate::per_cpu;
 use crate::percpu::possible_cpus;
 use crate::sync::Request;
 
-machine_local! {
-    static SYNC: [Request; NR_CPUS] = [const { Request::new() }; NR_CPUS];
+per_cpu! {
+    static SYNC: Request = Request::new();
 }
 
 /// Has each other CPU take an exception, which ends what it has fetched ahead, and waits for that:
@@ -23,14 +24,16 @@ machine_local! {
 pub fn kick_all_cpus_sync() {
     assert!(!is_masked(), "kick_all_cpus_sync with interrupts masked");
     let own = with_masked(cpu::id);
-    let others = || possible_cpus().filter(|&id| id != own);
-    let mut tickets = [None; NR_CPUS];
-    for id in others() {
-        let ticket = SYNC[id.index()].ask();
-        tickets[id.index()] = kick(id).then_some(ticket);
+    let mut interrupted = CpuMask::NONE;
+    for id in possible_cpus().filter(|&id| id != own) {
+        let _ticket = SYNC.of(id).ask();
+        if kick(id) {
+            interrupted = interrupted.and_cpu(id);
+        }
     }
-    for (request, ticket) in SYNC.iter().zip(tickets) {
-        while ticket.is_some_and(|ticket| !request.is_answered(ticket)) {
+    for request in interrupted.iter().map(|id| SYNC.of(id)) {
+        let ticket = request.last();
+        while !request.is_answered(ticket) {
             schedule();
             cpu::relax();
         }
@@ -40,5 +43,5 @@ pub fn kick_all_cpus_sync() {
 /// Answers [`kick_all_cpus_sync`], by the exception that brought the CPU here.
 #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "interrupts call it"))]
 pub(crate) fn sync_core_if_requested(irq: &IrqMasked) {
-    SYNC[cpu::id(irq).index()].run_if_requested(|| ());
+    SYNC.get(irq).run_if_requested(|| ());
 }

@@ -310,7 +310,7 @@ impl Task {
     }
     #[inline]
     pub(super) fn may_run_on(&self, cpu: CpuId) -> bool {
-        self.cpus_allowed().contains(cpu)
+        self.cpus_allowed.contains(cpu, Relaxed)
     }
     pub(super) fn set_cpus_mask(&self, mask: CpuMask) {
         self.cpus_allowed.store(mask, Relaxed);

@@ -1,13 +1,14 @@
 //! Control of tracing: enabled events, and sizes of the rings.
 
+use super::cpu_ring::{CpuRing, RingList};
 use super::events::{COUNT, Id};
 use super::ring::Ring;
 use super::{DROPPED, ENABLED, EVENTS, RECORDING, RINGS, points};
 use crate::addr::PAGE_SIZE;
+use crate::arch::CpuId;
 use crate::arch::irq::with_masked;
-use crate::arch::{CpuId, NR_CPUS};
 use crate::machine_local;
-use crate::mm::alloc::AllocError;
+use crate::mm::alloc::{AllocError, KBox};
 use crate::mm::hooks::points::set_sink;
 use crate::mm::hooks::{RARE_EVENTS, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::page_alloc::{cpus_online, unwatch_pages, watch_pages};
@@ -60,7 +61,7 @@ impl From<AllocError> for TraceError {
 /// Rings of the CPUs, taken out to be read, and put back when dropped. Events that happen
 /// meanwhile are dropped and counted.
 pub struct Rings {
-    pub(super) rings: [Option<Ring>; NR_CPUS],
+    pub(super) rings: RingList,
     _control: MutexGuard<'static>,
 }
 
@@ -68,11 +69,8 @@ impl Rings {
     /// Takes them. Threads; waits for others who do.
     #[must_use]
     pub fn take() -> Self {
-        let mut this = Self { rings: [const { None }; NR_CPUS], _control: CONTROL.lock() };
-        for (ring, cpu) in this.rings.iter_mut().zip(cpus()) {
-            *ring = swap(cpu, None);
-        }
-        this
+        let control = CONTROL.lock();
+        Self { rings: collect(|cpu| swap(cpu, None)), _control: control }
     }
 
     /// Like [`take`](Self::take), for callers that can't wait: without the ring of a CPU that
@@ -80,24 +78,22 @@ impl Rings {
     /// of the kernel.
     #[must_use]
     pub fn try_take() -> Option<Self> {
-        let mut this = Self { rings: [const { None }; NR_CPUS], _control: CONTROL.try_lock()? };
-        for (ring, cpu) in this.rings.iter_mut().zip(cpus()) {
-            let old = with_masked(|irq| RINGS.of(cpu).try_lock(irq)?.take());
-            *ring = old.map(ManuallyDrop::into_inner);
-        }
-        Some(this)
+        let control = CONTROL.try_lock()?;
+        let take = |cpu| with_masked(|irq| RINGS.of(cpu).try_lock(irq)?.take());
+        let rings = collect(|cpu| take(cpu).map(ManuallyDrop::into_inner));
+        Some(Self { rings, _control: control })
     }
 
     /// Number of pages of records of a CPU.
     #[must_use]
     pub fn nr_pages(&self, cpu: CpuId) -> usize {
-        self.rings[cpu.index()].as_ref().map_or(0, Ring::nr_raw_pages)
+        self.rings.get(cpu).map_or(0, Ring::nr_raw_pages)
     }
 
     /// Calls `out` with the pieces of these pages, in the format of Linux's `trace_pipe_raw`,
     /// the oldest first.
     pub fn raw_pages(&self, cpu: CpuId, out: &mut dyn FnMut(&[u8])) {
-        if let Some(ring) = &self.rings[cpu.index()] {
+        if let Some(ring) = self.rings.get(cpu) {
             ring.raw_pages(out);
         }
     }
@@ -105,20 +101,19 @@ impl Rings {
 
 impl Drop for Rings {
     fn drop(&mut self) {
-        for (ring, cpu) in self.rings.iter_mut().zip(cpus()) {
-            if ring.is_some() {
-                swap(cpu, ring.take());
-            }
-        }
+        install(core::mem::replace(&mut self.rings, RingList::new()));
     }
 }
 
-fn cpus() -> impl Iterator<Item = CpuId> {
-    possible_cpus()
+/// The rings that `of` returns for the CPUs.
+fn collect(of: impl Fn(CpuId) -> Option<KBox<CpuRing>>) -> RingList {
+    let mut rings = RingList::new();
+    possible_cpus().rev().filter_map(of).for_each(|ring| rings.push_front(ring));
+    rings
 }
 
 /// Puts `ring` in the place of a CPU's, which is returned.
-fn swap(cpu: CpuId, ring: Option<Ring>) -> Option<Ring> {
+fn swap(cpu: CpuId, ring: Option<KBox<CpuRing>>) -> Option<KBox<CpuRing>> {
     let ring = ring.map(ManuallyDrop::new);
     let old = with_masked(|irq| core::mem::replace(&mut *RINGS.of(cpu).lock(irq), ring));
     old.map(ManuallyDrop::into_inner)
@@ -129,22 +124,18 @@ fn has_ring(cpu: CpuId) -> bool {
 }
 
 /// Rings of `kb` KiB for the CPUs that `lack` one, all or none.
-fn allocate(
-    kb: usize,
-    lack: impl Fn(CpuId) -> bool,
-) -> Result<[Option<Ring>; NR_CPUS], TraceError> {
-    let mut rings = [const { None }; NR_CPUS];
-    for cpu in cpus_online().filter(|&cpu| lack(cpu)) {
-        rings[cpu.index()] = Some(Ring::new((kb << 10) / PAGE_SIZE)?);
+fn allocate(kb: usize, lack: impl Fn(CpuId) -> bool) -> Result<RingList, TraceError> {
+    let mut rings = RingList::new();
+    for cpu in cpus_online().rev().filter(|&cpu| lack(cpu)) {
+        rings.push_front(CpuRing::new(cpu, (kb << 10) / PAGE_SIZE)?);
     }
     Ok(rings)
 }
 
-fn install(rings: [Option<Ring>; NR_CPUS]) {
-    for (cpu, ring) in cpus().zip(rings) {
-        if ring.is_some() {
-            drop(swap(cpu, ring));
-        }
+/// Gives each CPU its ring of `rings`, in place of the one that it had.
+fn install(mut rings: RingList) {
+    while let Some(ring) = rings.pop_front() {
+        drop(swap(ring.cpu, Some(ring)));
     }
 }
 
@@ -152,7 +143,7 @@ fn install(rings: [Option<Ring>; NR_CPUS]) {
 #[must_use]
 pub fn buffer_size_kb() -> (usize, bool) {
     let _control = CONTROL.lock();
-    (KB.load(Relaxed), cpus().any(has_ring))
+    (KB.load(Relaxed), possible_cpus().any(has_ring))
 }
 
 /// Gives the CPUs rings of `kb` KiB, rounded up to pages; what was recorded is forgotten.
@@ -181,7 +172,7 @@ pub fn free_buffers() -> Result<(), TraceError> {
     if enabled() != 0 {
         return Err(TraceError::Busy);
     }
-    cpus().for_each(|cpu| drop(swap(cpu, None)));
+    possible_cpus().for_each(|cpu| drop(swap(cpu, None)));
     Ok(())
 }
 
@@ -192,7 +183,7 @@ pub fn add_cpu(cpu: CpuId) {
         return;
     }
     let _control = CONTROL.lock();
-    if let Ok(ring) = Ring::new((KB.load(Relaxed) << 10) / PAGE_SIZE) {
+    if let Ok(ring) = CpuRing::new(cpu, (KB.load(Relaxed) << 10) / PAGE_SIZE) {
         drop(swap(cpu, Some(ring)));
     }
 }
@@ -206,7 +197,7 @@ pub fn remove_cpu(cpu: CpuId) {
 /// Forgets all records (Linux: an empty text to `trace`).
 pub fn clear() {
     let mut rings = Rings::take();
-    rings.rings.iter_mut().flatten().for_each(Ring::clear);
+    rings.rings.for_each_mut(Ring::clear);
     DROPPED.iter().for_each(|dropped| dropped.store(0, Relaxed));
 }
 

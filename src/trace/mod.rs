@@ -10,6 +10,7 @@
 //! | `sites` | the places in the source that records name |
 //! | `comms` | the names of the tasks that wrote |
 //! | `ring` | a CPU's records, in Linux's page format |
+//! | `cpu_ring` | the rings of all CPUs, in a list |
 //! | `control` | what is on, how large the rings are |
 //! | `text` | the records in the format of Linux's file `trace` |
 //!
@@ -33,6 +34,7 @@
 
 mod comms;
 mod control;
+mod cpu_ring;
 mod event;
 mod events;
 mod flags;
@@ -58,19 +60,20 @@ pub use text::{HEADER_EVENT, HeaderPage, SavedCmdlines, Stats, Trace};
 use crate::arch::cpu;
 use crate::arch::irq::{is_masked, with_masked};
 use crate::machine_local;
+use crate::mm::alloc::KBox;
 use crate::per_cpu;
 use crate::sched;
 use crate::sync::{Rank, SpinLock};
 use core::mem::ManuallyDrop;
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use cpu_ring::CpuRing;
 use event::{MAX_RECORD, Value};
 use events::Id;
-use ring::Ring;
 
 per_cpu! {
     /// A ring that is there ends with the machine.
-    static RINGS: SpinLock<Option<ManuallyDrop<Ring>>> = SpinLock::new(Rank::Trace, None);
+    static RINGS: SpinLock<Option<ManuallyDrop<KBox<CpuRing>>>> = SpinLock::new(Rank::Trace, None);
     /// Records of the CPU that found its ring taken, or none.
     static DROPPED: AtomicU64 = AtomicU64::new(0);
 }
@@ -118,6 +121,7 @@ fn record(id: Id, encode: impl FnOnce(&crate::arch::IrqMasked, &mut [u8; MAX_REC
             DROPPED.get(irq).fetch_add(1, Relaxed);
             return;
         };
+        let ring = &mut ring.ring;
         let mut bytes = [0; MAX_RECORD];
         let len = encode(irq, &mut bytes);
         let task = sched::current();

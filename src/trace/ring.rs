@@ -179,17 +179,27 @@ impl Ring {
         }
     }
 
+    /// Page `nth` of those that may have records, the oldest first.
+    fn nth_page(&self, nth: usize) -> Option<&Page> {
+        let len = self.pages.len();
+        let last = (self.tail + len - self.head) % len;
+        (nth <= last).then(|| &self.pages[(self.head + nth) % len])
+    }
+
     /// The pages with records, the oldest first.
     fn used(&self) -> impl Iterator<Item = &Page> {
-        let (len, count) = (self.pages.len(), self.tail + self.pages.len() - self.head);
-        (0..=count % len)
-            .map(move |n| &self.pages[(self.head + n) % len])
-            .filter(|page| page.commit != 0)
+        (0..).map_while(|nth| self.nth_page(nth)).filter(|page| page.commit != 0)
     }
 
     /// The records, the oldest first.
-    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.used().flat_map(|page| Records { rest: page.data(), time: page.time() })
+    pub fn records(&self) -> Records<'_> {
+        self.records_from(Cursor::default())
+    }
+
+    /// The records from `at` on, where the reading of this ring, which was not written since, has
+    /// stopped.
+    pub fn records_from(&self, at: Cursor) -> Records<'_> {
+        Records { ring: self, at }
     }
 
     /// Calls `out` with the pieces of each page with records, [`PAGE_SIZE`] bytes in all; the
@@ -221,13 +231,55 @@ impl Ring {
     }
 }
 
+/// Place in a ring from which its records are read on; the default is the oldest record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Cursor {
+    /// Pages that were read.
+    pages: usize,
+    /// Bytes of the next page that were read.
+    bytes: usize,
+    /// Time of the last record of those.
+    time: u64,
+}
+
+/// The records of a ring.
+pub(super) struct Records<'a> {
+    ring: &'a Ring,
+    at: Cursor,
+}
+
+impl Records<'_> {
+    /// Returns the place of the next record.
+    pub fn cursor(&self) -> Cursor {
+        self.at
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        loop {
+            let page = self.ring.nth_page(self.at.pages)?;
+            let time = if self.at.bytes == 0 { page.time() } else { self.at.time };
+            let mut records = PageRecords { rest: &page.data()[self.at.bytes..], time };
+            if let Some(record) = records.next() {
+                self.at.bytes = page.commit() - records.rest.len();
+                self.at.time = records.time;
+                return Some(record);
+            }
+            self.at = Cursor { pages: self.at.pages + 1, bytes: 0, time: 0 };
+        }
+    }
+}
+
 /// The records of a page.
-struct Records<'a> {
+struct PageRecords<'a> {
     rest: &'a [u8],
     time: u64,
 }
 
-impl<'a> Records<'a> {
+impl<'a> PageRecords<'a> {
     fn word(&mut self) -> Option<u32> {
         let (word, rest) = self.rest.split_first_chunk()?;
         self.rest = rest;
@@ -235,7 +287,7 @@ impl<'a> Records<'a> {
     }
 }
 
-impl<'a> Iterator for Records<'a> {
+impl<'a> Iterator for PageRecords<'a> {
     type Item = Record<'a>;
 
     fn next(&mut self) -> Option<Record<'a>> {

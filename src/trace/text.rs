@@ -2,10 +2,11 @@
 //! what other programs need to read them.
 
 use super::control::Rings;
+use super::cpu_ring::CpuRing;
 use super::event::{self, COMMON, Text};
 use super::ring::{ROOM, Record, Ring};
 use super::{DROPPED, EVENTS, IRQS_OFF};
-use crate::arch::{CpuId, NR_CPUS, cpu};
+use crate::arch::{CpuId, cpu};
 use crate::mm::page_alloc::cpus_online;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
@@ -69,18 +70,15 @@ impl<'a> Trace<'a> {
     }
 
     /// The rings to print, by their CPUs.
-    fn rings(&self) -> impl Iterator<Item = (usize, &'a Ring)> + Clone {
-        let only = self.only.map(CpuId::index);
-        let rings = self.rings.rings.iter().enumerate();
-        rings
-            .filter(move |&(cpu, _)| only.is_none_or(|only| only == cpu))
-            .filter_map(|(cpu, ring)| Some((cpu, ring.as_ref()?)))
+    fn rings(&self) -> impl Iterator<Item = &'a CpuRing> + Clone {
+        let only = self.only;
+        self.rings.rings.iter().filter(move |ring| only.is_none_or(|only| only == ring.cpu))
     }
 }
 
 impl fmt::Display for Trace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sum = |of: fn(&Ring) -> u64| self.rings().map(|(_, ring)| of(ring)).sum::<u64>();
+        let sum = |of: fn(&Ring) -> u64| self.rings().map(|ring| of(&ring.ring)).sum::<u64>();
         write!(
             f,
             "# tracer: nop\n#\n\
@@ -97,25 +95,18 @@ impl fmt::Display for Trace<'_> {
             sum(Ring::written),
             cpus_online().count()
         )?;
-        let mut next: [_; NR_CPUS] = core::array::from_fn(|cpu| {
-            let ring = self.rings().find(|&(of, _)| of == cpu).map(|(_, ring)| ring);
-            let mut records = ring.into_iter().flat_map(Ring::records);
-            (records.next(), records, ring, true)
-        });
-        loop {
-            let with_time = next.iter().enumerate();
-            let first = with_time.filter_map(|(cpu, of)| Some((of.0.as_ref()?.time, cpu))).min();
-            let Some((_, cpu)) = first else { return Ok(()) };
-            let (record, records, ring, is_first) = &mut next[cpu];
-            let (Some(now), Some(ring)) = (record.take(), *ring) else { return Ok(()) };
-            *record = records.next();
-            if core::mem::take(is_first) && ring.overrun() != 0 {
+        self.rings().for_each(CpuRing::rewind);
+        let first = || self.rings().filter_map(|ring| Some((ring.time()?, ring)));
+        while let Some((_, of)) = first().min_by_key(|&(time, ring)| (time, ring.cpu)) {
+            let (cpu, ring) = (of.cpu.index(), &of.ring);
+            if of.is_at_first() && ring.overrun() != 0 {
                 writeln!(f, "CPU:{cpu} [LOST {} EVENTS]", ring.overrun())?;
             }
-            if let Some(entry) = Entry::new(now) {
+            if let Some(entry) = of.read().and_then(Entry::new) {
                 line(f, cpu, ring, &entry)?;
             }
         }
+        Ok(())
     }
 }
 
@@ -149,7 +140,7 @@ pub struct Stats<'a>(pub &'a Rings, pub CpuId);
 
 impl fmt::Display for Stats<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ring = self.0.rings[self.1.index()].as_ref();
+        let ring = self.0.rings.get(self.1);
         let of = |get: fn(&Ring) -> u64| ring.map_or(0, get);
         let oldest = ring.and_then(|ring| ring.records().next()).map_or(0, |record| record.time);
         let ((old, old_us), (now, now_us)) = (rounded(oldest), rounded(cpu::sched_clock()));
@@ -173,7 +164,7 @@ pub struct SavedCmdlines<'a>(pub &'a Rings);
 
 impl fmt::Display for SavedCmdlines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rings = || self.0.rings.iter().flatten();
+        let rings = || self.0.rings.iter().map(|of| &of.ring);
         for (n, ring) in rings().enumerate() {
             // A task may have written on several CPUs.
             let known = |pid: u32| rings().take(n).any(|ring| ring.comms.find(pid).is_some());

@@ -14,6 +14,7 @@ use granule::arch::pgtable::MemoryType;
 use granule::arch::{cache, mmu, phys_to_virt};
 use granule::mm::gfp::Gfp;
 use granule::mm::page_alloc::OwnedPage;
+use granule::percpu::nr_cpu_ids;
 use granule::sync::{Once, Rank, SpinLock};
 
 static ASIDS: Asids<NR_CPUS> = Asids::new();
@@ -114,7 +115,7 @@ impl UserSpace {
         with_masked(|irq| {
             READY.call_once(|| {
                 let wide = features::features().contains(Features::ASID16);
-                MAP.lock(irq).init(if wide { 16 } else { 8 }, NR_CPUS).expect("enough ASIDs");
+                MAP.lock(irq).init(if wide { 16 } else { 8 }, nr_cpu_ids()).expect("enough ASIDs");
             });
             let cpu = ThisCpu::open(irq);
             // SAFETY: these pages are EL0's alone, and stay until the tables are installed no

@@ -50,9 +50,12 @@ pub(crate) unsafe fn set_current_task(task: NonNull<()>) {
     SP_EL0.set(task.addr().get() as u64);
 }
 
-/// Waits a moment in a spin loop.
+/// Waits a moment in a spin loop (Linux: cpu_relax). Where several CPUs share a core, or take turns on
+/// an emulator's one thread, another has the time: that is what YIELD is for (Arm ARM C6.2).
 #[inline]
 pub fn relax() {
+    // SAFETY: a hint.
+    unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
     core::hint::spin_loop();
 }
 

@@ -30,8 +30,8 @@ struct SecondaryData {
     sctlr: UnsafeCell<u64>,
     ttbr0: UnsafeCell<u64>,
     ttbr1: UnsafeCell<u64>,
-    /// Elements of `cores`.
-    count: u64,
+    /// Elements of `cores` that may be in use.
+    count: AtomicU64,
     /// Data of each core, by CPU number.
     cores: [Core; NR_CPUS],
 }
@@ -58,7 +58,7 @@ static SECONDARY_DATA: SecondaryData = SecondaryData {
     sctlr: UnsafeCell::new(0),
     ttbr0: UnsafeCell::new(0),
     ttbr1: UnsafeCell::new(0),
-    count: NR_CPUS as u64,
+    count: AtomicU64::new(0),
     cores: [const { Core { mpidr: AtomicU64::new(NOBODY), stack: AtomicU64::new(0) } }; NR_CPUS],
 };
 
@@ -111,7 +111,7 @@ pub fn online() -> impl Iterator<Item = CpuId> {
     online_mask().iter()
 }
 
-/// The affinity of a CPU that is up.
+/// The affinity of a CPU that is up, or was sent off.
 #[must_use]
 pub fn affinity(cpu: CpuId) -> u64 {
     AFFINITY[cpu.index()].load(Ordering::Relaxed)
@@ -153,11 +153,13 @@ pub(crate) fn init() {
     }
 }
 
-/// Cleans what a starting core reads to memory.
-fn clean_data() {
+/// Cleans to memory what the core that starts as `cpu` reads: what is for all cores, and the entries
+/// that it looks through.
+fn clean_data(cpu: CpuId) {
     let at = (&raw const SECONDARY_DATA).addr();
+    let end = (&raw const SECONDARY_DATA.cores[cpu.index()]).addr() + size_of::<Core>();
     // SAFETY: part of the image, and mapped.
-    unsafe { cache::clean_poc(at, at + size_of::<SecondaryData>()) };
+    unsafe { cache::clean_poc(at, end) };
 }
 
 /// Prepares everything for core `mpidr` to start as `cpu` on `stack`, and says where
@@ -175,7 +177,8 @@ pub unsafe fn prepare(cpu: CpuId, mpidr: u64, stack: VirtAddr) -> PhysAddr {
     let core = &SECONDARY_DATA.cores[cpu.index()];
     core.stack.store(stack.get() as u64, Ordering::Relaxed);
     core.mpidr.store(mpidr, Ordering::Release);
-    clean_data();
+    SECONDARY_DATA.count.fetch_max(cpu.index() as u64 + 1, Ordering::Relaxed);
+    clean_data(cpu);
     image::phys(VirtAddr::from_ptr(&raw const secondary_entry))
 }
 
@@ -186,7 +189,7 @@ pub unsafe fn prepare(cpu: CpuId, mpidr: u64, stack: VirtAddr) -> PhysAddr {
 /// No core was sent off.
 pub unsafe fn take_back(cpu: CpuId) {
     SECONDARY_DATA.cores[cpu.index()].mpidr.store(NOBODY, Ordering::Relaxed);
-    clean_data();
+    clean_data(cpu);
     OFFERS[cpu.index()].take_back();
 }
 
@@ -223,7 +226,7 @@ fn withdraw(cpu: CpuId) -> bool {
     if withdrawn {
         // A core that has not looked yet need not turn its MMU on for nothing.
         SECONDARY_DATA.cores[cpu.index()].mpidr.store(NOBODY, Ordering::Relaxed);
-        clean_data();
+        clean_data(cpu);
     }
     withdrawn
 }

@@ -38,6 +38,21 @@ impl<const W: usize> Mask<W> {
         (0..W).flat_map(move |i| Bits(self.0[i]).map(move |bit| 64 * i + bit))
     }
 
+    /// Returns the number of the set that shares the most high bits with `n`: the one whose
+    /// exclusive or with `n` is the least.
+    fn nearest(&self, n: usize) -> Option<usize> {
+        let words = (0..W.next_power_of_two()).map(|distance| (n / 64) ^ distance);
+        let word = words.filter(|&i| i < W).find(|&i| self.0[i] != 0)?;
+        let (mut bits, mut at) = (self.0[word], 0);
+        for half in [32, 16, 8, 4, 2, 1] {
+            // `bits` are those of the 2 * `half` numbers from `at` on.
+            let (low, high) = (bits & ((1 << half) - 1), bits >> half);
+            let is_high = if n & half != 0 { high != 0 } else { low == 0 };
+            (bits, at) = if is_high { (high, at + half) } else { (low, at) };
+        }
+        Some(64 * word + at)
+    }
+
     /// Returns the numbers that are in both sets.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -112,6 +127,12 @@ impl CpuMask {
     pub const fn without_cpu(self, cpu: CpuId) -> Self {
         self.without(cpu.index())
     }
+    /// Returns the CPU of the set that is nearest to `cpu`. Nearness is that of the numbers: CPUs
+    /// that share more of their high bits are nearer, as those of a cluster.
+    #[must_use]
+    pub fn nearest_cpu(&self, cpu: CpuId) -> Option<CpuId> {
+        self.nearest(cpu.index()).and_then(CpuId::new)
+    }
     /// Iterates over the CPUs of the set, by rising numbers.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = CpuId> + Clone + use<> {
         self.numbers().filter_map(CpuId::new)
@@ -167,6 +188,9 @@ impl<const W: usize> AtomicMask<W> {
     pub fn store(&self, mask: Mask<W>, order: Ordering) {
         self.0.iter().zip(mask.0).for_each(|(word, bits)| word.store(bits, order));
     }
+    fn has(&self, n: usize, order: Ordering) -> bool {
+        self.0[n / 64].load(order) >> (n % 64) & 1 != 0
+    }
     fn add(&self, n: usize, order: Ordering) {
         self.0[n / 64].fetch_or(1 << (n % 64), order);
     }
@@ -176,6 +200,12 @@ impl<const W: usize> AtomicMask<W> {
 }
 
 impl AtomicCpuMask {
+    /// Returns true if `cpu` is in the set.
+    #[inline]
+    #[must_use]
+    pub fn contains(&self, cpu: CpuId, order: Ordering) -> bool {
+        self.has(cpu.index(), order)
+    }
     /// Puts `cpu` into the set.
     pub fn set(&self, cpu: CpuId, order: Ordering) {
         self.add(cpu.index(), order);

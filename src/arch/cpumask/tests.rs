@@ -27,10 +27,12 @@ proptest! {
         prop_assert_eq!(x.has(n), a.contains(&n));
         prop_assert!(!x.without(n).has(n) && x.with(n).has(n));
         prop_assert_eq!(x.without(n).with(n), x.with(n));
+        prop_assert_eq!(x.nearest(n), a.iter().copied().min_by_key(|&other| other ^ n));
         let back: std::vec::Vec<usize> = x.numbers().rev().collect();
         prop_assert!(back.iter().rev().copied().eq(a.iter().copied()));
 
         let shared = AtomicMask::new(x);
+        prop_assert_eq!(shared.has(n, Ordering::Relaxed), a.contains(&n));
         shared.add(n, Ordering::Relaxed);
         prop_assert_eq!(shared.load(Ordering::Relaxed), x.with(n));
         shared.remove(n, Ordering::Relaxed);

@@ -40,7 +40,7 @@ pub fn cpu_dead(cpu: CpuId) {
 }
 
 /// The CPUs that allocate, rising.
-pub fn cpus_online() -> impl Iterator<Item = CpuId> {
+pub fn cpus_online() -> impl DoubleEndedIterator<Item = CpuId> {
     ONLINE.load(Relaxed).iter()
 }
 
