@@ -20,7 +20,7 @@ impl CpuId {
 pub struct IrqMasked(());
 
 loom::thread_local! {
-    static HELD: Cell<u32> = Cell::new(0);
+    static HELD: Cell<u64> = Cell::new(0);
     static ID: Cell<usize> = Cell::new(0);
 }
 
@@ -51,7 +51,7 @@ pub mod cpu {
     pub fn holder(irq: &IrqMasked) -> u32 {
         id(irq).index() as u32 + 1
     }
-    pub fn held_ranks<R>(_: &IrqMasked, f: impl FnOnce(&Cell<u32>) -> R) -> R {
+    pub fn held_ranks<R>(_: &IrqMasked, f: impl FnOnce(&Cell<u64>) -> R) -> R {
         HELD.with(f)
     }
     pub fn relax() {
@@ -203,6 +203,9 @@ pub mod sched {
     pub fn may_sleep() -> bool {
         true
     }
+
+    /// Does nothing: all code that is tried here may sleep.
+    pub fn might_sleep() {}
 
     pub fn cond_resched() -> bool {
         unreachable!("who may sleep does not poll")

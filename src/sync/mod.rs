@@ -6,11 +6,13 @@
 
 pub mod atomic;
 mod once;
+pub(crate) mod rank;
 mod request;
 mod spinlock;
 mod static_ref;
 
 pub use once::Once;
+pub use rank::{HeldLocks, LockRank, Rank, SleepRank, held_locks};
 pub use request::{Request, Ticket};
-pub use spinlock::{Rank, SpinGuard, SpinLock};
+pub use spinlock::{SpinGuard, SpinLock};
 pub use static_ref::StaticRef;

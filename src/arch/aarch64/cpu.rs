@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 
 /// The lock ranks that each CPU holds. `percpu` lies above this room.
-struct Held([Cell<u32>; NR_CPUS]);
+struct Held([Cell<u64>; NR_CPUS]);
 
 // SAFETY: `held_ranks` alone reaches it: each CPU its own cell, with interrupts masked.
 unsafe impl Sync for Held {}
@@ -100,7 +100,7 @@ pub(crate) const fn lock_taken(_lock: usize) {}
 pub(crate) const fn lock_given_up(_lock: usize) {}
 
 /// Runs `f` on the bit set of lock ranks that this CPU holds.
-pub(crate) fn held_ranks<R>(irq: &IrqMasked, f: impl FnOnce(&Cell<u32>) -> R) -> R {
+pub(crate) fn held_ranks<R>(irq: &IrqMasked, f: impl FnOnce(&Cell<u64>) -> R) -> R {
     f(&HELD.0[id(irq).index()])
 }
 

@@ -9,7 +9,7 @@ static HOLDERS: AtomicU32 = AtomicU32::new(1);
 std::thread_local! {
     static HOLDER: u32 = HOLDERS.fetch_add(1, Relaxed);
     static ID: Cell<CpuId> = const { Cell::new(CpuId::BOOT) };
-    static HELD: Cell<u32> = const { Cell::new(0) };
+    static HELD: Cell<u64> = const { Cell::new(0) };
     /// Number of locks that this CPU holds.
     static LOCKS: Cell<u32> = const { Cell::new(0) };
 }
@@ -69,7 +69,7 @@ pub(crate) fn lock_given_up(lock: usize) {
 }
 
 /// Runs `f` on the bit set of lock ranks that this CPU holds.
-pub(crate) fn held_ranks<R>(_irq: &IrqMasked, f: impl FnOnce(&Cell<u32>) -> R) -> R {
+pub(crate) fn held_ranks<R>(_irq: &IrqMasked, f: impl FnOnce(&Cell<u64>) -> R) -> R {
     HELD.with(f)
 }
 

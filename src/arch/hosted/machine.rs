@@ -162,6 +162,11 @@ pub(super) fn try_current() -> Option<&'static Machine> {
     CURRENT.get()
 }
 
+/// Returns true if the calling thread is a CPU of a machine, and has per-CPU data.
+pub(crate) fn is_cpu() -> bool {
+    try_current().is_some()
+}
+
 /// The machine that the calling thread is a CPU of.
 pub(super) fn current() -> &'static Machine {
     try_current().expect("this thread is no CPU of a machine: call inside Machine::run")

@@ -19,6 +19,7 @@ pub mod quiet;
 #[cfg(test)]
 pub(in crate::arch) mod uaccess;
 
+pub(crate) use machine::is_cpu;
 pub use machine::{Machine, MachineLocal};
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};

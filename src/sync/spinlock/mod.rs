@@ -9,6 +9,8 @@
 //! builds with debug assertions check that no CPU takes a lock twice, and none gives up
 //! another's.
 
+use super::Rank;
+use super::rank as order;
 use crate::arch::{IrqMasked, cpu};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use core::cell::UnsafeCell;
@@ -17,60 +19,6 @@ use core::ops::{Deref, DerefMut};
 
 #[cfg(test)]
 mod tests;
-
-/// The lock order: a lock may be taken while locks of lower rank are held.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum Rank {
-    /// memblock's arrays (boot only).
-    Memblock,
-    /// A pool of movable objects (Linux: zs_pool.lock).
-    ZsPool,
-    /// A mempool's reserve (Linux: mempool_t.lock).
-    Mempool,
-    /// The chunks of the per-CPU allocator (Linux: pcpu_lock).
-    PerCpu,
-    /// Counts of scopes that forbid nodes to threads (Linux: mems_allowed).
-    MemsAllowed,
-    /// The list of all kmem caches (Linux: slab_mutex).
-    SlabCaches,
-    /// The address allocator of the vmalloc area (Linux: vmap_area_lock).
-    Vmap,
-    /// The kernel's page tables (Linux: init_mm.page_table_lock).
-    PageTable,
-    /// A kmem cache's partial slabs and spare sheaves (Linux: kmem_cache_node.list_lock).
-    SlabNode,
-    /// A CMA area's bitmap (Linux: cma.lock).
-    Cma,
-    /// The bringing up of sections of frame descriptors (Linux: pgdat.node_size_lock).
-    Section,
-    /// A zone's free lists (Linux: zone.lock).
-    Zone,
-    /// The heap that serves before SLUB is up.
-    BootHeap,
-    /// The objects whose lives are watched (Linux: obj_hash.lock of lib/debugobjects.c).
-    DebugObjects,
-    /// The objects of KFENCE (Linux: kfence_metadata.lock).
-    Kfence,
-    /// The objects that kmemleak watches (Linux: kmemleak_lock).
-    Kmemleak,
-    /// The stacks that tools remember (Linux: pool_lock of lib/stackdepot.c).
-    StackDepot,
-    /// Objects that wait for readers to be done (Linux: rcu_data.nocb_lock).
-    Rcu,
-    /// The numbers of tasks, and the tasks by their numbers (Linux: pidmap_lock).
-    Pids,
-    /// Waiters for an event (Linux: wait_queue_head.lock).
-    WaitQueue,
-    /// A CPU's threads (Linux: rq.__lock).
-    RunQueue,
-    /// The console.
-    Console,
-    /// A CPU's ring of records (Linux: cpu_buffer.reader_lock).
-    Trace,
-    /// The random number generator (Linux: base_crng.lock).
-    Random,
-}
 
 /// Mutual exclusion between CPUs; see the module's documentation.
 pub struct SpinLock<T: ?Sized> {
@@ -105,6 +53,38 @@ impl<T: ?Sized> SpinLock<T> {
             self.assert_not_held_by(holder, irq);
         }
         order::acquire(self.rank, irq);
+        self.acquire(holder);
+        SpinGuard { lock: self, irq }
+    }
+
+    /// Waits for this lock and takes it as the second of its rank, while `first` is held. Two CPUs
+    /// that need both take them in the order of their addresses, so that neither waits for the
+    /// other. The guards may be dropped in either order (Linux: spin_lock_nested, double_lock).
+    ///
+    /// # Panics
+    /// Where this lock has another rank than the first, or its address is not above that one's:
+    /// it is the first itself, or the two are to be taken the other way round. With debug
+    /// assertions also where a lock of a higher rank is held, or two of this one.
+    #[track_caller]
+    pub fn lock_nested<'a, U: ?Sized>(&'a self, first: &SpinGuard<'a, U>) -> SpinGuard<'a, T> {
+        let (rank, irq) = (self.rank, first.irq);
+        let (own, other) = (self.address(), first.lock.address());
+        assert!(
+            rank == first.lock.rank,
+            "lock order: {rank:?} nested into a lock of {:?}",
+            first.lock.rank
+        );
+        assert!(
+            own > other,
+            "lock order: {rank:?} at {own:#x} taken while {rank:?} at {other:#x} is held"
+        );
+        order::acquire_nested(rank, irq);
+        self.acquire(cpu::holder(irq));
+        SpinGuard { lock: self, irq }
+    }
+
+    #[inline(always)]
+    fn acquire(&self, holder: u32) {
         while self
             .locked
             .compare_exchange_weak(OPEN, holder, Ordering::Acquire, Ordering::Relaxed)
@@ -116,7 +96,6 @@ impl<T: ?Sized> SpinLock<T> {
             }
         }
         cpu::lock_taken(self.address());
-        SpinGuard { lock: self, irq }
     }
 
     #[track_caller]
@@ -175,6 +154,12 @@ impl<'a, T: ?Sized> SpinGuard<'a, T> {
     pub fn irq(&self) -> &'a IrqMasked {
         self.irq
     }
+
+    /// Returns true if it is `lock` that is held.
+    #[must_use]
+    pub fn is_of(&self, lock: &SpinLock<T>) -> bool {
+        self.lock.address() == lock.address()
+    }
 }
 
 impl<T: ?Sized> SpinGuard<'_, T> {
@@ -213,37 +198,4 @@ impl<T: ?Sized> Drop for SpinGuard<'_, T> {
         cpu::lock_given_up(self.lock.address());
         self.lock.locked.store(OPEN, Ordering::Release);
     }
-}
-
-#[cfg(debug_assertions)]
-mod order {
-    use super::{IrqMasked, Rank, cpu};
-
-    pub fn acquire(rank: Rank, irq: &IrqMasked) {
-        cpu::held_ranks(irq, |held| {
-            let above = held.get() >> rank as u32;
-            assert!(
-                above == 0,
-                "lock order: {rank:?} (rank {}) taken while rank {} is held",
-                rank as u32,
-                held.get().ilog2()
-            );
-            held.set(held.get() | 1 << rank as u32);
-        });
-    }
-    pub fn note(rank: Rank, irq: &IrqMasked) {
-        cpu::held_ranks(irq, |held| held.set(held.get() | 1 << rank as u32));
-    }
-    pub fn release(rank: Rank, irq: &IrqMasked) {
-        cpu::held_ranks(irq, |held| held.set(held.get() & !(1 << rank as u32)));
-    }
-}
-
-#[cfg(not(debug_assertions))]
-mod order {
-    use super::{IrqMasked, Rank};
-
-    pub fn acquire(_: Rank, _: &IrqMasked) {}
-    pub fn note(_: Rank, _: &IrqMasked) {}
-    pub fn release(_: Rank, _: &IrqMasked) {}
 }

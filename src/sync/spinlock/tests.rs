@@ -5,6 +5,7 @@ use crate::arch::hosted::mmu::{Access, Config};
 use crate::arch::irq::{is_masked, with_masked};
 use crate::arch::pgtable::{Descriptor, KernelAttrs, Level};
 use crate::arch::{CpuId, mmu, phys_to_virt};
+use crate::sync::held_locks;
 use core::sync::atomic::AtomicU64;
 
 #[test]
@@ -145,4 +146,109 @@ fn rising_rank_and_reuse_pass() {
             assert!(zone.try_lock(irq).is_none());
         });
     }
+}
+
+/// Two locks of one rank, the one of the lower address first.
+fn two() -> [SpinLock<u32>; 2] {
+    [SpinLock::new(Rank::PageTable, 1), SpinLock::new(Rank::PageTable, 2)]
+}
+
+#[test]
+fn a_second_lock_of_a_rank_is_taken_in_the_order_of_addresses() {
+    let [low, high] = &two();
+    let node = SpinLock::new(Rank::SlabNode, ());
+    // Either may be given up first; the order is as before afterwards.
+    for low_first in [true, false] {
+        with_masked(|irq| {
+            let mut first = low.lock(irq);
+            let mut second = high.lock_nested(&first);
+            core::mem::swap(&mut *first, &mut *second);
+            assert_eq!(std::format!("{}", held_locks(irq)), "PageTable twice");
+            assert!(low.try_lock(irq).is_none() && high.try_lock(irq).is_none());
+            if low_first {
+                drop(first);
+                assert!(high.try_lock(irq).is_none());
+                drop(second);
+            } else {
+                drop(second);
+                assert!(low.try_lock(irq).is_none());
+                drop(first);
+            }
+            assert!(held_locks(irq).is_empty());
+            let third = low.lock(irq);
+            // A higher rank goes on top of both.
+            let fourth = high.lock_nested(&third);
+            drop((node.lock(irq), fourth, third));
+        });
+    }
+    // Two swaps.
+    with_masked(|irq| assert_eq!(*low.lock(irq), 1));
+    with_masked(|irq| assert_eq!(*high.lock(irq), 2));
+}
+
+#[test]
+#[should_panic(expected = "lock order: PageTable at ")]
+fn a_second_lock_of_a_lower_address_is_caught() {
+    let [low, high] = &two();
+    with_masked(|irq| {
+        let first = high.lock(irq);
+        let _second = low.lock_nested(&first);
+    });
+}
+
+#[test]
+#[should_panic(expected = "lock order: PageTable at ")]
+fn a_lock_nested_into_itself_is_caught() {
+    let [low, _] = &two();
+    with_masked(|irq| {
+        let first = low.lock(irq);
+        let _second = low.lock_nested(&first);
+    });
+}
+
+#[test]
+#[should_panic(expected = "lock order: Zone nested into a lock of PageTable")]
+fn a_nested_lock_of_another_rank_is_caught() {
+    let low = SpinLock::new(Rank::PageTable, ());
+    let zone = SpinLock::new(Rank::Zone, ());
+    with_masked(|irq| {
+        let first = low.lock(irq);
+        let _second = zone.lock_nested(&first);
+    });
+}
+
+#[test]
+#[should_panic(expected = "lock order: a second PageTable taken while PageTable twice is held")]
+fn a_third_lock_of_a_rank_is_caught() {
+    let locks = [const { SpinLock::new(Rank::PageTable, ()) }; 3];
+    with_masked(|irq| {
+        let first = locks[0].lock(irq);
+        let second = locks[1].lock_nested(&first);
+        let _third = locks[2].lock_nested(&second);
+    });
+}
+
+#[test]
+#[should_panic(expected = "lock order: a second PageTable taken while PageTable, Zone is held")]
+fn a_nested_lock_under_a_higher_rank_is_caught() {
+    let [low, high] = &two();
+    let zone = SpinLock::new(Rank::Zone, ());
+    with_masked(|irq| {
+        let first = low.lock(irq);
+        let _zone = zone.lock(irq);
+        let _second = high.lock_nested(&first);
+    });
+}
+
+#[test]
+#[should_panic(expected = "lock order: PageTable (rank 7) taken while PageTable is held")]
+fn a_plain_lock_of_a_held_rank_is_caught_while_two_are_held_and_after() {
+    let locks = [const { SpinLock::new(Rank::PageTable, ()) }; 3];
+    with_masked(|irq| {
+        let first = locks[0].lock(irq);
+        let second = locks[1].lock_nested(&first);
+        drop(first);
+        let _third = locks[2].lock(irq);
+        drop(second);
+    });
 }
