@@ -27,10 +27,10 @@ use granule::mm::slab::{FailSlab, set_failslab, shrink_all, slabinfo};
 use granule::mm::thread_stack;
 use granule::percpu::nr_cpu_ids;
 use granule::sched::{
-    self, Completion, CreateError, KThread, Life, RwSemaphore, TaskRef, TaskState, WaitQueue,
-    schedule,
+    self, Completion, CreateError, KThread, Life, Mutex, RwSemaphore, TaskRef, TaskState,
+    WaitQueue, schedule,
 };
-use granule::sync::{Rank, SpinLock};
+use granule::sync::{Rank, SleepRank, SpinLock};
 
 fn this_cpu() -> CpuId {
     with_masked(cpu::id)
@@ -175,7 +175,7 @@ kernel_tests! {
             read_since: AtomicU32,
         }
         let shared = Arc::new(Shared {
-            semaphore: RwSemaphore::new(),
+            semaphore: RwSemaphore::new(SleepRank::Cma),
             written: AtomicBool::new(false),
             read_since: AtomicU32::new(0),
         });
@@ -440,6 +440,216 @@ kernel_tests! {
             assert_eq!(never.stop(), -4);
         }
         assert!(!QUEUE.is_active());
+    }
+
+    /// SIGKILL ends killable and interruptible sleeps, of tasks that it is for.
+    fn sigkill_ends_killable_waits_and_no_others() {
+        static QUEUE: WaitQueue = WaitQueue::new();
+        static GO: AtomicBool = AtomicBool::new(false);
+        static ASLEEP: AtomicU32 = AtomicU32::new(0);
+        GO.store(false, SeqCst);
+        fn go() -> bool {
+            ASLEEP.fetch_add(1, SeqCst);
+            GO.load(SeqCst)
+        }
+        for cpu in smp::online() {
+            GO.store(false, SeqCst);
+            let killable = run_on("killable", cpu, || {
+                sched::allow_sigkill();
+                i32::from(QUEUE.wait_event_killable(go).is_err())
+            });
+            let timed = run_on("timed", cpu, || {
+                sched::allow_sigkill();
+                i32::from(QUEUE.wait_event_killable_timeout(go, 1_000_000).is_err())
+            });
+            let interruptible = run_on("interruptible", cpu, || {
+                sched::allow_sigkill();
+                i32::from(QUEUE.wait_event_interruptible(go).is_err())
+            });
+            let ignores = run_on("ignores", cpu, || {
+                i32::from(QUEUE.wait_event_killable(go).is_err())
+            });
+            let uninterruptible = run_on("uninterruptible", cpu, || {
+                sched::allow_sigkill();
+                QUEUE.wait_event(go);
+                i32::from(sched::fatal_signal_pending())
+            });
+            let all = [&killable, &timed, &interruptible, &ignores, &uninterruptible];
+            let asleep = |thread: &&KThread| thread.task().state() != TaskState::Running;
+            while !all.iter().all(asleep) {
+                schedule();
+            }
+            let sent = all.map(|thread| sched::send_sigkill(thread.task()));
+            assert_eq!(sent, [true, true, true, false, true]);
+            assert_eq!((killable.join(), timed.join(), interruptible.join()), (1, 1, 1));
+            assert!(!ignores.has_ended() && !uninterruptible.has_ended());
+            GO.store(true, SeqCst);
+            QUEUE.wake_up_all();
+            assert_eq!((ignores.join(), uninterruptible.join()), (0, 1));
+            assert!(!QUEUE.is_active());
+        }
+    }
+
+    fn a_wake_up_is_for_as_many_exclusive_waiters_as_it_says() {
+        static QUEUE: WaitQueue = WaitQueue::new();
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        static DONE: AtomicBool = AtomicBool::new(false);
+        DONE.store(false, SeqCst);
+        let cpu = this_cpu();
+        let waiters: Vec<KThread> = (0..6)
+            .map(|n| {
+                run_on("waiter", cpu, move || {
+                    let asks = || {
+                        ASKED.fetch_add(1, SeqCst);
+                        DONE.load(SeqCst)
+                    };
+                    if n == 5 {
+                        QUEUE.wait_event(asks);
+                    } else {
+                        QUEUE.wait_event_exclusive(asks);
+                    }
+                    0
+                })
+            })
+            .collect();
+        // Of this CPU: when it comes back, all have run and sleep.
+        schedule();
+        let asked_by = |wakes: &dyn Fn()| {
+            let before = ASKED.load(SeqCst);
+            wakes();
+            schedule();
+            ASKED.load(SeqCst) - before
+        };
+        // One that is not exclusive, and so many of the others.
+        assert_eq!(asked_by(&|| QUEUE.wake_up()), 1 + 1);
+        assert_eq!(asked_by(&|| QUEUE.wake_up_nr(3)), 1 + 3);
+        assert_eq!(asked_by(&|| QUEUE.wake_up_all()), 1 + 5);
+        // One that is awake already is not counted.
+        let twice = || {
+            QUEUE.wake_up();
+            QUEUE.wake_up();
+        };
+        assert_eq!(asked_by(&twice), 1 + 2);
+        DONE.store(true, SeqCst);
+        QUEUE.wake_up_all();
+        assert!(waiters.into_iter().all(|waiter| waiter.join() == 0));
+    }
+
+    /// A wake-up that comes when an exclusive waiter needs none any more, because it goes on or gives
+    /// up, is for the next one.
+    fn whoever_leaves_passes_its_wake_up_on() {
+        static QUEUE: WaitQueue = WaitQueue::new();
+        static TOKENS: AtomicU32 = AtomicU32::new(0);
+        fn takes() -> bool {
+            TOKENS.fetch_update(SeqCst, SeqCst, |tokens| tokens.checked_sub(1)).is_ok()
+        }
+        let cpu = this_cpu();
+        for gives_up in [false, true] {
+            TOKENS.store(0, SeqCst);
+            let first = run_on("first", cpu, move || {
+                sched::allow_sigkill();
+                let mut asked = 0;
+                let result = QUEUE.wait_event_killable_exclusive(|| {
+                    asked += 1;
+                    // It is on the queue for the second time, and about to sleep.
+                    if asked == 3 {
+                        TOKENS.store(1, SeqCst);
+                        QUEUE.wake_up();
+                        if gives_up {
+                            sched::send_sigkill(&sched::current());
+                        }
+                        return !gives_up;
+                    }
+                    false
+                });
+                i32::from(result.is_err())
+            });
+            let second = run_on("second", cpu, || {
+                QUEUE.wait_event_exclusive(takes);
+                0
+            });
+            schedule();
+            QUEUE.wake_up();
+            assert_eq!(first.join(), i32::from(gives_up));
+            assert_eq!(second.join(), 0);
+            assert_eq!(TOKENS.load(SeqCst), 0);
+            assert!(!QUEUE.is_active());
+        }
+    }
+
+    fn a_mutex_goes_round_the_threads_of_all_cpus() {
+        static MUTEX: Mutex = Mutex::new(SleepRank::Cma);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        const ROUNDS: u32 = 100;
+        COUNT.store(0, SeqCst);
+        let work = |killable: bool| move || {
+            sched::allow_sigkill();
+            let mut killed = 0;
+            for _ in 0..ROUNDS {
+                let guard = if killable {
+                    let Ok(guard) = MUTEX.lock_killable() else {
+                        killed += 1;
+                        continue;
+                    };
+                    guard
+                } else {
+                    MUTEX.lock()
+                };
+                let seen = COUNT.load(SeqCst);
+                // It may come back on another CPU, and holds the mutex still.
+                schedule();
+                COUNT.store(seen + 1, SeqCst);
+                drop(guard);
+            }
+            killed
+        };
+        let cpus = || smp::online().chain(smp::online());
+        let threads: Vec<KThread> = cpus()
+            .enumerate()
+            .map(|(n, cpu)| run_on("locker", cpu, work(n % 2 == 0)))
+            .collect();
+        let total = threads.len() as i32 * ROUNDS as i32;
+        while COUNT.load(SeqCst) < ROUNDS {
+            schedule();
+        }
+        assert!(threads.iter().step_by(2).all(|thread| sched::send_sigkill(thread.task())));
+        let killed: i32 = threads.into_iter().map(KThread::join).sum();
+        assert_eq!(COUNT.load(SeqCst) as i32, total - killed);
+        assert!(!MUTEX.is_locked());
+    }
+
+    /// The first of three waiters of one CPU gives up; those behind it go on.
+    fn a_writer_that_is_killed_lets_readers_go_on() {
+        static SEMAPHORE: RwSemaphore = RwSemaphore::new(SleepRank::Cma);
+        let cpu = this_cpu();
+        let held = SEMAPHORE.read();
+        let writer = run_on("writer", cpu, || {
+            sched::allow_sigkill();
+            i32::from(SEMAPHORE.write_killable().is_err())
+        });
+        schedule();
+        let readers = [0; 2].map(|_| {
+            run_on("reader", cpu, || {
+                drop(SEMAPHORE.read());
+                0
+            })
+        });
+        schedule();
+        assert!(SEMAPHORE.is_contended() && readers.iter().all(|reader| !reader.has_ended()));
+        assert!(sched::send_sigkill(writer.task()));
+        assert_eq!(writer.join(), 1);
+        assert!(readers.into_iter().all(|reader| reader.join() == 0));
+        assert!(!SEMAPHORE.is_contended());
+        // Whose turn it is has it, killed or not.
+        let writer = run_on("writer", cpu, || {
+            sched::allow_sigkill();
+            i32::from(SEMAPHORE.write_killable().is_err())
+        });
+        schedule();
+        drop(held);
+        assert!(sched::send_sigkill(writer.task()));
+        assert_eq!(writer.join(), 0);
+        assert!(!SEMAPHORE.is_locked());
     }
 
     fn states_choose_who_is_woken() {

@@ -14,8 +14,8 @@ pub mod wait;
 #[path = "../../src/sched/wait_list.rs"]
 pub mod wait_list;
 pub use crate::shim::sched::{
-    cond_resched, has_threads, may_sleep, schedule, schedule_timeout, set_current_state,
-    should_stop, wake_up_state,
+    cond_resched, has_threads, may_sleep, might_sleep, schedule, schedule_timeout,
+    set_current_state, should_stop, wake_up_state,
 };
 
 use crate::arch::CpuId;

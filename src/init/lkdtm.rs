@@ -13,7 +13,7 @@ use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::OwnedPage;
 use crate::mm::{kthread, vmalloc};
 use crate::sched;
-use crate::sync::{Rank, SpinLock};
+use crate::sync::{Rank, SleepRank, SpinLock};
 use core::hint::black_box;
 use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -28,6 +28,7 @@ const FAULTS: &[(&str, &str, fn())] = &[
     ("table", "write through a page table entry that leads nowhere", table),
     ("kthread", "overflow the stack of a kernel thread", kthread),
     ("atomic", "yield the CPU with interrupts masked", atomic),
+    ("sleep_locked", "take a mutex under a spin lock", sleep_locked),
     ("relock", "take a lock that this CPU holds", relock),
     ("free_page", "write to a free page (with debug_pagealloc=on)", free_page),
     ("all", "read through a null pointer on all CPUs at once", all),
@@ -173,6 +174,15 @@ fn atomic() {
 }
 
 static LOCK: SpinLock<()> = SpinLock::new(Rank::Zone, ());
+
+#[inline(never)]
+fn sleep_locked() {
+    let mutex = sched::Mutex::new(SleepRank::Cma);
+    with_masked(|irq| {
+        let _zone = LOCK.lock(irq);
+        drop(mutex.lock());
+    });
+}
 
 #[inline(never)]
 fn relock() {

@@ -9,10 +9,11 @@ use crate::drivers::console;
 use crate::firmware::cmdline::CommandLine;
 use crate::firmware::fdt::{FdtError, Tree};
 use crate::fs;
+use crate::mm::debug;
 use crate::mm::memblock::MemblockError;
 use crate::mm::memblock::scan::ScanError;
 use crate::mm::page_alloc::InitError;
-use crate::mm::{debug, gfp};
+use crate::sched;
 use core::fmt;
 use log::{LevelFilter, error, info};
 
@@ -114,7 +115,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     if interrupts.enabled {
         secondary::sched_init();
     }
-    gfp::check_sleep();
+    sched::check_sleep();
     steps.done("interrupts");
     secondary::bring_up(&tree, dtb, interrupts.redistributors);
     mm::start_threads();

@@ -4,12 +4,9 @@
 //! docs/gfp.md tells of each flag what shows its effect, and which of Linux's there are not.
 #![deny(unsafe_code)]
 
-use crate::arch::irq::is_masked;
-use crate::machine_local;
 use crate::mm::ids::{Migratetype, ZoneType};
-use crate::sched::rcu::rcu_read_lock_held;
+use crate::sched::might_sleep_as;
 use bitflags::bitflags;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 bitflags! {
     /// Flags of a page allocation (Linux: gfp_t, include/linux/gfp_types.h).
@@ -135,18 +132,6 @@ impl Gfp {
     }
 }
 
-machine_local! {
-    /// True once threads run with interrupts on, so that an allocation that may sleep is an
-    /// error while they are masked. During the boot nothing sleeps (Linux: gfp_allowed_mask).
-    static SLEEP_IS_CHECKED: AtomicBool = AtomicBool::new(cfg!(not(target_os = "none")));
-}
-
-/// Turns on the check that no allocation that may sleep is made with interrupts masked. Called
-/// once the boot has interrupts unmasked, with or without a controller.
-pub fn check_sleep() {
-    SLEEP_IS_CHECKED.store(true, Relaxed);
-}
-
 /// Says that an allocation with `gfp` comes, in builds with debug assertions (Linux:
 /// might_alloc).
 ///
@@ -156,18 +141,9 @@ pub fn check_sleep() {
 #[inline(always)]
 #[track_caller]
 pub fn might_alloc(gfp: Gfp) {
-    if cfg!(debug_assertions) && gfp.allows_blocking() && (is_masked() || rcu_read_lock_held()) {
-        sleeps_while_masked(gfp);
+    if cfg!(debug_assertions) && gfp.allows_blocking() {
+        might_sleep_as(format_args!(
+            "an allocation that may sleep ({gfp:?}), not GFP_ATOMIC or GFP_NOWAIT"
+        ));
     }
-}
-
-#[cold]
-#[inline(never)]
-#[track_caller]
-fn sleeps_while_masked(gfp: Gfp) {
-    assert!(
-        !SLEEP_IS_CHECKED.load(Relaxed),
-        "an allocation that may sleep ({gfp:?}) with interrupts masked or among RCU's readers: \
-         use GFP_ATOMIC or GFP_NOWAIT"
-    );
 }

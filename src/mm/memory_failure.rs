@@ -19,6 +19,7 @@ use crate::mm::page_alloc::{
     uncount_poisoned,
 };
 use crate::sched::Mutex;
+use crate::sync::SleepRank;
 use core::fmt;
 
 /// Outcome for a frame that has failed (Linux: enum mf_result).
@@ -55,7 +56,7 @@ impl core::error::Error for PoisonError {}
 
 machine_local! {
     /// Lock that lets one frame at a time be handled (Linux: mf_mutex).
-    static FAILING: Mutex = Mutex::new();
+    static FAILING: Mutex = Mutex::new(SleepRank::MemoryFailure);
 }
 
 /// Looks after which a frame that is neither free nor in use is reserved.

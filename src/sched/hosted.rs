@@ -1,5 +1,6 @@
 //! Hosted counterpart of `schedule`, where threads are the host's.
 
+use super::might_sleep::might_sleep;
 use super::task::{Task, TaskState};
 use crate::arch::{CpuId, IrqMasked, cpu};
 
@@ -30,23 +31,31 @@ fn let_others_run() {
 }
 
 /// Lets others run.
+#[track_caller]
 pub fn schedule() {
+    might_sleep();
     let_others_run();
 }
 
 /// Lets others run.
+#[track_caller]
 pub fn sched_yield() {
+    might_sleep();
     let_others_run();
 }
 
 /// Lets other threads run. Returns true.
+#[track_caller]
 pub fn cond_resched() -> bool {
+    might_sleep();
     let_others_run();
     true
 }
 
 /// Lets others run, and counts that as a jiffy.
+#[track_caller]
 pub fn schedule_timeout(timeout: u64) -> u64 {
+    might_sleep();
     let_others_run();
     timeout.saturating_sub(1)
 }

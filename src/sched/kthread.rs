@@ -164,6 +164,7 @@ impl KThread {
 
     /// Waits for its end; what it returned. Its stack has gone back then. A thread that was
     /// never woken never ends. Process context.
+    #[track_caller]
     pub fn join(self) -> i32 {
         self.task.exited.wait_event(|| self.has_ended());
         self.task.exit_code()
@@ -173,6 +174,7 @@ impl KThread {
     /// if it never ran. Process context.
     ///
     /// Linux: `kthread_stop`.
+    #[track_caller]
     pub fn stop(self) -> i32 {
         self.task.ask_to_stop();
         self.wake_up();

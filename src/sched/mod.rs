@@ -8,6 +8,9 @@
 //! mutex      sleeping locks for one holder
 //! rwsem      sleeping locks for readers or a writer
 //! completion waiting until something is done
+//! held       ranks of the sleeping locks that a task holds
+//! signal     SIGKILL, which ends killable waits
+//! might_sleep  check that nobody sleeps who may not
 //! sync_core  having all CPUs see changed instructions
 //! rcu        readers that nobody waits for, and freeing when they are done
 //! current    the task that runs here
@@ -87,9 +90,11 @@
 mod completion;
 #[expect(unsafe_code, reason = "the mechanism: it reads the register that has the task's address")]
 mod current;
+mod held;
 #[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "a thread's closure lies on its stack")]
 mod kthread;
+mod might_sleep;
 mod mutex;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
 mod pid;
@@ -113,6 +118,7 @@ mod schedule;
 mod schedule;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
 mod select;
+mod signal;
 mod sync_core;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
 mod task;
@@ -138,6 +144,7 @@ pub use current::{CurrentTask, current, current_comm};
 pub(crate) use kthread::fork_idle;
 #[cfg(target_os = "none")]
 pub use kthread::{KThread, ReleaseStack, Stack, kthread_create, least_loaded_cpu};
+pub use might_sleep::{check_sleep, might_sleep, might_sleep_as};
 pub use mutex::{Mutex, MutexGuard};
 pub use pid::BadPidMax;
 #[cfg(target_os = "none")]
@@ -158,6 +165,7 @@ pub use schedule::{
 };
 #[cfg(target_os = "none")]
 pub(crate) use schedule::{do_idle, init_cpu, make_idle, set_kick, tick, withdraw_cpu};
+pub use signal::{allow_sigkill, fatal_signal_pending, send_sigkill};
 pub use sync_core::kick_all_cpus_sync;
 #[cfg(target_os = "none")]
 pub(crate) use sync_core::sync_core_if_requested;
@@ -172,7 +180,9 @@ use schedule::wake_up_state;
 pub const HZ: u64 = 100;
 
 /// Sleeps for at least so many milliseconds. Process context.
+#[track_caller]
 pub fn msleep(ms: u64) {
+    might_sleep();
     // One more: the first jiffy has begun already.
     let mut left = (ms * HZ).div_ceil(1000) + 1;
     while left > 0 {

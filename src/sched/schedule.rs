@@ -1,6 +1,7 @@
 //! Switching tasks (Linux: kernel/sched/core.c, kernel/sched/idle.c).
 
 use super::current::{current, init_task};
+use super::might_sleep::{Atomic, might_sleep};
 use super::pids::{alloc_pid, free_pid};
 use super::placement::{place, set_idle, set_not_overloaded, set_up, take_from_the_busiest};
 use super::rq::{RunQueue, Woken};
@@ -11,7 +12,7 @@ use crate::arch::irq::{is_masked, with_masked};
 use crate::arch::switch::cpu_switch_to;
 use crate::arch::{CpuId, IrqMasked, cpu};
 use crate::per_cpu;
-use crate::sync::{Once, Rank, SpinGuard, SpinLock};
+use crate::sync::{Once, Rank, SpinGuard, SpinLock, held_locks};
 use core::ptr::NonNull;
 
 per_cpu! {
@@ -148,8 +149,17 @@ pub fn should_stop() -> bool {
 /// [`IrqMasked`] relies on being alone on its CPU.
 #[track_caller]
 pub fn schedule() {
-    assert!(!is_masked(), "scheduling while atomic: interrupts are masked");
+    if is_masked() {
+        scheduling_while_atomic();
+    }
     with_masked(switch);
+}
+
+#[cold]
+#[track_caller]
+fn scheduling_while_atomic() -> ! {
+    let why = Atomic::now();
+    panic!("scheduling while atomic: {why}");
 }
 
 /// Lets all tasks of this CPU run that are ready, and comes back (Linux: sched_yield). Process
@@ -164,6 +174,7 @@ pub fn sched_yield() {
 /// context.
 #[track_caller]
 pub fn cond_resched() -> bool {
+    might_sleep();
     let ready = with_masked(|irq| own(irq).has_ready());
     if ready {
         schedule();
@@ -223,6 +234,8 @@ pub(crate) fn do_idle(pending: impl FnOnce() -> bool) {
 /// Ends the current task.
 pub(super) fn exit(code: i32) -> ! {
     assert!(!is_masked(), "a task ends with interrupts masked");
+    let held = current().held_locks();
+    assert!(held.is_empty(), "{} ends while {held} is held", current().comm());
     with_masked(|irq| {
         let timed = own(irq).exit(code);
         drop(timed);
@@ -232,10 +245,8 @@ pub(super) fn exit(code: i32) -> ! {
 }
 
 fn switch(irq: &IrqMasked) {
-    #[cfg(debug_assertions)]
-    cpu::held_ranks(irq, |held| {
-        assert!(held.get() == 0, "scheduling while atomic: locks are held, {:#x}", held.get());
-    });
+    let held = held_locks(irq);
+    assert!(held.is_empty(), "scheduling while atomic: {held} is held");
     rcu::note_context_switch(irq);
     let mut rq = own(irq);
     let Some(tasks) = rq.pick() else { return };

@@ -2,7 +2,8 @@
 //!
 //! | field | who writes it |
 //! | --- | --- |
-//! | `flags`, `mems_allowed` | the task itself |
+//! | `flags`, `mems_allowed`, `held` | the task itself |
+//! | `sigkill` | the task itself and whoever kills it, by atomic steps |
 //! | `state`, `wake_at`, `cpu` | the holder of the lock of the run queue of `cpu` |
 //! | `cpus_allowed`, `departure` | as above |
 //! | `on_cpu` | set under that lock, cleared by the CPU that has left the task's stack |
@@ -18,6 +19,7 @@ use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
 #[cfg(target_os = "none")]
 use crate::arch::switch::SavedSp;
 use crate::sync::atomic::AtomicU32 as RefCount;
+use crate::sync::{HeldLocks, SleepRank};
 use arrayvec::ArrayString;
 use core::fmt;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -48,10 +50,16 @@ pub enum TaskState {
     Interruptible = 1 << 1,
     /// Sleeps until it is woken, for something sure to come (TASK_UNINTERRUPTIBLE).
     Uninterruptible = 1 << 2,
+    /// Sleeps until it is woken; SIGKILL ends the wait, nothing else does (TASK_KILLABLE:
+    /// TASK_WAKEKILL and TASK_UNINTERRUPTIBLE).
+    Killable = TASK_WAKEKILL | 1 << 2,
 }
 
+/// State of those whom SIGKILL wakes (Linux: TASK_WAKEKILL), as a bit.
+pub(super) const TASK_WAKEKILL: u8 = 1 << 3;
+
 impl TaskState {
-    /// Returns a bit for the state, to name several.
+    /// Returns the state's bits, to name several.
     #[must_use]
     pub const fn bit(self) -> u8 {
         self as u8
@@ -60,6 +68,7 @@ impl TaskState {
         match bit {
             2 => Self::Interruptible,
             4 => Self::Uninterruptible,
+            12 => Self::Killable,
             _ => Self::Running,
         }
     }
@@ -69,13 +78,18 @@ impl TaskState {
         match self {
             Self::Running => 'R',
             Self::Interruptible => 'S',
-            Self::Uninterruptible => 'D',
+            Self::Uninterruptible | Self::Killable => 'D',
         }
     }
 }
 
 /// States of sleep (Linux: TASK_NORMAL), as bits.
 pub const TASK_NORMAL: u8 = TaskState::Interruptible.bit() | TaskState::Uninterruptible.bit();
+
+/// Bit of a task that SIGKILL is for.
+const SIGKILL_ALLOWED: u8 = 1 << 0;
+/// Bit of a task that SIGKILL was sent to.
+const SIGKILL_PENDING: u8 = 1 << 1;
 
 /// Stage of the life of a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,6 +130,8 @@ pub struct Task {
     departure: AtomicU8,
     on_cpu: AtomicBool,
     should_stop: AtomicBool,
+    sigkill: AtomicU8,
+    held: AtomicU64,
     exit_code: AtomicI32,
     wake_at: AtomicU64,
     comm: [AtomicU64; 2],
@@ -175,6 +191,8 @@ impl Task {
             departure: AtomicU8::new(Departure::None as u8),
             on_cpu: AtomicBool::new(false),
             should_stop: AtomicBool::new(false),
+            sigkill: AtomicU8::new(0),
+            held: AtomicU64::new(0),
             exit_code: AtomicI32::new(0),
             wake_at: AtomicU64::new(0),
             comm: [AtomicU64::new(low), AtomicU64::new(high)],
@@ -288,6 +306,41 @@ impl Task {
     }
     pub(super) fn ask_to_stop(&self) {
         self.should_stop.store(true, Release);
+    }
+    /// Has SIGKILL end the task's killable waits from now on (Linux: allow_kernel_signal).
+    pub(super) fn allow_sigkill(&self) {
+        self.sigkill.fetch_or(SIGKILL_ALLOWED, Relaxed);
+    }
+    /// Notes that SIGKILL was sent. Returns false, and does nothing, if the task ignores it.
+    pub(super) fn set_sigkill(&self) -> bool {
+        let allowed = self.sigkill.load(Relaxed) & SIGKILL_ALLOWED != 0;
+        if allowed {
+            self.sigkill.fetch_or(SIGKILL_PENDING, Release);
+        }
+        allowed
+    }
+    /// Returns true if SIGKILL was sent to it (Linux: fatal_signal_pending).
+    #[must_use]
+    pub fn fatal_signal_pending(&self) -> bool {
+        self.sigkill.load(Acquire) & SIGKILL_PENDING != 0
+    }
+    /// Returns true if the task is not to sleep in `state` any more (Linux: signal_pending_state).
+    pub(super) fn signal_pending_state(&self, state: TaskState) -> bool {
+        match state {
+            TaskState::Running | TaskState::Uninterruptible => false,
+            TaskState::Killable => self.fatal_signal_pending(),
+            TaskState::Interruptible => self.should_stop() || self.fatal_signal_pending(),
+        }
+    }
+    /// Returns the sleeping locks that the task holds, as far as the build knows: without debug
+    /// assertions none (Linux: task_struct.held_locks).
+    #[must_use]
+    pub fn held_locks(&self) -> HeldLocks<SleepRank> {
+        HeldLocks::of(self.held.load(Relaxed))
+    }
+    /// The word of [`Task::held_locks`], which the task itself writes.
+    pub(super) fn held(&self) -> &AtomicU64 {
+        &self.held
     }
     /// Returns the code that it ended with; 0 before.
     #[must_use]

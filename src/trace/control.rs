@@ -14,6 +14,7 @@ use crate::mm::hooks::{RARE_EVENTS, SLAB_ALLOC_HOOKS, SLAB_FREE_HOOKS};
 use crate::mm::page_alloc::{cpus_online, unwatch_pages, watch_pages};
 use crate::percpu::possible_cpus;
 use crate::sched::{Mutex, MutexGuard};
+use crate::sync::SleepRank;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -25,7 +26,7 @@ const MAX_KB: usize = 1 << 20;
 
 machine_local! {
     /// Lock for changes of rings or keys, and for reads (Linux: trace_types_lock, event_mutex).
-    static CONTROL: Mutex = Mutex::new();
+    static CONTROL: Mutex = Mutex::new(SleepRank::TraceControl);
     static KB: AtomicUsize = AtomicUsize::new(DEFAULT_KB);
 }
 

@@ -28,7 +28,7 @@ use crate::mm::hooks::{are_rare_events_on, points};
 use crate::mm::page::Frame;
 use crate::mm::page_alloc::{self, ContigError};
 use crate::sched::Mutex;
-use crate::sync::{Once, Rank, SpinLock};
+use crate::sync::{Once, Rank, SleepRank, SpinLock};
 use arrayvec::ArrayString;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -95,7 +95,7 @@ machine_local! {
     static DEFAULT: Once<&'static Cma> = Once::new();
     /// Lock held while pageblocks are isolated and emptied: one thread at a time (Linux:
     /// cma_mutex).
-    static WORKING: Mutex = Mutex::new();
+    static WORKING: Mutex = Mutex::new(SleepRank::Cma);
 }
 
 /// An area's figures (Linux: /sys/kernel/mm/cma, and /proc/vmstat for the allocations).

@@ -11,6 +11,7 @@ use crate::mm::page::{Frame, PageFlags, PageType};
 use crate::mm::page_alloc::present_in;
 use crate::mm::sparse::{self, Section};
 use crate::sched::{Mutex, MutexGuard};
+use crate::sync::SleepRank;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -38,7 +39,7 @@ impl fmt::Display for MemoryState {
 
 machine_local! {
     /// Lock that lets one range at a time change its state (Linux: mem_hotplug_lock).
-    static CHANGING: Mutex = Mutex::new();
+    static CHANGING: Mutex = Mutex::new(SleepRank::MemHotplug);
     /// The range that is going offline, its start in the upper half, its end in the lower;
     /// an empty range while none is. Written by the holder of `CHANGING`.
     static GOING_OFFLINE: AtomicU64 = AtomicU64::new(0);

@@ -204,7 +204,7 @@ fn a_reader_does_not_wait_for_readers() {
 
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "checked in debug builds")]
-#[should_panic(expected = "among RCU's readers")]
+#[should_panic(expected = "not GFP_ATOMIC or GFP_NOWAIT: inside of an RCU read section")]
 fn a_reader_does_not_sleep_for_memory() {
     on_machine(|_| {
         let _guard = rcu_read_lock();

@@ -18,7 +18,7 @@ use crate::mm::page::Frame;
 use crate::mm::page_alloc::{cpu_to_node, free_pages};
 use crate::percpu::{self, possible_cpus};
 use crate::sched::{Mutex, kick_all_cpus_sync};
-use crate::sync::{Rank, SpinLock};
+use crate::sync::{Rank, SleepRank, SpinLock};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
@@ -52,7 +52,7 @@ struct Free {
 static FREE: SpinLock<Free> =
     SpinLock::new(Rank::SlabCaches, Free { first: 0, carved: 0, used: [0; PAGES] });
 /// Lock of those who add pages.
-static GROWING: Mutex = Mutex::new();
+static GROWING: Mutex = Mutex::new(SleepRank::PcpuAlloc);
 
 fn place_at(at: usize) -> NonNull<RawCache> {
     NonNull::new(ptr::with_exposed_provenance_mut(at)).expect("no place is at address 0")

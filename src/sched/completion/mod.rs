@@ -1,8 +1,8 @@
 //! Waiting until something is done (Linux: kernel/sched/completion.c).
 #![deny(unsafe_code)]
 
-use super::{Interrupted, WaitQueue};
-use core::sync::atomic::{AtomicU32, Ordering};
+use super::{Interrupted, WaitQueue, might_sleep};
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +38,7 @@ impl Completion {
     /// [`Completion::complete`] (Linux: complete_all).
     pub fn complete_all(&self) {
         self.done.store(DONE_FOR_ALL, Ordering::Release);
-        self.waiters.wake_up();
+        self.waiters.wake_up_all();
     }
 
     /// Makes it not done again. Only while nobody waits and nobody completes it (Linux:
@@ -51,16 +51,40 @@ impl Completion {
     /// wait_for_completion).
     ///
     /// # Panics
-    /// Where a thread has to wait with interrupts masked or a spin lock held.
+    /// In builds with debug assertions, with interrupts masked or a spin lock held.
     #[track_caller]
     pub fn wait(&self) {
-        self.waiters.wait_event_or_yield(|| self.try_wait());
+        self.waiters.wait_event_exclusive(|| self.try_wait());
     }
 
     /// Sleeps until it is done, for at most `jiffies`. Returns the jiffies left, at least 1;
     /// `None` if it is not done. Process context (Linux: wait_for_completion_timeout).
+    #[track_caller]
     pub fn wait_timeout(&self, jiffies: u64) -> Option<u64> {
-        self.waiters.wait_event_timeout(|| self.try_wait(), jiffies)
+        might_sleep();
+        self.waiters.wait_exclusive(false, Some(jiffies), || self.try_wait()).unwrap_or(None)
+    }
+
+    /// Sleeps until it is done, or the task gets SIGKILL. Process context (Linux:
+    /// wait_for_completion_killable).
+    ///
+    /// # Errors
+    /// The task has got SIGKILL, and it is not done.
+    #[track_caller]
+    pub fn wait_killable(&self) -> Result<(), Interrupted> {
+        might_sleep();
+        self.waiters.wait_exclusive(true, None, || self.try_wait()).map(drop)
+    }
+
+    /// [`Completion::wait_killable`] for at most `jiffies`. Returns the jiffies left, at least 1;
+    /// `None` if it is not done (Linux: wait_for_completion_killable_timeout).
+    ///
+    /// # Errors
+    /// As [`Completion::wait_killable`].
+    #[track_caller]
+    pub fn wait_killable_timeout(&self, jiffies: u64) -> Result<Option<u64>, Interrupted> {
+        might_sleep();
+        self.waiters.wait_exclusive(true, Some(jiffies), || self.try_wait())
     }
 
     /// Sleeps until it is done, or this thread is asked to end. Process context (Linux:
@@ -68,6 +92,7 @@ impl Completion {
     ///
     /// # Errors
     /// The thread was asked to end, and it is not done.
+    #[track_caller]
     pub fn wait_interruptible(&self) -> Result<(), Interrupted> {
         self.waiters.wait_event_interruptible(|| self.try_wait())
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::sched::{allow_sigkill, current, send_sigkill};
 use std::sync::atomic::AtomicU32 as Count;
 use std::thread;
 
@@ -59,4 +60,24 @@ fn threads_go_on_as_often_as_it_is_done_and_see_what_was() {
         }
     });
     assert!(!request.is_done() && !reply.is_done());
+}
+
+#[test]
+fn sigkill_ends_the_wait_for_what_is_not_done() {
+    let completion = Completion::new();
+    thread::scope(|s| {
+        s.spawn(|| {
+            assert_eq!(completion.wait_killable_timeout(3), Ok(None));
+            allow_sigkill();
+            assert!(send_sigkill(&current()));
+            assert_eq!(completion.wait_killable(), Err(Interrupted));
+            assert_eq!(completion.wait_killable_timeout(3), Err(Interrupted));
+            assert_eq!(completion.wait_interruptible(), Err(Interrupted));
+            // What is done is taken all the same, and other waits go on.
+            assert_eq!(completion.wait_timeout(3), None);
+            completion.complete();
+            assert_eq!(completion.wait_killable(), Ok(()));
+            assert!(!completion.is_done() && !completion.waiters.is_active());
+        });
+    });
 }

@@ -1,5 +1,6 @@
-use super::word::{Want, claim, has_waiters, may_read, next_ticket, readers};
+use super::word::{Want, enter, grant, has_waiters, readers};
 use super::*;
+use crate::sched::{allow_sigkill, send_sigkill};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -9,7 +10,7 @@ use std::vec::Vec;
 
 #[test]
 fn readers_share_it_and_a_writer_has_it_alone() {
-    let semaphore = RwSemaphore::new();
+    let semaphore = RwSemaphore::new(SleepRank::Cma);
     assert!(!semaphore.is_locked());
     let (one, two) = (semaphore.read(), semaphore.try_read());
     assert!(two.is_some() && semaphore.is_locked());
@@ -30,62 +31,74 @@ fn readers_share_it_and_a_writer_has_it_alone() {
 enum Step {
     /// A thread comes.
     Come(bool),
-    /// The waiter at this place asks again.
-    Ask(usize),
     /// The holder at this place leaves.
     Leave(usize),
+    /// The waiter at this place gives up.
+    GiveUp(usize),
+    /// A reader comes that is refused, and is seen by others before it goes.
+    Refused,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         any::<bool>().prop_map(Step::Come),
-        (0..8usize).prop_map(Step::Ask),
         (0..8usize).prop_map(Step::Leave),
+        (0..8usize).prop_map(Step::GiveUp),
+        Just(Step::Refused),
     ];
     prop::collection::vec(step, 1..200)
+}
+
+/// Returns true if `want` may be had beside those of `held`.
+fn fits(held: &[Want], want: Want) -> bool {
+    match want {
+        Want::Read => !held.contains(&Want::Write),
+        Want::Write => held.is_empty(),
+    }
 }
 
 proptest! {
     /// The word against a queue: who may hold it together, and who comes when.
     #[test]
-    fn holders_come_in_order(steps in steps(), first in any::<u16>()) {
-        let mut word = u64::from(first) << 48 | u64::from(first) << 32;
-        let (mut held, mut waiting) = (Vec::new(), VecDeque::<(Want, u16)>::new());
+    fn holders_come_in_order(steps in steps()) {
+        let mut word = 0;
+        let (mut held, mut waiting) = (Vec::new(), VecDeque::<Want>::new());
         for step in steps {
             match step {
                 Step::Come(reads) => {
                     let want = if reads { Want::Read } else { Want::Write };
-                    let writes = held.contains(&Want::Write);
-                    let free = waiting.is_empty() && if reads { !writes } else { held.is_empty() };
-                    if reads {
-                        prop_assert_eq!(may_read(word), free);
-                    }
-                    if free {
-                        held.push(want);
-                        word += if reads { READER } else { WRITER };
-                    } else {
-                        waiting.push_back((want, next_ticket(word)));
-                        word = word.wrapping_add(TICKET);
-                    }
-                }
-                Step::Ask(at) if at < waiting.len() => {
-                    let (want, ticket) = waiting[at];
-                    let free = match want {
-                        Want::Read => !held.contains(&Want::Write),
-                        Want::Write => held.is_empty(),
-                    };
-                    let claimed = claim(word, want, ticket);
-                    prop_assert_eq!(claimed.is_some(), at == 0 && free);
-                    if let Some(after) = claimed {
-                        waiting.pop_front();
+                    let entered = enter(word, want);
+                    prop_assert_eq!(entered.is_some(), waiting.is_empty() && fits(&held, want));
+                    if let Some(after) = entered {
                         held.push(want);
                         word = after;
+                    } else {
+                        waiting.push_back(want);
+                        word |= WAITERS;
                     }
                 }
                 Step::Leave(at) if at < held.len() => {
                     word -= if held.swap_remove(at) == Want::Read { READER } else { WRITER };
                 }
+                Step::GiveUp(at) if at < waiting.len() => {
+                    waiting.remove(at);
+                }
+                Step::Refused if enter(word, Want::Read).is_none() => {
+                    // A writer that comes first has to wait for it to go.
+                    prop_assert_eq!(grant(word + READER, Want::Write), None);
+                }
                 _ => {}
+            }
+            while let Some(&first) = waiting.front() {
+                let granted = grant(word, first);
+                prop_assert_eq!(granted.is_some(), fits(&held, first));
+                let Some(after) = granted else { break };
+                word = after;
+                held.push(first);
+                waiting.pop_front();
+            }
+            if waiting.is_empty() {
+                word &= !WAITERS;
             }
             prop_assert_eq!(has_waiters(word), !waiting.is_empty());
             let count = held.iter().filter(|&&want| want == Want::Read).count();
@@ -95,9 +108,20 @@ proptest! {
     }
 }
 
+/// Number of entries of those who wait.
+fn waiting(semaphore: &RwSemaphore) -> usize {
+    with_masked(|irq| semaphore.waiters.lock(irq).entries().count())
+}
+
+fn wait_until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn who_comes_later_waits_behind_a_writer() {
-    let semaphore = RwSemaphore::new();
+    let semaphore = RwSemaphore::new(SleepRank::Cma);
     let reader = semaphore.read();
     let order = AtomicU32::new(0);
     thread::scope(|s| {
@@ -105,22 +129,64 @@ fn who_comes_later_waits_behind_a_writer() {
             let _guard = semaphore.write();
             order.fetch_add(1, Ordering::Relaxed)
         });
-        while !semaphore.is_contended() {
-            thread::yield_now();
-        }
+        wait_until(|| semaphore.is_contended());
         assert!(semaphore.try_read().is_none(), "the writer was first");
         let later = s.spawn(|| {
             let _guard = semaphore.read();
             order.fetch_add(1, Ordering::Relaxed)
         });
-        // Two tickets are out: both wait.
-        while semaphore.word.load(Ordering::Relaxed) >> 48 != 2 {
-            thread::yield_now();
-        }
+        wait_until(|| waiting(&semaphore) == 2);
         drop(reader);
         assert_eq!((writer.join().unwrap(), later.join().unwrap()), (0, 1));
     });
     assert!(!semaphore.is_locked() && !semaphore.is_contended());
+}
+
+/// A writer that gives up lets the readers behind it go together with the one that holds it.
+#[test]
+fn who_gives_up_lets_those_behind_it_go_on() {
+    let semaphore = RwSemaphore::new(SleepRank::Cma);
+    let reader = semaphore.read();
+    thread::scope(|s| {
+        let (sender, task) = std::sync::mpsc::channel();
+        let semaphore = &semaphore;
+        let writer = s.spawn(move || {
+            allow_sigkill();
+            sender.send(current().get()).unwrap();
+            assert!(semaphore.write_killable().is_err());
+            assert!(semaphore.read_killable().is_ok(), "it need not wait");
+            assert!(current().held_locks().is_empty());
+        });
+        let task = task.recv().unwrap();
+        wait_until(|| waiting(semaphore) == 1);
+        let later = s.spawn(|| drop(semaphore.read()));
+        wait_until(|| waiting(semaphore) == 2);
+        assert!(send_sigkill(&task));
+        writer.join().unwrap();
+        later.join().unwrap();
+        assert_eq!(waiting(semaphore), 0);
+    });
+    assert!(!semaphore.is_contended());
+    drop(reader);
+    assert_eq!(semaphore.word.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+#[should_panic(expected = "lock order: Cma (rank 3) taken while Cma is held")]
+fn a_reader_that_takes_it_again_is_caught() {
+    let semaphore = RwSemaphore::new(SleepRank::Cma);
+    let _first = semaphore.read();
+    let _second = semaphore.read();
+}
+
+#[test]
+#[should_panic(expected = "lock order: MemHotplug (rank 1) taken while Cma is held")]
+fn falling_rank_is_caught() {
+    let (outer, inner) =
+        (RwSemaphore::new(SleepRank::MemHotplug), RwSemaphore::new(SleepRank::Cma));
+    // As a reader it is held as well.
+    let _inner = inner.write().downgrade();
+    let _outer = outer.write();
 }
 
 /// A number that readers read twice and writers change in two steps.
@@ -133,7 +199,7 @@ unsafe impl Sync for Guarded {}
 #[test]
 fn readers_and_writers_exclude_each_other() {
     const ROUNDS: u64 = if cfg!(miri) { 20 } else { 2000 };
-    let semaphore = RwSemaphore::new();
+    let semaphore = RwSemaphore::new(SleepRank::Cma);
     let value = Guarded(Cell::new(0), Cell::new(0));
     thread::scope(|s| {
         for n in 0..4 {
@@ -160,6 +226,6 @@ fn readers_and_writers_exclude_each_other() {
         }
     });
     assert_eq!(value.0.get(), ROUNDS);
-    assert_eq!(semaphore.word.load(Ordering::Relaxed) & 0xffff_ffff, 0);
+    assert_eq!(semaphore.word.load(Ordering::Relaxed), 0);
     assert!(!semaphore.is_contended());
 }

@@ -2,26 +2,19 @@
 //!
 //! | bits | contents |
 //! | --- | --- |
-//! | 0 to 30 | number of readers that hold it |
-//! | 31 | a writer holds it |
-//! | 32 to 47 | ticket of the waiter whose turn it is |
-//! | 48 to 63 | the next ticket |
+//! | 0 to 61 | number of readers that hold it, or have just tried to |
+//! | 62 | a writer holds it |
+//! | 63 | threads wait |
 //!
-//! Where the two tickets differ, threads wait, and whoever comes waits behind them. A claim and
-//! the end of its turn are one step, so that no thread can come between.
+//! While threads wait, whoever comes waits behind them, and the first of them is handed the
+//! semaphore by whoever makes room for it.
 
 /// One reader.
 pub(super) const READER: u64 = 1;
-/// The bits of the readers.
-const READERS: u64 = WRITER - 1;
 /// A writer.
-pub(super) const WRITER: u64 = 1 << 31;
-const TURN_SHIFT: u32 = 32;
-const TURN: u64 = 0xffff << TURN_SHIFT;
-const NEXT_SHIFT: u32 = 48;
-/// One ticket. The sum leaves the word where it overflows, so tickets are counted modulo 2^16:
-/// more than there can be threads.
-pub(super) const TICKET: u64 = 1 << NEXT_SHIFT;
+pub(super) const WRITER: u64 = 1 << 62;
+/// Threads wait.
+pub(super) const WAITERS: u64 = 1 << 63;
 
 /// What a thread wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,35 +27,25 @@ pub(super) enum Want {
 
 /// Number of readers that hold it.
 pub(super) const fn readers(word: u64) -> u64 {
-    word & READERS
+    word & (WRITER - 1)
 }
 
 /// Returns true if threads wait.
 pub(super) const fn has_waiters(word: u64) -> bool {
-    (word >> NEXT_SHIFT) as u16 != (word >> TURN_SHIFT) as u16
+    word & WAITERS != 0
 }
 
-/// Returns true if a thread that comes now may be one more reader.
-pub(super) const fn may_read(word: u64) -> bool {
-    word & WRITER == 0 && !has_waiters(word)
+/// The word after a thread that comes now got what it wants; `None` if it has to wait.
+pub(super) const fn enter(word: u64, want: Want) -> Option<u64> {
+    if has_waiters(word) { None } else { grant(word, want) }
 }
 
-/// The next ticket.
-pub(super) const fn next_ticket(word: u64) -> u16 {
-    (word >> NEXT_SHIFT) as u16
-}
-
-/// The word after a thread that waits with `ticket` got what it wants; `None` while it is not its
-/// turn, or others hold the semaphore.
-pub(super) fn claim(word: u64, want: Want, ticket: u16) -> Option<u64> {
-    if (word >> TURN_SHIFT) as u16 != ticket {
-        return None;
+/// The word after the first of those who wait got what it wants; `None` while others hold the
+/// semaphore.
+pub(super) const fn grant(word: u64, want: Want) -> Option<u64> {
+    match want {
+        Want::Read if word & WRITER == 0 => Some(word + READER),
+        Want::Write if word & WRITER == 0 && readers(word) == 0 => Some(word + WRITER),
+        _ => None,
     }
-    let held = match want {
-        Want::Read if word & WRITER == 0 => READER,
-        Want::Write if word & (WRITER | READERS) == 0 => WRITER,
-        _ => return None,
-    };
-    let turn = u64::from(ticket.wrapping_add(1)) << TURN_SHIFT;
-    Some((word & !TURN | turn) + held)
 }

@@ -2,6 +2,7 @@
 //! act.
 
 mod lists;
+mod might_sleep;
 mod pids;
 mod rq;
 mod select;
