@@ -109,6 +109,11 @@ address!(
     VirtAddr,
     usize
 );
+address!(
+    /// An intermediate physical address, in bytes: what a guest takes for a physical one.
+    Ipa,
+    u64
+);
 
 impl PhysAddr {
     /// The frame that holds this byte; `None` above 16 TiB.

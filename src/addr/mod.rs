@@ -3,8 +3,8 @@
 //! Above this file no address is a bare integer. A [`PhysAddr`] names a byte of
 //! physical memory, a [`VirtAddr`] a byte of the kernel's address space; neither
 //! can be dereferenced, and neither converts into the other except through the
-//! linear map (`arch::phys_to_virt`). A [`UserAddr`] names a byte of a user's address space and
-//! converts into neither. A [`Pfn`] numbers a 4 KiB frame in 32 bits,
+//! linear map (`arch::phys_to_virt`). A [`UserAddr`] names a byte of a user's address space, an
+//! [`Ipa`] one of a guest's physical memory; they convert into neither. A [`Pfn`] numbers a 4 KiB frame in 32 bits,
 //! which reaches 16 TiB and makes a link between frames half the size of a pointer.
 //!
 //! Ranges are half open: `start..end`, and `start <= end` always holds.
@@ -17,9 +17,9 @@ mod user;
 #[cfg(test)]
 mod tests;
 
-pub use address::{PhysAddr, VirtAddr};
+pub use address::{Ipa, PhysAddr, VirtAddr};
 pub use frame::{Order, Pfn};
-pub use range::{PfnRange, PhysRange, VirtRange};
+pub use range::{IpaRange, PfnRange, PhysRange, VirtRange};
 pub use user::{TASK_SIZE, UserAddr, UserRange};
 
 /// log2 of the page size: the 4 KiB granule (Arm ARM D8.2.3).

@@ -1,6 +1,6 @@
 //! Half-open ranges of addresses and frames.
 
-use super::{Order, PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
+use super::{Ipa, Order, PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
 use core::fmt;
 
 macro_rules! range {
@@ -84,6 +84,12 @@ range!(
     usize
 );
 range!(
+    /// A half-open range of intermediate physical addresses, in bytes.
+    IpaRange,
+    Ipa,
+    u64
+);
+range!(
     /// A half-open range of frames.
     PfnRange,
     Pfn,
@@ -117,6 +123,14 @@ impl VirtRange {
     /// `size` bytes from `start`, cut at the top of the address space.
     #[must_use]
     pub const fn from_size(start: VirtAddr, size: usize) -> Self {
+        Self::new(start, start.saturating_add(size))
+    }
+}
+
+impl IpaRange {
+    /// `size` bytes from `start`, cut at the top of the address space.
+    #[must_use]
+    pub const fn from_size(start: Ipa, size: u64) -> Self {
         Self::new(start, start.saturating_add(size))
     }
 }

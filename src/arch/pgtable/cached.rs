@@ -30,7 +30,7 @@ pub fn map_cached<A: TableAccess>(
     let (mapped, result) = table.set_pages(Level::Pte.index(va), attrs, next, pages);
     // What is mapped later makes this known as well.
     if next.is_none() {
-        publish();
+        publish::<A::Regime>();
     }
     (mapped, result)
 }
@@ -53,7 +53,7 @@ pub(super) fn map_sets<A: TableAccess>(
     let free = sets.are_free();
     if free {
         sets.set(Leaf { pa, attrs, contiguous: true, valid: true });
-        publish();
+        publish::<A::Regime>();
     }
     free
 }

@@ -83,6 +83,15 @@ impl<R: Regime> FlushOwed<R> {
     }
 }
 
+impl<R: Regime> FlushOwed<R> {
+    /// Invalidates on all CPUs what is cached under `tag`; something is owed.
+    #[inline(always)]
+    pub(super) fn settle(self, tag: impl FnOnce() -> R::Tag) {
+        self.flush_before_make(Reach::LastLevel, tag);
+        R::synchronize();
+    }
+}
+
 impl FlushOwed {
     /// The addresses owed, from the lowest to the highest.
     #[must_use]
@@ -93,8 +102,7 @@ impl FlushOwed {
     /// Invalidates on all CPUs. Any context.
     pub fn flush(self) {
         if !self.is_none() {
-            self.flush_before_make(Reach::LastLevel, || ());
-            mmu::isb();
+            self.settle(|| ());
         }
     }
 }
@@ -106,6 +114,15 @@ pub enum Reach {
     LastLevel,
     /// The tables on the way too.
     AllLevels,
+}
+
+/// Kind of the invalidations that were issued.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Issued {
+    /// Addresses or ranges.
+    ByAddress,
+    /// Everything under the tag.
+    All,
 }
 
 /// Past this many single invalidations one of everything costs less (Linux:
@@ -126,26 +143,32 @@ fn invalidate<R: Regime>(
     if !R::may_be_cached(tag) {
         return;
     }
+    R::complete(tag, || issue::<R>(range, stride, reach, tag));
+}
+
+#[inline(always)]
+fn issue<R: Regime>(range: VirtRange, stride: usize, reach: Reach, tag: R::Tag) -> Issued {
     let start = range.start().align_down(stride);
     let bytes = range.end() - start;
     let ops = bytes.div_ceil(stride);
     if ops == 1 {
-        R::tlbi(R::op(start, tag), reach);
+        R::tlbi(R::op(start, tag), reach, tag);
     } else if mmu::has_tlb_range() {
-        by_range::<R>(start, bytes / PAGE_SIZE, reach, tag);
+        return by_range::<R>(start, bytes / PAGE_SIZE, reach, tag);
     } else if ops > MAX_TLBI_OPS {
         R::tlbi_all(tag);
+        return Issued::All;
     } else {
         match reach {
             Reach::LastLevel => {
-                each(R::op(start, tag), ops, stride, |op| R::tlbi(op, Reach::LastLevel));
+                each(R::op(start, tag), ops, stride, |op| R::tlbi(op, Reach::LastLevel, tag));
             }
             Reach::AllLevels => {
-                each(R::op(start, tag), ops, stride, |op| R::tlbi(op, Reach::AllLevels));
+                each(R::op(start, tag), ops, stride, |op| R::tlbi(op, Reach::AllLevels, tag));
             }
         }
     }
-    mmu::dsb_ish();
+    Issued::ByAddress
 }
 
 /// Invalidates `ops` addresses from `at` on, `stride` bytes apart.
@@ -164,16 +187,18 @@ fn each(mut at: VaOp, ops: usize, stride: usize, tlbi: impl Fn(VaOp)) {
     }
 }
 
-fn by_range<R: Regime>(mut at: VirtAddr, mut pages: usize, reach: Reach, tag: R::Tag) {
+fn by_range<R: Regime>(mut at: VirtAddr, mut pages: usize, reach: Reach, tag: R::Tag) -> Issued {
     if pages > MAX_RANGE_PAGES {
-        return R::tlbi_all(tag);
+        R::tlbi_all(tag);
+        return Issued::All;
     }
     while let Some(op) = R::range_op(at, pages, tag) {
-        R::tlbi_range(op, reach);
+        R::tlbi_range(op, reach, tag);
         pages -= op.pages();
         at = at + op.pages() * PAGE_SIZE;
     }
     if pages == 1 {
-        R::tlbi(R::op(at, tag), reach);
+        R::tlbi(R::op(at, tag), reach, tag);
     }
+    Issued::ByAddress
 }

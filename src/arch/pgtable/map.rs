@@ -4,8 +4,8 @@
 use super::cached::{map_cached, map_sets};
 use super::descriptor::{CONT_ENTRIES, Level, VA_BITS};
 use super::flush::FlushOwed;
-use super::mapper::{AddrOf, AttrsOf, MapError, MapFlags, Mapper, RangeOf, check, publish};
-use super::regime::Tables;
+use super::mapper::{AddrOf, AttrsOf, MapError, MapFlags, Mapper, RangeOf, publish, tops};
+use super::regime::Regime;
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
@@ -25,7 +25,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         flags: MapFlags,
     ) -> Result<(), MapError> {
         let va = A::Regime::input_range(va);
-        check(va)?;
+        self.check(va)?;
         if !pa.is_aligned(PAGE_SIZE as u64) {
             return Err(MapError::Misaligned);
         }
@@ -44,7 +44,7 @@ impl<A: TableAccess> Mapper<'_, A> {
                 Err(e) => return Err(self.undo(VirtRange::new(va.start(), at), at, e)),
             }
         }
-        publish();
+        publish::<A::Regime>();
         Ok(())
     }
 
@@ -98,7 +98,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         let mut next = pages.next();
         let mut at = done.end();
         while next.is_some() {
-            let table = match check(VirtRange::from_size(at, PAGE_SIZE)) {
+            let table = match self.check(VirtRange::from_size(at, PAGE_SIZE)) {
                 Ok(()) => self.table_for(at, Level::Pte),
                 Err(e) => Err(e),
             };
@@ -113,7 +113,7 @@ impl<A: TableAccess> Mapper<'_, A> {
                 return Err(self.undo(VirtRange::new(done.start(), at), at, e));
             }
         }
-        publish();
+        publish::<A::Regime>();
         Ok(())
     }
 
@@ -127,8 +127,10 @@ impl<A: TableAccess> Mapper<'_, A> {
         va: AddrOf<A>,
         table: TableAddr<A::Regime>,
     ) -> Result<(), MapError> {
-        let index = A::Regime::ROOT.index(A::Regime::input(va));
-        let linked = self.access.with(self.root, |t| {
+        let va = A::Regime::input(va);
+        let (top, level) = A::Regime::top(self.root, va);
+        let index = level.index(va);
+        let linked = self.access.with(top, |t| {
             let free = !t.descriptor(index).is_valid();
             if free {
                 t.set_table(index, table);
@@ -154,7 +156,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         va: VirtAddr,
         level: Level,
     ) -> Result<TableAddr<A::Regime>, MapError> {
-        let (mut table, mut at) = (self.root, A::Regime::ROOT);
+        let (mut table, mut at) = A::Regime::top(self.root, va);
         while at != level {
             let index = at.index(va);
             table = match self.access.with(table, |t| t.entry(at, index)) {
@@ -180,6 +182,10 @@ impl<A: TableAccess> Mapper<'_, A> {
         attrs: AttrsOf<A>,
         mut flags: MapFlags,
     ) -> Result<usize, MapError> {
+        // No level above the top has blocks.
+        if A::Regime::top(self.root, va.start()).1 > Level::Pud {
+            flags |= NO_PUD;
+        }
         loop {
             let piece = Piece::choose(va, pa, flags);
             let table = self.table_for(va.start(), piece.level)?;
@@ -224,11 +230,12 @@ impl<A: TableAccess> Mapper<'_, A> {
     fn undo(&mut self, va: VirtRange, at: VirtAddr, error: MapError) -> MapError {
         let mut owed = FlushOwed::NONE;
         if !va.is_empty() {
-            self.unmap_in(self.root, A::Regime::ROOT, va, &mut owed);
+            tops::<A::Regime>(self.root, va)
+                .for_each(|(table, level, part)| self.unmap_in(table, level, part, &mut owed));
         }
         // Tables for `at` itself may have been made, unless it was refused unseen.
         let next = VirtRange::from_size(at, PAGE_SIZE);
-        let made = if check(next).is_ok() { next.end() } else { at };
+        let made = if self.check(next).is_ok() { next.end() } else { at };
         self.prune_in_use(VirtRange::new(va.start(), made), owed);
         error
     }

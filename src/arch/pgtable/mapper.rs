@@ -14,7 +14,7 @@
 #![deny(unsafe_code)]
 
 use super::descriptor::{Level, VA_BITS};
-use super::regime::{Kernel, Regime, Tables};
+use super::regime::{Kernel, Regime};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
@@ -80,6 +80,8 @@ pub struct Translation<R: Regime = Kernel> {
     pub valid: bool,
 }
 
+/// Tables at the top of the tree of a [`Mapper`].
+pub(super) type RootOf<A> = <<A as TableAccess>::Regime as Regime>::Root;
 /// Addresses of the regime of a [`Mapper`]'s tables.
 pub(super) type AddrOf<A> = <<A as TableAccess>::Regime as Regime>::Addr;
 /// Ranges of such addresses.
@@ -89,7 +91,7 @@ pub(super) type AttrsOf<A> = <<A as TableAccess>::Regime as Regime>::Attrs;
 
 /// Editor of a tree of tables. Its holder is the only one.
 pub struct Mapper<'a, A: TableAccess> {
-    pub(super) root: TableAddr<A::Regime>,
+    pub(super) root: RootOf<A>,
     pub(super) access: &'a mut A,
 }
 
@@ -103,9 +105,9 @@ pub(super) struct Straddling<R: Regime> {
 }
 
 impl<'a, A: TableAccess> Mapper<'a, A> {
-    /// Edits the tree under `root`, a PGD.
+    /// Edits the tree under `root`.
     #[inline(always)]
-    pub fn new(root: TableAddr<A::Regime>, access: &'a mut A) -> Self {
+    pub fn new(root: RootOf<A>, access: &'a mut A) -> Self {
         Self { root, access }
     }
 
@@ -131,6 +133,9 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
     #[must_use]
     pub fn entry(&self, va: AddrOf<A>) -> Option<Translation<A::Regime>> {
         let va = A::Regime::input(va);
+        if !A::Regime::reaches(self.root, va) {
+            return None;
+        }
         let (level, _, entry) = self.lookup(va);
         let Entry::Leaf(Leaf { pa, attrs, contiguous, valid }) = entry else {
             return None;
@@ -145,7 +150,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
     pub fn is_mapped(&self, va: RangeOf<A>) -> bool {
         let va = A::Regime::input_range(va);
         let mut at = va.start();
-        while at < va.end() {
+        while at < va.end() && A::Regime::reaches(self.root, at) {
             let (level, _, entry) = self.lookup(at);
             if matches!(entry, Entry::Leaf(_)) {
                 return true;
@@ -157,9 +162,11 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
 
     /// The table of pages that translates `va`, if it is there; it is remembered from then on.
     pub(super) fn pte_table(&mut self, va: VirtAddr) -> Option<TableAddr<A::Regime>> {
-        let below =
-            |table, level: Level| self.access.with(table, |t| t.next_table(level.index(va)));
-        let table = below(below(below(self.root, Level::Pgd)?, Level::Pud)?, Level::Pmd)?;
+        let (mut table, mut level) = A::Regime::top(self.root, va);
+        while let Some(down) = level.down() {
+            table = self.access.with(table, |t| t.next_table(level.index(va)))?;
+            level = down;
+        }
         if let Some(recent) = self.access.recent() {
             recent.note(va, table);
         }
@@ -168,7 +175,7 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
 
     /// The entry that decides about `va`: where it is and what it says.
     pub(super) fn lookup(&self, va: VirtAddr) -> (Level, TableAddr<A::Regime>, Entry<A::Regime>) {
-        let (mut table, mut level) = (self.root, A::Regime::ROOT);
+        let (mut table, mut level) = A::Regime::top(self.root, va);
         loop {
             let entry = self.access.with(table, |t| t.entry(level, level.index(va)));
             match (entry, level.down()) {
@@ -177,6 +184,24 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
             }
         }
     }
+}
+
+/// The tables at the top that translate some of `va`, each with its level and its part of `va`.
+pub(super) fn tops<R: Regime>(
+    root: R::Root,
+    va: VirtRange,
+) -> impl Iterator<Item = (TableAddr<R>, Level, VirtRange)> {
+    let mut at = va.start();
+    core::iter::from_fn(move || {
+        if at >= va.end() || !R::reaches(root, at) {
+            return None;
+        }
+        let (table, level) = R::top(root, at);
+        let span = level.table_span();
+        let part = VirtRange::new(at, at.align_down(span).saturating_add(span).min(va.end()));
+        at = part.end();
+        Some((table, level, part))
+    })
 }
 
 /// The entries of a table of `level` that translate `va`, each with its part of it.
@@ -196,14 +221,28 @@ pub(super) fn parts(va: VirtRange, level: Level) -> impl Iterator<Item = (usize,
 
 /// Makes new entries visible to all walkers, and to this CPU's next instruction.
 #[inline]
-pub(super) fn publish() {
+pub(super) fn publish<R: Regime>() {
     mmu::dsb_ishst();
-    mmu::isb();
+    R::synchronize();
+}
+
+impl<A: TableAccess> Mapper<'_, A> {
+    /// Checks for whole pages that the tables at the top translate, within one half of the address
+    /// space.
+    #[inline]
+    pub(super) fn check(&self, va: VirtRange) -> Result<(), MapError> {
+        check(va)?;
+        if va.is_empty() || A::Regime::reaches(self.root, va.end() - 1) {
+            Ok(())
+        } else {
+            Err(MapError::OutOfRange)
+        }
+    }
 }
 
 /// Whole pages, within one half of the address space.
 #[inline]
-pub(super) fn check(va: VirtRange) -> Result<(), MapError> {
+fn check(va: VirtRange) -> Result<(), MapError> {
     if !va.start().is_aligned(PAGE_SIZE) || !va.end().is_aligned(PAGE_SIZE) {
         return Err(MapError::Misaligned);
     }

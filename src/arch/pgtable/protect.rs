@@ -3,8 +3,8 @@
 
 use super::descriptor::Level;
 use super::flush::FlushOwed;
-use super::mapper::{AddrOf, AttrsOf, MapError, Mapper, RangeOf, check, parts, publish};
-use super::regime::{Attributes, Tables};
+use super::mapper::{AddrOf, AttrsOf, MapError, Mapper, RangeOf, parts, publish, tops};
+use super::regime::{Attributes, Regime};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, VirtRange};
 
@@ -35,26 +35,35 @@ impl<A: TableAccess> Mapper<'_, A> {
         new: &impl Fn(AttrsOf<A>) -> Option<AttrsOf<A>>,
     ) -> Result<FlushOwed<A::Regime>, MapError> {
         let va = A::Regime::input_range(va);
-        check(va)?;
-        if !self.all_leaves(self.root, A::Regime::ROOT, va, &|old| new(old).is_some()) {
+        self.check(va)?;
+        if !self.each_leaf(va, &|old| new(old).is_some()) {
             return Err(MapError::Refused);
         }
         let stays = |old: AttrsOf<A>| new(old).is_some_and(|new| old.same_memory(new));
-        let in_place = self.all_leaves(self.root, A::Regime::ROOT, va, &stays);
+        let in_place = self.each_leaf(va, &stays);
         if !(in_place || self.access.may_break(va) && self.windows_lie_outside(va)) {
             return Err(MapError::BreakBeforeMake);
         }
         self.free_ends(va)?;
         let mut owed = FlushOwed::NONE;
         if in_place {
-            self.protect_in(self.root, A::Regime::ROOT, va, new, &mut owed);
+            for (table, level, part) in tops::<A::Regime>(self.root, va) {
+                self.protect_in(table, level, part, new, &mut owed);
+            }
         } else {
             self.access.begin_bbm(va);
-            self.protect_by_break(self.root, A::Regime::ROOT, va, new);
-            publish();
+            for (table, level, part) in tops::<A::Regime>(self.root, va) {
+                self.protect_by_break(table, level, part, new);
+            }
+            publish::<A::Regime>();
             self.access.end_bbm();
         }
         Ok(owed)
+    }
+
+    fn each_leaf(&self, va: VirtRange, holds: &impl Fn(AttrsOf<A>) -> bool) -> bool {
+        tops::<A::Regime>(self.root, va)
+            .all(|(table, level, part)| self.all_leaves(table, level, part, holds))
     }
 
     fn all_leaves(
@@ -75,7 +84,8 @@ impl<A: TableAccess> Mapper<'_, A> {
 
     /// Returns whether no table that translates `va` is itself reached through `va`.
     fn windows_lie_outside(&self, va: VirtRange) -> bool {
-        self.windows_lie_outside_in(self.root, A::Regime::ROOT, va, va)
+        tops::<A::Regime>(self.root, va)
+            .all(|(table, level, part)| self.windows_lie_outside_in(table, level, part, va))
     }
 
     fn windows_lie_outside_in(
@@ -169,12 +179,14 @@ impl<A: TableAccess> Mapper<'_, A> {
         valid: bool,
     ) -> Result<FlushOwed<A::Regime>, MapError> {
         let va = A::Regime::input_range(va);
-        check(va)?;
+        self.check(va)?;
         self.free_ends(va)?;
         let mut owed = FlushOwed::NONE;
-        self.set_valid_in(self.root, A::Regime::ROOT, va, valid, &mut owed);
+        for (table, level, part) in tops::<A::Regime>(self.root, va) {
+            self.set_valid_in(table, level, part, valid, &mut owed);
+        }
         if valid {
-            publish();
+            publish::<A::Regime>();
         }
         Ok(owed)
     }
@@ -194,7 +206,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         let index = Level::Pte.index(va);
         let changed = self.access.with(table, |t| t.exchange_valid(index, valid))?;
         if changed && valid {
-            publish();
+            publish::<A::Regime>();
         } else if changed {
             owed.add(VirtRange::from_size(va, PAGE_SIZE), PAGE_SIZE);
         }

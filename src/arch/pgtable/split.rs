@@ -3,8 +3,8 @@
 
 use super::descriptor::{CONT_ENTRIES, Level, PTRS_PER_TABLE};
 use super::flush::{FlushOwed, Reach};
-use super::mapper::{AttrsOf, MapError, Mapper, RangeOf, Straddling, check, publish};
-use super::regime::Tables;
+use super::mapper::{AttrsOf, MapError, Mapper, RangeOf, Straddling, publish};
+use super::regime::Regime;
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 
@@ -17,7 +17,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// unmapped for the moment that this takes.
     pub fn split(&mut self, va: RangeOf<A>) -> Result<(), MapError> {
         let va = A::Regime::input_range(va);
-        check(va)?;
+        self.check(va)?;
         for at in [va.start(), va.end()] {
             while let Some(s) = self.straddling(at) {
                 if !self.can_unfold(&s) {
@@ -41,7 +41,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// As for [`Mapper::split`]. What is split by then stays so.
     pub fn split_to_pages(&mut self, va: RangeOf<A>) -> Result<(), MapError> {
         let va = A::Regime::input_range(va);
-        check(va)?;
+        self.check(va)?;
         let mut at = va.start();
         while at < va.end() {
             let (level, table, entry) = self.lookup(at);
@@ -93,7 +93,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         owed.add(s.va, s.level.size());
         owed.flush_before_make(Reach::LastLevel, || self.access.tag());
         self.access.with(s.table, |t| t.set_table(index, new));
-        publish();
+        publish::<A::Regime>();
         self.access.end_bbm();
         Ok(())
     }
@@ -106,7 +106,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// not one piece of memory with the same attributes, or the range can't be broken.
     pub fn collapse(&mut self, va: RangeOf<A>) -> Result<(), MapError> {
         let va = A::Regime::input_range(va);
-        check(va)?;
+        self.check(va)?;
         let level = match va.len() {
             len if len == Level::Pud.size() => Level::Pud,
             len if len == Level::Pmd.size() => Level::Pmd,
@@ -131,7 +131,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         owed.flush_before_make(Reach::AllLevels, || self.access.tag());
         let leaf = Leaf { pa, attrs, contiguous: false, valid: true };
         self.access.with(parent, |t| t.set_leaf(level, index, leaf));
-        publish();
+        publish::<A::Regime>();
         self.access.end_bbm();
         self.access.free(table);
         Ok(())
@@ -144,7 +144,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         va: VirtAddr,
         level: Level,
     ) -> Option<([TableAddr<A::Regime>; 2], Level)> {
-        let (mut table, mut at) = (self.root, A::Regime::ROOT);
+        let (mut table, mut at) = A::Regime::top(self.root, va);
         loop {
             let entry = self.access.with(table, |t| t.entry(at, at.index(va)));
             let (Entry::Table(next), Some(down)) = (entry, at.down()) else {
@@ -175,6 +175,10 @@ impl<A: TableAccess> Mapper<'_, A> {
 
     /// The leaf or contiguous set that spans `at` and starts before it.
     fn straddling(&self, at: VirtAddr) -> Option<Straddling<A::Regime>> {
+        if !A::Regime::reaches(self.root, at) {
+            // The end of what is translated.
+            return None;
+        }
         let (level, table, entry) = self.lookup(at);
         let Entry::Leaf(leaf) = entry else {
             return None;
@@ -221,7 +225,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         let first = s.level.index(s.va.start());
         self.access.begin_bbm(s.va);
         self.rewrite(s.table, s.level, first, s.va, |leaf| Leaf { contiguous: false, ..leaf });
-        publish();
+        publish::<A::Regime>();
         self.access.end_bbm();
     }
 

@@ -8,7 +8,7 @@
 use super::descriptor::{Descriptor, Kind, Level, PTRS_PER_TABLE};
 use super::mapper::{MapError, check_page};
 use super::recent::RecentTables;
-use super::regime::{Attributes, Kernel, Regime, Tlbi};
+use super::regime::{Attributes, Kernel, Regime};
 use super::sets::Sets;
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
@@ -111,7 +111,7 @@ impl<R: Regime> Table<R> {
         Self::decode(level, self.descriptor(index))
     }
     #[inline(always)]
-    fn decode(level: Level, descriptor: Descriptor) -> Entry<R> {
+    pub(super) fn decode(level: Level, descriptor: Descriptor) -> Entry<R> {
         let contiguous = descriptor.is_contiguous();
         match descriptor.kind(level) {
             Kind::Table(pa) => Entry::Table(TableAddr::of_link(pa)),
@@ -375,7 +375,7 @@ pub trait TableAccess {
     ) -> T;
     /// The tag under which the tree's translations may be cached, once its edits are visible to
     /// walkers.
-    fn tag(&self) -> <Self::Regime as Tlbi>::Tag;
+    fn tag(&self) -> <Self::Regime as Regime>::Tag;
     /// The tables that were walked to lately, where they are remembered.
     #[inline(always)]
     fn recent(&mut self) -> Option<&mut RecentTables<Self::Regime>> {

@@ -4,11 +4,10 @@
 use super::cached::unmap_cached;
 use super::descriptor::Level;
 use super::flush::{FlushOwed, Reach};
-use super::mapper::{MapError, Mapper, RangeOf, check, parts};
-use super::regime::{Regime, Tables};
+use super::mapper::{MapError, Mapper, RangeOf, parts, tops};
+use super::regime::Regime;
 use super::table::{Entry, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, VirtRange};
-use crate::arch::mmu;
 
 impl<A: TableAccess> Mapper<'_, A> {
     /// Takes away whatever is mapped in `va`. Tables stay, empty or not; see
@@ -19,7 +18,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// has to be [split](Mapper::split) first, or a contiguous set that can't be broken.
     pub fn unmap(&mut self, va: RangeOf<A>) -> Result<FlushOwed<A::Regime>, MapError> {
         let va = A::Regime::input_range(va);
-        check(va)?;
+        self.check(va)?;
         let in_one_table = !va.is_empty()
             && va.start().align_down(Level::Pmd.size())
                 == (va.end() - 1).align_down(Level::Pmd.size());
@@ -31,7 +30,9 @@ impl<A: TableAccess> Mapper<'_, A> {
             return Ok(owed);
         }
         self.free_ends(va)?;
-        self.unmap_in(self.root, A::Regime::ROOT, va, &mut owed);
+        for (table, level, part) in tops::<A::Regime>(self.root, va) {
+            self.unmap_in(table, level, part, &mut owed);
+        }
         Ok(owed)
     }
 
@@ -76,7 +77,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         let freed = self.prune_before_make(va, owed);
         // Nothing changes by the tables alone; what is mapped anew brings its own barrier.
         if any {
-            mmu::isb();
+            A::Regime::synchronize();
         }
         freed
     }
@@ -88,8 +89,10 @@ impl<A: TableAccess> Mapper<'_, A> {
         mut owed: FlushOwed<A::Regime>,
     ) -> usize {
         let mut dead = None;
-        if check(va).is_ok() {
-            self.prune_in(self.root, A::Regime::ROOT, va, &mut dead, &mut owed);
+        if self.check(va).is_ok() {
+            for (table, level, part) in tops::<A::Regime>(self.root, va) {
+                self.prune_in(table, level, part, &mut dead, &mut owed);
+            }
         }
         let reach = if dead.is_some() { Reach::AllLevels } else { Reach::LastLevel };
         owed.flush_before_make(reach, || self.access.tag());

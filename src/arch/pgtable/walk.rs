@@ -2,8 +2,8 @@
 #![deny(unsafe_code)]
 
 use super::descriptor::{CONT_ENTRIES, Descriptor, Level, PTRS_PER_TABLE};
-use super::mapper::{AddrOf, Mapper, RangeOf, Translation};
-use super::regime::Tables;
+use super::mapper::{AddrOf, Mapper, RangeOf, Translation, tops};
+use super::regime::Regime;
 use super::table::{Entry, Leaf, Table, TableAccess, TableAddr};
 use crate::addr::{VirtAddr, VirtRange};
 use core::fmt;
@@ -49,7 +49,8 @@ impl<A: TableAccess> Mapper<'_, A> {
         mut f: impl FnMut(AddrOf<A>, Translation<A::Regime>) -> ControlFlow<()>,
     ) {
         let va = A::Regime::input_range(va);
-        let _ = self.leaves_in(self.root, A::Regime::ROOT, va, &mut f);
+        let _ = tops::<A::Regime>(self.root, va)
+            .try_for_each(|(table, level, part)| self.leaves_in(table, level, part, &mut f));
     }
 
     fn leaves_in(
@@ -97,7 +98,11 @@ impl<A: TableAccess> Mapper<'_, A> {
     /// The first entry found that is wrong.
     pub fn validate(&self, base: AddrOf<A>) -> Result<TreeStats, BadTree> {
         let mut stats = TreeStats::default();
-        self.validate_in(self.root, A::Regime::ROOT, A::Regime::input(base), &mut stats)?;
+        let base = A::Regime::input(base);
+        let all = VirtRange::from_size(base, A::Regime::span(self.root));
+        for (table, level, part) in tops::<A::Regime>(self.root, all) {
+            self.validate_in(table, level, part.start(), &mut stats)?;
+        }
         Ok(stats)
     }
 

@@ -2,14 +2,15 @@
 
 use super::choice::{Config, Mutation, Rng, Step};
 use super::context::{Context, Space, Tree};
-use super::scope::Scope;
+use super::rights::Limits;
+use super::scope::{Scope, Tag};
 use super::tables::Linked;
 use super::tlb::{Cached, Tlb};
 use super::walker::UPPER_HALF;
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::arch::pgtable::descriptor::{Descriptor, Level};
 use crate::arch::{CpuId, NR_CPUS};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 /// A store to a table that walkers need not see yet.
@@ -55,6 +56,9 @@ pub(super) struct Cpu {
     pub tlb: Tlb,
     /// Translations of stage 2 alone.
     pub stage2: Tlb,
+    /// Tables of stage 2 that pointers lead to which combine both stages, each with its VMID: under
+    /// which address of the guest's doesn't matter.
+    combined: BTreeSet<(u16, PhysAddr)>,
     /// Registers as last written.
     pub current: Context,
     /// Former values of the registers: until `isb`, walks may use these.
@@ -76,6 +80,7 @@ impl Cpu {
         Self {
             tlb: Tlb::default(),
             stage2: Tlb::default(),
+            combined: BTreeSet::new(),
             current: Context::INITIAL,
             former: Vec::new(),
             pan: true,
@@ -104,7 +109,40 @@ impl Cpu {
         if scope.is_of_second() {
             drop(self.stage2.drop_scope(scope));
         }
-        if scope.is_of_first() { self.tlb.drop_scope(scope) } else { Vec::new() }
+        if !scope.is_of_first() {
+            return Vec::new();
+        }
+        self.combined.retain(|&(vmid, _)| !scope.covers_guest(vmid));
+        self.tlb.drop_scope(scope)
+    }
+
+    /// Caches a pointer that a walk of `space` found, to the table of `level` at `pa` that translates
+    /// `va`.
+    pub fn insert_table(
+        &mut self,
+        space: Space,
+        level: Level,
+        va: VirtAddr,
+        tag: Tag,
+        pa: PhysAddr,
+        limits: Limits,
+    ) {
+        self.combine_pointer(space, tag, pa);
+        self.cache(space).insert_table(level, va, tag, pa, limits);
+    }
+
+    /// A walk of `space`, which may be one for both stages, goes through the table at `pa`.
+    pub fn combine_pointer(&mut self, space: Space, tag: Tag, pa: PhysAddr) {
+        if space == Space::Ipa {
+            self.combined.insert((tag.vmid, pa));
+        }
+    }
+
+    /// Returns whether some cached pointer leads to the table at `pa`.
+    pub fn points_at(&self, pa: PhysAddr) -> bool {
+        self.tlb.points_at(pa)
+            || self.stage2.points_at(pa)
+            || self.combined.iter().any(|&(_, table)| table == pa)
     }
 }
 

@@ -12,6 +12,7 @@ use super::stage2::Vtcr;
 use crate::addr::PAGE_SIZE;
 use crate::arch::CpuId;
 use crate::arch::hosted::machine;
+use crate::arch::pgtable::El2;
 use crate::arch::pgtable::tlbi::{RangeOp, VaOp, decode_range, decode_va};
 
 /// Writes VTTBR_EL2: the root of stage 2, and the VMID in bits 63:48. Invalidations use it from the
@@ -111,4 +112,33 @@ fn one(op: VaOp, last_level: bool) -> Scope {
 fn range(op: RangeOp, last_level: bool) -> Scope {
     let (start, pages) = decode_range(op.operand());
     Scope::new(start, pages * PAGE_SIZE, last_level).of_stages(Stages::Second)
+}
+
+/// Proof that a CPU of a hosted machine is at EL2: the code that has one runs there by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct AtEl2;
+
+impl El2 for AtEl2 {
+    fn vttbr(self) -> u64 {
+        read_vttbr()
+    }
+    fn set_vttbr(self, value: u64) {
+        // SAFETY: the former value is back before this CPU leaves EL2 for a guest.
+        unsafe { write_vttbr(value) }
+    }
+    fn tlbi_ipas2e1is(self, op: VaOp) {
+        tlbi_ipas2e1is(op);
+    }
+    fn tlbi_ipas2le1is(self, op: VaOp) {
+        tlbi_ipas2le1is(op);
+    }
+    fn tlbi_ripas2e1is(self, op: RangeOp) {
+        tlbi_ripas2e1is(op);
+    }
+    fn tlbi_ripas2le1is(self, op: RangeOp) {
+        tlbi_ripas2le1is(op);
+    }
+    fn tlbi_vmalls12e1is(self) {
+        tlbi_vmalls12e1is();
+    }
 }

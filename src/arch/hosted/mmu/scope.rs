@@ -83,6 +83,11 @@ impl Scope {
         self.covers_vmid(tag.vmid) && (self.asid.is_none() || self.asid == tag.asid)
     }
 
+    /// Returns whether every pointer of stage 1 is covered that a guest has cached.
+    pub fn covers_guest(&self, vmid: u16) -> bool {
+        self.va.is_none() && self.asid.is_none() && !self.last_level && self.covers_vmid(vmid)
+    }
+
     /// Returns whether stage 1 is reached, entries that combine both stages included.
     pub fn is_of_first(&self) -> bool {
         self.stages != Stages::Second

@@ -3,7 +3,7 @@
 //!
 //! Stage 2 has caches of its own for what a walk of its tables finds. What a guest's access comes
 //! to is cached besides as one entry that combines both stages, under the virtual address, and so
-//! are pointers to the guest's tables: TLBI IPAS2E1IS reaches neither, and a walk that is under way
+//! are pointers to the guest's tables and to those of stage 2: TLBI IPAS2E1IS reaches neither, and a walk that is under way
 //! may make them anew from an entry of stage 2 that is not invalidated yet.
 #![deny(unsafe_code)]
 

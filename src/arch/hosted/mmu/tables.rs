@@ -132,7 +132,7 @@ impl State {
         assert!(!self.linked.contains_key(&pa), "the table at {pa} is cleared while linked");
         for (i, cpu) in self.cpus.iter().enumerate() {
             assert!(
-                !cpu.tlb.points_at(pa) && !cpu.stage2.points_at(pa),
+                !cpu.points_at(pa),
                 "the page at {pa} is made a table while CPU {i} may walk it as an old one"
             );
         }

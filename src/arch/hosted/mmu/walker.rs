@@ -114,7 +114,10 @@ impl State {
         let tag = context.tag(space);
         let tables = self.cpus[cpu].cache(space).tables(va, tag).map(Some);
         let start = match self.rng.pick(core::iter::once(None).chain(tables)).flatten() {
-            Some(start) => start,
+            Some(start) => {
+                self.cpus[cpu].combine_pointer(space, tag, start.1);
+                start
+            }
             None if space == Space::Upper => (Level::Pgd, self.root, Limits::default()),
             None => {
                 let (level, root) = context.root(space, va).ok_or(missing(Level::Pgd))?;
@@ -135,8 +138,7 @@ impl State {
                     }
                     let next = self.table_at(cpu, context, space, next, walk)?;
                     if walk != Walk::InFlight {
-                        let cache = self.cpus[cpu].cache(space);
-                        cache.insert_table(down, va, tag, next, limits);
+                        self.cpus[cpu].insert_table(space, down, va, tag, next, limits);
                     }
                     (level, table) = (down, next);
                 }

@@ -1,22 +1,17 @@
 //! The kernel's own regime: EL1&0, upper half, by TTBR1_EL1.
 #![deny(unsafe_code)]
 
-use super::{Attributes, Regime, Tables, Tlbi};
+use super::{Attributes, Regime, leaf_of};
 use crate::addr::{VirtAddr, VirtRange};
 use crate::arch::mmu;
-use crate::arch::pgtable::descriptor::{Descriptor, KernelAttrs, Level, UXN_TABLE};
+use crate::arch::pgtable::descriptor::{Descriptor, KernelAttrs, Level, UXN_TABLE, VA_BITS};
 use crate::arch::pgtable::flush::Reach;
+use crate::arch::pgtable::table::{Leaf, TableAddr};
 use crate::arch::pgtable::tlbi::{RangeOp, VaOp};
 
 /// The kernel's regime. Its translations are global, so invalidations reach all ASIDs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kernel {}
-
-impl Regime for Kernel {
-    type Addr = VirtAddr;
-    type Range = VirtRange;
-    type Attrs = KernelAttrs;
-}
 
 impl Attributes for KernelAttrs {
     #[inline(always)]
@@ -31,14 +26,36 @@ impl Attributes for KernelAttrs {
     fn same_memory(self, other: Self) -> bool {
         self.same_memory(other)
     }
+    /// Memory of the kernel has neither state.
+    #[inline(always)]
+    fn with_state_of(self, _: Self) -> Self {
+        self
+    }
 }
 
-impl Tables for Kernel {
-    const ROOT: Level = Level::Pgd;
+impl Regime for Kernel {
+    type Addr = VirtAddr;
+    type Range = VirtRange;
+    type Attrs = KernelAttrs;
+    type Root = TableAddr;
+    type Pte = Leaf;
     const HARDWARE_UPDATES: bool = false;
     /// UXNTable: no leaf under a table is executable at EL0; for EL1 the leaves decide.
     const TABLE_BITS: u64 = UXN_TABLE;
 
+    #[inline(always)]
+    fn top(root: TableAddr, _: VirtAddr) -> (TableAddr, Level) {
+        (root, Level::Pgd)
+    }
+    fn span(_: TableAddr) -> usize {
+        1 << VA_BITS
+    }
+    fn pte(level: Level, word: Descriptor) -> Option<Leaf> {
+        leaf_of(level, word)
+    }
+    fn leaf(pte: Leaf) -> Option<Leaf> {
+        Some(pte)
+    }
     #[inline(always)]
     fn input_range(range: VirtRange) -> VirtRange {
         range
@@ -59,9 +76,6 @@ impl Tables for Kernel {
     fn show(entry: Descriptor) -> Option<Descriptor> {
         entry.undo_present_invalid()
     }
-    fn is_software_entry(_: Descriptor, _: Level) -> bool {
-        false
-    }
     fn defect(leaf: Descriptor) -> Option<&'static str> {
         if leaf.is_writable_and_executable() {
             Some("writable and executable")
@@ -71,9 +85,7 @@ impl Tables for Kernel {
             None
         }
     }
-}
 
-impl Tlbi for Kernel {
     type Tag = ();
 
     #[inline(always)]
@@ -89,14 +101,14 @@ impl Tlbi for Kernel {
         RangeOp::largest(at, pages)
     }
     #[inline(always)]
-    fn tlbi(op: VaOp, reach: Reach) {
+    fn tlbi(op: VaOp, reach: Reach, (): ()) {
         match reach {
             Reach::LastLevel => mmu::tlbi_vaale1is(op),
             Reach::AllLevels => mmu::tlbi_vaae1is(op),
         }
     }
     #[inline(always)]
-    fn tlbi_range(op: RangeOp, reach: Reach) {
+    fn tlbi_range(op: RangeOp, reach: Reach, (): ()) {
         match reach {
             Reach::LastLevel => mmu::tlbi_rvaale1is(op),
             Reach::AllLevels => mmu::tlbi_rvaae1is(op),

@@ -4,6 +4,7 @@ mod cached;
 mod model;
 mod mutations;
 mod scenarios;
+mod stage2;
 mod user;
 
 use super::{Kernel, KernelAttrs, Mapper, Permission, RecentTables, Table, TableAccess, TableAddr};

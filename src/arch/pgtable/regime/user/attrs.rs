@@ -171,6 +171,11 @@ impl Attributes for UserAttrs {
     fn same_memory(self, other: Self) -> bool {
         (self.0 ^ other.0) & (ATTR_INDX | SH_INNER) == 0
     }
+    #[inline(always)]
+    fn with_state_of(self, other: Self) -> Self {
+        let dirty = if other.is_dirty() { self.dirty() } else { self };
+        Self(dirty.0 | other.0 & AF)
+    }
 }
 
 impl core::fmt::Debug for UserAttrs {

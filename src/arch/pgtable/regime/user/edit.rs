@@ -5,15 +5,14 @@
 #![deny(unsafe_code)]
 
 use super::{User, UserPte};
-use crate::addr::{PAGE_SIZE, UserAddr, UserRange, VirtAddr, VirtRange};
+use crate::addr::{PAGE_SIZE, UserAddr, VirtRange};
 use crate::arch::mmu;
 use crate::arch::pgtable::descriptor::Level;
 use crate::arch::pgtable::flush::FlushOwed;
-use crate::arch::pgtable::mapper::{MapError, Mapper, check, parts};
-use crate::arch::pgtable::regime::{Attributes, Tables};
-use crate::arch::pgtable::table::{Entry, Leaf, TableAccess, TableAddr};
+use crate::arch::pgtable::mapper::{MapError, Mapper};
+use crate::arch::pgtable::regime::{Attributes, Regime};
+use crate::arch::pgtable::table::{Leaf, TableAccess};
 use crate::arch::pgtable::tlbi::VaOp;
-use core::ops::ControlFlow::{self, Break, Continue};
 
 impl<A: TableAccess<Regime = User>> Mapper<'_, A> {
     /// Returns the last-level entry of `va`; `UserPte::None` where a block or no table is.
@@ -119,78 +118,5 @@ impl<A: TableAccess<Regime = User>> Mapper<'_, A> {
                 Err(_) => return (false, owed),
             }
         }
-    }
-
-    /// Takes away whatever is in `va`, and calls `f` with the address, the level, and the last
-    /// contents of each entry, rising. Tables stay; see [`Mapper::prune`]. A contiguous set that
-    /// the range cuts is unfolded. (Linux: zap_page_range_single.)
-    ///
-    /// Until the flush is done any CPU may use the pages, so neither the addresses nor the frames
-    /// may be used anew; [`MmuGather`](super::MmuGather) keeps them till then.
-    ///
-    /// # Errors
-    /// `Misaligned`; `BreakBeforeMake` where the range cuts a block, or a contiguous set that
-    /// can't be broken.
-    pub fn zap(
-        &mut self,
-        va: UserRange,
-        mut f: impl FnMut(UserAddr, Level, UserPte),
-    ) -> Result<FlushOwed<User>, MapError> {
-        let va = User::input_range(va);
-        self.free_ends_of(va)?;
-        let mut owed = FlushOwed::NONE;
-        let _ = self.zap_until(va, &mut owed, &mut |va, level, pte| {
-            f(va, level, pte);
-            Continue(())
-        });
-        Ok(owed)
-    }
-
-    /// Sees to it that neither a block nor a contiguous set spans an end of `va`.
-    pub(super) fn free_ends_of(&mut self, va: VirtRange) -> Result<(), MapError> {
-        check(va)?;
-        self.free_ends(va)
-    }
-
-    /// [`Mapper::zap`] after [`Mapper::free_ends_of`], until `f` breaks off; then the address to
-    /// go on from.
-    pub(super) fn zap_until(
-        &mut self,
-        va: VirtRange,
-        owed: &mut FlushOwed<User>,
-        f: &mut impl FnMut(UserAddr, Level, UserPte) -> ControlFlow<()>,
-    ) -> ControlFlow<VirtAddr> {
-        self.zap_in(self.root, User::ROOT, va, owed, f)
-    }
-
-    fn zap_in(
-        &mut self,
-        table: TableAddr<User>,
-        level: Level,
-        va: VirtRange,
-        owed: &mut FlushOwed<User>,
-        f: &mut impl FnMut(UserAddr, Level, UserPte) -> ControlFlow<()>,
-    ) -> ControlFlow<VirtAddr> {
-        for (index, part) in parts(va, level) {
-            let entry = self.access.with(table, |t| t.entry(level, index));
-            if let (Entry::Table(next), Some(down)) = (entry, level.down()) {
-                self.zap_in(next, down, part, owed, f)?;
-                continue;
-            }
-            let old = self.access.with(table, |t| match level {
-                Level::Pte => UserPte::decode(t.take(index)),
-                _ => match t.take_entry(level, index) {
-                    Entry::Leaf(leaf) => UserPte::Present(leaf),
-                    _ => UserPte::None,
-                },
-            });
-            if matches!(old, UserPte::Present(leaf) if leaf.valid) {
-                owed.add(part, level.size());
-            }
-            if old != UserPte::None && f(User::output(part.start()), level, old).is_break() {
-                return Break(part.end());
-            }
-        }
-        Continue(())
     }
 }

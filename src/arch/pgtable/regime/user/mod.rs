@@ -12,19 +12,18 @@
 
 mod attrs;
 mod edit;
-mod gather;
 mod pte;
 
 pub use attrs::{Prot, UserAttrs};
-pub use gather::{Gathered, MmuGather};
 pub use pte::{MigrationPte, PteMarker, SwapPte, UserPte};
 
-use super::{Regime, Tables, Tlbi};
+use super::Regime;
 use crate::addr::{UserAddr, UserRange, VirtAddr, VirtRange};
 use crate::arch::asid::{Asid, Context};
 use crate::arch::mmu;
-use crate::arch::pgtable::descriptor::{Descriptor, Level, NG, PXN, PXN_TABLE};
+use crate::arch::pgtable::descriptor::{Descriptor, Level, NG, PXN, PXN_TABLE, VA_BITS};
 use crate::arch::pgtable::flush::{FlushOwed, Reach};
+use crate::arch::pgtable::table::{Entry, Leaf, Table, TableAddr};
 use crate::arch::pgtable::tlbi::{RangeOp, VaOp};
 
 /// Users' regime. Its translations are cached under an ASID.
@@ -35,14 +34,35 @@ impl Regime for User {
     type Addr = UserAddr;
     type Range = UserRange;
     type Attrs = UserAttrs;
-}
-
-impl Tables for User {
-    const ROOT: Level = Level::Pgd;
+    type Root = TableAddr<Self>;
+    type Pte = UserPte;
     const HARDWARE_UPDATES: bool = true;
     /// PXNTable: no leaf under a table is executable at EL1; for EL0 the leaves decide.
     const TABLE_BITS: u64 = PXN_TABLE;
 
+    #[inline(always)]
+    fn top(root: TableAddr<Self>, _: VirtAddr) -> (TableAddr<Self>, Level) {
+        (root, Level::Pgd)
+    }
+    fn span(_: TableAddr<Self>) -> usize {
+        1 << VA_BITS
+    }
+    #[inline(always)]
+    fn pte(level: Level, word: Descriptor) -> Option<UserPte> {
+        let pte = match (level, Table::decode(level, word)) {
+            (Level::Pte, _) => UserPte::decode(word),
+            (_, Entry::Leaf(leaf)) => UserPte::Present(leaf),
+            _ => UserPte::None,
+        };
+        (pte != UserPte::None).then_some(pte)
+    }
+    #[inline(always)]
+    fn leaf(pte: UserPte) -> Option<Leaf<Self>> {
+        match pte {
+            UserPte::Present(leaf) => Some(leaf),
+            _ => None,
+        }
+    }
     #[inline(always)]
     fn input_range(range: UserRange) -> VirtRange {
         VirtRange::from_size(VirtAddr::new(range.start().get()), range.len())
@@ -76,9 +96,7 @@ impl Tables for User {
     fn is_software_entry(word: Descriptor, level: Level) -> bool {
         level == Level::Pte && !matches!(pte::UserPte::decode(word), UserPte::Bad(_))
     }
-}
 
-impl Tlbi for User {
     /// The ASID of the tree's context; `None` if it has never run, and so nothing is cached.
     type Tag = Option<Asid>;
 
@@ -95,14 +113,14 @@ impl Tlbi for User {
         RangeOp::largest_of_user(User::output(at), pages, number(tag))
     }
     #[inline(always)]
-    fn tlbi(op: VaOp, reach: Reach) {
+    fn tlbi(op: VaOp, reach: Reach, _: Option<Asid>) {
         match reach {
             Reach::LastLevel => mmu::tlbi_vale1is(op),
             Reach::AllLevels => mmu::tlbi_vae1is(op),
         }
     }
     #[inline(always)]
-    fn tlbi_range(op: RangeOp, reach: Reach) {
+    fn tlbi_range(op: RangeOp, reach: Reach, _: Option<Asid>) {
         match reach {
             Reach::LastLevel => mmu::tlbi_rvale1is(op),
             Reach::AllLevels => mmu::tlbi_rvae1is(op),
@@ -124,8 +142,7 @@ impl FlushOwed<User> {
     /// Any context.
     pub fn flush(self, context: &Context) {
         if !self.is_none() {
-            self.flush_before_make(Reach::LastLevel, || context.asid());
-            mmu::isb();
+            self.settle(|| context.asid());
         }
     }
 }

@@ -16,7 +16,7 @@
 use super::User;
 use crate::addr::Pfn;
 use crate::arch::pgtable::descriptor::{Descriptor, Kind, Level};
-use crate::arch::pgtable::regime::{Attributes, Tables};
+use crate::arch::pgtable::regime::{Attributes, Regime};
 use crate::arch::pgtable::table::Leaf;
 use bitflags::bitflags;
 
@@ -94,6 +94,12 @@ pub enum UserPte {
     Marker(PteMarker),
     /// A word that nobody writes (Linux: print_bad_pte).
     Bad(Descriptor),
+}
+
+impl From<Leaf<User>> for UserPte {
+    fn from(leaf: Leaf<User>) -> Self {
+        Self::Present(leaf)
+    }
 }
 
 impl UserPte {

@@ -13,7 +13,7 @@ use crate::arch::pgtable::flush::{FlushOwed, Reach};
 use crate::arch::pgtable::mair::MemoryType;
 use crate::arch::pgtable::{
     Attributes, Gathered, Leaf, MapError, MapFlags, Mapper, MigrationPte, MmuGather, Prot,
-    PteMarker, SwapPte, Table, TableAccess, TableAddr, Tables, User, UserAttrs, UserPte,
+    PteMarker, Regime, SwapPte, Table, TableAccess, TableAddr, User, UserAttrs, UserPte,
 };
 use crate::arch::{CpuId, mmu, phys_to_virt};
 use std::collections::BTreeSet;

@@ -1,42 +1,43 @@
 //! Pages on their way out of an address space (Linux: mm/mmu_gather.c).
 #![deny(unsafe_code)]
 
-use super::{User, UserPte};
-use crate::addr::{UserAddr, UserRange};
-use crate::arch::mmu;
-use crate::arch::pgtable::descriptor::Level;
-use crate::arch::pgtable::flush::{FlushOwed, Reach};
-use crate::arch::pgtable::mapper::{MapError, Mapper};
-use crate::arch::pgtable::regime::Tables;
-use crate::arch::pgtable::table::{Leaf, TableAccess};
+use super::descriptor::{CONT_ENTRIES, Level};
+use super::flush::FlushOwed;
+use super::mapper::{AddrOf, MapError, Mapper, RangeOf};
+use super::regime::{Regime, User};
+use super::table::{Leaf, TableAccess};
+use super::zap::PteOf;
+use crate::addr::VirtRange;
 use core::ops::ControlFlow::{Break, Continue};
 
-/// Number of pages that are gathered before one flush for all of them.
+/// Number of pages that are gathered at the most before one flush for all of them.
 const BATCH: usize = 64;
+/// Number from which on there may be no room for one more contiguous set.
+const FULL: usize = BATCH - CONT_ENTRIES + 1;
 
 /// A page or block that was mapped, and that no TLB translates to any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Gathered {
+pub struct Gathered<R: Regime = User> {
     /// The address that it was mapped at.
-    pub va: UserAddr,
+    pub va: R::Addr,
     /// The level of the page or block.
     pub level: Level,
     /// The mapping, with its access flag and dirty state as they were last.
-    pub leaf: Leaf<User>,
+    pub leaf: Leaf<R>,
 }
 
 /// Owner of what is taken out of a tree, until the invalidation that covers it is done: pages are
 /// handed to `release`, and tables are freed, after it and not before (Linux: struct mmu_gather).
 /// A gather that is dropped has its pages flushed and released, and leaves tables in the tree.
-pub struct MmuGather<'g, 'm, A: TableAccess<Regime = User>, F: FnMut(Gathered)> {
+pub struct MmuGather<'g, 'm, A: TableAccess, F: FnMut(Gathered<A::Regime>)> {
     mapper: &'g mut Mapper<'m, A>,
-    owed: FlushOwed<User>,
-    pages: [Option<Gathered>; BATCH],
+    owed: FlushOwed<A::Regime>,
+    pages: [Option<Gathered<A::Regime>>; BATCH],
     count: usize,
     release: F,
 }
 
-impl<'g, 'm, A: TableAccess<Regime = User>, F: FnMut(Gathered)> MmuGather<'g, 'm, A, F> {
+impl<'g, 'm, A: TableAccess, F: FnMut(Gathered<A::Regime>)> MmuGather<'g, 'm, A, F> {
     /// Gathers from the tree of `mapper`; `release` gets the pages.
     pub fn new(mapper: &'g mut Mapper<'m, A>, release: F) -> Self {
         Self { mapper, owed: FlushOwed::NONE, pages: [None; BATCH], count: 0, release }
@@ -49,28 +50,28 @@ impl<'g, 'm, A: TableAccess<Regime = User>, F: FnMut(Gathered)> MmuGather<'g, 'm
     /// As for [`Mapper::zap`]; nothing is taken away then.
     pub fn zap(
         &mut self,
-        va: UserRange,
-        mut other: impl FnMut(UserAddr, UserPte),
+        va: RangeOf<A>,
+        mut other: impl FnMut(AddrOf<A>, PteOf<A>),
     ) -> Result<(), MapError> {
-        let mut rest = User::input_range(va);
+        let mut rest = A::Regime::input_range(va);
         self.mapper.free_ends_of(rest)?;
         loop {
             let Self { mapper, pages, count, owed, .. } = self;
             let stopped = mapper.zap_until(rest, owed, &mut |va, level, pte| {
-                match pte {
-                    UserPte::Present(leaf) => {
+                match A::Regime::leaf(pte) {
+                    Some(leaf) => {
                         pages[*count] = Some(Gathered { va, level, leaf });
                         *count += 1;
                     }
-                    _ => other(va, pte),
+                    None => other(va, pte),
                 }
-                if *count == BATCH { Break(()) } else { Continue(()) }
+                if *count >= FULL { Break(()) } else { Continue(()) }
             });
-            if self.count == BATCH {
+            if self.count >= FULL {
                 self.flush();
             }
             match stopped {
-                Break(at) if at < rest.end() => rest = crate::addr::VirtRange::new(at, rest.end()),
+                Break(at) if at < rest.end() => rest = VirtRange::new(at, rest.end()),
                 _ => return Ok(()),
             }
         }
@@ -80,8 +81,7 @@ impl<'g, 'm, A: TableAccess<Regime = User>, F: FnMut(Gathered)> MmuGather<'g, 'm
     pub fn flush(&mut self) {
         let owed = core::mem::replace(&mut self.owed, FlushOwed::NONE);
         if !owed.is_none() {
-            owed.flush_before_make(Reach::LastLevel, || self.mapper.access.tag());
-            mmu::isb();
+            owed.settle(|| self.mapper.access.tag());
         }
         self.release_all();
     }
@@ -89,7 +89,7 @@ impl<'g, 'm, A: TableAccess<Regime = User>, F: FnMut(Gathered)> MmuGather<'g, 'm
     /// Flushes what has been taken away, frees the tables that translate any of `va` and are
     /// empty, and releases the pages. Returns the number of tables freed (Linux: free_pgtables,
     /// tlb_finish_mmu).
-    pub fn finish(mut self, va: UserRange) -> usize {
+    pub fn finish(mut self, va: RangeOf<A>) -> usize {
         let owed = core::mem::replace(&mut self.owed, FlushOwed::NONE);
         let freed = self.mapper.prune(va, owed);
         self.release_all();
@@ -103,7 +103,7 @@ impl<'g, 'm, A: TableAccess<Regime = User>, F: FnMut(Gathered)> MmuGather<'g, 'm
     }
 }
 
-impl<A: TableAccess<Regime = User>, F: FnMut(Gathered)> Drop for MmuGather<'_, '_, A, F> {
+impl<A: TableAccess, F: FnMut(Gathered<A::Regime>)> Drop for MmuGather<'_, '_, A, F> {
     fn drop(&mut self) {
         self.flush();
     }
