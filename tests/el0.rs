@@ -3,6 +3,8 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 mod harness;
 #[path = "harness/user.rs"]
 mod user;
@@ -51,7 +53,6 @@ core::arch::global_asm!(
     // One instruction each that is no business of EL0's, or goes wrong.
     "user_undefined: udf #7",
     "user_brk: brk #0x123",
-    "user_fp: .inst 0x9e6703e0", // fmov d0, xzr
     "user_counter: mrs x3, cntvct_el0",
     "user_mask: msr daifset, #2",
     "user_load: ldr x1, [x0]",
@@ -231,7 +232,7 @@ fn run(space: &UserSpace, pc: UserAddr, x0: u64) -> (Exception, PtRegs) {
     let program = Program::new();
     let mut regs = PtRegs::user(pc, MORE);
     regs.x[0] = x0;
-    space.with(|| el0_entry::run(&regs, &program));
+    space.with(|| el0_entry::run(&regs, (0, 0), &program));
     let (cause, regs) = program.end.into_inner().expect("it has ended");
     match cause {
         Cause::Sync(syndrome) => (syndrome.exception(), regs),
@@ -360,7 +361,7 @@ kernel_tests! {
         // Also within an exception from EL0.
         let program = Program { in_call: Some(kernel_reads), ..Program::new() };
         let regs = PtRegs::user(address(TEXT, program!(user_calls)), MORE);
-        space.with(|| el0_entry::run(&regs, &program));
+        space.with(|| el0_entry::run(&regs, (0, 0), &program));
         assert_eq!(program.read.get(), Some(!pan));
     }
 
@@ -387,7 +388,7 @@ kernel_tests! {
         // All of EL1's rights: none of them is EL0's to have.
         regs.spsr = 0x3c5;
         regs.spsr &= !(3 << 6);
-        space.with(|| el0_entry::run(&regs, &program));
+        space.with(|| el0_entry::run(&regs, (0, 0), &program));
         let (cause, regs) = program.end.into_inner().expect("it has ended");
         assert!(matches!(cause, Cause::Sync(s) if s.exception() == Exception::Svc(0)));
         assert_eq!((program.fast.get(), program.slow.get()), (2, 1));
@@ -432,7 +433,6 @@ kernel_tests! {
         faults(program!(user_undefined), 0, Exception::Undefined);
         faults(program!(user_hlt), 0, Exception::Undefined);
         faults(program!(user_brk), 0, Exception::Brk(0x123));
-        faults(program!(user_fp), 0, Exception::FpAccess);
         faults(program!(user_counter), 0, Exception::SystemRegister(counter));
         let pc = address(TEXT, program!(user_mask));
         assert!(matches!(run(&space(), pc, 0).0, Exception::SystemRegister(_)));
@@ -489,7 +489,7 @@ kernel_tests! {
         let mut regs = PtRegs::user(address(TEXT, program!(user_count)), MORE);
         regs.x[1] = DATA.get() as u64;
         regs.x[0] = 1;
-        space.with(|| el0_entry::run(&regs, &program));
+        space.with(|| el0_entry::run(&regs, (0, 0), &program));
         let (cause, end) = program.end.into_inner().expect("it has ended");
         assert!(matches!(cause, Cause::Sync(s) if s.exception() == Exception::Brk(0x123)));
         assert!(program.interrupts.get() >= 5);

@@ -1,5 +1,7 @@
 //! The kernel's tasks, run queue and wait queue, on a CPU of `shim`.
 
+#[path = "../../src/sched/fair.rs"]
+mod fair;
 #[path = "../../src/sched/rq.rs"]
 pub mod rq;
 #[allow(clippy::enum_variant_names, reason = "in the library the enumeration is public")]

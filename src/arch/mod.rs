@@ -32,6 +32,7 @@
 //! | `fixmap`, `paging` | mappings of the boot |
 //! | `switch` | from one thread's registers to another's |
 //! | `el0_entry`, `mmu_context` | running code at EL0, and the tables that it runs on |
+//! | `thread`, `fpsimd`, `tls` | registers of EL0 that a switch saves and loads |
 //! | `clock`, `timer`, `pmu`, `rndr`, `smccc` | counters, the generic timer, random numbers, firmware calls |
 //! | `sysreg` | system registers and instructions that `aarch64-cpu` lacks |
 //!
@@ -39,7 +40,8 @@
 //! place that edits page tables. [`cpumask`] has sets of CPUs. [`asid`] gives address space
 //! identifiers to contexts. `esr` decodes the reasons for exceptions, `ex_table` finds the accesses
 //! that may fail. `errata` is the table of the CPUs' errata, `clocksource` the
-//! arithmetic of the clock, `cpufeature` what all cores must have.
+//! arithmetic of the clock, `cpufeature` what all cores must have. [`thread_info`] is the part of a
+//! task that this room uses.
 
 use core::marker::PhantomData;
 
@@ -55,8 +57,8 @@ pub use aarch64::{
 };
 #[cfg(target_os = "none")]
 pub use aarch64::{
-    backtrace, clock, el0_entry, errata as cpu_errata, exception, extable, features, fixmap, image,
-    mmu_context, pmu, smp, switch,
+    backtrace, clock, el0_entry, errata as cpu_errata, exception, extable, features, fixmap,
+    fpsimd, image, mmu_context, pmu, smp, switch, thread, tls,
 };
 #[cfg(target_os = "none")]
 pub(crate) use aarch64::{
@@ -121,6 +123,7 @@ pub mod ex_table;
 pub mod jump_label;
 pub mod lines;
 pub mod pgtable;
+pub mod thread_info;
 #[cfg(any(target_os = "none", test))]
 pub mod uaccess;
 

@@ -1,9 +1,10 @@
 //! Creating, ending and joining kernel threads (Linux: kernel/kthread.c, kernel/fork.c).
 
+use super::create_error::CreateError;
 use super::pids::{alloc_pid, free_pid};
 use super::placement::wake_up_process;
 use super::schedule as sched;
-use super::task::{CreateError, Life, Task, Thread};
+use super::task::{Life, Task, Thread};
 use super::task_ref::{TaskMemory, TaskRef};
 use crate::addr::{VirtAddr, VirtRange};
 use crate::arch::cpumask::CpuMask;

@@ -16,19 +16,24 @@
 //! current    the task that runs here
 //! schedule   the way from one task to the next, sleep, the idle task
 //!   placement  wake-ups, affinity, and taking tasks from other CPUs
-//!   rq         policy: a CPU's tasks, and which runs next
+//!   rq         policy: a CPU's tasks, and which runs next; rq/slices: and for how long
 //!   select     policy: the CPU for a task that was woken
+//!   fair       policy: slices and nice values of tasks that run at EL0
+//! mm         users' memory of tasks, and the tables that CPUs walk for them
 //! pids       all tasks by their pids
 //!   pid        policy: numbers, and the tasks by their numbers
 //! task       the object of a task
+//!   create_error  why there is none
 //!   task_ref   counted references
 //!   task_list  lists of tasks, linked through themselves
 //! ```
 //!
 //! # What it does and doesn't
 //! Each CPU has a queue of its own, first in, first out. A task runs until it sleeps, ends or
-//! calls [`schedule()`] or [`cond_resched`]: nothing preempts it but interrupt handlers, and
-//! those come back to it. So a task that never yields keeps its CPU from the others on it.
+//! calls [`schedule()`] or [`cond_resched`]: nothing preempts it at EL1 but interrupt handlers, and
+//! those come back to it. So a task that never yields keeps its CPU from the others on it. A task
+//! that runs code at EL0 is preempted on its way back there, when its slice is used up or another
+//! task is woken; slices follow [nice values](Nice).
 //!
 //! A task that is woken goes to the CPU that it ran on last, or to an idle one near that where
 //! that is busy; an idle CPU takes a task that waits for the busiest. Both keep to the task's
@@ -88,13 +93,19 @@
 #![deny(unsafe_code)]
 
 mod completion;
+mod create_error;
 #[expect(unsafe_code, reason = "the mechanism: it reads the register that has the task's address")]
 mod current;
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
+mod fair;
 mod held;
 #[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "a thread's closure lies on its stack")]
 mod kthread;
 mod might_sleep;
+#[cfg(target_os = "none")]
+#[expect(unsafe_code, reason = "the mechanism: it installs tables and counts references to them")]
+mod mm;
 mod mutex;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
 mod pid;
@@ -137,14 +148,18 @@ mod wait_list;
 mod tests;
 
 pub use completion::Completion;
+pub use create_error::CreateError;
 #[cfg(target_os = "none")]
 pub(crate) use current::set_current;
 pub use current::{CurrentTask, current, current_comm};
+pub use fair::Nice;
 #[cfg(target_os = "none")]
 pub(crate) use kthread::fork_idle;
 #[cfg(target_os = "none")]
 pub use kthread::{KThread, ReleaseStack, Stack, kthread_create, least_loaded_cpu};
 pub use might_sleep::{check_sleep, might_sleep, might_sleep_as};
+#[cfg(target_os = "none")]
+pub use mm::{Mm, MmRef, ReleaseMm, kthread_unuse_mm, kthread_use_mm};
 pub use mutex::{Mutex, MutexGuard};
 pub use pid::BadPidMax;
 #[cfg(target_os = "none")]
@@ -169,7 +184,7 @@ pub use signal::{allow_sigkill, fatal_signal_pending, send_sigkill};
 pub use sync_core::kick_all_cpus_sync;
 #[cfg(target_os = "none")]
 pub(crate) use sync_core::sync_core_if_requested;
-pub use task::{Comm, CreateError, Life, TASK_NORMAL, Task, TaskState};
+pub use task::{Comm, Life, TASK_NORMAL, Task, TaskState};
 pub use task_ref::{ReleaseTask, TaskMemory, TaskRef};
 pub use wait::{Interrupted, WaitQueue};
 

@@ -70,7 +70,7 @@ pub(super) fn place<'a>(task: TaskRef, mut rq: SpinGuard<'a, RunQueue>, irq: &'a
     if !task.may_run_on(at) {
         task.set_departure(Departure::Moves);
     }
-    rq.enqueue(task);
+    let preempts = rq.enqueue(task);
     let (sleeps, waiting) = (rq.is_idle(), rq.nr_ready());
     drop(rq);
     if sleeps {
@@ -80,7 +80,8 @@ pub(super) fn place<'a>(task: TaskRef, mut rq: SpinGuard<'a, RunQueue>, irq: &'a
         OVERLOADED.set(at, Relaxed);
     }
     // On this CPU the interrupt or the task that wakes comes back to the idle task.
-    if sleeps && at != cpu::id(irq) {
+    // A task that is asked to let others run looks at its flags on the way back to EL0.
+    if (sleeps || preempts) && at != cpu::id(irq) {
         send_kick(at);
     }
 }
@@ -161,7 +162,13 @@ pub fn set_cpus_allowed(task: &Task, allowed: CpuMask) -> Result<(), NoCpuAllowe
     with_masked(|irq| {
         let mut rq = task_rq(task, irq);
         if let Some(task) = rq.set_cpus_allowed(task, allowed) {
-            place(task, rq, irq);
+            return place(task, rq, irq);
+        }
+        let (at, runs) = (task.cpu(), task.on_cpu() && task.has_mm());
+        drop(rq);
+        // One that is at EL0 has been asked to let others run.
+        if runs && at != cpu::id(irq) && !allowed.contains(at) {
+            send_kick(at);
         }
     });
     Ok(())

@@ -4,7 +4,12 @@
 //! Policy alone: nothing here switches, waits or locks. The rules:
 //!
 //! - a task that is `Running`, is not the current one and has not ended is on the list of those
-//!   that are ready, first in, first out; no other is;
+//!   that are ready, first in, first out, or of those whose slice is used up; no other is;
+//! - those whose slice is used up run when no other is ready: they get new slices then (`fair`);
+//! - a task with users' memory pays for the ticks that find it on the CPU. It is asked to give the
+//!   CPU up when its slice is used up and others wait, and when a task is woken that has time left,
+//!   which runs first; the other then goes on with the rest of its slice. Tasks without run until
+//!   they give the CPU up by themselves;
 //! - the idle task is always `Running`, is on no list, and runs when no other can;
 //! - a task leaves `Running` by its own doing alone, while it is the current one; others can
 //!   only bring it back;
@@ -13,6 +18,9 @@
 //! The queue owns a reference to the task that runs and to those on its lists. Nobody but the
 //! table of pids has one to a task that sleeps.
 #![deny(unsafe_code)]
+
+#[path = "rq/slices.rs"]
+mod slices;
 
 use super::task::{Departure, Life, TASK_NORMAL, Task, TaskState};
 use super::task_list::SchedList;
@@ -31,6 +39,8 @@ pub struct RunQueue {
     current: Option<TaskRef>,
     idle: Option<TaskRef>,
     ready: SchedList,
+    /// Tasks that are ready and have used their slices up.
+    expired: SchedList,
     timed: SchedList,
     nr_threads: usize,
 }
@@ -54,6 +64,7 @@ impl RunQueue {
             current: None,
             idle: None,
             ready: SchedList::new(),
+            expired: SchedList::new(),
             timed: SchedList::new(),
             nr_threads: 0,
         }
@@ -92,17 +103,16 @@ impl RunQueue {
     #[must_use]
     #[inline]
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.expired.is_empty()
     }
     /// Returns the number of tasks that wait for the CPU.
     #[must_use]
     pub fn nr_ready(&self) -> usize {
-        self.ready.len()
+        self.ready.len() + self.expired.len()
     }
     /// Iterates over the tasks that wait for the CPU, the next first.
-    #[cfg(test)]
     pub fn ready(&self) -> impl Iterator<Item = &Task> {
-        self.ready.iter()
+        self.ready.iter().chain(self.expired.iter())
     }
     /// Returns the number of tasks that are on this CPU, asleep or not, the idle one included.
     #[must_use]
@@ -150,15 +160,31 @@ impl RunQueue {
         Woken::Ready(timed.unwrap_or_else(|| task.get()))
     }
 
-    /// Puts a task that is `Running` behind those that are ready.
+    /// Queues a task that is `Running`: behind those that are ready, or at their head where the
+    /// current task is asked to let it run. Returns true if that is so: its CPU has to look at its
+    /// flags.
     #[inline]
-    pub fn enqueue(&mut self, task: TaskRef) {
-        self.ready.push_back(task);
+    pub fn enqueue(&mut self, task: TaskRef) -> bool {
+        if task.slice() <= 0 {
+            self.expired.push_back(task);
+            return false;
+        }
+        let preempts = self.resched_curr();
+        if preempts {
+            self.ready.push_front(task);
+        } else {
+            self.ready.push_back(task);
+        }
+        preempts
     }
 
     /// Takes a task off that is ready.
     pub fn dequeue(&mut self, task: &Task) -> Option<TaskRef> {
-        self.ready.remove(task)
+        self.ready.remove(task).or_else(|| self.expired.remove(task))
+    }
+
+    fn goes_on(&self, current: &Task) -> bool {
+        current.is_running() && current.departure() == Departure::None
     }
 
     /// Takes a ready task that `cpu` may run instead, if one of the first is such.
@@ -166,8 +192,8 @@ impl RunQueue {
         let fits = |task: &&Task| {
             task.may_run_on(cpu) && !task.on_cpu() && task.departure() == Departure::None
         };
-        let task = self.ready.iter().take(NR_MIGRATE).find(fits)?.get();
-        self.ready.remove(&task)
+        let task = self.ready().take(NR_MIGRATE).find(fits)?.get();
+        self.dequeue(&task)
     }
 
     /// Hands a task that is `Running` and on no list of this queue over to `cpu`.
@@ -219,25 +245,38 @@ impl RunQueue {
     ///
     /// # Panics
     /// The current task can't go on and there is no idle one.
-    #[inline]
+    #[inline(always)]
     pub fn pick(&mut self) -> Option<Switch> {
         self.cpu?;
-        let next = match &self.current {
-            None if self.ready.is_empty() => return None,
+        let goes_on = self.current.as_deref().map(|current| self.goes_on(current));
+        let next = match goes_on {
+            None if !self.fill() => return None,
             None => self.ready.pop_front(),
-            Some(current) => {
-                let goes_on = current.is_running() && current.departure() == Departure::None;
-                if goes_on && self.ready.is_empty() {
-                    return None;
-                }
+            Some(true) => {
+                let mut current = self.current.take()?;
+                let prev = core::ptr::NonNull::from(&*current);
+                let next = loop {
+                    match self.ready.rotate(current) {
+                        Ok(next) => break next,
+                        Err(only) if self.expired.is_empty() => {
+                            self.current = Some(only);
+                            return None;
+                        }
+                        Err(waits) => {
+                            self.refill(i64::MAX);
+                            current = waits;
+                        }
+                    }
+                };
+                next.set_on_cpu(true);
+                let at = core::ptr::NonNull::from(&*next);
+                self.current = Some(next);
+                return Some(Switch { prev, next: at, gone: None });
+            }
+            Some(false) => {
+                self.fill();
                 let next = self.ready.pop_front();
                 assert!(next.is_some() || self.idle.is_some(), "a task sleeps, and none is idle");
-                if goes_on {
-                    let prev = core::mem::replace(&mut self.current, next)?;
-                    let at = core::ptr::NonNull::from(&*prev);
-                    self.ready.push_back(prev);
-                    return self.switch(at, None);
-                }
                 next
             }
         };
@@ -281,8 +320,11 @@ impl RunQueue {
         let stays = self.cpu.is_some_and(|cpu| allowed.contains(cpu));
         if self.is_current(task) && task.life() == Life::Live {
             task.set_departure(if stays { Departure::None } else { Departure::Moves });
+            if !stays {
+                self.resched_curr();
+            }
         }
-        if stays { None } else { self.ready.remove(task) }
+        if stays { None } else { self.dequeue(task) }
     }
 }
 

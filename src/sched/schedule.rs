@@ -2,15 +2,16 @@
 
 use super::current::{current, init_task};
 use super::might_sleep::{Atomic, might_sleep};
+use super::mm;
 use super::pids::{alloc_pid, free_pid};
 use super::placement::{place, set_idle, set_not_overloaded, set_up, take_from_the_busiest};
-use super::rq::{RunQueue, Woken};
+use super::rq::{RunQueue, Switch, Woken};
 use super::task::{Departure, Life, Task, TaskState};
 use super::task_ref::TaskRef;
 use super::{HZ, rcu};
 use crate::arch::irq::{is_masked, with_masked};
 use crate::arch::switch::cpu_switch_to;
-use crate::arch::{CpuId, IrqMasked, cpu};
+use crate::arch::{CpuId, IrqMasked, cpu, el0_entry};
 use crate::per_cpu;
 use crate::sync::{Once, Rank, SpinGuard, SpinLock, held_locks};
 use core::ptr::NonNull;
@@ -80,6 +81,7 @@ pub(crate) fn init_cpu() {
     with_masked(|irq| {
         let cpu = cpu::id(irq);
         if cpu == CpuId::BOOT {
+            el0_entry::set_resched(preempt);
             alloc_pid(&init_task());
         }
         own(irq).bring_up(cpu, current().get());
@@ -203,6 +205,7 @@ pub fn jiffies() -> u64 {
 /// Wakes the tasks of this CPU whose time has come. From its timer's interrupt.
 pub(crate) fn tick(irq: &IrqMasked) {
     let now = jiffies();
+    own(irq).tick(1_000_000_000 / HZ);
     loop {
         let mut rq = own(irq);
         match rq.expire(now) {
@@ -236,6 +239,7 @@ pub(super) fn exit(code: i32) -> ! {
     assert!(!is_masked(), "a task ends with interrupts masked");
     let held = current().held_locks();
     assert!(held.is_empty(), "{} ends while {held} is held", current().comm());
+    drop(mm::kthread_unuse_mm());
     with_masked(|irq| {
         let timed = own(irq).exit(code);
         drop(timed);
@@ -244,12 +248,23 @@ pub(super) fn exit(code: i32) -> ! {
     unreachable!("a task that has ended runs");
 }
 
+/// Lets others run before the current task goes back to EL0, as it was asked to
+/// (`ThreadFlags::NEED_RESCHED`). Process context.
+fn preempt() {
+    with_masked(|irq| switch_to(|rq| rq.preempt(), irq));
+}
+
 fn switch(irq: &IrqMasked) {
+    switch_to(|rq| rq.pick(), irq);
+}
+
+#[inline(always)]
+fn switch_to(pick: impl FnOnce(&mut RunQueue) -> Option<Switch>, irq: &IrqMasked) {
     let held = held_locks(irq);
     assert!(held.is_empty(), "scheduling while atomic: {held} is held");
     rcu::note_context_switch(irq);
     let mut rq = own(irq);
-    let Some(tasks) = rq.pick() else { return };
+    let Some(tasks) = pick(&mut rq) else { return };
     if rq.is_idle() {
         set_not_overloaded(cpu::id(irq));
     }
@@ -258,15 +273,23 @@ fn switch(irq: &IrqMasked) {
     // SAFETY: `prev` is the task that runs here; it is there until `finish` has seen that this
     // CPU has left it (`Switch`), and `next` is the queue's own.
     let (prev, next) = unsafe { (tasks.prev.as_ref(), tasks.next.as_ref()) };
+    let has_mm = prev.has_mm();
+    if has_mm {
+        mm::switch_out(prev, next, irq);
+    }
     // SAFETY: `next` runs nowhere: whoever queues a task of another CPU waits until that has left
     // it (`on_cpu`). So its registers are where it left them when it came here, or where
     // `kthread` laid them out. Nobody else takes `prev` until `finish` clears `on_cpu`.
-    let prev = unsafe {
+    let left = unsafe {
         cpu_switch_to(&prev.thread.saved, &next.thread.saved, tasks.prev.cast(), tasks.next.cast())
     };
     // This may be another CPU from here on.
+    if has_mm {
+        // SAFETY: a task is there while it is `on_cpu`.
+        mm::switch_in(prev, unsafe { left.cast().as_ref() }, irq);
+    }
     // SAFETY: the switch handed over the task that was left.
-    unsafe { finish_task_switch(prev.cast(), irq) };
+    unsafe { finish_task_switch(left.cast(), irq) };
 }
 
 /// Finishes a switch on the stack of the new task (Linux: finish_task_switch). Interrupts are

@@ -5,12 +5,15 @@
 //! | `flags`, `mems_allowed`, `held` | the task itself |
 //! | `sigkill` | the task itself and whoever kills it, by atomic steps |
 //! | `state`, `wake_at`, `cpu` | the holder of the lock of the run queue of `cpu` |
-//! | `cpus_allowed`, `departure` | as above |
+//! | `cpus_allowed`, `departure`, `slice`, `runtime` | as above |
+//! | `thread_info`, `mm` | the task itself; any CPU adds to the flags |
+//! | `nice` | any CPU |
 //! | `on_cpu` | set under that lock, cleared by the CPU that has left the task's stack |
 //! | `life`, `exit_code` | the CPU that the task ends on |
 //! | `pid` | the holder of the lock of the pids |
 #![deny(unsafe_code)]
 
+use super::fair::Nice;
 use super::task_list::Links;
 use super::task_ref::ReleaseTask;
 use super::wait::WaitQueue;
@@ -18,12 +21,16 @@ use crate::arch::CpuId;
 use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
 #[cfg(target_os = "none")]
 use crate::arch::switch::SavedSp;
+use crate::arch::thread_info::ThreadInfo;
 use crate::sync::atomic::AtomicU32 as RefCount;
 use crate::sync::{HeldLocks, SleepRank};
 use arrayvec::ArrayString;
 use core::fmt;
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64};
+use core::sync::atomic::{
+    AtomicBool, AtomicI8, AtomicI32, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64,
+};
 
 /// A task's name, cut to 15 bytes (Linux: TASK_COMM_LEN).
 pub type Comm = ArrayString<15>;
@@ -119,7 +126,12 @@ pub(super) enum Departure {
 
 /// A task. It lives in one place, and is reached through a [`TaskRef`](super::TaskRef) or, by
 /// itself, through [`current`](super::current()).
+#[repr(C)]
 pub struct Task {
+    /// At the beginning, where `arch` finds it.
+    thread_info: ThreadInfo,
+    /// An `Mm` that the task has a reference to, null for none.
+    mm: AtomicPtr<()>,
     flags: AtomicU32,
     mems_allowed: AtomicU32,
     pub(super) usage: RefCount,
@@ -132,7 +144,12 @@ pub struct Task {
     should_stop: AtomicBool,
     sigkill: AtomicU8,
     held: AtomicU64,
+    nice: AtomicI8,
     exit_code: AtomicI32,
+    /// Nanoseconds of its CPU's time that the task has before others, less than 0 for a debt.
+    slice: AtomicI64,
+    /// Nanoseconds that the task ran, in ticks (Linux: sum_exec_runtime).
+    runtime: AtomicU64,
     wake_at: AtomicU64,
     comm: [AtomicU64; 2],
     cpus_allowed: AtomicCpuMask,
@@ -181,6 +198,8 @@ impl Task {
         assert!(name.len() <= 15, "a comm has 15 bytes");
         let [low, high] = words(name);
         Self {
+            thread_info: ThreadInfo::new(),
+            mm: AtomicPtr::new(core::ptr::null_mut()),
             flags: AtomicU32::new(0),
             mems_allowed: AtomicU32::new(u32::MAX),
             usage: RefCount::new(1),
@@ -193,7 +212,10 @@ impl Task {
             should_stop: AtomicBool::new(false),
             sigkill: AtomicU8::new(0),
             held: AtomicU64::new(0),
+            nice: AtomicI8::new(0),
             exit_code: AtomicI32::new(0),
+            slice: AtomicI64::new(super::fair::BASE_SLICE),
+            runtime: AtomicU64::new(0),
             wake_at: AtomicU64::new(0),
             comm: [AtomicU64::new(low), AtomicU64::new(high)],
             cpus_allowed: AtomicCpuMask::new(allowed),
@@ -209,6 +231,49 @@ impl Task {
         }
     }
 
+    /// Returns the part that `arch` uses.
+    #[inline(always)]
+    pub(crate) fn thread_info(&self) -> &ThreadInfo {
+        &self.thread_info
+    }
+    /// Returns true if it has users' memory, so that it may run at EL0.
+    #[inline]
+    #[must_use]
+    pub fn has_mm(&self) -> bool {
+        !self.mm.load(Relaxed).is_null()
+    }
+    /// Returns the address space that it refers to.
+    #[inline]
+    pub(super) fn mm(&self) -> Option<NonNull<()>> {
+        NonNull::new(self.mm.load(Relaxed))
+    }
+    pub(super) fn set_mm(&self, mm: Option<NonNull<()>>) {
+        self.mm.store(mm.map_or(core::ptr::null_mut(), NonNull::as_ptr), Relaxed);
+    }
+    /// Returns its nice value.
+    #[must_use]
+    pub fn nice(&self) -> Nice {
+        Nice::new(self.nice.load(Relaxed).into()).unwrap_or_default()
+    }
+    /// Sets its nice value, which counts from its next slice on. Any context (Linux:
+    /// set_user_nice).
+    pub fn set_user_nice(&self, nice: Nice) {
+        self.nice.store(nice.get() as i8, Relaxed);
+    }
+    /// Returns the nanoseconds that it ran, as ticks have counted them.
+    #[must_use]
+    pub fn runtime(&self) -> u64 {
+        self.runtime.load(Relaxed)
+    }
+    pub(super) fn charge(&self, ns: u64) {
+        self.runtime.store(self.runtime() + ns, Relaxed);
+    }
+    pub(super) fn slice(&self) -> i64 {
+        self.slice.load(Relaxed)
+    }
+    pub(super) fn set_slice(&self, ns: i64) {
+        self.slice.store(ns, Relaxed);
+    }
     /// Returns the task's flags of memory management (Linux: the PF_MEMALLOC* of
     /// task_struct.flags). Only the task itself writes them; an interrupt handler sees those of
     /// the task that it interrupted.
@@ -370,31 +435,11 @@ impl Task {
     }
 }
 
+/// SP_EL0 has the address of a task, which is that of its `ThreadInfo`.
+const _: () = assert!(core::mem::offset_of!(Task, thread_info) == 0);
+
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({}, {:?}, {:?})", self.comm(), self.pid(), self.life(), self.state())
     }
 }
-
-/// Reason why a task could not be created.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CreateError {
-    /// All pids below the limit are taken (Linux: EAGAIN).
-    NoPid,
-    /// The CPU isn't up, or has no interrupts: nothing would wake it from its sleep.
-    NoCpu,
-    /// There is no memory for the task or its stack.
-    NoMemory,
-}
-
-impl fmt::Display for CreateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoPid => "all pids up to pid_max are taken",
-            Self::NoCpu => "its CPU is not up, or has no interrupts",
-            Self::NoMemory => "no memory for the task or its stack",
-        })
-    }
-}
-
-impl core::error::Error for CreateError {}

@@ -101,6 +101,30 @@ impl<const KIND: usize> TaskList<KIND> {
     #[inline]
     #[track_caller]
     pub fn push_back(&mut self, task: TaskRef) {
+        self.append(task);
+        self.len += 1;
+    }
+
+    /// Takes the first task off, and puts another at the end.
+    ///
+    /// # Errors
+    /// The list is empty, and stays so; the other task.
+    ///
+    /// # Panics
+    /// The other is on a list of this kind already.
+    #[inline]
+    #[track_caller]
+    pub fn rotate(&mut self, last: TaskRef) -> Result<TaskRef, TaskRef> {
+        let Some(first) = self.first else { return Err(last) };
+        let first = self.unlink(first);
+        self.append(last);
+        Ok(first)
+    }
+
+    /// Links a task at the end, which is not counted yet.
+    #[inline]
+    #[track_caller]
+    fn append(&mut self, task: TaskRef) {
         self.claim(&task);
         let (links, prev) = (&task.links[KIND], self.last);
         links.prev.set(prev);
@@ -111,6 +135,21 @@ impl<const KIND: usize> TaskList<KIND> {
             None => self.first = Some(task),
         }
         self.last = Some(task);
+    }
+
+    /// Puts a task at the beginning.
+    ///
+    /// # Panics
+    /// It is on a list of this kind already.
+    #[track_caller]
+    pub fn push_front(&mut self, task: TaskRef) {
+        let Some(next) = self.first else { return self.push_back(task) };
+        self.claim(&task);
+        task.links[KIND].prev.set(None);
+        task.links[KIND].next.set(Some(next));
+        let task = task.into_raw();
+        self.links(next).prev.set(Some(task));
+        self.first = Some(task);
         self.len += 1;
     }
 
@@ -148,15 +187,19 @@ impl<const KIND: usize> TaskList<KIND> {
     #[inline]
     pub fn pop_front(&mut self) -> Option<TaskRef> {
         let first = self.first?;
+        self.len -= 1;
         Some(self.unlink(first))
     }
 
     /// Takes `task` off, if it is on this list.
     pub fn remove(&mut self, task: &Task) -> Option<TaskRef> {
-        self.contains(task).then(|| self.unlink(pointer(task)))
+        self.contains(task).then(|| {
+            self.len -= 1;
+            self.unlink(pointer(task))
+        })
     }
 
-    /// Takes a task off that is on this list.
+    /// Unlinks a task that is on this list, and counted no longer.
     #[inline]
     fn unlink(&mut self, task: NonNull<Task>) -> TaskRef {
         let links = self.links(task);
@@ -171,8 +214,7 @@ impl<const KIND: usize> TaskList<KIND> {
             Some(next) => self.links(next).prev.set(prev),
             None => self.last = prev,
         }
-        self.len -= 1;
-        // SAFETY: `push_back` or `insert_sorted` has kept the reference, and it was on the list.
+        // SAFETY: what put it on the list has kept the reference, and it was on the list.
         unsafe { TaskRef::from_raw(task) }
     }
 

@@ -80,6 +80,8 @@ pub enum Rank {
     WaitQueue,
     /// A CPU's threads (Linux: rq.__lock).
     RunQueue,
+    /// The map of address space identifiers (Linux: cpu_asid_lock).
+    Asids,
     /// The console.
     Console,
     /// A CPU's ring of records (Linux: cpu_buffer.reader_lock).

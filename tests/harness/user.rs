@@ -2,24 +2,16 @@
 
 #![allow(dead_code, reason = "not every image uses all of it")]
 
+use alloc::boxed::Box;
 use core::arch::asm;
-use core::ptr::with_exposed_provenance_mut;
+use core::ptr::{NonNull, with_exposed_provenance_mut};
 use granule::addr::{PAGE_SIZE, PhysAddr, UserAddr};
-use granule::arch::NR_CPUS;
-use granule::arch::asid::{AsidMap, Asids, Context, Ttbr0};
-use granule::arch::features::{self, Features};
-use granule::arch::irq::with_masked;
-use granule::arch::mmu_context::{ThisCpu, UserRoot};
+use granule::arch::mmu_context::UserRoot;
 use granule::arch::pgtable::MemoryType;
 use granule::arch::{cache, mmu, phys_to_virt};
 use granule::mm::gfp::Gfp;
 use granule::mm::page_alloc::OwnedPage;
-use granule::percpu::nr_cpu_ids;
-use granule::sync::{Once, Rank, SpinLock};
-
-static ASIDS: Asids<NR_CPUS> = Asids::new();
-static MAP: SpinLock<AsidMap<NR_CPUS, 1024>> = SpinLock::new(Rank::Zone, AsidMap::new());
-static READY: Once<()> = Once::new();
+use granule::sched::{Mm, MmRef, kthread_unuse_mm, kthread_use_mm};
 
 const BASE: usize = 0x40_0000;
 /// The page with code: may be read and executed.
@@ -53,11 +45,17 @@ const PXN: u64 = 1 << 53;
 const UXN: u64 = 1 << 54;
 
 /// The pages and their tables.
-pub struct UserSpace {
-    context: Context,
+#[repr(C)]
+struct Pages {
+    mm: Mm,
     tables: [OwnedPage; 4],
     /// The frames at `TEXT`, `DATA`, `MORE`, `RODATA` and `KERNEL`.
     frames: [OwnedPage; 5],
+}
+
+/// An address space, which is there for as long as this or a task refers to it.
+pub struct UserSpace {
+    mm: MmRef,
 }
 
 fn page() -> OwnedPage {
@@ -71,71 +69,97 @@ fn phys(page: &OwnedPage) -> PhysAddr {
 impl UserSpace {
     /// Creates the address space, with `code` at `TEXT`.
     pub fn new(code: &[u8]) -> Self {
-        let mut this = Self {
-            context: Context::new(),
-            tables: core::array::from_fn(|_| page()),
-            frames: core::array::from_fn(|_| page()),
-        };
-        this.frames[0].bytes_mut()[..code.len()].copy_from_slice(code);
-        sync_icache(&this.frames[0]);
+        let mut tables = core::array::from_fn(|_| page());
+        let mut frames: [_; 5] = core::array::from_fn(|_| page());
+        frames[0].bytes_mut()[..code.len()].copy_from_slice(code);
+        sync_icache(&frames[0]);
         for (n, index) in [(0, 0), (1, 0), (2, BASE >> 21)] {
-            let next = phys(&this.tables[n + 1]).get();
-            this.write(n, index, next | VALID | PAGE_OR_TABLE);
+            let next = phys(&tables[n + 1]).get();
+            write(&mut tables[n], index, next | VALID | PAGE_OR_TABLE);
         }
         let (rw, ro) = (EL0 | UXN, EL0 | READ_ONLY | UXN);
-        let frames = this.frames.each_ref().map(phys);
-        this.map(TEXT, frames[0], EL0 | READ_ONLY);
-        this.map(DATA, frames[1], rw);
-        this.map(MORE, frames[2], rw);
-        this.map(RODATA, frames[3], ro);
-        this.map(KERNEL, frames[4], UXN);
-        this.map(GUARDED, frames[0], EL0 | READ_ONLY | GP);
+        let last = &mut tables[3];
+        map(last, TEXT, &frames[0], EL0 | READ_ONLY);
+        map(last, DATA, &frames[1], rw);
+        map(last, MORE, &frames[2], rw);
+        map(last, RODATA, &frames[3], ro);
+        map(last, KERNEL, &frames[4], UXN);
+        map(last, GUARDED, &frames[0], EL0 | READ_ONLY | GP);
         mmu::dsb_ishst();
-        this
+        // SAFETY: these pages are EL0's alone, each with PXN, and stay until `release`, which
+        // invalidates first.
+        let mm = unsafe { Mm::new(UserRoot::new(phys(&tables[0])), release) };
+        let pages = Box::leak(Box::new(Pages { mm, tables, frames }));
+        // SAFETY: created just now, in a box that `release` frees.
+        Self { mm: unsafe { MmRef::new(NonNull::from(pages).cast()) } }
     }
 
-    fn map(&mut self, va: UserAddr, pa: PhysAddr, rights: u64) {
-        let memory = (MemoryType::Normal.index() as u64) << 2;
-        let attrs = VALID | PAGE_OR_TABLE | INNER_SHAREABLE | AF | NG | PXN | memory | rights;
-        self.write(3, va.get() >> 12 & 511, pa.get() | attrs);
-    }
-
-    fn write(&mut self, table: usize, index: usize, word: u64) {
-        self.tables[table].bytes_mut()[index * 8..][..8].copy_from_slice(&word.to_le_bytes());
+    fn frame(&self, va: UserAddr) -> NonNull<OwnedPage> {
+        let n = [TEXT, DATA, MORE, RODATA, KERNEL].iter().position(|&page| page == va);
+        let pages = self.mm.as_ptr().cast::<Pages>().as_ptr();
+        // SAFETY: the address of a field, and of an element.
+        let frames = unsafe { NonNull::new_unchecked(&raw mut (*pages).frames) };
+        // SAFETY: as above.
+        unsafe { frames.cast::<OwnedPage>().add(n.expect("a page with a frame")) }
     }
 
     /// Bytes of the page at `va`, as the kernel sees them.
     pub fn bytes_mut(&mut self, va: UserAddr) -> &mut [u8; PAGE_SIZE] {
-        let n = [TEXT, DATA, MORE, RODATA, KERNEL].iter().position(|&page| page == va);
-        self.frames[n.expect("a page with a frame")].bytes_mut()
+        // SAFETY: nobody but this value reaches the frames' handles.
+        unsafe { self.frame(va).as_mut() }.bytes_mut()
     }
 
-    /// Runs `f` with these tables on this CPU.
+    fn word_at(&self, va: UserAddr, index: usize) -> *mut u64 {
+        assert!(index < PAGE_SIZE / 8);
+        // SAFETY: as above.
+        let start = phys_to_virt(phys(unsafe { self.frame(va).as_ref() })).get();
+        with_exposed_provenance_mut(start + index * 8)
+    }
+
+    /// A word of the page at `va`, which code at EL0 may be writing.
+    pub fn word(&self, va: UserAddr, index: usize) -> u64 {
+        // SAFETY: in the frame.
+        unsafe { self.word_at(va, index).read_volatile() }
+    }
+
+    /// Writes a word of the page at `va`, which code at EL0 may be reading.
+    pub fn set_word(&self, va: UserAddr, index: usize, value: u64) {
+        // SAFETY: in the frame.
+        unsafe { self.word_at(va, index).write_volatile(value) };
+    }
+
+    /// A reference for a task.
+    pub fn mm(&self) -> MmRef {
+        self.mm.clone()
+    }
+
+    /// Runs `f` with these tables.
     pub fn with<R>(&self, f: impl FnOnce() -> R) -> R {
-        with_masked(|irq| {
-            READY.call_once(|| {
-                let wide = features::features().contains(Features::ASID16);
-                MAP.lock(irq).init(if wide { 16 } else { 8 }, nr_cpu_ids()).expect("enough ASIDs");
-            });
-            let cpu = ThisCpu::open(irq);
-            // SAFETY: these pages are EL0's alone, and stay until the tables are installed no
-            // more; each of them has PXN.
-            let root = unsafe { UserRoot::new(phys(&self.tables[0])) };
-            ASIDS.check_and_switch_context(&cpu, &self.context, root, || MAP.lock(irq));
-        });
+        kthread_use_mm(self.mm()).expect("enough ASIDs");
         let result = f();
-        with_masked(|irq| ThisCpu::open(irq).set_reserved());
+        drop(kthread_unuse_mm().expect("it was used"));
         result
     }
 }
 
-impl Drop for UserSpace {
-    fn drop(&mut self) {
-        mmu::dsb_ishst();
-        mmu::tlbi_vmalle1is();
-        mmu::dsb_ish();
-        mmu::isb();
-    }
+fn map(table: &mut OwnedPage, va: UserAddr, frame: &OwnedPage, rights: u64) {
+    let memory = (MemoryType::Normal.index() as u64) << 2;
+    let attrs = VALID | PAGE_OR_TABLE | INNER_SHAREABLE | AF | NG | PXN | memory | rights;
+    write(table, va.get() >> 12 & 511, phys(frame).get() | attrs);
+}
+
+fn write(table: &mut OwnedPage, index: usize, word: u64) {
+    table.bytes_mut()[index * 8..][..8].copy_from_slice(&word.to_le_bytes());
+}
+
+/// Frees the pages.
+unsafe fn release(mm: NonNull<Mm>) {
+    mmu::dsb_ishst();
+    mmu::tlbi_vmalle1is();
+    mmu::dsb_ish();
+    mmu::isb();
+    // SAFETY: from the box of `new`, of which `mm` is the first field; the last reference is gone.
+    drop(unsafe { Box::from_raw(mm.cast::<Pages>().as_ptr()) });
 }
 
 /// Has instruction fetches see what was written to a page.

@@ -4,12 +4,23 @@
 //! [`run`] goes to EL0, and comes back when a handler says so. The handlers are a [`User`]'s: one
 //! for the fast path, with interrupts masked and the registers that a function call may change; and
 //! one with all registers and interrupts unmasked, for what may sleep or needs the rest.
+//!
+//! # The way back
+//! Before EL0 goes on, the work that the task's `thread_info` names is done (Linux:
+//! exit_to_user_mode_loop): another task runs if this one has had its time, and the FP and SIMD
+//! registers are loaded if they aren't its own. Interrupts are masked from the last look at the
+//! work to ERET, so that none comes in between unseen. This is the one place where a task is
+//! preempted.
 
 use super::exception::{self, Kind, PtRegs};
-use super::{irq, sysreg};
+use super::thread::current_thread_info;
+use super::{fpsimd, irq, sysreg, thread};
 use crate::arch::IrqMasked;
-use crate::arch::esr::Syndrome;
+use crate::arch::esr::{Exception, Syndrome};
+use crate::arch::irq::with_masked;
+use crate::arch::thread_info::ThreadFlags;
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable};
+use spin::Once;
 
 /// The registers of EL0 at an exception, on the fast path.
 pub struct FastRegs<'a>(&'a mut PtRegs);
@@ -92,6 +103,19 @@ const IRQ: u64 = 9;
 const FIQ: u64 = 10;
 /// Not a vector: an IRQ that was handled.
 const HANDLED: u64 = 16;
+/// Not a vector: there is no more to handle, and work on the way back.
+const WORK: u64 = 17;
+
+/// Function that lets other tasks run before the current one goes back to EL0.
+pub(crate) type Resched = fn();
+
+static RESCHED: Once<Resched> = Once::new();
+
+/// Registers the function that lets other tasks run (Linux: schedule). Process context is its
+/// context. Once, before a task has `NEED_RESCHED`.
+pub(crate) fn set_resched(resched: Resched) {
+    RESCHED.call_once(|| resched);
+}
 
 /// Bits of SPSR_EL1 that are EL0's business, and the masks of interrupts on CPUs without a
 /// controller: the flags, TCO, DIT, SS, SSBS, BTYPE, I and F. The mode is EL0t then (Linux:
@@ -105,13 +129,20 @@ unsafe extern "C" {
 }
 
 /// Runs code at EL0 from the registers `regs` on, until [`User::all_registers`] says
-/// [`Slow::Leave`]. The user's tables are those that the CPU has (`mmu_context`), also where a
-/// handler sleeps. Process context.
+/// [`Slow::Leave`]. It begins with zeros in its FP and SIMD registers, and with `tls` in TPIDR_EL0
+/// and TPIDRRO_EL0. Process context.
+///
+/// Other tasks run where a handler sleeps, and where the task's time is over. For a task to keep its
+/// registers and its tables then, it has to be one with users' memory (`sched::kthread_use_mm`).
 ///
 /// # Panics
 /// If interrupts are masked.
-pub fn run(regs: &PtRegs, user: &dyn User) {
+pub fn run(regs: &PtRegs, tls: (u64, u64), user: &dyn User) {
     assert!(!irq::is_masked(), "code at EL0 is to run with interrupts masked");
+    with_masked(|irq| {
+        thread::flush(current_thread_info(), irq);
+        thread::set_tls(tls, irq);
+    });
     let mut frame = Frame { regs: regs.clone(), task: 0, vector: SYNC, user };
     frame.regs.spsr &= USER_PSTATE;
     // SAFETY: EL0 can do nothing to the kernel; its exceptions come to the functions below, with
@@ -129,13 +160,53 @@ unsafe extern "C" fn el0_sync(frame: &mut Frame<'_>, esr: u64) -> u64 {
     let syndrome = Syndrome(esr);
     frame.regs.esr = esr;
     frame.vector = SYNC;
-    if !syndrome.is_svc() {
-        frame.regs.far = FAR_EL1.get();
-    }
     // SAFETY: masked by the exception; no handler unmasks them.
     let irq = unsafe { IrqMasked::assume() };
-    let verdict = frame.user.sync(&mut FastRegs(&mut frame.regs), syndrome, &irq);
-    u64::from(verdict == Fast::AllRegisters)
+    if !syndrome.is_svc() {
+        frame.regs.far = FAR_EL1.get();
+        let is_fp = syndrome.exception() == Exception::FpAccess;
+        if is_fp && fpsimd::first_access(current_thread_info(), &irq) {
+            return work(frame);
+        }
+    }
+    match frame.user.sync(&mut FastRegs(&mut frame.regs), syndrome, &irq) {
+        Fast::Return => work(frame),
+        Fast::AllRegisters => 1,
+    }
+}
+
+/// Returns the work on the way back to EL0, 0 for none. `el0_exception` does it then.
+#[inline(always)]
+fn work(frame: &mut Frame<'_>) -> u64 {
+    let flags = current_thread_info().flags();
+    if !flags.is_empty() {
+        frame.vector = WORK;
+    }
+    flags.bits().into()
+}
+
+/// Does the work on the way back to EL0. Interrupts are masked, and unmasked while other tasks run
+/// (Linux: exit_to_user_mode_loop).
+fn exit_to_user_mode_loop() {
+    let thread = current_thread_info();
+    loop {
+        let flags = thread.flags();
+        if flags.contains(ThreadFlags::NEED_RESCHED) {
+            // Whoever asks from here on is heard again.
+            thread.clear_thread_flag(ThreadFlags::NEED_RESCHED);
+            if let Some(resched) = RESCHED.get() {
+                // SAFETY: `run` was called with interrupts unmasked, and no `IrqMasked` is left.
+                unsafe { sysreg::unmask_interrupts() };
+                sysreg::unmask_serror();
+                resched();
+                sysreg::mask_exceptions();
+            }
+        } else if flags.contains(ThreadFlags::FOREIGN_FPSTATE) {
+            with_masked(|irq| fpsimd::restore(thread, irq));
+        } else {
+            break;
+        }
+    }
 }
 
 /// el0_entry.S comes here with an IRQ.
@@ -151,7 +222,10 @@ unsafe extern "C" fn el0_irq(frame: &mut Frame<'_>) -> u64 {
     frame.vector = HANDLED;
     // SAFETY: masked by the exception, and by the handler when it returned.
     let irq = unsafe { IrqMasked::assume() };
-    u64::from(frame.user.interrupt(&irq) == Fast::AllRegisters)
+    match frame.user.interrupt(&irq) {
+        Fast::Return => work(frame),
+        Fast::AllRegisters => 1,
+    }
 }
 
 /// el0_entry.S comes here with a FIQ or an SError.
@@ -161,7 +235,7 @@ unsafe extern "C" fn el0_irq(frame: &mut Frame<'_>) -> u64 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn el0_other(frame: &mut Frame<'_>, vector: u64) -> u64 {
     frame.vector = vector;
-    u64::from(!(vector == FIQ && exception::handle_fiq(&mut frame.regs)))
+    if vector == FIQ && exception::handle_fiq(&mut frame.regs) { work(frame) } else { 1 }
 }
 
 /// el0_entry.S comes here once all registers are saved. EL0 goes on if the result is 0.
@@ -171,19 +245,26 @@ unsafe extern "C" fn el0_other(frame: &mut Frame<'_>, vector: u64) -> u64 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn el0_exception(frame: &mut Frame<'_>) -> u64 {
     let cause = match frame.vector {
-        SYNC => Cause::Sync(Syndrome(frame.regs.esr)),
-        HANDLED => Cause::Interrupt,
+        SYNC => Some(Cause::Sync(Syndrome(frame.regs.esr))),
+        HANDLED => Some(Cause::Interrupt),
+        WORK => None,
         vector => {
             frame.regs.esr = ESR_EL1.get();
             exception::fatal(&frame.regs, Kind::Vector(vector as u8))
         }
     };
-    // SAFETY: `run` was called with interrupts unmasked, and no `IrqMasked` of the functions above
-    // is left.
-    unsafe { sysreg::unmask_interrupts() };
-    sysreg::unmask_serror();
-    let verdict = frame.user.all_registers(&mut frame.regs, cause);
-    sysreg::mask_exceptions();
-    frame.regs.spsr &= USER_PSTATE;
-    u64::from(verdict == Slow::Leave)
+    if let Some(cause) = cause {
+        // SAFETY: `run` was called with interrupts unmasked, and no `IrqMasked` of the functions
+        // above is left.
+        unsafe { sysreg::unmask_interrupts() };
+        sysreg::unmask_serror();
+        let verdict = frame.user.all_registers(&mut frame.regs, cause);
+        sysreg::mask_exceptions();
+        frame.regs.spsr &= USER_PSTATE;
+        if verdict == Slow::Leave {
+            return 1;
+        }
+    }
+    exit_to_user_mode_loop();
+    0
 }

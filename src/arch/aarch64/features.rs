@@ -48,11 +48,12 @@ bitflags! {
 static FEATURES: AtomicU32 = AtomicU32::new(0);
 static ZVA_BLOCK: AtomicUsize = AtomicUsize::new(0);
 
-/// The ID registers of the boot CPU: MMFR0 to MMFR2, ISAR0, DFR0.
-static BOOT_CPU: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+/// The ID registers of the boot CPU: MMFR0 to MMFR2, ISAR0, DFR0, PFR0.
+static BOOT_CPU: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
 
 fn id_registers() -> IdRegisters {
-    IdRegisters { mm: errata::id_registers(), dfr0: ID_AA64DFR0_EL1.get() }
+    let (dfr0, pfr0) = (ID_AA64DFR0_EL1.get(), ID_AA64PFR0_EL1.get());
+    IdRegisters { mm: errata::id_registers(), dfr0, pfr0 }
 }
 
 /// Checks that this CPU has what the kernel uses, by the features of the boot CPU. Called first
@@ -61,16 +62,17 @@ fn id_registers() -> IdRegisters {
 /// # Errors
 /// What it lacks, a number for [`requirement_name`].
 pub(super) fn check_cpu() -> Result<(), usize> {
-    let [mmfr0, mmfr1, mmfr2, isar0, dfr0] = BOOT_CPU.each_ref().map(|word| word.load(Relaxed));
-    let boot = IdRegisters { mm: IdMmfr { mmfr0, mmfr1, mmfr2, isar0 }, dfr0 };
+    let [mmfr0, mmfr1, mmfr2, isar0, dfr0, pfr0] =
+        BOOT_CPU.each_ref().map(|word| word.load(Relaxed));
+    let boot = IdRegisters { mm: IdMmfr { mmfr0, mmfr1, mmfr2, isar0 }, dfr0, pfr0 };
     cpufeature::check(&boot, &id_registers())
 }
 
 /// Reads the ID registers.
 fn detect() -> Features {
     let id = id_registers();
-    let IdRegisters { mm: IdMmfr { mmfr0, mmfr1, mmfr2, isar0 }, dfr0 } = id;
-    for (word, value) in BOOT_CPU.iter().zip([mmfr0, mmfr1, mmfr2, isar0, dfr0]) {
+    let IdRegisters { mm: IdMmfr { mmfr0, mmfr1, mmfr2, isar0 }, dfr0, pfr0 } = id;
+    for (word, value) in BOOT_CPU.iter().zip([mmfr0, mmfr1, mmfr2, isar0, dfr0, pfr0]) {
         word.store(value, Relaxed);
     }
     let mm = &id.mm;

@@ -5,7 +5,8 @@
 //! that is to run users opens it, with tables that map nothing.
 
 use super::features::{self, Features};
-use super::{cpu, image, mmu, paging};
+use super::sysreg::SCTLR;
+use super::{cpu, image, mmu, paging, tls};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::arch::asid::{Asid, Ttbr0};
 use crate::arch::{CpuId, IrqMasked};
@@ -51,6 +52,9 @@ impl<'a> ThisCpu<'a> {
                     + SCTLR_EL1::DZE::DontTrap
                     + SCTLR_EL1::SA0::Enable,
             );
+            if tls::has_tpidr2() {
+                SCTLR_EL1.set(SCTLR::EnTP2::SET.modify(SCTLR_EL1.get()));
+            }
             mmu::isb();
             this.local_flush_tlb_all();
         }

@@ -13,6 +13,7 @@ pub mod exception;
 pub mod extable;
 pub mod features;
 pub mod fixmap;
+pub mod fpsimd;
 pub mod image;
 pub mod irq;
 pub mod jump_label;
@@ -28,7 +29,9 @@ pub(crate) mod smccc;
 pub mod smp;
 pub mod switch;
 pub(crate) mod sysreg;
+pub mod thread;
 pub(crate) mod timer;
+pub mod tls;
 pub mod uaccess;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};

@@ -62,7 +62,7 @@ mod reg {
     macro_rules! types {
         ($($name:ident)+) => { $(#[allow(non_camel_case_types)] pub(crate) struct $name;)+ };
     }
-    types!(CTR_EL0 DCZID_EL0 PMCEID0_EL0 PMCR_EL0 PMEVTYPER0_EL0 PMCNTENSET_EL0);
+    types!(TPIDR2_EL0 CTR_EL0 DCZID_EL0 PMCEID0_EL0 PMCR_EL0 PMEVTYPER0_EL0 PMCNTENSET_EL0);
     types!(ICC_PMR_EL1 ICC_IAR1_EL1 ICC_EOIR1_EL1 ICC_SGI1R_EL1 ICC_CTLR_EL1 ICC_SRE_EL1);
     types!(ICC_IGRPEN1_EL1 ICC_AP1R0_EL1 ICC_AP1R1_EL1 ICC_AP1R2_EL1 ICC_AP1R3_EL1);
 }
@@ -112,14 +112,19 @@ register_bitfields! { u64,
         GIC OFFSET(24) NUMBITS(4) [],
     ],
     pub(crate) ID_AA64PFR1 [
+        SME OFFSET(24) NUMBITS(4) [],
         BT OFFSET(0) NUMBITS(4) [],
     ],
     pub(crate) SCTLR [
+        /// EL0 may use TPIDR2_EL0.
+        EnTP2 OFFSET(60) NUMBITS(1) [],
         /// Exceptions leave PSTATE.PAN as it is.
         SPAN OFFSET(23) NUMBITS(1) [],
     ],
 }
 
+// Of FEAT_SME, by number: the target has no such CPU.
+system_register!(TPIDR2_EL0, "S3_3_C13_C0_5", (), read write);
 system_register!(CTR_EL0, "ctr_el0", CTR::Register, id);
 system_register!(DCZID_EL0, "dczid_el0", DCZID::Register, id);
 system_register!(PMCEID0_EL0, "pmceid0_el0", (), id);

@@ -19,6 +19,15 @@ pub struct IdRegisters {
     pub mm: IdMmfr,
     /// ID_AA64DFR0_EL1.
     pub dfr0: u64,
+    /// ID_AA64PFR0_EL1.
+    pub pfr0: u64,
+}
+
+/// Returns true if a CPU with this ID_AA64PFR0_EL1 has floating point and SIMD: the fields FP and
+/// AdvSIMD are signed.
+#[must_use]
+pub fn has_fpsimd(pfr0: u64) -> bool {
+    [16, 20].into_iter().all(|field| pfr0 >> field & 8 == 0)
 }
 
 impl IdRegisters {
@@ -46,7 +55,7 @@ const fn require(
 }
 
 /// Features that the kernel uses on all CPUs.
-const REQUIREMENTS: [Requirement; 8] = [
+const REQUIREMENTS: [Requirement; 9] = [
     require("the boot CPU's PAN", 1, |id| id.mm.has_pan().into()),
     require("the boot CPU's TLBI by range", 1, |id| id.mm.has_tlb_range().into()),
     require("the boot CPU's access flag by hardware", 1, |id| {
@@ -56,6 +65,7 @@ const REQUIREMENTS: [Requirement; 8] = [
     require("the boot CPU's common TLB entries", 1, |id| id.mm.has_cnp().into()),
     require("the boot CPU's E0PD", 1, |id| id.mm.has_e0pd().into()),
     require("the boot CPU's cycle counter", 1, |id| id.has_pmu().into()),
+    require("the boot CPU's floating point and SIMD", 1, |id| has_fpsimd(id.pfr0).into()),
     require("the boot CPU's physical addresses", 0, |id| id.mm.pa_bits().into()),
 ];
 

@@ -4,7 +4,7 @@ use super::*;
 fn a76() -> IdRegisters {
     let mm =
         IdMmfr { mmfr0: 0x10_1122, mmfr1: 2 << 20 | 1 << 4 | 2, mmfr2: 0, isar0: 0x2000_0000_0000 };
-    IdRegisters { mm, dfr0: 0x10305408 | 4 << 8 }
+    IdRegisters { mm, dfr0: 0x10305408 | 4 << 8, pfr0: 0x11_0011 }
 }
 
 fn lacking(boot: IdRegisters, core: IdRegisters) -> Option<&'static str> {
@@ -43,6 +43,9 @@ fn each_requirement_is_asked_for() {
     assert_eq!(lacks(|id| id.mm.mmfr2 &= !(0xf << 60)), "the boot CPU's E0PD");
     assert_eq!(lacks(|id| id.dfr0 &= !0xf00), "the boot CPU's cycle counter");
     assert_eq!(lacks(|id| id.dfr0 |= 0xf00), "the boot CPU's cycle counter");
+    let fpsimd = "the boot CPU's floating point and SIMD";
+    assert_eq!(lacks(|id| id.pfr0 |= 0xf << 16), fpsimd);
+    assert_eq!(lacks(|id| id.pfr0 |= 0xf << 20), fpsimd);
     assert_eq!(lacks(|id| id.mm.mmfr0 -= 1), "the boot CPU's physical addresses");
     assert_eq!(lacks(|id| id.mm.mmfr0 |= 0xf << 28), "the 4 KiB granule");
     // Of PAN2 no more is used than of PAN.

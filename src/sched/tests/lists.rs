@@ -5,6 +5,8 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Step {
     Push(usize, usize),
+    PushFront(usize, usize),
+    Rotate(usize, usize),
     Insert(usize, usize),
     Pop(usize),
     Remove(usize, usize),
@@ -16,6 +18,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (list.clone(), task.clone()).prop_map(|(l, t)| Step::Push(l, t)),
         4 => (list.clone(), task.clone()).prop_map(|(l, t)| Step::Insert(l, t)),
+        2 => (list.clone(), task.clone()).prop_map(|(l, t)| Step::PushFront(l, t)),
+        2 => (list.clone(), task.clone()).prop_map(|(l, t)| Step::Rotate(l, t)),
         2 => list.clone().prop_map(Step::Pop),
         4 => (list.clone(), task).prop_map(|(l, t)| Step::Remove(l, t)),
         1 => list.prop_map(Step::Drop),
@@ -57,6 +61,21 @@ proptest! {
                         lists[l].insert_sorted(tasks[t].clone(), key);
                         let before = model[l].iter().rposition(|&n| n / 3 <= t / 3);
                         model[l].insert(before.map_or(0, |at| at + 1), t);
+                    }
+                }
+                Step::PushFront(l, t) | Step::Rotate(l, t) => {
+                    if model.iter().any(|list| list.contains(&t)) {
+                        continue;
+                    }
+                    if let Step::PushFront(..) = step {
+                        lists[l].push_front(tasks[t].clone());
+                        model[l].insert(0, t);
+                    } else if model[l].is_empty() {
+                        prop_assert_eq!(lists[l].rotate(tasks[t].clone()), Err(tasks[t].clone()));
+                    } else {
+                        let first = model[l].remove(0);
+                        prop_assert_eq!(lists[l].rotate(tasks[t].clone()), Ok(tasks[first].clone()));
+                        model[l].push(t);
                     }
                 }
                 Step::Pop(l) => {

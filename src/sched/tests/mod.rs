@@ -1,6 +1,7 @@
 //! The run queue, lists and pids against models, and each order in which sleeper and waker can
 //! act.
 
+mod fair;
 mod lists;
 mod might_sleep;
 mod pids;

@@ -238,7 +238,9 @@ proptest! {
                         match rq.expire(now) {
                             Woken::No => break,
                             Woken::GoesOn(_) => {}
-                            Woken::Ready(task) => rq.enqueue(task),
+                            Woken::Ready(task) => {
+                                rq.enqueue(task);
+                            }
                         }
                     }
                     let mut due: Vec<usize> = (0..tasks.len())
