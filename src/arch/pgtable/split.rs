@@ -4,8 +4,8 @@
 use super::descriptor::{CONT_ENTRIES, Level, PTRS_PER_TABLE};
 use super::flush::{FlushOwed, Reach};
 use super::mapper::{AttrsOf, MapError, Mapper, RangeOf, Straddling, publish};
-use super::regime::Regime;
-use super::table::{Entry, Leaf, TableAccess, TableAddr};
+use super::regime::{Attributes, Regime};
+use super::table::{Entry, Leaf, Table, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 
 impl<A: TableAccess> Mapper<'_, A> {
@@ -75,20 +75,28 @@ impl<A: TableAccess> Mapper<'_, A> {
     ) -> Result<(), MapError> {
         let down = s.level.down().expect("a page spans no multiple of its size but its start");
         let new = self.access.alloc().ok_or(MapError::NoMemory)?;
-        let Leaf { pa, .. } = s.leaf;
-        self.access.with(new, |t| {
-            t.clear_all();
+        let fill = |t: &Table<A::Regime>, block: Leaf<A::Regime>| {
             for i in 0..PTRS_PER_TABLE {
                 let offset = i << down.shift();
                 let set = (s.va.start() + offset).align_down(down.cont_size());
                 let set = VirtRange::from_size(set, down.cont_size());
                 let contiguous = folds(set);
-                t.set_leaf(down, i, Leaf { pa: pa + offset as u64, contiguous, ..s.leaf });
+                t.set_leaf(down, i, Leaf { pa: block.pa + offset as u64, contiguous, ..block });
             }
+        };
+        self.access.with(new, |t| {
+            t.clear_all();
+            fill(t, s.leaf);
         });
         let index = s.level.index(s.va.start());
         self.access.begin_bbm(s.va);
-        self.access.with(s.table, |t| t.clear(index));
+        let last = self.access.with(s.table, |t| t.take_entry(s.level, index));
+        if let Entry::Leaf(last) = last
+            && last != s.leaf
+        {
+            // Hardware has made it young or dirty meanwhile.
+            self.access.with(new, |t| fill(t, last));
+        }
         let mut owed = FlushOwed::<A::Regime>::NONE;
         owed.add(s.va, s.level.size());
         owed.flush_before_make(Reach::LastLevel, || self.access.tag());
@@ -99,11 +107,13 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// Maps `va`, one block of 2 MiB or 1 GiB that is mapped in the next smaller size,
-    /// by a single descriptor, and frees the table.
+    /// by a single descriptor, and frees the table. The block is young if a part of it is, and dirty
+    /// if a part of it is.
     ///
     /// # Errors
     /// `Misaligned` where `va` is no such block; `BreakBeforeMake` where what it maps is
-    /// not one piece of memory with the same attributes, or the range can't be broken.
+    /// not one piece of memory with the same attributes but for that state, or the range can't be
+    /// broken.
     pub fn collapse(&mut self, va: RangeOf<A>) -> Result<(), MapError> {
         let va = A::Regime::input_range(va);
         self.check(va)?;
@@ -129,6 +139,8 @@ impl<A: TableAccess> Mapper<'_, A> {
         let mut owed = FlushOwed::<A::Regime>::NONE;
         owed.add(va, down.size());
         owed.flush_before_make(Reach::AllLevels, || self.access.tag());
+        // No walker reaches the table any more, and its state is the last.
+        let attrs = self.as_one(table, down).map_or(attrs, |(_, attrs)| attrs);
         let leaf = Leaf { pa, attrs, contiguous: false, valid: true };
         self.access.with(parent, |t| t.set_leaf(level, index, leaf));
         publish::<A::Regime>();
@@ -158,18 +170,20 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// Returns the memory and attributes that a table of `level` maps, if it maps one contiguous
-    /// piece with one kind of attributes.
+    /// piece with one kind of attributes; young and dirty if any part is.
     fn as_one(&self, table: TableAddr<A::Regime>, level: Level) -> Option<(PhysAddr, AttrsOf<A>)> {
         self.access.with(table, |t| {
             let Entry::Leaf(first @ Leaf { valid: true, .. }) = t.entry(level, 0) else {
                 return None;
             };
-            let alike = (1..PTRS_PER_TABLE).all(|i| {
+            let attrs = (1..PTRS_PER_TABLE).try_fold(first.attrs, |attrs, i| {
                 let expected = first.pa + (i << level.shift()) as u64;
-                matches!(t.entry(level, i), Entry::Leaf(leaf)
-                    if leaf.valid && leaf.pa == expected && leaf.attrs == first.attrs)
-            });
-            alike.then_some((first.pa, first.attrs))
+                let Entry::Leaf(leaf) = t.entry(level, i) else { return None };
+                let both = attrs.with_state_of(leaf.attrs);
+                let alike = both == leaf.attrs.with_state_of(attrs);
+                (leaf.valid && leaf.pa == expected && alike).then_some(both)
+            })?;
+            Some((first.pa, attrs))
         })
     }
 
@@ -230,7 +244,7 @@ impl<A: TableAccess> Mapper<'_, A> {
     }
 
     /// Breaks the leaves of a contiguous set or a single one, invalidates, and makes
-    /// them anew as `change` says: between [`TableAccess::begin_bbm`] and [`publish`].
+    /// them anew as `change` says, young and dirty if one of them is: between [`TableAccess::begin_bbm`] and [`publish`].
     pub(super) fn rewrite(
         &mut self,
         table: TableAddr<A::Regime>,
@@ -249,10 +263,16 @@ impl<A: TableAccess> Mapper<'_, A> {
         let mut owed = FlushOwed::<A::Regime>::NONE;
         owed.add(va, level.size());
         owed.flush_before_make(Reach::LastLevel, || self.access.tag());
+        let leaves = old.iter().filter_map(|entry| match entry {
+            Entry::Leaf(leaf) => Some(leaf.attrs),
+            _ => None,
+        });
+        let Some(state) = leaves.reduce(Attributes::with_state_of) else { return };
         self.access.with(table, |t| {
             for (i, entry) in old.into_iter().enumerate().take(count) {
                 if let Entry::Leaf(leaf) = entry {
-                    t.set_leaf(level, first + i, change(leaf));
+                    let attrs = leaf.attrs.with_state_of(state);
+                    t.set_leaf(level, first + i, change(Leaf { attrs, ..leaf }));
                 }
             }
         });

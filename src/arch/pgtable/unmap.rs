@@ -5,13 +5,14 @@ use super::cached::unmap_cached;
 use super::descriptor::Level;
 use super::flush::{FlushOwed, Reach};
 use super::mapper::{MapError, Mapper, RangeOf, parts, tops};
-use super::regime::Regime;
+use super::regime::{Kernel, Regime};
 use super::table::{Entry, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, VirtRange};
 
-impl<A: TableAccess> Mapper<'_, A> {
+impl<A: TableAccess<Regime = Kernel>> Mapper<'_, A> {
     /// Takes away whatever is mapped in `va`. Tables stay, empty or not; see
-    /// [`Mapper::prune`]. A contiguous set that the range cuts is unfolded.
+    /// [`Mapper::prune`]. A contiguous set that the range cuts is unfolded. Other regimes have
+    /// [`Mapper::zap`], which loses no access flag or dirty state.
     ///
     /// # Errors
     /// `Misaligned`, `OutOfRange`; `BreakBeforeMake` where the range cuts a block, which
@@ -35,7 +36,9 @@ impl<A: TableAccess> Mapper<'_, A> {
         }
         Ok(owed)
     }
+}
 
+impl<A: TableAccess> Mapper<'_, A> {
     pub(super) fn unmap_in(
         &mut self,
         table: TableAddr<A::Regime>,

@@ -2,6 +2,7 @@
 
 mod edits;
 mod formats;
+mod state;
 mod steps;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, UserAddr, UserRange, VirtAddr, VirtRange};
