@@ -69,10 +69,10 @@ pub fn tlbi_vale1is(op: VaOp) {
     sysreg::tlbi_vale1is(op.operand());
 }
 
-/// Drops what is cached of an address and ASID, at the last level, on this CPU.
+/// Drops what is cached of an address and ASID, at all levels, on this CPU.
 #[inline(always)]
-pub fn tlbi_vale1(op: VaOp) {
-    sysreg::tlbi_vale1(op.operand());
+pub fn tlbi_vae1(op: VaOp) {
+    sysreg::tlbi_vae1(op.operand());
 }
 
 /// Drops all that is cached under an ASID, but for what is global, on all CPUs.

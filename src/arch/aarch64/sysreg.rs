@@ -209,8 +209,8 @@ invalidations! {
     tlbi_vae1is, "tlbi vae1is, {}";
     /// Drops what is cached of an address and ASID, at the last level, on all CPUs.
     tlbi_vale1is, "tlbi vale1is, {}";
-    /// Drops what is cached of an address and ASID, at the last level, on this CPU.
-    tlbi_vale1, "tlbi vale1, {}";
+    /// Drops what is cached of an address and ASID, at all levels, on this CPU.
+    tlbi_vae1, "tlbi vae1, {}";
     /// Drops all that is cached under an ASID, on all CPUs.
     tlbi_aside1is, "tlbi aside1is, {}";
     /// TLBI RVAE1IS: range form, of an ASID, at all levels.

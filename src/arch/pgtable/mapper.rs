@@ -13,8 +13,8 @@
 //! owed a TLB invalidation (`FlushOwed`), and table pages are freed only after it.
 #![deny(unsafe_code)]
 
-use super::descriptor::{Level, VA_BITS};
-use super::regime::{Kernel, Regime};
+use super::descriptor::{Level, TableLimits, VA_BITS};
+use super::regime::{Attributes, Kernel, Regime};
 use super::table::{Entry, Leaf, TableAccess, TableAddr};
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
@@ -70,7 +70,7 @@ impl core::error::Error for MapError {}
 pub struct Translation<R: Regime = Kernel> {
     /// The physical address.
     pub pa: PhysAddr,
-    /// Attributes of the mapping.
+    /// Attributes of the mapping, with the rights that the tables above it leave.
     pub attrs: R::Attrs,
     /// The level of the page or block.
     pub level: Level,
@@ -136,10 +136,11 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
         if !A::Regime::reaches(self.root, va) {
             return None;
         }
-        let (level, _, entry) = self.lookup(va);
+        let (level, _, entry, limits) = self.lookup_limits(va);
         let Entry::Leaf(Leaf { pa, attrs, contiguous, valid }) = entry else {
             return None;
         };
+        let attrs = attrs.limited(limits);
         let offset = va.get() & (level.size() - 1);
         Some(Translation { pa: pa + offset as u64, attrs, level, contiguous, valid })
     }
@@ -171,6 +172,27 @@ impl<'a, A: TableAccess> Mapper<'a, A> {
             recent.note(va, table);
         }
         Some(table)
+    }
+
+    /// [`Mapper::lookup`], and the limits that the tables on the way set.
+    pub(super) fn lookup_limits(
+        &self,
+        va: VirtAddr,
+    ) -> (Level, TableAddr<A::Regime>, Entry<A::Regime>, TableLimits) {
+        let (mut table, mut level) = A::Regime::top(self.root, va);
+        let mut limits = TableLimits::NONE;
+        loop {
+            let (word, entry) = self.access.with(table, |t| {
+                let index = level.index(va);
+                (t.descriptor(index), t.entry(level, index))
+            });
+            match (entry, level.down()) {
+                (Entry::Table(next), Some(down)) => {
+                    (table, level, limits) = (next, down, limits.and(word));
+                }
+                _ => return (level, table, entry, limits),
+            }
+        }
     }
 
     /// The entry that decides about `va`: where it is and what it says.

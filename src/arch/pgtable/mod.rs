@@ -31,7 +31,7 @@ mod zap;
 mod tests;
 
 pub use cached::{is_page_mapped, map_cached, unmap_cached};
-pub use descriptor::{Descriptor, KernelAttrs, Kind, Level, Permission};
+pub use descriptor::{Descriptor, KernelAttrs, Kind, Level, Permission, TableLimits};
 pub use flush::FlushOwed;
 pub use gather::{Gathered, MmuGather};
 pub use mair::{MAIR_EL1, MemoryType};

@@ -290,7 +290,12 @@ impl<R: Regime> Table<R> {
     }
     #[inline]
     pub(super) fn set_table(&self, index: usize, table: TableAddr<R>) {
-        let link = Descriptor::table_with(table.0, R::TABLE_BITS);
+        self.set_table_with(index, table, 0);
+    }
+    /// Links a table with further bits than all of the regime have.
+    #[inline]
+    pub(super) fn set_table_with(&self, index: usize, table: TableAddr<R>, bits: u64) {
+        let link = Descriptor::table_with(table.0, R::TABLE_BITS | bits);
         mmu::write_descriptor(&self.words[index], link);
     }
 

@@ -1,9 +1,9 @@
 //! Reading a whole tree: what it maps, and whether it is as it should be.
 #![deny(unsafe_code)]
 
-use super::descriptor::{CONT_ENTRIES, Descriptor, Level, PTRS_PER_TABLE};
+use super::descriptor::{CONT_ENTRIES, Descriptor, Level, PTRS_PER_TABLE, TableLimits};
 use super::mapper::{AddrOf, Mapper, RangeOf, Translation, tops};
-use super::regime::Regime;
+use super::regime::{Attributes, Regime};
 use super::table::{Entry, Leaf, Table, TableAccess, TableAddr};
 use crate::addr::{VirtAddr, VirtRange};
 use core::fmt;
@@ -41,7 +41,7 @@ pub struct TreeStats {
 
 impl<A: TableAccess> Mapper<'_, A> {
     /// Calls `f` with each leaf that maps some of `va`, rising: its first address and
-    /// its translation, until `f` breaks off. A contiguous set counts sixteen times.
+    /// its translation, with the rights that the tables above it leave, until `f` breaks off. A contiguous set counts sixteen times.
     /// Present-invalid entries count too.
     pub fn for_each_leaf(
         &self,
@@ -49,8 +49,9 @@ impl<A: TableAccess> Mapper<'_, A> {
         mut f: impl FnMut(AddrOf<A>, Translation<A::Regime>) -> ControlFlow<()>,
     ) {
         let va = A::Regime::input_range(va);
-        let _ = tops::<A::Regime>(self.root, va)
-            .try_for_each(|(table, level, part)| self.leaves_in(table, level, part, &mut f));
+        let _ = tops::<A::Regime>(self.root, va).try_for_each(|(table, level, part)| {
+            self.leaves_in(table, level, part, TableLimits::NONE, &mut f)
+        });
     }
 
     fn leaves_in(
@@ -58,6 +59,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         table: TableAddr<A::Regime>,
         level: Level,
         va: VirtRange,
+        limits: TableLimits,
         f: &mut impl FnMut(AddrOf<A>, Translation<A::Regime>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         if va.is_empty() {
@@ -69,16 +71,19 @@ impl<A: TableAccess> Mapper<'_, A> {
         // by its word alone.
         let next = |t: &Table<A::Regime>, at: usize| {
             let index = (at..=last).find(|&index| t.descriptor(index) != Descriptor::INVALID)?;
-            Some((index, t.entry(level, index)))
+            Some((index, t.descriptor(index), t.entry(level, index)))
         };
-        while let Some((index, entry)) = self.access.with(table, |t| next(t, at)) {
+        while let Some((index, word, entry)) = self.access.with(table, |t| next(t, at)) {
             at = index + 1;
             let start = base + (index << level.shift());
             let whole = VirtRange::new(start, start.saturating_add(level.size()));
             let part = whole.intersect(va);
             match (entry, level.down()) {
-                (Entry::Table(next), Some(down)) => self.leaves_in(next, down, part, f)?,
+                (Entry::Table(next), Some(down)) => {
+                    self.leaves_in(next, down, part, limits.and(word), f)?;
+                }
                 (Entry::Leaf(Leaf { pa, attrs, contiguous, valid }), _) => {
+                    let attrs = attrs.limited(limits);
                     f(
                         A::Regime::output(start),
                         Translation { pa, attrs, level, contiguous, valid },
@@ -101,7 +106,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         let base = A::Regime::input(base);
         let all = VirtRange::from_size(base, A::Regime::span(self.root));
         for (table, level, part) in tops::<A::Regime>(self.root, all) {
-            self.validate_in(table, level, part.start(), &mut stats)?;
+            self.validate_in(table, level, part.start(), TableLimits::NONE, &mut stats)?;
         }
         Ok(stats)
     }
@@ -111,6 +116,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         table: TableAddr<A::Regime>,
         level: Level,
         base: VirtAddr,
+        limits: TableLimits,
         stats: &mut TreeStats,
     ) -> Result<(), BadTree> {
         stats.tables += 1;
@@ -130,11 +136,13 @@ impl<A: TableAccess> Mapper<'_, A> {
                     return bad("bits that say nothing");
                 }
                 (Entry::Invalid, _) => {}
-                (Entry::Table(next), Some(down)) => self.validate_in(next, down, va, stats)?,
+                (Entry::Table(next), Some(down)) => {
+                    self.validate_in(next, down, va, limits.and(descriptor), stats)?;
+                }
                 (Entry::Table(_), None) => return bad("a table below the last level"),
                 (Entry::Leaf(leaf), _) => {
                     let descriptor = A::Regime::show(descriptor).unwrap_or(descriptor);
-                    if let Some(defect) = A::Regime::defect(descriptor) {
+                    if let Some(defect) = A::Regime::defect(descriptor, limits) {
                         return bad(defect);
                     }
                     stats.leaves[level as usize - 1] += 1;

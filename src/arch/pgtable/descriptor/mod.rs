@@ -41,6 +41,10 @@ pub(super) const UXN: u64 = 1 << 54;
 pub(super) const PXN_TABLE: u64 = 1 << 59;
 /// Table descriptor bit: nothing below it is executable at EL0.
 pub(super) const UXN_TABLE: u64 = 1 << 60;
+/// Table descriptor bit (APTable\[0\]): EL0 has no access to what is below it.
+pub(super) const AP_TABLE_NO_EL0: u64 = 1 << 61;
+/// Table descriptor bit (APTable\[1\]): nothing below it can be written.
+pub(super) const AP_TABLE_RDONLY: u64 = 1 << 62;
 /// Everything in a leaf that a [`KernelAttrs`] sets.
 const ATTRS: u64 = ATTR_INDX | AP_EL0 | AP_RDONLY | SH_INNER | AF | NG | GP | DBM | PXN | UXN;
 
@@ -197,6 +201,12 @@ impl KernelAttrs {
     pub const fn is_guarded(self) -> bool {
         self.0 & GP != 0
     }
+    /// The attributes with the rights that tables above leave.
+    #[inline(always)]
+    #[must_use]
+    pub const fn limited(self, limits: TableLimits) -> Self {
+        Self(limits.apply(self.0))
+    }
     /// Returns whether it is Inner Shareable: all CPUs see the same.
     #[must_use]
     pub const fn is_shared(self) -> bool {
@@ -234,6 +244,42 @@ impl core::fmt::Debug for KernelAttrs {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{:?} {:?}", self.memory(), self.permission())?;
         if self.is_guarded() { write!(f, " guarded") } else { Ok(()) }
+    }
+}
+
+/// Limits that the tables on the way to a leaf set for it: APTable, PXNTable, UXNTable (Arm ARM
+/// D8.3.1, D8.4.3).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TableLimits(u64);
+
+impl TableLimits {
+    const ALL: u64 = AP_TABLE_RDONLY | AP_TABLE_NO_EL0 | PXN_TABLE | UXN_TABLE;
+
+    /// No limits.
+    pub const NONE: Self = Self(0);
+
+    /// Adds those of one more table's descriptor.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, table: Descriptor) -> Self {
+        Self(self.0 | table.0 & Self::ALL)
+    }
+    /// Returns whether nothing below can be written.
+    #[must_use]
+    pub const fn is_read_only(self) -> bool {
+        self.0 & AP_TABLE_RDONLY != 0
+    }
+    /// The bits of a leaf of EL1&0 with the rights that are left of its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply(self, leaf: u64) -> u64 {
+        let set = self.bit(AP_TABLE_RDONLY, AP_RDONLY)
+            | self.bit(PXN_TABLE, PXN)
+            | self.bit(UXN_TABLE, UXN);
+        (leaf | set) & !self.bit(AP_TABLE_NO_EL0, AP_EL0)
+    }
+    const fn bit(self, table: u64, leaf: u64) -> u64 {
+        if self.0 & table != 0 { leaf } else { 0 }
     }
 }
 

@@ -6,7 +6,8 @@
 #![deny(unsafe_code)]
 
 use super::descriptor::{
-    AF, AP_EL0, Descriptor, Kind, Level, NG, SH_INNER, SH_OUTER, UXN, VA_BITS,
+    AF, AP_EL0, AP_TABLE_NO_EL0, AP_TABLE_RDONLY, Descriptor, Kind, Level, NG, PXN_TABLE, SH_INNER,
+    SH_OUTER, TableLimits, UXN, UXN_TABLE, VA_BITS,
 };
 use crate::addr::{PhysAddr, VirtAddr};
 use core::fmt;
@@ -20,11 +21,6 @@ const BADDR: u64 = 0x0000_ffff_ffff_f000;
 const TBI: [u64; 2] = [1 << 37, 1 << 38];
 /// TCR_EL1.EPD0 and EPD1: no walks.
 const EPD: [u64; 2] = [1 << 7, 1 << 23];
-// Table descriptors restrict what is below them (Arm ARM D8.3.1).
-const PXN_TABLE: u64 = 1 << 59;
-const UXN_TABLE: u64 = 1 << 60;
-const AP_TABLE_NO_EL0: u64 = 1 << 61;
-const AP_TABLE_RDONLY: u64 = 1 << 62;
 
 /// The registers that say where a walk of the EL1&0 regime begins.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +90,8 @@ pub struct Step {
     pub at: PhysAddr,
     /// The entry; `None` where it can't be read.
     pub descriptor: Option<Descriptor>,
+    /// Limits that the tables above set.
+    pub limits: TableLimits,
 }
 
 impl Step {
@@ -108,7 +106,7 @@ impl Step {
 /// or a table that can't be read.
 pub struct Walk<R> {
     va: VirtAddr,
-    next: Option<(Level, PhysAddr)>,
+    next: Option<(Level, PhysAddr, TableLimits)>,
     read: R,
 }
 
@@ -116,7 +114,7 @@ impl<R: FnMut(PhysAddr) -> Option<u64>> Walk<R> {
     /// The walk of `va` from the table at `pgd`. `read` reads a word, or says that there
     /// is none.
     pub fn new(pgd: PhysAddr, va: VirtAddr, read: R) -> Self {
-        Self { va, next: Some((Level::Pgd, pgd)), read }
+        Self { va, next: Some((Level::Pgd, pgd, TableLimits::NONE)), read }
     }
 }
 
@@ -124,13 +122,14 @@ impl<R: FnMut(PhysAddr) -> Option<u64>> Iterator for Walk<R> {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {
-        let (level, table) = self.next.take()?;
+        let (level, table, limits) = self.next.take()?;
         let index = level.index(self.va);
         let at = table + (index * size_of::<u64>()) as u64;
         let descriptor = (self.read)(at).map(Descriptor::from_bits);
-        let step = Step { level, index, at, descriptor };
+        let step = Step { level, index, at, descriptor, limits };
         if let (Some(Kind::Table(table)), Some(down)) = (step.kind(), level.down()) {
-            self.next = Some((down, table));
+            let limits = descriptor.map_or(limits, |table| limits.and(table));
+            self.next = Some((down, table, limits));
         }
         Some(step)
     }
@@ -162,7 +161,10 @@ impl fmt::Display for Step {
                 }
                 Ok(())
             }
-            Kind::Leaf(pa, attrs) => {
+            Kind::Leaf(pa, own) => {
+                // Rights are those that the tables above leave.
+                let bits = self.limits.apply(bits);
+                let attrs = own.limited(self.limits);
                 let leaf = if self.level == Level::Pte { "page" } else { "block" };
                 write!(f, "{leaf} {pa}, {:?}", attrs.memory())?;
                 f.write_str(if attrs.is_writable() { ", read-write" } else { ", read-only" })?;
@@ -192,6 +194,9 @@ impl fmt::Display for Step {
                 }
                 if attrs.is_guarded() {
                     f.write_str(", guarded")?;
+                }
+                if attrs != own {
+                    f.write_str(", limited by a table above")?;
                 }
                 Ok(())
             }

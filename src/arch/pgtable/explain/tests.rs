@@ -27,6 +27,16 @@ impl Words {
         }
         table
     }
+    /// Gives the table link of `level` for `va` these limits, and the others none.
+    fn limit(&mut self, va: VirtAddr, level: Level, bits: u64) {
+        let mut table = PGD;
+        for at in [Level::Pgd, Level::Pud, Level::Pmd] {
+            let limits = if at == level { bits } else { 0 };
+            let link = (table + 0x1000).get() | limits | 0b11;
+            self.set(table, at, va, Descriptor::from_bits(link));
+            table = table + 0x1000;
+        }
+    }
     fn walk(&self, va: VirtAddr) -> Vec<Step> {
         Walk::new(PGD, va, |at| self.0.get(&at.get()).copied()).collect()
     }
@@ -99,7 +109,13 @@ fn a_table_that_is_its_own_ends_it() {
 fn attributes_in_words() {
     let say = |bits: u64| {
         let descriptor = Some(Descriptor::from_bits(bits));
-        let step = Step { level: Level::Pte, index: 7, at: PGD + 56, descriptor };
+        let step = Step {
+            level: Level::Pte,
+            index: 7,
+            at: PGD + 56,
+            descriptor,
+            limits: TableLimits::NONE,
+        };
         let text = step.to_string();
         text.split_once("page ")
             .expect("a page")
@@ -127,7 +143,8 @@ fn attributes_in_words() {
 fn limits_of_tables_in_words() {
     let say = |bits: u64| {
         let descriptor = Some(Descriptor::from_bits(bits));
-        Step { level: Level::Pud, index: 511, at: PGD, descriptor }.to_string()
+        Step { level: Level::Pud, index: 511, at: PGD, descriptor, limits: TableLimits::NONE }
+            .to_string()
     };
     assert_eq!(
         say(0x7800_0000_4000_1003),
@@ -135,6 +152,29 @@ fn limits_of_tables_in_words() {
          table 0x40001000, read-only below, closed to EL0, PXN, UXN"
     );
     assert!(say(0x4000_1003).ends_with("table 0x40001000"));
+}
+
+/// A leaf is said to have the rights that the tables above it leave.
+#[test]
+fn limits_are_worked_into_the_leaf() {
+    let all = Descriptor::from_bits(0x8000_0000 | 1 << 6 | 0b11 << 8 | 1 << 10 | 0b11);
+    for (limit, level, said) in [
+        (1 << 62, Level::Pgd, "read-only, executable, open to EL0, executable at EL0"),
+        (1 << 61, Level::Pud, "read-write, executable, executable at EL0"),
+        (1 << 60, Level::Pmd, "read-write, executable, open to EL0"),
+        (1 << 59, Level::Pmd, "read-write, open to EL0, executable at EL0"),
+    ] {
+        let mut words = Words::default();
+        let table = words.tables_to(VA, Level::Pte);
+        words.set(table, Level::Pte, VA, all);
+        let bare =
+            "Normal, read-write, executable, open to EL0, executable at EL0, inner shareable";
+        words.limit(VA, Level::Pmd, 0);
+        assert!(words.last(VA).ends_with(bare), "{}", words.last(VA));
+        words.limit(VA, level, limit);
+        let limited = std::format!("Normal, {said}, inner shareable, limited by a table above");
+        assert!(words.last(VA).ends_with(&limited), "{}", words.last(VA));
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@
 use super::{Attributes, Regime, leaf_of};
 use crate::addr::{VirtAddr, VirtRange};
 use crate::arch::mmu;
-use crate::arch::pgtable::descriptor::{Descriptor, KernelAttrs, Level, UXN_TABLE, VA_BITS};
+use crate::arch::pgtable::descriptor::{
+    Descriptor, KernelAttrs, Level, TableLimits, UXN_TABLE, VA_BITS,
+};
 use crate::arch::pgtable::flush::Reach;
 use crate::arch::pgtable::table::{Leaf, TableAddr};
 use crate::arch::pgtable::tlbi::{RangeOp, VaOp};
@@ -30,6 +32,10 @@ impl Attributes for KernelAttrs {
     #[inline(always)]
     fn with_state_of(self, _: Self) -> Self {
         self
+    }
+    #[inline(always)]
+    fn limited(self, limits: TableLimits) -> Self {
+        self.limited(limits)
     }
 }
 
@@ -76,7 +82,8 @@ impl Regime for Kernel {
     fn show(entry: Descriptor) -> Option<Descriptor> {
         entry.undo_present_invalid()
     }
-    fn defect(leaf: Descriptor) -> Option<&'static str> {
+    fn defect(leaf: Descriptor, limits: TableLimits) -> Option<&'static str> {
+        let leaf = Descriptor::from_bits(limits.apply(leaf.bits()));
         if leaf.is_writable_and_executable() {
             Some("writable and executable")
         } else if leaf.is_open_to_el0() {

@@ -13,7 +13,7 @@ pub use stage2::{
 };
 pub use user::{MigrationPte, Prot, PteMarker, SwapPte, User, UserAttrs, UserPte};
 
-use super::descriptor::{Descriptor, Level};
+use super::descriptor::{Descriptor, Level, TableLimits};
 use super::flush::{Issued, Reach};
 use super::table::{Entry, Leaf, Table, TableAddr};
 use super::tlbi::{RangeOp, VaOp};
@@ -35,6 +35,8 @@ pub trait Attributes: Copy + Eq + Debug {
     /// The same attributes, young if either is, and dirty if either is: the state of memory that
     /// one TLB entry maps and several descriptors do.
     fn with_state_of(self, other: Self) -> Self;
+    /// The same with the rights that tables above leave.
+    fn limited(self, limits: TableLimits) -> Self;
 }
 
 /// A translation regime: the format of its tables, and the invalidation of its TLB entries. The
@@ -87,8 +89,8 @@ pub trait Regime: Copy + Eq + Hash + Debug + 'static {
     fn is_software_entry(_word: Descriptor, _level: Level) -> bool {
         false
     }
-    /// Says what a valid leaf has that none of the regime may.
-    fn defect(leaf: Descriptor) -> Option<&'static str>;
+    /// Says what a valid leaf has, below tables with these limits, that none of the regime may.
+    fn defect(leaf: Descriptor, limits: TableLimits) -> Option<&'static str>;
 
     // Invalidation of TLB entries. Before one the tables' edits are visible to walkers.
 

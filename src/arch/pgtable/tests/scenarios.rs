@@ -333,3 +333,49 @@ fn invalidations_are_as_few_as_they_can_be() {
     let ops = steps(PMD_SIZE + PAGE_SIZE, MapFlags::NO_BLOCK, true);
     assert_eq!(ops, [TlbiRangeLast, TlbiVaLast]);
 }
+
+/// Rights, dumps and checks are those that the tables above a leaf leave.
+#[test]
+fn tables_limit_what_is_below() {
+    use crate::arch::pgtable::{Descriptor, Level};
+    use core::ops::ControlFlow::Continue;
+    Rig::run(Config { seed: 1, cpus: 0, eagerness: 0 }, |rig| {
+        let va = pages(0, 1);
+        rig.mapper().map(va, MEM, RW, MapFlags::empty()).unwrap();
+        let word = |rig: &mut Rig<'_>, level: Level, change: &dyn Fn(u64) -> u64| {
+            let mut table = rig.root;
+            for at in [Level::Pgd, Level::Pud, Level::Pmd, Level::Pte] {
+                let here = rig.access.with(table, |t| t.descriptor(at.index(va.start())));
+                if at == level {
+                    let at = table.phys() + 8 * at.index(va.start()) as u64;
+                    let at = core::ptr::with_exposed_provenance_mut::<u64>(phys_to_virt(at).get());
+                    // SAFETY: a word of a table of this test's.
+                    unsafe { at.write(change(here.bits())) };
+                    return;
+                }
+                // SAFETY: a table of this test's.
+                table = unsafe { TableAddr::new(Descriptor::next_table(here).unwrap()) };
+            }
+        };
+        // Writable and executable, which the tables forbid or not.
+        word(rig, Level::Pte, &|leaf| leaf & !(1 << 53));
+        assert!(rig.mapper().validate(VirtAddr::new(0xffff_0000_0000_0000)).is_err());
+        for (level, limit, writable, executable) in [
+            (Level::Pmd, 1 << 59, true, false),
+            (Level::Pud, 1 << 62, false, true),
+            (Level::Pgd, 1 << 59 | 1 << 62, false, false),
+        ] {
+            word(rig, level, &|link| link | limit);
+            let base = VirtAddr::new(0xffff_0000_0000_0000);
+            assert!(rig.mapper().validate(base).is_ok(), "{level:?} {limit:#x}");
+            let rights = |attrs: KernelAttrs| (attrs.is_writable(), attrs.is_executable());
+            let found = rig.mapper().translate(va.start()).unwrap();
+            assert_eq!(rights(found.attrs), (writable, executable));
+            rig.mapper().for_each_leaf(va, |_, leaf| {
+                assert_eq!(rights(leaf.attrs), (writable, executable));
+                Continue(())
+            });
+            word(rig, level, &|link| link & !limit);
+        }
+    });
+}

@@ -6,7 +6,7 @@
 #![deny(unsafe_code)]
 
 use super::super::Attributes;
-use crate::arch::pgtable::descriptor::{AF, Descriptor, SH_INNER, SH_OUTER};
+use crate::arch::pgtable::descriptor::{AF, Descriptor, SH_INNER, SH_OUTER, TableLimits};
 use bitflags::bitflags;
 
 bitflags! {
@@ -132,6 +132,11 @@ impl Attributes for Stage2Attrs {
     #[inline(always)]
     fn with_state_of(self, other: Self) -> Self {
         Self(self.0 | other.0 & AF)
+    }
+    /// There are no limits at stage 2.
+    #[inline(always)]
+    fn limited(self, _: TableLimits) -> Self {
+        self
     }
 }
 

@@ -20,7 +20,7 @@ pub use geometry::Geometry;
 use super::{Attributes, Regime, leaf_of};
 use crate::addr::{Ipa, IpaRange, PAGE_SIZE, PhysAddr, VirtAddr, VirtRange};
 use crate::arch::mmu;
-use crate::arch::pgtable::descriptor::{Descriptor, Level};
+use crate::arch::pgtable::descriptor::{Descriptor, Level, TableLimits};
 use crate::arch::pgtable::flush::{FlushOwed, Issued, Reach};
 use crate::arch::pgtable::table::{Leaf, TableAccess, TableAddr};
 use crate::arch::pgtable::tlbi::{RangeOp, VaOp};
@@ -207,7 +207,7 @@ impl<E: El2> Regime for Stage2<E> {
         let hidden = entry.bits() & (1 | HIDDEN) == HIDDEN;
         hidden.then(|| Descriptor::from_bits(entry.bits() & !HIDDEN | 1))
     }
-    fn defect(leaf: Descriptor) -> Option<&'static str> {
+    fn defect(leaf: Descriptor, _: TableLimits) -> Option<&'static str> {
         let attrs = Stage2Attrs::of_leaf(leaf);
         let memory = attrs.memory() as u64;
         if leaf.bits() & attrs::MEM_ATTR != memory << attrs::MEM_ATTR.trailing_zeros() {

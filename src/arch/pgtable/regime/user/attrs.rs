@@ -10,7 +10,7 @@
 use super::super::Attributes;
 use crate::arch::pgtable::descriptor::{
     AF, AP_EL0, AP_RDONLY, ATTR_INDX, ATTR_INDX_SHIFT, DBM, Descriptor, GP, NG, PXN, SH_INNER,
-    SH_OUTER, UXN,
+    SH_OUTER, TableLimits, UXN,
 };
 use crate::arch::pgtable::mair::MemoryType;
 use bitflags::bitflags;
@@ -175,6 +175,11 @@ impl Attributes for UserAttrs {
     fn with_state_of(self, other: Self) -> Self {
         let dirty = if other.is_dirty() { self.dirty() } else { self };
         Self(dirty.0 | other.0 & AF)
+    }
+    #[inline(always)]
+    fn limited(self, limits: TableLimits) -> Self {
+        let attrs = if limits.is_read_only() { self.write_protected() } else { self };
+        Self(limits.apply(attrs.0))
     }
 }
 

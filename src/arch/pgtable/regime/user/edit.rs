@@ -70,10 +70,16 @@ impl<A: TableAccess<Regime = User>> Mapper<'_, A> {
     /// ptep_set_access_flags, spurious faults).
     ///
     /// The entry may only have been less permissive, so no other CPU has to forget it; this one
-    /// does, as it may hold the clean entry.
+    /// does, as it may hold the clean entry, or a pointer to the table from when that was linked
+    /// read-only. A write below a table that is linked so is not allowed.
     pub fn handle_access(&mut self, va: UserAddr, write: bool) -> bool {
         let index = Level::Pte.index(User::input(va));
-        let (Level::Pte, table, _) = self.lookup(User::input(va)) else { return false };
+        let (Level::Pte, table, _, limits) = self.lookup_limits(User::input(va)) else {
+            return false;
+        };
+        if write && limits.is_read_only() {
+            return false;
+        }
         loop {
             let UserPte::Present(leaf) =
                 self.access.with(table, |t| UserPte::decode(t.descriptor(index)))
@@ -89,7 +95,7 @@ impl<A: TableAccess<Regime = User>> Mapper<'_, A> {
             {
                 mmu::dsb_ishst();
                 if let Some(asid) = self.access.tag() {
-                    mmu::tlbi_vale1(VaOp::of_user(va, asid.get()));
+                    mmu::tlbi_vae1(VaOp::of_user(va, asid.get()));
                     mmu::dsb_nsh();
                     mmu::isb();
                 }

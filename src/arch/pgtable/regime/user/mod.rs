@@ -13,6 +13,7 @@
 mod attrs;
 mod edit;
 mod pte;
+mod share;
 
 pub use attrs::{Prot, UserAttrs};
 pub use pte::{MigrationPte, PteMarker, SwapPte, UserPte};
@@ -21,7 +22,9 @@ use super::Regime;
 use crate::addr::{UserAddr, UserRange, VirtAddr, VirtRange};
 use crate::arch::asid::{Asid, Context};
 use crate::arch::mmu;
-use crate::arch::pgtable::descriptor::{Descriptor, Level, NG, PXN, PXN_TABLE, VA_BITS};
+use crate::arch::pgtable::descriptor::{
+    Descriptor, Level, NG, PXN, PXN_TABLE, TableLimits, VA_BITS,
+};
 use crate::arch::pgtable::flush::{FlushOwed, Reach};
 use crate::arch::pgtable::table::{Entry, Leaf, Table, TableAddr};
 use crate::arch::pgtable::tlbi::{RangeOp, VaOp};
@@ -84,7 +87,8 @@ impl Regime for User {
         let hidden = entry.bits() & (1 | NG | pte::FORM) == pte::HIDDEN;
         hidden.then(|| Descriptor::from_bits(entry.bits() & !pte::FORM | NG | 1))
     }
-    fn defect(leaf: Descriptor) -> Option<&'static str> {
+    /// A user's leaf says itself what it must, whatever the tables do.
+    fn defect(leaf: Descriptor, _: TableLimits) -> Option<&'static str> {
         if leaf.bits() & PXN == 0 {
             Some("executable by the kernel")
         } else if leaf.bits() & NG == 0 {

@@ -1,6 +1,7 @@
 //! Attributes, first tables and VTCR_EL2, as words.
 
 use super::*;
+use crate::arch::pgtable::TableLimits;
 
 #[test]
 fn words() {
@@ -36,14 +37,17 @@ fn attributes_change_one_thing_at_a_time() {
             assert_eq!((read.memory(), read.is_young()), (memory, false));
             let leaf = Leaf::<Guest> { pa: M, attrs, contiguous: false, valid: true };
             let word = leaf.descriptor(Level::Pte);
-            assert_eq!(Guest::defect(word), None);
+            assert_eq!(Guest::defect(word, TableLimits::NONE), None);
             assert_eq!(Guest::show(Guest::hide(word)), Some(word));
             assert_eq!(Guest::show(word), None);
         }
     }
     let reserved = Descriptor::from_bits(0b0100 << 2 | 1 << 54);
-    assert!(Guest::defect(reserved).is_some());
-    assert!(Guest::defect(Descriptor::from_bits(0b0001 << 2)).is_some(), "code in Device memory");
+    assert!(Guest::defect(reserved, TableLimits::NONE).is_some());
+    assert!(
+        Guest::defect(Descriptor::from_bits(0b0001 << 2), TableLimits::NONE).is_some(),
+        "code in Device memory"
+    );
 }
 
 /// First tables by size: their level, their number, and T0SZ, SL0 and PS of VTCR_EL2.

@@ -32,13 +32,13 @@ fn no_attributes_let_the_kernel_execute_or_are_global() {
                 let leaf = Leaf::<User> { pa: M, attrs, contiguous: false, valid: true };
                 let word = leaf.descriptor(Level::Pte);
                 assert_eq!(word.bits() & (PXN | NG), PXN | NG, "{attrs:?}");
-                assert_eq!(User::defect(word), None);
+                assert_eq!(User::defect(word, TableLimits::NONE), None);
                 assert_eq!(attrs.memory(), memory);
             }
         }
     }
-    assert!(User::defect(Descriptor::from_bits(NG)).is_some());
-    assert!(User::defect(Descriptor::from_bits(PXN)).is_some());
+    assert!(User::defect(Descriptor::from_bits(NG), TableLimits::NONE).is_some());
+    assert!(User::defect(Descriptor::from_bits(PXN), TableLimits::NONE).is_some());
 }
 
 /// The bits as the manual and Linux's pgtable-prot.h spell them.

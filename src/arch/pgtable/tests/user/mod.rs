@@ -2,6 +2,7 @@
 
 mod edits;
 mod formats;
+mod share;
 mod state;
 mod steps;
 
@@ -14,7 +15,8 @@ use crate::arch::pgtable::flush::{FlushOwed, Reach};
 use crate::arch::pgtable::mair::MemoryType;
 use crate::arch::pgtable::{
     Attributes, Gathered, Leaf, MapError, MapFlags, Mapper, MigrationPte, MmuGather, Prot,
-    PteMarker, Regime, SwapPte, Table, TableAccess, TableAddr, User, UserAttrs, UserPte,
+    PteMarker, Regime, SwapPte, Table, TableAccess, TableAddr, TableLimits, User, UserAttrs,
+    UserPte,
 };
 use crate::arch::{CpuId, mmu, phys_to_virt};
 use std::collections::BTreeSet;
@@ -95,6 +97,8 @@ struct Rig<'m> {
     machine: &'m Machine,
     access: UserAccess,
     root: TableAddr<User>,
+    /// A table that is out of the tree.
+    shared: Option<TableAddr<User>>,
 }
 
 impl Rig<'_> {
@@ -113,7 +117,7 @@ impl Rig<'_> {
                     mmu::isb();
                 });
             }
-            f(&mut Rig { machine, access, root })
+            f(&mut Rig { machine, access, root, shared: None })
         })
     }
 

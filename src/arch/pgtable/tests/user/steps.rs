@@ -105,6 +105,63 @@ const SEQUENCES: &[Sequence] = &[
         taken: &[DsbIshst, TlbiVaAsidLocal, DsbNsh, Isb],
     },
     Sequence {
+        name: "write-protect a table",
+        before: maps_two,
+        steps: |rig| flush(rig.mapper().share_table(VA).unwrap().1),
+        after: |rig| {
+            for n in [0, 1] {
+                rig.check(page(n), Access::Write, DENIED);
+                rig.check(page(n), Access::Read, Ok(frame(n)));
+            }
+        },
+        taken: &[DsbIshst, TlbiAsid, DsbIsh, Isb],
+    },
+    Sequence {
+        name: "make a table writable again",
+        before: |rig| {
+            maps_two(rig);
+            flush(rig.mapper().share_table(VA).unwrap().1);
+            rig.check(VA, Access::Write, DENIED);
+        },
+        steps: |rig| flush(rig.mapper().unshare_table(VA).unwrap()),
+        after: |rig| {
+            rig.check(VA, Access::Write, Ok(M));
+            rig.check(page(1), Access::Write, Ok(frame(1)));
+        },
+        taken: &[DsbIshst, TlbiAsid, DsbIsh, Isb],
+    },
+    Sequence {
+        name: "link a shared table",
+        before: |rig| {
+            maps_two(rig);
+            let (table, owed) = rig.mapper().unlink_table(VA).unwrap();
+            flush(owed);
+            rig.check(VA, Access::Read, MISSING);
+            rig.shared = Some(table);
+        },
+        steps: |rig| {
+            let table = rig.shared.unwrap();
+            rig.mapper().link_shared_table(VA, table).unwrap();
+        },
+        after: |rig| {
+            rig.check(VA, Access::Read, Ok(M));
+            rig.check(VA, Access::Write, DENIED);
+        },
+        taken: &[DsbIshst, Isb],
+    },
+    Sequence {
+        name: "unlink a table",
+        before: maps_two,
+        steps: |rig| flush(rig.mapper().unlink_table(VA).unwrap().1),
+        after: |rig| {
+            rig.check(VA, Access::Read, MISSING);
+            rig.check(page(1), Access::Read, MISSING);
+            rig.map(0, 1, used());
+            rig.check(VA, Access::Read, Ok(M));
+        },
+        taken: &[Break, DsbIshst, TlbiAsid, DsbIsh, Isb],
+    },
+    Sequence {
         name: "free the tables",
         before: |rig| {
             rig.map(0, 1, used());
