@@ -15,7 +15,7 @@ from .target import Error, read, read_int
 WRAPPERS = (
     ("granule::arch::aarch64::MachineLocal<", "value"),
     ("granule::sync::spinlock::SpinLock<", "value"),
-    ("granule::percpu::units::PerCpu<", "__0"),
+    ("granule::arch::aarch64::percpu::PerCpu<", "__0"),
     ("granule::percpu::array::CpuArray<", "slots"),
     ("granule::percpu::array::Slot<", "__0"),
     ("granule::mm::slab::memory::EarlyCell<", "__0"),
@@ -243,13 +243,13 @@ def static(name):
 
 
 def per_cpu(name):
-    """The values of a per-CPU static, CPU by CPU (src/percpu/units.rs)."""
+    """The values of a per-CPU static, CPU by CPU (src/arch/aarch64/percpu.rs)."""
     return of_cpus(static(name))
 
 
 def of_cpus(own):
     """The values of a per-CPU variable, CPU by CPU, by that of the boot CPU."""
-    cpus = static("granule::percpu::units::UNITS").int()
+    cpus = static("granule::arch::aarch64::percpu::UNITS").int()
     distance = source.start_of("PERCPU") - source.start_of("KIMAGE")
     return [Place(own.type, own.address + cpu * distance) for cpu in range(cpus)]
 

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Checks the lengths of files of src, and names for which Linux or Rust has a word.
+"""Checks the lengths of files of src, names for which Linux or Rust has a word, and what costs more with
+each CPU that the kernel is built for.
 
     scripts/tests/shape.py [--list | --samples]
 
 No more than LONG_LIMIT files may have over LONG lines. None of the words of COINED may stand
-in code, alone or as a part of a name, whatever its case and its ending. --list prints the long files. --samples tries both on texts made here.
+in code, alone or as a part of a name, whatever its case and its ending. No array has NR_CPUS elements, and no
+loop as many rounds, but those of FOR_ALL_CPUS: per-CPU data are of the CPUs that there are. --list prints the
+long files. --samples tries all three on texts made here.
 """
 
 import pathlib
@@ -33,6 +36,21 @@ COINED = {
     "unmap_few": "unmap_cached",
 }
 
+# Files with arrays of NR_CPUS elements or loops of as many rounds: how many, and why (decision 17).
+FOR_ALL_CPUS = {
+    "arch/aarch64/smp.rs": (2, "a core looks there with its MMU off"),
+    "arch/cpumask/mod.rs": (1, "a constant"),
+    "lib.rs": (1, "the hosted machine has all CPUs"),
+    "mm/slab/kmem_cache.rs": (1, "the hosted machine has all CPUs"),
+    "mm/vmalloc/vmap_areas.rs": (2, "a word and a half for each CPU, under the lock of all areas"),
+    "sched/mm.rs": (2, "the ASIDs in use: their lines and the map are the same for a host's model"),
+    "percpu/array.rs": (4, "the hosted machine has all CPUs"),
+}
+FOR_ALL = re.compile(
+    r"(?:;|\.\.=?|\bwhile\b[^{\n]*<)\s*\(?\$?(?:\w+::)*NR_CPUS\b"  # [x; N], 0..N, while n < N
+    r"|\b\w+<[^;=\n]*\bNR_CPUS\b[^;=\n]*>"  # ArrayVec<T, N>
+)
+
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "src"
 
 
@@ -60,8 +78,26 @@ def coined(text):
                 yield number, COINED_PARTS[word]
 
 
+def for_all_cpus(text):
+    """The number of arrays and loops in a file's code that cost more with each CPU that there can be."""
+    code = "\n".join(line.split("//")[0] for line in text.splitlines())
+    return len(FOR_ALL.findall(code))
+
+
 def samples():
-    """Tries both checks at their limits."""
+    """Tries the checks at their limits."""
+    for costs in (
+        "static A: [u64; NR_CPUS] = X;",
+        "let mut a = [const { None }; crate::arch::NR_CPUS];",
+        "for n in 0..NR_CPUS {",
+        "(0..NR_CPUS.next_power_of_two())",
+        "while n < NR_CPUS {",
+        "seen: ArrayVec<u64, NR_CPUS>,",
+        "seen: ArrayVec<u64, { NR_CPUS.div_ceil(4) }>,",
+    ):
+        assert for_all_cpus(costs + "\n") == 1, costs
+    for costs in ("// [u64; NR_CPUS]", "use crate::arch::{CpuId, NR_CPUS, cpu};", "assert!(n <= NR_CPUS);"):
+        assert for_all_cpus(costs + "\n") == 0, costs
     assert too_long([LONG] * 100 + [LONG + 1] * LONG_LIMIT) is None
     assert too_long([LONG + 1] * (LONG_LIMIT + 1))
     for word in COINED:
@@ -88,6 +124,13 @@ def main(*options):
     for path, number, word in found:
         print(f"{path.relative_to(ROOT.parent)}:{number}: {word}, which is called {COINED[word]}")
     complaints = [too_long(lengths.values()), f"{len(found)} coined names" if found else None]
+    for path, text in texts.items():
+        name = str(path.relative_to(ROOT))
+        if "hosted" in name or "test" in name:
+            continue
+        count, expected = for_all_cpus(text), FOR_ALL_CPUS.get(name, (0, ""))[0]
+        if count != expected:
+            complaints.append(f"{name}: {count} arrays or loops for NR_CPUS CPUs, not {expected}")
     sys.exit("; ".join(filter(None, complaints)) or None)
 
 

@@ -27,6 +27,7 @@
 //!
 //! | name | what it is |
 //! | --- | --- |
+//! | `percpu` | where each CPU's per-CPU statics lie, for the room `percpu` |
 //! | `image`, `features`, `cpu_errata`, `smp` | where the kernel lies, what the CPUs can do, bringing them up |
 //! | `exception`, `backtrace`, `extable`, `probe` | faults, and reading what may fault |
 //! | `fixmap`, `paging` | mappings of the boot |
@@ -58,7 +59,7 @@ pub use aarch64::{
 #[cfg(target_os = "none")]
 pub use aarch64::{
     backtrace, clock, el0_entry, errata as cpu_errata, exception, extable, features, fixmap,
-    fpsimd, image, mmu_context, pmu, smp, switch, thread, tls,
+    fpsimd, image, mmu_context, percpu, pmu, smp, switch, thread, tls,
 };
 #[cfg(target_os = "none")]
 pub(crate) use aarch64::{

@@ -15,7 +15,7 @@ use core::fmt;
 const MIN_AGE: u64 = 5_000_000_000;
 
 pub(super) const FILES: &[Node] = &[
-    Node::Dir("cma", &[Node::Each { count: MAX_CMA_AREAS, name: cma_name, files: CMA }]),
+    Node::Dir("cma", &[Node::Each { count: || MAX_CMA_AREAS, name: cma_name, files: CMA }]),
     Node::Dir(
         "extfrag",
         &[

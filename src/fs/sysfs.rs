@@ -1,8 +1,8 @@
 //! /sys/devices/system/node: what numactl reads.
 
 use super::tree::{File, Node};
-use crate::arch::NR_CPUS;
-use crate::arch::cpumask::Hex;
+use crate::arch::CpuId;
+use crate::arch::cpumask::{CpuMask, Hex};
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::mm::page_alloc::{cpu_to_node, cpus_online, node_distance};
 use crate::mm::stat;
@@ -15,11 +15,12 @@ pub(super) const DEVICES: &[Node] = &[Node::Dir(
         "node",
         &[
             Node::File(File::new("has_memory", |_, out| {
-                writeln!(out, "{}", List(|n| stat::nodes().any(|node| node.index() == n)))
+                let has_memory = |&n: &usize| stat::nodes().any(|node| node.index() == n);
+                writeln!(out, "{}", List((0..MAX_NUMNODES).filter(has_memory)))
             })),
-            Node::Each { count: MAX_NUMNODES, name: node_name, files: NODE },
+            Node::Each { count: || MAX_NUMNODES, name: node_name, files: NODE },
             Node::File(File::new("online", |_, out| {
-                writeln!(out, "{}", List(|n| node_name(n).is_some()))
+                writeln!(out, "{}", List((0..MAX_NUMNODES).filter(|&n| node_name(n).is_some())))
             })),
         ],
     )],
@@ -37,19 +38,16 @@ fn node_name(n: usize) -> Option<&'static str> {
 }
 
 const NODE: &[File] = &[
-    File::new("cpulist", |n, out| writeln!(out, "{}", List(|cpu| is_near(n, cpu)))),
-    File::new("cpumap", |n, out| {
-        let near = cpus_online().filter(|&cpu| cpu_to_node(cpu).index() == n).collect();
-        writeln!(out, "{}", Hex(near, nr_cpu_ids()))
-    }),
+    File::new("cpulist", |n, out| writeln!(out, "{}", List(near(n).iter().map(CpuId::index)))),
+    File::new("cpumap", |n, out| writeln!(out, "{}", Hex(near(n), nr_cpu_ids()))),
     File::new("distance", distance),
     File::new("meminfo", |n, out| of_node(n, |node| write!(out, "{}", stat::NodeMemInfo(node)))),
     File::new("vmstat", |n, out| of_node(n, |node| write!(out, "{}", stat::NodeVmStat(node)))),
 ];
 
-/// Returns whether there is such a CPU, and node `n` is the one that it is near.
-fn is_near(n: usize, cpu: usize) -> bool {
-    cpus_online().any(|id| id.index() == cpu && cpu_to_node(id).index() == n)
+/// The CPUs that node `n` is the nearest of.
+fn near(n: usize) -> CpuMask {
+    cpus_online().filter(|&cpu| cpu_to_node(cpu).index() == n).collect()
 }
 
 fn of_node(n: usize, show: impl FnOnce(NodeId) -> fmt::Result) -> fmt::Result {
@@ -66,20 +64,20 @@ fn distance(n: usize, out: &mut dyn fmt::Write) -> fmt::Result {
     writeln!(out)
 }
 
-/// The numbers that are in a set, runs of them as `0-3` (Linux: %*pbl).
-struct List<F>(F);
+/// Rising numbers, runs of them as `0-3` (Linux: %*pbl).
+struct List<I>(I);
 
-/// Numbers that can be in a [`List`]: those of CPUs and of nodes.
-const NUMBERS: usize = if NR_CPUS > MAX_NUMNODES { NR_CPUS } else { MAX_NUMNODES };
-
-impl<F: Fn(usize) -> bool> fmt::Display for List<F> {
+impl<I: Iterator<Item = usize> + Clone> fmt::Display for List<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut at, mut comma) = (0, "");
-        while let Some(first) = (at..NUMBERS).find(|&n| self.0(n)) {
-            at = (first..NUMBERS).find(|&n| !self.0(n)).unwrap_or(NUMBERS);
+        let (mut numbers, mut comma) = (self.0.clone().peekable(), "");
+        while let Some(first) = numbers.next() {
+            let mut last = first;
+            while numbers.next_if_eq(&(last + 1)).is_some() {
+                last += 1;
+            }
             write!(f, "{comma}{first}")?;
-            if at - 1 > first {
-                write!(f, "-{}", at - 1)?;
+            if last > first {
+                write!(f, "-{last}")?;
             }
             comma = ",";
         }

@@ -2,7 +2,7 @@
 
 use super::FsError;
 use super::tree::{File, Node};
-use crate::arch::{CpuId, NR_CPUS};
+use crate::arch::CpuId;
 use crate::percpu::{Names, nr_cpu_ids};
 use crate::trace::{
     self, EVENTS, Format, HEADER_EVENT, HeaderPage, Rings, SavedCmdlines, Stats, Trace, TraceError,
@@ -52,7 +52,7 @@ macro_rules! system {
                         .with_store(|text| set_system($name, text)),
                 ),
                 Node::Each {
-                    count: EVENTS.len(),
+                    count: || EVENTS.len(),
                     name: |n| EVENTS.get(n).filter(|of| of.system == $name).map(|of| of.name),
                     files: EVENT,
                 },
@@ -85,7 +85,7 @@ pub(super) const FILES: &[Node] = &[
         ],
     ),
     Node::File(File::new("free_buffer", |_, _| Ok(())).with_store(|_| Ok(trace::free_buffers()?))),
-    Node::Dir("per_cpu", &[Node::Each { count: NR_CPUS, name: cpu_name, files: CPU }]),
+    Node::Dir("per_cpu", &[Node::Each { count: nr_cpu_ids, name: cpu_name, files: CPU }]),
     Node::File(File::new("saved_cmdlines", |_, out| {
         write!(out, "{}", SavedCmdlines(&Rings::take()))
     })),
@@ -165,5 +165,5 @@ fn buffer_size(_: usize, out: &mut dyn fmt::Write) -> fmt::Result {
 
 fn cpu_name(n: usize) -> Option<&'static str> {
     static NAMES: Names<6> = Names::new("cpu");
-    NAMES.get(n).filter(|_| n < nr_cpu_ids())
+    NAMES.get(n)
 }

@@ -62,9 +62,9 @@ pub(super) enum Node {
     Dir(&'static str, &'static [Node]),
     File(File),
     /// A directory for each number that `name` knows, counted from 0; those without one are
-    /// left out up to `count`.
+    /// left out up to as many as `count` returns.
     Each {
-        count: usize,
+        count: fn() -> usize,
         name: fn(usize) -> Option<&'static str>,
         files: &'static [File],
     },
@@ -163,7 +163,7 @@ impl Dir {
                     match node {
                         Node::Dir(name, nodes) => f(name, Found::Dir(Self::Static(nodes))),
                         Node::File(file) => f(file.name, Found::File(file, 0)),
-                        Node::Each { count, name, files } => (0..*count)
+                        Node::Each { count, name, files } => (0..count())
                             .filter_map(|n| Some((n, name(n)?)))
                             .for_each(|(n, name)| f(name, Found::Dir(Self::Of(n, files)))),
                     }

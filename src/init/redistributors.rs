@@ -4,9 +4,11 @@
 //! are looked at in pieces of a region; a piece in which a CPU's was found stays mapped.
 
 use crate::addr::{PhysAddr, PhysRange, VirtAddr};
-use crate::arch::{CpuId, NR_CPUS};
+use crate::arch::CpuId;
 use crate::drivers::irqchip::gic::v3::{self, REDISTRIBUTOR_BYTES};
 use crate::firmware::fdt::InterruptController;
+use crate::mm::alloc::KVec;
+use crate::mm::gfp::Gfp;
 use crate::mm::ioremap::ioremap;
 use arrayvec::ArrayVec;
 use log::warn;
@@ -23,9 +25,8 @@ pub struct Redistributors {
     regions: ArrayVec<PhysRange, MAX_REGIONS>,
     /// Bytes from one to the next; where it is not said, each tells.
     stride: Option<u64>,
-    /// Pieces that stay mapped: as many as hold the redistributors of [`NR_CPUS`] CPUs, with
-    /// virtual LPIs.
-    mapped: ArrayVec<(PhysRange, VirtAddr), { NR_CPUS.div_ceil(4) }>,
+    /// Pieces that stay mapped.
+    mapped: KVec<(PhysRange, VirtAddr)>,
 }
 
 /// A walk's next step.
@@ -39,7 +40,7 @@ enum Step {
 
 impl Redistributors {
     pub(super) const fn none() -> Self {
-        Self { regions: ArrayVec::new_const(), stride: None, mapped: ArrayVec::new_const() }
+        Self { regions: ArrayVec::new_const(), stride: None, mapped: KVec::new() }
     }
 
     /// Collects the redistributor regions of the device tree's controller.
@@ -59,7 +60,7 @@ impl Redistributors {
                 warn!("GICv3: the redistributors' region at {} is left out", region.start());
             }
         }
-        Self { regions, stride: usable, mapped: ArrayVec::new() }
+        Self { regions, stride: usable, mapped: KVec::new() }
     }
 
     /// Tells the controller's driver which redistributor belongs to core `mpidr`, which is or
@@ -76,7 +77,8 @@ impl Redistributors {
     }
 
     fn find(&mut self, affinity: u32) -> Option<VirtAddr> {
-        for (piece, virt) in &self.mapped {
+        // Mostly the latest has the next core's too.
+        for (piece, virt) in self.mapped.iter().rev() {
             if let Step::Found(frame) = self.look(affinity, *piece, *virt, piece.start()) {
                 return Some(frame);
             }
@@ -91,8 +93,8 @@ impl Redistributors {
                 };
                 match self.look(affinity, piece, registers.virt(), at) {
                     Step::Found(frame) => {
-                        // Where there is no room it is mapped once more for the next core of it.
-                        let _ = self.mapped.try_push((piece, registers.virt()));
+                        // Without memory for that it is mapped once more for the next core of it.
+                        let _ = self.mapped.push((piece, registers.virt()), Gfp::GFP_KERNEL);
                         core::mem::forget(registers);
                         return Some(frame);
                     }

@@ -17,22 +17,25 @@ use crate::mm::gfp::Gfp;
 use crate::mm::init_mm;
 use crate::mm::ioremap::ioremap_cache;
 use crate::mm::{debug, kthread, page_alloc, thread_stack, vmalloc};
-use crate::percpu::{Names, nr_cpu_ids};
+use crate::per_cpu;
+use crate::percpu::nr_cpu_ids;
 use crate::sched::{self, TaskRef};
 use crate::sync::{Rank, SpinLock};
 use crate::trace;
+use arrayvec::ArrayString;
+use core::fmt::Write;
 use core::sync::atomic::Ordering;
 use log::{info, warn};
 
 /// The idle task for the CPU that is about to come up.
 static IDLE_TASK: SpinLock<Option<TaskRef>> = SpinLock::new(Rank::Pids, None);
 
-/// The idle threads of the CPUs, as Linux calls them.
-static IDLE_NAMES: Names<11> = Names::new("swapper/");
-
-/// The name of the idle thread of a CPU.
-fn idle_name(cpu: CpuId) -> &'static str {
-    IDLE_NAMES.get(cpu.index()).unwrap_or("swapper")
+/// Returns the name of the idle thread of a CPU, as Linux calls it.
+fn idle_name(cpu: CpuId) -> ArrayString<11> {
+    let mut name = ArrayString::new();
+    // There is room for three digits.
+    let _ = write!(name, "swapper/{}", cpu.index());
+    name
 }
 
 /// Creates the cache of tasks: each CPU has one, with interrupts or without. Boot CPU, once kmalloc
@@ -49,7 +52,7 @@ pub(super) fn fork_init() {
 pub(super) fn sched_init() {
     sched::set_kick(interrupts::kick);
     sched::init_cpu();
-    let idle = kthread::kthread_create_on_cpu(idle_name(CpuId::BOOT), CpuId::BOOT, || {
+    let idle = kthread::kthread_create_on_cpu(&idle_name(CpuId::BOOT), CpuId::BOOT, || {
         loop {
             sched::do_idle(|| false);
         }
@@ -145,7 +148,7 @@ fn start(tree: &Tree<'_>, dtb: PhysAddr, core: &Cpu<'_>, id: CpuId, mpidr: u64) 
         unsafe { vmalloc::vfree(stack) };
         return Started::NotSent("no memory for its emergency stack");
     };
-    let Some(idle_task) = kthread::fork_idle(idle_name(id), id) else {
+    let Some(idle_task) = kthread::fork_idle(&idle_name(id), id) else {
         // SAFETY: allocated above, and nobody knows of them.
         unsafe {
             vmalloc::vfree(stack);
@@ -300,23 +303,25 @@ unsafe extern "C" fn secondary_start_kernel(number: u64) -> ! {
     idle(id, interrupted)
 }
 
-/// Work for other CPUs; see [`on_each`].
-static WORK: [AtomicFn<fn(CpuId)>; NR_CPUS] = [const { AtomicFn::none() }; NR_CPUS];
+per_cpu! {
+    /// Work for the CPU; see [`on_each`].
+    static WORK: AtomicFn<fn(CpuId)> = AtomicFn::none();
+}
 
 /// Idle loop of a CPU that is not the boot CPU. Without interrupts the CPU has no threads, and
 /// only waits for work.
 fn idle(id: CpuId, interrupted: bool) -> ! {
     loop {
-        let Some(work) = WORK[id.index()].load(Ordering::Acquire) else {
+        let Some(work) = WORK.of(id).load(Ordering::Acquire) else {
             if interrupted {
-                sched::do_idle(|| WORK[id.index()].load(Ordering::Acquire).is_some());
+                sched::do_idle(|| WORK.of(id).load(Ordering::Acquire).is_some());
             } else {
                 cpu::wait();
             }
             continue;
         };
         work(id);
-        WORK[id.index()].store(None, Ordering::Release);
+        WORK.of(id).store(None, Ordering::Release);
     }
 }
 
@@ -331,12 +336,12 @@ pub fn on_each(work: fn(CpuId)) {
         assert!(cpu::id(irq) == CpuId::BOOT, "on_each: not on the boot CPU")
     });
     for other in smp::online().skip(1) {
-        WORK[other.index()].store(Some(work), Ordering::Release);
+        WORK.of(other).store(Some(work), Ordering::Release);
         interrupts::kick(other);
     }
     work(CpuId::BOOT);
     for other in smp::online().skip(1) {
-        while WORK[other.index()].load(Ordering::Acquire).is_some() {
+        while WORK.of(other).load(Ordering::Acquire).is_some() {
             // A thread that keeps the idle one from running there may wait for one of here.
             if !sched::cond_resched() {
                 cpu::relax();

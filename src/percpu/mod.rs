@@ -12,15 +12,13 @@
 
 mod array;
 mod names;
-#[cfg(target_os = "none")]
-mod units;
 
+#[cfg(target_os = "none")]
+pub use crate::arch::percpu::{PerCpu, nr_cpu_ids, setup_per_cpu_areas, unit};
+#[cfg(target_os = "none")]
+pub(crate) use crate::arch::percpu::{dynamic_page, dynamic_pages, set_dynamic_pages};
 pub use array::CpuArray;
 pub use names::Names;
-#[cfg(target_os = "none")]
-pub use units::{PerCpu, nr_cpu_ids, setup_per_cpu_areas, unit};
-#[cfg(target_os = "none")]
-pub(crate) use units::{dynamic_page, dynamic_pages, set_dynamic_pages};
 
 use crate::addr::VirtRange;
 use crate::arch::CpuId;
@@ -39,7 +37,7 @@ pub fn possible_cpus() -> impl DoubleEndedIterator<Item = CpuId> + Clone {
 /// hosted machine.
 pub fn dynamic_areas() -> impl Iterator<Item = VirtRange> {
     #[cfg(target_os = "none")]
-    let areas = units::dynamic_areas();
+    let areas = crate::arch::percpu::dynamic_areas();
     #[cfg(not(target_os = "none"))]
     let areas = core::iter::empty();
     areas

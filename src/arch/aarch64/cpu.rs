@@ -2,20 +2,19 @@
 
 pub use super::clock::{sched_clock, tick_frequency, ticks, timeout};
 use super::sysreg;
-use crate::arch::{CpuId, IrqMasked, NR_CPUS};
+use crate::arch::{CpuId, IrqMasked};
+use crate::per_cpu;
 use aarch64_cpu::registers::{Readable, SP_EL0, TPIDR_EL1, Writeable};
 use core::arch::asm;
 use core::cell::Cell;
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// The lock ranks that each CPU holds. `percpu` lies above this room.
-struct Held([Cell<u64>; NR_CPUS]);
-
-// SAFETY: `held_ranks` alone reaches it: each CPU its own cell, with interrupts masked.
-unsafe impl Sync for Held {}
-
-static HELD: Held = Held([const { Cell::new(0) }; NR_CPUS]);
+per_cpu! {
+    /// The lock ranks that the CPU holds, a bit for each. That CPU alone looks there, but before it
+    /// is up.
+    static HELD: AtomicU64 = AtomicU64::new(0);
+}
 
 /// Returns the calling CPU's number, which TPIDR_EL1 holds.
 #[inline(always)]
@@ -101,7 +100,17 @@ pub(crate) const fn lock_given_up(_lock: usize) {}
 
 /// Runs `f` on the bit set of lock ranks that this CPU holds.
 pub(crate) fn held_ranks<R>(irq: &IrqMasked, f: impl FnOnce(&Cell<u64>) -> R) -> R {
-    f(&HELD.0[id(irq).index()])
+    let own = HELD.get(irq);
+    let held = Cell::new(own.load(Relaxed));
+    let result = f(&held);
+    own.store(held.get(), Relaxed);
+    result
+}
+
+/// Says that CPU `id`, which is not up, holds no lock: its statics were copied from those of a CPU that
+/// may hold some.
+pub(super) fn holds_nothing(id: CpuId) {
+    HELD.of(id).store(0, Relaxed);
 }
 
 /// The cycle counter, PMCCNTR_EL0: on hardware cycles of this CPU, under QEMU's

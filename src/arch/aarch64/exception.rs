@@ -6,7 +6,8 @@ use crate::arch::atomic_fn::{AtomicFn, FnPointer};
 use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
 use crate::arch::esr::Syndrome;
 use crate::arch::irq::with_masked;
-use crate::arch::{CpuId, IrqMasked, NR_CPUS, layout};
+use crate::arch::{CpuId, IrqMasked, layout};
+use crate::per_cpu;
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use spin::Once;
@@ -212,8 +213,13 @@ pub(super) fn handle_irq(regs: &mut PtRegs) -> bool {
     true
 }
 
-/// vectors.S takes the top three bits of the 48 of its table's address for this number.
-const _: () = assert!(layout::KIMAGE.start().get() >> 45 & 7 == 4);
+/// vectors.S takes the upper 24 of the 48 bits of a per-CPU static's address for this number, and the
+/// distance between two of them to be 2^24.
+const _: () = assert!(
+    layout::KIMAGE.start().get() << 16 >> 40 == 0x80_0000
+        && layout::KIMAGE.len() == 1 << 24
+        && layout::PERCPU_STRIDE == 1 << 24
+);
 
 /// Bytes of an emergency stack.
 pub const EMERGENCY_STACK_SIZE: usize = 8 << 10;
@@ -222,13 +228,18 @@ unsafe extern "C" {
     static _emergency_stack_top: u8;
 }
 
-/// The tops of the CPUs' emergency stacks, for vectors.S: the boot CPU's is the image's.
-#[unsafe(no_mangle)]
-static EMERGENCY_STACKS: [AtomicPtr<u8>; NR_CPUS] = {
-    let mut tops = [const { AtomicPtr::new(core::ptr::null_mut()) }; NR_CPUS];
-    tops[0] = AtomicPtr::new((&raw const _emergency_stack_top).cast_mut());
-    tops
-};
+per_cpu! {
+    /// The top of the CPU's emergency stack, for vectors.S: the boot CPU's is the image's.
+    #[unsafe(no_mangle)]
+    static EMERGENCY_STACK: AtomicPtr<u8> =
+        AtomicPtr::new((&raw const _emergency_stack_top).cast_mut());
+}
+
+/// Says that CPU `id`, which is not up, has no emergency stack yet: its statics were copied from those
+/// of the boot CPU.
+pub(super) fn has_no_emergency_stack(id: CpuId) {
+    EMERGENCY_STACK.of(id).store(core::ptr::null_mut(), Relaxed);
+}
 
 /// Says where the stack of [`EMERGENCY_STACK_SIZE`] is on which `cpu` reports the overflow of
 /// another, before it comes up.
@@ -238,13 +249,13 @@ static EMERGENCY_STACKS: [AtomicPtr<u8>; NR_CPUS] = {
 /// and nothing is mapped right below it.
 pub(crate) unsafe fn set_emergency_stack(cpu: CpuId, stack: VirtAddr) {
     let top = core::ptr::with_exposed_provenance_mut((stack + EMERGENCY_STACK_SIZE).get());
-    EMERGENCY_STACKS[cpu.index()].store(top, Relaxed);
+    EMERGENCY_STACK.of(cpu).store(top, Relaxed);
 }
 
 /// The emergency stack of a CPU; `None` where it has none.
 #[must_use]
 pub fn emergency_stack(cpu: CpuId) -> Option<VirtRange> {
-    let top = EMERGENCY_STACKS[cpu.index()].load(Relaxed).addr();
+    let top = EMERGENCY_STACK.try_of(cpu)?.load(Relaxed).addr();
     let start = top.checked_sub(EMERGENCY_STACK_SIZE)?;
     Some(VirtRange::from_size(VirtAddr::new(start), EMERGENCY_STACK_SIZE))
 }

@@ -32,7 +32,8 @@ use super::cpu;
 use super::sysreg::isb;
 use crate::arch::cpufeature::has_fpsimd;
 use crate::arch::thread_info::{ThreadFlags, ThreadInfo};
-use crate::arch::{CpuId, IrqMasked, NR_CPUS};
+use crate::arch::{CpuId, IrqMasked};
+use crate::per_cpu;
 use aarch64_cpu::registers::{CPACR_EL1, ID_AA64PFR0_EL1, ReadWriteable, Readable};
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
@@ -75,9 +76,13 @@ struct Owner {
     loads: AtomicU64,
 }
 
-static OWNERS: [Owner; NR_CPUS] = [const {
-    Owner { thread: AtomicPtr::new(null_mut()), saves: AtomicU64::new(0), loads: AtomicU64::new(0) }
-}; NR_CPUS];
+per_cpu! {
+    static OWNER: Owner = Owner {
+        thread: AtomicPtr::new(null_mut()),
+        saves: AtomicU64::new(0),
+        loads: AtomicU64::new(0),
+    };
+}
 
 core::arch::global_asm!(
     ".section .text, \"ax\"",
@@ -155,10 +160,10 @@ impl FpsimdThread {
         }
     }
 
-    /// Returns true if the registers of `cpu` were the task's last, and the task's those of `cpu`.
-    fn is_on(&self, cpu: CpuId) -> bool {
-        let owner = OWNERS[cpu.index()].thread.load(Relaxed);
-        self.cpu.load(Relaxed) == cpu.index() && core::ptr::eq(owner, self)
+    /// Returns true if the registers of this CPU were the task's last, and the task's those of this CPU.
+    fn is_on_this_cpu(&self, irq: &IrqMasked) -> bool {
+        let owner = OWNER.get(irq).thread.load(Relaxed);
+        self.cpu.load(Relaxed) == cpu::id(irq).index() && core::ptr::eq(owner, self)
     }
 }
 
@@ -176,10 +181,10 @@ fn count(counter: &AtomicU64) {
     counter.store(counter.load(Relaxed) + 1, Relaxed);
 }
 
-/// Number of times that this CPU's registers were saved, and loaded.
+/// Number of times that a CPU's registers were saved, and loaded.
 #[must_use]
 pub fn counters(cpu: CpuId) -> (u64, u64) {
-    let owner = &OWNERS[cpu.index()];
+    let owner = OWNER.of(cpu);
     (owner.saves.load(Relaxed), owner.loads.load(Relaxed))
 }
 
@@ -192,7 +197,7 @@ pub(super) fn save(thread: &ThreadInfo, irq: &IrqMasked) {
     }
     // SAFETY: the registers are allowed while they are the task's, which runs here.
     unsafe { fpsimd_save_state(fpsimd.state.get()) };
-    count(&OWNERS[cpu::id(irq).index()].saves);
+    count(&OWNER.get(irq).saves);
 }
 
 /// Prepares the registers for the current task, which has come to this CPU (Linux:
@@ -200,7 +205,7 @@ pub(super) fn save(thread: &ThreadInfo, irq: &IrqMasked) {
 pub(super) fn switched_in(thread: &ThreadInfo, irq: &IrqMasked) {
     let fpsimd = &thread.fpsimd;
     let used = fpsimd.used.load(Relaxed);
-    let own = used && fpsimd.is_on(cpu::id(irq));
+    let own = used && fpsimd.is_on_this_cpu(irq);
     allow(own);
     if used && !own {
         thread.set_thread_flag(ThreadFlags::FOREIGN_FPSTATE);
@@ -216,7 +221,7 @@ pub(super) fn restore(thread: &ThreadInfo, irq: &IrqMasked) {
     isb();
     // SAFETY: the registers are allowed from here on; the task runs here.
     unsafe { fpsimd_load_state(fpsimd.state.get()) };
-    let owner = &OWNERS[cpu.index()];
+    let owner = OWNER.get(irq);
     owner.thread.store(core::ptr::from_ref(fpsimd).cast_mut(), Relaxed);
     fpsimd.cpu.store(cpu.index(), Relaxed);
     thread.clear_thread_flag(ThreadFlags::FOREIGN_FPSTATE);

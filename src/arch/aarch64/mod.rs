@@ -22,6 +22,7 @@ pub mod mmu_context;
 mod offer;
 pub(crate) mod paging;
 pub(crate) mod patching;
+pub mod percpu;
 pub mod pmu;
 pub(crate) mod probe;
 pub(crate) mod rndr;

@@ -17,6 +17,7 @@ use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
 use crate::arch::pgtable::{Descriptor, KernelAttrs, Level, MAIR_EL1};
 use crate::arch::{CpuId, NR_CPUS};
+use crate::per_cpu;
 use aarch64_cpu::registers::{MPIDR_EL1, Readable, TCR_EL1};
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -32,7 +33,8 @@ struct SecondaryData {
     ttbr1: UnsafeCell<u64>,
     /// Elements of `cores` that may be in use.
     count: AtomicU64,
-    /// Data of each core, by CPU number.
+    /// Data of each core, by CPU number. A core that starts looks there with its MMU off, so they are
+    /// no per-CPU data.
     cores: [Core; NR_CPUS],
 }
 
@@ -65,8 +67,12 @@ static SECONDARY_DATA: SecondaryData = SecondaryData {
 // What head.S takes for granted.
 const _: () = assert!(core::mem::offset_of!(SecondaryData, cores) == 48 && size_of::<Core>() == 16);
 
-/// Progress of each CPU.
-static OFFERS: [Offer; NR_CPUS] = [const { Offer::new() }; NR_CPUS];
+per_cpu! {
+    /// Progress of the CPU.
+    static OFFER: Offer = Offer::new();
+    /// The affinity of the CPU, if it is up or was sent off.
+    static AFFINITY: AtomicU64 = AtomicU64::new(NOBODY);
+}
 
 /// Reason why a core that was sent off is not up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,8 +88,6 @@ static IDMAP: [BootTable; 4] = [const { BootTable::new() }; 4];
 
 /// The CPUs that are up.
 static ONLINE: AtomicCpuMask = AtomicCpuMask::new(CpuMask::of(CpuId::BOOT));
-/// The affinity of each CPU that is up.
-static AFFINITY: [AtomicU64; NR_CPUS] = [const { AtomicU64::new(0) }; NR_CPUS];
 
 unsafe extern "C" {
     static secondary_entry: u8;
@@ -114,14 +118,14 @@ pub fn online() -> impl Iterator<Item = CpuId> {
 /// The affinity of a CPU that is up, or was sent off.
 #[must_use]
 pub fn affinity(cpu: CpuId) -> u64 {
-    AFFINITY[cpu.index()].load(Ordering::Relaxed)
+    AFFINITY.of(cpu).load(Ordering::Relaxed)
 }
 
 /// Builds the identity map for starting cores, and writes what they share. Boot CPU, once, on
 /// the final tables.
 pub(crate) fn init() {
-    AFFINITY[0].store(mpidr(), Ordering::Relaxed);
-    OFFERS[0].is_own();
+    AFFINITY.of(CpuId::BOOT).store(mpidr(), Ordering::Relaxed);
+    OFFER.of(CpuId::BOOT).is_own();
     let start = VirtAddr::from_ptr(&raw const _text);
     let end = VirtAddr::from_ptr(&raw const _idmap_text_end);
     let pa = |i: usize| image::phys(VirtAddr::from_ptr(&raw const IDMAP[i]));
@@ -172,8 +176,8 @@ fn clean_data(cpu: CpuId) {
 /// `stack` is the top of a mapped stack that nobody else uses, until [`take_back`] or, where
 /// the core is sent off, for good.
 pub unsafe fn prepare(cpu: CpuId, mpidr: u64, stack: VirtAddr) -> PhysAddr {
-    assert!(OFFERS[cpu.index()].send(), "CPU {}: sent off before", cpu.index());
-    AFFINITY[cpu.index()].store(mpidr, Ordering::Relaxed);
+    assert!(OFFER.of(cpu).send(), "CPU {}: sent off before", cpu.index());
+    AFFINITY.of(cpu).store(mpidr, Ordering::Relaxed);
     let core = &SECONDARY_DATA.cores[cpu.index()];
     core.stack.store(stack.get() as u64, Ordering::Relaxed);
     core.mpidr.store(mpidr, Ordering::Release);
@@ -190,7 +194,7 @@ pub unsafe fn prepare(cpu: CpuId, mpidr: u64, stack: VirtAddr) -> PhysAddr {
 pub unsafe fn take_back(cpu: CpuId) {
     SECONDARY_DATA.cores[cpu.index()].mpidr.store(NOBODY, Ordering::Relaxed);
     clean_data(cpu);
-    OFFERS[cpu.index()].take_back();
+    OFFER.of(cpu).take_back();
 }
 
 /// Waits up to five seconds for the core that was sent off as `cpu` (Linux: __cpu_up), and
@@ -199,7 +203,7 @@ pub unsafe fn take_back(cpu: CpuId) {
 /// # Errors
 /// The core is not up, and will not be.
 pub(crate) fn wait_up(cpu: CpuId) -> Result<(), NotUp> {
-    let own = &OFFERS[cpu.index()];
+    let own = &OFFER.of(cpu);
     let limit = super::cpu::ticks().saturating_add(super::cpu::timeout(START_SECONDS));
     loop {
         match own.progress() {
@@ -222,7 +226,7 @@ const START_SECONDS: u64 = 5;
 
 /// Withdraws the offer to the core of `cpu`. Returns true if the core had not come by then.
 fn withdraw(cpu: CpuId) -> bool {
-    let withdrawn = OFFERS[cpu.index()].withdraw();
+    let withdrawn = OFFER.of(cpu).withdraw();
     if withdrawn {
         // A core that has not looked yet need not turn its MMU on for nothing.
         SECONDARY_DATA.cores[cpu.index()].mpidr.store(NOBODY, Ordering::Relaxed);
@@ -235,7 +239,7 @@ fn withdraw(cpu: CpuId) -> bool {
 /// if the boot CPU has withdrawn it: the core must park, and may touch nothing of the kernel's.
 #[must_use]
 pub(crate) fn claim(cpu: CpuId) -> bool {
-    OFFERS[cpu.index()].claim()
+    OFFER.of(cpu).claim()
 }
 
 /// Drops the identity map, and sets up features and errata workarounds. Called on the new core
@@ -245,7 +249,7 @@ pub(crate) fn claim(cpu: CpuId) -> bool {
 pub(crate) fn init_cpu(cpu: CpuId) {
     paging::drop_identity_map();
     if let Err(lacking) = super::features::check_cpu() {
-        OFFERS[cpu.index()].lacks(lacking);
+        OFFER.of(cpu).lacks(lacking);
         super::cpu::park();
     }
     super::features::init_cpu();
@@ -254,7 +258,7 @@ pub(crate) fn init_cpu(cpu: CpuId) {
 /// Reports to the boot CPU that the calling core is up.
 pub(crate) fn came_up(cpu: CpuId) {
     ONLINE.set(cpu, Ordering::AcqRel);
-    OFFERS[cpu.index()].came_up();
+    OFFER.of(cpu).came_up();
 }
 
 /// Writes the entry into a spin table's release address and wakes who waits there.

@@ -112,17 +112,19 @@ exception_entry:
  *
  * There is one register to work with, x0, which CNTV_CVAL_EL0 keeps: the CPU needs no timer any
  * more. TPIDR_EL0 and TPIDRRO_EL0 are the user's. The number n of the CPU goes above the 48 bits of
- * the table's address; its shifted copy adds 8 * n, and 4 as the top of those 48 bits (exception.rs).
+ * the address of the boot CPU's EMERGENCY_STACK; its shifted copy adds n times 2^24, the distance between
+ * two CPUs' statics, and 0x800000 as the upper half of those 48 bits (exception.rs).
  */
 stack_overflow:
     mrs     x0, tpidr_el1
     lsl     x0, x0, #48
-    movk    x0, #:abs_g2_nc:EMERGENCY_STACKS
-    movk    x0, #:abs_g1_nc:EMERGENCY_STACKS
-    movk    x0, #:abs_g0_nc:EMERGENCY_STACKS
-    add     x0, x0, x0, lsr #45
+    movk    x0, #:abs_g2_nc:EMERGENCY_STACK
+    movk    x0, #:abs_g1_nc:EMERGENCY_STACK
+    movk    x0, #:abs_g0_nc:EMERGENCY_STACK
+    add     x0, x0, x0, lsr #24
+    sub     x0, x0, #0x800, lsl #12
     orr     x0, x0, #0xffff000000000000
-    ldur    x0, [x0, #-4]
+    ldr     x0, [x0]
     cbz     x0, 1f
     sub     x0, x0, #FRAME_SIZE
     str     x1, [x0, #8]

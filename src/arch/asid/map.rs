@@ -133,7 +133,7 @@ impl<const CPUS: usize, const WORDS: usize> AsidMap<CPUS, WORDS> {
     /// as `renewed` on all CPUs that it ran on (Linux: check_update_reserved_asid).
     fn renew_reserved(&mut self, id: Id, renewed: Id) -> bool {
         let mut found = false;
-        for cpu in self.cpus.iter_mut().filter(|cpu| cpu.reserved == id) {
+        for cpu in self.cpus[..self.possible].iter_mut().filter(|cpu| cpu.reserved == id) {
             cpu.reserved = renewed;
             found = true;
         }

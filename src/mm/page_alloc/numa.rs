@@ -3,26 +3,31 @@
 #![deny(unsafe_code)]
 
 use super::pcp;
+use crate::arch::CpuId;
 use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
 use crate::arch::irq::with_masked;
-use crate::arch::{CpuId, NR_CPUS, cpu};
 use crate::machine_local;
 use crate::mm::ids::node_set_possible;
 use crate::mm::mmzone::{self, MAX_NUMNODES, NodeId};
-use crate::percpu::{nr_cpu_ids, possible_cpus};
+use crate::per_cpu;
+use crate::percpu::possible_cpus;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 machine_local! {
     /// Distances that were set; 0 for unset.
     static DISTANCE: [[AtomicU32; MAX_NUMNODES]; MAX_NUMNODES] =
         [const { [const { AtomicU32::new(0) }; MAX_NUMNODES] }; MAX_NUMNODES];
-    static CPU_NODE: [AtomicU8; NR_CPUS] = [const { AtomicU8::new(0) }; NR_CPUS];
     /// The CPUs that allocate. A hosted machine's are there from the start.
     static ONLINE: AtomicCpuMask = AtomicCpuMask::new(if cfg!(target_os = "none") {
         CpuMask::of(CpuId::BOOT)
     } else {
         CpuMask::ALL
     });
+}
+
+per_cpu! {
+    /// Node that the CPU is near.
+    static CPU_NODE: AtomicU8 = AtomicU8::new(0);
 }
 
 /// Counts `cpu` among those that allocate: its node's memory is shared out anew among the
@@ -56,13 +61,17 @@ pub(super) fn cpus_near(node: NodeId) -> u32 {
 /// The node that `cpu` is near: its allocations come from there first.
 #[must_use]
 pub fn cpu_to_node(cpu: CpuId) -> NodeId {
-    NodeId::new(usize::from(CPU_NODE[cpu.index()].load(Relaxed))).unwrap_or(NodeId::FIRST)
+    CPU_NODE.try_of(cpu).map_or(NodeId::FIRST, node_of)
 }
 
 /// The node that this CPU is near. Any context; it may be another CPU afterwards.
 #[must_use]
 pub fn numa_node_id() -> NodeId {
-    with_masked(|irq| cpu_to_node(cpu::id(irq)))
+    with_masked(|irq| node_of(CPU_NODE.get(irq)))
+}
+
+fn node_of(number: &AtomicU8) -> NodeId {
+    NodeId::new(number.load(Relaxed).into()).unwrap_or(NodeId::FIRST)
 }
 
 /// Says which node `cpu` is near. An allocation on `cpu` that is under way may still be of memory
@@ -73,9 +82,9 @@ pub fn set_cpu_numa_node(cpu: CpuId, node: NodeId) {
         // It has no memory: the zonelists of the others stay as they are.
         with_masked(|_| mmzone::build_zonelists(node_distance));
     }
-    CPU_NODE[cpu.index()].store(node.index() as u8, Relaxed);
     // One that has no per-CPU data will not come up, and has no lists.
-    if cpu.index() < nr_cpu_ids() {
+    if let Some(number) = CPU_NODE.try_of(cpu) {
+        number.store(node.index() as u8, Relaxed);
         with_masked(|_| pcp::setup(cpu, node));
     }
 }

@@ -13,8 +13,9 @@ pub mod v3;
 
 use super::{IrqchipError, Private, Shared};
 use crate::arch::smp;
-use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu};
+use crate::arch::{CpuId, IrqMasked};
 use crate::drivers::mmio::{Probe, ReadOnly, ReadWrite};
+use crate::per_cpu;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use registers::{Bits, GICC_IAR, GICD_TYPER, InterruptRegisters, PIDR2};
 use tock_registers::RegisterLongName;
@@ -27,9 +28,11 @@ pub(super) enum Gic {
     V3(v3::GicV3),
 }
 
-/// Identity of each CPU for the controller: the byte by which a GICv2 sends to it, or the
-/// address of a GICv3's redistributor; 0 before it is known.
-static OWN: [AtomicUsize; NR_CPUS] = [const { AtomicUsize::new(0) }; NR_CPUS];
+per_cpu! {
+    /// Identity of the CPU for the controller: the byte by which a GICv2 sends to it, or the
+    /// address of a GICv3's redistributor; 0 before it is known.
+    static OWN: AtomicUsize = AtomicUsize::new(0);
+}
 
 /// Reads after which a register that should change is given up.
 const PATIENCE: u32 = 1 << 22;
@@ -96,8 +99,8 @@ fn update(register: &ReadWrite<u32>, mask: u32, value: u32) {
 impl Gic {
     pub(super) fn init_cpu(&self, irq: &IrqMasked) -> Result<(), IrqchipError> {
         match self {
-            Self::V2(gic) => gic.init_cpu(&OWN[cpu::id(irq).index()]),
-            Self::V3(_) => v3::init_cpu(v3::redistributor(&OWN[cpu::id(irq).index()])?),
+            Self::V2(gic) => gic.init_cpu(OWN.get(irq)),
+            Self::V3(_) => v3::init_cpu(v3::redistributor(OWN.get(irq))?),
         }
     }
 
@@ -113,7 +116,7 @@ impl Gic {
     fn private(&self, irq: &IrqMasked) -> Result<&'static InterruptRegisters, IrqchipError> {
         match self {
             Self::V2(gic) => Ok(&gic.distributor.interrupts),
-            Self::V3(_) => Ok(&v3::redistributor(&OWN[cpu::id(irq).index()])?.private),
+            Self::V3(_) => Ok(&v3::redistributor(OWN.get(irq))?.private),
         }
     }
 
@@ -173,7 +176,7 @@ impl Gic {
 
     pub(super) fn send(&self, sgi: Private, to: CpuId) {
         match self {
-            Self::V2(gic) => gic.send(sgi, OWN[to.index()].load(Relaxed) as u8),
+            Self::V2(gic) => gic.send(sgi, OWN.of(to).load(Relaxed) as u8),
             Self::V3(_) => v3::send(sgi, smp::affinity(to)),
         }
     }

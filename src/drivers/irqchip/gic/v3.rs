@@ -111,11 +111,14 @@ pub unsafe fn look_at(frame: VirtAddr) -> Option<Redistributor> {
 /// Says where the redistributor of `cpu` is mapped, or that it has none. Boot CPU, before `cpu`
 /// has interrupts.
 ///
+/// # Panics
+/// The CPU has no per-CPU data.
+///
 /// # Safety
 /// It is a mapping of [`REDISTRIBUTOR_BYTES`] of such registers as device memory that stays, and
 /// nothing else uses them.
 pub unsafe fn set_redistributor(cpu: CpuId, frame: Option<VirtAddr>) {
-    OWN[cpu.index()].store(frame.map_or(0, VirtAddr::get), Relaxed);
+    OWN.of(cpu).store(frame.map_or(0, VirtAddr::get), Relaxed);
 }
 
 /// A CPU's redistributor.

@@ -1,8 +1,11 @@
-//! The units of the CPUs: where the per-CPU statics of each lie.
+//! The units of the CPUs: where the per-CPU statics of each lie (Linux: mm/percpu.c,
+//! arch/arm64/include/asm/percpu.h). [`crate::percpu`] hands it on; here it serves the statics of this
+//! room too.
 
+use super::{cpu, exception, image};
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
 use crate::arch::layout::{KIMAGE, PERCPU_DYNAMIC, PERCPU_STRIDE};
-use crate::arch::{CpuId, IrqMasked, NR_CPUS, cpu, image};
+use crate::arch::{CpuId, IrqMasked, NR_CPUS};
 use core::arch::asm;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -40,7 +43,7 @@ impl<T> PerCpu<T> {
     /// # Safety
     /// The variable lies in the dynamic area, and no other CPU uses it yet.
     pub(crate) unsafe fn spread(&self) {
-        for id in super::possible_cpus().skip(1) {
+        for id in possible_cpus().skip(1) {
             // SAFETY: below `nr_cpu_ids` the unit is there, with the pages of its dynamic area.
             unsafe { self.at(id).cast_mut().copy_from_nonoverlapping(&raw const self.0, 1) };
         }
@@ -98,7 +101,7 @@ impl<T> PerCpu<T> {
     where
         T: Sync,
     {
-        super::possible_cpus().map(|id| self.of(id))
+        possible_cpus().map(|id| self.of(id))
     }
 }
 
@@ -106,6 +109,10 @@ impl<T> PerCpu<T> {
 #[must_use]
 pub fn nr_cpu_ids() -> usize {
     UNITS.load(Ordering::Acquire)
+}
+
+fn possible_cpus() -> impl DoubleEndedIterator<Item = CpuId> + Clone {
+    (0..nr_cpu_ids()).filter_map(CpuId::new)
 }
 
 /// Returns the addresses of the unit of CPU `id`, mapped or not.
@@ -136,9 +143,9 @@ pub(crate) fn dynamic_page(id: CpuId, nth: usize) -> Option<VirtAddr> {
 }
 
 /// The mapped parts of the units' dynamic areas.
-pub(super) fn dynamic_areas() -> impl Iterator<Item = VirtRange> {
+pub(crate) fn dynamic_areas() -> impl Iterator<Item = VirtRange> {
     let bytes = dynamic_pages() * PAGE_SIZE;
-    super::possible_cpus().filter(move |_| bytes != 0).map(move |id| {
+    possible_cpus().filter(move |_| bytes != 0).map(move |id| {
         VirtRange::from_size(PERCPU_DYNAMIC.start() + id.index() * PERCPU_STRIDE, bytes)
     })
 }
@@ -147,8 +154,8 @@ pub(super) fn dynamic_areas() -> impl Iterator<Item = VirtRange> {
 /// then on.
 ///
 /// # Safety
-/// The boot CPU is alone, with interrupts masked or off, no per-CPU variable has been changed
-/// yet, and the units below `count` are mapped writable, each to memory of its own, for good.
+/// The boot CPU is alone, with interrupts masked or off, no per-CPU variable but those of this room has
+/// been changed yet, and the units below `count` are mapped writable, each to memory of its own, for good.
 /// Once.
 pub unsafe fn setup_per_cpu_areas(count: usize) {
     const { assert!(NR_CPUS * PERCPU_STRIDE <= 1 << 32 && PERCPU_STRIDE == KIMAGE.len()) };
@@ -159,4 +166,8 @@ pub unsafe fn setup_per_cpu_areas(count: usize) {
         unsafe { at(unit(id).start()).copy_from_nonoverlapping(at(own.start()), own.len()) };
     }
     UNITS.store(count.clamp(1, NR_CPUS), Ordering::Release);
+    for id in possible_cpus().skip(1) {
+        cpu::holds_nothing(id);
+        exception::has_no_emergency_stack(id);
+    }
 }
