@@ -109,6 +109,10 @@ at_el3:
     ubfx    x2, x2, #40, #4
     cbz     x2, 1f
     orr     x1, x1, #(1 << 38)      // HXEn: and HCRX_EL2
+1:  mrs     x2, id_aa64pfr1_el1
+    ubfx    x2, x2, #24, #4
+    cbz     x2, 1f
+    orr     x1, x1, #(1 << 41)      // EnTP2: TPIDR2_EL0, which comes with SME
 1:  msr     scr_el3, x1
     msr     cptr_el3, xzr
     msr     mdcr_el3, xzr
@@ -202,8 +206,12 @@ at_el2:
     cbz     x1, 3f
     msr     S3_4_C3_C1_4, xzr       // HDFGRTR_EL2
     msr     S3_4_C3_C1_5, xzr       // HDFGWTR_EL2
-    msr     S3_4_C1_C1_4, xzr       // HFGRTR_EL2
-    msr     S3_4_C1_C1_5, xzr       // HFGWTR_EL2
+    mrs     x1, id_aa64pfr1_el1
+    ubfx    x1, x1, #24, #4         // SME
+    cbz     x1, 1f
+    mov     x1, #(1 << 55)          // nTPIDR2_EL0: no trap
+1:  msr     S3_4_C1_C1_4, x1        // HFGRTR_EL2
+    msr     S3_4_C1_C1_5, x1        // HFGWTR_EL2
     msr     S3_4_C1_C1_6, xzr       // HFGITR_EL2
 3:  mrs     x1, id_aa64mmfr1_el1
     ubfx    x1, x1, #40, #4         // HCX

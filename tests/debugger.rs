@@ -9,16 +9,18 @@ mod harness;
 
 use core::hint::black_box;
 use granule::addr::{Order, PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange};
-use granule::arch::{layout, phys_to_virt};
+use granule::arch::{CpuId, layout, phys_to_virt};
 use granule::kprintln;
 use granule::mm::alloc_pages::alloc_pages;
 use granule::mm::gfp::Gfp;
+use granule::mm::kthread::kthread_create_on_cpu;
 use granule::mm::mmzone::{Migratetype, ZoneId};
 use granule::mm::page::{Frame, PageFlags};
 use granule::mm::page_alloc::{free_pages, state_of};
 use granule::mm::slab::{SlabFlags, kfree, kmalloc, kmem_cache_create, kmem_cache_destroy};
 use granule::mm::vmalloc::VmArea;
 use granule::mm::{cma, init_mm, stat};
+use granule::sched::{self, Nice, TaskLine};
 
 /// A value of each type that the debugger prints in a form of its own.
 struct Sample {
@@ -183,9 +185,17 @@ kernel_tests! {
         kprintln!("Slab caches:\n{}", stat::Slabs);
         kprintln!("vmalloc areas:\n{}", stat::VmallocInfo);
         kprintln!("CMA areas:\n{}", stat::CmaAreas);
+        let nice = kthread_create_on_cpu("nice", CpuId::BOOT, || 0).expect("a thread");
+        nice.task().set_user_nice(Nice::new(-7).expect("in range"));
+        kprintln!("Tasks:");
+        for task in sched::tasks() {
+            kprintln!("{}", TaskLine(&task));
+        }
+        kprintln!();
         kprintln!("look: now");
         debugger_look(&sample);
 
+        nice.stop();
         if let (Some(area), Some(frame)) = (cma::default_area(), contiguous) {
             // SAFETY: allocated here, and nobody uses it any more.
             assert!(unsafe { cma::cma_release(area, frame, 300) });

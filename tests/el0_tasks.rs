@@ -73,6 +73,11 @@ core::arch::global_asm!(
     "cbnz x2, 9f",
     "mrs x2, tpidr_el0",
     "cbnz x2, 9f",
+    // TPIDR2_EL0 where the word at x1 + 24 says that it is there.
+    "ldr x8, [x1, #24]",
+    "cbz x8, 1f",
+    "mrs x2, s3_3_c13_c0_5",
+    "cbnz x2, 9f",
     "1:",
     ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
     "add x2, x0, #\\n",
@@ -93,6 +98,9 @@ core::arch::global_asm!(
     "msr fpcr, x5",
     "mvn x6, x0",
     "msr tpidr_el0, x6",
+    "cbz x8, 4f",
+    "msr s3_3_c13_c0_5, x0",
+    "4:",
     "mov x7, #64",
     "2:",
     ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
@@ -127,6 +135,11 @@ core::arch::global_asm!(
     "mrs x2, tpidrro_el0",
     "cmp x2, x9",
     "b.ne 9f",
+    "cbz x8, 5f",
+    "mrs x2, s3_3_c13_c0_5",
+    "cmp x2, x0",
+    "b.ne 9f",
+    "5:",
     "sub x7, x7, #1",
     "cbnz x7, 2b",
     "ldr x2, [x1]",
@@ -207,6 +220,14 @@ fn run(pc: UserAddr, x0: u64, in_call: fn()) -> (Exception, PtRegs) {
     program.end.into_inner().expect("it has ended")
 }
 
+/// ID_AA64PFR1_EL1.SME: the CPU has TPIDR2_EL0.
+fn has_sme() -> bool {
+    let pfr1: u64;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mrs {}, id_aa64pfr1_el1", out(reg) pfr1, options(nomem, nostack)) };
+    pfr1 >> 24 & 0xf != 0
+}
+
 /// A task that runs a program in an address space of its own.
 struct Task {
     space: UserSpace,
@@ -215,6 +236,7 @@ struct Task {
 
 fn start_with(pc: UserAddr, x0: u64, cpu: CpuId, nice: i32, in_call: fn()) -> Task {
     let space = space();
+    space.set_word(DATA, 3, has_sme().into());
     let mm = space.mm();
     let thread = kthread_create_on_cpu("user", cpu, move || {
         kthread_use_mm(mm).expect("enough ASIDs");
@@ -357,6 +379,17 @@ kernel_tests! {
             }
         }
         tasks.into_iter().for_each(Task::stop);
+    }
+
+    /// The registers of the CPU that it comes back to are those of its own past.
+    fn a_task_that_comes_back_to_a_cpu_has_its_latest_registers() {
+        let cpus = [smp::online().next(), smp::online().last()].map(|cpu| cpu.expect("a CPU"));
+        let task = start(program!(user_registers), 1 << 40, cpus[0]);
+        for round in 0..8 {
+            set_cpus_allowed(task.thread.task(), CpuMask::of(cpus[round % 2])).expect("it is up");
+            task.makes(2);
+        }
+        task.stop();
     }
 
     fn a_task_that_touches_no_fp_register_costs_no_save() {

@@ -4,7 +4,7 @@ import contextlib
 
 import gdb
 
-from . import cma, memblock, page, pgtable, registers, slab, source, symbols, vmalloc, zones
+from . import cma, memblock, page, pgtable, registers, slab, source, symbols, tasks, vmalloc, zones
 from .target import Error
 from .values import AGGREGATES
 
@@ -127,6 +127,7 @@ def register():
             zones.show_buddy,
         ),
         ("cma", "CMA areas: how much of them is allocated.", cma.show),
+        ("tasks", "The tasks but the idle ones, by their pids; checks the lists that have them.", tasks.show),
         ("memblock", "The allocator of the boot: RAM and what of it is taken.", memblock.show),
         ("regs", "The registers of the MMU in words, and the last exception.", registers.show),
     )

@@ -64,6 +64,18 @@ def state_cma():
     contains(found, ["  1 pages a bit; 1 allocations succeeded, 0 failed"], "gr cma")
 
 
+@test("state::tasks")
+def state_tasks():
+    found = sound(run("gr tasks"))
+    printed = section("Tasks:")
+    # The time of a task goes on, and it may have been woken.
+    steady = lambda lines: [re.sub(r"^( +\d+) [RSD] (.*) +\d+\.\d\d ", r"\1 \2 ", line) for line in lines]
+    same(steady(found[1:]), steady(printed), "gr tasks")
+    check(any(re.match(r"    1 R   0   0 kernel .* init$", line) for line in found), "init does not run")
+    check(any(re.search(r" [SD] .* kswapd0$", line) for line in found), "kswapd0 does not sleep")
+    check(any(re.match(r" +\d+ D   0  -7 kernel +0\.00 0x000 nice$", line) for line in found), "no thread has a nice value")
+
+
 def looks(what):
     """The kernel's lines about pages, page tables or values: (name, the rest)."""
     prefix = f"look: {what} "

@@ -66,6 +66,7 @@ commands! {
     "pt" "VA" "the page-table walk of an address" [];
     "page" "PFN" "a frame's descriptor" [];
     "maps" "" "the kernel's address space" [];
+    "ps" "" "the tasks: state, CPU, nice value, time" [];
     "alloc" "[pages ORDER [GFP] | kmalloc SIZE [GFP]]" "allocates; the number is for free" [Argument::Word(&["kmalloc", "pages"]), Argument::Any, Argument::Gfp];
     "vmalloc" "SIZE" "allocates an area" [];
     "cma" "[alloc PAGES]" "allocates contiguous pages, or lists the areas" [Argument::Word(&["alloc"])];
@@ -110,6 +111,8 @@ pub enum Command<'a> {
     Page(Pfn),
     /// `maps`
     Maps,
+    /// `ps`
+    Ps,
     /// `alloc pages`
     AllocPages(Order, Gfp),
     /// `alloc kmalloc`
@@ -299,6 +302,7 @@ impl<'a> Arguments<'a> {
             }
             "page" => Command::Page(Pfn::new(self.number("a frame's number below 2^32")?)),
             "maps" => Command::Maps,
+            "ps" => Command::Ps,
             "alloc" => match self.next() {
                 None => Command::Held,
                 Some("pages") => {

@@ -1,4 +1,4 @@
-//! Looking: page tables, frames, the address space, slabs.
+//! Looking: page tables, frames, the address space, tasks, slabs.
 #![deny(unsafe_code)]
 
 use super::screen::{Screen, key_within};
@@ -11,6 +11,7 @@ use crate::mm::debug::PageDump;
 use crate::mm::page::Frame;
 use crate::mm::slab::{SlabInfo, slabinfo};
 use crate::mm::{cma, ptdump, stat};
+use crate::sched::{TASK_LINE_TITLE, TaskLine, tasks};
 use crate::time::{Date, NSEC_PER_SEC, ktime_get, ktime_get_real};
 use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
@@ -80,6 +81,16 @@ pub(super) fn maps(out: &mut Screen) -> fmt::Result {
         out,
         "'cat /sys/kernel/debug/kernel_page_tables' has each run, 'cat /proc/vmallocinfo' each area"
     )
+}
+
+/// The tasks but the idle ones, by their pids.
+pub(super) fn ps(out: &mut Screen) -> fmt::Result {
+    writeln!(out, "{TASK_LINE_TITLE}")?;
+    for task in tasks() {
+        writeln!(out, "{}", TaskLine(&task))?;
+        out.pause()?;
+    }
+    Ok(())
 }
 
 /// The CMA areas.

@@ -8,7 +8,7 @@
 //! | `complete` | policy: what a word that was begun could be |
 //! | `tty` | what was typed and what is shown; the loop around the rest |
 //! | `files` | `cat`, `ls`, `echo`, `dmesg` |
-//! | `look` | `pt`, `page`, `maps`, `slab`, `top`, `date` |
+//! | `look` | `pt`, `page`, `maps`, `ps`, `slab`, `top`, `date` |
 //! | `held` | what was allocated from the prompt, and `free` |
 //! | `work` | `fragment`, `compact`, `stress` |
 //! | `bench` | operations that are measured |

@@ -25,6 +25,7 @@
 //! task       the object of a task
 //!   create_error  why there is none
 //!   task_ref   counted references
+//!   task_line  a task as a line
 //!   task_list  lists of tasks, linked through themselves
 //! ```
 //!
@@ -133,6 +134,8 @@ mod signal;
 mod sync_core;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
 mod task;
+#[cfg(target_os = "none")]
+mod task_line;
 #[expect(unsafe_code, reason = "the mechanism: it reaches tasks through links in them")]
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
 mod task_list;
@@ -185,6 +188,8 @@ pub use sync_core::kick_all_cpus_sync;
 #[cfg(target_os = "none")]
 pub(crate) use sync_core::sync_core_if_requested;
 pub use task::{Comm, Life, TASK_NORMAL, Task, TaskState};
+#[cfg(target_os = "none")]
+pub use task_line::{TASK_LINE_TITLE, TaskLine};
 pub use task_ref::{ReleaseTask, TaskMemory, TaskRef};
 pub use wait::{Interrupted, WaitQueue};
 

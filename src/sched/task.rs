@@ -13,6 +13,9 @@
 //! | `pid` | the holder of the lock of the pids |
 #![deny(unsafe_code)]
 
+#[path = "task/state.rs"]
+mod state;
+
 use super::fair::Nice;
 use super::task_list::Links;
 use super::task_ref::ReleaseTask;
@@ -32,6 +35,10 @@ use core::sync::atomic::{
     AtomicBool, AtomicI8, AtomicI32, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64,
 };
 
+pub(super) use state::{Departure, TASK_WAKEKILL};
+pub use state::{Life, TASK_NORMAL, TaskState};
+use state::{SIGKILL_ALLOWED, SIGKILL_PENDING};
+
 /// A task's name, cut to 15 bytes (Linux: TASK_COMM_LEN).
 pub type Comm = ArrayString<15>;
 
@@ -45,83 +52,6 @@ pub fn comm(name: &str) -> Comm {
         }
     }
     comm
-}
-
-/// Relation of a task to its CPU (Linux: task_struct.__state).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum TaskState {
-    /// Runs, or waits for the CPU alone (TASK_RUNNING).
-    Running = 1 << 0,
-    /// Sleeps until it is woken; `KThread::stop` ends the wait (TASK_INTERRUPTIBLE).
-    Interruptible = 1 << 1,
-    /// Sleeps until it is woken, for something sure to come (TASK_UNINTERRUPTIBLE).
-    Uninterruptible = 1 << 2,
-    /// Sleeps until it is woken; SIGKILL ends the wait, nothing else does (TASK_KILLABLE:
-    /// TASK_WAKEKILL and TASK_UNINTERRUPTIBLE).
-    Killable = TASK_WAKEKILL | 1 << 2,
-}
-
-/// State of those whom SIGKILL wakes (Linux: TASK_WAKEKILL), as a bit.
-pub(super) const TASK_WAKEKILL: u8 = 1 << 3;
-
-impl TaskState {
-    /// Returns the state's bits, to name several.
-    #[must_use]
-    pub const fn bit(self) -> u8 {
-        self as u8
-    }
-    const fn from_bit(bit: u8) -> Self {
-        match bit {
-            2 => Self::Interruptible,
-            4 => Self::Uninterruptible,
-            12 => Self::Killable,
-            _ => Self::Running,
-        }
-    }
-    /// Returns the letter of the state in `/proc/PID/stat` (Linux: task_state_to_char).
-    #[must_use]
-    pub const fn letter(self) -> char {
-        match self {
-            Self::Running => 'R',
-            Self::Interruptible => 'S',
-            Self::Uninterruptible | Self::Killable => 'D',
-        }
-    }
-}
-
-/// States of sleep (Linux: TASK_NORMAL), as bits.
-pub const TASK_NORMAL: u8 = TaskState::Interruptible.bit() | TaskState::Uninterruptible.bit();
-
-/// Bit of a task that SIGKILL is for.
-const SIGKILL_ALLOWED: u8 = 1 << 0;
-/// Bit of a task that SIGKILL was sent to.
-const SIGKILL_PENDING: u8 = 1 << 1;
-
-/// Stage of the life of a task.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Life {
-    /// No CPU has it as a task yet.
-    New,
-    /// A CPU has it; not ended.
-    Live,
-    /// Ended, and still on its stack.
-    Exiting,
-    /// Ended; the stack has gone back.
-    Dead,
-}
-
-/// Work for the CPU that leaves a task's stack.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(super) enum Departure {
-    /// The task stays.
-    None,
-    /// The task has ended.
-    Ended,
-    /// The task may no longer run on this CPU.
-    Moves,
 }
 
 /// A task. It lives in one place, and is reached through a [`TaskRef`](super::TaskRef) or, by
