@@ -109,7 +109,6 @@ pub mod layout {
 
 pub mod asid;
 mod atomic;
-#[cfg(any(target_os = "none", test))]
 pub(crate) mod atomic_fn;
 #[cfg(any(target_os = "none", test))]
 pub mod clocksource;

@@ -16,6 +16,8 @@ use crate::mm::ioremap::ioremap;
 use crate::mm::{page_alloc, slab};
 use crate::per_cpu;
 use crate::sched::{self, HZ};
+use crate::sync::Request;
+use crate::time::hrtimer;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use log::{info, warn};
 
@@ -30,6 +32,10 @@ static TIMER_ID: AtomicU32 = AtomicU32::new(timer::DEFAULT_INTERRUPT);
 per_cpu! {
     static TICKS: AtomicU64 = AtomicU64::new(0);
     static RESCHEDULES: AtomicU64 = AtomicU64::new(0);
+    /// Time of the next tick, in ticks of the clock; 0 on a CPU that has none.
+    static NEXT_TICK: AtomicU64 = AtomicU64::new(0);
+    /// Requests of other CPUs to look for the next event anew.
+    static REPROGRAM: Request = Request::new();
 }
 static TICK_HOOK: AtomicFn<fn()> = AtomicFn::none();
 
@@ -127,6 +133,7 @@ fn find(tree: &Tree<'_>) -> Interrupts {
     TIMER_ID.store(timer, Relaxed);
     // SAFETY: once, before an interrupt can come; `handle` acknowledges each.
     unsafe { exception::set_irq_handler(handle) };
+    hrtimer::set_program(program_own, program_all);
     interrupts.redistributors.assign(CpuId::BOOT, smp::mpidr());
     interrupts.enabled = start_cpu();
     interrupts
@@ -160,7 +167,10 @@ fn start_cpu() -> bool {
     });
     match ready {
         Ok(()) => {
-            timer::fire_in(cpu::tick_frequency() / HZ);
+            irq::with_masked(|irq| {
+                set_next_tick(irq);
+                program(irq);
+            });
             // SAFETY: the boot of this CPU calls this outside of any `with_masked`, above which
             // the proof was for the closure alone; handler and controller were set up before.
             unsafe { arch_irq::enable() };
@@ -276,9 +286,10 @@ fn handle() {
                 slab::flush_if_requested(irq);
                 page_alloc::drain_if_requested(irq);
                 sched::sync_core_if_requested(irq);
+                REPROGRAM.get(irq).run_if_requested(|| program(irq));
             }
             SGI_STOP_ID => stop(),
-            id if id == TIMER_ID.load(Relaxed) => tick(irq),
+            id if id == TIMER_ID.load(Relaxed) => timer_interrupt(irq),
             id => actions::handle(id, irq),
         });
     });
@@ -289,8 +300,48 @@ fn count(counter: &AtomicU64) {
     counter.store(counter.load(Relaxed) + 1, Relaxed);
 }
 
+/// Has the next tick come one period from now.
+fn set_next_tick(irq: &IrqMasked) {
+    NEXT_TICK.get(irq).store(cpu::ticks() + cpu::tick_frequency() / HZ, Relaxed);
+}
+
+/// Has this CPU's timer fire at the next tick, or at the first hrtimer's time if that is earlier
+/// (Linux: tick_program_event). Does nothing on a CPU that has no tick.
+fn program(irq: &IrqMasked) {
+    let tick = NEXT_TICK.get(irq).load(Relaxed);
+    if tick != 0 {
+        let event = hrtimer::next_event(irq).map_or(tick, |ns| clock::ticks_at(ns).min(tick));
+        timer::fire_at(event);
+    }
+}
+
+fn program_own() {
+    irq::with_masked(program);
+}
+
+/// Has all CPUs look for their next events anew.
+fn program_all() {
+    irq::with_masked(|irq| {
+        program(irq);
+        let own = cpu::id(irq);
+        for other in smp::online().filter(|&other| other != own) {
+            let _ticket = REPROGRAM.of(other).ask();
+            kick(other);
+        }
+    });
+}
+
+/// The interrupt of this CPU's timer.
+fn timer_interrupt(irq: &IrqMasked) {
+    if cpu::ticks() >= NEXT_TICK.get(irq).load(Relaxed) {
+        set_next_tick(irq);
+        tick(irq);
+    }
+    hrtimer::hrtimer_run_queues(irq);
+    program(irq);
+}
+
 fn tick(irq: &IrqMasked) {
-    timer::fire_in(cpu::tick_frequency() / HZ);
     count(TICKS.get(irq));
     sched::tick(irq);
     kfence_tick();

@@ -9,6 +9,7 @@
 //! rwsem      sleeping locks for readers or a writer
 //! completion waiting until something is done
 //! held       ranks of the sleeping locks that a task holds
+//! hrtimeout  sleeping until a time
 //! signal     SIGKILL, which ends killable waits
 //! might_sleep  check that nobody sleeps who may not
 //! sync_core  having all CPUs see changed instructions
@@ -100,6 +101,7 @@ mod current;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
 mod fair;
 mod held;
+mod hrtimeout;
 #[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "a thread's closure lies on its stack")]
 mod kthread;
@@ -156,6 +158,7 @@ pub use create_error::CreateError;
 pub(crate) use current::set_current;
 pub use current::{CurrentTask, current, current_comm};
 pub use fair::Nice;
+pub use hrtimeout::{schedule_hrtimeout, sleep_until, usleep};
 #[cfg(target_os = "none")]
 pub(crate) use kthread::fork_idle;
 #[cfg(target_os = "none")]

@@ -82,6 +82,8 @@ pub enum Rank {
     RunQueue,
     /// The map of address space identifiers (Linux: cpu_asid_lock).
     Asids,
+    /// The queues of a CPU's timers (Linux: hrtimer_cpu_base.lock).
+    HrTimer,
     /// The console.
     Console,
     /// A CPU's ring of records (Linux: cpu_buffer.reader_lock).

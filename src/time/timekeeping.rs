@@ -62,5 +62,6 @@ pub fn do_settimeofday64(time: u64) -> Result<(), InvalidTime> {
     let boot_time = Some(time).filter(|&time| time <= KTIME_MAX);
     let boot_time = boot_time.and_then(|time| time.checked_sub(ktime_get()));
     BOOT_TIME.store(boot_time.ok_or(InvalidTime(time))?, Relaxed);
+    super::hrtimer::clock_was_set();
     Ok(())
 }

@@ -7,7 +7,7 @@
 //! forgotten some of them.
 
 use super::sysreg;
-use crate::arch::clocksource::{mult, nanoseconds, settled};
+use crate::arch::clocksource::{self, mult, nanoseconds, settled};
 use aarch64_cpu::registers::{CNTFRQ_EL0, Readable};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -77,4 +77,17 @@ pub fn timeout(seconds: u64) -> u64 {
 #[must_use]
 pub fn sched_clock() -> u64 {
     nanoseconds(ticks(), MULT.load(Relaxed))
+}
+
+/// Ticks since the kernel's start at which [`sched_clock`] shows `ns` nanoseconds; those of all 64
+/// bits, which never come, where nobody knows how fast the counter runs.
+#[must_use]
+pub fn ticks_at(ns: u64) -> u64 {
+    clocksource::ticks(ns, MULT.load(Relaxed))
+}
+
+/// Value of the counter at so many ticks since the kernel's start.
+#[must_use]
+pub(super) fn counter_at(ticks: u64) -> u64 {
+    ticks.wrapping_add(START.load(Relaxed))
 }

@@ -36,3 +36,14 @@ pub const fn mult(hz: u64) -> u64 {
 pub const fn nanoseconds(ticks: u64, mult: u64) -> u64 {
     ((ticks as u128 * mult as u128) >> MULT_SHIFT) as u64
 }
+
+/// The fewest ticks in which as many nanoseconds as `ns` pass, by [`mult`]; at 0 ticks a second, more
+/// than there are.
+#[must_use]
+pub const fn ticks(ns: u64, mult: u64) -> u64 {
+    if mult == 0 {
+        return u64::MAX;
+    }
+    let ticks = ((ns as u128) << MULT_SHIFT).div_ceil(mult as u128);
+    if ticks > u64::MAX as u128 { u64::MAX } else { ticks as u64 }
+}

@@ -35,3 +35,24 @@ proptest! {
         prop_assert!(told <= exact && exact - told <= u128::from(ticks >> 32) + 1);
     }
 }
+
+proptest::proptest! {
+    /// Not one tick too early or too late, at any frequency.
+    #[test]
+    fn ticks_are_the_fewest_in_which_the_time_has_passed(
+        ns in 0..1u64 << 62,
+        hz in proptest::prop_oneof![1..1000u64, 1_000_000..2_000_000_000u64],
+    ) {
+        let mult = mult(hz);
+        let ticks = ticks(ns, mult);
+        proptest::prop_assert!(nanoseconds(ticks, mult) >= ns);
+        proptest::prop_assert!(ticks == 0 || nanoseconds(ticks - 1, mult) < ns);
+    }
+}
+
+#[test]
+fn without_a_frequency_no_time_comes() {
+    assert_eq!(ticks(1, mult(0)), u64::MAX);
+    assert_eq!(ticks(0, mult(1)), 0);
+    assert_eq!(ticks(u64::MAX, 1), u64::MAX);
+}

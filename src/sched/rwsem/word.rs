@@ -9,19 +9,19 @@
 //! While threads wait, whoever comes waits behind them, and the first of them is handed the
 //! semaphore by whoever makes room for it.
 
-/// One reader.
+/// Unit of the count of readers.
 pub(super) const READER: u64 = 1;
-/// A writer.
+/// Bit of a writer.
 pub(super) const WRITER: u64 = 1 << 62;
-/// Threads wait.
+/// Bit that is set while threads wait.
 pub(super) const WAITERS: u64 = 1 << 63;
 
-/// What a thread wants.
+/// Access that a thread asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Want {
-    /// To hold it beside other readers.
+    /// Reading, beside other readers.
     Read,
-    /// To hold it alone.
+    /// Writing, alone.
     Write,
 }
 
