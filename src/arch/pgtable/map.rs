@@ -133,7 +133,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         let linked = self.access.with(top, |t| {
             let free = !t.descriptor(index).is_valid();
             if free {
-                t.set_table(index, table);
+                t.set_table(index, table, 0);
             }
             free
         });
@@ -164,7 +164,7 @@ impl<A: TableAccess> Mapper<'_, A> {
                 Entry::Leaf(_) => return Err(MapError::AlreadyMapped),
                 Entry::Invalid => {
                     let new = Self::new_table(self.access)?;
-                    self.access.with(table, |t| t.set_table(index, new));
+                    self.access.with(table, |t| t.set_table(index, new, 0));
                     new
                 }
             };

@@ -100,7 +100,7 @@ impl<A: TableAccess> Mapper<'_, A> {
         let mut owed = FlushOwed::<A::Regime>::NONE;
         owed.add(s.va, s.level.size());
         owed.flush_before_make(Reach::LastLevel, || self.access.tag());
-        self.access.with(s.table, |t| t.set_table(index, new));
+        self.access.with(s.table, |t| t.set_table(index, new, 0));
         publish::<A::Regime>();
         self.access.end_bbm();
         Ok(())

@@ -172,8 +172,7 @@ impl<R: Regime> Table<R> {
     pub(super) fn exchange(&self, index: usize, old: Descriptor, new: Descriptor) -> bool {
         mmu::exchange_descriptor(&self.words[index], old, new)
     }
-    /// Changes `leaf`, which the entry at `index` was read as, or what hardware has made of it
-    /// since.
+    /// Changes the entry at `index`, which was read as `leaf`, as hardware has left it since.
     #[inline]
     pub(super) fn update_leaf(
         &self,
@@ -288,13 +287,9 @@ impl<R: Regime> Table<R> {
     pub(super) fn next_table(&self, index: usize) -> Option<TableAddr<R>> {
         self.descriptor(index).next_table().map(TableAddr::of_link)
     }
+    /// Links a table with `bits` beside those that all of the regime have.
     #[inline]
-    pub(super) fn set_table(&self, index: usize, table: TableAddr<R>) {
-        self.set_table_with(index, table, 0);
-    }
-    /// Links a table with further bits than all of the regime have.
-    #[inline]
-    pub(super) fn set_table_with(&self, index: usize, table: TableAddr<R>, bits: u64) {
+    pub(super) fn set_table(&self, index: usize, table: TableAddr<R>, bits: u64) {
         let link = Descriptor::table_with(table.0, R::TABLE_BITS | bits);
         mmu::write_descriptor(&self.words[index], link);
     }

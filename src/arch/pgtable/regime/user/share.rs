@@ -22,7 +22,7 @@ impl<A: TableAccess<Regime = User>> Mapper<'_, A> {
     /// `None` where there is no such table.
     pub fn share_table(&mut self, va: UserAddr) -> Option<(TableAddr<User>, FlushOwed<User>)> {
         let (parent, index, table) = self.last_table(va)?;
-        self.access.with(parent, |t| t.set_table_with(index, table, AP_TABLE_RDONLY));
+        self.access.with(parent, |t| t.set_table(index, table, AP_TABLE_RDONLY));
         Some((table, everything()))
     }
 
@@ -33,7 +33,7 @@ impl<A: TableAccess<Regime = User>> Mapper<'_, A> {
     /// [`handle_access`](Mapper::handle_access) then says that it may be tried again.
     pub fn unshare_table(&mut self, va: UserAddr) -> Option<FlushOwed<User>> {
         let (parent, index, table) = self.last_table(va)?;
-        self.access.with(parent, |t| t.set_table(index, table));
+        self.access.with(parent, |t| t.set_table(index, table, 0));
         Some(everything())
     }
 
@@ -53,7 +53,7 @@ impl<A: TableAccess<Regime = User>> Mapper<'_, A> {
         let linked = self.access.with(parent, |t| {
             let free = t.descriptor(index) == Descriptor::INVALID;
             if free {
-                t.set_table_with(index, table, AP_TABLE_RDONLY);
+                t.set_table(index, table, AP_TABLE_RDONLY);
             }
             free
         });
