@@ -43,7 +43,7 @@ FOR_ALL_CPUS = {
     "lib.rs": (1, "the hosted machine has all CPUs"),
     "mm/slab/kmem_cache.rs": (1, "the hosted machine has all CPUs"),
     "mm/vmalloc/vmap_areas.rs": (2, "a word and a half for each CPU, under the lock of all areas"),
-    "sched/mm.rs": (2, "the ASIDs in use: their lines and the map are the same for a host's model"),
+    "sched/mm.rs": (1, "two words for each CPU, under the lock of the map of ASIDs"),
     "percpu/array.rs": (4, "the hosted machine has all CPUs"),
 }
 FOR_ALL = re.compile(

@@ -11,18 +11,33 @@
 
 use super::current;
 use super::task::Task;
-use crate::arch::asid::{AsidMap, Asids, Context, TooFewAsids, Ttbr0};
+use crate::arch::asid::{ActiveAsid, ActiveAsids, AsidMap, Asids, Context, TooFewAsids, Ttbr0};
 use crate::arch::features::{self, Features};
 use crate::arch::irq::with_masked;
 use crate::arch::mmu_context::{ThisCpu, UserRoot};
-use crate::arch::{IrqMasked, NR_CPUS, thread};
+use crate::arch::{CpuId, IrqMasked, NR_CPUS, thread};
+use crate::per_cpu;
 use crate::percpu::nr_cpu_ids;
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
 use crate::sync::{Once, Rank, SpinLock};
 use core::ops::Deref;
 use core::ptr::NonNull;
 
-static ASIDS: Asids<NR_CPUS> = Asids::new();
+/// The ASIDs that the CPUs of the machine run.
+struct OfCpus;
+
+per_cpu! {
+    static ACTIVE_ASID: ActiveAsid = ActiveAsid::new();
+}
+
+impl ActiveAsids for OfCpus {
+    #[inline]
+    fn of(&self, cpu: usize) -> &ActiveAsid {
+        ACTIVE_ASID.of(CpuId::new(cpu).expect("a CPU"))
+    }
+}
+
+static ASIDS: Asids<OfCpus> = Asids::new(OfCpus);
 /// Room for ASIDs of 16 bits.
 static ASID_MAP: SpinLock<AsidMap<NR_CPUS, 1024>> = SpinLock::new(Rank::Asids, AsidMap::new());
 static ASIDS_READY: Once<Result<(), TooFewAsids>> = Once::new();

@@ -2,7 +2,7 @@
 
 use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, NR_CPUS};
-use crate::asid::{Asid, AsidMap, Asids, Context, Ttbr0};
+use crate::asid::{ActiveAsid, Asid, AsidMap, Asids, Context, Ttbr0};
 use crate::shim::atomic::{AtomicU32, Ordering, fence};
 use crate::shim::become_cpu;
 use crate::sync::{Rank, SpinLock};
@@ -21,7 +21,7 @@ struct Cpus {
 }
 
 struct Shared {
-    asids: Asids<NR_CPUS>,
+    asids: Asids<[ActiveAsid; NR_CPUS]>,
     map: SpinLock<AsidMap<NR_CPUS, 1>>,
     contexts: [Context; 4],
     cpus: Mutex<Cpus>,
@@ -69,7 +69,7 @@ impl Shared {
         let mut map = AsidMap::new();
         map.init(2, NR_CPUS).expect("3 ASIDs are enough");
         let this = Self {
-            asids: Asids::new(),
+            asids: Asids::new(core::array::from_fn(|_| ActiveAsid::new())),
             map: SpinLock::new(Rank::Zone, map),
             contexts: [const { Context::new() }; 4],
             cpus: Mutex::default(),

@@ -1,6 +1,6 @@
 //! The map of ASIDs that are taken, and roll-overs. All of it happens under one lock.
 
-use super::{Asids, FIRST_GENERATION, Id, asid_of};
+use super::{ActiveAsids, Asids, FIRST_GENERATION, Id, asid_of};
 use crate::arch::CpuId;
 use crate::arch::atomic::Ordering::Relaxed;
 use core::fmt;
@@ -80,7 +80,7 @@ impl<const CPUS: usize, const WORDS: usize> AsidMap<CPUS, WORDS> {
     ///
     /// # Panics
     /// Before [`init`](Self::init).
-    pub(super) fn new_context(&mut self, shared: &Asids<CPUS>, id: Id) -> Id {
+    pub(super) fn new_context(&mut self, shared: &Asids<impl ActiveAsids>, id: Id) -> Id {
         assert!(self.asids != 0, "a context asks for an ASID before there are any");
         let generation = shared.generation.load(Relaxed);
         if id != 0 {
@@ -114,11 +114,11 @@ impl<const CPUS: usize, const WORDS: usize> AsidMap<CPUS, WORDS> {
     }
 
     /// Frees all ASIDs but those of the contexts that run (Linux: flush_context).
-    fn flush_context(&mut self, shared: &Asids<CPUS>) {
+    fn flush_context(&mut self, shared: &Asids<impl ActiveAsids>) {
         self.reset();
         for n in 0..self.possible {
             // From here on the CPU's next switch comes to the lock.
-            let active = shared.active[n].0.swap(0, Relaxed);
+            let active = shared.active.of(n).0.swap(0, Relaxed);
             let cpu = &mut self.cpus[n];
             if active != 0 {
                 cpu.reserved = active;

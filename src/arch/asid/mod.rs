@@ -117,29 +117,52 @@ pub trait Ttbr0 {
 /// A CPU's active [`Id`], on a cache line of its own: 0 from a roll-over to the CPU's next switch,
 /// and before its first.
 #[repr(align(64))]
-struct Active(AtomicU64);
+pub struct ActiveAsid(AtomicU64);
 
-/// The state of ASIDs that CPUs share without a lock.
-pub struct Asids<const CPUS: usize> {
-    generation: AtomicU64,
-    active: [Active; CPUS],
-}
-
-impl<const CPUS: usize> Asids<CPUS> {
-    /// Creates the state in which no CPU has run a context.
+impl ActiveAsid {
+    /// Creates that of a CPU which has run no context.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            generation: AtomicU64::new(FIRST_GENERATION),
-            active: [const { Active(AtomicU64::new(0)) }; CPUS],
-        }
+        Self(AtomicU64::new(0))
+    }
+}
+
+impl Default for ActiveAsid {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The active ASIDs of all CPUs that may run contexts (Linux: DEFINE_PER_CPU of active_asids).
+pub trait ActiveAsids {
+    /// Returns that of CPU number `cpu`, always the same one.
+    fn of(&self, cpu: usize) -> &ActiveAsid;
+}
+
+impl<const CPUS: usize> ActiveAsids for [ActiveAsid; CPUS] {
+    fn of(&self, cpu: usize) -> &ActiveAsid {
+        &self[cpu]
+    }
+}
+
+/// The state of ASIDs that CPUs share without a lock.
+pub struct Asids<A> {
+    generation: AtomicU64,
+    active: A,
+}
+
+impl<A: ActiveAsids> Asids<A> {
+    /// Creates the state in which no CPU has run a context.
+    #[must_use]
+    pub const fn new(active: A) -> Self {
+        Self { generation: AtomicU64::new(FIRST_GENERATION), active }
     }
 
     /// Installs the tables of `root`, which are `context`'s, on the CPU of `machine`. The context
     /// gets an ASID, if it has none of this generation; then `lock` is called, and gives access
     /// to the map that belongs to this state (Linux: check_and_switch_context).
     #[inline]
-    pub fn check_and_switch_context<M, const WORDS: usize, G>(
+    pub fn check_and_switch_context<M, const CPUS: usize, const WORDS: usize, G>(
         &self,
         machine: &M,
         context: &Context,
@@ -169,7 +192,7 @@ impl<const CPUS: usize> Asids<CPUS> {
     /// roll-over finds the context active, and lets it keep its ASID.
     #[inline]
     fn switch_fast(&self, cpu: CpuId, context: &Context) -> Option<Asid> {
-        let active = &self.active[cpu.index()].0;
+        let active = &self.active.of(cpu.index()).0;
         let id = context.id.load(Relaxed);
         let old = active.load(Relaxed);
         let done = old != 0
@@ -179,7 +202,7 @@ impl<const CPUS: usize> Asids<CPUS> {
     }
 
     #[cold]
-    fn switch_slow<M: Ttbr0, const WORDS: usize, G>(
+    fn switch_slow<M: Ttbr0, const CPUS: usize, const WORDS: usize, G>(
         &self,
         machine: &M,
         context: &Context,
@@ -199,7 +222,7 @@ impl<const CPUS: usize> Asids<CPUS> {
         if map.take_flush(machine.cpu()) {
             machine.local_flush_tlb_all();
         }
-        self.active[machine.cpu().index()].0.store(id, Relaxed);
+        self.active.of(machine.cpu().index()).0.store(id, Relaxed);
         asid_of(id)
     }
 
@@ -207,11 +230,5 @@ impl<const CPUS: usize> Asids<CPUS> {
     #[inline]
     fn is_current(&self, id: Id) -> bool {
         (id ^ self.generation.load(Relaxed)) >> GENERATION_SHIFT == 0
-    }
-}
-
-impl<const CPUS: usize> Default for Asids<CPUS> {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -29,7 +29,7 @@ struct Cpu {
 struct Machine<const CPUS: usize, const WORDS: usize> {
     cpus: Vec<Cpu>,
     contexts: Vec<Context>,
-    asids: Asids<CPUS>,
+    asids: Asids<[ActiveAsid; CPUS]>,
     map: RefCell<AsidMap<CPUS, WORDS>>,
     cnp: bool,
 }
@@ -81,7 +81,7 @@ impl<const CPUS: usize, const WORDS: usize> Machine<CPUS, WORDS> {
         Self {
             cpus: (0..CPUS).map(|_| Cpu::default()).collect(),
             contexts: (0..contexts).map(|_| Context::new()).collect(),
-            asids: Asids::new(),
+            asids: Asids::new([const { ActiveAsid::new() }; CPUS]),
             map: RefCell::new(map),
             cnp: false,
         }
@@ -278,7 +278,7 @@ fn asids_for_all_cpus_and_one_more_context() {
 #[test]
 #[should_panic = "before there are any"]
 fn no_asid_before_the_width_is_known() {
-    AsidMap::<2, 1>::new().new_context(&Asids::new(), 0);
+    AsidMap::<2, 1>::new().new_context(&Asids::new([ActiveAsid::new()]), 0);
 }
 
 #[test]
