@@ -42,7 +42,7 @@ mod percpu {
 
 type Model = (&'static str, fn());
 
-const MODELS: [Model; 16] = [
+const MODELS: [Model; 18] = [
     ("spinlock_excludes_and_publishes", models::spinlock_excludes_and_publishes),
     ("try_lock_excludes_and_publishes", models::try_lock_excludes_and_publishes),
     ("what_is_asked_is_done", models::what_is_asked_is_done),
@@ -82,6 +82,14 @@ const MODELS: [Model; 16] = [
     (
         "a_change_reaches_a_context_that_begins_to_run",
         models::asid::a_change_reaches_a_context_that_begins_to_run,
+    ),
+    (
+        "a_semaphore_excludes_and_is_handed_over",
+        models::locks::a_semaphore_excludes_and_is_handed_over,
+    ),
+    (
+        "a_writer_that_is_killed_holds_it_or_leaves_no_trace",
+        models::locks::a_writer_that_is_killed_holds_it_or_leaves_no_trace,
     ),
 ];
 

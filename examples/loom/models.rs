@@ -1,6 +1,7 @@
 //! The protocols, each as short as it can be and still go wrong.
 
 pub mod asid;
+pub mod locks;
 pub mod mm;
 
 use crate::arch::CpuId;

@@ -2,8 +2,14 @@
 
 #[path = "../../src/sched/fair.rs"]
 mod fair;
+#[path = "../../src/sched/held.rs"]
+pub mod held;
 #[path = "../../src/sched/rq.rs"]
 pub mod rq;
+#[path = "../../src/sched/rwsem/mod.rs"]
+pub mod rwsem;
+#[path = "../../src/sched/signal.rs"]
+pub mod signal;
 #[allow(clippy::enum_variant_names, reason = "in the library the enumeration is public")]
 #[path = "../../src/sched/task.rs"]
 pub mod task;
@@ -19,6 +25,8 @@ pub use crate::shim::sched::{
     cond_resched, has_threads, may_sleep, might_sleep, schedule, schedule_timeout,
     set_current_state, should_stop, wake_up_state,
 };
+
+pub use wait::{Interrupted, WaitQueue};
 
 use crate::arch::CpuId;
 use crate::arch::cpumask::CpuMask;

@@ -148,6 +148,20 @@ pub mod sched {
 
     loom::thread_local! {
         static CPU0: RefCell<Option<(Cpu0, TaskRef)>> = RefCell::new(None);
+        /// The task of a thread that looks again and again while it waits, as an idle thread does.
+        static POLLS: RefCell<Option<TaskRef>> = RefCell::new(None);
+    }
+
+    /// Makes the calling thread a CPU's idle thread while `f` runs.
+    pub fn as_idle<R>(task: TaskRef, f: impl FnOnce() -> R) -> R {
+        POLLS.with(|polls| *polls.borrow_mut() = Some(task));
+        let result = f();
+        drop(POLLS.with(|polls| polls.borrow_mut().take()));
+        result
+    }
+
+    fn polls() -> Option<TaskRef> {
+        POLLS.with(|polls| polls.borrow().clone())
     }
 
     /// Lets the calling thread reach the CPU, as its task `task` or from another CPU as that.
@@ -173,7 +187,7 @@ pub mod sched {
 
     /// The task that this thread is.
     pub fn current() -> TaskRef {
-        attached().1
+        polls().unwrap_or_else(|| attached().1)
     }
 
     pub fn set_current_state(state: TaskState) {
@@ -201,14 +215,16 @@ pub mod sched {
 
     /// A task that is not the idle one may.
     pub fn may_sleep() -> bool {
-        true
+        polls().is_none()
     }
 
     /// Does nothing: all code that is tried here may sleep.
     pub fn might_sleep() {}
 
+    /// Lets other CPUs go on: this one has no other task.
     pub fn cond_resched() -> bool {
-        unreachable!("who may sleep does not poll")
+        assert!(polls().is_some(), "who may sleep does not poll");
+        false
     }
 
     pub fn schedule_timeout(_: u64) -> u64 {
@@ -220,6 +236,9 @@ pub mod sched {
     }
 
     pub fn wake_up_state(task: &Task, states: u8, irq: &IrqMasked) -> bool {
+        if polls().is_some() {
+            return false;
+        }
         assert!(task.cpu() == CpuId::BOOT && states == TASK_NORMAL);
         let cpu = attached().0;
         let mut queue = cpu.0.lock(irq);
