@@ -13,11 +13,12 @@ mod user;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use granule::addr::UserAddr;
+use granule::addr::{UserAddr, VirtAddr};
 use granule::arch::cpumask::CpuMask;
 use granule::arch::el0_entry::{self, Cause, Fast, FastRegs, Slow, User};
 use granule::arch::esr::{Exception, Syndrome};
 use granule::arch::exception::PtRegs;
+use granule::arch::extable::copy_from_kernel_nofault;
 use granule::arch::{CpuId, IrqMasked, fpsimd, smp};
 use granule::init::interrupts;
 use granule::mm::kthread::kthread_create_on_cpu;
@@ -443,6 +444,26 @@ kernel_tests! {
             let sme = run(program!(user_sme), 0, || ()).0;
             assert!(!matches!(sme, Exception::Svc(_)), "{sme}");
         });
+    }
+
+    /// A CPU walks a user's tables while it runs a task of that user's alone, and who frees them
+    /// last can do so at once.
+    fn a_thread_of_the_kernel_finds_no_page_of_a_user_s() {
+        let cpu = other_cpu();
+        let task = start(program!(user_count), 0, cpu);
+        let at = VirtAddr::new(DATA.get());
+        for _ in 0..20 {
+            task.makes(1);
+            let thread = kthread_create_on_cpu("reads", cpu, move || {
+                // SAFETY: memory, if anything.
+                i32::from(unsafe { copy_from_kernel_nofault(&mut [0; 8], at) })
+            });
+            let thread = thread.expect("a thread");
+            // It runs in between, and where the task was.
+            thread.wake_up();
+            assert_eq!(thread.join(), 0, "it was read");
+        }
+        task.stop();
     }
 
     /// The tables of the task before aren't those that another finds.
