@@ -71,9 +71,10 @@ impl<A: TableAccess> Mapper<'_, A> {
         // by its word alone.
         let next = |t: &Table<A::Regime>, at: usize| {
             let index = (at..=last).find(|&index| t.descriptor(index) != Descriptor::INVALID)?;
-            Some((index, t.descriptor(index), t.entry(level, index)))
+            Some((index, t.descriptor(index)))
         };
-        while let Some((index, word, entry)) = self.access.with(table, |t| next(t, at)) {
+        while let Some((index, word)) = self.access.with(table, |t| next(t, at)) {
+            let entry = Table::<A::Regime>::decode(level, word);
             at = index + 1;
             let start = base + (index << level.shift());
             let whole = VirtRange::new(start, start.saturating_add(level.size()));
