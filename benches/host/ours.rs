@@ -111,9 +111,7 @@ impl Contender for Addresses {
     unsafe fn free(&self, object: VirtAddr, _: Layout) {
         let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
         let (id, ..) = space.starting(object).expect("an area starts there");
-        let ((), page) = space.free(id);
-        drop(space);
-        drop(page);
+        space.free(id);
     }
     fn address(object: VirtAddr) -> usize {
         object.get()

@@ -147,6 +147,13 @@ impl<T, P: TablePage> SlotTable<T, P> {
         self.partial != NO_PAGE
     }
 
+    /// Returns true if the next `count` calls of [`SlotTable::insert`] will succeed. `count` is less
+    /// than the slots of a page.
+    pub const fn has_room_for(&self, count: usize) -> bool {
+        assert!(count < Self::PER_PAGE as usize);
+        self.pages as usize * (Self::PER_PAGE as usize - 1) - self.live >= count
+    }
+
     /// The value of slot `number`.
     ///
     /// # Panics
@@ -243,12 +250,13 @@ impl<T, P: TablePage> SlotTable<T, P> {
     }
 
     /// Takes in a page, as slots or as the directory that is missing for them:
-    /// donate until [`SlotTable::has_room`]. Gives the page back where it is not needed
-    /// or where the table has reached its largest size.
+    /// donate until [`SlotTable::has_room`], or [`SlotTable::has_room_for`] as many as are wanted.
+    /// Gives the page back where all slots of a page are free already, or where the table has
+    /// reached its largest size.
     pub fn donate(&mut self, page: P) -> Result<(), P> {
         let number = if self.holes != NO_PAGE { self.holes } else { self.next_entry() };
         let at = (number >> DIR_SHIFT) as usize;
-        if self.has_room() || at >= ROOT {
+        if self.empty > 0 || at >= ROOT {
             return Err(page);
         }
         if self.root[at] == 0 {

@@ -157,40 +157,14 @@ impl<I: Item, P: TablePage> Tree<I, P> {
         self.slots.has_room()
     }
 
-    /// Takes a page for slots (see [`SlotTable::donate`]).
+    /// Takes a page for slots (see [`SlotTable::donate`]); gives it back where there is room.
     pub fn donate(&mut self, page: P) -> Result<(), P> {
-        self.slots.donate(page)
+        if self.has_room() { Err(page) } else { self.slots.donate(page) }
     }
 
     /// Gives a page back that holds no slot, if there is one.
     pub fn shrink(&mut self) -> Option<P> {
         self.slots.shrink()
-    }
-
-    /// Drops all items and gives all pages back (see [`SlotTable::clear`]).
-    pub fn clear(&mut self) {
-        self.slots.clear();
-        self.root = Self::NONE;
-    }
-
-    /// The pages that the tree holds.
-    pub fn pages_held(&self) -> usize {
-        self.slots.pages_held()
-    }
-
-    /// The first item whose key is `key` or above.
-    pub fn lower_bound(&self, key: usize) -> Option<u32> {
-        let (mut at, mut found) = (self.root.top, None);
-        while at != NIL {
-            let node = self.node(at);
-            if key <= node.item.key() {
-                found = Some(at);
-                at = node.link(Left).top;
-            } else {
-                at = node.link(Right).top;
-            }
-        }
-        found
     }
 
     /// The last item whose key is `key` or below.

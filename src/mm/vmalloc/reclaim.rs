@@ -164,7 +164,7 @@ impl VmapAreas {
                     return true;
                 }
                 budget -= 1;
-                let (area, _page) = self.space.free(id);
+                let area = self.space.free(id);
                 self.pools[pages - 1] = area.next;
                 self.stat.pooled -= pages;
             }

@@ -1,9 +1,9 @@
 //! The address allocator: which part of a range of virtual addresses is whose.
 //!
-//! One tree of the areas in use, each with the free gap below it; links carry the
-//! largest gap of their subtree, so the lowest gap that fits is found in
-//! one descent, however many areas there are. Free space needs no memory of its own,
-//! and neighbouring free ranges are one gap by construction.
+//! A B+tree holds the ranges of the areas and bounds of the gaps between them, so the lowest gap
+//! that fits is found in one descent, however many areas there are. Free space needs no memory
+//! of its own, and neighbouring free ranges are one gap by construction. What is kept with an
+//! area lies in a table of slots, where it never moves.
 //!
 //! Linux keeps free ranges in a tree beside the tree of areas (mm/vmalloc.c,
 //! `find_vmap_lowest_match`); the search gives the same addresses.
@@ -11,8 +11,8 @@
 
 use super::slot_page::SlotPage;
 use crate::addr::{PAGE_SIZE, VirtAddr, VirtRange};
-use crate::collections::slots::NIL;
-use crate::collections::tree::{Item, Link, Side, Tree};
+use crate::collections::range_tree::RangeTree;
+use crate::collections::slots::{NIL, SlotTable};
 use core::fmt;
 
 /// Names an area of a [`VaSpace`] for as long as it is allocated.
@@ -67,30 +67,7 @@ pub struct VaRequest {
 
 struct Area<T> {
     range: VirtRange,
-    /// Free bytes below `range`.
-    gap: usize,
     data: T,
-}
-
-impl<T> Item for Area<T> {
-    type Sum = usize;
-    const EMPTY: usize = 0;
-    #[inline]
-    fn key(&self) -> usize {
-        self.range.start().get()
-    }
-    #[inline]
-    fn sum(&self, left: usize, right: usize) -> usize {
-        self.gap.max(left).max(right)
-    }
-}
-
-impl<T> Area<T> {
-    /// The free range below the area, from `low` on.
-    fn gap_from(&self, low: VirtAddr) -> VirtRange {
-        let start = self.range.start();
-        VirtRange::new(low.max(start - self.gap), start)
-    }
 }
 
 /// Areas that are found by their first address without a walk.
@@ -99,9 +76,9 @@ const RECENT: usize = 1024;
 /// A range of addresses and the areas in it. See the module's documentation.
 pub struct VaSpace<T> {
     range: VirtRange,
-    tree: Tree<Area<T>, SlotPage>,
-    /// End of the highest area: all above is free.
-    top: VirtAddr,
+    areas: SlotTable<Area<T>, SlotPage>,
+    /// Ranges of the areas by pages of `range`, with their numbers.
+    tree: RangeTree<SlotPage>,
     /// Recently used areas: the last one noted for each [`recent_slot`] of a first address,
     /// which may be gone.
     recent: [u32; RECENT],
@@ -118,7 +95,8 @@ const fn recent_slot(start: VirtAddr) -> usize {
 impl<T> VaSpace<T> {
     /// A space that is all free. `range` is of whole pages.
     pub const fn new(range: VirtRange) -> Self {
-        Self { range, tree: Tree::new(), top: range.start(), recent: [NIL; RECENT] }
+        let tree = RangeTree::new((range.len() / PAGE_SIZE) as u64);
+        Self { range, areas: SlotTable::new(), tree, recent: [NIL; RECENT] }
     }
 
     /// All its addresses.
@@ -126,20 +104,26 @@ impl<T> VaSpace<T> {
         self.range
     }
 
-    /// The pages that hold its nodes.
+    /// The pages that hold areas and nodes.
     pub fn pages_held(&self) -> usize {
-        self.tree.pages_held()
+        self.areas.pages_held() + self.tree.pages_held()
     }
 
-    /// Takes a page for nodes: what to do on [`VaError::NeedsPage`], before asking again.
-    /// `Err` gives the page back: there is room, or the table can't grow further.
+    /// Takes a page for areas or nodes: what to do on [`VaError::NeedsPage`], before asking again.
+    /// `Err` gives the page back: there is room, or the tables can't grow further.
     pub fn donate(&mut self, page: SlotPage) -> Result<(), SlotPage> {
-        self.tree.donate(page)
+        if self.areas.has_room() { self.tree.donate(page) } else { self.areas.donate(page) }
     }
 
-    /// Gives back a page that holds no node; call until `None`.
+    /// Gives back a page that holds no area and no node; call until `None`.
     pub fn shrink(&mut self) -> Option<SlotPage> {
-        self.tree.shrink()
+        self.areas.shrink().or_else(|| self.tree.shrink())
+    }
+
+    /// Returns the number of the page that `va` lies in; of a lower address, that of the first.
+    #[inline(always)]
+    fn page(&self, va: VirtAddr) -> u64 {
+        (va.get().saturating_sub(self.range.start().get()) / PAGE_SIZE) as u64
     }
 
     /// Allocates the lowest addresses that fit, in a number of steps that is
@@ -161,41 +145,42 @@ impl<T> VaSpace<T> {
         let range = request.range.intersect(self.range);
         let slack = if range.len() == size { 0 } else { align - PAGE_SIZE };
         let length = size.checked_add(slack).ok_or(VaError::NoSpace)?;
-        let (below, gap) = self.lowest_gap(range.start(), length).ok_or(VaError::NoSpace)?;
-        let start = gap.start().align_up(align).ok_or(VaError::NoSpace)?;
-        let fits = VirtRange::new(start, gap.end().min(range.end()));
-        if fits.len() < size {
+        let (length, all) = ((length / PAGE_SIZE) as u64, self.page(self.range.end()));
+        let gap = self.tree.lowest_gap(length, self.page(range.start())..all);
+        let gap = gap.ok_or(VaError::NoSpace)?;
+        let [start, end] =
+            [gap.pages.start, gap.pages.end].map(|n| self.range.start() + n as usize * PAGE_SIZE);
+        let start = start.align_up(align).ok_or(VaError::NoSpace)?;
+        if VirtRange::new(start, end.min(range.end())).len() < size {
             return Err(VaError::NoSpace);
         }
-        if !self.tree.has_room() {
+        if !self.areas.has_room() || !self.tree.has_room() {
             return Err(VaError::NeedsPage);
         }
         let range = VirtRange::from_size(start, size);
-        let area = Area { range, gap: start - below, data: data() };
-        let cut = |next: &mut Area<T>| next.gap = next.range.start() - range.end();
-        let number = self.tree.insert(area, cut).expect("there is room, as seen above");
-        self.top = self.top.max(range.end());
+        let number = self.areas.insert(Area { range, data: data() });
+        let number = number.expect("there is room, as seen above");
+        self.tree.insert(&gap, self.page(start)..self.page(range.end()), number);
         self.note(AreaId(number), start);
         Ok((AreaId(number), range))
     }
 
-    /// Frees area `id`; what was kept with it, and a page if one is not needed any more.
+    /// Frees area `id`; returns what was kept with it. Pages that are not needed any more go back
+    /// to the page allocator.
     ///
     /// # Panics
     /// Where there is no such area.
     #[track_caller]
-    pub fn free(&mut self, id: AreaId) -> (T, Option<SlotPage>) {
-        let area = &self.tree.node(id.0).item;
-        let freed = area.gap + area.range.len();
-        let noted = &mut self.recent[recent_slot(area.range.start())];
+    pub fn free(&mut self, id: AreaId) -> T {
+        let (Area { range, data }, _page) = self.areas.remove(id.0);
+        let noted = &mut self.recent[recent_slot(range.start())];
         if *noted == id.0 {
             *noted = NIL;
         }
-        if area.range.end() == self.top {
-            self.top = self.top - freed;
-        }
-        let (area, page) = self.tree.remove(id.0, |next| next.gap += freed);
-        (area.data, page)
+        let first = self.page(range.start());
+        let number = self.tree.remove(first, drop);
+        assert_eq!(number, id.0, "area at {:?}", range.start());
+        data
     }
 
     /// Notes area `id`, which starts at `start` and goes into use, for [`VaSpace::noted`].
@@ -224,27 +209,30 @@ impl<T> VaSpace<T> {
 
     /// The area that `va` lies in.
     pub fn find(&self, va: VirtAddr) -> Option<AreaId> {
-        let at = self.tree.floor(va.get())?;
-        self.tree.node(at).item.range.contains(va).then_some(AreaId(at))
+        if !self.range.contains(va) {
+            return None;
+        }
+        self.tree.find(self.page(va)).map(|entry| AreaId(entry.value))
     }
 
     /// The first area that starts at `va` or above: with its end as the next `va`,
     /// all areas in order.
     pub fn at_or_above(&self, va: VirtAddr) -> Option<AreaId> {
-        self.tree.lower_bound(va.get()).map(AreaId)
+        let page = self.page(va.align_up(PAGE_SIZE)?);
+        self.tree.at_or_above(page).map(|entry| AreaId(entry.value))
     }
 
     /// The addresses of area `id`. Panics where there is none.
     #[inline(always)]
     #[track_caller]
     pub fn area(&self, id: AreaId) -> VirtRange {
-        self.tree.node(id.0).item.range
+        self.areas.get(id.0).range
     }
 
     /// Returns the data kept with area `id`. Panics if there is no such area.
     #[track_caller]
     pub fn get(&self, id: AreaId) -> &T {
-        &self.tree.node(id.0).item.data
+        &self.areas.get(id.0).data
     }
 
     /// The addresses of area `id` and what is kept with it, to change it. Panics where
@@ -252,7 +240,7 @@ impl<T> VaSpace<T> {
     #[inline(always)]
     #[track_caller]
     pub fn get_mut(&mut self, id: AreaId) -> (VirtRange, &mut T) {
-        let area = self.tree.item_mut(id.0);
+        let area = self.areas.get_mut(id.0);
         (area.range, &mut area.data)
     }
 
@@ -261,90 +249,29 @@ impl<T> VaSpace<T> {
         let mut from = Some(self.range.start());
         core::iter::from_fn(move || {
             let id = self.at_or_above(from.take()?)?;
-            let area = &self.tree.node(id.0).item;
+            let area = self.areas.get(id.0);
             from = Some(area.range.end());
             Some((id, area.range, &area.data))
         })
     }
 
-    /// The lowest free range at or above `low` of at least `length` bytes, and where the
-    /// gap that it lies in begins.
-    fn lowest_gap(&self, low: VirtAddr, length: usize) -> Option<(VirtAddr, VirtRange)> {
-        let found = if low <= self.range.start() {
-            self.lowest_in(self.tree.root(), length)
-        } else {
-            self.lowest_above(low, length)
-        };
-        let (below, end) = match found {
-            Some(area) => {
-                let area = &self.tree.node(area).item;
-                (area.range.start() - area.gap, area.range.start())
-            }
-            None => (self.top, self.range.end()),
-        };
-        let gap = VirtRange::new(low.max(below), end);
-        (gap.len() >= length).then_some((below, gap))
-    }
-
-    /// The lowest area of a subtree with a gap of `length` below it.
-    fn lowest_in(&self, subtree: &Link<usize>, length: usize) -> Option<u32> {
-        if subtree.sum < length {
-            return None;
-        }
-        let mut at = subtree.top;
-        loop {
-            let node = self.tree.node(at);
-            at = if node.link(Side::Left).sum >= length {
-                node.link(Side::Left).top
-            } else if node.item.gap >= length {
-                return Some(at);
-            } else {
-                node.link(Side::Right).top
-            };
-        }
-    }
-
-    /// The lowest area with `length` free bytes below it that lie at `low` or above.
-    ///
-    /// On the way down to `low`, the areas and subtrees on the right of the way are
-    /// candidates, the last of them the lowest. Only the first area above `low` can
-    /// have a gap that reaches below it.
-    fn lowest_above(&self, low: VirtAddr, length: usize) -> Option<u32> {
-        let (mut at, mut first) = (self.tree.root().top, None);
-        let mut subtree = None;
-        while at != NIL {
-            let node = self.tree.node(at);
-            if node.item.range.start() <= low {
-                at = node.link(Side::Right).top;
-                continue;
-            }
-            // Everything here and on the right starts above `low`; what is found further
-            // down on the left is lower, and so takes precedence.
-            if node.item.gap_from(low).len() >= length {
-                first = Some(at);
-            } else if node.link(Side::Right).sum >= length {
-                first = None;
-                subtree = Some(*node.link(Side::Right));
-            }
-            at = node.link(Side::Left).top;
-        }
-        first.or_else(|| self.lowest_in(&subtree?, length))
-    }
-
-    /// Checks the tree and that areas and gaps tile the space.
+    /// Checks that tree and table have the same areas, which lie apart within the space.
     ///
     /// # Panics
     /// Where an invariant is broken.
     pub fn validate(&self) {
-        let mut end = self.range.start();
-        self.tree.validate(|_, area| {
-            assert_eq!(area.range.start() - area.gap, end, "gap below {:?}", area.range);
-            assert!(!area.range.is_empty() && self.range.contains_range(area.range));
-            assert!(area.range.start().is_aligned(PAGE_SIZE));
-            assert!(area.range.end().is_aligned(PAGE_SIZE));
-            end = area.range.end();
+        self.areas.validate();
+        let mut count = 0;
+        self.tree.validate(|entry| {
+            let area = self.areas.get(entry.value);
+            assert!(
+                area.range.start().is_aligned(PAGE_SIZE) && self.range.contains_range(area.range)
+            );
+            let pages = self.page(area.range.start())..self.page(area.range.end());
+            assert_eq!(pages, entry.pages, "pages of {:?}", area.range);
+            count += 1;
         });
-        assert_eq!(end, self.top, "end of the highest area");
+        assert_eq!(count, self.areas.len(), "areas that are not in the tree");
         for (slot, number) in self.recent.iter().enumerate() {
             if let Some(id) = AreaId::new(*number) {
                 assert_eq!(recent_slot(self.area(id).start()), slot, "{id:?} is noted elsewhere");
@@ -361,6 +288,7 @@ impl<T> VaSpace<T> {
 impl<T> Drop for VaSpace<T> {
     /// Drops what is kept with the areas, and gives the pages back.
     fn drop(&mut self) {
+        self.areas.clear();
         self.tree.clear();
     }
 }

@@ -72,9 +72,11 @@ impl VmapAreas {
         self.retire(id, TlbFlush::NONE)
     }
 
-    /// The block in use that `range` lies in.
-    fn block_of(&self, range: VirtRange) -> Option<AreaId> {
-        let id = self.space.find(range.start())?;
+    /// The block in use that `range` lies in: the current one of CPU `cpu`, as a rule.
+    fn block_of(&self, cpu: CpuId, range: VirtRange) -> Option<AreaId> {
+        let current = self.blocks[cpu.index()].map(|block| block.id);
+        let is_there = |id: &AreaId| self.space.area(*id).contains(range.start());
+        let id = current.filter(is_there).or_else(|| self.space.find(range.start()))?;
         let area = self.space.get(id);
         let found = area.state == State::Busy
             && area.flags.contains(VmFlags::VM_MAP_RAM)
@@ -148,7 +150,8 @@ enum Put {
 /// Frees `count` pages of a block. Returns false if they are not a block's.
 fn put(va: VirtAddr, count: u32, what: Put) -> bool {
     let range = VirtRange::from_size(va, count as usize * PAGE_SIZE);
-    let Some(id) = with_areas(|areas| areas.block_of(range)) else { return false };
+    let block = with_masked(|irq| with_areas(|areas| areas.block_of(cpu::id(irq), range)));
+    let Some(id) = block else { return false };
     let (pages, mut owed) = (count as usize, TlbFlush::NONE);
     // The block can't end before this part of it is given back.
     if what == Put::Mapped && !with_masked(|irq| mapping::unmap_mapped(irq, va, pages, &mut owed)) {

@@ -353,7 +353,7 @@ fn vmallocinfo_lists_areas_in_order_as_linux_does() {
 fn vmalloc_out_of_memory_leaks_nothing() {
     machine(1024, |m| {
         let total = used_pages();
-        let (mut worked, most) = (0, 70);
+        let (mut worked, most) = (0, 74);
         for left in 0..most {
             let mut taken = take_all();
             let rest = taken.split_off(taken.len() - left);
