@@ -14,7 +14,7 @@
 //!     validate     whether lists and counts are as they should be
 //!     lazy         what waits for a flush, in lists by size
 //!     va_space   which addresses are whose: lowest gap that fits, O(log areas)
-//!       slot_page  page of the tree of areas (`collections::tree`), while no tree has it
+//!       slot_page  page of the areas and of their tree (`collections::range_tree`)
 //!   area_pages   the pages of an area, linked through their descriptors
 //!   memtype      which device addresses are mapped with which memory type
 //! ```
