@@ -10,9 +10,9 @@ use crate::arch::irq::with_masked;
 use crate::time::hrtimer::{ClockId, HrTimer, HrTimerRestart};
 use core::pin::pin;
 
-/// Calls [`schedule()`], to be woken when `clock` shows `expires` nanoseconds, if not before. The
-/// caller has set the state. Returns true if the time has come. Process context (Linux:
-/// schedule_hrtimeout).
+/// Calls [`schedule()`], to be woken when `clock` shows `expires` nanoseconds, if not before.
+/// Returns true if the time has come. In the state `Running` it returns once the other tasks had
+/// their turn. Process context (Linux: schedule_hrtimeout).
 #[track_caller]
 pub fn schedule_hrtimeout(clock: ClockId, expires: u64) -> bool {
     might_sleep();

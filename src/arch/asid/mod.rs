@@ -114,7 +114,7 @@ pub trait Ttbr0 {
     fn switch_mm(&self, root: Self::Root, asid: Asid);
 }
 
-/// A CPU's active [`Id`], on a cache line of its own: 0 from a roll-over to the CPU's next switch,
+/// A CPU's active ASID and its generation, on a cache line of its own: 0 from a roll-over to the CPU's next switch,
 /// and before its first.
 #[repr(align(64))]
 pub struct ActiveAsid(AtomicU64);
