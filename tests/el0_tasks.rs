@@ -428,8 +428,11 @@ kernel_tests! {
         let space = space();
         space.with(|| {
             for x0 in [1, 2] {
+                // One turn, with a call in which other tasks run: they are saved there.
                 space.set_word(DATA, 1, 1);
-                let (end, _) = run(program!(user_registers), x0, || ());
+                space.set_word(DATA, 2, 1);
+                space.set_word(DATA, 3, has_sme().into());
+                let (end, _) = run(program!(user_registers), x0, || msleep(1));
                 assert_eq!(end, Exception::Svc(0));
             }
         });
