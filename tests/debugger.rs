@@ -95,6 +95,9 @@ fn order(n: u8) -> Order {
 
 kernel_tests! {
     fn looks_back() {
+        // Before all that is counted: it has a stack and a record.
+        let nice = kthread_create_on_cpu("nice", CpuId::BOOT, || 0).expect("a thread");
+        nice.task().set_user_nice(Nice::new(-7).expect("in range"));
         let single = alloc_pages(Gfp::GFP_KERNEL, Order::ZERO).expect("memory");
         let block = alloc_pages(Gfp::GFP_KERNEL, order(2)).expect("memory");
         let compound = alloc_pages(Gfp::GFP_KERNEL | Gfp::__GFP_COMP, order(3)).expect("memory");
@@ -185,8 +188,6 @@ kernel_tests! {
         kprintln!("Slab caches:\n{}", stat::Slabs);
         kprintln!("vmalloc areas:\n{}", stat::VmallocInfo);
         kprintln!("CMA areas:\n{}", stat::CmaAreas);
-        let nice = kthread_create_on_cpu("nice", CpuId::BOOT, || 0).expect("a thread");
-        nice.task().set_user_nice(Nice::new(-7).expect("in range"));
         kprintln!("Tasks:");
         for task in sched::tasks() {
             kprintln!("{}", TaskLine(&task));

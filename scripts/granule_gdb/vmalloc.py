@@ -7,6 +7,10 @@ from .values import Place, lookup_type, static, stride
 LIVE = 0xFFFF_FFFF
 DIR = 512
 AREA_LIMIT = 1 << 21
+PAGE = 4096
+# Of a tree of ranges (src/collections/range_tree): levels at most, and bits of a value.
+DEPTH = 12
+VALUE_BITS = 28
 
 
 class Slots:
@@ -40,35 +44,70 @@ class Slots:
         return Place(self.value, at + self.offset)
 
 
-def areas():
-    """All areas in the order of their addresses."""
-    tree = static("granule::mm::vmalloc::VMAP")["space"]["tree"]
-    slots = Slots(tree["slots"].inner())
-    stack, at, count = [], tree["root"]["top"].int(), 0
-    while stack or at:
-        while at:
-            node = slots.get(at)
-            stack.append(node)
-            at = node["sides"][0]["top"].int()
-            if len(stack) > 64:
-                raise Error("the tree of areas has no end")
-        node = stack.pop()
-        count += 1
-        if count > AREA_LIMIT:
+def space():
+    """The address space, with its table of areas and its tree."""
+    return static("granule::mm::vmalloc::VMAP")["space"]
+
+
+def entries(node):
+    """The entries of a node in order: the first page, the value, and the end or bound."""
+    order = node["order"]["__0"].int()
+    for index in range(order & 15):
+        place = order >> 4 * index + 4 & 15
+        word = node["words"][place].int()
+        yield word >> VALUE_BITS, word & (1 << VALUE_BITS) - 1, node["extra"][place].int()
+
+
+def walk(nodes, number, level, part, found, wrong):
+    """Adds the ranges below a node to `found`, and what is wrong there to `wrong`. The node has the
+    pages of `part`. Returns the largest gap there."""
+    start, end = part
+    below, largest = list(entries(nodes.get(number))), 0
+    firsts = [first for first, _, _ in below] + [end]
+    if not level:
+        largest = max(0, firsts[0] - start)
+    for index, (first, value, extra) in enumerate(below):
+        if len(found) > AREA_LIMIT:
             raise Error("the tree of areas has no end")
-        yield node["item"]
-        at = node["sides"][1]["top"].int()
+        if not level:
+            found.append((first, extra, value))
+            gap = firsts[index + 1] - extra
+            if gap < 0:
+                wrong.append(f"pages {first:#x} to {extra:#x} reach beyond {firsts[index + 1]:#x}")
+        else:
+            inside = (first if index else start, firsts[index + 1])
+            gap = walk(nodes, value, level - 1, inside, found, wrong)
+            if gap > extra:
+                wrong.append(f"a gap of {gap:#x} pages from {first:#x} on, where the bound is {extra:#x}")
+        largest = max(largest, gap)
+    return largest
+
+
+def areas(wrong):
+    """All areas in the order of their addresses. Adds what is wrong with the tree to `wrong`."""
+    tree, records = space()["tree"], Slots(space()["areas"])
+    root, height, found = tree["root"].int(), tree["height"].int(), []
+    if height >= DEPTH:
+        raise Error(f"the tree of areas has {height} levels: it is damaged")
+    if root:
+        walk(Slots(tree["nodes"]), root, height, (0, tree["end"].int()), found, wrong)
+    base = space()["range"].range()[0]
+    for first, end, number in found:
+        item = records.get(number)
+        pages = tuple((at - base) // PAGE for at in item["range"].range())
+        if pages != (first, end):
+            wrong.append(f"area {number} has pages {pages[0]:#x} to {pages[1]:#x}, in the tree {first:#x} to {end:#x}")
+        yield item
 
 
 def pooled():
     """Where the areas start that are in the pools."""
-    vmap = static("granule::mm::vmalloc::VMAP")
-    slots = Slots(vmap["space"]["tree"]["slots"].inner())
+    records = Slots(space()["areas"])
     starts = set()
-    for head in vmap["pools"]:
+    for head in static("granule::mm::vmalloc::VMAP")["pools"]:
         at = head.int()
         while at:
-            item = slots.get(at)["item"]
+            item = records.get(at)
             start = item["range"].range()[0]
             if start in starts:
                 raise Error(f"a pool of areas comes back to {start:#x}")
@@ -109,18 +148,15 @@ def show(what):
     """The lines of `gr vmalloc [all]`."""
     if what not in ("", "all"):
         raise Error("gr vmalloc [all]")
-    states, below, wrong = {}, None, []
+    states, wrong = {}, []
     in_pools = pooled()
-    for item in areas():
+    for item in areas(wrong):
         start, end = item["range"].range()
         state = item["data"]["state"].variant()
         if state == "Unused":
             state = "Pooled" if start in in_pools else "Lazy"
         pages, count = states.get(state, (0, 0))
         states[state] = (pages + (end - start) // 4096, count + 1)
-        if below is not None and start - item["gap"].int() != below:
-            wrong.append(f"the gap below {start:#x} is {item['gap'].int():#x}, from {below:#x} on")
-        below = end
         if state == "Busy":
             yield line(item)
         elif what == "all":
