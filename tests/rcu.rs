@@ -6,12 +6,16 @@
 extern crate alloc;
 
 mod harness;
+#[path = "harness/sleepy.rs"]
+mod sleepy;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use granule::arch::cpumask::CpuMask;
 use granule::arch::irq::with_masked;
 use granule::arch::{CpuId, NR_CPUS};
 use granule::init::Boot;
@@ -22,8 +26,12 @@ use granule::mm::rcu::{Rcu, RcuBox, kvfree_rcu_mightsleep, rcu_init};
 use granule::mm::slab::{self, SlabFlags, kmem_cache_create, kmem_cache_destroy};
 use granule::mm::util::kvmalloc;
 use granule::percpu::possible_cpus;
-use granule::sched::rcu::{rcu_barrier, rcu_pending, rcu_read_lock, synchronize_rcu};
-use granule::sched::{KThread, cond_resched, may_sleep, msleep, schedule, threads};
+use granule::sched::rcu::{
+    RcuHead, call_rcu, rcu_barrier, rcu_pending, rcu_read_lock, synchronize_rcu,
+};
+use granule::sched::{
+    KThread, cond_resched, may_sleep, msleep, schedule, set_cpus_allowed, tasks, threads,
+};
 use harness::Test;
 
 const K: Gfp = Gfp::GFP_KERNEL;
@@ -250,6 +258,108 @@ fn each_cpu_reaches_its_own_value() {
     settle();
 }
 
+/// A cache whose slabs wait for readers ends when the callbacks of RCU that came before have run. One
+/// of these sleeps, in another thread of the CPU, which has to be let go on.
+fn a_cache_ends_while_a_callback_of_its_cpu_sleeps() {
+    static HEAD: RcuHead = RcuHead::new();
+    static RAN: AtomicUsize = AtomicUsize::new(0);
+    fn callback(_: *mut ()) {
+        sleepy::sleep_until_waited_for();
+        RAN.fetch_add(1, SeqCst);
+    }
+    RAN.store(0, SeqCst);
+    let cache =
+        kmem_cache_create("test_rcu", 120, 8, SlabFlags::TYPESAFE_BY_RCU, None).expect("a cache");
+    let object = cache.alloc(K).expect("memory");
+    // SAFETY: from this cache, freed once.
+    unsafe { cache.free(object) };
+    // The thread that else runs callbacks may come first, and is on that CPU too then.
+    let gp = tasks().find(|task| task.comm().as_str() == "rcu_gp").expect("it was started");
+    set_cpus_allowed(&gp, CpuMask::of(CpuId::BOOT)).expect("it is up");
+    let runs = || {
+        // SAFETY: a static, queued once: this test waits until the callback has run.
+        unsafe { call_rcu(NonNull::from(&HEAD), callback, core::ptr::null_mut()) };
+        rcu_barrier();
+        1
+    };
+    let ends = move || {
+        // SAFETY: nobody else knows the cache.
+        let destroyed = unsafe { kmem_cache_destroy(cache) };
+        i32::from(destroyed.is_ok() && RAN.load(SeqCst) == 1)
+    };
+    assert_eq!(sleepy::on_one_cpu(runs, ends), (1, 1));
+    set_cpus_allowed(&gp, CpuMask::ALL).expect("CPUs that are up");
+    assert!(slab::slabinfo().all(|info| info.name != "test_rcu"));
+}
+
+/// Each CPU creates and destroys caches of its own, while two more threads on it read what all caches
+/// have and shrink them all.
+fn caches_come_and_go_while_all_are_read_and_shrunk() {
+    const ROUNDS: usize = 60;
+    static LEFT: AtomicUsize = AtomicUsize::new(0);
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    let before = slab::slabinfo().count();
+    let cpus: Vec<CpuId> = cpus().collect();
+    LEFT.store(cpus.len(), SeqCst);
+    SEEN.store(0, SeqCst);
+    let comes_and_goes = |n: usize| {
+        for round in 0..ROUNDS {
+            let flags = [SlabFlags::NO_MERGE, SlabFlags::TYPESAFE_BY_RCU][round / 8 % 2];
+            let size = 24 + 8 * n + 16 * (round % 9);
+            let cache = kmem_cache_create("test_brief", size, 8, flags, None).expect("a cache");
+            let objects: Vec<_> = (0..40)
+                .map(|i| {
+                    let object = cache.alloc(K).expect("memory");
+                    // SAFETY: of that size, and this thread's.
+                    unsafe { object.write_bytes((n + i) as u8, size) };
+                    object
+                })
+                .collect();
+            schedule();
+            let live = cache.info().active_objects;
+            assert!(live >= 40, "{live} objects of 40");
+            for (i, object) in objects.into_iter().enumerate() {
+                // SAFETY: of that size, filled above, and this thread's.
+                let bytes = unsafe { core::slice::from_raw_parts(object.as_ptr(), size) };
+                assert!(bytes.iter().all(|&byte| byte == (n + i) as u8));
+                // SAFETY: from this cache, freed once, and not read any more.
+                unsafe { cache.free(object) };
+            }
+            // SAFETY: this thread alone allocates from it.
+            assert_eq!(unsafe { kmem_cache_destroy(cache) }, Ok(()));
+            schedule();
+        }
+        LEFT.fetch_sub(1, SeqCst);
+    };
+    let reads = || {
+        SEEN.fetch_add(slab::slabinfo().filter(|info| info.name == "test_brief").count(), SeqCst);
+    };
+    let until_all_are_done = |f: fn()| {
+        while LEFT.load(SeqCst) > 0 {
+            f();
+            schedule();
+        }
+    };
+    let mut threads: Vec<KThread> = Vec::new();
+    for (n, &cpu) in cpus.iter().enumerate() {
+        let create = |name, f: Box<dyn FnOnce() + Send>| {
+            kthread_create_on_cpu(name, cpu, move || {
+                f();
+                0
+            })
+            .expect("a thread")
+        };
+        threads.push(create("reads", Box::new(move || until_all_are_done(reads))));
+        threads.push(create("shrinks", Box::new(move || until_all_are_done(slab::shrink_all))));
+        threads.push(create("comes and goes", Box::new(move || comes_and_goes(n))));
+    }
+    threads.iter().for_each(|thread| assert!(thread.wake_up()));
+    threads.into_iter().for_each(|thread| assert_eq!(thread.join(), 0));
+    assert!(SEEN.load(SeqCst) > 0, "nobody saw a cache that was there");
+    assert_eq!(slab::slabinfo().count(), before);
+    slab::validate();
+}
+
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {
         &[$(Test { name: concat!("kernel::rcu::", stringify!($name)), run: $name }),*]
@@ -268,6 +378,8 @@ fn main(boot: &Boot) -> u8 {
             nobody_sees_what_is_gone,
             memory_is_freed_in_the_background,
             pages_of_a_type_safe_cache_wait_for_readers,
+            a_cache_ends_while_a_callback_of_its_cpu_sleeps,
+            caches_come_and_go_while_all_are_read_and_shrunk,
             each_cpu_reaches_its_own_value,
         ],
     )
