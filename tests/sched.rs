@@ -261,7 +261,8 @@ kernel_tests! {
     }
 
     fn a_thread_runs_on_its_cpu_and_its_stack() {
-        assert_eq!(smp::online().count(), 4, "the machine of the tests has four");
+        let up = smp::online().count();
+        assert!(up >= 4 && up == nr_cpu_ids(), "{up} CPUs are up of {}", nr_cpu_ids());
         for cpu in smp::online() {
             let thread = run_on("where", cpu, move || {
                 let local = 0u8;
@@ -580,10 +581,13 @@ kernel_tests! {
     fn a_mutex_goes_round_the_threads_of_all_cpus() {
         static MUTEX: Mutex = Mutex::new(SleepRank::Cma);
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        static BEGUN: AtomicUsize = AtomicUsize::new(0);
         const ROUNDS: u32 = 100;
         COUNT.store(0, SeqCst);
+        BEGUN.store(0, SeqCst);
         let work = |killable: bool| move || {
             sched::allow_sigkill();
+            BEGUN.fetch_add(1, SeqCst);
             let mut killed = 0;
             for _ in 0..ROUNDS {
                 let guard = if killable {
@@ -609,10 +613,13 @@ kernel_tests! {
             .map(|(n, cpu)| run_on("locker", cpu, work(n % 2 == 0)))
             .collect();
         let total = threads.len() as i32 * ROUNDS as i32;
-        while COUNT.load(SeqCst) < ROUNDS {
+        while COUNT.load(SeqCst) < ROUNDS || BEGUN.load(SeqCst) < threads.len() {
             schedule();
         }
-        assert!(threads.iter().step_by(2).all(|thread| sched::send_sigkill(thread.task())));
+        for thread in threads.iter().step_by(2) {
+            let is_sent = sched::send_sigkill(thread.task());
+            assert!(is_sent || thread.has_ended(), "it takes SIGKILL");
+        }
         let killed: i32 = threads.into_iter().map(KThread::join).sum();
         assert_eq!(COUNT.load(SeqCst) as i32, total - killed);
         assert!(!MUTEX.is_locked());
@@ -921,22 +928,23 @@ kernel_tests! {
         stay.into_iter().for_each(|thread| assert_eq!(thread.stop(), -4));
     }
 
-    /// Eight threads that could all run have four CPUs: each of those gets some of them.
+    /// Twice as many threads as CPUs could all run: each CPU gets some of them.
     fn work_spreads_over_the_cpus() {
         static SEEN: [AtomicBool; NR_CPUS] = [const { AtomicBool::new(false) }; NR_CPUS];
         SEEN.iter().for_each(|seen| seen.store(false, SeqCst));
         let all_seen = || smp::online().all(|cpu| SEEN[cpu.index()].load(SeqCst));
-        let run = |_| {
+        let run = |_: CpuId| {
             kthread_run("spread", move || {
                 while !all_seen() {
                     SEEN[this_cpu().index()].store(true, SeqCst);
                     schedule();
+                    cpu::relax();
                 }
                 0
             })
             .expect("a thread")
         };
-        let threads: Vec<KThread> = (0..8).map(run).collect();
+        let threads: Vec<KThread> = smp::online().chain(smp::online()).map(run).collect();
         threads.into_iter().for_each(|thread| assert_eq!(thread.join(), 0));
     }
 
