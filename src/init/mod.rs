@@ -1,6 +1,8 @@
 //! The boot, top to bottom, as in Linux's init/main.c; and what the kernel does when
 //! it can't go on.
 
+#[cfg(any(target_os = "none", test))]
+mod cores;
 #[cfg(target_os = "none")]
 mod fault;
 #[cfg(target_os = "none")]

@@ -1,5 +1,6 @@
 //! The other cores: sent on their way by the boot CPU, and their first Rust function.
 
+use super::cores::{self, LeftOut, Number, Numbers};
 use super::redistributors::Redistributors;
 use super::{interrupts, numa};
 use crate::addr::{PhysAddr, PhysRange, VirtAddr};
@@ -68,42 +69,33 @@ pub(super) fn sched_init() {
 
 /// Number of CPUs that may come up: the boot CPU, and the others that the device tree names.
 pub(super) fn nr_possible(tree: &Tree<'_>) -> usize {
-    let cpus = tree.cpus();
-    let cores = cpus.iter().flat_map(|cpus| cpus.iter()).filter(Cpu::is_available);
-    let others = cores.filter(|core| core.mpidr().is_some_and(|mpidr| mpidr != smp::mpidr()));
-    1 + others.take(NR_CPUS - 1).count()
+    cores::nr_possible(tree, smp::mpidr(), NR_CPUS)
 }
 
 /// Brings up the cores of the device tree, one after the other. One that fails is
 /// reported, and the others go on. `dtb` is where the tree lies.
 pub(super) fn bring_up(tree: &Tree<'_>, dtb: PhysAddr, mut redistributors: Redistributors) {
     smp::init();
-    let cpus = tree.cpus();
-    let (mut number, mut nr_left_out, mut first_left_out) = (1, 0, None);
-    // Whether a core has a number already.
-    let is_known = |number: usize, mpidr: u64| {
-        (0..number).filter_map(CpuId::new).any(|id| smp::affinity(id) == mpidr)
-    };
-    for core in cpus.iter().flat_map(|cpus| cpus.iter()).filter(Cpu::is_available) {
+    let mut numbers = Numbers::new(NR_CPUS);
+    for core in cores::available(tree) {
         let Some(mpidr) = core.mpidr().filter(|mpidr| mpidr & !smp::MPIDR_AFFINITY == 0) else {
             warn!("a cpu node without a usable reg is left out");
             continue;
         };
-        if is_known(number, mpidr) {
-            if mpidr != smp::mpidr() {
+        let affinity = |n| CpuId::new(n).map(smp::affinity);
+        let number = match numbers.find(mpidr, affinity) {
+            Number::Free(number) => number,
+            // The boot CPU is up.
+            Number::Taken(0) | Number::None => continue,
+            Number::Taken(_) => {
                 warn!("core {mpidr:#x}: its second cpu node is left out");
+                continue;
             }
-            continue;
-        }
-        let Some(id) = CpuId::new(number) else {
-            first_left_out = first_left_out.or(Some(mpidr));
-            nr_left_out += 1;
-            continue;
         };
-        if number >= nr_cpu_ids() {
+        let Some(id) = CpuId::new(number).filter(|_| number < nr_cpu_ids()) else {
             warn!("core {mpidr:#x} did not start: no memory for its per-CPU data");
             continue;
-        }
+        };
         redistributors.assign(id, mpidr);
         match start(tree, dtb, &core, id, mpidr) {
             Started::Up => {}
@@ -119,12 +111,10 @@ pub(super) fn bring_up(tree: &Tree<'_>, dtb: PhysAddr, mut redistributors: Redis
             }
         }
         // Whoever was sent off keeps the number, whether it has come or not.
-        number += 1;
+        numbers.take();
     }
-    if let Some(first) = first_left_out {
-        warn!(
-            "{nr_left_out} cores from {first:#x} on left out: this kernel is built for {NR_CPUS} CPUs"
-        );
+    if let Some(LeftOut { count, first }) = numbers.left_out() {
+        warn!("{count} cores from {first:#x} on left out: this kernel is built for {NR_CPUS} CPUs");
     }
     info!("SMP: {} CPUs up", smp::online().count());
 }
