@@ -44,11 +44,13 @@ FOR_ALL_CPUS = {
     "mm/slab/kmem_cache.rs": (1, "the hosted machine has all CPUs"),
     "mm/vmalloc/vmap_areas.rs": (2, "a word and a half for each CPU, under the lock of all areas"),
     "sched/mm.rs": (1, "two words for each CPU, under the lock of the map of ASIDs"),
+    "percpu/names/mod.rs": (1, "names of files, which are constants: 7 bytes for each CPU"),
     "percpu/array.rs": (4, "the hosted machine has all CPUs"),
 }
 FOR_ALL = re.compile(
     r"(?:;|\.\.=?|\bwhile\b[^{\n]*<)\s*\(?\$?(?:\w+::)*NR_CPUS\b"  # [x; N], 0..N, while n < N
     r"|\b\w+<[^;=\n]*\bNR_CPUS\b[^;=\n]*>"  # ArrayVec<T, N>
+    r"|\bconst\s+\w+\s*:\s*\w+\s*=\s*\{?\s*(?:\w+::)*NR_CPUS\b[^;>\n]*[,>]"  # struct Array<const N: usize = NR_CPUS>
 )
 
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "src"
@@ -93,10 +95,17 @@ def samples():
         "(0..NR_CPUS.next_power_of_two())",
         "while n < NR_CPUS {",
         "seen: ArrayVec<u64, NR_CPUS>,",
+        "pub struct Names<const LEN: usize, const N: usize = NR_CPUS>([u8; N]);",
+        "struct Names<const N: usize = { arch::NR_CPUS * 2 }, T = u8>([T; N]);",
         "seen: ArrayVec<u64, { NR_CPUS.div_ceil(4) }>,",
     ):
         assert for_all_cpus(costs + "\n") == 1, costs
-    for costs in ("// [u64; NR_CPUS]", "use crate::arch::{CpuId, NR_CPUS, cpu};", "assert!(n <= NR_CPUS);"):
+    for costs in (
+        "// [u64; NR_CPUS]",
+        "use crate::arch::{CpuId, NR_CPUS, cpu};",
+        "assert!(n <= NR_CPUS);",
+        "const X: usize = NR_CPUS;",
+    ):
         assert for_all_cpus(costs + "\n") == 0, costs
     assert too_long([LONG] * 100 + [LONG + 1] * LONG_LIMIT) is None
     assert too_long([LONG + 1] * (LONG_LIMIT + 1))
