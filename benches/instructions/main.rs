@@ -73,6 +73,7 @@ fn main(boot: &Boot) -> u8 {
     }
     let bench = Bench::new(only);
     bench.masked_pair("empty_loop", || ());
+    pages::hold_small_blocks();
     pages::run(&bench);
     slab::run(&bench);
     vmalloc::run(&bench);

@@ -123,5 +123,7 @@ pub fn settled_pages() -> u32 {
     slab::shrink_all();
     page_alloc::drain_all_pages();
     let tables = init_mm::nr_table_pages() as u32;
-    page_alloc::nr_used_pages().wrapping_sub(tables + debug::metadata_pages())
+    // The nodes of the tree of areas are others after a peak, and may lie in more pages.
+    let records = vmalloc::vmalloc_stat().records as u32;
+    page_alloc::nr_used_pages().wrapping_sub(tables + records + debug::metadata_pages())
 }
