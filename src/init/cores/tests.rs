@@ -46,6 +46,7 @@ fn number(blob: &[u8], boot: u64, starts: impl Fn(u64) -> bool) -> (Vec<u64>, Op
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "trees of hundreds of cores")]
 fn as_many_cores_as_there_are_numbers_get_numbers_in_order() {
     let blob = tree((0..LIMIT as u64).map(affinity));
     assert_eq!(nr_possible(&Tree::new(&blob).expect("a tree"), 0, LIMIT), LIMIT);
@@ -55,6 +56,7 @@ fn as_many_cores_as_there_are_numbers_get_numbers_in_order() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "trees of hundreds of cores")]
 fn cores_beyond_those_are_counted_as_left_out() {
     let blob = tree((0..300).map(affinity));
     assert_eq!(nr_possible(&Tree::new(&blob).expect("a tree"), 0, LIMIT), LIMIT);
@@ -65,6 +67,7 @@ fn cores_beyond_those_are_counted_as_left_out() {
 
 /// The boot CPU is the first, wherever its node is, and one more core has a number then.
 #[test]
+#[cfg_attr(miri, ignore = "trees of hundreds of cores")]
 fn the_boot_cpu_may_be_among_the_last() {
     let boot = affinity(299);
     let blob = tree((0..300).map(affinity));
@@ -75,6 +78,7 @@ fn the_boot_cpu_may_be_among_the_last() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "trees of hundreds of cores")]
 fn the_number_of_a_core_that_does_not_start_is_the_next_one_s() {
     let starts = |mpidr| mpidr & 0xf != 3;
     let blob = tree((0..300).map(affinity));
@@ -88,6 +92,7 @@ fn the_number_of_a_core_that_does_not_start_is_the_next_one_s() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "trees of hundreds of cores")]
 fn the_second_node_of_a_core_is_known() {
     let blob = tree([0, 1, 2, 1, 0, 3].into_iter());
     assert_eq!(number(&blob, 0, |_| true), (std::vec![0, 1, 2, 3], None));
