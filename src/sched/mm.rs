@@ -157,9 +157,10 @@ pub fn kthread_use_mm(mm: MmRef) -> Result<(), TooFewAsids> {
     let task = current();
     assert!(task.mm().is_none(), "{:?} has users' memory already", *task);
     with_masked(|irq| {
-        thread::flush(task.thread_info(), irq);
+        thread::flush(irq);
         install(&mm, irq);
-        task.set_mm(Some(mm.0.cast()));
+        // SAFETY: the task has the reference from here on.
+        unsafe { task.set_mm(Some(mm.0.cast())) };
     });
     core::mem::forget(mm);
     Ok(())
@@ -171,30 +172,32 @@ pub fn kthread_unuse_mm() -> Option<MmRef> {
     let task = current();
     let mm = task.mm()?;
     with_masked(|irq| {
-        task.set_mm(None);
+        // SAFETY: it has none.
+        unsafe { task.set_mm(None) };
         ThisCpu::open(irq).set_reserved();
-        thread::flush(task.thread_info(), irq);
+        thread::flush(irq);
     });
     // SAFETY: the reference that `kthread_use_mm` has kept, given out once: the task has none now.
     Some(unsafe { MmRef::new(mm.cast()) })
 }
 
-/// Takes users' state from this CPU, which the current task `prev`, with users' memory, is about to
-/// leave for `next`.
-pub(super) fn switch_out(prev: &Task, next: &Task, irq: &IrqMasked) {
-    thread::switch_out(prev.thread_info(), irq);
+/// Takes users' state from this CPU, before the current task, with users' memory, leaves it for
+/// `next`.
+pub(super) fn switch_out(next: &Task, irq: &IrqMasked) {
+    thread::switch_out(irq);
     if next.mm().is_none() {
         ThisCpu::open(irq).set_reserved();
     }
 }
 
-/// Brings users' state of the current task `task` to this CPU, where `prev` ran before.
-pub(super) fn switch_in(task: &Task, prev: &Task, irq: &IrqMasked) {
-    if let Some(mm) = task.mm()
+/// Brings users' state of the current task to this CPU, where `prev` ran before.
+pub(super) fn switch_in(prev: &Task, irq: &IrqMasked) {
+    if let Some(mm) = current().mm()
         && prev.mm() != Some(mm)
     {
-        // SAFETY: the task has a reference, and does not give it back meanwhile.
+        // SAFETY: the current task has a reference (`set_mm`), and gives it back by code of its own
+        // alone, which this is.
         install(unsafe { mm.cast().as_ref() }, irq);
     }
-    thread::switch_in(task.thread_info(), irq);
+    thread::switch_in(irq);
 }

@@ -275,7 +275,7 @@ fn switch_to(pick: impl FnOnce(&mut RunQueue) -> Option<Switch>, irq: &IrqMasked
     let (prev, next) = unsafe { (tasks.prev.as_ref(), tasks.next.as_ref()) };
     let has_mm = prev.has_mm();
     if has_mm {
-        mm::switch_out(prev, next, irq);
+        mm::switch_out(next, irq);
     }
     // SAFETY: `next` runs nowhere: whoever queues a task of another CPU waits until that has left
     // it (`on_cpu`). So its registers are where it left them when it came here, or where
@@ -286,7 +286,7 @@ fn switch_to(pick: impl FnOnce(&mut RunQueue) -> Option<Switch>, irq: &IrqMasked
     // This may be another CPU from here on.
     if has_mm {
         // SAFETY: a task is there while it is `on_cpu`.
-        mm::switch_in(prev, unsafe { left.cast().as_ref() }, irq);
+        mm::switch_in(unsafe { left.cast().as_ref() }, irq);
     }
     // SAFETY: the switch handed over the task that was left.
     unsafe { finish_task_switch(left.cast(), irq) };

@@ -177,7 +177,13 @@ impl Task {
     pub(super) fn mm(&self) -> Option<NonNull<()>> {
         NonNull::new(self.mm.load(Relaxed))
     }
-    pub(super) fn set_mm(&self, mm: Option<NonNull<()>>) {
+    /// Sets the address space that it refers to.
+    ///
+    /// # Safety
+    /// The task is the current one. `mm` is the address of an `Mm`, with a reference that is the
+    /// task's until this is called again.
+    #[expect(unsafe_code, reason = "says what its callers answer for")]
+    pub(super) unsafe fn set_mm(&self, mm: Option<NonNull<()>>) {
         self.mm.store(mm.map_or(core::ptr::null_mut(), NonNull::as_ptr), Relaxed);
     }
     /// Returns its nice value.

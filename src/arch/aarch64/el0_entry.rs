@@ -140,7 +140,7 @@ unsafe extern "C" {
 pub fn run(regs: &PtRegs, tls: (u64, u64), user: &dyn User) {
     assert!(!irq::is_masked(), "code at EL0 is to run with interrupts masked");
     with_masked(|irq| {
-        thread::flush(current_thread_info(), irq);
+        thread::flush(irq);
         thread::set_tls(tls, irq);
     });
     let mut frame = Frame { regs: regs.clone(), task: 0, vector: SYNC, user };
@@ -165,7 +165,7 @@ unsafe extern "C" fn el0_sync(frame: &mut Frame<'_>, esr: u64) -> u64 {
     if !syndrome.is_svc() {
         frame.regs.far = FAR_EL1.get();
         let is_fp = syndrome.exception() == Exception::FpAccess;
-        if is_fp && fpsimd::first_access(current_thread_info(), &irq) {
+        if is_fp && fpsimd::first_access(&irq) {
             return work(frame);
         }
     }
@@ -202,7 +202,7 @@ fn exit_to_user_mode_loop() {
                 sysreg::mask_exceptions();
             }
         } else if flags.contains(ThreadFlags::FOREIGN_FPSTATE) {
-            with_masked(|irq| fpsimd::restore(thread, irq));
+            with_masked(fpsimd::restore);
         } else {
             break;
         }

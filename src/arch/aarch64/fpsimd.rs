@@ -30,8 +30,9 @@
 
 use super::cpu;
 use super::sysreg::isb;
+use super::thread::current_thread_info;
 use crate::arch::cpufeature::has_fpsimd;
-use crate::arch::thread_info::{ThreadFlags, ThreadInfo};
+use crate::arch::thread_info::ThreadFlags;
 use crate::arch::{CpuId, IrqMasked};
 use crate::per_cpu;
 use aarch64_cpu::registers::{CPACR_EL1, ID_AA64PFR0_EL1, ReadWriteable, Readable};
@@ -64,7 +65,8 @@ pub struct FpsimdThread {
     state: UnsafeCell<FpsimdState>,
 }
 
-// SAFETY: `state` is reached on the CPU that runs the task, with interrupts masked, alone.
+// SAFETY: `state` is reached by the functions below alone, as the current task's, with interrupts
+// masked: on the CPU that runs the task.
 unsafe impl Sync for FpsimdThread {}
 
 /// Owner of a CPU's registers, and what moving them has cost.
@@ -188,9 +190,9 @@ pub fn counters(cpu: CpuId) -> (u64, u64) {
     (owner.saves.load(Relaxed), owner.loads.load(Relaxed))
 }
 
-/// Saves the registers of the current task, which is about to leave this CPU, if they are its own
-/// (Linux: fpsimd_save_user_state).
-pub(super) fn save(thread: &ThreadInfo, irq: &IrqMasked) {
+/// Saves the registers of the current task, before it leaves this CPU, if they are its own (Linux: fpsimd_save_user_state).
+pub(super) fn save(irq: &IrqMasked) {
+    let thread = current_thread_info();
     let fpsimd = &thread.fpsimd;
     if !fpsimd.used.load(Relaxed) || thread.flags().contains(ThreadFlags::FOREIGN_FPSTATE) {
         return;
@@ -200,9 +202,10 @@ pub(super) fn save(thread: &ThreadInfo, irq: &IrqMasked) {
     count(&OWNER.get(irq).saves);
 }
 
-/// Prepares the registers for the current task, which has come to this CPU (Linux:
+/// Prepares the registers for the current task, after it has come to this CPU (Linux:
 /// fpsimd_thread_switch).
-pub(super) fn switched_in(thread: &ThreadInfo, irq: &IrqMasked) {
+pub(super) fn switched_in(irq: &IrqMasked) {
+    let thread = current_thread_info();
     let fpsimd = &thread.fpsimd;
     let used = fpsimd.used.load(Relaxed);
     let own = used && fpsimd.is_on_this_cpu(irq);
@@ -214,8 +217,9 @@ pub(super) fn switched_in(thread: &ThreadInfo, irq: &IrqMasked) {
     }
 }
 
-/// Loads the registers of the current task, which goes to EL0 (Linux: fpsimd_restore_current_state).
-pub(super) fn restore(thread: &ThreadInfo, irq: &IrqMasked) {
+/// Loads the registers of the current task, before it goes to EL0 (Linux: fpsimd_restore_current_state).
+pub(super) fn restore(irq: &IrqMasked) {
+    let thread = current_thread_info();
     let (fpsimd, cpu) = (&thread.fpsimd, cpu::id(irq));
     allow(true);
     isb();
@@ -231,21 +235,23 @@ pub(super) fn restore(thread: &ThreadInfo, irq: &IrqMasked) {
 /// Gives the current task its registers, for an access of EL0's that trapped: zeros. Returns false
 /// where the CPU has none (Linux: do_fpsimd_acc).
 #[cold]
-pub(super) fn first_access(thread: &ThreadInfo, irq: &IrqMasked) -> bool {
+pub(super) fn first_access(irq: &IrqMasked) -> bool {
     if !has_fpsimd(ID_AA64PFR0_EL1.get()) {
         return false;
     }
-    if !thread.fpsimd.used.swap(true, Relaxed) {
+    let fpsimd = &current_thread_info().fpsimd;
+    if !fpsimd.used.swap(true, Relaxed) {
         // SAFETY: the task runs here, and has not used its registers since `flush`.
-        unsafe { *thread.fpsimd.state.get() = FpsimdState::ZERO };
+        unsafe { *fpsimd.state.get() = FpsimdState::ZERO };
     }
-    restore(thread, irq);
+    restore(irq);
     true
 }
 
 /// Takes the registers from the current task, for a program that begins (Linux:
 /// fpsimd_flush_thread).
-pub(super) fn flush(thread: &ThreadInfo, _irq: &IrqMasked) {
+pub(super) fn flush(_irq: &IrqMasked) {
+    let thread = current_thread_info();
     thread.fpsimd.used.store(false, Relaxed);
     thread.fpsimd.cpu.store(NO_CPU, Relaxed);
     thread.clear_thread_flag(ThreadFlags::FOREIGN_FPSTATE);

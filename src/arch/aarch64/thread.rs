@@ -15,23 +15,23 @@ pub(super) fn current_thread_info<'a>() -> &'a ThreadInfo {
     unsafe { cpu::current_task().cast().as_ref() }
 }
 
-/// Saves what EL0 has in registers. The task is the current one, about to leave this CPU.
-pub(crate) fn switch_out(thread: &ThreadInfo, irq: &IrqMasked) {
-    fpsimd::save(thread, irq);
-    thread.tls.save(irq);
+/// Saves the registers of EL0 of the current task, before it leaves this CPU.
+pub(crate) fn switch_out(irq: &IrqMasked) {
+    fpsimd::save(irq);
+    current_thread_info().tls.save(irq);
 }
 
-/// Gives EL0 its registers back. The task is the current one, and has come to this CPU.
-pub(crate) fn switch_in(thread: &ThreadInfo, irq: &IrqMasked) {
-    fpsimd::switched_in(thread, irq);
-    thread.tls.load(irq);
+/// Gives EL0 the registers of the current task, after it has come to this CPU.
+pub(crate) fn switch_in(irq: &IrqMasked) {
+    fpsimd::switched_in(irq);
+    current_thread_info().tls.load(irq);
 }
 
-/// Clears what EL0 has in registers. The task is the current one, and a program begins (Linux:
+/// Clears the registers of EL0 of the current task, for a program that begins (Linux:
 /// flush_thread).
-pub(crate) fn flush(thread: &ThreadInfo, irq: &IrqMasked) {
-    fpsimd::flush(thread, irq);
-    thread.tls.flush(irq);
+pub(crate) fn flush(irq: &IrqMasked) {
+    fpsimd::flush(irq);
+    current_thread_info().tls.flush(irq);
 }
 
 /// Gives TPIDR_EL0 and TPIDRRO_EL0 of the current task values.
