@@ -362,7 +362,7 @@ fn caches_come_and_go_while_all_are_read_and_shrunk() {
 
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {
-        &[$(Test { name: concat!("kernel::rcu::", stringify!($name)), run: $name }),*]
+        &[&[$(Test { name: concat!("kernel::rcu::", stringify!($name)), run: $name }),*]]
     };
 }
 

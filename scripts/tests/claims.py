@@ -50,8 +50,8 @@ def tests_of_src(top):
 
 
 def image_tests(text):
-    """The functions in `kernel_tests!`, and those that `tests!` lists."""
-    for block in re.findall(r"^(?:harness::)?kernel_tests! \{$(.*?)^\}$", text, re.M | re.S):
+    """The functions in `kernel_tests!` and `module_tests!`, and those that `tests!` lists."""
+    for block in re.findall(r"^(?:harness::)?(?:kernel|module)_tests! \{$(.*?)^\}$", text, re.M | re.S):
         yield from re.findall(r"^    fn (\w+)\(\)", block, re.M)
     for block in re.findall(r"\btests!\[(.*?)\]", text, re.S):
         yield from re.findall(r"\w+", block)
@@ -64,8 +64,10 @@ def tests(kind):
     if kind in ("host", "miri"):
         return [f"{kind}::{name}" for name in tests_of_src("src")]
     if kind == "kernel":
-        files = sorted(pathlib.Path("tests").glob("*.rs"))
-        return [f"kernel::{file.stem}::{name}" for file in files for name in image_tests(file.read_text(encoding="utf-8"))]
+        # An image with many tests has modules in a folder of its name.
+        images = {file.stem: [file, *sorted(file.with_suffix("").glob("*.rs"))] for file in pathlib.Path("tests").glob("*.rs")}
+        texts = [(image, file.read_text(encoding="utf-8")) for image, files in sorted(images.items()) for file in files]
+        return [f"kernel::{image}::{name}" for image, text in texts for name in image_tests(text)]
     if kind == "loom":
         models = re.search(r"const MODELS[^=]*= \[(.*?)\];", pathlib.Path("examples/loom/main.rs").read_text(), re.S)[1]
         return [f"loom::{name}" for name in re.findall(r'"(\w+)"', models)]

@@ -45,14 +45,40 @@ pub struct Test {
 /// Declares the tests of an image, and its main function.
 #[macro_export]
 macro_rules! kernel_tests {
+    ($($tests:tt)*) => {
+        $crate::module_tests! { $($tests)* }
+        $crate::run_tests! { TESTS }
+    };
+}
+
+/// Declares the tests of a module of an image, as its `TESTS`.
+#[macro_export]
+macro_rules! module_tests {
     ($($(#[$meta:meta])* fn $name:ident() $body:block)*) => {
         $($(#[$meta])* fn $name() $body)*
 
+        /// The tests above.
+        pub const TESTS: &[$crate::harness::Test] = &[$($crate::harness::Test {
+            name: concat!("kernel::", env!("CARGO_CRATE_NAME"), "::", stringify!($name)),
+            run: $name,
+        }),*];
+    };
+}
+
+/// Declares the main function of an image whose tests are those of some modules.
+#[macro_export]
+macro_rules! test_modules {
+    ($($module:ident),*) => {
+        $crate::run_tests! { $($module::TESTS),* }
+    };
+}
+
+/// Declares the main function of an image with these lists of tests.
+#[macro_export]
+macro_rules! run_tests {
+    ($($tests:path),*) => {
         fn main(boot: &granule::init::Boot) -> u8 {
-            $crate::harness::run(boot, &[$($crate::harness::Test {
-                name: concat!("kernel::", env!("CARGO_CRATE_NAME"), "::", stringify!($name)),
-                run: $name,
-            }),*])
+            $crate::harness::run(boot, &[$($tests),*])
         }
         granule::kernel_main!(main);
     };
@@ -67,11 +93,12 @@ pub fn word(name: &str) -> Option<&'static str> {
 }
 
 /// Runs the tests that the command line selects; the exit code.
-pub fn run(boot: &Boot, tests: &[Test]) -> u8 {
+pub fn run(boot: &Boot, lists: &[&[Test]]) -> u8 {
+    let tests = || lists.iter().copied().flatten();
     TREE.call_once(|| boot.tree);
     COMMAND_LINE.call_once(|| boot.cmdline);
     if boot.cmdline.granule("list").is_some() {
-        for test in tests {
+        for test in tests() {
             kprintln!("{}: test", test.name);
         }
         return 0;
@@ -86,10 +113,10 @@ pub fn run(boot: &Boot, tests: &[Test]) -> u8 {
         }
     };
     let skipped = after.map_or(0, |name| {
-        tests.iter().position(|test| test.name == name).map_or(tests.len(), |at| at + 1)
+        tests().position(|test| test.name == name).map_or(usize::MAX, |at| at + 1)
     });
     let mut failed = 0;
-    for test in tests[skipped..].iter().filter(selected) {
+    for test in tests().skip(skipped).filter(selected) {
         let passed = leaves_nothing(test);
         kprintln!("test {} ... {}", test.name, if passed { "ok" } else { "FAILED" });
         failed += u8::from(!passed);
