@@ -155,7 +155,10 @@ impl Scan<'_, '_, '_> {
                     return None;
                 }
             }
-            batch.retain(|candidate| candidate.ram.contains_range(candidate.place));
+            // One that the top of the address space has cut is too small.
+            batch.retain(|candidate| {
+                candidate.place.len() == size && candidate.ram.contains_range(candidate.place)
+            });
             if batch.is_empty() {
                 continue;
             }

@@ -218,6 +218,20 @@ fn many_ranges_need_larger_arrays() {
     assert_eq!(refused, Some(ScanError::Memblock(MemblockError::Full)));
 }
 
+/// A place that the top of the address space would cut is none, whatever lies there.
+#[test]
+fn no_array_goes_to_the_top_of_the_address_space() {
+    let mut builder = Builder::new(2, 2).open("memory@ffffffffffffffff");
+    builder = builder.string("device_type", "memory").string("status", "disabled");
+    builder = builder.longs("reg", &[u64::MAX, 1]).close();
+    let reg: Vec<u64> = (0..300).flat_map(|n| [GIB + 2 * n * MIB, MIB]).collect();
+    let scanned = scan(builder.memory("memory", &reg).blob(), "");
+    assert_eq!(scanned.memory().len(), 300);
+    for array in scanned.memblock.arrays() {
+        assert!(scanned.memblock.is_region_memory(array), "{array:?}");
+    }
+}
+
 #[test]
 fn a_hook_that_fails_is_no_worse_than_none() {
     let refuse: Grow = |_| None;
