@@ -42,7 +42,12 @@ impl<A: TableAccess<Regime = User>> Mapper<'_, A> {
     ///
     /// # Errors
     /// `AlreadyMapped` where a block or another table is; `NoMemory`.
-    pub fn link_shared_table(
+    ///
+    /// # Safety
+    /// The frame stays a table until the last tree has unlinked it and flushed: no tree that links it
+    /// frees it before, by [`Mapper::prune`] above all.
+    #[expect(unsafe_code, reason = "says what its callers answer for")]
+    pub unsafe fn link_shared_table(
         &mut self,
         va: UserAddr,
         table: TableAddr<User>,

@@ -39,8 +39,10 @@ fn a_table_is_shared_and_given_back() {
                 let (table, owed) = rig.mapper().share_table(VA).unwrap();
                 flush(owed, ASID);
                 let mut other = Mapper::new(child, &mut rig.access);
-                other.link_shared_table(VA, table).unwrap();
-                let again = other.link_shared_table(VA, table);
+                // SAFETY: nobody frees the table.
+                unsafe { other.link_shared_table(VA, table) }.unwrap();
+                // SAFETY: as above.
+                let again = unsafe { other.link_shared_table(VA, table) };
                 assert_eq!(again, Err(MapError::AlreadyMapped));
                 let rights = other.translate(VA).unwrap().attrs;
                 assert!(!rights.is_writable() && rights.is_dirty(), "{rights:?}");
@@ -75,7 +77,8 @@ fn each_tree_owes_the_flush_of_its_own_asid() {
             let child = other_tree(rig);
             let (table, owed) = rig.mapper().share_table(VA).unwrap();
             flush(owed, ASID);
-            Mapper::new(child, &mut rig.access).link_shared_table(VA, table).unwrap();
+            // SAFETY: nobody frees the table.
+            unsafe { Mapper::new(child, &mut rig.access).link_shared_table(VA, table) }.unwrap();
             check(rig, CPU1, 0, Access::Read, Ok(M));
             let (_, owed) = Mapper::new(child, &mut rig.access).unlink_table(VA).unwrap();
             flush(owed, ASID);
@@ -118,7 +121,8 @@ fn where_no_table_is_none_is_shared() {
         }
         rig.map(512, 1, used());
         let table = rig.mapper().share_table(empty).unwrap().0;
-        let onto_block = rig.mapper().link_shared_table(VA, table);
+        // SAFETY: nobody frees the table.
+        let onto_block = unsafe { rig.mapper().link_shared_table(VA, table) };
         assert_eq!(onto_block, Err(MapError::AlreadyMapped));
     });
 }

@@ -141,7 +141,8 @@ const SEQUENCES: &[Sequence] = &[
         },
         steps: |rig| {
             let table = rig.shared.unwrap();
-            rig.mapper().link_shared_table(VA, table).unwrap();
+            // SAFETY: nobody frees the table.
+            unsafe { rig.mapper().link_shared_table(VA, table) }.unwrap();
         },
         after: |rig| {
             rig.check(VA, Access::Read, Ok(M));
