@@ -17,7 +17,7 @@
 //! | [`drivers`] | devices |
 //! | [`sync`], [`percpu`] | locks and per-CPU data |
 //! | [`arch`] | what the CPU does |
-//! | [`addr`], [`prandom`] | the address types; numbers that repeat |
+//! | [`addr`], [`errno`], [`prandom`] | the address types; error numbers; numbers that repeat |
 
 #![no_std]
 
@@ -31,6 +31,7 @@ pub mod arch;
 pub(crate) mod collections;
 pub mod dma;
 pub mod drivers;
+pub mod errno;
 pub mod fault_inject;
 pub mod firmware;
 pub mod fs;
