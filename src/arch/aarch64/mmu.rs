@@ -173,6 +173,10 @@ pub(crate) fn clear_table(words: &[AtomicU64; PTRS_PER_TABLE]) {
         return;
     }
     let start = words.as_ptr().expose_provenance();
+    if block == sysreg::ZVA_BLOCK {
+        // SAFETY: as below.
+        return unsafe { sysreg::dc_zva_page(start) };
+    }
     for Line { at, .. } in Lines::of(start, start + PAGE_SIZE, block) {
         // SAFETY: zeroes `block` bytes within the table: it is page-aligned, as every
         // `Table` is, and its words may be written through a shared borrow.

@@ -138,6 +138,10 @@ pub unsafe fn clear_page(pa: PhysAddr) {
         unsafe { core::ptr::with_exposed_provenance_mut::<u8>(start).write_bytes(0, PAGE_SIZE) };
         return;
     }
+    if block == sysreg::ZVA_BLOCK {
+        // SAFETY: the caller owns the frame.
+        return unsafe { sysreg::dc_zva_page(start) };
+    }
     for Line { at, .. } in Lines::of(start, start + PAGE_SIZE, block) {
         // SAFETY: the caller owns the frame; a block is a power of two of at most 2 KiB.
         unsafe { sysreg::dc_zva(at) };

@@ -7,6 +7,7 @@
 //! below are without `nomem`. It is wrong for masking interrupts, for counters and for the GIC's
 //! CPU interface, so these are here, without.
 
+use crate::addr::PAGE_SIZE;
 use core::arch::asm;
 use tock_registers::interfaces::{Readable, Writeable};
 use tock_registers::register_bitfields;
@@ -247,6 +248,31 @@ maintenance! {
     dc_zva, "dc zva, {}";
     /// Drops a line of the instruction caches.
     ic_ivau, "ic ivau, {}";
+}
+
+/// Size in bytes of the blocks that DC ZVA zeroes on nearly all CPUs.
+pub(super) const ZVA_BLOCK: usize = 64;
+
+/// Zeroes a page, without a branch between its blocks.
+///
+/// # Safety
+/// DCZID_EL0 says that blocks have [`ZVA_BLOCK`] bytes, and the caller owns the page at `at`.
+#[inline(always)]
+pub(super) unsafe fn dc_zva_page(at: usize) {
+    // SAFETY: zeroes what the caller owns.
+    unsafe {
+        asm!(
+            ".rept {blocks} - 1",
+            "dc zva, {at}",
+            "add {at}, {at}, #{block}",
+            ".endr",
+            "dc zva, {at}",
+            at = inout(reg) at => _,
+            blocks = const PAGE_SIZE / ZVA_BLOCK,
+            block = const ZVA_BLOCK,
+            options(nostack, preserves_flags),
+        );
+    }
 }
 
 /// Translates an address as a read at EL1 would; PAR_EL1 has the answer behind an [`isb`].
