@@ -14,12 +14,16 @@ use std::vec::Vec as StdVec;
 const K: Gfp = Gfp::GFP_KERNEL;
 
 /// Runs `f` on a machine, and sees that it leaves nothing.
-fn on_machine(f: impl FnOnce()) {
+pub(super) fn on_machine(f: impl FnOnce()) {
+    on_machine_with(|_| f());
+}
+
+pub(super) fn on_machine_with(f: impl FnOnce(&Machine)) {
     Machine::run(&[PhysRange::from_size(PhysAddr::new(0x4000_0000), 4 << 20)], |m| {
         page_alloc::init(m.ram());
         kmem_cache_init(3);
         let before = page_alloc::nr_used_pages();
-        f();
+        f(m);
         validate();
         let live: usize = slabinfo()
             .filter(|info| info.name.contains("kmalloc"))
