@@ -71,6 +71,7 @@ impl fmt::Debug for Errno {
 #[cfg(test)]
 mod tests {
     use super::Errno;
+    use std::format;
 
     #[test]
     fn numbers_are_those_of_linux() {
