@@ -17,7 +17,7 @@
 //! | [`drivers`] | devices |
 //! | [`sync`], [`percpu`] | locks and per-CPU data |
 //! | [`arch`] | what the CPU does |
-//! | [`addr`], [`errno`], [`prandom`] | the address types; error numbers; numbers that repeat |
+//! | [`addr`], [`errno`], [`prandom`], [`utsname`] | the address types; error numbers; numbers that repeat; the name of the system |
 
 #![no_std]
 
@@ -47,6 +47,7 @@ pub mod sched;
 pub mod sync;
 pub mod time;
 pub mod trace;
+pub mod utsname;
 pub mod workload;
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ use granule::arch::{CpuId, IrqMasked, fpsimd, smp};
 use granule::init::interrupts;
 use granule::mm::kthread::kthread_create_on_cpu;
 use granule::sched::{
-    KThread, Nice, kthread_unuse_mm, kthread_use_mm, msleep, schedule, set_cpus_allowed,
+    CpuTime, KThread, Nice, cpu_time, jiffies, kthread_unuse_mm, kthread_use_mm, msleep, schedule,
+    set_cpus_allowed,
 };
 use user::{DATA, MORE, TEXT, UserSpace};
 
@@ -348,6 +349,51 @@ kernel_tests! {
         // 1024 to 335, a tick more or less in each.
         assert!(a * 100 >= b * 270 && a * 100 <= b * 340, "{a} to {b}");
         tasks.into_iter().for_each(Task::stop);
+    }
+
+    /// Of a task that spins at EL0, nearly all; of one that is called all the time, some.
+    fn time_at_el0_and_in_the_kernel_is_told_apart() {
+        const TICKS: u64 = 40;
+        let cpu = other_cpu();
+        let tick = 1_000_000_000 / granule::sched::HZ;
+        let spins = start_with(program!(user_count), 0, cpu, 5, || ());
+        let before = cpu_time(cpu).expect("it is up");
+        let task = spins.thread.task();
+        while task.utime() < TICKS * tick {
+            msleep(20);
+        }
+        // It enters the kernel by interrupts alone.
+        assert!(task.runtime() - task.utime() <= task.runtime() / 4, "{} of {}", task.utime(), task.runtime());
+        let least = task.utime() / tick;
+        let now = cpu_time(cpu).expect("it is up");
+        let most = task.utime() / tick;
+        let nice = (now.nice - before.nice) / tick;
+        assert!(nice >= TICKS && now.user == before.user, "{before:?}, {now:?}");
+        assert!((least..=most).contains(&nice), "{nice}, not {least} to {most}");
+        spins.stop();
+        let now = cpu_time(cpu).expect("it is up");
+        // Without a task the CPU is idle, unless it is that of the tests.
+        let wait = |over: &mut dyn FnMut(CpuTime) -> bool| {
+            while !over(cpu_time(cpu).expect("it is up")) {
+                msleep(20);
+            }
+        };
+        if cpu != CpuId::BOOT {
+            wait(&mut |time| time.idle >= now.idle + 5 * tick);
+        }
+        // In the kernel, where a thread of its own computes.
+        let thread = kthread_create_on_cpu("computes", cpu, || {
+            let until = jiffies() + 20;
+            while jiffies() < until {
+                core::hint::spin_loop();
+            }
+            0
+        });
+        let thread = thread.expect("a thread");
+        thread.wake_up();
+        assert_eq!(thread.join(), 0);
+        wait(&mut |time| time.system >= now.system + 10 * tick);
+        assert_eq!(cpu_time(cpu).expect("it is up").nice, now.nice);
     }
 
     fn registers_are_kept_over_switches() {

@@ -2,10 +2,14 @@
 //!
 //!   procread DIRECTORY
 //!
-//! Prints what it found in `meminfo`, `vmstat`, `iomem` and `cmdline` there: a line for each
-//! figure, the file's name, the figure's name and the figure; sizes in bytes.
+//! Prints what it found in `meminfo`, `vmstat`, `iomem`, `cmdline`, `stat`, `loadavg` and `uptime`
+//! there: a line for each figure, the file's name, the figure's name and the figure; sizes in bytes,
+//! times in hundredths of a second.
 
-use procfs_core::{FromRead, Iomem, KernelCmdline, Meminfo, ProcResult, VmStat};
+use procfs_core::{
+    CpuTime, ExplicitSystemInfo, FromRead, FromReadSI, Iomem, KernelCmdline, KernelStats,
+    LoadAverage, Meminfo, ProcResult, Uptime, VmStat,
+};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -46,6 +50,33 @@ fn print(directory: &Path) -> ProcResult<()> {
     for word in KernelCmdline::from_file(directory.join("cmdline"))?.0 {
         println!("cmdline {word}");
     }
+    let info = ExplicitSystemInfo {
+        boot_time_secs: 0,
+        ticks_per_second: 100,
+        page_size: 4096,
+        is_little_endian: true,
+    };
+    let stat = KernelStats::from_file(directory.join("stat"), &info)?;
+    let print_cpu = |name: &str, cpu: &CpuTime| {
+        let CpuTime { user, nice, system, idle, .. } = cpu;
+        println!("stat {name} {}", user + nice + system + idle);
+    };
+    print_cpu("total", &stat.total);
+    for (n, cpu) in stat.cpu_time.iter().enumerate() {
+        print_cpu(&format!("cpu{n}"), cpu);
+    }
+    println!("stat ctxt {}", stat.ctxt);
+    println!("stat btime {}", stat.btime);
+    println!("stat processes {}", stat.processes);
+    println!("stat procs_running {}", stat.procs_running.unwrap_or(0));
+    let load = LoadAverage::from_file(directory.join("loadavg"))?;
+    println!("loadavg one {}", (load.one * 100.0).round());
+    println!("loadavg running {}", load.cur);
+    println!("loadavg tasks {}", load.max);
+    println!("loadavg last_pid {}", load.latest_pid);
+    let uptime = Uptime::from_file(directory.join("uptime"))?;
+    println!("uptime up {}", (uptime.uptime * 100.0).round());
+    println!("uptime idle {}", (uptime.idle * 100.0).round());
     Ok(())
 }
 

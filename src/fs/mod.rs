@@ -10,11 +10,13 @@
 //! | --- | --- |
 //! | `tree` | directories and files, and the way along a path |
 //! | `snapshot` | the state of memory as JSON |
-//! | `proc`, `sysctl`, `debugfs`, `sysfs`, `tracing` | the files, by where they are mounted |
+//! | `proc`, `proc_stat`, `sysctl`, `debugfs`, `sysfs`, `tracing` | the files, by where they are mounted |
 #![deny(unsafe_code)]
 
 mod debugfs;
 mod proc;
+#[cfg(target_os = "none")]
+mod proc_stat;
 pub mod snapshot;
 mod sysctl;
 mod sysfs;

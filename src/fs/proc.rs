@@ -1,5 +1,7 @@
 //! /proc.
 
+#[cfg(target_os = "none")]
+use super::proc_stat;
 use super::tree::{File, Node};
 use super::{Snapshot, sysctl};
 use crate::firmware::fdt::Text;
@@ -36,10 +38,18 @@ pub(super) const FILES: &[Node] = &[
         writeln!(out, "{}", CMDLINE.get().copied().unwrap_or(""))
     })),
     Node::File(File::new("iomem", |_, out| write!(out, "{}", IoMem(iomem())))),
+    #[cfg(target_os = "none")]
+    Node::File(File::new("loadavg", |_, out| proc_stat::load(out))),
     Node::File(File::new("meminfo", |_, out| write!(out, "{}", stat::MemInfo))),
     Node::File(File::private("pagetypeinfo", |_, out| write!(out, "{}", stat::PageTypeInfo))),
     Node::File(File::private("slabinfo", |_, out| write!(out, "{}", stat::SlabInfoFile))),
+    #[cfg(target_os = "none")]
+    Node::File(File::new("stat", |_, out| proc_stat::stat(out))),
     Node::Dir("sys", &[Node::Dir("kernel", sysctl::KERNEL)]),
+    #[cfg(target_os = "none")]
+    Node::File(File::new("uptime", |_, out| proc_stat::uptime(out))),
+    #[cfg(target_os = "none")]
+    Node::File(File::new("version", |_, out| proc_stat::version(out))),
     Node::File(File::private("vmallocinfo", |_, out| write!(out, "{}", stat::VmallocInfo))),
     Node::File(File::new("vmstat", |_, out| write!(out, "{}", stat::VmStat))),
     Node::File(File::new("zoneinfo", |_, out| write!(out, "{}", stat::ZoneInfoFile))),

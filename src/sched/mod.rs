@@ -20,6 +20,8 @@
 //!   rq         policy: a CPU's tasks, and which runs next; rq/slices: and for how long
 //!   select     policy: the CPU for a task that was woken
 //!   fair       policy: slices and nice values of tasks that run at EL0
+//!   loadavg    policy: how many tasks want to run, over minutes
+//!   stat       figures of all run queues
 //! mm         users' memory of tasks, and the tables that CPUs walk for them
 //! pids       all tasks by their pids
 //!   pid        policy: numbers, and the tasks by their numbers
@@ -105,6 +107,8 @@ mod hrtimeout;
 #[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "a thread's closure lies on its stack")]
 mod kthread;
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
+mod loadavg;
 mod might_sleep;
 #[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "the mechanism: it installs tables and counts references to them")]
@@ -133,6 +137,8 @@ mod schedule;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
 mod select;
 mod signal;
+#[cfg(target_os = "none")]
+mod stat;
 mod sync_core;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
 mod task;
@@ -167,14 +173,16 @@ pub use might_sleep::{check_sleep, might_sleep, might_sleep_as};
 #[cfg(target_os = "none")]
 pub use mm::{Mm, MmRef, ReleaseMm, kthread_unuse_mm, kthread_use_mm};
 pub use mutex::{Mutex, MutexGuard};
-pub use pid::BadPidMax;
+pub use pid::{BadPidMax, TaskCounts};
 #[cfg(target_os = "none")]
 pub use pids::{find_task_by_pid, tasks};
-pub use pids::{pid_max, set_pid_max};
+pub use pids::{pid_max, set_pid_max, task_counts};
 #[cfg(target_os = "none")]
 use placement::wake_up_state;
 #[cfg(target_os = "none")]
 pub use placement::{NoCpuAllowed, set_cpus_allowed, wake_up_process};
+#[cfg(target_os = "none")]
+pub use rq::CpuTime;
 pub use rwsem::{RwReadGuard, RwSemaphore, RwWriteGuard};
 #[cfg(target_os = "none")]
 pub use schedule::threads;
@@ -187,6 +195,8 @@ pub use schedule::{
 #[cfg(target_os = "none")]
 pub(crate) use schedule::{do_idle, init_cpu, make_idle, set_kick, tick, withdraw_cpu};
 pub use signal::{allow_sigkill, fatal_signal_pending, send_sigkill};
+#[cfg(target_os = "none")]
+pub use stat::{SchedStat, cpu_time, loadavg, sched_stat};
 pub use sync_core::kick_all_cpus_sync;
 #[cfg(target_os = "none")]
 pub(crate) use sync_core::sync_core_if_requested;

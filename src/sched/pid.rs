@@ -121,13 +121,26 @@ pub struct PidTable {
     pub map: PidMap,
     tasks: [PidList; BUCKETS],
     len: usize,
+    /// Tasks that have got a number, those that have ended too.
+    total: u64,
+}
+
+/// Counts of tasks without the idle ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TaskCounts {
+    /// Tasks that are there (Linux: nr_threads).
+    pub now: usize,
+    /// Tasks that were created since the machine came up (Linux: total_forks).
+    pub ever: u64,
+    /// The pid that was given out last, 0 for none.
+    pub last_pid: u32,
 }
 
 impl PidTable {
     /// A table without tasks.
     #[must_use]
     pub const fn new() -> Self {
-        Self { map: PidMap::new(), tasks: [const { PidList::new() }; BUCKETS], len: 0 }
+        Self { map: PidMap::new(), tasks: [const { PidList::new() }; BUCKETS], len: 0, total: 0 }
     }
 
     /// Gives a task a number. Returns false where none is free.
@@ -136,7 +149,14 @@ impl PidTable {
         task.set_pid(pid);
         self.tasks[pid as usize % BUCKETS].push_back(task.get());
         self.len += 1;
+        self.total += 1;
         true
+    }
+
+    /// Returns the counts of tasks.
+    #[must_use]
+    pub fn counts(&self) -> TaskCounts {
+        TaskCounts { now: self.len, ever: self.total, last_pid: self.map.last }
     }
 
     /// Takes a task's number away. Returns the table's reference, to be dropped without the lock.

@@ -1,7 +1,7 @@
 //! All tasks but the idle ones, by their pids (Linux: kernel/pid.c).
 #![deny(unsafe_code)]
 
-use super::pid::{BadPidMax, PidTable};
+use super::pid::{BadPidMax, PidTable, TaskCounts};
 use super::task::Task;
 use super::task_ref::TaskRef;
 use crate::arch::irq::with_masked;
@@ -26,6 +26,12 @@ pub(super) fn free_pid(task: &Task) -> Option<TaskRef> {
 #[must_use]
 pub fn find_task_by_pid(pid: u32) -> Option<TaskRef> {
     with_masked(|irq| PIDS.lock(irq).find(pid))
+}
+
+/// Returns the counts of tasks. Any context.
+#[must_use]
+pub fn task_counts() -> TaskCounts {
+    with_masked(|irq| PIDS.lock(irq).counts())
 }
 
 /// Returns the limit of pids: all are below it (Linux: /proc/sys/kernel/pid_max).

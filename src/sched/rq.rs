@@ -43,6 +43,22 @@ pub struct RunQueue {
     expired: SchedList,
     timed: SchedList,
     nr_threads: usize,
+    /// Switches from one task to another.
+    nr_switches: u64,
+    time: CpuTime,
+}
+
+/// Time of a CPU in nanoseconds, as its ticks have found it (Linux: struct kernel_cpustat).
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct CpuTime {
+    /// At EL0, with a nice value of 0 or less.
+    pub user: u64,
+    /// At EL0, with a higher nice value.
+    pub nice: u64,
+    /// In the kernel.
+    pub system: u64,
+    /// Without a task.
+    pub idle: u64,
 }
 
 /// The tasks of a switch.
@@ -67,6 +83,8 @@ impl RunQueue {
             expired: SchedList::new(),
             timed: SchedList::new(),
             nr_threads: 0,
+            nr_switches: 0,
+            time: CpuTime { user: 0, nice: 0, system: 0, idle: 0 },
         }
     }
 
@@ -118,6 +136,22 @@ impl RunQueue {
     #[must_use]
     pub fn nr_threads(&self) -> usize {
         self.nr_threads
+    }
+
+    /// Returns the number of tasks that run or wait for the CPU (Linux: nr_running).
+    #[must_use]
+    pub fn nr_running(&self) -> usize {
+        usize::from(self.current.is_some()) + self.nr_ready()
+    }
+    /// Returns the number of switches from one task to another.
+    #[must_use]
+    pub fn nr_switches(&self) -> u64 {
+        self.nr_switches
+    }
+    /// Returns how the CPU's time was spent.
+    #[must_use]
+    pub fn time(&self) -> CpuTime {
+        self.time
     }
 
     fn is_current(&self, task: &Task) -> bool {
@@ -269,6 +303,7 @@ impl RunQueue {
                     }
                 };
                 next.set_on_cpu(true);
+                self.nr_switches += 1;
                 let at = core::ptr::NonNull::from(&*next);
                 self.current = Some(next);
                 return Some(Switch { prev, next: at, gone: None });
@@ -286,7 +321,8 @@ impl RunQueue {
     }
 
     #[inline]
-    fn switch(&self, prev: core::ptr::NonNull<Task>, gone: Option<TaskRef>) -> Option<Switch> {
+    fn switch(&mut self, prev: core::ptr::NonNull<Task>, gone: Option<TaskRef>) -> Option<Switch> {
+        self.nr_switches += 1;
         let next = self.current()?;
         next.set_on_cpu(true);
         Some(Switch { prev, next: core::ptr::NonNull::from(next), gone })

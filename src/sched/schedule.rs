@@ -8,8 +8,8 @@ use super::placement::{place, set_idle, set_not_overloaded, set_up, take_from_th
 use super::rq::{RunQueue, Switch, Woken};
 use super::task::{Departure, Life, Task, TaskState};
 use super::task_ref::TaskRef;
-use super::{HZ, rcu};
-use crate::arch::irq::{is_masked, with_masked};
+use super::{HZ, rcu, stat};
+use crate::arch::irq::{interrupted_el0, is_masked, with_masked};
 use crate::arch::switch::cpu_switch_to;
 use crate::arch::{CpuId, IrqMasked, cpu, el0_entry};
 use crate::per_cpu;
@@ -205,7 +205,10 @@ pub fn jiffies() -> u64 {
 /// Wakes the tasks of this CPU whose time has come. From its timer's interrupt.
 pub(crate) fn tick(irq: &IrqMasked) {
     let now = jiffies();
-    own(irq).tick(1_000_000_000 / HZ);
+    own(irq).tick(1_000_000_000 / HZ, interrupted_el0(irq));
+    if cpu::id(irq) == CpuId::BOOT {
+        stat::tick(now, irq);
+    }
     loop {
         let mut rq = own(irq);
         match rq.expire(now) {

@@ -5,7 +5,7 @@
 //! | `flags`, `mems_allowed`, `held` | the task itself |
 //! | `sigkill` | the task itself and whoever kills it, by atomic steps |
 //! | `state`, `wake_at`, `cpu` | the holder of the lock of the run queue of `cpu` |
-//! | `cpus_allowed`, `departure`, `slice`, `runtime` | as above |
+//! | `cpus_allowed`, `departure`, `slice`, `runtime`, `utime` | as above |
 //! | `thread_info`, `mm` | the task itself; any CPU adds to the flags |
 //! | `nice` | any CPU |
 //! | `on_cpu` | set under that lock, cleared by the CPU that has left the task's stack |
@@ -80,6 +80,8 @@ pub struct Task {
     slice: AtomicI64,
     /// Nanoseconds that the task ran, in ticks (Linux: sum_exec_runtime).
     runtime: AtomicU64,
+    /// Part of `runtime` at EL0.
+    utime: AtomicU64,
     wake_at: AtomicU64,
     comm: [AtomicU64; 2],
     cpus_allowed: AtomicCpuMask,
@@ -146,6 +148,7 @@ impl Task {
             exit_code: AtomicI32::new(0),
             slice: AtomicI64::new(super::fair::BASE_SLICE),
             runtime: AtomicU64::new(0),
+            utime: AtomicU64::new(0),
             wake_at: AtomicU64::new(0),
             comm: [AtomicU64::new(low), AtomicU64::new(high)],
             cpus_allowed: AtomicCpuMask::new(allowed),
@@ -201,8 +204,16 @@ impl Task {
     pub fn runtime(&self) -> u64 {
         self.runtime.load(Relaxed)
     }
-    pub(super) fn charge(&self, ns: u64) {
+    /// Returns the part of [`runtime`](Self::runtime) that it ran at EL0.
+    #[must_use]
+    pub fn utime(&self) -> u64 {
+        self.utime.load(Relaxed)
+    }
+    pub(super) fn charge(&self, ns: u64, at_el0: bool) {
         self.runtime.store(self.runtime() + ns, Relaxed);
+        if at_el0 {
+            self.utime.store(self.utime() + ns, Relaxed);
+        }
     }
     pub(super) fn slice(&self) -> i64 {
         self.slice.load(Relaxed)

@@ -1,6 +1,6 @@
 //! Exceptions taken to EL1: the registers that vectors.S saves, and who is told (Arm ARM D1.3).
 
-use super::{cpu, extable, mmu, sysreg};
+use super::{cpu, extable, irq, mmu, sysreg};
 use crate::addr::{UserAddr, VirtAddr, VirtRange};
 use crate::arch::atomic_fn::{AtomicFn, FnPointer};
 use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
@@ -209,6 +209,8 @@ pub(super) fn handle_irq(regs: &mut PtRegs) -> bool {
         return true;
     }
     let Some(handler) = IRQ.get() else { return false };
+    // SAFETY: masked by the exception.
+    irq::note_interrupted(regs.spsr, &unsafe { IrqMasked::assume() });
     handler();
     true
 }

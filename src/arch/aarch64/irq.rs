@@ -2,7 +2,9 @@
 
 use super::sysreg;
 use crate::arch::IrqMasked;
+use crate::per_cpu;
 use aarch64_cpu::registers::{DAIF, Readable};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Runs `f` with interrupts masked on this CPU, and restores the mask afterwards.
 #[inline(always)]
@@ -22,6 +24,24 @@ pub fn with_masked<R>(f: impl FnOnce(&IrqMasked) -> R) -> R {
 #[must_use]
 pub fn is_masked() -> bool {
     DAIF.matches_all(DAIF::I::Masked + DAIF::F::Masked)
+}
+
+per_cpu! {
+    /// SPSR_EL1 of the interrupt that is handled, or was last.
+    static INTERRUPTED: AtomicU64 = AtomicU64::new(0);
+}
+
+/// Notes the state that an interrupt came in.
+pub(super) fn note_interrupted(spsr: u64, irq: &IrqMasked) {
+    INTERRUPTED.get(irq).store(spsr, Relaxed);
+}
+
+/// Returns true if the interrupt that is handled came to code at EL0. Handlers of interrupts
+/// (Linux: `user_mode(get_irq_regs())`).
+#[must_use]
+pub fn interrupted_el0(irq: &IrqMasked) -> bool {
+    // EL0t is the mode without a bit.
+    INTERRUPTED.get(irq).load(Relaxed) & 0xf == 0
 }
 
 /// Unmasks interrupts on this CPU for good.

@@ -3,17 +3,23 @@
 use super::FsError;
 use super::tree::{File, Node};
 use crate::sched;
+use crate::utsname;
 
 #[cfg(test)]
 mod tests;
 
 /// /proc/sys/kernel.
-pub(super) const KERNEL: &[Node] = &[Node::File(
-    File::new("pid_max", |_, out| writeln!(out, "{}", sched::pid_max())).with_store(|text| {
-        let max = number(text).ok_or(FsError::InvalidArgument)?;
-        sched::set_pid_max(max).map_err(|_| FsError::InvalidArgument)
-    }),
-)];
+pub(super) const KERNEL: &[Node] = &[
+    Node::File(File::new("osrelease", |_, out| writeln!(out, "{}", utsname::RELEASE))),
+    Node::File(File::new("ostype", |_, out| writeln!(out, "{}", utsname::SYSNAME))),
+    Node::File(File::new("pid_max", |_, out| writeln!(out, "{}", sched::pid_max())).with_store(
+        |text| {
+            let max = number(text).ok_or(FsError::InvalidArgument)?;
+            sched::set_pid_max(max).map_err(|_| FsError::InvalidArgument)
+        },
+    )),
+    Node::File(File::new("version", |_, out| writeln!(out, "{}", utsname::VERSION))),
+];
 
 /// Reads a number as files of /proc/sys take it: decimal, with `0x` hexadecimal, with `0` octal
 /// (Linux: proc_dointvec).

@@ -38,10 +38,20 @@ impl RunQueue {
         !self.ready.is_empty()
     }
 
-    /// Charges the current task for a tick of `ns` nanoseconds that found it (Linux: task_tick).
-    pub fn tick(&mut self, ns: u64) {
-        let Some(current) = self.current.as_deref() else { return };
-        current.charge(ns);
+    /// Charges the current task for a tick of `ns` nanoseconds that found it, at EL0 if `at_el0`
+    /// (Linux: task_tick, account_process_tick).
+    pub fn tick(&mut self, ns: u64, at_el0: bool) {
+        let Some(current) = self.current.as_deref() else {
+            self.time.idle += ns;
+            return;
+        };
+        current.charge(ns, at_el0);
+        let time = match (at_el0, current.nice().get() > 0) {
+            (false, _) => &mut self.time.system,
+            (true, true) => &mut self.time.nice,
+            (true, false) => &mut self.time.user,
+        };
+        *time += ns;
         if !current.has_mm() {
             // Nobody makes it give the CPU up; the time passes for those who wait.
             return self.refill(1);

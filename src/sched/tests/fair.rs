@@ -84,7 +84,7 @@ fn shares(values: &[i32], ticks: u64) -> Vec<u64> {
     }
     pick(&mut rq);
     for _ in 0..ticks {
-        rq.tick(TICK);
+        rq.tick(TICK, true);
         returns(&mut rq);
     }
     tasks.iter().map(|task| task.runtime() / TICK).collect()
@@ -117,11 +117,11 @@ fn who_used_its_slice_up_gets_its_turn_again() {
     pick(&mut rq);
     assert_eq!(runs(&rq), "a");
     // Not before the slice is over.
-    rq.tick(1_000_000);
+    rq.tick(1_000_000, true);
     assert!(!is_asked(&a));
     let mut order = Vec::new();
     for _ in 0..6 {
-        rq.tick(TICK);
+        rq.tick(TICK, true);
         assert!(is_asked(if runs(&rq) == "a" { &a } else { &b }));
         order.push(returns(&mut rq));
     }
@@ -135,7 +135,7 @@ fn alone_a_task_owes_nobody_anything() {
     wake(&mut rq, &a, TASK_NORMAL);
     pick(&mut rq);
     for _ in 0..1000 {
-        rq.tick(TICK);
+        rq.tick(TICK, true);
         assert!(!is_asked(&a) && returns(&mut rq) == "a");
     }
     assert!(a.slice() > 0 && a.runtime() == 1000 * TICK);
@@ -143,7 +143,7 @@ fn alone_a_task_owes_nobody_anything() {
     wake(&mut rq, &b, TASK_NORMAL);
     returns(&mut rq);
     for _ in 0..400 {
-        rq.tick(TICK);
+        rq.tick(TICK, true);
         returns(&mut rq);
     }
     assert!(b.runtime().abs_diff(200 * TICK) <= 2 * TICK, "{}", b.runtime() / TICK);
@@ -157,7 +157,7 @@ fn a_task_that_is_woken_goes_first_and_the_other_goes_on() {
     wake(&mut rq, a, TASK_NORMAL);
     wake(&mut rq, b, TASK_NORMAL);
     pick(&mut rq);
-    rq.tick(1_000_000);
+    rq.tick(1_000_000, true);
     // Also one without users' memory.
     for woken in [c, &init] {
         assert!(wake(&mut rq, woken, TASK_NORMAL) && is_asked(a));
@@ -170,7 +170,7 @@ fn a_task_that_is_woken_goes_first_and_the_other_goes_on() {
     // One that used its slice up waits for its turn.
     c.set_slice(0);
     assert!(wake(&mut rq, c, TASK_NORMAL) && !is_asked(a));
-    let order: Vec<_> = (0..3).map(|_| (rq.tick(TICK), returns(&mut rq)).1).collect();
+    let order: Vec<_> = (0..3).map(|_| (rq.tick(TICK, true), returns(&mut rq)).1).collect();
     assert_eq!(order, ["b", "c", "a"]);
 }
 
@@ -180,7 +180,7 @@ fn threads_of_the_kernel_are_not_asked() {
     let a = user(&mut rq, "a", 0);
     wake(&mut rq, &a, TASK_NORMAL);
     for _ in 0..10 {
-        rq.tick(TICK);
+        rq.tick(TICK, true);
     }
     assert!(!is_asked(&init) && runs(&rq) == "init" && init.runtime() == 10 * TICK);
     // Two that hand the CPU to each other don't keep it from one that used its slice up.
@@ -189,7 +189,7 @@ fn threads_of_the_kernel_are_not_asked() {
     assert_eq!(rq.dequeue(&a), Some(a.clone()));
     rq.enqueue(a.clone());
     let ran = (0..20).any(|_| {
-        rq.tick(TICK);
+        rq.tick(TICK, true);
         pick(&mut rq);
         runs(&rq) == "a"
     });
