@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`monitor`] | the prompt on the console |
 //! | [`init`] | the boot |
+//! | [`user`] | programs at EL0 |
 //! | [`fs`] | the files of `/proc` and `/sys`, under Linux's names |
 //! | [`workload`] | an ageing trace, for benchmarks and tests |
 //! | [`trace`], [`dma`], [`reserved_mem`], [`resource`], [`memremap`] | what Linux keeps beside mm: kernel/trace, kernel/dma, drivers/of/of_reserved_mem.c, kernel/resource.c, kernel/iomem.c |
@@ -47,6 +48,7 @@ pub mod sched;
 pub mod sync;
 pub mod time;
 pub mod trace;
+pub mod user;
 pub mod utsname;
 pub mod workload;
 
