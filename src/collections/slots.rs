@@ -104,13 +104,18 @@ pub struct SlotTable<T, P> {
 }
 
 impl<T, P: TablePage> SlotTable<T, P> {
-    const SLOT_SIZE: usize = size_of::<Slot<T>>().next_power_of_two();
-    /// log2 of the slots of a page, the header included.
-    const SHIFT: u32 = (PAGE_SIZE / Self::SLOT_SIZE).ilog2();
-    const PER_PAGE: u32 = 1 << Self::SHIFT;
+    /// Bytes of a slot: a power of two, or three quarters of one.
+    pub const SLOT_SIZE: usize = {
+        let (size, power) = (size_of::<Slot<T>>(), size_of::<Slot<T>>().next_power_of_two());
+        if size <= power / 4 * 3 { power / 4 * 3 } else { power }
+    };
+    /// Slots of a page, the header included.
+    const PER_PAGE: u32 = (PAGE_SIZE / Self::SLOT_SIZE) as u32;
+    /// log2 of the numbers that a page has.
+    const SHIFT: u32 = Self::PER_PAGE.next_power_of_two().ilog2();
     const FITS: () = assert!(
         size_of::<Header>() <= Self::SLOT_SIZE
-            && align_of::<Slot<T>>() <= Self::SLOT_SIZE
+            && Self::SLOT_SIZE.is_multiple_of(align_of::<Slot<T>>())
             && Self::SLOT_SIZE <= PAGE_SIZE / 4
     );
 
@@ -168,6 +173,13 @@ impl<T, P: TablePage> SlotTable<T, P> {
         }
     }
 
+    /// The value of slot `number`; `None` where it is not live.
+    #[inline]
+    pub fn try_get(&self, number: u32) -> Option<&T> {
+        // SAFETY: as in `get`.
+        self.live_slot(number).map(|slot| unsafe { (*slot).value.assume_init_ref() })
+    }
+
     /// The value of slot `number`, to change it.
     ///
     /// # Panics
@@ -220,7 +232,7 @@ impl<T, P: TablePage> SlotTable<T, P> {
         let Some(slot) = self.live_slot(number) else { stale(number) };
         let page = number >> Self::SHIFT;
         let header = self.header(page);
-        let was_full = core::mem::replace(&mut header.free, number & (Self::PER_PAGE - 1));
+        let was_full = core::mem::replace(&mut header.free, Self::place(number));
         header.live -= 1;
         let now_empty = header.live == 0;
         // SAFETY: the slot is live, so it holds a value, which is moved out as the link ceases
@@ -405,9 +417,20 @@ impl<T, P: TablePage> SlotTable<T, P> {
         if entry & HOLE == 0 { Some(entry) } else { None }
     }
 
+    /// Place of slot `number` in its page.
+    #[inline(always)]
+    const fn place(number: u32) -> u32 {
+        number & ((1 << Self::SHIFT) - 1)
+    }
+
     #[inline(always)]
     fn slot(&self, number: u32) -> Option<*mut Slot<T>> {
-        let at = (number & (Self::PER_PAGE - 1)) as usize * Self::SLOT_SIZE;
+        let place = Self::place(number);
+        // Some numbers are those of no slot where a page has fewer than a power of two.
+        if place >= Self::PER_PAGE {
+            return None;
+        }
+        let at = place as usize * Self::SLOT_SIZE;
         Some(with_exposed_provenance_mut(self.page(number >> Self::SHIFT)? + at))
     }
 

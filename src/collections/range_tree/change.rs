@@ -101,30 +101,43 @@ impl<P: TablePage> RangeTree<P> {
         assert!(self.root != NIL && first < self.end, "no range begins at page {first:#x}");
         let path = self.path(first);
         let (leaf, at) = path.step(0);
+        assert!(self.node(leaf).first(at) == first, "no range begins at page {first:#x}");
+        self.remove_at(&path, &mut give_back)
+    }
+
+    /// Removes the range at the end of `path`, and returns its value.
+    #[inline(always)]
+    pub(super) fn remove_at(&mut self, path: &Path, give_back: &mut impl FnMut(P)) -> u32 {
+        let (leaf, at) = path.step(0);
         let node = self.node(leaf);
-        let Slot { first: found, value, .. } = node.slot(at);
-        assert!(found == first, "no range begins at page {first:#x}");
+        let Slot { first, value, .. } = node.slot(at);
         let end = if at + 1 < node.len() { node.first(at + 1) } else { path.end };
         if node.len() > MIN && (at > 0 || path.is_first()) {
             let start = if at > 0 { node.extra(at - 1) } else { 0 };
             self.node_mut(leaf).remove(at);
-            for level in 1..=self.height {
-                let (number, at) = path.step(level);
-                let node = self.node_mut(number);
-                node.set_extra(at, node.extra(at).max(end - start));
-            }
+            self.raise_along(path, end - start);
             return value;
         }
-        let start = if at > 0 { node.extra(at - 1) } else { self.end_before(&path) };
+        let start = if at > 0 { node.extra(at - 1) } else { self.end_before(path) };
         self.node_mut(leaf).remove(at);
-        self.carry_up(&path, &mut give_back);
-        self.shrink_root(&mut give_back);
+        self.carry_up(path, give_back);
+        self.shrink_root(give_back);
         self.raise_bounds(first, end - start);
         value
     }
 
+    /// Raises the bounds of the parts that the leaf of `path` lies in to `len`.
+    #[inline(always)]
+    pub(super) fn raise_along(&mut self, path: &Path, len: u64) {
+        for level in 1..=self.height {
+            let (number, at) = path.step(level);
+            let node = self.node_mut(number);
+            node.set_extra(at, node.extra(at).max(len));
+        }
+    }
+
     /// Returns the end of the last range before the leaf of `path`.
-    fn end_before(&self, path: &Path) -> u64 {
+    pub(super) fn end_before(&self, path: &Path) -> u64 {
         let steps = (1..=self.height).map(|level| (level, path.step(level)));
         let Some((level, (number, at))) = steps.into_iter().find(|(_, (_, at))| *at > 0) else {
             return 0;
@@ -213,7 +226,7 @@ impl<P: TablePage> RangeTree<P> {
     }
 
     /// Raises the bounds of the parts that `page` lies in to `len`.
-    fn raise_bounds(&mut self, page: u64, len: u64) {
+    pub(super) fn raise_bounds(&mut self, page: u64, len: u64) {
         let mut number = self.root;
         for _ in 0..self.height {
             let node = self.node_mut(number);

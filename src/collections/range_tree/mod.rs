@@ -10,8 +10,9 @@
 //! | file | what it has |
 //! | --- | --- |
 //! | `node` | the entries of a node |
-//! | `gap` | the search for gaps |
+//! | `gap` | the search for gaps, and insertion beside them |
 //! | `change` | insertion and removal |
+//! | `cursor` | places of ranges, and changes there |
 //! | `validate` | the check of the invariants |
 //!
 //! Invariants: all leaves are at one depth; a node has [`MIN`](change::MIN) entries at least, but
@@ -22,6 +23,7 @@
 #![deny(unsafe_code)]
 
 mod change;
+mod cursor;
 mod gap;
 mod node;
 mod validate;
@@ -32,6 +34,7 @@ mod tests;
 
 use super::slots::{NIL, SlotTable, TablePage};
 use core::ops::Range;
+pub use cursor::Cursor;
 pub use gap::Gap;
 use node::{Node, Slot, VALUE_BITS};
 
