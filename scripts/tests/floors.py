@@ -24,6 +24,7 @@ FLOORS = (
         "contig memory_hotplug memory_failure zsmalloc stackdepot init_mm vmalloc ioremap"
         " set_memory thread_stack kthread rcu_gp slab util alloc heap mempool percpu rcu cma",
     ),
+    ("areas of users", "vma"),
     ("top", "debug stat ptdump validate"),
 )
 

@@ -1,7 +1,7 @@
 //! Memory management: everything that does not depend on the hardware.
 //!
 //! # Floors
-//! Each module below is a room on one of six floors. Imports go to rooms of the same floor or of
+//! Each module below is a room on one of these floors. Imports go to rooms of the same floor or of
 //! a lower one, and no two rooms import each other, directly or through others
 //! (`scripts/test house::floors_of_mm`). A room that has to call upwards calls through a table
 //! that the upper room fills: [`shrinker`], [`migrate`] and `hooks`.
@@ -9,6 +9,7 @@
 //! | floor | rooms |
 //! | --- | --- |
 //! | top: looks at all the others | [`debug`], [`stat`], [`ptdump`], [`validate`](mod@validate) |
+//! | 6: users' address spaces | [`vma`] |
 //! | 5: objects, kernel mappings, contiguous memory | [`slab`], [`util`], [`alloc`], [`heap`], [`mempool`], [`zsmalloc`], [`percpu`], [`rcu`], `rcu_gp`, [`stackdepot`] · [`init_mm`], [`vmalloc`], [`ioremap`], [`set_memory`], `thread_stack`, `kthread` · [`contig`], [`cma`], [`memory_hotplug`], [`memory_failure`] |
 //! | 4: allocation of pages | [`alloc_pages`] |
 //! | 3: getting memory back | [`context`], [`shrinker`], [`migrate`], [`compaction`], [`vmscan`] |
@@ -58,6 +59,7 @@
 //! | mm/init-mm.c, arch/arm64/mm/mmu.c | [`init_mm`] |
 //! | arch/arm64/mm/pageattr.c | [`set_memory`] |
 //! | mm/vmalloc.c | [`vmalloc`] |
+//! | mm/vma.c, struct vm_area_struct | [`vma`] |
 //! | mm/ioremap.c, kernel/iomem.c, kernel/resource.c | [`ioremap`], [`crate::memremap`], [`crate::resource`] |
 //! | mm/slub.c, mm/slab_common.c | [`slab`] |
 //! | mm/slab_common.c: kvfree_rcu | [`rcu`], `rcu_gp` |
@@ -114,6 +116,7 @@ pub mod stat;
 pub mod thread_stack;
 pub mod util;
 pub mod validate;
+pub mod vma;
 pub mod vmalloc;
 pub mod vmscan;
 pub mod vmstat;

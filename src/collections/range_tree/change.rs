@@ -1,7 +1,7 @@
 //! Insertion and removal of ranges.
 
 use super::super::slots::{NIL, TablePage};
-use super::node::{FANOUT, Node, Slot};
+use super::node::{FANOUT, MAX_VALUE, Node, Slot};
 use super::{Gap, Path, RangeTree};
 use core::ops::Range;
 
@@ -21,19 +21,21 @@ fn cut(at: usize) -> usize {
 }
 
 impl<P: TablePage> RangeTree<P> {
-    /// Inserts `pages`, which lie in `gap`, with `value`, at most 28 bits. The tree was not changed
+    /// Inserts `pages`, which lie in `gap`, with `value`, at most 2^28 - 2. The tree was not changed
     /// since the gap was found.
     ///
     /// # Panics
-    /// If `pages` is empty or not free, or without [room](Self::has_room).
+    /// If `pages` is empty or not free, `value` is too large, or a node is full and there is no
+    /// [room](Self::has_room). Of two ranges that are inserted side by side, one finds a full node at the most.
     #[track_caller]
     pub fn insert(&mut self, gap: &Gap, pages: Range<u64>, value: u32) {
         let Range { start: first, end } = pages;
         let is_within = gap.whole.start <= first && first < end && end <= gap.whole.end;
         assert!(is_within, "pages {first:#x} to {end:#x} of {gap:x?}");
-        assert!(self.has_room(), "a page has to be donated first");
+        assert!(value <= MAX_VALUE, "value {value:#x}");
         let slot = Slot { first, value, extra: end };
         if self.root == NIL {
+            assert!(self.has_room(), "a page has to be donated first");
             let mut leaf = Node::EMPTY;
             leaf.insert(0, slot);
             self.root = self.add_node(leaf);
@@ -48,6 +50,7 @@ impl<P: TablePage> RangeTree<P> {
         if node.len() < FANOUT {
             return self.node_mut(leaf).insert(at, slot);
         }
+        assert!(self.has_room(), "a page has to be donated first");
         let mut path = self.path(first);
         path.at[0] = at as u8;
         self.insert_slot(&mut path, slot);

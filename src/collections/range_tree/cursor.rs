@@ -73,6 +73,19 @@ impl<P: TablePage> RangeTree<P> {
         Some(Entry { pages: first..end, value })
     }
 
+    /// Returns the place of the range before that of `cursor`.
+    #[inline]
+    #[must_use]
+    pub fn cursor_before(&self, cursor: &Cursor) -> Option<Cursor> {
+        let (leaf, at) = cursor.path.step(0);
+        if at > 0 {
+            let mut path = cursor.path;
+            path.at[0] -= 1;
+            return Some(Cursor { path, entry: self.node(leaf).slot(at - 1) });
+        }
+        self.seek(self.end_before(&cursor.path).checked_sub(1)?)
+    }
+
     /// Returns the range after that of `cursor`.
     #[inline]
     #[must_use]
@@ -139,7 +152,7 @@ impl<P: TablePage> RangeTree<P> {
     }
 
     /// Changes the range of `cursor` to `pages`, where what that leaves free is filled at once: the
-    /// bounds of gaps stay.
+    /// bounds of gaps stay. Other cursors are not valid any more.
     ///
     /// # Panics
     /// As [`Self::resize`].

@@ -38,10 +38,9 @@ pub use cursor::Cursor;
 pub use gap::Gap;
 use node::{Node, Slot, VALUE_BITS};
 
-/// Pages of the largest space: 48 bits of address but for the last page, whose entry could be
-/// taken for a free place of a node.
-pub const MAX_PAGES: u64 = (1 << 36) - 1;
-const _: () = assert!((MAX_PAGES + 1).ilog2() + VALUE_BITS == 64);
+/// Pages of the largest space: 48 bits of address.
+pub const MAX_PAGES: u64 = 1 << 36;
+const _: () = assert!(MAX_PAGES.ilog2() + VALUE_BITS == 64);
 
 /// Levels of the deepest tree that a [`SlotTable`] has room for.
 const DEPTH: usize = 12;
@@ -70,6 +69,7 @@ pub struct RangeTree<P> {
 
 /// The way from the root to a place in a leaf: by level, 0 for the leaf, a node and the index of
 /// an entry.
+#[derive(Clone, Copy)]
 struct Path {
     nodes: [u32; DEPTH],
     at: [u8; DEPTH],

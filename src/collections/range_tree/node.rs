@@ -10,6 +10,9 @@ pub(super) const FANOUT: usize = 15;
 /// Bits of a value.
 pub(super) const VALUE_BITS: u32 = 28;
 
+/// Largest value: one less than what fits, so that no entry looks like a free place.
+pub(super) const MAX_VALUE: u32 = (1 << VALUE_BITS) - 2;
+
 /// Word of a free place, above that of any entry.
 const FREE: u64 = u64::MAX;
 
@@ -131,7 +134,7 @@ impl Node {
     /// Returns the last entry that begins at `page` or below; 0 if there is none.
     #[inline(always)]
     pub fn floor(&self, page: u64) -> usize {
-        let limit = page << VALUE_BITS | low(VALUE_BITS as usize);
+        let limit = page << VALUE_BITS | u64::from(MAX_VALUE);
         let below: usize = self.words.iter().map(|&word| usize::from(word <= limit)).sum();
         below.saturating_sub(1)
     }
@@ -191,7 +194,7 @@ mod tests {
             for (n, (inserts, at)) in ops.into_iter().enumerate() {
                 if inserts && model.len() < FANOUT {
                     let at = at.min(model.len());
-                    let slot = Slot { first: n as u64, value: !(n as u32) & 0xfff_ffff, extra: 1 << (n % 64) };
+                    let slot = Slot { first: n as u64, value: (!(n as u32) & 0xfff_ffff).min(MAX_VALUE), extra: 1 << (n % 64) };
                     node.insert(at, slot);
                     model.insert(at, slot);
                 } else if at < model.len() {
@@ -214,7 +217,7 @@ mod tests {
         ) {
             let mut node = Node::EMPTY;
             for &first in &firsts {
-                node.insert(node.len(), Slot { first, value: 0xfff_ffff, extra: 0 });
+                node.insert(node.len(), Slot { first, value: MAX_VALUE, extra: 0 });
             }
             let below = firsts.iter().filter(|&&first| first <= page).count();
             prop_assert_eq!(node.floor(page), below.saturating_sub(1));

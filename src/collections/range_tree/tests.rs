@@ -62,10 +62,8 @@ impl Pair {
         if first >= end {
             return;
         }
-        let value = (first as u32).wrapping_mul(0x9e37_79b9) >> 4;
-        while !self.tree.has_room() {
-            assert!(self.tree.donate(HeapPage::new()).is_ok());
-        }
+        let value = (first as u32).wrapping_mul(0x9e37_79b9) >> 5;
+        self.donate();
         assert!(self.tree.donate(HeapPage::new()).is_err(), "there is room");
         let gap = self.tree.lowest_gap(end - first, first..end).expect("a gap");
         assert_eq!(gap.pages, first..end);
@@ -78,10 +76,105 @@ impl Pair {
         assert_eq!(self.tree.remove(first, drop), value);
     }
 
-    fn lowest_gap(&self, len: u64, pages: Range<u64>) -> Option<Range<u64>> {
+    /// Gaps that have `len` pages within `pages`, as far as they lie there, upwards.
+    fn gaps(&self, len: u64, pages: Range<u64>) -> Vec<Range<u64>> {
         let starts = [0].into_iter().chain(self.model.values().map(|&(end, _)| end));
         let gaps = starts.map(|start| start.max(pages.start)..self.next(start).min(pages.end));
-        gaps.into_iter().find(|gap| gap.start + len <= gap.end)
+        gaps.filter(|gap| gap.start + len <= gap.end).collect()
+    }
+
+    fn donate(&mut self) {
+        while !self.tree.has_room() {
+            assert!(self.tree.donate(HeapPage::new()).is_ok());
+        }
+    }
+
+    /// Changes the range that `n` picks: by `kind`, it is moved at its ends, cut, or takes the next in.
+    fn change(&mut self, n: usize, kind: u8, by: u64) {
+        let Some(&first) = self.model.keys().nth(n % self.model.len().max(1)) else { return };
+        let (end, value) = self.model[&first];
+        let (room_start, room_end) = (self.end_before(first), self.next(first + 1));
+        self.donate();
+        let mut cursor = self.tree.seek(first).expect("the range");
+        assert_eq!(cursor.entry(), Entry { pages: first..end, value });
+        assert_eq!(self.tree.room_around(&cursor), room_start..room_end);
+        let before = self.tree.before(&cursor).map(|entry| entry.pages.start);
+        assert_eq!(before, self.model.range(..first).next_back().map(|(&first, _)| first));
+        let back = self.tree.cursor_before(&cursor).map(|cursor| cursor.entry().pages.start);
+        assert_eq!(back, before);
+        let after = self.tree.after(&cursor).map(|entry| entry.pages.start);
+        assert_eq!(after, self.model.range(first + 1..).next().map(|(&first, _)| first));
+        assert_eq!(self.tree.gap_after(&cursor).whole(), end..room_end);
+        match kind {
+            // Both ends, anywhere in the room.
+            0 => {
+                let start = room_start + by % (end - room_start);
+                let new_end = (start + 1 + by / 7 % (room_end - start)).min(room_end);
+                self.tree.resize(cursor, start..new_end);
+                self.model.remove(&first);
+                self.model.insert(start, (new_end, value));
+            }
+            1 if end - first > 1 => {
+                let middle = first + 1 + by % (end - first - 1);
+                self.tree.split(&mut cursor, middle, 77);
+                assert_eq!(cursor.entry().pages, first..middle);
+                assert_eq!(self.tree.gap_after(&cursor).whole(), middle..middle);
+                self.model.insert(first, (middle, value));
+                self.model.insert(middle, (end, 77));
+            }
+            2 if after.is_some() => {
+                let (next_end, next_value) = self.model.remove(&room_end).expect("the next");
+                assert_eq!(self.tree.absorb_next(&mut cursor, drop), next_value);
+                assert_eq!(cursor.entry().pages, first..next_end);
+                self.model.insert(first, (next_end, value));
+                assert_eq!(self.tree.room_around(&cursor), room_start..self.next(first + 1));
+            }
+            3 => {
+                assert_eq!(self.tree.remove_cursor(cursor, drop), value);
+                self.model.remove(&first);
+            }
+            // The boundary to the next one.
+            4 if after == Some(end) => {
+                let (next_end, next_value) = self.model.remove(&end).expect("the next");
+                let boundary = first + 1 + by % (next_end - first - 1);
+                let mut next = self.tree.seek(end).expect("the next");
+                if boundary > end {
+                    self.tree.set_pages(&mut next, boundary..next_end);
+                    let mut own = self.tree.seek(first).expect("the range");
+                    self.tree.set_pages(&mut own, first..boundary);
+                } else {
+                    self.tree.set_pages(&mut cursor, first..boundary);
+                    let mut next = self.tree.seek(end).expect("the next");
+                    self.tree.set_pages(&mut next, boundary..next_end);
+                }
+                self.model.insert(first, (boundary, value));
+                self.model.insert(boundary, (next_end, next_value));
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets the neighbours of the gap at `page` grow into it.
+    fn grow(&mut self, page: u64, by: u64, up: bool) {
+        let gap = self.tree.gap_at(page);
+        let is_free = page < END && self.end_before(page + 1) <= page;
+        assert_eq!(gap.is_some(), is_free);
+        let Some(gap) = gap else { return };
+        let whole = gap.whole();
+        assert_eq!(whole, self.end_before(page + 1)..self.next(page));
+        let (before, after) = (self.tree.before_gap(&gap), self.tree.after_gap(&gap));
+        assert_eq!(before.map(|entry| entry.pages.end), (whole.start > 0).then_some(whole.start));
+        assert_eq!(after.map(|entry| entry.pages.start), (whole.end < END).then_some(whole.end));
+        let len = 1 + by % (whole.end - whole.start);
+        if up && whole.start > 0 {
+            self.tree.extend_before(&gap, whole.start + len);
+            let (_, last) = self.model.range_mut(..whole.start).next_back().expect("a range");
+            last.0 += len;
+        } else if !up && whole.end < END {
+            self.tree.extend_after(&gap, whole.end - len);
+            let next = self.model.remove(&whole.end).expect("a range");
+            self.model.insert(whole.end - len, next);
+        }
     }
 
     fn check(&self) {
@@ -116,6 +209,8 @@ enum Op {
     RemoveRun(usize, usize),
     Find(u64),
     Gap(u64, Range<u64>),
+    Change(usize, u8, u64),
+    Grow(u64, u64, bool),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -127,6 +222,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (any::<usize>(), 1usize..80).prop_map(|(n, count)| Op::RemoveRun(n, count)),
         2 => (0..END + 5).prop_map(Op::Find),
         3 => (1u64..80, window).prop_map(|(len, pages)| Op::Gap(len, pages)),
+        8 => (any::<usize>(), 0u8..5, any::<u64>()).prop_map(|(n, kind, by)| Op::Change(n, kind, by >> 8)),
+        2 => (0..END + 3, 0u64..100, any::<bool>()).prop_map(|(page, by, up)| Op::Grow(page, by, up)),
     ]
 }
 
@@ -158,13 +255,21 @@ fn run(filled: u64, ops: &[Op]) {
                 let found = pair.tree.find(page).map(|entry| entry.pages);
                 let expected = below.map(|(&first, &(end, _))| first..end);
                 assert_eq!(found, expected.filter(|pages| pages.contains(&page)));
+                let sought = pair.tree.seek(page).map(|cursor| cursor.entry().pages.start);
+                let ends_after = pair.model.iter().find(|(_, (end, _))| *end > page);
+                assert_eq!(sought, ends_after.map(|(&first, _)| first));
                 let above = pair.tree.at_or_above(page).map(|entry| entry.pages.start);
                 assert_eq!(above, pair.model.range(page..).next().map(|(&first, _)| first));
             }
             Op::Gap(len, ref pages) => {
+                let gaps = pair.gaps(len, pages.clone());
                 let found = pair.tree.lowest_gap(len, pages.clone()).map(|gap| gap.pages);
-                assert_eq!(found, pair.lowest_gap(len, pages.clone()), "{op:?}");
+                assert_eq!(found.as_ref(), gaps.first(), "{op:?}");
+                let found = pair.tree.highest_gap(len, pages.clone()).map(|gap| gap.pages);
+                assert_eq!(found.as_ref(), gaps.last(), "{op:?}");
             }
+            Op::Change(n, kind, by) => pair.change(n, kind, by),
+            Op::Grow(page, by, up) => pair.grow(page, by, up),
         }
         pair.check();
     }
@@ -233,8 +338,8 @@ fn the_last_page_is_found() {
     }
     let gap = tree.lowest_gap(1, MAX_PAGES - 1..u64::MAX).expect("a gap");
     assert_eq!(gap.pages, MAX_PAGES - 1..MAX_PAGES);
-    tree.insert(&gap, gap.pages.clone(), 0xfff_ffff);
-    let last = Entry { pages: gap.pages, value: 0xfff_ffff };
+    tree.insert(&gap, gap.pages.clone(), 0xfff_fffe);
+    let last = Entry { pages: gap.pages, value: 0xfff_fffe };
     for page in [MAX_PAGES - 1, MAX_PAGES, MAX_PAGES + 1, u64::MAX] {
         let found = (page < MAX_PAGES).then(|| last.clone());
         assert_eq!(tree.find(page), found);
@@ -242,7 +347,7 @@ fn the_last_page_is_found() {
         assert_eq!(tree.lowest_gap(1, page..u64::MAX), None);
     }
     assert_eq!(tree.at_or_above(0), Some(last));
-    assert_eq!(tree.remove(MAX_PAGES - 1, drop), 0xfff_ffff);
+    assert_eq!(tree.remove(MAX_PAGES - 1, drop), 0xfff_fffe);
     tree.clear();
     assert_eq!(tree.pages_held(), 0);
 }
