@@ -60,7 +60,7 @@ impl AnonVma {
         self.0 != 0 && self.0 & FORKED == 0
     }
 
-    /// This identity, or `other` if this is none.
+    /// Returns this identity, or `other` if this is none.
     #[must_use]
     #[inline]
     pub const fn or(self, other: Self) -> Self {

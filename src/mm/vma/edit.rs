@@ -53,9 +53,9 @@ impl Modification {
 pub struct Totals {
     /// All (Linux: total_vm).
     pub pages: u64,
-    /// Those in locked areas (Linux: locked_vm).
+    /// Pages in locked areas (Linux: locked_vm).
     pub locked: u64,
-    /// Those that count as committed (Linux: VM_ACCOUNT).
+    /// Pages that count as committed (Linux: VM_ACCOUNT).
     pub accounted: u64,
     /// Code (Linux: exec_vm).
     pub exec: u64,
@@ -90,7 +90,7 @@ impl Totals {
 pub struct Removal {
     first: Place,
     range: UserRange,
-    /// What is removed.
+    /// Pages that are removed.
     pub totals: Totals,
     /// End of the area before the range; 0: none.
     pub floor: usize,
@@ -216,7 +216,7 @@ impl VmaTree {
                 let vma = self.vmas.get_mut(id.number());
                 vma.page_prot = attributes.flags.page_prot();
                 vma.attributes = attributes;
-                return id;
+                id
             }
             Merge::Left if splits_after => {
                 let end = self.vmas.get(number).end();
@@ -226,7 +226,7 @@ impl VmaTree {
                 // Its place depends on where this one begins.
                 let mut before = self.place_before(&place);
                 self.grow_up(&mut before, range.end(), anon);
-                return before.id();
+                before.id()
             }
             Merge::Right if splits_before => {
                 let start = self.vmas.get(number).start();
@@ -234,7 +234,7 @@ impl VmaTree {
                 self.tree.set_pages(&mut place.0, pages_of(between(start, range.start().get())));
                 self.set_range(number, between(start, range.start().get()));
                 let next = self.tree.seek(page_of(range.end())).expect("the area after it");
-                return self.grow_down(Place(next), range.start(), anon);
+                self.grow_down(Place(next), range.start(), anon)
             }
             Merge::Left | Merge::Both => {
                 let mut before = self.place_before(&place);
@@ -242,7 +242,7 @@ impl VmaTree {
                 if merge == Merge::Both {
                     self.absorb(&mut before);
                 }
-                return before.id();
+                before.id()
             }
             Merge::Right => {
                 // The next one's properties are those that the range is to have.
@@ -250,7 +250,7 @@ impl VmaTree {
                 let vma = self.vmas.get_mut(number);
                 vma.page_prot = attributes.flags.page_prot();
                 vma.attributes = attributes;
-                return place.id();
+                place.id()
             }
         }
     }

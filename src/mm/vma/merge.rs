@@ -36,9 +36,9 @@ pub enum Merge {
 /// Place of an existing area beside a proposed range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
-    /// It ends where the range begins.
+    /// Ends where the range begins.
     Before,
-    /// It begins where the range ends.
+    /// Begins where the range ends.
     After,
 }
 

@@ -21,7 +21,7 @@ impl Area {
         Self { start, end, pgoff, ..self.clone() }
     }
 
-    /// Whether `self` and `other`, which follows, may be one, as Linux decides about a change or an
+    /// Tells whether `self` and `other`, which follows, may be one, as Linux decides about a change or an
     /// arrival of the one that `new` says.
     fn takes(&self, other: &Self, is_other_new: bool) -> bool {
         let (old, new) = if is_other_new { (self, other) } else { (other, self) };

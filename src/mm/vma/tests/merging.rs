@@ -252,7 +252,7 @@ fn identities_of_pages_decide() {
     });
 }
 
-/// Both ways to cut an area keep the numbers of its pages, and so does to take an end away.
+/// Cutting an area keeps the numbers of its pages, and so does taking an end away.
 #[test]
 fn removal_trims_and_cuts() {
     on_machine(8, || {
