@@ -118,6 +118,7 @@ impl<P: TablePage> RangeTree<P> {
         if node.len() > MIN && (at > 0 || path.is_first()) {
             let start = if at > 0 { node.extra(at - 1) } else { 0 };
             self.node_mut(leaf).remove(at);
+            self.full.note(end, end - start);
             self.raise_along(path, end - start);
             return value;
         }
@@ -125,6 +126,7 @@ impl<P: TablePage> RangeTree<P> {
         self.node_mut(leaf).remove(at);
         self.carry_up(path, give_back);
         self.shrink_root(give_back);
+        self.full.note(end, end - start);
         self.raise_bounds(first, end - start);
         value
     }

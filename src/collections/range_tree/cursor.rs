@@ -140,6 +140,7 @@ impl<P: TablePage> RangeTree<P> {
         self.set_pages(&mut cursor, pages.clone());
         if pages.start > old.pages.start {
             let len = pages.start - room.start;
+            self.full.note(pages.start, len);
             if cursor.path.at[0] > 0 || cursor.path.is_first() {
                 self.raise_along(&cursor.path, len);
             } else {
@@ -147,6 +148,7 @@ impl<P: TablePage> RangeTree<P> {
             }
         }
         if pages.end < old.pages.end {
+            self.full.note(room.end, room.end - pages.end);
             self.raise_along(&cursor.path, room.end - pages.end);
         }
     }

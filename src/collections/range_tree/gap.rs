@@ -33,6 +33,29 @@ impl Gap {
     }
 }
 
+/// Part of the space without a gap of some length.
+pub(super) struct Full {
+    /// No gap of so many pages, or more,
+    len: u64,
+    /// ends below this page,
+    limit: u64,
+    /// and has pages from here on.
+    start: u64,
+}
+
+impl Full {
+    /// Nothing is known.
+    pub const NONE: Self = Self { len: u64::MAX, limit: 0, start: 0 };
+
+    /// Takes note of a gap of `len` pages that ends at `end`.
+    #[inline(always)]
+    pub fn note(&mut self, end: u64, len: u64) {
+        if end > self.start && len >= self.len {
+            self.start = end;
+        }
+    }
+}
+
 /// A search for a gap of `len` pages within `pages`.
 struct Search {
     len: u64,
@@ -120,7 +143,11 @@ impl<P: TablePage> RangeTree<P> {
     /// Returns the highest free range within `pages` of at least `len` pages: as much of the gap
     /// as lies within `pages`. `len` is not 0. Changes bounds, but no range.
     pub fn highest_gap(&mut self, len: u64, pages: Range<u64>) -> Option<Gap> {
-        let search = Search { len, pages };
+        let limit = pages.end;
+        let mut search = Search { len, pages };
+        if len >= self.full.len && limit == self.full.limit {
+            search.pages.end = limit.min(self.full.start);
+        }
         let part = 0..self.end;
         if search.pages.start >= search.pages.end.min(self.end) {
             return None;
@@ -128,7 +155,9 @@ impl<P: TablePage> RangeTree<P> {
         if self.root == NIL {
             return search.fit(&part).map(|pages| Gap { pages, whole: part, leaf: NIL, at: 0 });
         }
-        self.highest_in(&search, self.root, self.height, part).ok()
+        let gap = self.highest_in(&search, self.root, self.height, part).ok()?;
+        self.full = Full { len, limit, start: gap.pages.end };
+        Some(gap)
     }
 
     /// Searches node `number` as [`Self::lowest_in`] does, from the top.
@@ -142,25 +171,30 @@ impl<P: TablePage> RangeTree<P> {
         if level == 0 {
             return self.highest_in_leaf(search, number, part);
         }
-        let node = self.node(number);
+        let mut node = self.node(number);
         // Children after this one begin after the limits end.
         let mut at = node.floor(search.pages.end - 1);
-        let mut end = if at + 1 < node.len() { node.first(at + 1) } else { part.end };
         loop {
-            let node = self.node(number);
-            let child = node.slot(at);
-            let start = if at == 0 { part.start } else { child.first };
-            if child.extra >= search.len {
-                match self.highest_in(search, child.value, level - 1, start..end) {
-                    Ok(gap) => return Ok(gap),
-                    Err(largest) => self.node_mut(number).set_extra(at, largest),
+            let (child, start) = loop {
+                let child = node.slot(at);
+                let start = if at == 0 { part.start } else { child.first };
+                if child.extra >= search.len {
+                    break (child, start);
                 }
+                if at == 0 || start <= search.pages.start {
+                    return Err(node.slots().map(|slot| slot.extra).max().unwrap_or(0));
+                }
+                at -= 1;
+            };
+            let end = if at + 1 < node.len() { node.first(at + 1) } else { part.end };
+            match self.highest_in(search, child.value, level - 1, start..end) {
+                Ok(gap) => return Ok(gap),
+                Err(largest) => self.node_mut(number).set_extra(at, largest),
             }
+            node = self.node(number);
             if at == 0 || start <= search.pages.start {
-                let node = self.node(number);
                 return Err(node.slots().map(|slot| slot.extra).max().unwrap_or(0));
             }
-            end = start;
             at -= 1;
         }
     }

@@ -62,6 +62,8 @@ pub struct RangeTree<P> {
     height: usize,
     /// The space: pages 0 to here.
     end: u64,
+    /// Result of the last search from the top, as long as it holds.
+    full: gap::Full,
     /// Nodes read, as a measure of work.
     #[cfg(test)]
     pub steps: core::cell::Cell<usize>,
@@ -100,6 +102,7 @@ impl<P: TablePage> RangeTree<P> {
             root: NIL,
             height: 0,
             end: pages,
+            full: gap::Full::NONE,
             #[cfg(test)]
             steps: core::cell::Cell::new(0),
         }
@@ -125,7 +128,7 @@ impl<P: TablePage> RangeTree<P> {
     /// Forgets all ranges and gives all pages back. Process context.
     pub fn clear(&mut self) {
         self.nodes.clear();
-        (self.root, self.height) = (NIL, 0);
+        (self.root, self.height, self.full) = (NIL, 0, gap::Full::NONE);
     }
 
     /// Returns the number of pages that the tree holds.

@@ -283,3 +283,57 @@ fn merge_looks_at_both_sides() {
         assert_eq!(merge(Some(&b), Some(&a), &new), Merge::None);
     });
 }
+
+/// A million areas are seven levels at the most, and to find, map or unmap one reads the nodes of
+/// as few descents as with ten.
+#[test]
+#[cfg_attr(miri, ignore = "a million areas")]
+fn a_million_areas_cost_their_levels_alone() {
+    let steps = |count: usize| {
+        let mut nodes = [0; 3];
+        on_machine(32 + count as u64 / 4096, || {
+            let mut tree = VmaTree::new(1);
+            let top = 4 * count + 16;
+            for n in 0..count {
+                // Top-down with a gap that is too small for what comes then.
+                tree.reserve().expect("memory");
+                let at = top - 3 * n - 2;
+                map_anon(&mut tree, at, at + 2, RW);
+            }
+            let mut random = Random::new(count as u64);
+            let mut most = |which: usize, steps: usize| nodes[which] = steps.max(nodes[which]);
+            for _ in 0..1000 {
+                tree.steps();
+                let at = top - 3 * random.below(count) - 2;
+                assert!(tree.find(pages(at, at + 1).start()).is_some());
+                most(0, tree.steps());
+                let info = UnmappedArea {
+                    len: 2 * PAGE_SIZE,
+                    low: PAGE_SIZE,
+                    high: (top - 3 * random.below(count)) * PAGE_SIZE,
+                    guard: 0,
+                };
+                tree.reserve().expect("memory");
+                // The first search may have bounds to correct.
+                let _ = tree.unmapped_area_topdown(info).expect("a hole");
+                tree.steps();
+                let hole = tree.unmapped_area_topdown(info).expect("a hole");
+                let range = hole.range();
+                let attributes = Attributes::anonymous(RW);
+                let pgoff = (range.start().get() / PAGE_SIZE) as u64;
+                let at = proposed(range, &attributes, pgoff, AnonVma::NONE);
+                let insertion = tree.plan_insertion(hole, &at);
+                let _ = tree.insert(insertion, Vma::new(range, attributes, pgoff));
+                most(1, tree.steps());
+                let removal = tree.plan_removal(range).expect("it");
+                tree.remove(removal);
+                most(2, tree.steps());
+            }
+        });
+        nodes
+    };
+    let count = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
+    let (ten, million) = (steps(10), steps(count));
+    let more: Vec<_> = million.iter().zip(ten).map(|(many, few)| many - few).collect();
+    assert!(more[0] <= 6 && more[1] <= 12 && more[2] <= 12, "{ten:?} {million:?}");
+}
