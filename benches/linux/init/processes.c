@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-/* Processes: fork with little and much memory, pages copied on write, mappings moved. */
+/* Processes: fork with little and much memory, pages copied on write. */
 #include "line.h"
 #include "sys.h"
 
@@ -79,48 +79,6 @@ static void measure_cow(void)
 	unmap(start, size);
 }
 
-static inline void move(char *from, unsigned long size, char *to)
-{
-	check("mremap", sys(__NR_mremap, (long)from, size, size,
-			    MREMAP_MAYMOVE | MREMAP_FIXED, (long)to));
-}
-
-/* A mapping at `start` in place of what is there. */
-static void map_over(char *start, unsigned long size, int prot)
-{
-	check("mmap", sys(__NR_mmap, (long)start, size, prot,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1));
-}
-
-/*
- * Moves pages between two places, of which one is `offset` off a PMD's reach. Where they
- * go is reserved before, as it is where a program asks for an address.
- */
-static void measure_mremap(const char *name, unsigned long offset)
-{
-	unsigned long size = 16 * MIB, align = 2 * MIB;
-	/* Room for both, and for aligning them. */
-	char *room = map(4 * size, PROT_NONE, MAP_PRIVATE);
-	char *from = (char *)(((unsigned long)room + align - 1) & -align);
-	char *to = from + 2 * size + offset;
-	struct line line = { .name = name, .ops = 1 };
-
-	unmap(room, 4 * size);
-	map_over(from, size, READ_WRITE);
-	advise(from, size, MADV_NOHUGEPAGE);
-	write_pages(from, size);
-	for (int round = 0; round <= ROUNDS; round++) {
-		char *old = from;
-
-		map_over(to, size, PROT_NONE);
-		ROUND(&line, move(from, size, to));
-		from = to;
-		to = old;
-	}
-	line_print(&line);
-	unmap(from, size);
-}
-
 void measure_processes(void)
 {
 	measure_fork("fork_exit_wait_bare", 100, 0, 0);
@@ -128,6 +86,4 @@ void measure_processes(void)
 	measure_fork("fork_exit_wait_64m", 10, 64 * MIB, MADV_NOHUGEPAGE);
 	measure_fork("fork_exit_wait_64m_thp", 50, 64 * MIB, MADV_HUGEPAGE);
 	measure_cow();
-	measure_mremap("mremap_move_16m_2m_aligned", 0);
-	measure_mremap("mremap_move_16m_4k_offset", PAGE);
 }
