@@ -142,7 +142,11 @@ fn print_all() {
         }
     });
     // The snapshot is all the others in one.
-    let room = |path: &str| if path.ends_with("/memory_snapshot") { 256 << 10 } else { 32 << 10 };
+    let room = |path: &str| match path {
+        "/proc/kallsyms" => 1 << 20,
+        path if path.ends_with("/memory_snapshot") => 256 << 10,
+        _ => 32 << 10,
+    };
     let mut texts: Vec<_> = paths.iter().map(|path| String::with_capacity(room(path))).collect();
     let seen = Seen::now();
     // Nothing is allocated from here to the last figure.

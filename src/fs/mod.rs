@@ -26,7 +26,7 @@ mod tests;
 mod tracing;
 mod tree;
 
-pub use proc::{set_cmdline, set_model};
+pub use proc::{set_cmdline, set_kallsyms, set_model};
 pub use snapshot::Snapshot;
 pub use tree::Entry;
 

@@ -8,10 +8,12 @@ use crate::firmware::fdt::Text;
 use crate::mm::stat;
 use crate::resource::{IoMem, iomem};
 use crate::sync::Once;
+use core::fmt;
 
 crate::machine_local! {
     static CMDLINE: Once<&'static str> = Once::new();
     static MODEL: Once<Text<'static>> = Once::new();
+    static KALLSYMS: Once<fn(&mut dyn fmt::Write) -> fmt::Result> = Once::new();
 }
 
 /// Says what the device tree calls the machine. The first call counts.
@@ -32,12 +34,21 @@ pub fn set_cmdline(text: &'static str) {
     CMDLINE.call_once(|| text);
 }
 
+/// Sets the function that writes the kernel's symbols. The first call counts.
+pub fn set_kallsyms(show: fn(&mut dyn fmt::Write) -> fmt::Result) {
+    KALLSYMS.call_once(|| show);
+}
+
 pub(super) const FILES: &[Node] = &[
     Node::File(File::new("buddyinfo", |_, out| write!(out, "{}", stat::BuddyInfo))),
     Node::File(File::new("cmdline", |_, out| {
         writeln!(out, "{}", CMDLINE.get().copied().unwrap_or(""))
     })),
     Node::File(File::new("iomem", |_, out| write!(out, "{}", IoMem(iomem())))),
+    Node::File(File::private("kallsyms", |_, out| match KALLSYMS.get() {
+        Some(show) => show(out),
+        None => Ok(()),
+    })),
     #[cfg(target_os = "none")]
     Node::File(File::new("loadavg", |_, out| proc_stat::load(out))),
     Node::File(File::new("meminfo", |_, out| write!(out, "{}", stat::MemInfo))),

@@ -41,6 +41,7 @@ fn on_machine(f: impl FnOnce()) {
         memblock.reserve(AREA).unwrap();
         debugfs::keep(memblock.memory().to_vec(), memblock.reserved().to_vec());
         set_cmdline("cma=4M quiet");
+        set_kallsyms(|out| out.write_str("0000000000001000 t start\n"));
         f();
         validate().unwrap();
     });
@@ -77,6 +78,7 @@ fn directories_list_what_they_hold() {
                 "buddyinfo",
                 "cmdline",
                 "iomem",
+                "kallsyms",
                 "meminfo",
                 "pagetypeinfo",
                 "slabinfo",
@@ -101,7 +103,7 @@ fn directories_list_what_they_hold() {
         }
         // Of tracing: its own, of events and their systems, of CPUs.
         let tracing = 7 + 2 + 1 + 6 + 3 * trace::EVENTS.len() + 2 * 8;
-        assert_eq!(files().len(), 10 + 2 + 1 + 4 + 1 + 2 + 2 + 8 + 2 + 5 + tracing);
+        assert_eq!(files().len(), 11 + 2 + 1 + 4 + 1 + 2 + 2 + 8 + 2 + 5 + tracing);
     });
 }
 

@@ -20,6 +20,11 @@ fn symbols() -> Option<Symbols<'static>> {
     Symbols::new(image::symbol_table_bytes())
 }
 
+/// Writes `/proc/kallsyms`.
+pub(super) fn kallsyms(out: &mut dyn fmt::Write) -> fmt::Result {
+    symbols().map_or(Ok(()), |symbols| write!(out, "{symbols}"))
+}
+
 /// An address as a function and an offset.
 struct At(usize);
 

@@ -1,7 +1,7 @@
 //! `start_kernel`: from the first instruction in the high half to a running kernel.
 
 use super::steps::Steps;
-use super::{interrupts, mm, numa, panic, secondary, setup};
+use super::{fault, interrupts, mm, numa, panic, secondary, setup};
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::pgtable::MapError;
 use crate::arch::{self, exception, features, image};
@@ -77,6 +77,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     let chosen = tree.chosen();
     let cmdline = setup::command_line(chosen.as_ref());
     fs::set_cmdline(cmdline.as_str());
+    fs::set_kallsyms(fault::kallsyms);
     steps.done("device tree");
 
     let info = mm::memblock_init(tree, dtb, cmdline)?;

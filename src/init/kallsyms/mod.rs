@@ -61,10 +61,29 @@ impl<'a> Symbols<'a> {
         Some((name, address - at))
     }
 
+    /// Iterates over the functions, each with its address, by rising addresses.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &'a str)> {
+        let lines = self.text.split(|&b| b == b'\n');
+        lines.map_while(Self::parse)
+    }
+
     fn line(&self, start: usize) -> Option<(usize, &'a str)> {
-        let line = self.text.get(start..)?.split(|&b| b == b'\n').next()?;
+        Self::parse(self.text.get(start..)?.split(|&b| b == b'\n').next()?)
+    }
+
+    fn parse(line: &'a [u8]) -> Option<(usize, &'a str)> {
         let (address, name) = core::str::from_utf8(line).ok()?.split_once(' ')?;
         Some((usize::from_str_radix(address, 16).ok()?, name))
+    }
+}
+
+/// The table as `/proc/kallsyms` has it: a line for each function with its address and kind (Linux:
+/// kernel/kallsyms.c).
+impl fmt::Display for Symbols<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.iter().try_for_each(|(at, name)| {
+            writeln!(f, "{at:016x} t {:#}", rustc_demangle::demangle(name))
+        })
     }
 }
 

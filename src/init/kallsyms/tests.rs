@@ -31,6 +31,18 @@ fn every_address_finds_its_function() {
 }
 
 #[test]
+fn the_whole_table_is_read_in_order() {
+    let lines = "0000000000001000 a\n0000000000002000 _ZN3foo3bar17h0123456789abcdefE\n";
+    let text = format!("{}", Symbols::new(&blob(lines)).expect("a table"));
+    assert_eq!(text, "0000000000001000 t a\n0000000000002000 t foo::bar\n");
+    // It ends at a line that is none.
+    let text =
+        format!("{}", Symbols::new(&blob(&format!("{lines}x y\n{lines}"))).expect("a table"));
+    assert_eq!(text.lines().count(), 2);
+    assert_eq!(Symbols::new(&blob("")).expect("a table").iter().count(), 0);
+}
+
+#[test]
 fn names_are_demangled() {
     let blob = blob("0000000000001000 _ZN3foo3bar17h0123456789abcdefE\n");
     let symbols = Symbols::new(&blob);
