@@ -20,7 +20,7 @@ import subprocess
 import sys
 
 BUILT = ("host", "miri", "kernel", "loom", "dtmap")
-LISTED = ("house", "proc", "view", "trace", "numa", "boot", "board", "monitor", "fault", "gdb", "dtb", "bench")
+LISTED = ("house", "proc", "view", "trace", "numa", "boot", "board", "monitor", "fault", "gdb", "dtb", "diff", "bench")
 NAME = re.compile(rf"(?<![\w:])(?:{'|'.join(BUILT + LISTED)})::[\w:-]*")
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`|^    .*$", re.M | re.S)
 # A word for scripts/test: what has a kind is a name by itself.
@@ -96,12 +96,12 @@ def names_of(text):
 
 SAMPLES = """kernel::vmalloc::an_area kernel::debug_ kernel::rcu::each_cpu host::mm::vmalloc host::mm::slab::tests::cach miri::addr board::left-gicv2
 boot::console-in boot::64M-cortex-a72 house::compile_fail_ monitor::files fault::null loom::spinlock dtmap::fuzz
-dtmap::tests::every_fact proc::library view::huge trace::altered numa::4-zones gdb:: dtb::raw bench::cache nothing_is_lost boost"""
+dtmap::tests::every_fact proc::library view::huge trace::altered numa::4-zones gdb:: dtb::raw diff::self bench::cache nothing_is_lost boost"""
 # Modules, functions that are no tests, names that only hold or begin a part of another, and words.
 NO_SAMPLES = """kernel::vmalloc::nonsense kernel::nope kernel::smp::free_packed host::mm::nope host::mm::slab::testz_
 host::mm::page::frame host::mm::slab::kmalloc miri::mm::nope boot::nonesuch boot::64M-cortex-a53 boot::at-0x4140 board::clockwork
 board::gicv2-spi house::nix house::compile_fails loom::nix loom::spin_excludes dtmap::nix bench::nix fault::nix monitor::nix
-monitor::filed proc::numactls proc::procpss view::nix trace::perfetta numa::5 gdb::nix dtb::nix nothing_is_losd"""
+monitor::filed proc::numactls proc::procpss view::nix trace::perfetta numa::5 gdb::nix dtb::nix diff::nix nothing_is_losd"""
 TEXTS = (
     ("`scripts/test nothing_is_lost` and `boot::at`, `a boost::x`", ["nothing_is_lost", "boot::at"]),
     ("```\nscripts/test house::prose\n```\nloom::nix, `scripts/test WORD` and `scripts/test loom`", ["house::prose", "loom"]),

@@ -1,0 +1,1 @@
+"""The same programs on Granule and on Linux: scripts/diff."""
