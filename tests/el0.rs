@@ -236,6 +236,7 @@ fn run(space: &UserSpace, pc: UserAddr, x0: u64) -> (Exception, PtRegs) {
     let (cause, regs) = program.end.into_inner().expect("it has ended");
     match cause {
         Cause::Sync(syndrome) => (syndrome.exception(), regs),
+        Cause::Fault(..) => panic!("nobody resolves faults here"),
         Cause::Interrupt => panic!("ended by an interrupt"),
     }
 }

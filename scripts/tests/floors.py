@@ -25,6 +25,7 @@ FLOORS = (
         " set_memory thread_stack kthread rcu_gp slab util alloc heap mempool percpu rcu cma",
     ),
     ("areas of users", "vma"),
+    ("tables of users", "memory"),
     ("top", "debug stat ptdump validate"),
 )
 

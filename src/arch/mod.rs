@@ -20,6 +20,7 @@
 //! | `uaccess` | a user's memory, which nothing else reaches |
 //! | [`jump_label`] | branches that cost nothing while they are not taken |
 //! | [`MachineLocal`] | a static that exists once per machine |
+//! | `mmu_context` | the root of tables of the lower half |
 //! | [`mmu`] | barriers, TLB invalidation and descriptor words, for `pgtable` alone |
 //!
 //! On bare metal alone, for the rooms that run nowhere else (`init`, `drivers`, `monitor`, the
@@ -40,7 +41,7 @@
 //! `pgtable/` holds what both machines share: the descriptor format and the one
 //! place that edits page tables. [`cpumask`] has sets of CPUs. [`asid`] gives address space
 //! identifiers to contexts. `esr` decodes the reasons for exceptions, `ex_table` finds the accesses
-//! that may fail. `errata` is the table of the CPUs' errata, `clocksource` the
+//! that may fail. [`fault`] is who resolves faults at users' addresses. `errata` is the table of the CPUs' errata, `clocksource` the
 //! arithmetic of the clock, `cpufeature` what all cores must have. [`thread_info`] is the part of a
 //! task that this room uses.
 
@@ -54,7 +55,7 @@ use aarch64::jump_label::update as jump_label_update;
 pub use aarch64::{
     MachineLocal, backtrace::save_stack_trace, backtrace::stack_pointer, cache, clear_page, cpu,
     extable::copy_from_kernel_nofault, irq, mmu, page_offset, phys_to_virt, probe::is_mapped,
-    read_parts, read_undefined, virt_to_phys, vmemmap_base,
+    read_parts, read_undefined, virt_to_phys, vmemmap_base, zero_page,
 };
 #[cfg(target_os = "none")]
 pub use aarch64::{
@@ -73,8 +74,8 @@ use hosted::jump_label_update;
 #[cfg(not(target_os = "none"))]
 pub use hosted::{
     MachineLocal, cache, clear_page, copy_from_kernel_nofault, cpu, irq, is_mapped, mmu,
-    page_offset, phys_to_virt, read_parts, read_undefined, save_stack_trace, stack_pointer,
-    virt_to_phys, vmemmap_base,
+    mmu_context, page_offset, phys_to_virt, read_parts, read_undefined, save_stack_trace,
+    stack_pointer, virt_to_phys, vmemmap_base,
 };
 #[cfg(not(target_os = "none"))]
 pub(crate) use hosted::{close_table_window, open_table_window};
@@ -120,6 +121,7 @@ pub mod errata;
 pub mod esr;
 #[cfg(any(target_os = "none", test))]
 pub mod ex_table;
+pub mod fault;
 pub mod jump_label;
 pub mod lines;
 pub mod pgtable;

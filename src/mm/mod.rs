@@ -9,7 +9,7 @@
 //! | floor | rooms |
 //! | --- | --- |
 //! | top: looks at all the others | [`debug`], [`stat`], [`ptdump`], [`validate`](mod@validate) |
-//! | 6: users' address spaces | [`vma`] |
+//! | 6: users' address spaces | [`vma`] · [`memory`](mod@memory) |
 //! | 5: objects, kernel mappings, contiguous memory | [`slab`], [`util`], [`alloc`], [`heap`], [`mempool`], [`zsmalloc`], [`percpu`], [`rcu`], `rcu_gp`, [`stackdepot`] · [`init_mm`], [`vmalloc`], [`ioremap`], [`set_memory`], `thread_stack`, `kthread` · [`contig`], [`cma`], [`memory_hotplug`], [`memory_failure`] |
 //! | 4: allocation of pages | [`alloc_pages`] |
 //! | 3: getting memory back | [`context`], [`shrinker`], [`migrate`], [`compaction`], [`vmscan`] |
@@ -26,7 +26,8 @@
 //!
 //! 1. memblock's arrays, at boot;
 //! 2. pools and caches of objects: `ZsPool`, `Mempool`, `PerCpu`, `MemsAllowed`, `SlabCaches`;
-//! 3. `Vmap`, then `PageTable`: addresses before their tables;
+//! 3. `Vmap`, then `MmPageTable`, then `PageTable`: addresses before their tables, and links
+//!    between users' tables before the tables;
 //! 4. `SlabNode`, `Cma`;
 //! 5. `Section`, then one `Zone`: nothing is allocated under these;
 //! 6. the tools' own: `DebugObjects`, `Kfence`, `Kmemleak`, `StackDepot`, `Trace`.
@@ -56,6 +57,7 @@
 //! | mm/vmscan.c, mm/shrinker.c | [`vmscan`], [`shrinker`] |
 //! | mm/memory_hotplug.c, drivers/base/memory.c | [`memory_hotplug`] |
 //! | mm/memory-failure.c | [`memory_failure`] |
+//! | mm/memory.c, mm/mprotect.c, mm/mremap.c, mm/mmu_gather.c: users' tables | [`memory`](mod@memory) |
 //! | mm/init-mm.c, arch/arm64/mm/mmu.c | [`init_mm`] |
 //! | arch/arm64/mm/pageattr.c | [`set_memory`] |
 //! | mm/vmalloc.c | [`vmalloc`] |
@@ -94,6 +96,7 @@ pub mod ioremap;
 #[cfg(target_os = "none")]
 pub mod kthread;
 pub mod memblock;
+pub mod memory;
 pub mod memory_failure;
 pub mod memory_hotplug;
 pub mod mempool;

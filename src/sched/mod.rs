@@ -22,7 +22,7 @@
 //!   fair       policy: slices and nice values of tasks that run at EL0
 //!   loadavg    policy: how many tasks want to run, over minutes
 //!   stat       figures of all run queues
-//! mm         users' memory of tasks, and the tables that CPUs walk for them
+//! mm         users' memory of tasks; mm/switch: the tables that CPUs walk for them
 //! pids       all tasks by their pids
 //!   pid        policy: numbers, and the tasks by their numbers
 //! task       the object of a task
@@ -110,7 +110,6 @@ mod kthread;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "all of it serves bare metal alone"))]
 mod loadavg;
 mod might_sleep;
-#[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "the mechanism: it installs tables and counts references to them")]
 mod mm;
 mod mutex;
@@ -170,8 +169,9 @@ pub(crate) use kthread::fork_idle;
 #[cfg(target_os = "none")]
 pub use kthread::{KThread, ReleaseStack, Stack, kthread_create, least_loaded_cpu};
 pub use might_sleep::{check_sleep, might_sleep, might_sleep_as};
+pub use mm::{Mm, MmRef, ReleaseMm};
 #[cfg(target_os = "none")]
-pub use mm::{Mm, MmRef, ReleaseMm, kthread_unuse_mm, kthread_use_mm};
+pub use mm::{kthread_unuse_mm, kthread_use_mm};
 pub use mutex::{Mutex, MutexGuard};
 pub use pid::{BadPidMax, TaskCounts};
 #[cfg(target_os = "none")]

@@ -14,5 +14,5 @@ mod static_ref;
 pub use once::Once;
 pub use rank::{HeldLocks, LockRank, Rank, SleepRank, held_locks};
 pub use request::{Request, Ticket};
-pub use spinlock::{SpinGuard, SpinLock};
+pub use spinlock::{SpinGuard, SpinLock, WordGuard, init_word, lock_word, lock_word_nested};
 pub use static_ref::StaticRef;

@@ -52,7 +52,10 @@ pub enum Rank {
     SlabCaches,
     /// The address allocator of the vmalloc area (Linux: vmap_area_lock).
     Vmap,
-    /// The kernel's page tables (Linux: init_mm.page_table_lock).
+    /// The links between the page tables of an address space of users (Linux: page_table_lock).
+    MmPageTable,
+    /// The kernel's page tables (Linux: init_mm.page_table_lock), or a last-level table of users
+    /// (Linux: ptl).
     PageTable,
     /// A kmem cache's partial slabs and spare sheaves (Linux: kmem_cache_node.list_lock).
     SlabNode,

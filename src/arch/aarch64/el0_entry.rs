@@ -17,6 +17,7 @@ use super::thread::current_thread_info;
 use super::{fpsimd, irq, sysreg, thread};
 use crate::arch::IrqMasked;
 use crate::arch::esr::{Exception, Syndrome};
+use crate::arch::fault::{self, Fault};
 use crate::arch::irq::with_masked;
 use crate::arch::thread_info::ThreadFlags;
 use aarch64_cpu::registers::{ESR_EL1, FAR_EL1, Readable};
@@ -68,6 +69,9 @@ pub enum Cause {
     /// An instruction, with its syndrome. The address is in [`PtRegs::far`] where the syndrome has
     /// one.
     Sync(Syndrome),
+    /// An access to memory for which the handler of [`crate::arch::fault`] has no answer but this.
+    /// Its address is in [`PtRegs::far`].
+    Fault(Syndrome, Fault),
     /// An interrupt, which was handled.
     Interrupt,
 }
@@ -168,11 +172,30 @@ unsafe extern "C" fn el0_sync(frame: &mut Frame<'_>, esr: u64) -> u64 {
         if is_fp && fpsimd::first_access(&irq) {
             return work(frame);
         }
+        if let Some(resolved) = resolve_fast(frame, syndrome, &irq) {
+            return if resolved { work(frame) } else { 1 };
+        }
     }
     match frame.user.sync(&mut FastRegs(&mut frame.regs), syndrome, &irq) {
         Fast::Return => work(frame),
         Fast::AllRegisters => 1,
     }
+}
+
+/// Tries to resolve the fault of an access with what is at hand. `None` where it is no such fault,
+/// or nobody resolves any.
+#[inline(always)]
+fn resolve_fast(frame: &Frame<'_>, syndrome: Syndrome, irq: &IrqMasked) -> Option<bool> {
+    let fast = fault::fast_handler()?;
+    let (at, access) = fault::user_access(syndrome, frame.regs.far)?;
+    Some(fast(at, access, irq))
+}
+
+/// Resolves the fault of an access, or says what becomes of the exception. Process context.
+fn resolve(regs: &PtRegs, syndrome: Syndrome) -> Option<Cause> {
+    let resolvable = fault::handler().zip(fault::user_access(syndrome, regs.far));
+    let Some((handler, (at, access))) = resolvable else { return Some(Cause::Sync(syndrome)) };
+    handler(at, access, false).err().map(|fault| Cause::Fault(syndrome, fault))
 }
 
 /// Returns the work on the way back to EL0, 0 for none. `el0_exception` does it then.
@@ -258,7 +281,14 @@ unsafe extern "C" fn el0_exception(frame: &mut Frame<'_>) -> u64 {
         // above is left.
         unsafe { sysreg::unmask_interrupts() };
         sysreg::unmask_serror();
-        let verdict = frame.user.all_registers(&mut frame.regs, cause);
+        let cause = match cause {
+            Cause::Sync(syndrome) => resolve(&frame.regs, syndrome),
+            other => Some(other),
+        };
+        let verdict = match cause {
+            Some(cause) => frame.user.all_registers(&mut frame.regs, cause),
+            None => Slow::Return,
+        };
         sysreg::mask_exceptions();
         frame.regs.spsr &= USER_PSTATE;
         if verdict == Slow::Leave {

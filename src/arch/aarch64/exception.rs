@@ -5,6 +5,7 @@ use crate::addr::{UserAddr, VirtAddr, VirtRange};
 use crate::arch::atomic_fn::{AtomicFn, FnPointer};
 use crate::arch::cpumask::{AtomicCpuMask, CpuMask};
 use crate::arch::esr::Syndrome;
+use crate::arch::fault;
 use crate::arch::irq::with_masked;
 use crate::arch::{CpuId, IrqMasked, layout};
 use crate::per_cpu;
@@ -175,6 +176,9 @@ unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
     {
         return;
     }
+    if kind == Kind::Vector(4) && resolve_user_access(regs, syndrome) {
+        return;
+    }
     if kind == Kind::Vector(4) && extable::fixup(regs, syndrome) {
         return;
     }
@@ -191,6 +195,23 @@ unsafe extern "C" fn exception_handler(regs: &mut PtRegs, vector: u64) {
         return;
     }
     fatal(regs, kind)
+}
+
+/// Makes an access to a user's memory by `uaccess` possible, where the code that makes it may sleep.
+/// Returns true if it can be made again (Linux: do_page_fault, faulthandler_disabled).
+fn resolve_user_access(regs: &PtRegs, syndrome: Syndrome) -> bool {
+    let may_sleep = regs.spsr & PSTATE_I == 0;
+    if !(may_sleep && syndrome.is_data_abort_at_el1() && extable::is_user_access(regs.elr)) {
+        return false;
+    }
+    let Some(handler) = fault::handler() else { return false };
+    let Some((at, access)) = fault::user_access(syndrome, regs.far) else { return false };
+    // SAFETY: they were unmasked where the access was made, and no `IrqMasked` is about.
+    unsafe { sysreg::unmask_interrupts() };
+    sysreg::unmask_serror();
+    let result = handler(at, access, true);
+    sysreg::mask_exceptions();
+    result.is_ok()
 }
 
 /// Handles a FIQ that interrupted the code of `regs`; false where it is not known what to do.

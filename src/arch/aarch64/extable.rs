@@ -51,6 +51,12 @@ pub(super) fn fixup(regs: &mut PtRegs, syndrome: Syndrome) -> bool {
     true
 }
 
+/// Returns true if the instruction at `pc` is an access to a user's memory.
+pub(super) fn is_user_access(pc: u64) -> bool {
+    let kind = ex_table::search(table(), pc).and_then(Entry::kind);
+    matches!(kind, Some(Kind::User | Kind::UserX0))
+}
+
 /// Text in a template of `asm!`: the entry of the instruction at one label, with its fixup at another
 /// and the number of a [`Kind`] (Linux: _ASM_EXTABLE_RAW).
 macro_rules! ex_table_entry {

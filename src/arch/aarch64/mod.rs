@@ -126,6 +126,18 @@ pub unsafe fn read_undefined(at: *const u64) -> Option<u64> {
     Some(word)
 }
 
+/// A page of zeros that nobody writes to (Linux: empty_zero_page).
+#[repr(align(4096))]
+struct ZeroPage([u8; PAGE_SIZE]);
+
+static EMPTY_ZERO_PAGE: ZeroPage = ZeroPage([0; PAGE_SIZE]);
+
+/// Address of a page of the image that holds zeros.
+#[must_use]
+pub fn zero_page() -> PhysAddr {
+    image::phys(VirtAddr::from_ptr(&raw const EMPTY_ZERO_PAGE.0))
+}
+
 /// Fills the frame at `pa` with zeros, a cache block at a time where DC ZVA may be used.
 ///
 /// # Safety

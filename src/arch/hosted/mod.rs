@@ -14,6 +14,7 @@ pub mod cpu;
 pub mod irq;
 mod machine;
 pub mod mmu;
+pub mod mmu_context;
 #[cfg(test)]
 pub mod quiet;
 #[cfg(test)]

@@ -38,8 +38,9 @@ pub use mair::{MAIR_EL1, MemoryType};
 pub use mapper::{MapError, MapFlags, Mapper, Translation};
 pub use recent::RecentTables;
 pub use regime::{
-    Attributes, El2, Geometry, Kernel, MigrationPte, Prot, PteMarker, Regime, Stage2, Stage2Attrs,
-    Stage2Memory, Stage2Prot, Stage2Root, SwapPte, User, UserAttrs, UserPte, Vm, Vmid,
+    Attributes, El2, Geometry, Kernel, MigrationPte, Prot, PteMarker, PteWord, Regime, Stage2,
+    Stage2Attrs, Stage2Memory, Stage2Prot, Stage2Root, SwapPte, User, UserAttrs, UserPte, Vm, Vmid,
+    flush_spurious,
 };
 pub use table::{Entry, Leaf, Table, TableAccess, TableAddr};
 #[cfg(any(target_os = "none", test))]

@@ -150,6 +150,11 @@ impl<R: Regime> Table<R> {
     pub(super) fn clear(&self, index: usize) {
         clear::<R>(&self.words[index]);
     }
+    /// Stores a word.
+    #[inline(always)]
+    pub(super) fn write(&self, index: usize, word: Descriptor) {
+        mmu::write_descriptor(&self.words[index], word);
+    }
     /// Invalidates an entry; the word that it was last.
     #[inline]
     pub(super) fn take(&self, index: usize) -> Descriptor {

@@ -9,10 +9,18 @@ pub enum NodeStat {
     KernelStackKb,
     /// Pages that hold page tables, those of the boot left out.
     PageTable,
+    /// Anonymous pages that are mapped (NR_ANON_MAPPED).
+    AnonMapped,
+    /// Pages of files that are mapped, each once (NR_FILE_MAPPED).
+    FileMapped,
+    /// Pages in the page cache, those of shared memory too (NR_FILE_PAGES).
+    FilePages,
+    /// Pages of shared memory in the page cache (NR_SHMEM).
+    Shmem,
 }
 
 /// Number of counters.
-const NR_VM_NODE_STAT_ITEMS: usize = 2;
+const NR_VM_NODE_STAT_ITEMS: usize = 6;
 
 /// The counters of one node.
 pub(in crate::mm) struct NodeStats {

@@ -4,7 +4,7 @@
 //!
 //! | field | contents for a page of users |
 //! | --- | --- |
-//! | `mapcount` | bits 0 to 22 the number of further mappings, bits 23 to 31 [`UserFlags`] |
+//! | `mapcount` | bits 0 to 22 the number of mappings (of an anonymous page, further ones), bits 23 to 31 [`UserFlags`] |
 //! | `owner` | bits 60 to 63 the [`MappingKind`], 36 to 59 the object, 0 to 35 the index |
 //! | `private` | swap entry, or the file system's word |
 //! | `next`, `prev` | place on an LRU list |
@@ -12,7 +12,7 @@
 
 use super::Page;
 use bitflags::bitflags;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The most further mappings that are counted. A page that has more is not mapped again.
 pub const MAPCOUNT_MAX: u32 = (1 << MAPCOUNT_BITS) - 1;
@@ -139,10 +139,30 @@ impl Page {
         UserFlags::from_bits_truncate(self.mapcount.load(Relaxed))
     }
 
-    /// Number of further mappings of a page of users: 0 if it is mapped once or never. All
-    /// mappings together hold one reference.
+    /// Number of mappings of a page of a file; of an anonymous page, number of further ones: 0 if it
+    /// is mapped once or never. All mappings together hold one reference.
+    #[inline(always)]
     #[must_use]
     pub fn mapcount(&self) -> u32 {
         self.mapcount.load(Relaxed) & MAPCOUNT_MAX
+    }
+
+    /// Makes a page that was just allocated one of users that is mapped nowhere yet.
+    #[inline(always)]
+    pub(in crate::mm) fn init_user(&self, mapping: Mapping) {
+        debug_assert!(self.mapcount.load(Relaxed) == 0, "a free page has a map count");
+        self.set_owner(mapping.to_word());
+    }
+    /// Counts one mapping less, and returns the number before. Of 0, which is one mapping of an
+    /// anonymous page, nothing is taken, and the result is `None`.
+    pub(in crate::mm) fn mapcount_sub(&self) -> Option<u32> {
+        let less = |word: u32| (word & MAPCOUNT_MAX != 0).then(|| word - 1);
+        let was = self.mapcount.fetch_update(Relaxed, Relaxed, less).ok()?;
+        Some(was & MAPCOUNT_MAX)
+    }
+    /// The lock of a page table, in its descriptor; see [`lock_word`](crate::sync::lock_word).
+    #[inline(always)]
+    pub(in crate::mm) fn table_lock(&self) -> &AtomicU32 {
+        &self.mapcount
     }
 }

@@ -19,6 +19,9 @@ use core::ops::{Deref, DerefMut};
 
 #[cfg(test)]
 mod tests;
+mod word;
+
+pub use word::{WordGuard, init_word, lock_word, lock_word_nested};
 
 /// Mutual exclusion between CPUs; see the module's documentation.
 pub struct SpinLock<T: ?Sized> {

@@ -11,7 +11,9 @@ pub use kernel::Kernel;
 pub use stage2::{
     El2, Geometry, Stage2, Stage2Attrs, Stage2Memory, Stage2Prot, Stage2Root, Vm, Vmid,
 };
-pub use user::{MigrationPte, Prot, PteMarker, SwapPte, User, UserAttrs, UserPte};
+pub use user::{
+    MigrationPte, Prot, PteMarker, PteWord, SwapPte, User, UserAttrs, UserPte, flush_spurious,
+};
 
 use super::descriptor::{Descriptor, Level, TableLimits};
 use super::flush::{Issued, Reach};

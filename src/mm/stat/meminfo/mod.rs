@@ -117,16 +117,16 @@ pub(crate) fn for_each(of: &mut dyn FnMut(&str, usize) -> fmt::Result) -> fmt::R
         ("MemFree", sums.free),
         ("MemAvailable", sums.available(slab.reclaimable)),
         ("Buffers", 0),
-        ("Cached", 0),
+        ("Cached", node_page_state(None, NodeStat::FilePages)),
     ];
     let others = [
         ("SwapTotal", 0),
         ("SwapFree", 0),
         ("Dirty", 0),
         ("Writeback", 0),
-        ("AnonPages", 0),
-        ("Mapped", 0),
-        ("Shmem", 0),
+        ("AnonPages", node_page_state(None, NodeStat::AnonMapped)),
+        ("Mapped", node_page_state(None, NodeStat::FileMapped)),
+        ("Shmem", node_page_state(None, NodeStat::Shmem)),
     ];
     for (name, pages) in all.into_iter().chain(LRU).chain(others).chain(in_slabs(&slab)) {
         of(name, kib(pages))?;
@@ -173,10 +173,10 @@ impl fmt::Display for NodeMemInfo {
         let others = [
             ("Dirty", 0),
             ("Writeback", 0),
-            ("FilePages", 0),
-            ("Mapped", 0),
-            ("AnonPages", 0),
-            ("Shmem", 0),
+            ("FilePages", state(NodeStat::FilePages)),
+            ("Mapped", state(NodeStat::FileMapped)),
+            ("AnonPages", state(NodeStat::AnonMapped)),
+            ("Shmem", state(NodeStat::Shmem)),
             ("KernelStack", state(NodeStat::KernelStackKb) / (PAGE_SIZE >> 10)),
             ("PageTables", state(NodeStat::PageTable)),
             ("SecPageTables", 0),

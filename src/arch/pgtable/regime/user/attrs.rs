@@ -31,9 +31,15 @@ bitflags! {
 
 /// Bit of software's: the page is dirty, although the mapping can't be written.
 const SW_DIRTY: u64 = 1 << 55;
+/// Bit of software's: the memory is no page that is counted (Linux: PTE_SPECIAL).
+const SPECIAL: u64 = 1 << 59;
+/// Bit of software's: the page is anonymous, and of this mapping alone (Linux: PageAnonExclusive).
+const EXCLUSIVE: u64 = 1 << 60;
+/// Bits that belong to the page, and stay whatever rights a program has.
+const OF_PAGE: u64 = SPECIAL | EXCLUSIVE;
 /// Everything in a leaf that a [`UserAttrs`] sets.
 const ATTRS: u64 =
-    ATTR_INDX | AP_EL0 | AP_RDONLY | SH_INNER | AF | NG | GP | DBM | PXN | UXN | SW_DIRTY;
+    ATTR_INDX | AP_EL0 | AP_RDONLY | SH_INNER | AF | NG | GP | DBM | PXN | UXN | SW_DIRTY | OF_PAGE;
 
 /// Attributes of a mapping in a user's tables. The kernel never executes such memory, and it is
 /// cached under the user's ASID: no value says otherwise.
@@ -62,7 +68,7 @@ impl UserAttrs {
     #[must_use]
     pub const fn with_prot(self, prot: Prot) -> Option<Self> {
         let Some(Self(new)) = Self::new(self.memory(), prot) else { return None };
-        let mut new = Self(new | self.0 & (AF | GP));
+        let mut new = Self(new | self.0 & (AF | GP | OF_PAGE));
         if self.is_dirty() {
             new = new.dirty();
         }
@@ -108,6 +114,38 @@ impl UserAttrs {
     #[must_use]
     pub const fn is_dirty(self) -> bool {
         self.0 & SW_DIRTY != 0 || self.is_writable() && self.0 & AP_RDONLY == 0
+    }
+
+    /// Says that the memory is no page that is counted: the shared zero page, or the kernel's own
+    /// (Linux: pte_mkspecial).
+    #[must_use]
+    pub const fn special(self) -> Self {
+        Self(self.0 | SPECIAL)
+    }
+    /// Returns whether the memory is no page that is counted (Linux: pte_special).
+    #[must_use]
+    pub const fn is_special(self) -> bool {
+        self.0 & SPECIAL != 0
+    }
+    /// Says that the page is anonymous, and of this mapping alone.
+    #[must_use]
+    pub const fn exclusive(self) -> Self {
+        Self(self.0 | EXCLUSIVE)
+    }
+    /// Returns whether the page is anonymous, and of this mapping alone: a write need not copy it.
+    #[must_use]
+    pub const fn is_exclusive(self) -> bool {
+        self.0 & EXCLUSIVE != 0
+    }
+    /// The rights and the memory of `area` for the same page: its state, and whose it is, stay.
+    /// Without `may_write` the right to write is left out, for copy on write (Linux: pte_modify).
+    #[must_use]
+    pub const fn with_rights_of(self, area: Self, may_write: bool) -> Self {
+        let state = self.0 & (AF | OF_PAGE);
+        let rights = Self(area.0 & !(AF | OF_PAGE | SW_DIRTY) | AP_RDONLY);
+        let rights = if may_write { rights } else { rights.write_protected() };
+        let new = Self(rights.0 | state);
+        if self.is_dirty() { new.dirty() } else { new }
     }
 
     /// Sets the access flag.

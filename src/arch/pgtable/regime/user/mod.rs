@@ -14,12 +14,14 @@ mod attrs;
 mod edit;
 mod pte;
 mod share;
+mod word;
 
 pub use attrs::{Prot, UserAttrs};
 pub use pte::{MigrationPte, PteMarker, SwapPte, UserPte};
+pub use word::PteWord;
 
 use super::Regime;
-use crate::addr::{UserAddr, UserRange, VirtAddr, VirtRange};
+use crate::addr::{PAGE_SIZE, UserAddr, UserRange, VirtAddr, VirtRange};
 use crate::arch::asid::{Asid, Context};
 use crate::arch::mmu;
 use crate::arch::pgtable::descriptor::{
@@ -148,5 +150,33 @@ impl FlushOwed<User> {
         if !self.is_none() {
             self.settle(|| context.asid());
         }
+    }
+    /// [`flush`](Self::flush) of pointers to tables too.
+    pub fn flush_tables(self, context: &Context) {
+        if !self.is_none() {
+            self.flush_before_make(Reach::AllLevels, || context.asid());
+            User::synchronize();
+        }
+    }
+    /// Owes the pages of `range`, which is not empty.
+    #[inline(always)]
+    pub fn owe(&mut self, range: UserRange) {
+        self.add(User::input_range(range), PAGE_SIZE);
+    }
+    /// Owes the tables that a table of `level` links in `range`, which is not empty, with what they
+    /// map, for [`flush_tables`](Self::flush_tables).
+    pub fn owe_tables(&mut self, range: UserRange, level: Level) {
+        self.add(User::input_range(range), level.size());
+    }
+}
+
+/// Has this CPU forget what is cached of `at` in `context`: an entry that is less permissive than
+/// that in the table now (Linux: flush_tlb_fix_spurious_fault).
+pub fn flush_spurious(at: UserAddr, context: &Context) {
+    mmu::dsb_ishst();
+    if let Some(asid) = context.asid() {
+        mmu::tlbi_vae1(VaOp::of_user(at, asid.get()));
+        mmu::dsb_nsh();
+        mmu::isb();
     }
 }

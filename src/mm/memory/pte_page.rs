@@ -1,0 +1,36 @@
+//! The pages that entries map.
+
+use crate::addr::PAGE_SIZE;
+use crate::arch;
+use crate::arch::pgtable::PteWord;
+use crate::mm::page::Frame;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The frame of the page that a valid entry maps, which is not special: this room alone makes such
+/// entries, from frames.
+#[inline(always)]
+pub(super) fn frame_of(pte: PteWord) -> Frame {
+    debug_assert!(pte.is_valid() && !pte.attrs().is_special(), "{pte:?} maps no page of users");
+    // SAFETY: entries that are not special are made from frames.
+    unsafe { Frame::from_virt_unchecked(arch::phys_to_virt(pte.phys())) }
+}
+
+/// The contents of a page that others may be writing to.
+pub(super) struct SharedBytes<'a>(&'a [AtomicU64; PAGE_SIZE / 8]);
+
+/// The contents of the page that a valid entry maps, for as long as the table is locked.
+pub(super) fn bytes_of(pte: PteWord) -> SharedBytes<'static> {
+    let at = arch::phys_to_virt(pte.phys()).get();
+    // SAFETY: RAM in the linear map. Others write it by their own mappings at most.
+    SharedBytes(unsafe { &*core::ptr::with_exposed_provenance(at) })
+}
+
+impl SharedBytes<'_> {
+    /// Copies the page, each word of it as it was or as it is.
+    pub fn copy_to(&self, to: &mut [u8; PAGE_SIZE]) {
+        let (words, _) = to.as_chunks_mut::<8>();
+        for (word, from) in words.iter_mut().zip(self.0) {
+            *word = from.load(Relaxed).to_ne_bytes();
+        }
+    }
+}
