@@ -100,6 +100,29 @@ macro_rules! per_cpu {
     )*};
 }
 
+/// Turns an owner of a `T` into an owner of a type that `T` coerces to:
+/// `unsize!(KArc, arc => dyn Trait)` and `unsize!(KBox, owner => dyn Trait)`.
+#[macro_export]
+macro_rules! unsize {
+    (KArc, $from:expr => $to:ty) => {{
+        let at = $crate::mm::alloc::KArc::into_raw($from);
+        // The compiler checks this coercion as that of any pointer.
+        let at: ::core::ptr::NonNull<$crate::mm::alloc::KArcInner<$to>> = at;
+        // SAFETY: it has just been given up, and is taken back once.
+        #[allow(unsafe_code, reason = "sound for any arguments: the pointer is the macro's own")]
+        let owner = unsafe { $crate::mm::alloc::KArc::from_raw(at) };
+        owner
+    }};
+    (KBox, $from:expr => $to:ty) => {{
+        let at = $crate::mm::alloc::KBox::into_raw($from);
+        let at: ::core::ptr::NonNull<$to> = at;
+        // SAFETY: as above.
+        #[allow(unsafe_code, reason = "sound for any arguments: the pointer is the macro's own")]
+        let owner: $crate::mm::alloc::KBox<$to> = unsafe { $crate::mm::alloc::KBox::from_raw(at) };
+        owner
+    }};
+}
+
 /// Defines the main function of a kernel image: `fn(&Boot) -> u8`, which runs when
 /// the boot is done and gives the exit code.
 #[macro_export]

@@ -24,6 +24,7 @@ FLOORS = (
         "contig memory_hotplug memory_failure zsmalloc stackdepot init_mm vmalloc ioremap"
         " set_memory thread_stack kthread rcu_gp slab util alloc heap mempool percpu rcu cma",
     ),
+    ("page cache", "filemap shmem"),
     ("areas of users", "vma"),
     ("tables of users", "memory"),
     ("top", "debug stat ptdump validate"),

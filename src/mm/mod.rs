@@ -9,7 +9,7 @@
 //! | floor | rooms |
 //! | --- | --- |
 //! | top: looks at all the others | [`debug`], [`stat`], [`ptdump`], [`validate`](mod@validate) |
-//! | 6: users' address spaces | [`vma`] · [`memory`](mod@memory) |
+//! | 6: users' memory | [`memory`](mod@memory) over [`vma`] over [`filemap`], [`shmem`] |
 //! | 5: objects, kernel mappings, contiguous memory | [`slab`], [`util`], [`alloc`], [`heap`], [`mempool`], [`zsmalloc`], [`percpu`], [`rcu`], `rcu_gp`, [`stackdepot`] · [`init_mm`], [`vmalloc`], [`ioremap`], [`set_memory`], `thread_stack`, `kthread` · [`contig`], [`cma`], [`memory_hotplug`], [`memory_failure`] |
 //! | 4: allocation of pages | [`alloc_pages`] |
 //! | 3: getting memory back | [`context`], [`shrinker`], [`migrate`], [`compaction`], [`vmscan`] |
@@ -67,6 +67,8 @@
 //! | mm/slab_common.c: kvfree_rcu | [`rcu`], `rcu_gp` |
 //! | mm/util.c, kvmalloc | [`util`] |
 //! | mm/percpu.c | [`percpu`] |
+//! | mm/filemap.c, mm/truncate.c, mm/interval_tree.c, lib/xarray.c | [`filemap`] |
+//! | mm/shmem.c | [`shmem`] |
 //! | mm/mempool.c, mm/zsmalloc.c | [`mempool`], [`zsmalloc`] |
 //! | mm/cma.c | [`cma`] |
 //! | kernel/dma/, mm/dmapool.c | [`crate::dma`] |
@@ -87,6 +89,7 @@ pub mod compaction;
 pub mod context;
 pub mod contig;
 pub mod debug;
+pub mod filemap;
 pub mod gfp;
 pub mod heap;
 pub(crate) mod hooks;
@@ -110,6 +113,7 @@ pub mod ptdump;
 pub mod rcu;
 mod rcu_gp;
 pub mod set_memory;
+pub mod shmem;
 pub mod shrinker;
 pub mod slab;
 pub mod sparse;

@@ -40,6 +40,11 @@ ranks! {
 pub enum Rank {
     /// memblock's arrays (boot only).
     Memblock,
+    /// What the VFS keeps of an inode, a directory entry, the mounts or a table of descriptors
+    /// (Linux: i_lock, d_lock, mount_lock, files_struct.file_lock). No two are held at once.
+    Vfs,
+    /// The pages of a file, or the areas that files are mapped in (Linux: i_pages.xa_lock).
+    PageCache,
     /// A pool of movable objects (Linux: zs_pool.lock).
     ZsPool,
     /// A mempool's reserve (Linux: mempool_t.lock).
@@ -102,6 +107,13 @@ ranks! {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum SleepRank {
+    /// The position of an open file (Linux: f_pos_lock).
+    FilePos,
+    /// The directories of a file system (Linux: i_rwsem of directories, s_vfs_rename_mutex).
+    Directories,
+    /// The contents of a file (Linux: i_rwsem). Held while a user's memory is copied, so that a
+    /// fault comes below it.
+    Inode,
     /// The rings of trace events and their control files (Linux: trace_types_lock).
     TraceControl,
     /// The state of ranges of memory (Linux: mem_hotplug_lock).
@@ -112,6 +124,8 @@ pub enum SleepRank {
     Cma,
     /// The pages of the CPUs' units that hold parts of caches (Linux: pcpu_alloc_mutex).
     PcpuAlloc,
+    /// The areas that files are mapped in (Linux: i_mmap_rwsem).
+    IMmap,
 }
 }
 

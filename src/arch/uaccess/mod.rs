@@ -5,10 +5,13 @@
 //! whole are [`FromBytes`], as a user may write any bytes, and [`IntoBytes`], so that no byte of
 //! the kernel's gets out in their padding; [`user_struct!`](crate::user_struct) declares such ones.
 //!
+//! [`IoSink`] and [`IoSource`] are buffers of users or of the kernel, for reads and writes of files.
+//!
 //! All of it may fault: later, when faults bring pages in, it may sleep.
 #![deny(unsafe_code)]
 
 mod bytes;
+mod iov_iter;
 mod ptr;
 mod slice;
 #[cfg(test)]
@@ -20,6 +23,7 @@ use super::aarch64::uaccess as machine;
 use super::hosted::uaccess as machine;
 
 pub use bytes::{FromBytes, IntoBytes};
+pub use iov_iter::{IoSink, IoSource, KernelSink, UserBuffers};
 pub use ptr::UserPtr;
 pub use slice::UserSlice;
 
@@ -28,6 +32,12 @@ pub use slice::UserSlice;
 pub struct Efault {
     /// The bytes that were not copied, exactly: all before them were.
     pub not_copied: usize,
+}
+
+impl From<Efault> for crate::errno::Errno {
+    fn from(_: Efault) -> Self {
+        Self::EFAULT
+    }
 }
 
 /// The result of a copy that left out `not_copied` bytes.

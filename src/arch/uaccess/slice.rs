@@ -8,6 +8,15 @@ use crate::addr::{UserAddr, UserRange};
 pub struct UserSlice(UserRange);
 
 impl UserSlice {
+    /// No bytes.
+    pub const EMPTY: Self = match UserAddr::new(0) {
+        Some(start) => match UserRange::from_size(start, 0) {
+            Some(range) => Self(range),
+            None => unreachable!(),
+        },
+        None => unreachable!(),
+    };
+
     /// The bytes of a range.
     #[must_use]
     pub const fn new(range: UserRange) -> Self {

@@ -166,3 +166,41 @@ fn bytes_of_a_struct_are_its_fields() {
     assert_eq!(back, Ok(mixed));
     assert_eq!(u32::read_with(|_| Err(7)), Err(7));
 }
+
+/// What is copied before a fault is counted exactly, over the ends of buffers too.
+#[test]
+fn buffers_are_filled_up_to_the_byte_that_faults() {
+    user();
+    let buffers = [slice(3, 5), slice(100, 0), slice(PAGE_SIZE - 2, 4), slice(50, 7)];
+    let mut sink = UserBuffers::new(&buffers);
+    assert_eq!((IoSink::remaining(&sink), sink.put(b"abc"), sink.put_zeros(1)), (16, 3, 1));
+    // One byte ends the first buffer, two are writable in the third.
+    assert_eq!((sink.put(b"defgh"), IoSink::remaining(&sink)), (3, 9));
+    assert_eq!((sink.put(b"x"), sink.put_zeros(1), IoSink::remaining(&sink)), (0, 0, 9));
+    let mut bytes = [0; 5];
+    slice(3, 5).copy_to(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"abc\0d");
+    let mut source = UserBuffers::new(&buffers);
+    let mut to = [9; 20];
+    assert_eq!((source.take(&mut to), IoSource::remaining(&source)), (16, 0));
+    assert_eq!(&to[..11], b"abc\0def\x22\x22\x11\x11");
+    assert_eq!((source.take(&mut to), to[16]), (0, 9));
+    let end = [slice(2 * PAGE_SIZE - 3, 10)];
+    let mut source = UserBuffers::new(&end);
+    source.truncate(4);
+    assert_eq!((source.take(&mut to), IoSource::remaining(&source)), (3, 1));
+    // The kernel's own.
+    let mut buffer = [1; 6];
+    let mut sink = KernelSink::new(&mut buffer);
+    assert_eq!(
+        (sink.put(b"12"), sink.put_zeros(1), sink.put(b"3456"), sink.remaining()),
+        (2, 1, 3, 0)
+    );
+    assert_eq!(sink.filled(), b"12\x00345");
+    let mut source: &[u8] = b"12345";
+    assert_eq!(
+        (source.take(&mut to[..3]), source.take(&mut to[3..]), source.remaining()),
+        (3, 2, 0)
+    );
+    assert_eq!(&to[..5], b"12345");
+}
