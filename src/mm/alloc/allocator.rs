@@ -3,6 +3,7 @@
 use super::AllocError;
 use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::arch::irq::is_masked;
+use crate::errno::Errno;
 use crate::mm::gfp::Gfp;
 use crate::mm::slab::{kfree, kmalloc, krealloc};
 use crate::mm::util::kmalloc_size;
@@ -144,5 +145,11 @@ unsafe impl Allocator for KVmalloc {
     unsafe fn free(at: NonNull<u8>, _: Layout) {
         // SAFETY: it came from one of the two, and nobody uses it, as the caller says.
         unsafe { kvfree(at.as_ptr()) }
+    }
+}
+
+impl From<AllocError> for Errno {
+    fn from(_: AllocError) -> Self {
+        Self::ENOMEM
     }
 }

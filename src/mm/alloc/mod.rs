@@ -26,9 +26,3 @@ pub use allocator::{Allocator, KVmalloc, Kmalloc, Vmalloc};
 pub use karc::{KArc, KArcInner};
 pub use kbox::{Box, KBox, KVBox, VBox};
 pub use kvec::{IntoIter, KVVec, KVec, PushError, VVec, Vec};
-
-impl From<AllocError> for crate::errno::Errno {
-    fn from(_: AllocError) -> Self {
-        Self::ENOMEM
-    }
-}
