@@ -268,16 +268,22 @@ fn memory_is_promised_with_the_size_or_with_the_pages() {
     });
 }
 
+/// A call that allocates for a file.
+type Call = fn(&Shmem) -> Result<(), Errno>;
+
 /// Each allocation of a write, a fault and an allocation ahead fails once.
 #[test]
 fn want_of_memory_loses_nothing() {
     on_machine(|_| {
-        let calls: [fn(&Shmem) -> Result<(), Errno>; 3] = [
+        let calls: [Call; 3] = [
             |file| write(file, 70 * PAGE, b"x").map(|_| ()),
             |file| file.allocate(70 * PAGE, 3 * PAGE, false),
             |file| match file.fault(70) {
-                // SAFETY: the reference that the fault returned.
-                Ok(frame) => Ok(unsafe { crate::mm::page_alloc::put_page(frame) }),
+                Ok(frame) => {
+                    // SAFETY: the reference that the fault returned.
+                    unsafe { crate::mm::page_alloc::put_page(frame) };
+                    Ok(())
+                }
                 Err(why) => {
                     assert_eq!(why, FaultError::Oom);
                     Err(Errno::ENOMEM)
