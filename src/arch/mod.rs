@@ -126,7 +126,6 @@ pub mod jump_label;
 pub mod lines;
 pub mod pgtable;
 pub mod thread_info;
-#[cfg(any(target_os = "none", test))]
 pub mod uaccess;
 
 /// Maximum number of CPUs: on bare metal as many as [`layout::PERCPU`] has room for; a hosted

@@ -17,7 +17,6 @@ pub mod mmu;
 pub mod mmu_context;
 #[cfg(test)]
 pub mod quiet;
-#[cfg(test)]
 pub(in crate::arch) mod uaccess;
 
 pub(crate) use machine::is_cpu;

@@ -1,7 +1,9 @@
 //! A user's memory, for tests: pages with rights, of the thread's own. The functions are those of
 //! the bare metal.
 
-use crate::addr::{PAGE_SIZE, UserAddr, UserRange};
+#[cfg(test)]
+use crate::addr::UserAddr;
+use crate::addr::{PAGE_SIZE, UserRange};
 use std::boxed::Box;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ std::thread_local! {
 }
 
 /// Gives the user a page at `at`, full of `byte`.
+#[cfg(test)]
 pub fn map(at: UserAddr, byte: u8, writable: bool) {
     assert!(at.is_aligned(PAGE_SIZE));
     let page = Page { bytes: Box::new([byte; PAGE_SIZE]), writable };
