@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 OPERATIONS = 40
-MODES = ("calls", "signals", "fatal")
+MODES = ("calls", "signals", "fatal", "layout")
 
 
 class Wrong(Exception):
@@ -74,7 +74,7 @@ def cases_of(lines):
     return [case_of(line) for line in plain if line]
 
 
-BEGIN = re.compile(r"== (calls|signals|fatal) (\d+) \w+$")
+BEGIN = re.compile(rf"== ({'|'.join(MODES)}) (\d+) \w+$")
 
 
 def split_output(text, cases):

@@ -107,3 +107,28 @@ class Linux:
 
 def tail(path):
     return path.read_text(errors="replace")[-500:] if path.exists() else ""
+
+
+class Granule:
+    """Granule, built from this tree."""
+
+    name = "Granule"
+
+    def __init__(self):
+        self.kernel = command(ROOT / "scripts/build", "--bin", "granule").split()[0]
+        build_programs()
+
+    def text(self, cases):
+        files = {"memcalls": (PROGRAMS / "memcalls").read_bytes(), "list": list_of(cases)}
+        limit = BOOT_LIMIT + PROGRAM_LIMIT * len(cases)
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["--mem", "1G", "--smp", "1", "--no-monitor", "--initrd", initramfs(folder, files), "--timeout", limit]
+            words += ["--append", "norandmaps", "--append", "granule.run_list=/list"]
+            runner = [ROOT / "scripts/qemu-runner", self.kernel, *words]
+            done = subprocess.run([str(word) for word in runner], capture_output=True, text=True, errors="replace")
+        if "\n== done\n" not in done.stdout.replace("\r", ""):
+            raise Wrong(f"Granule did not get to the end ({done.returncode}): {done.stdout[-2000:]} {done.stderr[-500:]}")
+        return done.stdout
+
+    def run(self, cases):
+        return split_output(self.text(cases), cases)

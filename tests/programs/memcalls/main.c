@@ -5,7 +5,7 @@
  *
  *   memcalls MODE SEED [OPERATIONS [KEPT]]
  *   memcalls MODE FROM-TO [OPERATIONS]     a seed after the other: each in a new process by execve
- *   memcalls layout                        maps and other files, byte by byte
+ *   memcalls layout 0                      maps and smaps of a process at its start, byte by byte
  *
  * MODE is `calls`, in which the kernel's own copying tells what can be read and written; `signals`, in which
  * instructions do, and a handler prints what they raise; or `fatal`, in which the last one raises a signal
@@ -214,12 +214,21 @@ static void seed_run(enum mode mode, unsigned long seed, unsigned long count, co
 	text_flush();
 }
 
+/* Where the kernel puts what every process has, as it says it. */
 static void layout_print(void)
 {
-	put("== layout\n");
+	unsigned long end = sys(__NR_brk, 0);
+
+	put("== layout 0 all\n");
 	file_print("/proc/self/maps");
-	file_print("/proc/self/limits");
-	put("== end layout\n");
+	put("brk ");
+	put_hex(end);
+	put(", a page more ");
+	put_hex(sys(__NR_brk, end + PAGE));
+	put_char('\n');
+	file_print("/proc/self/maps");
+	file_print("/proc/self/smaps");
+	put("== end layout 0\n");
 	text_flush();
 }
 
@@ -263,8 +272,8 @@ int program(int argc, char **argv, char **envp)
 
 	while (argc > 1 && mode < MODES && !text_equal(argv[1], modes[mode]))
 		mode++;
-	if (argc < 2 || mode == MODES || (argc < 3 && mode != LAYOUT)) {
-		put("usage: memcalls calls|signals|fatal SEED|FROM-TO [OPERATIONS [KEPT]], or memcalls layout\n");
+	if (argc < 3 || mode == MODES) {
+		put("usage: memcalls calls|signals|fatal SEED|FROM-TO [OPERATIONS [KEPT]], or layout 0\n");
 		text_flush();
 		return 2;
 	}
