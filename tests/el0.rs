@@ -45,6 +45,7 @@ core::arch::global_asm!(
     "user_granted:",
     "mrs x3, ctr_el0",
     "mrs x4, dczid_el0",
+    "mrs x5, cntvct_el0",
     "dc zva, x0",
     "dc cvau, x0",
     "ic ivau, x0",
@@ -53,7 +54,7 @@ core::arch::global_asm!(
     // One instruction each that is no business of EL0's, or goes wrong.
     "user_undefined: udf #7",
     "user_brk: brk #0x123",
-    "user_counter: mrs x3, cntvct_el0",
+    "user_counter: mrs x3, cntpct_el0",
     "user_mask: msr daifset, #2",
     "user_load: ldr x1, [x0]",
     "user_store: str x1, [x0]",
@@ -430,7 +431,7 @@ kernel_tests! {
     }
 
     fn instructions_that_go_wrong_say_why() {
-        let counter = SystemRegister { encoding: (3, 3, 14, 0, 2), rt: 3, is_read: true };
+        let counter = SystemRegister { encoding: (3, 3, 14, 0, 1), rt: 3, is_read: true };
         faults(program!(user_undefined), 0, Exception::Undefined);
         faults(program!(user_hlt), 0, Exception::Undefined);
         faults(program!(user_brk), 0, Exception::Brk(0x123));

@@ -31,6 +31,12 @@ impl LoadAverage {
         Self { next: AtomicU64::new(LOAD_FREQ), loads: [const { AtomicU64::new(0) }; 3] }
     }
 
+    /// The averages, in units of 1 / 2^16 (Linux: SI_LOAD_SHIFT).
+    #[must_use]
+    pub fn sysinfo_loads(&self) -> [u64; 3] {
+        self.loads.each_ref().map(|load| (load.load(Relaxed) << 16) / FIXED_1)
+    }
+
     /// Takes a sample if it is time for one; `active` counts the tasks that run or are ready. From
     /// the tick of one CPU (Linux: calc_global_load).
     pub fn tick(&self, jiffies: u64, active: impl FnOnce() -> usize) {

@@ -256,6 +256,12 @@ impl Task {
         let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(15);
         core::str::from_utf8(&bytes[..len]).map_or(Comm::new(), comm)
     }
+    /// Gives it a name, cut to 15 bytes (Linux: set_task_comm).
+    pub fn set_comm(&self, name: &str) {
+        let comm = comm(name);
+        let words = words(&comm);
+        self.comm.iter().zip(words).for_each(|(to, word)| to.store(word, Relaxed));
+    }
     /// Returns the CPU whose run queue it belongs to: where it runs, waits, or last ran (Linux:
     /// task_cpu). For another task than the current one it may be out of date at once.
     #[must_use]

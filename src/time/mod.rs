@@ -22,5 +22,5 @@ mod tests;
 pub use date::Date;
 pub use timekeeping::{
     InvalidTime, KTIME_MAX, NSEC_PER_SEC, do_settimeofday64, getboottime64, ktime_get,
-    ktime_get_real,
+    ktime_get_real, set_update_vsyscall,
 };

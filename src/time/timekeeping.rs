@@ -2,6 +2,7 @@
 
 use crate::arch::cpu::sched_clock;
 use crate::machine_local;
+use crate::sync::Once;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -14,6 +15,17 @@ pub const KTIME_MAX: u64 = i64::MAX as u64;
 machine_local! {
     /// Realtime at which the kernel started, in nanoseconds since 1970.
     static BOOT_TIME: AtomicU64 = AtomicU64::new(0);
+}
+
+/// Function that is called when the realtime clock was set.
+pub type UpdateVsyscall = fn();
+
+static UPDATE_VSYSCALL: Once<UpdateVsyscall> = Once::new();
+
+/// Registers the function that tells programs when the realtime clock was set (Linux:
+/// update_vsyscall). Any context is its context. Once.
+pub fn set_update_vsyscall(update: UpdateVsyscall) {
+    UPDATE_VSYSCALL.call_once(|| update);
 }
 
 /// Error of [`do_settimeofday64`]: the time that was asked for, in nanoseconds since 1970, lies
@@ -62,6 +74,9 @@ pub fn do_settimeofday64(time: u64) -> Result<(), InvalidTime> {
     let boot_time = Some(time).filter(|&time| time <= KTIME_MAX);
     let boot_time = boot_time.and_then(|time| time.checked_sub(ktime_get()));
     BOOT_TIME.store(boot_time.ok_or(InvalidTime(time))?, Relaxed);
+    if let Some(update) = UPDATE_VSYSCALL.get() {
+        update();
+    }
     super::hrtimer::clock_was_set();
     Ok(())
 }

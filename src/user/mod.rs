@@ -3,5 +3,12 @@
 //! | room | what it is (Linux) |
 //! | --- | --- |
 //! | [`exec`] | from an executable file to an address space and a first stack (fs/exec.c, fs/binfmt_elf.c, fs/binfmt_script.c) |
+//! | [`process`] | processes and their ends (kernel/fork.c, kernel/exit.c, kernel/signal.c) |
+//! | `vdso` | a library in each program that reads the clock (arch/arm64/kernel/vdso) |
 
 pub mod exec;
+pub mod process;
+#[cfg(target_os = "none")]
+pub mod syscall;
+#[cfg(target_os = "none")]
+pub mod vdso;

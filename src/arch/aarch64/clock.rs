@@ -49,6 +49,13 @@ fn cntfrq() -> u64 {
     CNTFRQ_EL0.get() & 0xffff_ffff
 }
 
+/// Value of the counter when the kernel started, and nanoseconds in a tick, times 2^32, 0 where
+/// nobody knows: for programs that read the clock by themselves.
+#[must_use]
+pub fn parameters() -> (u64, u64) {
+    (START.load(Relaxed), MULT.load(Relaxed))
+}
+
 /// Ticks since the kernel's start.
 #[must_use]
 pub fn ticks() -> u64 {

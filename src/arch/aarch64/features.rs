@@ -3,11 +3,11 @@
 use super::errata;
 use super::sysreg::{self, DCZID, DCZID_EL0, ID_AA64PFR0, ID_AA64PFR1, SCTLR};
 pub(super) use crate::arch::cpufeature::requirement_name;
-use crate::arch::cpufeature::{self, IdRegisters};
+use crate::arch::cpufeature::{self, IdRegisters, UserIds};
 use crate::arch::pgtable::IdMmfr;
 use aarch64_cpu::registers::{
-    ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, MIDR_EL1, Readable,
-    SCTLR_EL1, Writeable,
+    ID_AA64DFR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1,
+    ID_AA64PFR1_EL1, MIDR_EL1, Readable, SCTLR_EL1, Writeable,
 };
 use bitflags::bitflags;
 use core::fmt;
@@ -166,6 +166,18 @@ impl fmt::Display for Features {
             write!(f, " {name}")?;
         }
         writeln!(f)
+    }
+}
+
+/// The ID registers of the calling CPU that programs may know.
+#[must_use]
+pub fn user_ids() -> UserIds {
+    UserIds {
+        isar0: errata::id_registers().isar0,
+        isar1: ID_AA64ISAR1_EL1.get(),
+        pfr0: ID_AA64PFR0_EL1.get(),
+        mmfr2: ID_AA64MMFR2_EL1.get(),
+        midr: MIDR_EL1.get(),
     }
 }
 

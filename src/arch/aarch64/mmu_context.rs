@@ -10,7 +10,9 @@ use super::{cpu, image, mmu, paging, tls};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::arch::asid::{Asid, Ttbr0};
 use crate::arch::{CpuId, IrqMasked};
-use aarch64_cpu::registers::{ReadWriteable, Readable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, Writeable};
+use aarch64_cpu::registers::{
+    CNTKCTL_EL1, ReadWriteable, Readable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, Writeable,
+};
 
 /// The root of tables of the lower half, in a form that can be installed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,8 +36,8 @@ pub struct ThisCpu<'a>(&'a IrqMasked);
 
 impl<'a> ThisCpu<'a> {
     /// Has this CPU walk the lower half from now on: tables that map nothing, at first. EL0 may
-    /// use cache maintenance by address, DC ZVA, CTR_EL0, WFE and WFI, and has to keep its stack
-    /// pointer aligned.
+    /// use cache maintenance by address, DC ZVA, CTR_EL0, WFE and WFI, and CNTVCT_EL0, and has to
+    /// keep its stack pointer aligned.
     #[must_use]
     pub fn open(irq: &'a IrqMasked) -> Self {
         let this = Self(irq);
@@ -52,6 +54,8 @@ impl<'a> ThisCpu<'a> {
                     + SCTLR_EL1::DZE::DontTrap
                     + SCTLR_EL1::SA0::Enable,
             );
+            // The virtual counter alone (Linux: arch_counter_set_user_access).
+            CNTKCTL_EL1.write(CNTKCTL_EL1::EL0VCTEN::TrappedNone);
             if tls::has_tpidr2() {
                 SCTLR_EL1.set(SCTLR::EnTP2::SET.modify(SCTLR_EL1.get()));
             }

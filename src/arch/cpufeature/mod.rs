@@ -6,8 +6,12 @@
 //! undefined there.
 #![deny(unsafe_code)]
 
+mod elf_hwcap;
+
 use super::pgtable::IdMmfr;
 use aarch64_cpu::registers::ID_AA64DFR0_EL1;
+
+pub use elf_hwcap::{UserIds, decode_mrs};
 
 #[cfg(test)]
 mod tests;

@@ -27,7 +27,7 @@ mod zoneinfo;
 
 pub use boot_report::{CmaAreas, FreeBlocks, MemSummary, Slabs, Zones};
 pub use cma::CmaBitmap;
-pub use meminfo::{MemInfo, NodeMemInfo, si_mem_available};
+pub use meminfo::{MemInfo, NodeMemInfo, SysinfoPages, si_mem_available, si_meminfo};
 pub use overview::{Line, Overview};
 pub use pagetypeinfo::{ExtfragIndex, PageTypeInfo, UnusableIndex, pageblocks};
 pub use slabinfo::SlabInfoFile;

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`elf`] | the headers of an ELF file |
 //! | [`load`] | segments become mappings, by an [`AddressSpace`](load::AddressSpace) |
+//! | [`random`] | random places of the stack and the heap |
 //! | [`script`] | the first line of a script |
 //! | [`args`] | strings of arguments and environment, and their limits |
 //! | [`stack`] | the first stack: strings, auxiliary vector, pointers |
@@ -17,6 +18,7 @@
 pub mod args;
 pub mod elf;
 pub mod load;
+pub mod random;
 pub mod script;
 pub mod stack;
 

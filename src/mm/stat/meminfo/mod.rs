@@ -62,6 +62,25 @@ pub fn si_mem_available() -> usize {
     Sums::of(page_alloc::zones()).available(slab_pages(None).reclaimable)
 }
 
+/// Pages of the machine, for sysinfo(2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SysinfoPages {
+    /// All that the kernel manages.
+    pub total: usize,
+    /// Free ones.
+    pub free: usize,
+    /// Those of shared memory and of tmpfs.
+    pub shared: usize,
+}
+
+/// Counts the pages of the machine (Linux: si_meminfo).
+#[must_use]
+pub fn si_meminfo() -> SysinfoPages {
+    let sums = Sums::of(page_alloc::zones());
+    let shared = node_page_state(None, NodeStat::Shmem);
+    SysinfoPages { total: sums.managed, free: sums.free, shared }
+}
+
 /// A line in the columns of Linux: name, figure and unit.
 fn line(f: &mut fmt::Formatter<'_>, name: &str, kib: usize) -> fmt::Result {
     // Of a line whose name takes more than its share the figure takes less.
