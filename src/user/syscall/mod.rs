@@ -2,7 +2,7 @@
 //!
 //! | file | its calls |
 //! | --- | --- |
-//! | [`table`] | which function serves which number |
+//! | `table` | which function serves which number |
 //! | `process` | numbers, limits, signals' actions, the end |
 //! | `time` | clocks and sleeping |
 //! | `misc` | names, figures, random numbers |
