@@ -21,6 +21,7 @@ use granule::arch::CpuId;
 use granule::arch::image;
 use granule::arch::irq::with_masked;
 use granule::arch::layout;
+use granule::arch::smp;
 use granule::arch::switch::THREAD_SIZE;
 use granule::fs::{self, FsError};
 use granule::kprintln;
@@ -546,6 +547,13 @@ kernel_tests! {
         assert_eq!(used(), 0);
         assert_eq!(write("free", "1"), Ok(()), "nothing is left");
         drop(CmaPages::alloc(area, area.range().len(), Order::ZERO).expect("all of it is free"));
+    }
+
+    fn cpus_are_listed_by_number() {
+        let all = format!("0-{}\n", smp::online().count() - 1);
+        for file in ["online", "possible", "present"] {
+            assert_eq!(text(&format!("/sys/devices/system/cpu/{file}")), all, "{file}");
+        }
     }
 
     fn the_command_line_is_there_and_files_say_what_is_wrong() {

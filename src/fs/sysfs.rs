@@ -1,8 +1,8 @@
-//! /sys/devices/system/node: what numactl reads.
+//! /sys/devices/system: CPUs, and the nodes that numactl reads.
 
 use super::tree::{File, Node};
-use crate::arch::CpuId;
 use crate::arch::cpumask::{CpuMask, Hex};
+use crate::arch::{CpuId, NR_CPUS};
 use crate::mm::mmzone::{MAX_NUMNODES, NodeId};
 use crate::mm::page_alloc::{cpu_to_node, cpus_online, node_distance};
 use crate::mm::stat;
@@ -11,20 +11,34 @@ use core::fmt;
 
 pub(super) const DEVICES: &[Node] = &[Node::Dir(
     "system",
-    &[Node::Dir(
-        "node",
-        &[
-            Node::File(File::new("has_memory", |_, out| {
-                let has_memory = |&n: &usize| stat::nodes().any(|node| node.index() == n);
-                writeln!(out, "{}", List((0..MAX_NUMNODES).filter(has_memory)))
-            })),
-            Node::Each { count: || MAX_NUMNODES, name: node_name, files: NODE },
-            Node::File(File::new("online", |_, out| {
-                writeln!(out, "{}", List((0..MAX_NUMNODES).filter(|&n| node_name(n).is_some())))
-            })),
-        ],
-    )],
+    &[
+        Node::Dir("cpu", CPU),
+        Node::Dir(
+            "node",
+            &[
+                Node::File(File::new("has_memory", |_, out| {
+                    let has_memory = |&n: &usize| stat::nodes().any(|node| node.index() == n);
+                    writeln!(out, "{}", List((0..MAX_NUMNODES).filter(has_memory)))
+                })),
+                Node::Each { count: || MAX_NUMNODES, name: node_name, files: NODE },
+                Node::File(File::new("online", |_, out| {
+                    writeln!(out, "{}", List((0..MAX_NUMNODES).filter(|&n| node_name(n).is_some())))
+                })),
+            ],
+        ),
+    ],
 )];
+
+/// CPUs by number: those that run, those that the device tree has, and those that there is room for
+/// (Linux: drivers/base/cpu.c).
+const CPU: &[Node] = &[
+    Node::File(File::new("kernel_max", |_, out| writeln!(out, "{}", NR_CPUS - 1))),
+    Node::File(File::new("online", |_, out| {
+        writeln!(out, "{}", List(cpus_online().collect::<CpuMask>().iter().map(CpuId::index)))
+    })),
+    Node::File(File::new("possible", |_, out| writeln!(out, "{}", List(0..nr_cpu_ids())))),
+    Node::File(File::new("present", |_, out| writeln!(out, "{}", List(0..nr_cpu_ids())))),
+];
 
 /// The nodes that have memory or CPUs.
 fn node_name(n: usize) -> Option<&'static str> {
