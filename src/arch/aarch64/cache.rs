@@ -4,9 +4,11 @@
 //! walker and our own loads before the MMU is on, other cores that wait with
 //! their caches off, devices.
 
-use super::sysreg::{CTR, CTR_EL0, dc_civac, dc_cvac, dc_ivac, dmb_sy, dsb_sy};
+use super::sysreg::{
+    CTR, CTR_EL0, dc_civac, dc_cvac, dc_cvau, dc_ivac, dmb_sy, dsb_ish, dsb_sy, ic_ivau, isb,
+};
 use super::{errata, phys_to_virt};
-use crate::addr::{PhysRange, VirtAddr, VirtRange};
+use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::arch::errata::Workarounds;
 use crate::arch::lines::Lines;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -137,4 +139,38 @@ pub unsafe fn dcache_clean_inval_poc_at(at: VirtAddr, ram: PhysRange) {
         unsafe { dc_civac(line.at) };
     }
     dsb_sy();
+}
+
+/// Lets instruction fetches of all CPUs see what was stored in the page of RAM at `page` (Linux:
+/// sync_icache_aliases, caches_clean_inval_pou). CPUs whose data caches lie at the point of
+/// unification (CTR_EL0.IDC), or whose instruction caches need no invalidation (DIC), do less.
+///
+/// # Safety
+/// The page is RAM that is mapped in the linear map, and stays so.
+pub unsafe fn sync_icache_page(page: PhysAddr) {
+    let start = phys_to_virt(page).get();
+    let lines = || Lines::of(start, start + PAGE_SIZE, line_size());
+    if !CTR_EL0.is_set(CTR::IDC) {
+        let clean_to_memory = errata::workarounds().contains(Workarounds::CLEAN_INVALIDATE);
+        for line in lines() {
+            // SAFETY: changes no byte of memory that is mapped, as the caller says.
+            unsafe {
+                if clean_to_memory {
+                    dc_civac(line.at);
+                } else {
+                    dc_cvau(line.at);
+                }
+            }
+        }
+    }
+    dsb_ish();
+    if !CTR_EL0.is_set(CTR::DIC) {
+        let step = (4usize << CTR_EL0.read(CTR::IminLine)).min(PAGE_SIZE);
+        for at in (start..start + PAGE_SIZE).step_by(step) {
+            // SAFETY: drops what is cached of instructions.
+            unsafe { ic_ivau(at) };
+        }
+        dsb_ish();
+    }
+    isb();
 }

@@ -70,6 +70,12 @@ mod reg {
 
 register_bitfields! { u64,
     pub(crate) CTR [
+        /// Instruction caches need no invalidation.
+        DIC OFFSET(29) NUMBITS(1) [],
+        /// Data caches need no cleaning for instruction fetches to see what was stored.
+        IDC OFFSET(28) NUMBITS(1) [],
+        /// log2 of the words of the smallest line of the instruction caches.
+        IminLine OFFSET(0) NUMBITS(4) [],
         /// log2 of the words that a write-back takes along at most; 0 where it is not told.
         CWG OFFSET(24) NUMBITS(4) [],
         /// log2 of the words of the smallest line of the data caches.

@@ -30,6 +30,8 @@ struct Line {
 
 machine_local! {
     static LINES: Mutex<BTreeMap<PhysAddr, Line>> = Mutex::new(BTreeMap::new());
+    /// Pages that instruction fetches see as they were last synchronized.
+    static SYNCED: Mutex<BTreeSet<PhysAddr>> = Mutex::new(BTreeSet::new());
     /// Lines that no cache has, clean ones neither.
     static DROPPED: Mutex<BTreeSet<PhysAddr>> = Mutex::new(BTreeSet::new());
 }
@@ -156,4 +158,19 @@ pub unsafe fn write_by_device(at: PhysAddr, data: &[u8]) {
     each(PhysRange::from_size(at, data.len() as u64), |at, _| {
         clean(&mut lines, at);
     });
+}
+
+/// Lets instruction fetches see what was stored in the page of RAM at `page`.
+///
+/// # Safety
+/// The page is RAM of the machine.
+pub unsafe fn sync_icache_page(page: PhysAddr) {
+    assert!(machine::current().is_ram(page), "cache maintenance of {page}, which is no RAM");
+    SYNCED.lock().unwrap_or_else(PoisonError::into_inner).insert(page);
+}
+
+/// Takes note of whether [`sync_icache_page`] was called for a page since this was called last.
+#[must_use]
+pub fn take_synced(page: PhysAddr) -> bool {
+    SYNCED.lock().unwrap_or_else(PoisonError::into_inner).remove(&page)
 }

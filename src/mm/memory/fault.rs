@@ -8,6 +8,7 @@
 
 use super::counters::MmCounter;
 use super::hand::Hand;
+use super::pte_page::sync_icache;
 use super::tables::UserTables;
 use super::walk::{LastTable, Walk};
 use super::zero_page::zero_page;
@@ -159,7 +160,9 @@ impl Attempt<'_, '_> {
         mod_node_page_state(frame, NodeStat::AnonMapped, 1);
         let attrs = self.area.attrs.young();
         let attrs = if self.access == Access::Write { attrs.dirty() } else { attrs };
-        Some(PteWord::page(frame.phys(), attrs.exclusive()))
+        let pte = PteWord::page(frame.phys(), attrs.exclusive());
+        sync_icache(pte);
+        Some(pte)
     }
 
     /// Does what hardware with FEAT_HAFDBS does at the access, if it is allowed: makes the page young,

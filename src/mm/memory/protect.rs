@@ -2,9 +2,10 @@
 #![deny(unsafe_code)]
 
 use super::locked::LockedTable;
+use super::pte_page::sync_icache;
 use super::tables::UserTables;
 use crate::addr::{PAGE_SHIFT, UserAddr, UserRange};
-use crate::arch::pgtable::{FlushOwed, PteWord, Table, User, UserAttrs};
+use crate::arch::pgtable::{FlushOwed, Prot, PteWord, Table, User, UserAttrs};
 
 impl UserTables {
     /// Gives all pages of `range`, whole pages, the rights of `attrs`, which are those of their area.
@@ -37,6 +38,7 @@ fn change_table(
     let words = table.words();
     let first = Table::<User>::pte_index(part.start());
     let end = first + (part.len() >> PAGE_SHIFT);
+    let is_exec = attrs.prot().contains(Prot::EXEC);
     let mut changed = false;
     // Most pages are mapped as the one before.
     let (mut kind, mut change) = (u64::MAX, 0);
@@ -48,7 +50,8 @@ fn change_table(
         }
         if let Some((old, new)) = change_one(words, index, attrs, shared) {
             changed |= old != new;
-            if !old.may_change() {
+            // Each page that becomes executable needs more than its entry.
+            if !old.may_change() && !is_exec {
                 (kind, change) = (old.kind(), old.kind() ^ new.kind());
             }
         }
@@ -73,6 +76,9 @@ fn change_one(
         let attrs = old.attrs();
         let may_write = shared || attrs.is_exclusive();
         let new = PteWord::page(old.phys(), attrs.with_rights_of(area, may_write));
+        if !attrs.prot().contains(Prot::EXEC) {
+            sync_icache(new);
+        }
         if new == old || words.exchange_pte(index, old, new) {
             return Some((old, new));
         }

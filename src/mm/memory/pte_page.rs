@@ -2,7 +2,7 @@
 
 use crate::addr::PAGE_SIZE;
 use crate::arch;
-use crate::arch::pgtable::PteWord;
+use crate::arch::pgtable::{Prot, PteWord};
 use crate::mm::page::Frame;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -13,6 +13,17 @@ pub(super) fn frame_of(pte: PteWord) -> Frame {
     debug_assert!(pte.is_valid() && !pte.attrs().is_special(), "{pte:?} maps no page of users");
     // SAFETY: entries that are not special are made from frames.
     unsafe { Frame::from_virt_unchecked(arch::phys_to_virt(pte.phys())) }
+}
+
+/// Lets instruction fetches see what was stored in the page of `pte`, if that may be executed: before
+/// the entry is in a table (Linux: __sync_icache_dcache). It is done for each mapping, as no flag says
+/// whether the page was written to since the last time.
+#[inline(always)]
+pub(super) fn sync_icache(pte: PteWord) {
+    if pte.attrs().prot().contains(Prot::EXEC) {
+        // SAFETY: RAM in the linear map, which the mapping that is to come keeps.
+        unsafe { arch::cache::sync_icache_page(pte.phys()) };
+    }
 }
 
 /// The contents of a page that others may be writing to.
