@@ -93,12 +93,12 @@ fn attrs(prot: Prot) -> UserAttrs {
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 const RX: Prot = Prot::READ.union(Prot::EXEC);
 
-fn area(range: UserRange, prot: Prot) -> Area {
-    Area { range, attrs: attrs(prot), shared: false, anon: 1, anon_pgoff: 0 }
+fn area(range: UserRange, prot: Prot) -> Area<'static> {
+    Area { range, attrs: attrs(prot), shared: false, file: None, pgoff: 0, anon: 1, anon_pgoff: 0 }
 }
 
 /// The area of an address.
-fn find(at: UserAddr) -> Option<Area> {
+fn find(at: UserAddr) -> Option<Area<'static>> {
     [(pages(TEXT, 0, 1), RX), (pages(DATA, 0, DATA_PAGES), RW), (pages(RODATA, 0, 16), Prot::READ)]
         .into_iter()
         .find(|(range, _)| range.contains(at))

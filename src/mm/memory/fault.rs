@@ -31,6 +31,8 @@ pub(super) enum Step {
     Page,
     /// The table for the address is missing.
     Table,
+    /// The page of the file is needed.
+    File,
     /// The access can't be made.
     Fail(Fault),
 }
@@ -38,7 +40,7 @@ pub(super) enum Step {
 /// A fault under way.
 pub(super) struct Attempt<'a, 'w> {
     pub tables: &'a UserTables,
-    pub area: &'a Area,
+    pub area: &'a Area<'a>,
     pub at: UserAddr,
     pub access: Access,
     pub table: LastTable<'w>,
@@ -53,7 +55,12 @@ impl UserTables {
     /// # Errors
     /// `AccErr` where the area doesn't allow the access; `MapErr` at a guard page; `BusAdrErr` where
     /// the page is lost; `Oom`.
-    pub fn handle_mm_fault(&self, area: &Area, at: UserAddr, access: Access) -> Result<(), Fault> {
+    pub fn handle_mm_fault(
+        &self,
+        area: &Area<'_>,
+        at: UserAddr,
+        access: Access,
+    ) -> Result<(), Fault> {
         area.check(access)?;
         let mut hand = Hand::new();
         loop {
@@ -62,6 +69,7 @@ impl UserTables {
                 Step::Again => {}
                 Step::ZeroedPage => hand.alloc_zeroed()?,
                 Step::Page => hand.alloc()?,
+                Step::File => hand.file.fetch(area, at, access)?,
                 Step::Table => self.pte_alloc(at).map_err(|_| Fault::Oom)?,
                 Step::Fail(fault) => return Err(fault),
             }
@@ -75,7 +83,7 @@ impl UserTables {
     pub fn try_handle_mm_fault(
         &self,
         irq: &IrqMasked,
-        area: &Area,
+        area: &Area<'_>,
         at: UserAddr,
         access: Access,
     ) -> bool {
@@ -90,7 +98,7 @@ impl UserTables {
     fn attempt(
         &self,
         walk: &Walk<'_>,
-        area: &Area,
+        area: &Area<'_>,
         at: UserAddr,
         access: Access,
         hand: &mut Hand,
@@ -100,7 +108,10 @@ impl UserTables {
         let attempt = Attempt { tables: self, area, at, access, table, index };
         let pte = table.words().pte(index);
         if pte.is_none() {
-            return attempt.do_anonymous_page(hand);
+            return match area.file {
+                None => attempt.do_anonymous_page(hand),
+                Some(file) => attempt.do_fault(file, hand),
+            };
         }
         if !pte.is_valid() {
             return not_present(pte);
@@ -121,7 +132,7 @@ fn not_present(pte: PteWord) -> Step {
     })
 }
 
-impl Attempt<'_, '_> {
+impl<'w> Attempt<'_, 'w> {
     /// Maps the zero page for a read, and a page of its own for a write.
     #[inline(always)]
     fn do_anonymous_page(&self, hand: &mut Hand) -> Step {

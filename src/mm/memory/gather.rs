@@ -85,7 +85,7 @@ impl<'a> Gather<'a> {
         }
         if is_anon(frame) {
             self.anon -= 1;
-        } else if is_shmem(frame) {
+        } else if pte.attrs().is_shmem() {
             self.shmem -= 1;
         } else {
             self.file -= 1;
@@ -148,8 +148,4 @@ fn remove_mapping(frame: Frame) {
 
 fn is_anon(frame: Frame) -> bool {
     frame.page().mapping().is_some_and(|mapping| mapping.kind() == MappingKind::Anon)
-}
-
-fn is_shmem(frame: Frame) -> bool {
-    frame.page().user_flags().contains(crate::mm::page::UserFlags::SWAPBACKED)
 }

@@ -1,6 +1,7 @@
 //! The page that a fault has in hand while it tries to do without more.
 
 use super::Fault;
+use super::file::FilePages;
 use crate::addr::Order;
 use crate::arch::{self, IrqMasked};
 use crate::mm::gfp::Gfp;
@@ -13,13 +14,15 @@ const GFP: Gfp = Gfp::GFP_HIGHUSER;
 pub(super) struct Hand {
     page: Option<OwnedPage>,
     is_zeroed: bool,
+    /// The page of the file that is mapped, and pages around it that are in its cache.
+    pub file: FilePages,
 }
 
 impl Hand {
     /// Creates an empty hand.
     #[inline(always)]
     pub const fn new() -> Self {
-        Self { page: None, is_zeroed: false }
+        Self { page: None, is_zeroed: false, file: FilePages::new() }
     }
 
     /// Allocates a page of zeros. May sleep.

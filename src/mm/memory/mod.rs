@@ -13,6 +13,7 @@
 //! | `counters` | what an address space has in memory |
 //! | `area` | an area, as a fault sees it |
 //! | `fault` | faults: anonymous memory, access flag and dirty state |
+//! | `file` | faults in pages of files, with those around them |
 //! | `wp` | writes to write-protected pages: copy or reuse |
 //! | `hand` | the page that a fault has in hand |
 //! | `pte_page`, `zero_page` | the pages that entries map |
@@ -47,6 +48,8 @@
 mod area;
 mod counters;
 mod fault;
+#[expect(unsafe_code, reason = "takes over the reference that a file gives")]
+mod file;
 mod free_tables;
 mod gather;
 #[expect(unsafe_code, reason = "the mechanism: it owns a page that was just allocated")]

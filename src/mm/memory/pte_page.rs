@@ -1,8 +1,9 @@
 //! The pages that entries map.
 
-use crate::addr::PAGE_SIZE;
+use crate::addr::{PAGE_SIZE, PhysAddr};
 use crate::arch;
 use crate::arch::pgtable::{Prot, PteWord};
+use crate::mm::filemap::PageRef;
 use crate::mm::page::Frame;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -29,10 +30,20 @@ pub(super) fn sync_icache(pte: PteWord) {
 /// The contents of a page that others may be writing to.
 pub(super) struct SharedBytes<'a>(&'a [AtomicU64; PAGE_SIZE / 8]);
 
-/// The contents of the page that a valid entry maps, for as long as the table is locked.
+/// The contents of the page that an entry maps, for as long as the table is locked.
 pub(super) fn bytes_of(pte: PteWord) -> SharedBytes<'static> {
-    let at = arch::phys_to_virt(pte.phys()).get();
-    // SAFETY: RAM in the linear map. Others write it by their own mappings at most.
+    shared_bytes(pte.phys())
+}
+
+/// The contents of a page of a file.
+pub(super) fn file_bytes(page: &PageRef) -> SharedBytes<'_> {
+    shared_bytes(page.frame().phys())
+}
+
+fn shared_bytes<'a>(page: PhysAddr) -> SharedBytes<'a> {
+    let at = arch::phys_to_virt(page).get();
+    // SAFETY: RAM in the linear map, which a mapping or a reference keeps. Others may be writing it:
+    // programs by their mappings, the kernel by its file.
     SharedBytes(unsafe { &*core::ptr::with_exposed_provenance(at) })
 }
 

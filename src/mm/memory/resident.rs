@@ -51,7 +51,7 @@ impl UserTables {
     ///
     /// # Errors
     /// That of the first page which can't be had; those before it stay.
-    pub fn populate(&self, area: &Area, range: UserRange, write: bool) -> Result<(), Fault> {
+    pub fn populate(&self, area: &Area<'_>, range: UserRange, write: bool) -> Result<(), Fault> {
         let access = if write { Access::Write } else { Access::Read };
         for n in 0..range.len() >> PAGE_SHIFT {
             let Some(at) = range.start().checked_add(n << PAGE_SHIFT) else { break };

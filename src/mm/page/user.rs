@@ -16,6 +16,8 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The most further mappings that are counted. A page that has more is not mapped again.
 pub const MAPCOUNT_MAX: u32 = (1 << MAPCOUNT_BITS) - 1;
+/// Room above the counts that are allowed, for CPUs that count at once.
+const MAPCOUNT_SLACK: u32 = 1 << 10;
 /// Width of the count in `mapcount`.
 const MAPCOUNT_BITS: u32 = 23;
 
@@ -152,6 +154,18 @@ impl Page {
     pub(in crate::mm) fn init_user(&self, mapping: Mapping) {
         debug_assert!(self.mapcount.load(Relaxed) == 0, "a free page has a map count");
         self.set_owner(mapping.to_word());
+    }
+    /// Counts one more mapping, and returns the number before; `None`, and nothing is counted, where
+    /// there are [`MAPCOUNT_MAX`] (Linux: atomic_inc of _mapcount).
+    #[inline(always)]
+    pub(in crate::mm) fn mapcount_add(&self) -> Option<u32> {
+        let was = self.mapcount.fetch_add(1, Relaxed) & MAPCOUNT_MAX;
+        // As many CPUs as there are may come here at once.
+        if was >= MAPCOUNT_MAX - MAPCOUNT_SLACK {
+            self.mapcount.fetch_sub(1, Relaxed);
+            return None;
+        }
+        Some(was)
     }
     /// Counts one mapping less, and returns the number before. Of 0, which is one mapping of an
     /// anonymous page, nothing is taken, and the result is `None`.

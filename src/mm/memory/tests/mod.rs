@@ -130,18 +130,20 @@ impl Rig<'_> {
     }
 
     /// An area of `pages` private anonymous pages from page `first` on.
-    fn area(&self, first: usize, pages: usize, prot: Prot) -> Area {
+    fn area(&self, first: usize, pages: usize, prot: Prot) -> Area<'static> {
         Area {
             range: range(first, pages),
             attrs: attrs(prot),
             shared: false,
+            file: None,
+            pgoff: 0,
             anon: 1,
             anon_pgoff: first as u64,
         }
     }
 
     /// Accesses `at` as a program does, with faults, until it can.
-    fn access(&self, area: &Area, at: UserAddr, access: Access) -> Result<PhysAddr, Fault> {
+    fn access(&self, area: &Area<'_>, at: UserAddr, access: Access) -> Result<PhysAddr, Fault> {
         let kind = match access {
             Access::Read => cpu_mmu::Access::Read,
             Access::Write => cpu_mmu::Access::Write,
@@ -168,14 +170,14 @@ impl Rig<'_> {
     }
 
     /// Writes a word.
-    fn write(&self, area: &Area, page: usize, value: u64) -> Result<(), Fault> {
+    fn write(&self, area: &Area<'_>, page: usize, value: u64) -> Result<(), Fault> {
         let pa = self.access(area, address(page), Access::Write)?;
         word_at(pa).store(value, core::sync::atomic::Ordering::Relaxed);
         Ok(())
     }
 
     /// Reads a word.
-    fn read(&self, area: &Area, page: usize) -> Result<u64, Fault> {
+    fn read(&self, area: &Area<'_>, page: usize) -> Result<u64, Fault> {
         let pa = self.access(area, address(page), Access::Read)?;
         Ok(word_at(pa).load(core::sync::atomic::Ordering::Relaxed))
     }

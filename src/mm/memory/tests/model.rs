@@ -72,7 +72,7 @@ impl Model {
         (at, n.min(PAGES - at))
     }
 
-    fn area(&self, rig: &Rig<'_>, page: usize) -> Area {
+    fn area(&self, rig: &Rig<'_>, page: usize) -> Area<'static> {
         rig.area(page, 1, self.0[page].prot)
     }
 

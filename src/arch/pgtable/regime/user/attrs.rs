@@ -35,8 +35,10 @@ const SW_DIRTY: u64 = 1 << 55;
 const SPECIAL: u64 = 1 << 59;
 /// Bit of software's: the page is anonymous, and of this mapping alone (Linux: PageAnonExclusive).
 const EXCLUSIVE: u64 = 1 << 60;
+/// Bit of software's: the page is one of shared memory, and counted so (Linux: MM_SHMEMPAGES).
+const SHMEM: u64 = 1 << 61;
 /// Bits that belong to the page, and stay whatever rights a program has.
-const OF_PAGE: u64 = SPECIAL | EXCLUSIVE;
+const OF_PAGE: u64 = SPECIAL | EXCLUSIVE | SHMEM;
 /// Everything in a leaf that a [`UserAttrs`] sets.
 const ATTRS: u64 =
     ATTR_INDX | AP_EL0 | AP_RDONLY | SH_INNER | AF | NG | GP | DBM | PXN | UXN | SW_DIRTY | OF_PAGE;
@@ -131,6 +133,16 @@ impl UserAttrs {
     #[must_use]
     pub const fn exclusive(self) -> Self {
         Self(self.0 | EXCLUSIVE)
+    }
+    /// Says that the page is one of shared memory.
+    #[must_use]
+    pub const fn shmem(self) -> Self {
+        Self(self.0 | SHMEM)
+    }
+    /// Returns whether the page is one of shared memory.
+    #[must_use]
+    pub const fn is_shmem(self) -> bool {
+        self.0 & SHMEM != 0
     }
     /// Returns whether the page is anonymous, and of this mapping alone: a write need not copy it.
     #[must_use]
