@@ -336,37 +336,4 @@ kernel_tests! {
             assert_eq!(tables().rss(MmCounter::Anon), PAGES as usize + 1);
         });
     }
-
-    fn figures() {
-        with_space(|space| space.with(|| {
-            let clock = || {
-                let value: u64;
-                // SAFETY: reads a counter.
-                unsafe { core::arch::asm!("isb", "mrs {}, cntvct_el0", out(reg) value) };
-                value * 16
-            };
-            let cost = |what: &str, pages: usize, f: &mut dyn FnMut()| {
-                let start = clock();
-                f();
-                granule::kprintln!("figure: {what} {}", (clock() - start) / pages as u64);
-            };
-            for _ in 0..2 {
-                cost("write fault", 4096, &mut || write(0, 4096, 1));
-                cost("protect ro", 4096, &mut || tables().change_protection(pages(DATA, 0, 4096), attrs(Prot::READ), false));
-                cost("protect rw", 4096, &mut || tables().change_protection(pages(DATA, 0, 4096), attrs(RW), false));
-                cost("write again", 4096, &mut || write(0, 4096, 1));
-                cost("move 16M aligned, whole", 1, &mut || tables().move_tables(DATA, at(DATA, 8192 * PAGE_SIZE), 16 << 20).unwrap());
-                cost("move 16M, 4K off, whole", 1, &mut || tables().move_tables(at(DATA, 8192 * PAGE_SIZE), at(DATA, 1 * PAGE_SIZE), 16 << 20).unwrap());
-                cost("zap", 4096, &mut || tables().zap(pages(DATA, 0, 4097), Zap::All));
-                cost("free tables, whole", 1, &mut || tables().free_tables(pages(DATA, 0, DATA_PAGES)));
-                cost("read fault", 4096, &mut || { sum(0, 4096); });
-                cost("write after read", 4096, &mut || write(0, 4096, 1));
-                cost("zap", 4096, &mut || tables().zap(pages(DATA, 0, 4097), Zap::All));
-                cost("write fault, tables there", 4096, &mut || write(0, 4096, 1));
-                cost("zap one, flush", 1, &mut || tables().zap(pages(DATA, 5, 1), Zap::All));
-                cost("zap nothing", 1, &mut || tables().zap(pages(DATA, 5, 1), Zap::All));
-                cost("zap", 4096, &mut || tables().zap(pages(DATA, 0, 4097), Zap::All));
-            }
-        }));
-    }
 }

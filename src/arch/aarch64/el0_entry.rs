@@ -168,12 +168,12 @@ unsafe extern "C" fn el0_sync(frame: &mut Frame<'_>, esr: u64) -> u64 {
     let irq = unsafe { IrqMasked::assume() };
     if !syndrome.is_svc() {
         frame.regs.far = FAR_EL1.get();
+        if let Some(resolved) = resolve_fast(frame, syndrome, &irq) {
+            return if resolved { work(frame) } else { 1 };
+        }
         let is_fp = syndrome.exception() == Exception::FpAccess;
         if is_fp && fpsimd::first_access(&irq) {
             return work(frame);
-        }
-        if let Some(resolved) = resolve_fast(frame, syndrome, &irq) {
-            return if resolved { work(frame) } else { 1 };
         }
     }
     match frame.user.sync(&mut FastRegs(&mut frame.regs), syndrome, &irq) {

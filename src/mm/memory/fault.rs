@@ -7,7 +7,7 @@
 #![deny(unsafe_code)]
 
 use super::counters::MmCounter;
-use super::hand::Hand;
+use super::hand::{FastHand, Hand};
 use super::pte_page::sync_icache;
 use super::tables::UserTables;
 use super::walk::{LastTable, Walk};
@@ -91,7 +91,7 @@ impl UserTables {
             return false;
         }
         let walk = Walk::begin(self, irq);
-        self.attempt(&walk, area, at, access, &mut Hand::new()) == Step::Done
+        self.attempt(&walk, area, at, access, FastHand::new().hand()) == Step::Done
     }
 
     #[inline(always)]

@@ -32,6 +32,11 @@ impl FilePages {
         Self { page: None, around: ArrayVec::new_const() }
     }
 
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.page.is_none() && self.around.is_empty()
+    }
+
     /// Gets the page of `area` at `at` from its file; for a read, the pages around it too that the
     /// cache has. May sleep.
     ///

@@ -66,13 +66,19 @@ impl<'a> Gather<'a> {
         self.owed.owe(range);
     }
 
-    /// Takes an exclusive page, which no entry maps any more.
+    /// The exclusive pages so far, linked through their descriptors' `next`, to add to.
     #[inline(always)]
-    pub fn push_own(&mut self, frame: Frame) {
-        let page = frame.page();
-        page.set_owner(0);
-        page.set_next(self.own.replace(frame));
-        self.count += 1;
+    pub fn take_own(&mut self) -> Option<Frame> {
+        self.own.take()
+    }
+
+    /// Takes exclusive pages, which no entry maps any more: `count` more than there were, the last
+    /// of them first.
+    #[inline(always)]
+    pub fn put_own(&mut self, first: Option<Frame>, count: u32) {
+        self.own = first;
+        self.count += count;
+        self.anon -= count as isize;
     }
 
     /// Takes the mapping of a page that was in an entry, which must not be special. There is room.
@@ -80,9 +86,16 @@ impl<'a> Gather<'a> {
         let frame = frame_of(pte);
         if pte.attrs().is_exclusive() {
             mod_node_page_state(frame, NodeStat::AnonMapped, -1);
-            self.anon -= 1;
-            return self.push_own(frame);
+            frame.page().set_owner(0);
+            frame.page().set_next(self.own.take());
+            return self.put_own(Some(frame), 1);
         }
+        self.was_mapped_elsewhere(pte);
+    }
+
+    /// [`was_mapped`](Self::was_mapped) of a page that is not exclusive.
+    pub fn was_mapped_elsewhere(&mut self, pte: PteWord) {
+        let frame = frame_of(pte);
         if is_anon(frame) {
             self.anon -= 1;
         } else if pte.attrs().is_shmem() {

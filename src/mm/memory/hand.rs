@@ -6,9 +6,36 @@ use crate::addr::Order;
 use crate::arch::{self, IrqMasked};
 use crate::mm::gfp::Gfp;
 use crate::mm::page_alloc::{OwnedPage, alloc_pcp};
+use core::mem::ManuallyDrop;
 
 /// Flags of the pages of users. They are not `__GFP_MOVABLE`: nobody moves them yet.
 const GFP: Gfp = Gfp::GFP_HIGHUSER;
+
+/// A hand that most often is empty at its end.
+pub(super) struct FastHand(ManuallyDrop<Hand>);
+
+impl FastHand {
+    /// Creates an empty hand.
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self(ManuallyDrop::new(Hand::new()))
+    }
+
+    #[inline(always)]
+    pub fn hand(&mut self) -> &mut Hand {
+        &mut self.0
+    }
+}
+
+impl Drop for FastHand {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.0.page.is_some() || !self.0.file.is_empty() {
+            // SAFETY: once, at the end.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
+}
 
 /// A page that a fault may use. It is freed with the hand if the fault does without.
 pub(super) struct Hand {
@@ -54,7 +81,9 @@ impl Hand {
             && let Some(frame) = alloc_pcp(GFP - Gfp::__GFP_RECLAIM, Order::ZERO)
         {
             // SAFETY: the reference that was just allocated.
-            self.page = Some(unsafe { OwnedPage::from_raw(frame) });
+            let page = unsafe { OwnedPage::from_raw(frame) };
+            // It is empty: there is nothing to drop.
+            core::mem::forget(self.page.replace(page));
             self.is_zeroed = false;
         }
         self.page.is_some()

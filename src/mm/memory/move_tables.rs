@@ -4,8 +4,8 @@
 use super::locked::LockedTable;
 use super::tables::UserTables;
 use super::walk::LastTable;
-use crate::addr::{PAGE_SHIFT, PAGE_SIZE, UserAddr, UserRange};
-use crate::arch::pgtable::{FlushOwed, Level, Table, TableAddr, User};
+use crate::addr::{PAGE_SHIFT, UserAddr, UserRange};
+use crate::arch::pgtable::{FlushOwed, Level, PteWord, Table, TableAddr, User};
 
 /// Bytes that a last-level table translates.
 const SPAN: usize = Level::Pmd.size();
@@ -124,7 +124,7 @@ impl UserTables {
         };
         if from.is(to) {
             let table = from.lock()?;
-            let (moved, _) = run.move_between(table.words(), table.words(), old);
+            let (moved, _) = run.move_between(table.words(), table.words(), old, false);
             finish(moved);
             return Some(());
         }
@@ -136,7 +136,7 @@ impl UserTables {
             let b = to.lock()?;
             (from.lock_nested(&b)?, b)
         };
-        let (moved, count) = run.move_between(a.words(), b.words(), old);
+        let (moved, count) = run.move_between(a.words(), b.words(), old, b.used() == 0);
         a.add_used(-count);
         b.add_used(count);
         finish(moved);
@@ -152,30 +152,39 @@ struct Run {
 }
 
 impl Run {
-    /// Moves the entries. Returns the range of those that were there, from `old` on, and their number.
+    /// Moves the entries, to a table that is empty if `is_free`. Returns the range that is to be
+    /// flushed, from `old` on, and the number of entries that were there.
     #[inline(always)]
     fn move_between(
         &self,
         from: &Table<User>,
         to: &Table<User>,
         old: UserAddr,
+        is_free: bool,
     ) -> (Option<UserRange>, i32) {
-        let (mut low, mut high, mut count) = (usize::MAX, 0, 0);
+        let mut count = 0;
+        // Most pages are mapped as the one before.
+        let mut kind = u64::MAX;
         for n in 0..self.pages {
             let pte = from.pte(self.first + n);
-            if pte.is_none() || !to.pte(self.second + n).is_none() {
+            if pte.is_none() || !is_free && !to.pte(self.second + n).is_none() {
+                continue;
+            }
+            count += 1;
+            if pte.kind() == kind {
+                from.set_pte_relaxed(self.first + n, PteWord::NONE);
+                to.set_pte_relaxed(self.second + n, pte);
                 continue;
             }
             let pte = from.take_pte(self.first + n, pte);
             to.set_pte_relaxed(self.second + n, pte);
-            low = low.min(n);
-            high = n;
-            count += 1;
+            if !pte.may_change() {
+                kind = pte.kind();
+            }
         }
         if count == 0 {
             return (None, 0);
         }
-        let start = old.checked_add(low << PAGE_SHIFT);
-        (start.and_then(|start| UserRange::from_size(start, (high + 1 - low) * PAGE_SIZE)), count)
+        (UserRange::from_size(old, self.pages << PAGE_SHIFT), count)
     }
 }

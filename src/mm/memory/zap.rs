@@ -71,6 +71,7 @@ fn zap_table(
     let mut emptied = 0;
     let mut at = first;
     let mut run = Run { frame: None, pages: 0 };
+    let (mut own, mut count) = (gather.take_own(), 0);
     let mut block = u64::MAX;
     // Most pages are exclusive, and mapped as the one before.
     let mut kind = 0;
@@ -95,7 +96,7 @@ fn zap_table(
                 continue;
             }
             if !was.attrs().is_exclusive() {
-                gather.was_mapped(was);
+                gather.was_mapped_elsewhere(was);
                 if gather.has_no_room() {
                     break;
                 }
@@ -116,10 +117,12 @@ fn zap_table(
             run.frame = Some(frame);
         }
         run.pages += 1;
-        gather.anon -= 1;
-        gather.push_own(frame);
+        frame.page().set_owner(0);
+        frame.page().set_next(own.replace(frame));
+        count += 1;
     }
     run.count();
+    gather.put_own(own, count);
     table.add_used(-emptied);
     let to = part.start().get() + ((at - first) << PAGE_SHIFT);
     let start = part.start().get() - (first << PAGE_SHIFT);

@@ -5,6 +5,7 @@
 //! mark.
 #![deny(unsafe_code)]
 
+use super::batch::{self, Chunk};
 use super::{are_watched, pcp};
 use crate::addr::Order;
 use crate::arch::IrqMasked;
@@ -109,4 +110,55 @@ fn put(
     let top = top.after(Some(first), -(count as i32));
     list.set(top);
     (next, count, top.room() < 0)
+}
+
+/// Frees the first pages of a chain of `len` to their zones: those without type and flags and with one
+/// reference. More than a CPU's lists have room for would go there too, by way of the lists. Returns the
+/// first page not freed and the count remaining; if page hooks are on, frees none. Any context.
+pub(super) fn free_chain_to_zones(mut head: Option<Frame>, mut len: u32) -> (Option<Frame>, u32) {
+    if are_watched() {
+        return (head, len);
+    }
+    while let Some(first) = head
+        && len > 0
+    {
+        let (next, count) = with_masked(|irq| give_back(irq, first, len.min(TO_ZONE)));
+        (head, len) = (next, len - count);
+        if count == 0 {
+            break;
+        }
+    }
+    (head, len)
+}
+
+/// Pages that are freed under one hold of a zone's lock.
+const TO_ZONE: u32 = 256;
+
+/// Frees up to `most` pages of the chain from `first` on, those of its zone. Returns the page after
+/// them, and their number.
+fn give_back(irq: &IrqMasked, first: Frame, most: u32) -> (Option<Frame>, u32) {
+    let id = first.zone();
+    let mut zone = id.zone().lock(irq);
+    let mut chunk = Chunk::new();
+    let (mut next, mut count) = (Some(first), 0);
+    let mut block = first.align_down(Order::MAX);
+    while let Some(frame) = next
+        && count < most
+    {
+        // Bad memory is marked under the zone's lock.
+        if !frame.page().is_plain(Order::ZERO) {
+            break;
+        }
+        if frame.align_down(Order::MAX) != block {
+            block = frame.align_down(Order::MAX);
+            if frame.zone() != id {
+                break;
+            }
+        }
+        next = frame.page().next();
+        batch::give_back(&mut chunk, &mut zone, frame, Order::ZERO);
+        count += 1;
+    }
+    chunk.flush(&mut zone);
+    (next, count)
 }

@@ -98,8 +98,8 @@ pub(in crate::mm) use poison::{
     Marked, count_poisoned, give_up_mark, is_mark_kept, mark_poisoned, page_handle_poison,
     put_page_back_buddy, uncount_poisoned,
 };
+pub(in crate::mm) use raw::{free_chain_to_zones, free_pages_chain, free_pcp};
 pub use raw::{free_contig_range, free_pages, free_pages_exact, put_page, split_page};
-pub(in crate::mm) use raw::{free_pages_chain, free_pcp};
 pub use report::{
     ZoneInfo, node_has_memory, nr_free_pages, nr_used_pages, pcp_count, totalram_pages, zone_info,
     zones, zones_on,

@@ -97,6 +97,19 @@ pub(in crate::mm) unsafe fn free_pages_chain(
     chain::free_pages_chain(head, len, page_type)
 }
 
+/// Frees the first pages of a long chain of `len` to their zones: those without type and flags and with
+/// one reference. Returns the first page not freed and the count remaining; if page hooks are on,
+/// frees none. Any context.
+///
+/// # Safety
+/// As for [`free_pages`], of each page of the chain.
+pub(in crate::mm) unsafe fn free_chain_to_zones(
+    head: Option<Frame>,
+    len: u32,
+) -> (Option<Frame>, u32) {
+    chain::free_chain_to_zones(head, len)
+}
+
 /// Frees the block at `frame` to this CPU's lists, if its order is at most
 /// [`MAX_PCP`](super::MAX_PCP), it has lists, and it has no flags that need handling. Returns
 /// true if it was freed; otherwise the caller frees it with [`free_pages`].

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "tests install tables, and end address spaces")]
 
 mod basics;
+mod files;
 mod model;
 
 use super::{Access, Area, Fault, MmCounter, UserTables, Zap};

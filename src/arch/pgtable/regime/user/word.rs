@@ -4,7 +4,7 @@
 
 use super::{PteMarker, User, UserAttrs, UserPte};
 use crate::addr::{PhysAddr, UserAddr};
-use crate::arch::pgtable::descriptor::{AF, AP_RDONLY, DBM, Descriptor, Level};
+use crate::arch::pgtable::descriptor::{AF, AP_RDONLY, DBM, Descriptor, Level, PTRS_PER_TABLE};
 use crate::arch::pgtable::regime::{Attributes, Regime};
 use crate::arch::pgtable::table::{Leaf, Table, TableAddr};
 
@@ -89,11 +89,11 @@ impl Table<User> {
     pub const fn pte_index(at: UserAddr) -> usize {
         at.get() >> Level::Pte.shift() & 511
     }
-    /// The entry at `index` of a last-level table.
+    /// The entry at `index`, less than 512, of a last-level table.
     #[inline(always)]
     #[must_use]
     pub fn pte(&self, index: usize) -> PteWord {
-        PteWord(self.descriptor(index))
+        PteWord(self.descriptor(index % PTRS_PER_TABLE))
     }
     /// Stores an entry where no page is, or where no hardware may change what is there. What a page
     /// held before is seen by whoever finds the entry.
@@ -105,7 +105,7 @@ impl Table<User> {
     /// [`set_pte`](Self::set_pte) of a page whose contents all CPUs see already.
     #[inline(always)]
     pub fn set_pte_relaxed(&self, index: usize, pte: PteWord) {
-        self.write(index, pte.0);
+        self.write(index % PTRS_PER_TABLE, pte.0);
     }
     /// Empties an entry that was read as `old`; returns it as hardware left it last.
     #[inline(always)]
