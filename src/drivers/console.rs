@@ -211,6 +211,13 @@ fn print_line(args: fmt::Arguments<'_>, logs: bool) {
     line.flush();
 }
 
+/// Writes bytes of a program to the console, a part of them at a time. Any context.
+pub fn write(bytes: &[u8]) {
+    for part in bytes.chunks(160) {
+        irq::with_masked(|irq| CONSOLE.lock(irq).write(part));
+    }
+}
+
 /// Reads the log from byte `from` on, counted since the boot. Returns the number of bytes read,
 /// and where to go on. If bytes at `from` were overwritten, the rest of their line is left out.
 /// Any context.

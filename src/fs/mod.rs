@@ -14,6 +14,7 @@
 #![deny(unsafe_code)]
 
 mod debugfs;
+pub mod devtmpfs;
 mod proc;
 #[cfg(target_os = "none")]
 mod proc_stat;
@@ -23,8 +24,10 @@ mod sysfs;
 #[cfg(test)]
 #[expect(unsafe_code, reason = "a test reserves memory for an area")]
 mod tests;
+pub mod tmpfs;
 mod tracing;
 mod tree;
+pub mod vfs;
 
 pub use proc::{set_cmdline, set_kallsyms, set_model};
 pub use snapshot::Snapshot;

@@ -40,7 +40,9 @@ ranks! {
 pub enum Rank {
     /// memblock's arrays (boot only).
     Memblock,
-    /// What the VFS keeps of an inode, a directory entry, the mounts or a table of descriptors
+    /// The entries of a directory (Linux: d_lock of the directory).
+    Directory,
+    /// Records of the VFS: of an inode, a directory entry, the mounts, a table of descriptors
     /// (Linux: i_lock, d_lock, mount_lock, files_struct.file_lock). No two are held at once.
     Vfs,
     /// The pages of a file, or the areas that files are mapped in (Linux: i_pages.xa_lock).

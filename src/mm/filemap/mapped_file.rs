@@ -9,7 +9,7 @@ use bitflags::bitflags;
 use core::fmt;
 
 bitflags! {
-    /// What a file permits its mappings.
+    /// Access that a file permits its mappings.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct FileAccess: u8 {
         /// Open for reading (Linux: FMODE_READ).

@@ -70,7 +70,7 @@ pub struct AddressSpace {
 /// Reason why a page did not come into a cache.
 #[derive(Debug)]
 pub enum AddError {
-    /// Another page is at the index: a further reference to it.
+    /// A reference to another page, which is at the index.
     Exists(PageRef),
     /// The file is shorter now.
     Beyond,

@@ -32,7 +32,7 @@ enum Part<T> {
 /// Nodes for an insertion, made without a lock.
 pub(super) struct Nodes<T> {
     leaf: Option<KBox<Leaf<T>>>,
-    /// At the most those above the root, and those of the way down beside it.
+    /// Levels above the root, and those of the way down beside it.
     inner: ArrayVec<KBox<Inner<T>>, { 2 * MAX_HEIGHT }>,
 }
 

@@ -14,7 +14,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// Nothing in use, at most `max`; 0 for no limit.
+    /// A limit of `max`, or none for 0, with nothing in use.
     #[must_use]
     pub const fn new(max: u64) -> Self {
         Self { used: AtomicU64::new(0), max: AtomicU64::new(max) }

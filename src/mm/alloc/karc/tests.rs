@@ -37,7 +37,7 @@ impl<const N: usize> Sum for Counted<N> {
     }
 }
 
-/// Of an alignment that puts padding between count and value.
+/// A type whose alignment puts padding between count and value.
 #[repr(align(64))]
 struct Wide(u8);
 
