@@ -24,6 +24,7 @@ static struct {
 	[FILE_NULL] = { .name = "null", .path = "/dev/null", .flags = O_RDWR },
 	[FILE_FOLDER] = { .name = "folder", .path = "/tmp", .flags = O_RDONLY },
 	[FILE_CLOSED] = { .name = "closed", .number = 77 },
+	[FILE_NONE] = { .name = "none", .number = -1 },
 };
 
 /* Fills part of a page with a number, which says where it is. */

@@ -14,6 +14,7 @@ enum file {
 	FILE_NULL,		/* /dev/null, which nobody can map */
 	FILE_FOLDER,
 	FILE_CLOSED,		/* a number that is no file's */
+	FILE_NONE,		/* -1 */
 	FILES
 };
 

@@ -28,7 +28,7 @@ static unsigned long pick_prot(struct random *random)
 	return chance(random, 80) ? CHOOSE(random, often) : below(random, 8);
 }
 
-static long map(struct span span, unsigned long prot, unsigned long flags, int fd, unsigned long offset)
+static long map(struct span span, unsigned long prot, unsigned long flags, enum file file, unsigned long offset)
 {
 	long result;
 
@@ -38,14 +38,14 @@ static long map(struct span span, unsigned long prot, unsigned long flags, int f
 	put_prot(prot);
 	put(", ");
 	PUT_BITS(flags, map_flags);
-	if (fd >= 0 || offset) {
+	if (file != FILE_NONE || offset) {
 		put(", ");
-		put_result(fd);
+		put(file_name(file));
 		put(", ");
 		put_hex(offset);
 	}
 	put(") = ");
-	result = sys(__NR_mmap, span.start, span.size, prot, flags, fd, offset);
+	result = sys(__NR_mmap, span.start, span.size, prot, flags, file_number(file), offset);
 	put_address_result(result);
 	return result;
 }
@@ -56,14 +56,14 @@ static void fill(struct random *random, unsigned int files)
 	struct span span = { pick_unit(random), (3 + below(random, 10)) * place.unit };
 	unsigned long flags = MAP_ANONYMOUS | MAP_FIXED | (chance(random, 90) ? MAP_PRIVATE : MAP_SHARED), offset = 0;
 	unsigned long prot = chance(random, 70) ? PROT_READ | PROT_WRITE : pick_prot(random);
-	int fd = -1;
+	enum file file = FILE_NONE;
 
 	if (chance(random, files)) {
 		flags = MAP_FIXED | (chance(random, 50) ? MAP_PRIVATE : MAP_SHARED);
-		fd = file_number(chance(random, 50) ? FILE_READ_WRITE : FILE_DELETED);
+		file = pick_writable_file(random);
 		offset = below(random, 4) * PAGE;
 	}
-	map(span, prot, flags, fd, offset);
+	map(span, prot, flags, file, offset);
 }
 
 void op_fill(struct random *random)
@@ -87,7 +87,7 @@ void op_mmap_fixed(struct random *random)
 
 	flags |= chance(random, 80) ? MAP_FIXED : MAP_FIXED_NOREPLACE;
 	flags |= CHOOSE(random, more);
-	map(span, pick_prot(random), flags, -1, 0);
+	map(span, pick_prot(random), flags, FILE_NONE, 0);
 }
 
 /* All flags, those that no call has too. */
@@ -102,12 +102,12 @@ void op_mmap_other(struct random *random)
 	};
 	struct span span = pick_span(random);
 	unsigned long flags = CHOOSE(random, types), prot = pick_prot(random), offset = 0;
-	int fd = -1;
+	enum file file = FILE_NONE;
 
 	if (chance(random, 80))
 		flags |= MAP_ANONYMOUS;
 	else
-		fd = file_number(pick_file(random));
+		file = pick_file(random);
 	if (chance(random, 70))
 		flags |= MAP_FIXED;
 	for (unsigned long n = below(random, 3); n; n--)
@@ -119,7 +119,7 @@ void op_mmap_other(struct random *random)
 	/* Mapped with a growing start, a page that is touched would take all below it. */
 	if (!(flags & MAP_FIXED) && (flags & MAP_GROWSDOWN))
 		flags |= MAP_FIXED;
-	map(span, prot, flags, fd, offset);
+	map(span, prot, flags, file, offset);
 }
 
 void op_mmap_file(struct random *random)
@@ -140,7 +140,7 @@ void op_mmap_file(struct random *random)
 	if (chance(random, 90))
 		flags |= MAP_FIXED;
 	flags |= CHOOSE(random, more);
-	map(span, pick_prot(random), flags, file_number(file), offset);
+	map(span, pick_prot(random), flags, file, offset);
 }
 
 /* Where the kernel chooses, with a hint or without one. */
@@ -148,16 +148,16 @@ void op_mmap_hint(struct random *random)
 {
 	struct span span = { chance(random, 60) ? 0 : pick_any(random), pick_size(random) };
 	unsigned long flags = chance(random, 80) ? MAP_PRIVATE : MAP_SHARED, offset = 0;
-	int fd = -1;
+	enum file file = FILE_NONE;
 	long result;
 
 	if (chance(random, 15)) {
-		fd = file_number(pick_file(random));
+		file = pick_file(random);
 		offset = below(random, 4) * PAGE;
 	} else {
 		flags |= MAP_ANONYMOUS;
 	}
-	result = map(span, pick_prot(random), flags, fd, offset);
+	result = map(span, pick_prot(random), flags, file, offset);
 	place_chosen(random, result, span.size);
 }
 
@@ -172,7 +172,7 @@ void op_mmap_large(struct random *random)
 	};
 	unsigned long prot = pick_prot(random);
 	struct span span = { 0, CHOOSE(random, sizes) };
-	long result = map(span, prot, CHOOSE(random, types) | MAP_ANONYMOUS, -1, 0);
+	long result = map(span, prot, CHOOSE(random, types) | MAP_ANONYMOUS, FILE_NONE, 0);
 
 	if (is_error(result))
 		return;
@@ -196,7 +196,7 @@ void op_growsdown(struct random *random)
 	struct span span = { pick_unit(random), (1 + below(random, 4)) * PAGE };
 
 	map(span, chance(random, 85) ? PROT_READ | PROT_WRITE : pick_prot(random),
-	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | (chance(random, 80) ? MAP_FIXED : MAP_FIXED_NOREPLACE), -1, 0);
+	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | (chance(random, 80) ? MAP_FIXED : MAP_FIXED_NOREPLACE), FILE_NONE, 0);
 }
 
 void op_munmap(struct random *random)

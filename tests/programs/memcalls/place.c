@@ -37,7 +37,7 @@ void put_address(unsigned long address)
 {
 	if (put_relative(address, "a", place.arena, 1UL << 30, 1UL << 30))
 		return;
-	if (place.brk && put_relative(address, "b", place.brk, place.brk & 0xffffff, 1UL << 30))
+	if (place.brk && put_relative(address, "b", place.brk, 1UL << 20, 1UL << 30))
 		return;
 	if (put_relative(address, "s", place.stack_end, 1UL << 26, 0))
 		return;

@@ -109,8 +109,10 @@ void op_drop_capabilities(struct random *random)
 	put("capset(none) = ");
 	put_result(sys(__NR_capset, &header, data));
 	/* It counts from now on. */
-	put("\nprlimit(MEMLOCK) = ");
 	limit.rlim_cur = below(random, 24) * PAGE;
+	put("\nprlimit(MEMLOCK, ");
+	put_hex(limit.rlim_cur);
+	put(") = ");
 	put_result(sys(__NR_prlimit64, 0, RLIMIT_MEMLOCK, &limit, 0));
 }
 
