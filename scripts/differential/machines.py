@@ -2,6 +2,7 @@
 
 import hashlib
 import lzma
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -36,6 +37,7 @@ def initramfs(folder, files):
     root = Path(folder) / "root"
     root.mkdir()
     for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
         (root / path).chmod(0o755)
     archive = Path(folder) / "initramfs.cpio"
@@ -43,15 +45,20 @@ def initramfs(folder, files):
         subprocess.run(
             ["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"],
             cwd=root,
-            input="".join(f"{path}\n" for path in files).encode(),
+            # Folders come before what is in them.
+            input="".join(f"{path.relative_to(root)}\n" for path in sorted(root.rglob("*"))).encode(),
             stdout=out,
             check=True,
         )
     return archive
 
 
-def list_of(cases):
-    return "".join(f"/memcalls {case}\n" for case in cases).encode()
+def memcalls():
+    return {"memcalls": (PROGRAMS / "memcalls").read_bytes()}
+
+
+def lines_of(cases):
+    return [f"/memcalls {case}" for case in cases]
 
 
 class Linux:
@@ -67,18 +74,18 @@ class Linux:
     def version(self):
         return self.image.name.removeprefix("vmlinuz-")
 
-    def text(self, cases):
-        """What the programs print, one after the other."""
-        files = {name: (PROGRAMS / program).read_bytes() for name, program in (("init", "runner"), ("memcalls", "memcalls"))}
-        files["list"] = list_of(cases)
+    def text(self, files, lines):
+        """What the programs of the lines print, one after the other; files, {path: bytes}, are there."""
+        runner = (PROGRAMS / "runner").read_bytes()
+        files = {**files, "init": runner, "list": "".join(f"{line}\n" for line in lines).encode()}
         digest = hashlib.sha256(repr((sorted(files.items()), self.version(), COMMAND_LINE)).encode()).hexdigest()
         kept = CACHE / f"linux-{digest[:32]}.xz"
         if self.use_cache and kept.exists():
             return lzma.decompress(kept.read_bytes()).decode()
         with tempfile.TemporaryDirectory() as folder:
-            text = self.boot(folder, initramfs(folder, files), len(cases))
+            text = self.boot(folder, initramfs(folder, files), len(lines))
         CACHE.mkdir(parents=True, exist_ok=True)
-        new = kept.with_suffix(f".{id(self)}")
+        new = kept.with_suffix(f".{os.getpid()}")
         new.write_bytes(lzma.compress(text.encode(), preset=1))
         new.rename(kept)
         return text
@@ -102,7 +109,7 @@ class Linux:
         return text
 
     def run(self, cases):
-        return split_output(self.text(cases), cases)
+        return split_output(self.text(memcalls(), lines_of(cases)), cases)
 
 
 def tail(path):
@@ -118,9 +125,9 @@ class Granule:
         self.kernel = command(ROOT / "scripts/build", "--bin", "granule").split()[0]
         build_programs()
 
-    def text(self, cases):
-        files = {"memcalls": (PROGRAMS / "memcalls").read_bytes(), "list": list_of(cases)}
-        limit = BOOT_LIMIT + PROGRAM_LIMIT * len(cases)
+    def text(self, files, lines):
+        files = {**files, "list": "".join(f"{line}\n" for line in lines).encode()}
+        limit = BOOT_LIMIT + PROGRAM_LIMIT * len(lines)
         with tempfile.TemporaryDirectory() as folder:
             words = ["--mem", "1G", "--smp", "1", "--no-monitor", "--initrd", initramfs(folder, files), "--timeout", limit]
             words += ["--append", "norandmaps", "--append", "granule.run_list=/list"]
@@ -131,4 +138,4 @@ class Granule:
         return done.stdout
 
     def run(self, cases):
-        return split_output(self.text(cases), cases)
+        return split_output(self.text(memcalls(), lines_of(cases)), cases)
