@@ -27,6 +27,7 @@ FLOORS = (
     ("page cache", "filemap shmem"),
     ("areas of users", "vma"),
     ("tables of users", "memory"),
+    ("address spaces", "mm_struct"),
     ("top", "debug stat ptdump validate"),
 )
 

@@ -9,7 +9,7 @@
 //! | floor | rooms |
 //! | --- | --- |
 //! | top: looks at all the others | [`debug`], [`stat`], [`ptdump`], [`validate`](mod@validate) |
-//! | 6: users' memory | [`memory`](mod@memory) over [`vma`] over [`filemap`], [`shmem`] |
+//! | 6: users' memory | [`mm_struct`] over [`memory`](mod@memory) over [`vma`] over [`filemap`], [`shmem`] |
 //! | 5: objects, kernel mappings, contiguous memory | [`slab`], [`util`], [`alloc`], [`heap`], [`mempool`], [`zsmalloc`], [`percpu`], [`rcu`], `rcu_gp`, [`stackdepot`] · [`init_mm`], [`vmalloc`], [`ioremap`], [`set_memory`], `thread_stack`, `kthread` · [`contig`], [`cma`], [`memory_hotplug`], [`memory_failure`] |
 //! | 4: allocation of pages | [`alloc_pages`] |
 //! | 3: getting memory back | [`context`], [`shrinker`], [`migrate`], [`compaction`], [`vmscan`] |
@@ -62,6 +62,7 @@
 //! | arch/arm64/mm/pageattr.c | [`set_memory`] |
 //! | mm/vmalloc.c | [`vmalloc`] |
 //! | mm/vma.c, struct vm_area_struct | [`vma`] |
+//! | struct mm_struct, mm/mmap.c, mprotect.c, mremap.c, madvise.c, mlock.c, mseal.c, mincore.c, msync.c, fs/proc/task_mmu.c | [`mm_struct`] |
 //! | mm/ioremap.c, kernel/iomem.c, kernel/resource.c | [`ioremap`], [`crate::memremap`], [`crate::resource`] |
 //! | mm/slub.c, mm/slab_common.c | [`slab`] |
 //! | mm/slab_common.c: kvfree_rcu | [`rcu`], `rcu_gp` |
@@ -104,6 +105,7 @@ pub mod memory_failure;
 pub mod memory_hotplug;
 pub mod mempool;
 pub mod migrate;
+pub mod mm_struct;
 pub mod mmzone;
 pub mod page;
 pub mod page_alloc;

@@ -171,7 +171,7 @@ pub use kthread::{KThread, ReleaseStack, Stack, kthread_create, least_loaded_cpu
 pub use might_sleep::{check_sleep, might_sleep, might_sleep_as};
 pub use mm::{Mm, MmRef, ReleaseMm};
 #[cfg(target_os = "none")]
-pub use mm::{kthread_unuse_mm, kthread_use_mm};
+pub use mm::{current_mm, kthread_unuse_mm, kthread_use_mm};
 pub use mutex::{Mutex, MutexGuard};
 pub use pid::{BadPidMax, TaskCounts};
 #[cfg(target_os = "none")]

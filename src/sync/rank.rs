@@ -120,6 +120,8 @@ pub enum SleepRank {
     /// The contents of a file (Linux: i_rwsem). Held while a user's memory is copied, so that a
     /// fault comes below it.
     Inode,
+    /// The areas of an address space of users (Linux: mmap_lock).
+    Mmap,
     /// The rings of trace events and their control files (Linux: trace_types_lock).
     TraceControl,
     /// The state of ranges of memory (Linux: mem_hotplug_lock).

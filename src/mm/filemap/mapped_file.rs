@@ -72,6 +72,23 @@ pub trait MappedFile: Send + Sync {
         let _ = shared_writable;
     }
 
+    /// Frees the memory of `len` bytes at `at`, whole pages; the size stays (Linux: vfs_fallocate
+    /// with FALLOC_FL_PUNCH_HOLE, by MADV_REMOVE). Process context, without the locks of address
+    /// spaces.
+    ///
+    /// # Errors
+    /// `EINVAL` of a file that can't do that.
+    fn punch_hole(&self, at: u64, len: u64) -> Result<(), Errno> {
+        let _ = (at, len);
+        Err(Errno::EINVAL)
+    }
+
+    /// Returns true if it is the file behind shared anonymous memory, which may have a name as
+    /// such (Linux: vma_is_anon_shmem).
+    fn is_anon_shmem(&self) -> bool {
+        false
+    }
+
     /// Returns true if the file is shared memory, whose pages count as such in the figures of an
     /// address space.
     fn is_shmem(&self) -> bool {

@@ -49,6 +49,13 @@ impl MappedFile for KernelFile {
     fn may(&self) -> FileAccess {
         FileAccess::READ | FileAccess::WRITE
     }
+    fn punch_hole(&self, at: u64, len: u64) -> Result<(), Errno> {
+        self.shmem.punch_hole(at, len);
+        Ok(())
+    }
+    fn is_anon_shmem(&self) -> bool {
+        true
+    }
     fn is_shmem(&self) -> bool {
         true
     }

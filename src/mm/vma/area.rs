@@ -5,6 +5,7 @@ use super::{AnonName, VmFile, VmFlags};
 use crate::addr::{PAGE_SHIFT, UserAddr, UserRange};
 use crate::arch::pgtable::UserAttrs;
 use crate::mm::alloc::KArc;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Identity of the anonymous pages of areas (Linux: struct anon_vma and the length of
 /// anon_vma_chain).
@@ -121,7 +122,7 @@ pub struct Vma {
     pub(super) attributes: Attributes,
     pub(super) pgoff: u64,
     pub(super) anon_pgoff: u64,
-    pub(super) anon: AnonVma,
+    pub(super) anon: AtomicU32,
 }
 
 impl Vma {
@@ -142,7 +143,7 @@ impl Vma {
             attributes,
             pgoff,
             anon_pgoff: page_of(range.start().get()),
-            anon: AnonVma::NONE,
+            anon: AtomicU32::new(0),
         }
     }
 
@@ -211,8 +212,20 @@ impl Vma {
     /// Identity of its anonymous pages (Linux: anon_vma).
     #[must_use]
     #[inline]
-    pub const fn anon(&self) -> AnonVma {
-        self.anon
+    pub fn anon(&self) -> AnonVma {
+        AnonVma(self.anon.load(Relaxed))
+    }
+    /// Gives it `anon` as the identity of its pages if it has none. The areas are held for reading at
+    /// least (Linux: __anon_vma_prepare).
+    #[inline]
+    pub fn prepare_anon(&self, anon: AnonVma) {
+        // Another fault may have been faster.
+        let _ = self.anon.compare_exchange(0, anon.0, Relaxed, Relaxed);
+    }
+    /// Gives a new area, to which pages are moved, their identity and the index of the first one.
+    pub fn set_identity(&mut self, anon: AnonVma, anon_pgoff: u64) {
+        *self.anon.get_mut() = anon.0;
+        self.anon_pgoff = anon_pgoff;
     }
     /// Page of the file at `at`, an address of the area (Linux: linear_page_index).
     #[must_use]
@@ -254,6 +267,11 @@ impl Vma {
         if self.flags().contains(VmFlags::GROWSDOWN) { start.saturating_sub(guard) } else { start }
     }
 
+    /// Gives it `anon`, whatever it had.
+    pub(super) fn set_anon(&mut self, anon: AnonVma) {
+        *self.anon.get_mut() = anon.0;
+    }
+
     /// Sets the flags, and the attributes of mappings by them (Linux: vm_flags_reset,
     /// vma_set_page_prot).
     #[inline]
@@ -278,7 +296,7 @@ impl Vma {
             attributes: self.attributes.clone(),
             pgoff: self.pgoff,
             anon_pgoff: self.anon_pgoff,
-            anon: self.anon,
+            anon: AtomicU32::new(self.anon().0),
         };
         part.set_range(range);
         part

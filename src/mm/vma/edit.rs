@@ -160,8 +160,8 @@ impl VmaTree {
         let next = self.tree.absorb_next(&mut place.0, drop);
         let next = self.take(next);
         let vma = self.vmas.get_mut(number);
-        if vma.anon.is_none() && !next.anon.is_none() {
-            vma.anon = next.anon;
+        if vma.anon().is_none() && !next.anon().is_none() {
+            vma.set_anon(next.anon());
             let distance = page_of(next.start().get() - vma.start().get());
             vma.anon_pgoff = next.anon_pgoff.wrapping_sub(distance);
         }
@@ -188,7 +188,7 @@ impl VmaTree {
                 range,
                 attributes,
                 pgoff: vma.pgoff + skipped,
-                anon: vma.anon,
+                anon: vma.anon(),
                 anon_pgoff: vma.anon_pgoff.wrapping_add(skipped),
             };
             let before = if splits_before { None } else { self.before(&place) };
@@ -258,7 +258,7 @@ impl VmaTree {
     /// Identity and index of the first anonymous page of area `number`.
     fn identity(&self, number: u32) -> (AnonVma, u64, UserAddr) {
         let vma = self.vmas.get(number);
-        (vma.anon, vma.anon_pgoff, vma.start())
+        (vma.anon(), vma.anon_pgoff, vma.start())
     }
 
     fn place_before(&self, place: &Place) -> Place {
@@ -291,8 +291,8 @@ impl VmaTree {
 
     fn take_identity(&mut self, number: u32, (anon, pgoff, start): (AnonVma, u64, UserAddr)) {
         let vma = self.vmas.get_mut(number);
-        if vma.anon.is_none() && !anon.is_none() {
-            vma.anon = anon;
+        if vma.anon().is_none() && !anon.is_none() {
+            vma.set_anon(anon);
             vma.anon_pgoff =
                 pgoff.wrapping_add(page_of(vma.start().get())).wrapping_sub(page_of(start.get()));
         }

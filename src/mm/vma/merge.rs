@@ -76,10 +76,10 @@ pub fn can_merge(existing: &Vma, side: Side, proposed: &Proposed<'_>) -> bool {
     };
     touches
         && existing.pgoff.wrapping_add(pages) == proposed.pgoff
-        && is_mergeable_anon(proposed.anon, existing.anon)
+        && is_mergeable_anon(proposed.anon, existing.anon())
         && proposed.attributes.is_mergeable(&existing.attributes)
         && (existing.is_anonymous()
-            || existing.anon.is_none()
+            || existing.anon().is_none()
             || proposed.anon.is_none()
             || existing.anon_pgoff.wrapping_add(pages) == proposed.anon_pgoff)
 }
@@ -107,9 +107,9 @@ pub fn merge(before: Option<&Vma>, after: Option<&Vma>, proposed: &Proposed<'_>)
 /// Returns whether two areas that a range between them merges with may become one.
 fn may_be_one(before: &Vma, after: &Vma) -> bool {
     let distance = page_of(after.start().get() - before.start().get());
-    are_compatible(before.anon, after.anon)
+    are_compatible(before.anon(), after.anon())
         && (before.is_anonymous()
-            || before.anon.is_none()
-            || after.anon.is_none()
+            || before.anon().is_none()
+            || after.anon().is_none()
             || before.anon_pgoff.wrapping_add(distance) == after.anon_pgoff)
 }

@@ -10,6 +10,7 @@
 //! | `edit` | changes as values, carried out without failure |
 //! | `gap` | the search for free addresses |
 //! | `file` | who maps a file |
+//! | `page_tables` | page tables, as the policy of areas uses them |
 //!
 //! # Changes
 //! A change is computed first and is a value: an [`Insertion`], a [`Modification`] (at most two cuts,
@@ -29,16 +30,18 @@ mod flags;
 mod gap;
 mod merge;
 mod name;
+mod page_tables;
 mod tree;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+pub use crate::mm::filemap::VmFile;
 pub use area::{AnonVma, Attributes, Vma};
 pub use edit::{Insertion, Modification, Removal, Totals};
-pub use file::{MappedFile, VmFile};
 pub use flags::VmFlags;
 pub use gap::UnmappedArea;
 pub use merge::{Merge, Proposed, Side, can_merge, merge};
 pub use name::{ANON_NAME_MAX, AnonName};
+pub use page_tables::{Access, Fault, PageState, PageTables};
 pub use tree::{Hole, Place, VmaId, VmaTree};

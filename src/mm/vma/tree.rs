@@ -275,7 +275,17 @@ impl VmaTree {
     /// Notes which pages an area has, by its first anonymous page. It has none yet (Linux:
     /// anon_vma_prepare).
     pub fn set_anon(&mut self, id: VmaId, anon: super::AnonVma) {
-        self.vmas.get_mut(id.0).anon = anon;
+        self.vmas.get_mut(id.0).set_anon(anon);
+    }
+
+    /// Lets an area be as if it never had a page; those that it had were moved away.
+    pub fn forget_pages(&mut self, id: VmaId) {
+        let vma = self.vmas.get_mut(id.0);
+        let first = page_of(vma.start().get());
+        vma.set_identity(super::AnonVma::NONE, first);
+        if vma.is_anonymous() {
+            vma.pgoff = first;
+        }
     }
 
     /// Adds an area at a hole of its range. There is room.

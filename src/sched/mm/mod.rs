@@ -18,7 +18,7 @@ use crate::sync::atomic::{AtomicU32, Ordering, fence};
 use core::ops::Deref;
 use core::ptr::NonNull;
 #[cfg(target_os = "none")]
-pub use switch::{kthread_unuse_mm, kthread_use_mm};
+pub use switch::{current_mm, kthread_unuse_mm, kthread_use_mm};
 #[cfg(target_os = "none")]
 pub(super) use switch::{switch_in, switch_out};
 
@@ -46,6 +46,13 @@ impl Mm {
     #[must_use]
     pub const unsafe fn new(root: UserRoot, release: ReleaseMm) -> Self {
         Self { count: AtomicU32::new(1), context: Context::new(), root, release }
+    }
+
+    /// Returns whether `release` takes its memory back, which tells whose it is.
+    #[must_use]
+    #[inline]
+    pub fn is_released_by(&self, release: ReleaseMm) -> bool {
+        core::ptr::fn_addr_eq(self.release, release)
     }
 
     /// Returns the name of the address space in TLBs.

@@ -11,6 +11,7 @@ use crate::percpu::nr_cpu_ids;
 use crate::sched::current;
 use crate::sched::task::Task;
 use crate::sync::{Once, Rank, SpinLock};
+use core::ptr::NonNull;
 
 /// The ASIDs that the CPUs of the machine run.
 struct OfCpus;
@@ -60,6 +61,14 @@ pub fn kthread_use_mm(mm: MmRef) -> Result<(), TooFewAsids> {
     });
     core::mem::forget(mm);
     Ok(())
+}
+
+/// Returns the address space of the current task, which has a reference as long as it keeps it;
+/// `None` if it has none. Any context (Linux: current->mm).
+#[must_use]
+#[inline]
+pub fn current_mm() -> Option<NonNull<Mm>> {
+    current().mm().map(NonNull::cast)
 }
 
 /// Ends what [`kthread_use_mm`] began. Returns the task's reference; `None` if it has none. Process

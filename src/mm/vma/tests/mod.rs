@@ -3,9 +3,7 @@
 mod list;
 mod merging;
 
-use super::{
-    AnonVma, Attributes, Hole, MappedFile, Place, Proposed, VmFile, VmFlags, Vma, VmaTree,
-};
+use super::{AnonVma, Attributes, Hole, Place, Proposed, VmFile, VmFlags, Vma, VmaTree};
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, UserAddr, UserRange};
 use crate::arch::hosted::Machine;
 use crate::mm::alloc::KArc;
@@ -29,11 +27,9 @@ pub(crate) fn pages(start: usize, end: usize) -> UserRange {
     UserRange::from_size(start, end * PAGE_SIZE - start.get()).expect("a range")
 }
 
-pub(crate) struct NoFile;
-impl MappedFile for NoFile {}
-
+/// A file.
 pub(crate) fn file() -> VmFile {
-    crate::unsize!(KArc, KArc::new(NoFile, Gfp::GFP_KERNEL).expect("memory") => dyn MappedFile)
+    crate::mm::shmem::shmem_zero_setup(1 << 30, true).expect("memory")
 }
 
 pub(crate) const RW: VmFlags = VmFlags::READ
