@@ -86,7 +86,7 @@ impl UserTables {
             return;
         }
         wait_for_walkers();
-        dead.owed.flush_tables(self.mm().context());
+        dead.owed.flush_empty_tables(self.mm().context());
         let mut next = dead.first;
         while let Some(frame) = next {
             next = frame.page().next();

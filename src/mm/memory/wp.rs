@@ -93,7 +93,7 @@ impl Attempt<'_, '_> {
         if let Some(page) = page.filter(|_| old.attrs().is_young()) {
             owed.owe(page);
         }
-        owed.flush(self.tables.mm().context());
+        owed.flush_for_make(self.tables.mm().context());
         table.words().set_pte(self.index, new);
         true
     }

@@ -2,8 +2,11 @@
 #![expect(unsafe_code, reason = "tests install tables, and end address spaces")]
 
 mod basics;
+mod fail;
 mod files;
 mod model;
+mod steps;
+mod threads;
 
 use super::{Access, Area, Fault, MmCounter, UserTables, Zap};
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, UserAddr, UserRange};

@@ -151,6 +151,17 @@ impl FlushOwed<User> {
             self.settle(|| context.asid());
         }
     }
+    /// [`flush`](Self::flush) between break and make, after which the CPU is synchronized by its
+    /// return to the access.
+    #[inline(always)]
+    pub fn flush_for_make(self, context: &Context) {
+        self.flush_before_make(Reach::LastLevel, || context.asid());
+    }
+    /// [`flush`](Self::flush) of pointers to tables that were empty. The CPU need not be synchronized:
+    /// nothing changes by the tables alone.
+    pub fn flush_empty_tables(self, context: &Context) {
+        self.flush_before_make(Reach::AllLevels, || context.asid());
+    }
     /// [`flush`](Self::flush) of pointers to tables too.
     pub fn flush_tables(self, context: &Context) {
         if !self.is_none() {
