@@ -12,6 +12,8 @@ mod user;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use granule::addr::UserAddr;
 use granule::arch::exception::PtRegs;
+use granule::fs::tmpfs;
+use granule::fs::vfs::{FsContext, MountFlags, mount};
 use granule::mm::alloc::KArc;
 use granule::mm::gfp::Gfp;
 use granule::mm::kthread::kthread_run;
@@ -104,12 +106,16 @@ const PID: u32 = 4711;
 
 /// Runs a program with these registers.
 fn run(space: &UserSpace, pc: UserAddr, set: impl FnOnce(&mut PtRegs)) -> Exit {
-    let process = KArc::new(Process::new(PID, 1, 100), Gfp::GFP_KERNEL).expect("memory");
+    let root = tmpfs::new_mount("rootfs", tmpfs::Options::default(), MountFlags::default());
+    mount::attach(&root.expect("memory"), None).expect("no other root");
+    let process = Process::new(PID, 1, 100, FsContext::new().expect("a root")).expect("memory");
+    let process = KArc::new(process, Gfp::GFP_KERNEL).expect("memory");
     let mut regs = PtRegs::user(pc, MORE);
     set(&mut regs);
     kthread_use_mm(space.mm()).expect("enough ASIDs");
     let exit = process::run(process, &regs);
     drop(kthread_unuse_mm());
+    mount::detach_all();
     exit
 }
 

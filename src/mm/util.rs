@@ -13,6 +13,7 @@ use crate::mm::vmalloc;
 use core::alloc::Layout;
 use core::ffi::{CStr, c_char};
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The size to ask of kmalloc for `layout`: one whose class is aligned well enough;
 /// `None` if there is none. Folds for a constant layout.
@@ -204,4 +205,20 @@ pub unsafe fn kvrealloc(ptr: *const u8, size: usize, gfp: Gfp) -> Option<NonNull
     // SAFETY: as the caller says.
     unsafe { kvfree(ptr) };
     Some(new)
+}
+
+crate::machine_local! {
+    static RANDOMIZE_VA_SPACE: AtomicU32 = AtomicU32::new(2);
+}
+
+/// Places of users' memory that are random: 0 for none, 1 for stack, mappings and programs, 2 for the
+/// heap too (Linux: randomize_va_space, /proc/sys/kernel/randomize_va_space).
+#[must_use]
+pub fn randomize_va_space() -> u32 {
+    RANDOMIZE_VA_SPACE.load(Relaxed)
+}
+
+/// Sets what [`randomize_va_space`] returns.
+pub fn set_randomize_va_space(level: u32) {
+    RANDOMIZE_VA_SPACE.store(level, Relaxed);
 }

@@ -84,7 +84,8 @@ pub enum Rank {
     StackDepot,
     /// Objects that wait for readers to be done (Linux: rcu_data.nocb_lock).
     Rcu,
-    /// Limits, actions for signals and the like of a process (Linux: sighand.siglock, task_lock).
+    /// Limits, actions for signals and the like of a process; the processes by their numbers; the
+    /// page by which programs read the clock (Linux: task_lock, tasklist_lock, timekeeper_lock).
     Process,
     /// The numbers of tasks, and the tasks by their numbers (Linux: pidmap_lock).
     Pids,
@@ -96,8 +97,6 @@ pub enum Rank {
     Asids,
     /// The queues of a CPU's timers (Linux: hrtimer_cpu_base.lock).
     HrTimer,
-    /// The page by which programs read the clock (Linux: timekeeper_lock).
-    Vsyscall,
     /// The console.
     Console,
     /// A CPU's ring of records (Linux: cpu_buffer.reader_lock).

@@ -7,6 +7,8 @@
 //! | `vdso` | a library in each program that reads the clock (arch/arm64/kernel/vdso) |
 
 pub mod exec;
+#[cfg(target_os = "none")]
+pub mod init;
 pub mod process;
 #[cfg(target_os = "none")]
 pub mod syscall;

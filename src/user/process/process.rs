@@ -5,9 +5,16 @@ use super::rlimit::{Resource, Rlimit, Rlimits};
 use super::signal::{DefaultAction, Exit, NSIG, Signal};
 use crate::arch::irq::with_masked;
 use crate::errno::Errno;
+use crate::fs::vfs::{Caller, Cred, FdTable, FileLimits, FsContext, OpenFile};
+use crate::mm::alloc::KArc;
+use crate::mm::gfp::Gfp;
+use crate::mm::mm_struct::{Limits, MmHandle};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::{Once, Rank, SpinLock};
 use crate::time::ktime_get;
+use crate::user::exec::random::READ_IMPLIES_EXEC;
+use crate::user::exec::stack::AUXV_LEN;
+use linux_raw_sys::general as abi;
 
 /// Action that a process has asked for, as it gave it: handler, flags, restorer and mask (Linux:
 /// struct sigaction).
@@ -25,6 +32,10 @@ pub const NR_OPEN: u64 = 1 << 20;
 struct State {
     rlimits: Rlimits,
     actions: [SigAction; NSIG],
+    cred: Cred,
+    mm: Option<MmHandle>,
+    exe: Option<KArc<OpenFile>>,
+    auxv: [(u64, u64); AUXV_LEN],
 }
 
 /// A process.
@@ -33,25 +44,133 @@ pub struct Process {
     ppid: u32,
     start_time: u64,
     state: SpinLock<State>,
+    files: KArc<FdTable>,
+    fs: FsContext,
     blocked: AtomicU64,
     personality: AtomicU32,
     exit: Once<Exit>,
 }
 
 impl Process {
-    /// Creates a process that has the limits of the first one.
-    #[must_use]
-    pub fn new(pid: u32, ppid: u32, max_threads: u64) -> Self {
-        let rlimits = Rlimits::init(max_threads);
-        Self {
+    /// Creates a process of root that has the limits of the first one, and no open files. Its
+    /// directories are `fs`.
+    ///
+    /// # Errors
+    /// ENOMEM
+    pub fn new(pid: u32, ppid: u32, max_threads: u64, fs: FsContext) -> Result<Self, Errno> {
+        let state = State {
+            rlimits: Rlimits::init(max_threads),
+            actions: [[0; 4]; NSIG],
+            cred: Cred::ROOT,
+            mm: None,
+            exe: None,
+            auxv: [(0, 0); AUXV_LEN],
+        };
+        Ok(Self {
             pid,
             ppid,
             start_time: ktime_get(),
-            state: SpinLock::new(Rank::Process, State { rlimits, actions: [[0; 4]; NSIG] }),
+            state: SpinLock::new(Rank::Process, state),
+            files: KArc::new(FdTable::new(), Gfp::GFP_KERNEL)?,
+            fs,
             blocked: AtomicU64::new(0),
             personality: AtomicU32::new(0),
             exit: Once::new(),
-        }
+        })
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        with_masked(|irq| f(&mut self.state.lock(irq)))
+    }
+
+    /// Calls `f` with what calls on files have to know of the process.
+    pub fn with_caller<R>(&self, f: impl FnOnce(&Caller<'_>) -> R) -> R {
+        let (cred, limits) = self.with(|state| {
+            let limit = |resource| state.rlimits.get(resource).cur;
+            let (nofile, fsize) = (limit(Resource::NOFILE), limit(Resource::FSIZE));
+            (state.cred, FileLimits { nofile, fsize })
+        });
+        f(&Caller { files: &self.files, fs: &self.fs, cred: &cred, limits })
+    }
+
+    /// The open files.
+    #[must_use]
+    pub const fn files(&self) -> &KArc<FdTable> {
+        &self.files
+    }
+
+    /// The directories.
+    #[must_use]
+    pub const fn fs(&self) -> &FsContext {
+        &self.fs
+    }
+
+    /// The credentials.
+    #[must_use]
+    pub fn cred(&self) -> Cred {
+        self.with(|state| state.cred)
+    }
+
+    /// Changes the credentials.
+    pub fn set_cred(&self, cred: Cred) {
+        self.with(|state| state.cred = cred);
+    }
+
+    /// Limits and rights that calls on memory look at.
+    #[must_use]
+    pub fn mm_limits(&self) -> Limits {
+        let read_implies_exec = self.personality.load(Relaxed) & READ_IMPLIES_EXEC != 0;
+        self.with(|state| {
+            let limit = |resource| state.rlimits.get(resource);
+            let has = |capability| state.cred.caps.has(capability);
+            Limits {
+                as_: limit(Resource::AS).cur,
+                data: limit(Resource::DATA).cur,
+                data_max: limit(Resource::DATA).max,
+                stack: limit(Resource::STACK).cur,
+                memlock: limit(Resource::MEMLOCK).cur,
+                can_ipc_lock: has(abi::CAP_IPC_LOCK),
+                can_sys_admin: has(abi::CAP_SYS_ADMIN),
+                cap_sys_rawio: has(abi::CAP_SYS_RAWIO),
+                read_implies_exec,
+            }
+        })
+    }
+
+    /// The address space; `None` before the program is loaded and once it has ended (Linux:
+    /// get_task_mm).
+    #[must_use]
+    pub fn mm(&self) -> Option<MmHandle> {
+        self.with(|state| state.mm.clone())
+    }
+
+    /// Sets the address space; returns the one before.
+    pub(super) fn set_mm(&self, mm: Option<MmHandle>) -> Option<MmHandle> {
+        self.with(|state| core::mem::replace(&mut state.mm, mm))
+    }
+
+    /// The file of the program.
+    #[must_use]
+    pub fn exe(&self) -> Option<KArc<OpenFile>> {
+        self.with(|state| state.exe.clone())
+    }
+
+    /// The auxiliary vector of the program.
+    #[must_use]
+    pub fn auxv(&self) -> [(u64, u64); AUXV_LEN] {
+        self.with(|state| state.auxv)
+    }
+
+    /// Notes what program runs; returns the file of the one before.
+    pub(super) fn set_program(
+        &self,
+        exe: Option<KArc<OpenFile>>,
+        auxv: [(u64, u64); AUXV_LEN],
+    ) -> Option<KArc<OpenFile>> {
+        self.with(|state| {
+            state.auxv = auxv;
+            core::mem::replace(&mut state.exe, exe)
+        })
     }
 
     /// The number of the process, and of its task.
@@ -75,13 +194,13 @@ impl Process {
     /// A limit.
     #[must_use]
     pub fn rlimit(&self, resource: Resource) -> Rlimit {
-        with_masked(|irq| self.state.lock(irq).rlimits.get(resource))
+        self.with(|state| state.rlimits.get(resource))
     }
 
     /// All limits.
     #[must_use]
     pub fn rlimits(&self) -> Rlimits {
-        with_masked(|irq| self.state.lock(irq).rlimits.clone())
+        self.with(|state| state.rlimits.clone())
     }
 
     /// Sets a limit; returns the one before.
@@ -89,8 +208,7 @@ impl Process {
     /// # Errors
     /// As for [`Rlimits::set`].
     pub fn set_rlimit(&self, resource: Resource, limit: Rlimit) -> Result<Rlimit, Errno> {
-        with_masked(|irq| {
-            let mut state = self.state.lock(irq);
+        self.with(|state| {
             let old = state.rlimits.get(resource);
             state.rlimits.set(resource, limit, NR_OPEN)?;
             Ok(old)
@@ -100,7 +218,7 @@ impl Process {
     /// The action for a signal.
     #[must_use]
     pub fn action(&self, signal: Signal) -> SigAction {
-        with_masked(|irq| self.state.lock(irq).actions[usize::from(signal.get()) - 1])
+        self.with(|state| state.actions[usize::from(signal.get()) - 1])
     }
 
     /// Sets the action for a signal; returns the one before (Linux: do_sigaction).

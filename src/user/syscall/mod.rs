@@ -5,6 +5,9 @@
 //! | `table` | which function serves which number |
 //! | `process` | numbers, limits, signals' actions, the end |
 //! | `time` | clocks and sleeping |
+//! | `file` | open files, their contents and attributes |
+//! | `path` | names of files |
+//! | `mm` | memory |
 //! | `misc` | names, figures, random numbers |
 //!
 //! A call that neither sleeps nor touches the program's memory runs on the fast path, with interrupts
@@ -14,7 +17,10 @@
 //! A number that nobody serves answers ENOSYS and is counted; the first call of each is logged.
 #![deny(unsafe_code)]
 
+mod file;
 mod misc;
+mod mm;
+mod path;
 mod process;
 mod table;
 mod time;

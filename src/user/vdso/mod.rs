@@ -6,6 +6,8 @@
 //! Linux 6.12 has a `__kernel_getrandom` too, which needs pages that reclaim may drop: it isn't here,
 //! and libraries make the call then. arm64 has no getcpu there.
 
+mod special;
+
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::arch::irq::with_masked;
 use crate::arch::{clock, image};
@@ -13,6 +15,8 @@ use crate::sync::{Once, Rank, SpinLock};
 use crate::time::{getboottime64, set_update_vsyscall};
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+pub use special::map;
 
 global_asm!(include_str!("vdso.S"));
 
@@ -38,7 +42,7 @@ static DATA: VdsoData = VdsoData {
     mult: AtomicU64::new(0),
     boot_time: AtomicU64::new(0),
 };
-static WRITER: SpinLock<()> = SpinLock::new(Rank::Vsyscall, ());
+static WRITER: SpinLock<()> = SpinLock::new(Rank::Process, ());
 
 /// Pages of the library.
 pub const PAGES: usize = 2;
