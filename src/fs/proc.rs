@@ -56,7 +56,7 @@ pub(super) const FILES: &[Node] = &[
     Node::File(File::private("slabinfo", |_, out| write!(out, "{}", stat::SlabInfoFile))),
     #[cfg(target_os = "none")]
     Node::File(File::new("stat", |_, out| proc_stat::stat(out))),
-    Node::Dir("sys", &[Node::Dir("kernel", sysctl::KERNEL)]),
+    Node::Dir("sys", &[Node::Dir("kernel", sysctl::KERNEL), Node::Dir("vm", sysctl::VM)]),
     #[cfg(target_os = "none")]
     Node::File(File::new("uptime", |_, out| proc_stat::uptime(out))),
     #[cfg(target_os = "none")]

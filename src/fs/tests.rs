@@ -114,7 +114,7 @@ fn directories_list_what_they_hold() {
         }
         // Of tracing: its own, of events and their systems, of CPUs.
         let tracing = 7 + 2 + 1 + 6 + 3 * trace::EVENTS.len() + 2 * 8;
-        assert_eq!(files().len(), 4 + 11 + 2 + 1 + 4 + 1 + 2 + 2 + 8 + 2 + 5 + tracing);
+        assert_eq!(files().len(), 4 + 11 + 2 + 8 + 1 + 4 + 1 + 2 + 2 + 8 + 2 + 5 + tracing);
     });
 }
 

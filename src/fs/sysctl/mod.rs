@@ -5,8 +5,12 @@ use super::tree::{File, Node};
 use crate::sched;
 use crate::utsname;
 
+mod vm;
+
 #[cfg(test)]
 mod tests;
+
+pub(super) use vm::VM;
 
 /// /proc/sys/kernel.
 pub(super) const KERNEL: &[Node] = &[

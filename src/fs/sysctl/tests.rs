@@ -3,6 +3,7 @@
 use crate::addr::{PhysAddr, PhysRange};
 use crate::arch::hosted::Machine;
 use crate::fs::{FsError, list, read, write};
+use crate::mm::mm_struct::vm_commit_limit;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
@@ -34,5 +35,40 @@ fn the_limit_of_pids_is_set_as_linux_has_it() {
             assert_eq!(write(PATH, wrong), Err(FsError::InvalidArgument), "{wrong}");
         }
         assert_eq!(text(PATH), "32768\n");
+    });
+}
+
+#[test]
+fn limits_of_address_spaces_are_set() {
+    Machine::run(&[PhysRange::from_size(PhysAddr::new(0x4000_0000), 1 << 24)], |_| {
+        let at = |name: &str| "/proc/sys/vm/".to_string() + name;
+        for (name, first, written) in [
+            ("max_map_count", "65530", "100"),
+            ("mmap_min_addr", "32768", "65536"),
+            ("legacy_va_layout", "0", "1"),
+            ("overcommit_memory", "0", "2"),
+            ("overcommit_ratio", "50", "80"),
+            ("overcommit_kbytes", "0", "4096"),
+            ("admin_reserve_kbytes", "0", "512"),
+            ("user_reserve_kbytes", "0", "256"),
+        ] {
+            assert_eq!(text(&at(name)), first.to_string() + "\n", "{name}");
+            assert_eq!(write(&at(name), written), Ok(()), "{name}");
+            assert_eq!(text(&at(name)), written.to_string() + "\n", "{name}");
+            for wrong in ["", "x", "-1", "4294967296"] {
+                assert_eq!(write(&at(name), wrong), Err(FsError::InvalidArgument), "{name}");
+            }
+            assert_eq!(text(&at(name)), written.to_string() + "\n", "{name}");
+        }
+        // Of ratio and KiB, what was set last counts.
+        assert_eq!(text(&at("overcommit_ratio")), "0\n");
+        assert_eq!(vm_commit_limit(), 1024);
+        write(&at("overcommit_ratio"), "80").unwrap();
+        assert_eq!(text(&at("overcommit_kbytes")), "0\n");
+        assert_eq!(write(&at("overcommit_memory"), "3"), Err(FsError::InvalidArgument));
+        assert_eq!(write(&at("max_map_count"), "2147483648"), Err(FsError::InvalidArgument));
+        // Of a page that is begun, all.
+        write(&at("mmap_min_addr"), "4097").unwrap();
+        assert_eq!(text(&at("mmap_min_addr")), "8192\n");
     });
 }

@@ -3,6 +3,7 @@
 use super::{kib, nodes};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
 use crate::arch::layout;
+use crate::mm::mm_struct::{vm_commit_limit, vm_memory_committed};
 use crate::mm::mmzone::{NodeId, ZoneType};
 use crate::mm::page_alloc::{self, ZoneInfo};
 use crate::mm::percpu;
@@ -157,9 +158,8 @@ pub(crate) fn for_each(of: &mut dyn FnMut(&str, usize) -> fmt::Result) -> fmt::R
         ("NFS_Unstable", 0),
         ("Bounce", 0),
         ("WritebackTmp", 0),
-        // Half of it, as long as nobody says otherwise (Linux: vm.overcommit_ratio).
-        ("CommitLimit", sums.managed / 2),
-        ("Committed_AS", 0),
+        ("CommitLimit", vm_commit_limit() as usize),
+        ("Committed_AS", vm_memory_committed() as usize),
         ("VmallocTotal", layout::VMALLOC.len() >> PAGE_SHIFT),
         ("VmallocUsed", vm.allocated),
         ("VmallocChunk", 0),
