@@ -26,6 +26,7 @@ mod cma;
 mod dma;
 mod harness;
 mod metadata;
+mod mm_struct;
 mod model;
 mod pages;
 mod scale;
@@ -79,6 +80,7 @@ fn main(boot: &Boot) -> u8 {
     vmalloc::run(&bench);
     cma::run(&bench);
     dma::run(&bench);
+    mm_struct::run(&bench);
     thread::run(&bench);
     // Last: its areas stay.
     scale::run(&bench);
