@@ -6,9 +6,20 @@ use super::node::Slot;
 use super::{Entry, Gap, Path, RangeTree};
 use core::ops::Range;
 
-/// Place of a range in a tree, as long as the tree is not changed but through it.
+/// Place of a range in a tree, as long as the tree is not changed but through it. It has of the way
+/// there what most changes need; others go it again.
+#[derive(Clone, Copy)]
 pub struct Cursor {
-    path: Path,
+    leaf: u32,
+    /// The node above the leaf; [`NIL`] if there is none.
+    parent: u32,
+    /// Indices of the range in the leaf, and of the leaf in the node above.
+    at: u8,
+    at_parent: u8,
+    /// True if it is the leaf that the space begins with.
+    is_first_leaf: bool,
+    /// End of the leaf's part of the space.
+    end: u64,
     entry: Slot,
 }
 
@@ -30,43 +41,61 @@ impl Cursor {
 }
 
 impl<P: TablePage> RangeTree<P> {
+    /// Returns the place of the last range that begins at `page` or below, or else of the first one of
+    /// all. There is a root.
+    #[inline(always)]
+    fn cursor(&self, page: u64) -> Cursor {
+        let (mut number, mut parent, mut at_parent) = (self.root, NIL, 0);
+        let (mut end, mut is_first_leaf) = (self.end, true);
+        for _ in 0..self.height {
+            let node = self.node(number);
+            let at = node.floor(page);
+            if at + 1 < node.len() {
+                end = node.first(at + 1);
+            }
+            is_first_leaf &= at == 0;
+            (parent, at_parent, number) = (number, at as u8, node.value(at));
+        }
+        let node = self.node(number);
+        let at = node.floor(page);
+        let entry = node.slot(at);
+        Cursor { leaf: number, parent, at: at as u8, at_parent, is_first_leaf, end, entry }
+    }
+
     /// Returns the first range that ends after `page`.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn seek(&self, page: u64) -> Option<Cursor> {
         if self.root == NIL || page >= self.end {
             return None;
         }
-        let mut path = self.path(page);
-        let (leaf, at) = path.step(0);
-        let node = self.node(leaf);
-        let mut entry = node.slot(at);
-        if entry.extra <= page {
-            if at + 1 < node.len() {
-                path.at[0] += 1;
-                entry = node.slot(at + 1);
-            } else if path.end == self.end {
+        let mut cursor = self.cursor(page);
+        if cursor.entry.extra <= page {
+            let (node, next) = (self.node(cursor.leaf), usize::from(cursor.at) + 1);
+            if next < node.len() {
+                (cursor.at, cursor.entry) = (next as u8, node.slot(next));
+            } else if cursor.end == self.end {
                 return None;
             } else {
                 // The next leaf's part begins with a range.
-                path = self.path(path.end);
-                let (leaf, at) = path.step(0);
-                entry = self.node(leaf).slot(at);
+                cursor = self.cursor(cursor.end);
             }
         }
-        Some(Cursor { path, entry })
+        Some(cursor)
     }
 
     /// Returns the range before that of `cursor`.
     #[inline]
     #[must_use]
     pub fn before(&self, cursor: &Cursor) -> Option<Entry> {
-        let (leaf, at) = cursor.path.step(0);
+        let (leaf, at) = (cursor.leaf, usize::from(cursor.at));
         let entry = if at > 0 {
             self.node(leaf).slot(at - 1)
         } else {
-            let end = self.end_before(&cursor.path);
-            let (leaf, at, _) = self.leaf(end.checked_sub(1)?);
+            if cursor.is_first_leaf {
+                return None;
+            }
+            let (leaf, at, _) = self.leaf(cursor.entry.first - 1);
             self.node(leaf).slot(at)
         };
         let Slot { first, value, extra: end } = entry;
@@ -77,23 +106,22 @@ impl<P: TablePage> RangeTree<P> {
     #[inline]
     #[must_use]
     pub fn cursor_before(&self, cursor: &Cursor) -> Option<Cursor> {
-        let (leaf, at) = cursor.path.step(0);
+        let (leaf, at) = (cursor.leaf, usize::from(cursor.at));
         if at > 0 {
-            let mut path = cursor.path;
-            path.at[0] -= 1;
-            return Some(Cursor { path, entry: self.node(leaf).slot(at - 1) });
+            let entry = self.node(leaf).slot(at - 1);
+            return Some(Cursor { at: cursor.at - 1, entry, ..*cursor });
         }
-        self.seek(self.end_before(&cursor.path).checked_sub(1)?)
+        if cursor.is_first_leaf { None } else { Some(self.cursor(cursor.entry.first - 1)) }
     }
 
     /// Returns the range after that of `cursor`.
     #[inline]
     #[must_use]
     pub fn after(&self, cursor: &Cursor) -> Option<Entry> {
-        let (leaf, at) = cursor.path.step(0);
+        let (leaf, at) = (cursor.leaf, usize::from(cursor.at));
         let node = self.node(leaf);
         if at + 1 == node.len() {
-            return self.at_or_above(cursor.path.end);
+            return self.at_or_above(cursor.end);
         }
         let Slot { first, value, extra: end } = node.slot(at + 1);
         Some(Entry { pages: first..end, value })
@@ -103,20 +131,41 @@ impl<P: TablePage> RangeTree<P> {
     #[inline]
     #[must_use]
     pub fn room_around(&self, cursor: &Cursor) -> Range<u64> {
-        let (leaf, at) = cursor.path.step(0);
+        let (leaf, at) = (cursor.leaf, usize::from(cursor.at));
         let node = self.node(leaf);
-        let start = if at > 0 { node.extra(at - 1) } else { self.end_before(&cursor.path) };
-        let end = if at + 1 < node.len() { node.first(at + 1) } else { cursor.path.end };
+        let start = if at > 0 { node.extra(at - 1) } else { self.end_of_leaf_before(cursor) };
+        let end = if at + 1 < node.len() { node.first(at + 1) } else { cursor.end };
         start..end
+    }
+
+    /// Returns the end of the range before the first one of a leaf.
+    #[inline(never)]
+    fn end_of_leaf_before(&self, cursor: &Cursor) -> u64 {
+        if cursor.is_first_leaf {
+            return 0;
+        }
+        let (leaf, at, _) = self.leaf(cursor.entry.first - 1);
+        self.node(leaf).extra(at)
+    }
+
+    /// Raises the bounds of the parts that the leaf of `cursor` lies in to `len`. A bound is never
+    /// below those of its own parts.
+    #[inline(always)]
+    fn raise_above(&mut self, cursor: &Cursor, len: u64) {
+        let is_below =
+            |tree: &Self| tree.node(cursor.parent).extra(usize::from(cursor.at_parent)) < len;
+        if cursor.parent != NIL && is_below(self) {
+            self.raise_bounds(cursor.entry.first, len);
+        }
     }
 
     /// Returns the gap after the range of `cursor`, which may be empty.
     #[inline]
     #[must_use]
     pub fn gap_after(&self, cursor: &Cursor) -> Gap {
-        let (leaf, at) = cursor.path.step(0);
+        let (leaf, at) = (cursor.leaf, usize::from(cursor.at));
         let node = self.node(leaf);
-        let end = if at + 1 < node.len() { node.first(at + 1) } else { cursor.path.end };
+        let end = if at + 1 < node.len() { node.first(at + 1) } else { cursor.end };
         let whole = cursor.entry.extra..end;
         Gap { pages: whole.clone(), whole, leaf, at: at + 1 }
     }
@@ -124,8 +173,19 @@ impl<P: TablePage> RangeTree<P> {
     /// Removes the range of `cursor`, and returns its value. Pages that hold no node any more are
     /// passed to `give_back`.
     #[inline]
-    pub fn remove_cursor(&mut self, cursor: Cursor, mut give_back: impl FnMut(P)) -> u32 {
-        self.remove_at(&cursor.path, &mut give_back)
+    pub fn remove_cursor(&mut self, cursor: Cursor, give_back: impl FnMut(P)) -> u32 {
+        let (leaf, at) = (cursor.leaf, usize::from(cursor.at));
+        let node = self.node(leaf);
+        let Slot { first, value, .. } = cursor.entry;
+        if node.len() <= MIN || at == 0 && !cursor.is_first_leaf {
+            return self.remove(first, give_back);
+        }
+        let start = if at > 0 { node.extra(at - 1) } else { 0 };
+        let end = if at + 1 < node.len() { node.first(at + 1) } else { cursor.end };
+        self.node_mut(leaf).remove(at);
+        self.full.note(end, end - start);
+        self.raise_above(&cursor, end - start);
+        value
     }
 
     /// Changes the range of `cursor` to `pages`.
@@ -141,15 +201,15 @@ impl<P: TablePage> RangeTree<P> {
         if pages.start > old.pages.start {
             let len = pages.start - room.start;
             self.full.note(pages.start, len);
-            if cursor.path.at[0] > 0 || cursor.path.is_first() {
-                self.raise_along(&cursor.path, len);
+            if cursor.at > 0 || cursor.is_first_leaf {
+                self.raise_above(&cursor, len);
             } else {
                 self.raise_bounds(pages.start - 1, len);
             }
         }
         if pages.end < old.pages.end {
             self.full.note(room.end, room.end - pages.end);
-            self.raise_along(&cursor.path, room.end - pages.end);
+            self.raise_above(&cursor, room.end - pages.end);
         }
     }
 
@@ -164,24 +224,21 @@ impl<P: TablePage> RangeTree<P> {
         let room = self.room_around(cursor);
         let fits = room.start <= pages.start && pages.start < pages.end && pages.end <= room.end;
         assert!(fits, "{pages:x?} between {room:x?}");
-        let (leaf, at) = cursor.path.step(0);
+        let (leaf, at) = (cursor.leaf, usize::from(cursor.at));
         let old = cursor.entry.first;
-        let node = self.node_mut(leaf);
-        node.set_extra(at, pages.end);
+        self.node_mut(leaf).set_extra(at, pages.end);
         if pages.start != old {
-            node.set_first(at, pages.start);
-            if at == 0 {
-                self.set_part(&cursor.path, pages.start);
+            if at == 0 && !cursor.is_first_leaf {
+                let path = self.path(old);
+                self.set_part(&path, pages.start);
             }
+            self.node_mut(leaf).set_first(at, pages.start);
         }
         cursor.entry = Slot { first: pages.start, extra: pages.end, ..cursor.entry };
     }
 
     /// Lets the part of the leaf of `path`, whose first range has changed, begin at `first`.
     fn set_part(&mut self, path: &Path, first: u64) {
-        if path.is_first() {
-            return;
-        }
         for level in 1..=self.height {
             let (number, at) = path.step(level);
             self.node_mut(number).set_first(at, first);
@@ -218,7 +275,7 @@ impl<P: TablePage> RangeTree<P> {
     #[inline]
     #[track_caller]
     pub fn absorb_next(&mut self, cursor: &mut Cursor, give_back: impl FnMut(P)) -> u32 {
-        let (leaf, at) = cursor.path.step(0);
+        let (leaf, at) = (cursor.leaf, usize::from(cursor.at));
         let Slot { first, extra: own_end, .. } = cursor.entry;
         let node = self.node_mut(leaf);
         if at + 1 < node.len() && node.len() > MIN {

@@ -71,7 +71,6 @@ pub struct RangeTree<P> {
 
 /// The way from the root to a place in a leaf: by level, 0 for the leaf, a node and the index of
 /// an entry.
-#[derive(Clone, Copy)]
 struct Path {
     nodes: [u32; DEPTH],
     at: [u8; DEPTH],

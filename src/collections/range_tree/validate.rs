@@ -64,6 +64,10 @@ impl<P: TablePage> RangeTree<P> {
             assert!(start < end && seen.end <= start, "part {at} of node {number:#x}");
             let below = self.check(child.value, level - 1, start..end, each);
             assert!(below.gap <= child.extra, "bound {at} of node {number:#x}");
+            if level > 1 {
+                let bounds = self.nodes.get(child.value).slots().map(|slot| slot.extra);
+                assert!(bounds.max() <= Some(child.extra), "bounds below {at} of {number:#x}");
+            }
             seen.gap = seen.gap.max(below.gap);
             seen.end = below.end;
             seen.nodes += below.nodes;

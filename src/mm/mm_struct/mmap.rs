@@ -99,12 +99,12 @@ fn file_mmap_ok(pgoff: u64, len: usize) -> bool {
 /// Checks the request for a mapping of `file`, and what it may become (Linux: do_mmap).
 fn file_flags(
     file: &VmFile,
-    args: &MmapArgs,
+    (prot, pgoff): (u32, u64),
     flags: u32,
     len: usize,
     mut vm_flags: VmFlags,
 ) -> Result<VmFlags, Errno> {
-    if !file_mmap_ok(args.pgoff, len) {
+    if !file_mmap_ok(pgoff, len) {
         return Err(Errno::EOVERFLOW);
     }
     let may = file.may();
@@ -115,7 +115,7 @@ fn file_flags(
             {
                 return Err(Errno::EOPNOTSUPP);
             }
-            if args.prot & uapi::PROT_WRITE != 0 && !may.contains(FileAccess::WRITE) {
+            if prot & uapi::PROT_WRITE != 0 && !may.contains(FileAccess::WRITE) {
                 return Err(Errno::EACCES);
             }
             vm_flags |= VmFlags::SHARED | VmFlags::MAYSHARE;
@@ -170,7 +170,7 @@ fn hugetlb(args: &MmapArgs) -> Errno {
 
 impl Space {
     /// Maps; returns the address, and whether the pages are to be brought in (Linux: do_mmap).
-    #[inline]
+    #[inline(always)]
     pub(super) fn mmap(
         &mut self,
         tables: &impl PageTables,
@@ -221,8 +221,7 @@ impl Space {
         }
         let mut pgoff = args.pgoff;
         if let Some(file) = &args.file {
-            vm_flags =
-                file_flags(file, &MmapArgs { file: None, prot, ..args }, flags, len, vm_flags)?;
+            vm_flags = file_flags(file, (prot, args.pgoff), flags, len, vm_flags)?;
         } else {
             vm_flags = anonymous_flags(flags, vm_flags)?;
             pgoff = if is_shared { 0 } else { pages(range.start().get()) };
@@ -239,7 +238,7 @@ impl Space {
     }
 
     /// Maps at `spot`, in place of what is there (Linux: mmap_region).
-    #[inline]
+    #[inline(always)]
     pub(super) fn mmap_region(
         &mut self,
         tables: &impl PageTables,
@@ -307,7 +306,7 @@ impl Space {
 
     /// Checks the limits for `added` pages in place of `removed`, of which `accounted` count as
     /// committed, and promises them. Returns how many more are promised.
-    #[inline]
+    #[inline(always)]
     fn charge(
         &self,
         attributes: &mut Attributes,
@@ -331,7 +330,7 @@ impl Space {
     }
 
     /// Makes room, and the file of shared anonymous memory.
-    #[inline]
+    #[inline(always)]
     fn prepare(&mut self, attributes: &mut Attributes, len: usize) -> Result<(), Errno> {
         self.vmas.reserve()?;
         if attributes.flags.contains(VmFlags::SHARED) && attributes.file.is_none() {

@@ -125,7 +125,7 @@ impl Space {
     /// # Errors
     /// `ENOMEM` if there would be too many areas, `EPERM` where one is sealed, `EINVAL` where one
     /// can't be cut. Areas before that one are cut at the ends of the range by then, as in Linux.
-    #[inline]
+    #[inline(always)]
     pub(super) fn plan_removal(&mut self, range: UserRange) -> Result<Option<Removal>, Errno> {
         let Some(removal) = self.vmas.plan_removal(range) else { return Ok(None) };
         let first = self.vmas.first_of(&removal);
@@ -186,7 +186,7 @@ impl Space {
 
     /// Carries out a removal; there is room. What was there is unmapped and no longer counted (Linux:
     /// vms_complete_munmap_vmas).
-    #[inline]
+    #[inline(always)]
     pub(super) fn complete_removal(
         &mut self,
         tables: &impl PageTables,
@@ -208,7 +208,7 @@ impl Space {
     }
 
     /// Unmaps `len` bytes at `start` (Linux: do_vmi_munmap).
-    #[inline]
+    #[inline(always)]
     pub(super) fn munmap(
         &mut self,
         tables: &impl PageTables,
@@ -265,7 +265,7 @@ impl Space {
     }
 
     /// Adds an area with `attributes` at a hole of its size, or lets a neighbour grow; there is room.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(
         &mut self,
         hole: crate::mm::vma::Hole,

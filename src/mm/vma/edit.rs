@@ -123,7 +123,7 @@ impl VmaTree {
 
     /// Carries out an insertion: `vma` is what was proposed. There is [room](Self::reserve). Returns
     /// the number of the area that has the range now.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, insertion: Insertion, vma: Vma) -> VmaId {
         let Insertion { hole, merge } = insertion;
         let range = vma.range;
@@ -300,7 +300,7 @@ impl VmaTree {
 
     /// Computes the removal of all in `range`, which is not empty; `None` if there is nothing.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn plan_removal(&self, range: UserRange) -> Option<Removal> {
         let first = self.seek(range.start().get())?;
         let vma = self.at(&first);
@@ -350,7 +350,7 @@ impl VmaTree {
     }
 
     /// Carries out a removal. There is [room](Self::reserve).
-    #[inline]
+    #[inline(always)]
     pub fn remove(&mut self, removal: Removal) {
         let Removal { first: mut place, range, .. } = removal;
         let number = place.0.value();

@@ -223,7 +223,7 @@ impl VmaTree {
 
     /// Returns the area after that at `place`.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn after(&self, place: &Place) -> Option<&Vma> {
         self.of(self.tree.after(&place.0))
     }
@@ -247,7 +247,7 @@ impl VmaTree {
 
     /// Returns the areas before and after a gap.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn around(&self, hole: &Hole) -> (Option<&Vma>, Option<&Vma>) {
         (self.of(self.tree.before_gap(&hole.0)), self.of(self.tree.after_gap(&hole.0)))
     }
@@ -289,7 +289,7 @@ impl VmaTree {
     }
 
     /// Adds an area at a hole of its range. There is room.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&mut self, hole: &Hole, vma: Vma) -> VmaId {
         let pages = pages_of(vma.range);
         link(self.mm, &vma);
@@ -299,7 +299,7 @@ impl VmaTree {
     }
 
     /// Takes area `id` out of its slot; it has left the tree.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, id: u32) -> Vma {
         let (vma, _page) = self.vmas.remove(id);
         unlink(self.mm, &vma);
