@@ -16,66 +16,49 @@ struct Dead {
     owed: FlushOwed<User>,
 }
 
+/// The part of `hole` that is whole entries of a table of `level`.
+#[inline(always)]
+fn whole_entries(hole: UserRange, level: Level) -> Option<UserRange> {
+    let start = (hole.start().get() + level.size() - 1) & !(level.size() - 1);
+    let end = hole.end() & !(level.size() - 1);
+    let at = UserAddr::new(start).filter(|_| start < end)?;
+    UserRange::from_size(at, end - start)
+}
+
 impl UserTables {
     /// Frees the tables that translate nothing but addresses of `hole` and have no entries: from the
     /// end of the area below what was unmapped to the start of the area above, so that no table of
     /// a neighbour's goes. Process context.
+    #[inline]
     pub fn free_tables(&self, hole: UserRange) {
-        let mut at = hole.start().get();
-        // By parts that are done with interrupts masked.
-        while let Some(start) = UserAddr::new(at).filter(|_| at < hole.end()) {
-            let end = ((at | (Level::Pud.size() - 1)) + 1).min(hole.end());
-            let next = self.walk(|walk| walk.next_used(start, hole.end()));
-            let Some(next) = next else { break };
-            if next >= end {
-                at = next & !(Level::Pud.size() - 1);
-                at = at.max(hole.start().get());
-                continue;
-            }
-            self.free_part(hole, start);
-            at = end;
+        for level in [Level::Pmd, Level::Pud, Level::Pgd] {
+            // What holds no table of a level holds none of those above it.
+            let Some(whole) = whole_entries(hole, level) else { return };
+            self.free_level(whole, level);
         }
-        self.free_upper(hole);
     }
 
-    /// Frees the last-level tables for the 1 GiB around `at`, and the table that links them.
-    fn free_part(&self, hole: UserRange, at: UserAddr) {
-        let mut dead = Dead { first: None, owed: FlushOwed::NONE };
-        self.walk(|walk| {
-            let _lock = self.page_table_lock.lock(walk.irq());
-            let base = at.align_down(Level::Pud.size());
-            if let Some((pmd, _)) = walk.table(at, Level::Pmd) {
-                for n in 0..512 {
-                    if page_of(pmd).private() == 0 {
+    /// Frees empty tables that tables of `level` link in `range`, which is whole entries of those.
+    #[inline(never)]
+    fn free_level(&self, range: UserRange, level: Level) {
+        let mut rest = Some(range);
+        // By tables, each with interrupts masked.
+        while let Some(range) = rest {
+            let mut dead = Dead { first: None, owed: FlushOwed::NONE };
+            rest = self.walk(|walk| {
+                let (start, table) = walk.next_used(range, level)?;
+                let end = ((start | (level.table_span() - 1)) + 1).min(range.end());
+                let _lock = self.page_table_lock.lock(walk.irq());
+                let mut at = start;
+                while let Some(entry) = UserAddr::new(at).filter(|_| at < end) {
+                    if page_of(table).private() == 0 {
                         break;
                     }
-                    walk.take_table(hole, base, n, Level::Pmd, pmd, &mut dead);
+                    walk.take_table(entry, level, table, &mut dead);
+                    at += level.size();
                 }
-            }
-        });
-        self.free_dead(dead);
-    }
-
-    /// Frees tables above the last two levels, and those of level 2 that have become empty.
-    fn free_upper(&self, hole: UserRange) {
-        for level in [Level::Pud, Level::Pgd] {
-            let mut dead = Dead { first: None, owed: FlushOwed::NONE };
-            self.walk(|walk| {
-                let _lock = self.page_table_lock.lock(walk.irq());
-                let mut at = hole.start().get();
-                while let Some(start) = UserAddr::new(at).filter(|_| at < hole.end()) {
-                    let base = start.align_down(level.table_span());
-                    if let Some((table, _)) = walk.table(start, level) {
-                        let first = (start.get() >> level.shift()) & 511;
-                        for n in first..512 {
-                            if page_of(table).private() == 0 {
-                                break;
-                            }
-                            walk.take_table(hole, base, n, level, table, &mut dead);
-                        }
-                    }
-                    at = base.get() + level.table_span();
-                }
+                let next = UserAddr::new(end)?;
+                UserRange::from_size(next, range.end() - end)
             });
             self.free_dead(dead);
         }
@@ -97,36 +80,27 @@ impl UserTables {
 }
 
 impl Walk<'_> {
-    /// An address from `at` on whose table of level 2 is there; `None` if none is below `end`.
-    fn next_used(&self, at: UserAddr, end: usize) -> Option<usize> {
-        let mut at = at.get();
-        while let Some(start) = UserAddr::new(at).filter(|_| at < end) {
-            let missing =
-                [Level::Pud, Level::Pmd].into_iter().find(|&l| self.table(start, l).is_none());
-            match missing {
-                None => return Some(at),
-                Some(level) => at = (at | (level.table_span() - 1)) + 1,
+    /// The first table of `level` that translates some of `range`, with the first address of that.
+    fn next_used(&self, range: UserRange, level: Level) -> Option<(usize, TableAddr<User>)> {
+        let mut at = range.start().get();
+        while let Some(start) = UserAddr::new(at).filter(|_| at < range.end()) {
+            let mut above =
+                [Level::Pud, Level::Pmd].into_iter().take_while(|&above| above <= level);
+            match above.find(|&above| self.table(start, above).is_none()) {
+                None => return self.table(start, level).map(|(table, _)| (at, table)),
+                Some(missing) => at = (at | (missing.table_span() - 1)) + 1,
             }
         }
         None
     }
 
-    /// Takes the table that entry `n` of `table` links out of the tree, if all that it translates is
-    /// in `hole` and it is empty. The lock of the links is held; `base` is the first address that
-    /// `table`, of `level`, translates.
-    fn take_table(
-        &self,
-        hole: UserRange,
-        base: UserAddr,
-        n: usize,
-        level: Level,
-        table: TableAddr<User>,
-        dead: &mut Dead,
-    ) {
-        let Some(start) = base.checked_add(n << level.shift()) else { return };
-        let inside = start >= hole.start() && start.get() + level.size() <= hole.end();
-        let Some((_, words)) = self.table(base, level).filter(|_| inside) else { return };
-        let Some(below) = words.table_below(n) else { return };
+    /// Takes the table that the entry of `table`, of `level`, for `start` links out of the tree, if
+    /// it is empty. The lock of the links is held.
+    fn take_table(&self, start: UserAddr, level: Level, table: TableAddr<User>, dead: &mut Dead) {
+        let n = (start.get() >> level.shift()) & 511;
+        // The table may be out of the tree since it was found: then it is empty.
+        let Some((found, words)) = self.table(start, level) else { return };
+        let Some(below) = words.table_below(n).filter(|_| found == table) else { return };
         if level == Level::Pmd {
             // Its entries are counted under its lock.
             let Some(locked) = self.last_table(start).and_then(|last| last.lock()) else { return };
