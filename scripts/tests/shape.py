@@ -43,7 +43,7 @@ FOR_ALL_CPUS = {
     "lib.rs": (1, "the hosted machine has all CPUs"),
     "mm/slab/kmem_cache.rs": (1, "the hosted machine has all CPUs"),
     "mm/vmalloc/vmap_areas.rs": (2, "a word and a half for each CPU, under the lock of all areas"),
-    "sched/mm.rs": (1, "two words for each CPU, under the lock of the map of ASIDs"),
+    "sched/mm/switch.rs": (1, "two words for each CPU, under the lock of the map of ASIDs"),
     "percpu/names/mod.rs": (1, "names of files, which are constants: 7 bytes for each CPU"),
     "percpu/array.rs": (4, "the hosted machine has all CPUs"),
 }

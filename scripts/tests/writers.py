@@ -21,6 +21,14 @@ KNOWN = """
 mm/compaction/scanner.rs add_block_skip clear_block_skip
 mm/debug/kfence/mod.rs add_type set_owner
 mm/init_mm/mod.rs add_type clear_type
+mm/memory/file.rs mapcount_add
+mm/memory/free_tables.rs set_next set_private
+mm/memory/gather.rs mapcount_sub set_next set_owner
+mm/memory/locked.rs set_private
+mm/memory/release.rs set_next
+mm/memory/table_page.rs add_type clear_type set_next set_private
+mm/memory/walk.rs set_private
+mm/memory/zap.rs set_next set_owner
 mm/memory_hotplug/mod.rs add_type clear_type set_block_migratetype set_block_offline
 mm/mmzone/zone.rs FreeList
 mm/vmalloc/area_pages.rs add_type clear_type set_next

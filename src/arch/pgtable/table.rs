@@ -73,8 +73,7 @@ impl<R: Regime> Leaf<R> {
     /// Returns the word for the leaf, valid or hidden.
     #[inline(always)]
     fn word(self, level: Level) -> Descriptor {
-        let leaf = self.descriptor(level);
-        if self.valid { leaf } else { R::hide(leaf) }
+        if self.valid { self.descriptor(level) } else { R::hide(self.descriptor(level)) }
     }
 }
 
@@ -158,13 +157,12 @@ impl<R: Regime> Table<R> {
     /// Invalidates an entry; the word that it was last.
     #[inline]
     pub(super) fn take(&self, index: usize) -> Descriptor {
-        let word = &self.words[index];
-        let old = mmu::read_descriptor(word);
+        let old = self.descriptor(index);
         if R::HARDWARE_UPDATES {
             // Most are empty, and those need no store.
-            return if old == Descriptor::INVALID { old } else { swap(word) };
+            return if old == Descriptor::INVALID { old } else { swap(&self.words[index]) };
         }
-        mmu::write_descriptor(word, Descriptor::INVALID);
+        self.write(index, Descriptor::INVALID);
         old
     }
     /// Invalidates an entry of this table of `level`; what it said last.
@@ -295,8 +293,7 @@ impl<R: Regime> Table<R> {
     /// Links a table with `bits` beside those that all of the regime have.
     #[inline]
     pub(super) fn set_table(&self, index: usize, table: TableAddr<R>, bits: u64) {
-        let link = Descriptor::table_with(table.0, R::TABLE_BITS | bits);
-        mmu::write_descriptor(&self.words[index], link);
+        self.write(index, Descriptor::table_with(table.0, R::TABLE_BITS | bits));
     }
 
     /// Makes a page present-invalid or valid, without a lock. Returns true if that changed it;
@@ -317,16 +314,14 @@ impl<R: Regime> Table<R> {
         mmu::exchange_descriptor(&self.words[index], old, new).then_some(true)
     }
 
-    /// The next of a chain of empty tables that are out of the tree but may still be
-    /// walked: the link is an invalid descriptor to the walker.
+    /// The next of a chain of empty tables out of the tree: to walkers an invalid descriptor.
     pub(super) fn dead_link(&self) -> Option<TableAddr<R>> {
         let bits = self.descriptor(0).bits();
         (bits & DEAD_LINK != 0).then_some(TableAddr::of_link(PhysAddr::new(bits & !DEAD_LINK)))
     }
     pub(super) fn set_dead_link(&self, next: Option<TableAddr<R>>) {
         if let Some(next) = next {
-            let link = Descriptor::from_bits(next.0.get() | DEAD_LINK);
-            mmu::write_descriptor(&self.words[0], link);
+            self.write(0, Descriptor::from_bits(next.0.get() | DEAD_LINK));
         }
     }
 }

@@ -36,7 +36,8 @@ struct Sums {
 }
 
 impl UserTables {
-    /// Walks all tables, and checks them against the counters. Nobody changes them meanwhile.
+    /// Walks all tables, and checks them against the counters. Of tables that change meanwhile the
+    /// figures may differ.
     ///
     /// # Errors
     /// The first figure that is wrong.
