@@ -106,7 +106,8 @@ const PID: u32 = 4711;
 
 /// Runs a program with these registers.
 fn run(space: &UserSpace, pc: UserAddr, set: impl FnOnce(&mut PtRegs)) -> Exit {
-    let root = tmpfs::new_mount("rootfs", tmpfs::Options::default(), MountFlags::default());
+    let root =
+        tmpfs::new_mount("rootfs", b"rootfs", tmpfs::Options::default(), MountFlags::default());
     mount::attach(&root.expect("memory"), None).expect("no other root");
     let process = Process::new(PID, 1, 100, FsContext::new().expect("a root")).expect("memory");
     let process = KArc::new(process, Gfp::GFP_KERNEL).expect("memory");

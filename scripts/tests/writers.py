@@ -20,6 +20,7 @@ ROOMS = ("mm/page/", "mm/page_alloc/", "mm/slab/", "mm/pcp_list.rs")
 KNOWN = """
 mm/compaction/scanner.rs add_block_skip clear_block_skip
 mm/debug/kfence/mod.rs add_type set_owner
+mm/filemap/mod.rs set_owner
 mm/init_mm/mod.rs add_type clear_type
 mm/memory/file.rs mapcount_add
 mm/memory/free_tables.rs set_next set_private

@@ -1,7 +1,14 @@
-//! The files that people who know Linux look into: `/proc`, `/sys/kernel/debug`,
-//! `/sys/kernel/tracing`, `/sys/devices` (Linux: fs/proc, fs/debugfs, seq_file).
+//! Files (Linux: fs/).
 //!
-//! There is no file system below them: each file is a function that writes its text, and the
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`vfs`] | system calls on files, paths, open files, descriptors |
+//! | [`tmpfs`], [`devtmpfs`], [`pseudo`] | file systems: in memory, devices, `/proc` and `/sys` |
+//! | [`mounts`], [`initramfs`] | mounting by name, and the archive that the root file system comes from |
+//!
+//! # The constant tree
+//! The files that people who know Linux look into: `/proc`, `/sys/kernel/debug`,
+//! `/sys/kernel/tracing`, `/sys/devices` (Linux: fs/proc, fs/debugfs, seq_file). Each file is a function that writes its text, and the
 //! tree is a constant. So listing and reading need no memory, and work when there is none
 //! left. The text is what holds while it is written; `mm::stat` tells which figures are read
 //! together.
@@ -15,9 +22,12 @@
 
 mod debugfs;
 pub mod devtmpfs;
+pub mod initramfs;
+pub mod mounts;
 mod proc;
 #[cfg(target_os = "none")]
 mod proc_stat;
+pub mod pseudo;
 pub mod snapshot;
 mod sysctl;
 mod sysfs;

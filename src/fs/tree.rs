@@ -144,7 +144,7 @@ impl Dir {
     }
 
     /// Looks an entry up by `name`.
-    fn get(self, name: &str) -> Option<Found> {
+    pub fn get(self, name: &str) -> Option<Found> {
         let mut found = None;
         self.visit(&mut |called, what| {
             if found.is_none() && called == name {
@@ -155,7 +155,7 @@ impl Dir {
     }
 
     /// Calls `f` with all that is in it.
-    fn visit(self, f: &mut dyn FnMut(&'static str, Found)) {
+    pub fn visit(self, f: &mut dyn FnMut(&'static str, Found)) {
         match self {
             Self::Of(n, files) => files.iter().for_each(|file| f(file.name, Found::File(file, n))),
             Self::Static(nodes) => {

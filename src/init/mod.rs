@@ -8,6 +8,8 @@ mod fault;
 #[cfg(target_os = "none")]
 pub mod fragment;
 #[cfg(target_os = "none")]
+mod initrd;
+#[cfg(target_os = "none")]
 pub mod interrupts;
 #[cfg(target_os = "none")]
 mod irq;
@@ -44,5 +46,7 @@ mod steps;
 #[cfg(target_os = "none")]
 pub(crate) mod trace_file;
 
+#[cfg(target_os = "none")]
+pub use initrd::populate_rootfs;
 #[cfg(target_os = "none")]
 pub use start::{Boot, Stop};

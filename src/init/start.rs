@@ -28,6 +28,8 @@ pub struct Boot {
     pub cmdline: CommandLine<'static>,
     /// Time of each step of the boot.
     pub steps: Steps,
+    /// The initrd, and whether its memory can be freed.
+    pub(super) initrd: Option<(PhysRange, bool)>,
 }
 
 unsafe extern "Rust" {
@@ -121,6 +123,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     secondary::bring_up(&tree, dtb, interrupts.redistributors);
     mm::start_threads();
     steps.done("other cores");
+    let initrd = info.initrd.map(|initrd| (initrd, info.initrd_is_alone));
     drop(info);
     let tree = early.keep(&tree, chosen.as_ref())?;
     drop(early);
@@ -131,7 +134,7 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     steps.done("resources");
     mm::check_wx();
     steps.done("W^X check");
-    Ok(Boot { tree, cmdline, steps })
+    Ok(Boot { tree, cmdline, steps, initrd })
 }
 
 /// Reason why the kernel can't boot.

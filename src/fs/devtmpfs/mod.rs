@@ -76,7 +76,7 @@ pub fn chrdev_open(dev: u64) -> Result<KBox<dyn FileOps>, Errno> {
 /// `ENOMEM`
 pub fn new_mount() -> Result<KArc<Mount>, Errno> {
     let options = Options { mode: 0o755, ..Options::default() };
-    let mount = tmpfs::new_mount("devtmpfs", options, MountFlags::default())?;
+    let mount = tmpfs::new_mount("devtmpfs", b"devtmpfs", options, MountFlags::default())?;
     let root = mount.root();
     let dir = root.inode().dir_ops().ok_or(Errno::ENOTDIR)?;
     for device in DEVICES {

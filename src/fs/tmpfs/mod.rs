@@ -134,6 +134,7 @@ fn size(text: &str) -> Result<u64, Errno> {
 /// `ENOMEM`; `ENOSPC` where the limits leave no room for a root directory.
 pub fn new_mount(
     name: &'static str,
+    source: &[u8],
     options: Options,
     flags: MountFlags,
 ) -> Result<KArc<Mount>, Errno> {
@@ -155,7 +156,7 @@ pub fn new_mount(
     let new = NewInode { kind, mode, uid: options.uid, gid: options.gid };
     let root = TmpfsInode::new(&sb, &new, 2, false)?;
     let root = Dentry::new_root(unsize!(KArc, root => dyn Inode))?;
-    Mount::new(unsize!(KArc, sb => dyn SuperBlock), root, name, flags)
+    Mount::new(unsize!(KArc, sb => dyn SuperBlock), root, source, flags)
 }
 
 impl SuperBlock for TmpfsSb {

@@ -80,7 +80,7 @@ impl Cred {
         if self.caps.has(CAP_DAC_OVERRIDE) && executable { Ok(()) } else { Err(Errno::EACCES) }
     }
 
-    /// Returns true if the caller owns the inode, or may do what its owner may (Linux:
+    /// Returns true for the owner of an inode, and for who has the rights of owners (Linux:
     /// inode_owner_or_capable).
     #[must_use]
     pub fn owns(&self, owner: Owner) -> bool {

@@ -179,7 +179,7 @@ impl Path {
     }
 
     /// Returns true at the root of its mount.
-    pub(super) fn is_mount_root(&self) -> bool {
+    pub(in crate::fs) fn is_mount_root(&self) -> bool {
         self.id() == self.mnt.root().inode().id()
     }
 

@@ -72,7 +72,7 @@ pub fn fcntl(caller: &Caller<'_>, fd: i32, command: u32, arg: u64) -> Result<u64
         }
         F_GETFL => Ok(file.flags().into()),
         F_SETFL => {
-            file.set_flags(arg as u32);
+            file.set_status(arg as u32);
             Ok(0)
         }
         _ => Err(Errno::EINVAL),

@@ -91,7 +91,7 @@ impl OpenFile {
         self.flags.load(Relaxed)
     }
     /// Changes the status flags that can be changed (Linux: setfl).
-    pub fn set_flags(&self, flags: u32) {
+    pub fn set_status(&self, flags: u32) {
         let kept = self.flags() & !SETFL_MASK;
         self.flags.store(kept | flags & SETFL_MASK, Relaxed);
     }

@@ -40,7 +40,7 @@ mod ops;
 mod read_write;
 mod stat;
 #[cfg(test)]
-mod tests;
+pub(in crate::fs) mod tests;
 
 use attr::vfs_getattr;
 pub use attr::{

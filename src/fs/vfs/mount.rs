@@ -54,7 +54,7 @@ pub struct Mount {
     sb: KArc<dyn SuperBlock>,
     root: KArc<Dentry>,
     flags: MountFlags,
-    source: &'static str,
+    source: KVec<u8>,
     /// The directory that it covers; none at the root of all.
     at: SpinLock<Option<Path>>,
 }
@@ -86,9 +86,12 @@ impl Mount {
     pub fn new(
         sb: KArc<dyn SuperBlock>,
         root: KArc<Dentry>,
-        source: &'static str,
+        source: &[u8],
         flags: MountFlags,
     ) -> Result<KArc<Self>, Errno> {
+        let mut name = KVec::new();
+        name.extend_from_slice(source, Gfp::GFP_KERNEL)?;
+        let source = name;
         let id = NEXT_ID.fetch_add(1, Relaxed);
         let at = SpinLock::new(Rank::Vfs, None);
         Ok(KArc::new(Self { id, sb, root, flags, source, at }, Gfp::GFP_KERNEL)?)
@@ -272,7 +275,8 @@ pub fn show_mounts(out: &mut dyn fmt::Write) -> fmt::Result {
     while let Some(mount) = nth(n) {
         n += 1;
         let (path, _) = super::d_path(&root_of(&mount), None).map_err(|_| fmt::Error)?;
-        write!(out, "{} ", mount.source)?;
+        escape(out, &mount.source)?;
+        out.write_char(' ')?;
         escape(out, &path)?;
         let write = if mount.flags.read_only { "ro" } else { "rw" };
         write!(out, " {} {write}", mount.sb.fs_type())?;

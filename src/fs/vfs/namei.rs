@@ -222,7 +222,7 @@ impl<'a> Walk<'a> {
 /// context (Linux: user_path_at).
 ///
 /// # Errors
-/// As [`Walk::new`] and [`Walk::end`].
+/// Those of a path: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, `EBADF`, `ENOMEM`.
 pub fn path_at(
     caller: &Caller<'_>,
     dirfd: i32,

@@ -112,7 +112,7 @@ pub fn open_file(
 /// (Linux: do_open_execat).
 ///
 /// # Errors
-/// `EACCES` where it is no regular file, nobody may execute it, or its mount forbids it; `ELOOP`
+/// `EACCES` for other than regular files, without the right to execute, or where its mount forbids it; `ELOOP`
 /// for a symbolic link with `AT_SYMLINK_NOFOLLOW`; `EINVAL` for other flags; those of a path.
 pub fn open_exec(
     caller: &Caller<'_>,

@@ -145,22 +145,23 @@ impl Drop for End {
 }
 
 /// Runs `f` in a world whose root is an empty tmpfs with `options`, and sees that no page stays.
-pub(in crate::fs) fn in_world(options: &str, f: impl FnOnce(&World, &Machine)) {
+pub(in crate::fs) fn in_world<R>(options: &str, f: impl FnOnce(&World, &Machine) -> R) -> R {
     Machine::run(&[PhysRange::from_size(PhysAddr::new(0x4000_0000), 16 << 20)], |machine| {
         page_alloc::init(machine.ram());
         kmem_cache_init(1);
         let before = page_alloc::nr_used_pages();
         let options = tmpfs::Options::parse(options).unwrap();
-        let root = tmpfs::new_mount("tmpfs", options, MountFlags::default()).unwrap();
+        let root = tmpfs::new_mount("tmpfs", b"tmpfs", options, MountFlags::default()).unwrap();
         mount::attach(&root, None).unwrap();
         drop(root);
         let (files, fs) = (FdTable::new(), FsContext::new().unwrap());
         let end = End;
-        f(&World { files, fs, cred: Cred::ROOT }, machine);
+        let result = f(&World { files, fs, cred: Cred::ROOT }, machine);
         drop(end);
         validate().unwrap();
         shrink_all();
         machine.on_cpus(2, |_| shrink_all());
         assert_eq!(page_alloc::nr_used_pages(), before, "pages were lost");
-    });
+        result
+    })
 }

@@ -62,6 +62,8 @@ pub struct Handover<'a> {
 pub struct BootInfo<'a> {
     /// The initrd, reserved; `None` where there is none, or none that is sane.
     pub initrd: Option<PhysRange>,
+    /// True where nothing else lies in the initrd's memory: then it can be freed.
+    pub initrd_is_alone: bool,
     /// Ends of the zones.
     pub zones: MaxZonePfns,
     /// The highest address that every device can reach, where a bus sets a limit.
@@ -195,6 +197,7 @@ pub fn early_init_dt_scan<'a>(
     scan.memblock.set_movable_node(scan.is_movable_node() && stays);
     let mut info = BootInfo {
         initrd: scan.initrd,
+        initrd_is_alone: scan.initrd_is_alone(),
         zones,
         dma_limit,
         mem_limit: scan.mem_limit,

@@ -88,6 +88,20 @@ impl<'a> Scan<'_, '_, 'a> {
         self.initrd = None;
     }
 
+    /// Returns true if nothing else lies in the initrd's memory. A boot loader may have it in the
+    /// reservation map too; what comes later is put elsewhere.
+    pub(super) fn initrd_is_alone(&self) -> bool {
+        let Some(initrd) = self.initrd else { return true };
+        let memmap = self.handover.command_line.memmap().flatten();
+        let regions = self.reserved_memory.into_iter().flat_map(|reserved| {
+            let regions = reserved.regions().filter(ReservedRegion::is_available);
+            regions.flat_map(|region| region.regs().into_iter().flatten()).map(|reg| reg.range())
+        });
+        let mut others = [self.handover.dtb].into_iter().chain(self.memblock.arrays());
+        !others.any(|other| other.overlaps(initrd))
+            && !memmap.chain(regions).any(|other| other.overlaps(initrd))
+    }
+
     /// Reserves all that has its place already.
     pub(super) fn reserve_static(&mut self) -> Result<(), ScanError> {
         for own in self.own() {
