@@ -4,9 +4,11 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
-use granule::init::{Boot, fragment, lkdtm, report, rtc, snapshot};
+use granule::init::{Boot, fragment, lkdtm, populate_rootfs, report, rtc, snapshot};
 #[cfg(target_os = "none")]
 use granule::monitor;
+#[cfg(target_os = "none")]
+use granule::user::init;
 
 #[cfg(target_os = "none")]
 granule::kernel_main!(main);
@@ -33,6 +35,15 @@ fn main(boot: &Boot) -> u8 {
             log::error!("  {name}: {what}");
         }
         return EXIT_USAGE;
+    }
+    if let Err(errno) = populate_rootfs(boot) {
+        log::error!("there is no root file system: {errno:?}");
+    }
+    if let Some(list) = boot.cmdline.granule("run_list") {
+        return init::run_list(list.as_bytes());
+    }
+    if boot.cmdline.granule("exec").is_some() {
+        return init::exec();
     }
     if monitor::is_wanted(boot) {
         monitor::run(boot, lkdtm);

@@ -67,6 +67,7 @@ commands! {
     "page" "PFN" "a frame's descriptor" [];
     "maps" "" "the kernel's address space" [];
     "ps" "" "the tasks: state, CPU, nice value, time" [];
+    "run" "PROGRAM [ARGUMENT...]" "a program of the root file system" [];
     "alloc" "[pages ORDER [GFP] | kmalloc SIZE [GFP]]" "allocates; the number is for free" [Argument::Word(&["kmalloc", "pages"]), Argument::Any, Argument::Gfp];
     "vmalloc" "SIZE" "allocates an area" [];
     "cma" "[alloc PAGES]" "allocates contiguous pages, or lists the areas" [Argument::Word(&["alloc"])];
@@ -113,6 +114,8 @@ pub enum Command<'a> {
     Maps,
     /// `ps`
     Ps,
+    /// `run`: a program and its arguments.
+    Run(&'a str),
     /// `alloc pages`
     AllocPages(Order, Gfp),
     /// `alloc kmalloc`
@@ -303,6 +306,12 @@ impl<'a> Arguments<'a> {
             "page" => Command::Page(Pfn::new(self.number("a frame's number below 2^32")?)),
             "maps" => Command::Maps,
             "ps" => Command::Ps,
+            "run" => {
+                if self.rest.is_empty() {
+                    return Err(Wrong::Usage(name));
+                }
+                return Ok(Command::Run(self.rest));
+            }
             "alloc" => match self.next() {
                 None => Command::Held,
                 Some("pages") => {

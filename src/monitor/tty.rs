@@ -179,6 +179,7 @@ impl Session<'_> {
             Command::Page(pfn) => look::page(pfn, out),
             Command::Maps => look::maps(out),
             Command::Ps => look::ps(out),
+            Command::Run(words) => super::work::run(words, out),
             Command::AllocPages(order, gfp) => self.held.alloc_pages(order, gfp, out),
             Command::AllocKmalloc(size, gfp) => self.held.kmalloc(size, gfp, out),
             Command::Vmalloc(size) => self.held.vmalloc(size, out),

@@ -14,7 +14,10 @@ use crate::mm::validate;
 use crate::mm::{cma, debug, slab, vmalloc};
 use crate::prandom::Random;
 use crate::sched;
+use crate::user::init;
+use crate::user::process::signal::Exit;
 use crate::workload::{self, Fragmented};
+use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -227,4 +230,23 @@ fn validate() {
         vmalloc::validate();
         DONE.store(true, Ordering::Release);
     });
+}
+
+/// Words of a program's command.
+const WORDS: usize = 32;
+
+/// `run`: a program to its end, with the console as its input and output.
+pub fn run(words: &str, out: &mut Screen) -> fmt::Result {
+    let words = words.split_ascii_whitespace().map(str::as_bytes);
+    let argv: ArrayVec<&[u8], WORDS> = words.clone().take(WORDS).collect();
+    if words.count() > WORDS {
+        return writeln!(out, "run: more than {WORDS} words");
+    }
+    match init::start(&argv, None) {
+        Ok(child) => match child.wait() {
+            Exit::Code(0) => Ok(()),
+            exit => writeln!(out, "{exit}"),
+        },
+        Err(errno) => writeln!(out, "run: {}: {errno:?}", argv[0].escape_ascii()),
+    }
 }

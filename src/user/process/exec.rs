@@ -195,12 +195,6 @@ fn setup_stack(
     Ok(())
 }
 
-/// A program that is loaded and has not begun.
-pub(super) struct Loaded {
-    pub(super) regs: PtRegs,
-    pub(super) auxv: [(u64, u64); stack::AUXV_LEN],
-}
-
 /// Loads a program into the address space `mm`, which has no areas yet, and is that of the current
 /// task. Process context (Linux: load_elf_binary, from begin_new_exec on).
 ///
@@ -212,8 +206,10 @@ pub(super) fn load_binary(
     binary: &Binary,
     args: &Args,
     randomize: Randomize,
-) -> Result<Loaded, Errno> {
+) -> Result<PtRegs, Errno> {
     let limits = process.mm_limits();
+    // Faults look at them, where a stack grows.
+    mm.set_limits(limits);
     let random = |is_wanted: bool| is_wanted.then(get_random_u64);
     let top = random::stack_top(random(randomize.is_on()));
     let (_, image) = &binary.program;
@@ -249,5 +245,5 @@ pub(super) fn load_binary(
         (marks.env_start, marks.env_end) = (stack.arg_end as usize, stack.env_end as usize);
     });
     let pc = UserAddr::new(loaded.start as usize).ok_or(Errno::EINVAL)?;
-    Ok(Loaded { regs: PtRegs::user(pc, sp), auxv: stack.auxv })
+    Ok(PtRegs::user(pc, sp))
 }

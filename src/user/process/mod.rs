@@ -31,5 +31,6 @@ pub mod trap;
 pub use process::{Process, SigAction};
 #[cfg(target_os = "none")]
 pub use program::run;
+pub use rlimit::Resource;
 #[cfg(target_os = "none")]
 pub use spawn::{Child, Command, spawn};

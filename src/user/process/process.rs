@@ -12,8 +12,9 @@ use crate::mm::mm_struct::{Limits, MmHandle};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::{Once, Rank, SpinLock};
 use crate::time::ktime_get;
+use crate::user::exec::args::Args;
 use crate::user::exec::random::READ_IMPLIES_EXEC;
-use crate::user::exec::stack::AUXV_LEN;
+use core::sync::atomic::AtomicI32;
 use linux_raw_sys::general as abi;
 
 /// Action that a process has asked for, as it gave it: handler, flags, restorer and mask (Linux:
@@ -35,7 +36,7 @@ struct State {
     cred: Cred,
     mm: Option<MmHandle>,
     exe: Option<KArc<OpenFile>>,
-    auxv: [(u64, u64); AUXV_LEN],
+    args: Option<KArc<Args>>,
 }
 
 /// A process.
@@ -48,6 +49,7 @@ pub struct Process {
     fs: FsContext,
     blocked: AtomicU64,
     personality: AtomicU32,
+    oom_score_adj: AtomicI32,
     exit: Once<Exit>,
 }
 
@@ -64,7 +66,7 @@ impl Process {
             cred: Cred::ROOT,
             mm: None,
             exe: None,
-            auxv: [(0, 0); AUXV_LEN],
+            args: None,
         };
         Ok(Self {
             pid,
@@ -75,6 +77,7 @@ impl Process {
             fs,
             blocked: AtomicU64::new(0),
             personality: AtomicU32::new(0),
+            oom_score_adj: AtomicI32::new(0),
             exit: Once::new(),
         })
     }
@@ -155,21 +158,20 @@ impl Process {
         self.with(|state| state.exe.clone())
     }
 
-    /// The auxiliary vector of the program.
+    /// Arguments and environment that the program was started with.
     #[must_use]
-    pub fn auxv(&self) -> [(u64, u64); AUXV_LEN] {
-        self.with(|state| state.auxv)
+    pub fn args(&self) -> Option<KArc<Args>> {
+        self.with(|state| state.args.clone())
     }
 
-    /// Notes what program runs; returns the file of the one before.
+    /// Notes what program runs, and with what arguments; returns what was noted before.
     pub(super) fn set_program(
         &self,
-        exe: Option<KArc<OpenFile>>,
-        auxv: [(u64, u64); AUXV_LEN],
-    ) -> Option<KArc<OpenFile>> {
+        program: Option<(KArc<OpenFile>, KArc<Args>)>,
+    ) -> (Option<KArc<OpenFile>>, Option<KArc<Args>>) {
+        let (exe, args) = program.unzip();
         self.with(|state| {
-            state.auxv = auxv;
-            core::mem::replace(&mut state.exe, exe)
+            (core::mem::replace(&mut state.exe, exe), core::mem::replace(&mut state.args, args))
         })
     }
 
@@ -241,6 +243,36 @@ impl Process {
     /// The personality (personality(2)).
     pub(in crate::user) fn personality(&self) -> &AtomicU32 {
         &self.personality
+    }
+
+    /// The signals that are blocked, one bit each from SIGHUP on.
+    #[must_use]
+    pub fn blocked_signals(&self) -> u64 {
+        self.blocked.load(Relaxed)
+    }
+
+    /// The personality (personality(2)).
+    #[must_use]
+    pub fn personality_bits(&self) -> u32 {
+        self.personality.load(Relaxed)
+    }
+
+    /// What is added to the process's share of memory when one is to be ended, in thousandths.
+    #[must_use]
+    pub fn oom_score_adj(&self) -> i32 {
+        self.oom_score_adj.load(Relaxed)
+    }
+
+    /// Sets what [`Process::oom_score_adj`] returns.
+    ///
+    /// # Errors
+    /// EINVAL beyond -1000 to 1000.
+    pub fn set_oom_score_adj(&self, adj: i32) -> Result<(), Errno> {
+        if !(-1000..=1000).contains(&adj) {
+            return Err(Errno::EINVAL);
+        }
+        self.oom_score_adj.store(adj, Relaxed);
+        Ok(())
     }
 
     /// Notes that the process is to end, when its task is next on its way to EL0. The first reason

@@ -27,6 +27,10 @@ impl Resource {
     pub const STACK: Self = Self(abi::RLIMIT_STACK as usize);
     /// RLIMIT_NOFILE
     pub const NOFILE: Self = Self(abi::RLIMIT_NOFILE as usize);
+    /// RLIMIT_RSS
+    pub const RSS: Self = Self(abi::RLIMIT_RSS as usize);
+    /// RLIMIT_SIGPENDING
+    pub const SIGPENDING: Self = Self(abi::RLIMIT_SIGPENDING as usize);
     /// RLIMIT_FSIZE
     pub const FSIZE: Self = Self(abi::RLIMIT_FSIZE as usize);
     /// RLIMIT_MEMLOCK

@@ -11,7 +11,7 @@ use crate::fs::vfs::{self, FsContext};
 use crate::mm::alloc::{KArc, KVec};
 use crate::mm::gfp::Gfp;
 use crate::mm::kthread::kthread_run;
-use crate::mm::mm_struct::{Layout, MmHandle};
+use crate::mm::mm_struct::{self, Layout, MmHandle};
 use crate::sched::{
     Completion, KThread, allow_sigkill, current, kthread_unuse_mm, kthread_use_mm, pid_max,
     send_sigkill,
@@ -19,8 +19,7 @@ use crate::sched::{
 use crate::sync::Once;
 use crate::user::exec::args::Args;
 use crate::user::exec::random::ADDR_COMPAT_LAYOUT;
-use crate::user::exec::stack::AUXV_LEN;
-use crate::user::vdso;
+use crate::user::{proc, vdso};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::{AT_FDCWD, O_RDWR};
 
@@ -79,7 +78,9 @@ struct Start {
 /// Those of execve(2) up to the point from which on the new program would get them: such a process
 /// ends by SIGSEGV. EAGAIN: too many tasks · ENOMEM.
 pub fn spawn(command: &Command<'_>) -> Result<Child, Errno> {
+    mm_struct::init();
     vdso::init();
+    proc::init();
     let stack = super::rlimit::Rlimits::init(1).get(Resource::STACK).cur;
     let args = Args::new(command.path, command.argv, command.envp, stack)?;
     let start = Start { done: Completion::new(), result: Once::new() };
@@ -117,11 +118,11 @@ fn task(args: Args, start: &Start) -> i32 {
 
 /// Creates the process of the current task, and loads its program; without registers where that
 /// failed too late for an error.
-fn begin(mut args: Args) -> Result<(KArc<Process>, Option<PtRegs>), Errno> {
+fn begin(args: Args) -> Result<(KArc<Process>, Option<PtRegs>), Errno> {
     let max_threads = u64::from(pid_max());
     let process = Process::new(current().pid(), INIT, max_threads, FsContext::new()?)?;
     let process = KArc::new(process, Gfp::GFP_KERNEL)?;
-    let result = open_console(&process).and_then(|()| exec(&process, &mut args));
+    let result = open_console(&process).and_then(|()| exec(&process, args));
     if result.is_err() {
         do_exit(&process);
     }
@@ -147,25 +148,26 @@ fn open_console(process: &Process) -> Result<(), Errno> {
 
 /// Loads a program into the process of the current task, which has no address space (Linux:
 /// do_execveat_common).
-fn exec(process: &KArc<Process>, args: &mut Args) -> Result<Option<PtRegs>, Errno> {
+fn exec(process: &KArc<Process>, mut args: Args) -> Result<Option<PtRegs>, Errno> {
     let mut path = KVec::new();
     path.extend_from_slice(&args.filename()[..args.filename().len() - 1], Gfp::GFP_KERNEL)?;
-    let binary = Binary::open(process, &path, args)?;
+    let binary = Binary::open(process, &path, &mut args)?;
     let random = Randomize::of(process);
     let compat = process.personality().load(Relaxed) & ADDR_COMPAT_LAYOUT != 0;
     let stack = process.rlimit(Resource::STACK).cur;
     let layout = Layout::pick(stack, random.is_on().then(get_random_u64), compat);
+    let args = KArc::new(args, Gfp::GFP_KERNEL)?;
     let mm = MmHandle::new(layout)?;
     table::insert(process)?;
     kthread_use_mm(mm.mm_ref()).map_err(|_| Errno::ENOMEM)?;
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(b"");
     current().set_comm(name.utf8_chunks().next().map_or("", |chunk| chunk.valid()));
-    let loaded = load_binary(process, &mm, &binary, args, random);
+    let loaded = load_binary(process, &mm, &binary, &args, random);
     drop(process.set_mm(Some(mm)));
     match loaded {
-        Ok(loaded) => {
-            drop(process.set_program(Some(binary.exe()), loaded.auxv));
-            Ok(Some(loaded.regs))
+        Ok(regs) => {
+            drop(process.set_program(Some((binary.exe(), args))));
+            Ok(Some(regs))
         }
         Err(errno) => {
             log::debug!("process {}: {errno:?} while its program is loaded", process.pid());
@@ -182,5 +184,5 @@ fn do_exit(process: &Process) {
     drop(kthread_unuse_mm());
     drop(mm);
     process.files().close_range(0, u32::MAX, false);
-    drop(process.set_program(None, [(0, 0); AUXV_LEN]));
+    drop(process.set_program(None));
 }

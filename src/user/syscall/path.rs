@@ -4,6 +4,7 @@ use super::{Args, get, user_addr};
 use crate::addr::TASK_SIZE;
 use crate::arch::uaccess::{UserBuffers, UserSlice};
 use crate::errno::Errno;
+use crate::fs::mounts;
 use crate::fs::vfs::{self, NewTime, PATH_MAX};
 use crate::mm::alloc::KVec;
 use crate::mm::gfp::Gfp;
@@ -158,4 +159,24 @@ pub(super) fn chroot(process: &Process, args: &Args) -> Result<u64, Errno> {
 pub(super) fn getcwd(process: &Process, args: &Args) -> Result<u64, Errno> {
     let to = [args.slice(0, (args.get(1) as usize).min(PATH_MAX))?];
     process.with_caller(|caller| Ok(vfs::getcwd(caller, &mut UserBuffers::new(&to))? as u64))
+}
+
+/// A string of mount(2), which may be missing.
+fn read_option(pointer: u64) -> Result<KVec<u8>, Errno> {
+    if pointer == 0 { Ok(KVec::new()) } else { read_path(pointer) }
+}
+
+pub(super) fn mount(process: &Process, args: &Args) -> Result<u64, Errno> {
+    let kind = read_option(args.get(2))?;
+    let source = read_option(args.get(0))?;
+    let options = read_option(args.get(4))?;
+    let target = read_path(args.get(1))?;
+    process.with_caller(|caller| {
+        mounts::do_mount(caller, &source, &target, &kind, args.uint(3), &options).map(|()| 0)
+    })
+}
+
+pub(super) fn umount2(process: &Process, args: &Args) -> Result<u64, Errno> {
+    let target = read_path(args.get(0))?;
+    process.with_caller(|caller| mounts::umount(caller, &target, args.uint(1)).map(|()| 0))
 }

@@ -5,6 +5,7 @@ use super::{Args, get, put};
 use crate::arch::IrqMasked;
 use crate::arch::el0_entry::FastRegs;
 use crate::errno::Errno;
+use crate::mm::mm_struct::with_current;
 use crate::sched::{current, sched_yield};
 use crate::user::process::rlimit::{Resource, Rlimit};
 use crate::user::process::signal::{Exit, Signal};
@@ -54,6 +55,13 @@ fn own(process: &Process, pid: i32) -> Result<(), Errno> {
     if pid == 0 || pid as u32 == process.pid() { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
+/// Sets a limit, for faults too.
+fn set_limit(process: &Process, resource: Resource, limit: Rlimit) -> Result<Rlimit, Errno> {
+    let old = process.set_rlimit(resource, limit)?;
+    with_current(|mm| mm.set_limits(process.mm_limits()));
+    Ok(old)
+}
+
 fn rlimit([cur, max]: [u64; 2]) -> Rlimit {
     Rlimit { cur, max }
 }
@@ -63,7 +71,7 @@ pub(super) fn prlimit64(process: &Process, args: &Args) -> Result<u64, Errno> {
     own(process, args.int(0))?;
     let resource = Resource::new(args.uint(1)).ok_or(Errno::EINVAL)?;
     let old = match new {
-        Some(new) => process.set_rlimit(resource, rlimit(new))?,
+        Some(new) => set_limit(process, resource, rlimit(new))?,
         None => process.rlimit(resource),
     };
     if let Some(to) = args.ptr_or_null::<[u64; 2]>(3)? {
@@ -81,7 +89,7 @@ pub(super) fn getrlimit(process: &Process, args: &Args) -> Result<u64, Errno> {
 pub(super) fn setrlimit(process: &Process, args: &Args) -> Result<u64, Errno> {
     let limit = rlimit(get(args.ptr::<[u64; 2]>(1)?)?);
     let resource = Resource::new(args.uint(0)).ok_or(Errno::EINVAL)?;
-    process.set_rlimit(resource, limit)?;
+    set_limit(process, resource, limit)?;
     Ok(0)
 }
 

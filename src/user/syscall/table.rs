@@ -104,6 +104,8 @@ pub(super) static TABLE: [Call; NR_SYSCALLS] = {
         __NR_fchdir Slow(path::fchdir),
         __NR_chroot Slow(path::chroot),
         __NR_getcwd Slow(path::getcwd),
+        __NR_mount Slow(path::mount),
+        __NR_umount2 Slow(path::umount2),
 
         __NR_clock_gettime Slow(time::clock_gettime),
         __NR_clock_getres Slow(time::clock_getres),
