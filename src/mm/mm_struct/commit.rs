@@ -4,9 +4,10 @@
 use crate::addr::PAGE_SHIFT;
 use crate::arch::irq::with_masked;
 use crate::errno::Errno;
+use crate::machine_local;
 use crate::mm::page_alloc::{nr_free_pages, totalram_pages};
+use crate::per_cpu;
 use crate::percpu::nr_cpu_ids;
-use crate::{machine_local, per_cpu};
 use core::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Policy (Linux: overcommit_memory).

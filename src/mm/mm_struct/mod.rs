@@ -6,7 +6,7 @@
 //! | `mod` | [`MmStruct`] | struct mm_struct |
 //! | `lock` | the areas under their lock | mmap_lock |
 //! | `space` | areas, totals and limits under that lock | mm/vma.c |
-//! | `mmap`, `brk`, `mprotect`, `mremap`, `madvise`, `mlock`, `mincore` | the calls of these names; munmap, mseal and msync beside them | mm/mmap.c, mm/mprotect.c, ... |
+//! | `mmap`, `brk`, `mprotect`, `mremap`, `madvise`, `mlock`, `mincore`, `remap_file_pages` | the calls of these names; munmap, mseal and msync beside them | mm/mmap.c, mm/mprotect.c, ... |
 //! | `exec` | areas that a new program gets | fs/exec.c, install_special_mapping |
 //! | `fault` | faults: find the area, grow a stack | arch/arm64/mm/fault.c |
 //! | `handle` | address spaces of processes, and their users | mmget, mmput |
@@ -41,6 +41,7 @@ mod mlock;
 mod mmap;
 mod mprotect;
 mod mremap;
+mod remap_file_pages;
 mod space;
 pub mod sysctl;
 mod user_tables;

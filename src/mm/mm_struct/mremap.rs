@@ -239,7 +239,7 @@ impl Space {
             self.vmas.forget_pages(id);
         }
         if flags.contains(VmFlags::LOCKED) {
-            self.vmas.set_flags(id, flags - VmFlags::LOCKED_MASK);
+            self.vmas.reset_flags(id, flags - VmFlags::LOCKED_MASK);
         }
     }
 

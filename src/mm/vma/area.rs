@@ -275,7 +275,7 @@ impl Vma {
     /// Sets the flags, and the attributes of mappings by them (Linux: vm_flags_reset,
     /// vma_set_page_prot).
     #[inline]
-    pub(super) fn set_flags(&mut self, flags: VmFlags) {
+    pub(super) fn reset_flags(&mut self, flags: VmFlags) {
         self.attributes.flags = flags;
         self.page_prot = flags.page_prot();
     }

@@ -1,10 +1,10 @@
 //! Changes of areas as values: computed first, then room is made, then they are carried out and
 //! can't fail (Linux: vma_merge_struct, vma_munmap_struct).
 
-use super::AnonVma;
 use super::area::{Attributes, Vma, page_of};
 use super::merge::{Merge, Proposed, merge};
 use super::tree::{Hole, Place, VmaId, VmaTree, pages_of};
+use super::{AnonVma, Totals};
 use crate::addr::{UserAddr, UserRange};
 
 /// Arrival of a range that has no area yet.
@@ -45,44 +45,6 @@ impl Modification {
     #[must_use]
     pub const fn merge(&self) -> Merge {
         self.merge
-    }
-}
-
-/// Page counts of areas, by what they count as.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Totals {
-    /// All (Linux: total_vm).
-    pub pages: u64,
-    /// Pages in locked areas (Linux: locked_vm).
-    pub locked: u64,
-    /// Pages that count as committed (Linux: VM_ACCOUNT).
-    pub accounted: u64,
-    /// Code (Linux: exec_vm).
-    pub exec: u64,
-    /// Stacks (Linux: stack_vm).
-    pub stack: u64,
-    /// Data (Linux: data_vm).
-    pub data: u64,
-}
-
-impl Totals {
-    /// Adds `pages` pages with `flags`.
-    #[inline]
-    pub fn add(&mut self, flags: super::VmFlags, pages: u64) {
-        self.pages += pages;
-        if flags.contains(super::VmFlags::LOCKED) {
-            self.locked += pages;
-        }
-        if flags.contains(super::VmFlags::ACCOUNT) {
-            self.accounted += pages;
-        }
-        if flags.is_exec_mapping() {
-            self.exec += pages;
-        } else if flags.is_stack_mapping() {
-            self.stack += pages;
-        } else if flags.is_data_mapping() {
-            self.data += pages;
-        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `merge` | which areas may become one: pure functions |
 //! | `tree` | the areas of an address space in order |
 //! | `edit` | changes as values, carried out without failure |
+//! | `totals` | page counts of areas |
 //! | `gap` | the search for free addresses |
 //! | `file` | who maps a file |
 //! | `page_tables` | page tables, as the policy of areas uses them |
@@ -31,6 +32,7 @@ mod gap;
 mod merge;
 mod name;
 mod page_tables;
+mod totals;
 mod tree;
 
 #[cfg(test)]
@@ -38,10 +40,11 @@ pub(crate) mod tests;
 
 pub use crate::mm::filemap::VmFile;
 pub use area::{AnonVma, Attributes, Vma};
-pub use edit::{Insertion, Modification, Removal, Totals};
+pub use edit::{Insertion, Modification, Removal};
 pub use flags::VmFlags;
 pub use gap::UnmappedArea;
 pub use merge::{Merge, Proposed, Side, can_merge, merge};
 pub use name::{ANON_NAME_MAX, AnonName};
 pub use page_tables::{Access, Fault, PageState, PageTables};
+pub use totals::Totals;
 pub use tree::{Hole, Place, VmaId, VmaTree};

@@ -268,8 +268,8 @@ impl VmaTree {
     }
 
     /// Sets the flags of the area at `place`.
-    pub fn set_flags(&mut self, id: VmaId, flags: super::VmFlags) {
-        self.vmas.get_mut(id.0).set_flags(flags);
+    pub fn reset_flags(&mut self, id: VmaId, flags: super::VmFlags) {
+        self.vmas.get_mut(id.0).reset_flags(flags);
     }
 
     /// Notes which pages an area has, by its first anonymous page. It has none yet (Linux:
