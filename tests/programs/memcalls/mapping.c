@@ -122,6 +122,14 @@ void op_mmap_other(struct random *random)
 	map(span, prot, flags, file, offset);
 }
 
+/* The distance from a base, the same wherever a kernel puts that. */
+static unsigned long offset_of(unsigned long address)
+{
+	if (address >= place.mmap_top - (1UL << 38))
+		return address - place.mmap_top;
+	return address - (address < place.arena - (1UL << 30) ? place.brk : place.arena);
+}
+
 void op_mmap_file(struct random *random)
 {
 	static const int more[] = { 0, 0, 0, 0, MAP_POPULATE, MAP_LOCKED, MAP_NORESERVE, MAP_DENYWRITE };
@@ -132,7 +140,7 @@ void op_mmap_file(struct random *random)
 
 	/* Often so that neighbours continue each other. */
 	if (chance(random, 50))
-		offset = span.start - place.arena & 15 * PAGE;
+		offset = offset_of(span.start) & 15 * PAGE;
 	if (chance(random, 3))
 		offset += 8;
 	if (chance(random, 3))
