@@ -40,6 +40,7 @@ impl ProcPid for Three {
         const FILES: &[PidFile] = &[
             PidFile { name: "cmdline", mode: 0o444, kind: PidKind::Text(cmdline) },
             PidFile { name: "oom_score_adj", mode: 0o644, kind: PidKind::Store(cmdline, store) },
+            PidFile { name: "changing", mode: 0o444, kind: PidKind::Text(changing) },
             PidFile { name: "root", mode: 0o777, kind: PidKind::Link(path_of) },
         ];
         FILES
@@ -48,6 +49,15 @@ impl ProcPid for Three {
 
 fn cmdline(pid: u32, out: &mut dyn fmt::Write) -> Result<(), Errno> {
     write!(out, "program {pid}").map_err(|_| Errno::EIO)
+}
+
+/// A text that is another one each time.
+fn changing(_: u32, out: &mut dyn fmt::Write) -> Result<(), Errno> {
+    std::thread_local! {
+        static TIMES: std::cell::Cell<u8> = const { std::cell::Cell::new(0) };
+    }
+    TIMES.set(TIMES.get() + 1);
+    write!(out, "{0}{0}{0}", TIMES.get()).map_err(|_| Errno::EIO)
 }
 
 fn store(_: u32, text: &str) -> Result<(), Errno> {
@@ -115,6 +125,15 @@ fn a_text_that_is_read_in_pieces_belongs_together() {
             all.extend_from_slice(&bytes[..len]);
         }
         assert_eq!(all.len(), whole.len());
+        let other = world.open("/proc/1/changing", O_RDONLY).unwrap();
+        let one = || {
+            let mut byte = [0; 1];
+            read(&caller, other, &mut KernelSink::new(&mut byte)).map(|len| (len, byte[0]))
+        };
+        assert_eq!(
+            [one(), one(), one(), one()],
+            [Ok((1, b'1')), Ok((1, b'1')), Ok((1, b'1')), Ok((0, 0))]
+        );
         assert_eq!(lseek(&caller, fd, 0, SEEK_SET), Ok(0));
         assert_eq!(read(&caller, fd, &mut KernelSink::new(&mut bytes)), Ok(7));
         assert_eq!(bytes, whole[..7]);
@@ -159,7 +178,7 @@ fn processes_have_directories() {
         }
         let names: Vec<_> =
             world.list("/proc/5").unwrap().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["fd", "mounts", "task", "cmdline", "oom_score_adj", "root"]);
+        assert_eq!(names, ["fd", "mounts", "task", "cmdline", "oom_score_adj", "changing", "root"]);
         assert_eq!(world.list("/proc/5/task").unwrap(), [("5".into(), DT_DIR as u8)]);
         world.write("/proc/5/oom_score_adj", b"-17\n").unwrap();
         assert_eq!(world.write("/proc/5/oom_score_adj", b"x"), Err(Errno::EINVAL));
