@@ -13,6 +13,7 @@ use crate::memremap::{MemremapFlags, memremap};
 use crate::mm::alloc_pages::{FailPageAlloc, set_fail_page_alloc};
 use crate::mm::debug;
 use crate::mm::slab::{self, FailSlab, SlabDebug};
+use crate::mm::util::set_randomize_va_space;
 use crate::sync::Once;
 use crate::trace;
 use alloc::vec::Vec;
@@ -290,6 +291,14 @@ pub(super) fn slab(line: &CommandLine<'static>) {
     }
     if let Some(debug) = debug {
         slab::set_slab_debug(debug);
+    }
+}
+
+/// Has programs begin at the same addresses each time, if the command line says `norandmaps` (Linux:
+/// mm/memory.c).
+pub(super) fn randomize_va_space(cmdline: &CommandLine<'_>) {
+    if cmdline.has("norandmaps") {
+        set_randomize_va_space(0);
     }
 }
 

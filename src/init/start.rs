@@ -12,6 +12,7 @@ use crate::fs;
 use crate::mm::debug;
 use crate::mm::memblock::MemblockError;
 use crate::mm::memblock::scan::ScanError;
+use crate::mm::mm_struct;
 use crate::mm::page_alloc::InitError;
 use crate::sched;
 use core::fmt;
@@ -112,6 +113,8 @@ fn boot(dtb: PhysAddr, mut steps: Steps) -> Result<Boot, Stop> {
     steps.done("CMA");
     setup::fail_page_alloc(&cmdline);
     setup::failslab(&cmdline);
+    mm_struct::init();
+    setup::randomize_va_space(&cmdline);
 
     let interrupts = interrupts::init(&tree);
     secondary::fork_init();

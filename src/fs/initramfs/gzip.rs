@@ -3,7 +3,7 @@
 
 use super::UnpackError;
 use crate::errno::Errno;
-use crate::mm::alloc::{KBox, KVec};
+use crate::mm::alloc::{AllocError, KBox, KVec};
 use crate::mm::gfp::Gfp;
 use crate::sched::cond_resched;
 use miniz_oxide::inflate::TINFLStatus;
@@ -72,6 +72,14 @@ fn header(data: &[u8]) -> Result<usize, UnpackError> {
     if at > data.len() { Err(UnpackError::Truncated) } else { Ok(at) }
 }
 
+/// Creates the state of a decompression. The value of 11 KiB passes over the stack, which is why
+/// nothing else is called here.
+#[inline(never)]
+fn decompressor() -> Result<KBox<DecompressorOxide>, AllocError> {
+    let room = KBox::<DecompressorOxide>::new_uninit(Gfp::GFP_KERNEL)?;
+    Ok(KBox::write(room, DecompressorOxide::new()))
+}
+
 /// Decompresses the member that `data` begins with, and calls `out` with its bytes piece by
 /// piece. Returns the number of bytes of the member. Process context.
 ///
@@ -82,9 +90,7 @@ pub(super) fn decompress(
     out: &mut dyn FnMut(&[u8]) -> Result<(), UnpackError>,
 ) -> Result<usize, UnpackError> {
     const OOM: UnpackError = UnpackError::Write(Errno::ENOMEM);
-    // Its place first: the value is too large for a stack that others are on too.
-    let state = KBox::<DecompressorOxide>::new_uninit(Gfp::GFP_KERNEL).map_err(|_| OOM)?;
-    let mut state = KBox::write(state, DecompressorOxide::new());
+    let mut state = decompressor().map_err(|_| OOM)?;
     let mut window = KVec::from_elem(0, WINDOW, Gfp::GFP_KERNEL).map_err(|_| OOM)?;
     let (mut at, mut to) = (header(data)?, 0);
     let (mut crc, mut len) = (0, 0_u32);

@@ -2,6 +2,7 @@
 
 use super::FsError;
 use super::tree::{File, Node};
+use crate::mm::util;
 use crate::sched;
 use crate::utsname;
 
@@ -22,6 +23,16 @@ pub(super) const KERNEL: &[Node] = &[
             sched::set_pid_max(max).map_err(|_| FsError::InvalidArgument)
         },
     )),
+    Node::File(
+        File::new("randomize_va_space", |_, out| writeln!(out, "{}", util::randomize_va_space()))
+            .with_store(|text| match number(text) {
+                Some(level) if level <= 2 => {
+                    util::set_randomize_va_space(level);
+                    Ok(())
+                }
+                _ => Err(FsError::InvalidArgument),
+            }),
+    ),
     Node::File(File::new("version", |_, out| writeln!(out, "{}", utsname::VERSION))),
 ];
 

@@ -19,7 +19,7 @@ fn the_limit_of_pids_is_set_as_linux_has_it() {
         const PATH: &str = "/proc/sys/kernel/pid_max";
         let mut names = Vec::new();
         list("/proc/sys/kernel", &mut |entry| names.push(entry.name.to_string())).unwrap();
-        assert_eq!(names, ["osrelease", "ostype", "pid_max", "version"]);
+        assert_eq!(names, ["osrelease", "ostype", "pid_max", "randomize_va_space", "version"]);
         assert_eq!(text(PATH), "32768\n");
         for (written, holds) in [
             ("400\n", "400"),
@@ -70,5 +70,16 @@ fn limits_of_address_spaces_are_set() {
         // Of a page that is begun, all.
         write(&at("mmap_min_addr"), "4097").unwrap();
         assert_eq!(text(&at("mmap_min_addr")), "8192\n");
+    });
+}
+
+#[test]
+fn how_much_is_random_is_set() {
+    Machine::run(&[PhysRange::from_size(PhysAddr::new(0x4000_0000), 1 << 24)], |_| {
+        const PATH: &str = "/proc/sys/kernel/randomize_va_space";
+        assert_eq!(text(PATH), "2\n");
+        assert_eq!((write(PATH, "0"), text(PATH)), (Ok(()), "0\n".to_string()));
+        assert_eq!(write(PATH, "3"), Err(FsError::InvalidArgument));
+        assert_eq!(text(PATH), "0\n");
     });
 }

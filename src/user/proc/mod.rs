@@ -12,7 +12,7 @@ use crate::mm::mm_struct::MmHandle;
 use crate::sched::{current, find_task_by_pid};
 use core::fmt::{self, Write};
 
-/// Has /proc show processes. Once, at boot.
+/// Has /proc show processes. At boot.
 pub fn init() {
     register_proc_pid(&Processes);
 }

@@ -6,7 +6,7 @@ use super::signal::{DefaultAction, Exit, NSIG, Signal};
 use crate::arch::irq::with_masked;
 use crate::errno::Errno;
 use crate::fs::vfs::{Caller, Cred, FdTable, FileLimits, FsContext, OpenFile};
-use crate::mm::alloc::KArc;
+use crate::mm::alloc::{KArc, KVec};
 use crate::mm::gfp::Gfp;
 use crate::mm::mm_struct::{Limits, MmHandle};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -32,7 +32,8 @@ pub const NR_OPEN: u64 = 1 << 20;
 /// What spin locks protect.
 struct State {
     rlimits: Rlimits,
-    actions: [SigAction; NSIG],
+    /// One for each signal: apart, as they are 2 KiB, too much for stacks that a process is made on.
+    actions: KVec<SigAction>,
     cred: Cred,
     mm: Option<MmHandle>,
     exe: Option<KArc<OpenFile>>,
@@ -62,7 +63,7 @@ impl Process {
     pub fn new(pid: u32, ppid: u32, max_threads: u64, fs: FsContext) -> Result<Self, Errno> {
         let state = State {
             rlimits: Rlimits::init(max_threads),
-            actions: [[0; 4]; NSIG],
+            actions: KVec::from_elem([0; 4], NSIG, Gfp::GFP_KERNEL)?,
             cred: Cred::ROOT,
             mm: None,
             exe: None,

@@ -11,7 +11,7 @@ use crate::fs::vfs::{self, FsContext};
 use crate::mm::alloc::{KArc, KVec};
 use crate::mm::gfp::Gfp;
 use crate::mm::kthread::kthread_run;
-use crate::mm::mm_struct::{self, Layout, MmHandle};
+use crate::mm::mm_struct::{Layout, MmHandle};
 use crate::sched::{
     Completion, KThread, allow_sigkill, current, kthread_unuse_mm, kthread_use_mm, pid_max,
     send_sigkill,
@@ -78,7 +78,6 @@ struct Start {
 /// Those of execve(2) up to the point from which on the new program would get them: such a process
 /// ends by SIGSEGV. EAGAIN: too many tasks · ENOMEM.
 pub fn spawn(command: &Command<'_>) -> Result<Child, Errno> {
-    mm_struct::init();
     vdso::init();
     proc::init();
     let stack = super::rlimit::Rlimits::init(1).get(Resource::STACK).cur;

@@ -1,5 +1,6 @@
 //! The library and its data as mappings of programs (Linux: struct vm_special_mapping,
 //! __setup_additional_pages).
+#![deny(unsafe_code)]
 
 use super::{PAGES, VVAR_PAGES, vdso_pages, vvar_page};
 use crate::addr::{PAGE_SIZE, PhysAddr, UserAddr, UserRange};
