@@ -21,6 +21,9 @@ fn main(boot: &Boot) -> u8 {
     // Kept for good: the machine ends with it.
     core::mem::forget(fragment::asked_for(&boot.cmdline));
     rtc::hctosys(boot);
+    if let Err(errno) = populate_rootfs(boot) {
+        log::error!("there is no root file system: {errno:?}");
+    }
     report::print(boot);
     if !snapshot::asked_for(&boot.cmdline) {
         return EXIT_USAGE;
@@ -35,9 +38,6 @@ fn main(boot: &Boot) -> u8 {
             log::error!("  {name}: {what}");
         }
         return EXIT_USAGE;
-    }
-    if let Err(errno) = populate_rootfs(boot) {
-        log::error!("there is no root file system: {errno:?}");
     }
     if let Some(list) = boot.cmdline.granule("run_list") {
         return init::run_list(list.as_bytes());

@@ -23,11 +23,12 @@ class Slots:
         except (RuntimeError, ValueError) as error:
             raise Error(f"the slots' type is not in the symbols: {error}") from None
         align = max(self.value.alignof, 4)
-        # Slot<T> is a u32 and T, in C's layout; slots are a power of two apart.
+        # Slot<T> is a u32 and T, in C's layout; slots are a power of two apart, or three quarters of one.
         self.offset = align
         size = self.offset + stride(self.value)
-        self.size = 1 << (size - 1).bit_length()
-        self.shift = (4096 // self.size).bit_length() - 1
+        power = 1 << (size - 1).bit_length()
+        self.size = power // 4 * 3 if size <= power // 4 * 3 else power
+        self.shift = (4096 // self.size - 1).bit_length()
 
     def get(self, number):
         """The value of a live slot."""

@@ -15,6 +15,10 @@ pub unsafe trait FnPointer: Copy {}
 unsafe impl<R> FnPointer for fn() -> R {}
 // SAFETY: the same.
 unsafe impl FnPointer for fn(crate::arch::CpuId) {}
+// SAFETY: the same.
+unsafe impl FnPointer for crate::arch::fault::Handler {}
+// SAFETY: the same.
+unsafe impl FnPointer for crate::arch::fault::FastHandler {}
 
 /// An atomic place for a pointer to a function, or for none.
 #[repr(transparent)]

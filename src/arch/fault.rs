@@ -7,10 +7,11 @@
 //! (Linux: pagefault_disabled).
 #![deny(unsafe_code)]
 
+use super::atomic_fn::AtomicFn;
 use crate::addr::UserAddr;
 use crate::arch::IrqMasked;
 use crate::arch::esr::Syndrome;
-use spin::Once;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// Kind of an access to memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,24 +47,26 @@ pub type Handler = fn(at: UserAddr, access: Access, from_kernel: bool) -> Result
 /// true then. Interrupts are masked.
 pub type FastHandler = fn(at: UserAddr, access: Access, irq: &IrqMasked) -> bool;
 
-static HANDLER: Once<(Handler, FastHandler)> = Once::new();
+static HANDLER: AtomicFn<Handler> = AtomicFn::none();
+static FAST_HANDLER: AtomicFn<FastHandler> = AtomicFn::none();
 
-/// Registers who resolves faults at addresses of users. The first call counts.
+/// Registers who resolves faults at addresses of users. The last call counts.
 pub fn set_handler(handler: Handler, fast: FastHandler) {
-    HANDLER.call_once(|| (handler, fast));
+    HANDLER.store(Some(handler), Relaxed);
+    FAST_HANDLER.store(Some(fast), Relaxed);
 }
 
 /// The registered handler.
 #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the hosted machine has no EL0"))]
 pub(super) fn handler() -> Option<Handler> {
-    HANDLER.get().map(|&(handler, _)| handler)
+    HANDLER.load(Relaxed)
 }
 
 /// The registered handler for faults at EL0 with interrupts masked.
 #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the hosted machine has no EL0"))]
 #[inline(always)]
 pub(super) fn fast_handler() -> Option<FastHandler> {
-    HANDLER.get().map(|&(_, fast)| fast)
+    FAST_HANDLER.load(Relaxed)
 }
 
 /// The access that a syndrome tells of, if its address `far` is a user's and memory management may

@@ -22,7 +22,7 @@ static inline i64 call6(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 #define call(n, a, b, c) call6(n, (u64)(a), (u64)(b), (u64)(c), 0, 0, 0)
 
 enum {
-	NR_write = 64, NR_exit_group = 94, NR_getpid = 172, NR_clock_gettime = 113,
+	NR_openat = 56, NR_write = 64, NR_uname = 160, NR_exit_group = 94, NR_getpid = 172, NR_clock_gettime = 113,
 	NR_mmap = 222, NR_munmap = 215, NR_mprotect = 226, NR_brk = 214,
 };
 enum { EFAULT = 14, EINVAL = 22, ENOSYS = 38 };

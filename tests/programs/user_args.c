@@ -17,7 +17,11 @@ void start(u64 *sp, u64 x0)
 	// A page with a hole behind it, and one that can't be written.
 	u8 *page = (u8 *)call6(NR_mmap, 0, 3 * 4096, 3, 0x22, -1, 0);
 
+	// O_CREAT | O_RDWR. Reading from the console would wait for somebody to type.
+	i64 file = call6(NR_openat, -100, (u64)"/tmp/args", 0102, 0600, 0, 0);
+
 	(void)x0;
+	CHECK(file > 2);
 	CHECK((i64)page > 0);
 	CHECK(call(NR_munmap, page + 4096, 4096, 0) == 0);
 	CHECK(call(NR_mprotect, page + 8192, 4096, 1) == 0);
@@ -41,10 +45,13 @@ void start(u64 *sp, u64 x0)
 				continue;
 			// What would take the program's own memory or output away.
 			if (n == 215 || n == 226 || n == 216 || n == 222 || n == 57 || n == 24 || n == 436 || n == 233 ||
-			    n == 462 || n == 234 || n == 72 || n == 73 || n == 133 || n == 98 || n == 164 || n == 261)
+			    n == 462 || n == 234 || n == 71 || n == 72 || n == 73 || n == 133 || n == 98 || n == 164 || n == 261)
 				continue;
 			for (int i = 0; i < 6; i++)
 				a[i] = values[random() % N];
+			// read, readv, pread64, preadv, splice, copy_file_range, preadv2
+			if (n == 63 || n == 65 || n == 67 || n == 69 || n == 76 || n == 285 || n == 286)
+				a[0] = file;
 			call6(n, a[0], a[1], a[2], a[3], a[4], a[5]);
 		}
 	}

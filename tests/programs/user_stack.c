@@ -64,7 +64,7 @@ void start(u64 *sp, u64 x0)
 	CHECK(x0 == 0);
 	CHECK(((u64)sp & 15) == 0);
 	CHECK(argc == 3 && !argv[3]);
-	CHECK(same(argv[0], "user_stack") && same(argv[1], "") && same(argv[2], "a b"));
+	CHECK(same(argv[0], "/bin/user_stack") && same(argv[1], "") && same(argv[2], "a b"));
 	CHECK(same(envp[0], "HOME=/") && same(envp[1], "A=") && !envp[2]);
 	for (auxv = (u64 *)(envp + 3); *auxv; auxv += 2) {
 		CHECK(*auxv < 64);

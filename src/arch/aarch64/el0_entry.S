@@ -57,7 +57,8 @@
     b       el0_return
 .endm
 
-.section .text, "ax"
+/* Next to the vectors: conditional branches reach 1 MiB, and .text is larger. */
+.section .entry.text, "ax"
 
 /* The rest of the registers is saved, and a second handler called. */
 el0_all_registers:

