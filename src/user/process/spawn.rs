@@ -72,7 +72,7 @@ struct Start {
 }
 
 /// Starts a process of root with `/dev/console` as its standard input, output and error output.
-/// Process context (Linux: kernel_execve of a user mode helper).
+/// Process context (Linux: kernel_execve).
 ///
 /// # Errors
 /// Those of execve(2) up to the point from which on the new program would get them: such a process

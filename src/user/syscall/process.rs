@@ -170,7 +170,7 @@ pub(super) fn tgkill(process: &Process, args: &Args) -> Result<u64, Errno> {
     send(process, args.uint(2))
 }
 
-/// getpgid and getsid: a process started by the kernel is in the group and the session of init.
+/// Serves getpgid and getsid: each process is in the group and the sid of init.
 pub(super) fn getpgid(process: &Process, args: &Args) -> Result<u64, Errno> {
     own(process, args.int(0))?;
     Ok(process.ppid().into())
