@@ -7,7 +7,7 @@
 //!
 //! [`IoSink`] and [`IoSource`] are buffers of users or of the kernel, for reads and writes of files.
 //!
-//! All of it may fault: later, when faults bring pages in, it may sleep.
+//! All of it may fault, and sleep while a page is brought in.
 #![deny(unsafe_code)]
 
 mod bytes;

@@ -94,7 +94,7 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, kib: usize) -> fmt::Result {
 const HEAD: usize = 16;
 const FIGURE: usize = 8;
 
-/// Pages that could be reclaimed, by their list: of processes and files, which there are none of.
+/// Pages that could be reclaimed, by their list: there are no such lists, as nothing reclaims them.
 const LRU: [(&str, usize); 9] = [
     ("SwapCached", 0),
     ("Active", 0),
@@ -117,7 +117,7 @@ fn in_slabs(slab: &SlabPages) -> [(&'static str, usize); 4] {
     ]
 }
 
-/// /proc/meminfo. What there is none of yet is 0: the page cache, anonymous memory, swap.
+/// /proc/meminfo. What there is none of is 0: swap, writeback, lists of pages to reclaim.
 /// `MemFree` has the pages on CPUs' lists too.
 pub struct MemInfo;
 

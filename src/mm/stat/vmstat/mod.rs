@@ -1,10 +1,9 @@
 //! /proc/vmstat: what nodes and zones hold, and what has happened since boot, by Linux's names.
 //!
 //! A name that Linux knows is there if it means something here, if only that there is none:
-//! there is no page cache, no swap and nobody's anonymous memory yet, so their lines say 0. What
-//! happens here and is not counted has no line. Above all that is `pgalloc_*` and `pgfree`:
-//! pages that a CPU takes from its own list and puts back leave no trace, and a counter
-//! would cost every one of them.
+//! there is no swap and no reclaim of users' pages, so their lines say 0. What happens here and is
+//! not counted has no line: `pgfault`, `pgalloc_*` and `pgfree`. Pages that a CPU takes from its own
+//! list and puts back leave no trace, and a counter would cost every one of them.
 //!
 //! Two figures differ. `nr_free_pages` has the pages on CPUs' lists and in sections that are
 //! not up yet, for they are free; how many these are say two lines that Linux doesn't know,
@@ -99,7 +98,7 @@ pub(super) fn node_items(node: Option<NodeId>) -> [Item; 37] {
 
 /// Returns the events since boot (Linux: enum vm_event_item). Reclaim is by shrinkers alone, so
 /// the objects that it scans are of slabs.
-fn events() -> [Item; 27] {
+fn events() -> [Item; 26] {
     let (reclaim, compact) = (vmscan_stat(), compact_stat());
     let infos = || cma::areas().map(cma::Cma::info);
     let stalls = |kind: ZoneType| reclaim.allocstall_zone[kind.index()];
@@ -115,7 +114,6 @@ fn events() -> [Item; 27] {
         ("pgactivate", 0),
         ("pgdeactivate", 0),
         ("pglazyfree", 0),
-        ("pgfault", 0),
         ("pgmajfault", 0),
         ("pgrefill", 0),
         ("pgsteal_kswapd", 0),
